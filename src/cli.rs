@@ -1,0 +1,137 @@
+//! The commands, a part of the program and not of the library. Each opens what it needs, says on the terminal what it does, and closes it.
+//!
+//! Not here: how any of it is done.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, IsTerminal, stderr},
+    net::SocketAddr,
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use duologue::{
+    app::App,
+    config::{Command, Database, Demo, Serve},
+    domain::{
+        Viewer, demo,
+        imports::{self, Count, Line},
+    },
+    graphql, http,
+    store::DatabaseUrl,
+};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// One sentence for the person at the terminal.
+pub(crate) async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Serve(settings) => serve(&settings).await,
+        Command::Schema => {
+            print!("{}", graphql::sdl());
+            Ok(())
+        }
+        Command::Migrate(database) => migrate(&database).await,
+        Command::Import { file, database } => import(&file, &database).await,
+        Command::Demo { demo, database } => fill(demo, &database).await,
+    }
+}
+
+async fn serve(settings: &Serve) -> Result<()> {
+    let address = settings.listen;
+    if !address.ip().is_loopback() && !settings.allow_open_network {
+        bail!(
+            "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
+             change and delete everything. Listen on 127.0.0.1, or say --allow-open-network if that is what you want"
+        );
+    }
+    let origins = http::origins(settings)?;
+    let app = App::open(&settings.database).await?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    println!("Duologue is ready: open {} and say something.", page(address));
+    println!("The messages are kept in {}.", settings.database.database.parse::<DatabaseUrl>()?);
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    http::serve(listener, &app, settings, origins, stop).await?;
+    app.close();
+    Ok(())
+}
+
+/// Where a browser on this machine finds the page.
+fn page(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{}/", address.port())
+    } else {
+        format!("http://{address}/")
+    }
+}
+
+async fn migrate(database: &Database) -> Result<()> {
+    // Opening an application is what migrates.
+    App::open(database).await?.close();
+    println!("The database is up to date.");
+    Ok(())
+}
+
+async fn import(file: &Path, database: &Database) -> Result<()> {
+    let open = || format!("cannot read {}", file.display());
+    let input = File::open(file).with_context(open)?;
+    let bytes = input.metadata().with_context(open)?.len();
+    let app = App::open(database).await?;
+    let progress = progress(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
+    let read = progress.clone();
+    let lines = (1..).zip(BufReader::new(progress.wrap_read(input)).lines()).filter_map(|(number, line)| {
+        let line = match line {
+            Ok(text) if text.trim().is_empty() => return None,
+            Ok(text) => serde_json::from_str(&text).map_err(|why| format!("This is not a user or a message: {why}.")),
+            Err(why) => Err(format!("This cannot be read: {why}.")),
+        };
+        Some((number, line))
+    });
+    let outcome = imported(&app, lines).await;
+    read.finish_and_clear();
+    app.close();
+    let count = outcome.with_context(|| file.display().to_string())?;
+    println!("Imported {} users and {} messages.", count.users, count.messages);
+    Ok(())
+}
+
+async fn fill(demo: Demo, database: &Database) -> Result<()> {
+    let app = App::open(database).await?;
+    let lines = u64::from(demo.users) + u64::from(demo.messages);
+    let progress = progress(lines, "{bar:30} {human_pos} of {human_len} lines, {eta} left");
+    let made = progress.clone();
+    let lines = demo::lines(demo.users, demo.messages, demo.seed).inspect(move |_| made.inc(1));
+    let outcome = imported(&app, (1..).zip(lines.map(Ok))).await;
+    progress.finish_and_clear();
+    app.close();
+    let count = outcome.context("the demo data")?;
+    println!("Made {} users and {} messages.", count.users, count.messages);
+    Ok(())
+}
+
+async fn imported(app: &App, lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static) -> Result<Count> {
+    Ok(imports::import(app, &Viewer::open(app), lines).await?)
+}
+
+/// A bar on a terminal; elsewhere nothing but the line at the end.
+fn progress(length: u64, template: &str) -> ProgressBar {
+    let target = if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(length), target).with_style(style)
+}

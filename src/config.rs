@@ -1,0 +1,166 @@
+//! Every setting, read once from flags and environment. `duologue --help` is the manual.
+//!
+//! Not here: what the settings do.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "duologue", version, about, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Every flag can also be given by the environment variable named beside it.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve GraphQL, with a GraphiQL page to try it
+    Serve(Serve),
+    /// Print the GraphQL schema (SDL), sorted
+    Schema,
+    /// Bring the database up to date and stop; `serve` does so at its start
+    Migrate(Database),
+    /// Read users and messages from a JSON Lines file, all of it or nothing
+    #[command(long_about = IMPORT)]
+    Import {
+        /// The file
+        file: PathBuf,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Fill a database with believable users and messages
+    #[command(long_about = "Fill a database with believable users and messages. Two of the users have a tenth of the \
+                            messages between them, at most 10,000: a conversation to page through.")]
+    Demo {
+        /// The amount.
+        #[command(flatten)]
+        demo: Demo,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+const IMPORT: &str = "Read users and messages from a JSON Lines file, all of it or nothing.
+
+Each line is one of
+  {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
+  {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
+in any order, as long as users come before their messages. On an empty database the ids are kept; on one that has \
+users already, everything gets new ids. Stop servers that use the database, or they wait meanwhile.";
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// Where the data is: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL", env = "DUOLOGUE_DATABASE", default_value = "sqlite:duologue.db")]
+    #[arg(hide_env_values = true)]
+    pub database: String,
+    /// PostgreSQL only: connections to hold at most
+    #[arg(long, value_name = "N", env = "DUOLOGUE_DATABASE_CONNECTIONS", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    pub database_connections: u16,
+}
+
+/// How much demo data.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(skip)]
+pub struct Demo {
+    /// How many users
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub users: u32,
+    /// How many messages
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub messages: u32,
+    /// The same seed makes the same users and messages
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// The settings of the server.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS", env = "DUOLOGUE_LISTEN", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Serve on an address that others can reach although nobody has to sign in: everyone who reaches it may read,
+    /// change and delete everything, in anybody's name
+    #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK")]
+    pub allow_open_network: bool,
+    /// Origin of web pages elsewhere that may use this server, such as https://chat.example.com; repeat it, or
+    /// separate several by commas
+    #[arg(long = "cors-origin", value_name = "ORIGIN", env = "DUOLOGUE_CORS_ORIGIN", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// The limits.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// What a client may ask for at most.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Bytes of a request's body or of a WebSocket message
+    #[arg(long, value_name = "BYTES", env = "DUOLOGUE_MAX_BODY", default_value_t = 256 * 1024)]
+    pub max_body: usize,
+    /// Tokens of a document
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_TOKENS", default_value_t = 2_000)]
+    pub max_tokens: usize,
+    /// Fields inside fields
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_DEPTH", default_value_t = 12)]
+    pub max_depth: u32,
+    /// Brackets of any kind inside brackets
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_RECURSION", default_value_t = 32)]
+    pub max_recursion: u32,
+    /// Aliases, each as often as its fragment is used
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_ALIASES", default_value_t = 30)]
+    pub max_aliases: u64,
+    /// Fields at the root of an operation
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_ROOT_FIELDS", default_value_t = 20)]
+    pub max_root_fields: u64,
+    /// Directives, each as often as its fragment is used
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_DIRECTIVES", default_value_t = 50)]
+    pub max_directives: u64,
+    /// Fields that an operation may fill: a list counts as many times as it may have items
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_COMPLEXITY", default_value_t = 5_000)]
+    pub max_complexity: u64,
+    /// Operations in a batch
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_BATCH", default_value_t = 10)]
+    pub max_batch: usize,
+    /// Running operations on one WebSocket
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_OPERATIONS", default_value_t = 100)]
+    pub max_socket_operations: usize,
+    /// Time for the body of a request to arrive
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_BODY_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub body_timeout: Duration,
+    /// Time for an operation to be answered
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_REQUEST_TIMEOUT", default_value = "10", value_parser = seconds)]
+    pub request_timeout: Duration,
+    /// Time for a new WebSocket to send connection_init
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
+    pub init_timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_not_a_number| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

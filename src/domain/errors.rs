@@ -1,0 +1,49 @@
+//! Why a verb was not done.
+
+use crate::{model::ids::UserId, store};
+
+/// The result of a verb.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a verb was not done. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A person can do something about it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// What a person can do something about, with a sentence for them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// There is no such user, or none that the viewer knows.
+    #[error("There is no user {0}.")]
+    NoUser(UserId),
+    /// The sender is not there.
+    #[error("There is no user {0} who could send.")]
+    NoSender(UserId),
+    /// The receiver is not there.
+    #[error("There is no user {0} who could receive.")]
+    NoReceiver(UserId),
+    /// There is no such message, or none that the viewer may see.
+    #[error("There is no such message.")]
+    NoMessage,
+    /// The message to answer is not there, or is part of another conversation.
+    #[error("There is no such message in this conversation.")]
+    NoReply,
+    /// Sender and receiver are the same.
+    #[error("A message needs two people: the receiver must not be the sender.")]
+    ToOneself,
+    /// Somebody else has the address.
+    #[error("Another user has this email.")]
+    EmailTaken,
+    /// The sender used the `clientId` for another message.
+    #[error("This clientId was used for another message. Choose a new one for each message; repeat it only with the same receiver, content and replyToId.")]
+    ClientIdReused,
+    /// The message was edited in the meantime.
+    #[error("The message was edited since: its version is now {0}. Read it again.")]
+    VersionConflict(i32),
+}

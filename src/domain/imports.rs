@@ -1,0 +1,219 @@
+//! Imports: users and messages from elsewhere, all of them or none.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Result, Viewer};
+use crate::{
+    app::App,
+    model::{
+        ids::{ConversationId, MessageId, UserId},
+        texts::{Content, Email, Name},
+    },
+    store::{self, Conn, Constraint, messages::ImportedMessage, users::NewUser},
+};
+
+/// Rows of one insert.
+const BATCH: usize = 1_000;
+
+/// One line: a user, or a message between two users of earlier lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Line {
+    /// `{"user": {"id": 1, "name": "…", "email": "…", "createdAt": "…"}}`
+    User(UserLine),
+    /// `{"message": {"id": 7, "senderId": 1, "receiverId": 2, "content": "…", "createdAt": "…"}}`
+    Message(MessageLine),
+}
+
+/// A user of an import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserLine {
+    /// Positive, and of no other user of the import.
+    pub id: i64,
+    /// See [`Name`].
+    pub name: String,
+    /// See [`Email`].
+    pub email: String,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// A message of an import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MessageLine {
+    /// Positive, and of no other message of the import.
+    pub id: i64,
+    /// A user of an earlier line.
+    pub sender_id: i64,
+    /// Another user of an earlier line.
+    pub receiver_id: i64,
+    /// See [`Content`].
+    pub content: String,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// What was imported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Users.
+    pub users: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+/// Why an import was not done. Nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A line is wrong.
+    #[error("line {line}: {why} Nothing was imported.")]
+    Line {
+        /// Counted from 1.
+        line: u64,
+        /// A sentence about it.
+        why: String,
+    },
+    /// The database did not do it.
+    #[error("{0}; nothing was imported")]
+    Failed(#[from] Error),
+}
+
+impl From<store::Error> for ImportError {
+    fn from(error: store::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Imports numbered lines, in one transaction: one that could not be read, with a sentence why, ends it like one that is
+/// wrong. On an empty database the ids are kept; otherwise everything gets new ones. Nobody's feed tells of it.
+pub async fn import<I>(app: &App, _viewer: &Viewer, lines: I) -> Result<Count, ImportError>
+where
+    I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
+{
+    app.store
+        .write(move |conn| {
+            store::server::lock_ids(conn)?;
+            let mut import = Import::begin(conn)?;
+            for (number, line) in lines {
+                let taken = line.map_err(Wrong::Line).and_then(|line| match line {
+                    Line::User(user) => import.take_user(conn, user),
+                    Line::Message(message) => import.take_message(conn, message),
+                });
+                taken.map_err(|wrong| match wrong {
+                    Wrong::Line(why) => ImportError::Line { line: number, why },
+                    Wrong::Store(error) => error.into(),
+                })?;
+            }
+            import.finish(conn)
+        })
+        .await
+}
+
+/// What is wrong while a line is taken.
+enum Wrong {
+    Line(String),
+    Store(store::Error),
+}
+
+impl From<store::Error> for Wrong {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// An import under way.
+struct Import {
+    keeps_ids: bool,
+    last_message_id: i64,
+    users: HashMap<i64, UserId>,
+    messages: HashSet<i64>,
+    newest: HashMap<ConversationId, MessageId>,
+    waiting: Vec<ImportedMessage>,
+    count: Count,
+}
+
+impl Import {
+    fn begin(conn: &mut Conn<'_>) -> store::Result<Self> {
+        Ok(Self {
+            keeps_ids: store::users::last_id(conn)? == 0,
+            last_message_id: store::messages::last_id(conn)?,
+            users: HashMap::new(),
+            messages: HashSet::new(),
+            newest: HashMap::new(),
+            waiting: Vec::with_capacity(BATCH),
+            count: Count::default(),
+        })
+    }
+
+    fn take_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), Wrong> {
+        let id = UserId::new(line.id).ok_or_else(|| Wrong::Line("The id must be a positive number.".into()))?;
+        if self.users.contains_key(&line.id) {
+            return Err(Wrong::Line(format!("There is a user {} in an earlier line.", line.id)));
+        }
+        let name = valid(Name::parse(line.name))?;
+        let email = valid(Email::parse(&line.email))?;
+        let created_at = valid(line.created_at.parse())?;
+        let user = NewUser { id: self.keeps_ids.then_some(id), name: &name, email: &email, created_at };
+        let user = store::users::insert(conn, &user).map_err(|error| match error {
+            store::Error::Refused(Constraint::UniqueEmail) => Wrong::Line("Another user has this email.".into()),
+            error => error.into(),
+        })?;
+        self.users.insert(line.id, user.id);
+        self.count.users += 1;
+        Ok(())
+    }
+
+    fn take_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), Wrong> {
+        let own_id = MessageId::new(line.id).ok_or_else(|| Wrong::Line("The id must be a positive number.".into()))?;
+        if !self.messages.insert(line.id) {
+            return Err(Wrong::Line(format!("There is a message {} in an earlier line.", line.id)));
+        }
+        let user = |id: i64, what: &str| {
+            let known = self.users.get(&id).copied();
+            known.ok_or_else(|| Wrong::Line(format!("The {what} {id} is no user of an earlier line.")))
+        };
+        let (sender_id, receiver_id) = (user(line.sender_id, "sender")?, user(line.receiver_id, "receiver")?);
+        let conversation = ConversationId::between(sender_id, receiver_id)
+            .ok_or_else(|| Wrong::Line("The sender and the receiver must be two users.".into()))?;
+        let content = valid(Content::parse(line.content))?;
+        let created_at = valid(line.created_at.parse())?;
+        let id = if self.keeps_ids { own_id } else { self.next_message_id()? };
+        let newest = self.newest.entry(conversation).or_insert(id);
+        *newest = id.max(*newest);
+        self.waiting.push(ImportedMessage { id, sender_id, receiver_id, content, created_at });
+        self.count.messages += 1;
+        if self.waiting.len() == BATCH {
+            self.flush(conn)?;
+        }
+        Ok(())
+    }
+
+    fn next_message_id(&mut self) -> Result<MessageId, Wrong> {
+        self.last_message_id += 1;
+        MessageId::new(self.last_message_id).ok_or_else(|| Wrong::Line("There are no ids left.".into()))
+    }
+
+    fn flush(&mut self, conn: &mut Conn<'_>) -> store::Result<()> {
+        store::messages::insert_all(conn, &self.waiting)?;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, conn: &mut Conn<'_>) -> Result<Count, ImportError> {
+        self.flush(conn)?;
+        let newest: Vec<_> = self.newest.into_iter().collect();
+        for newest in newest.chunks(BATCH) {
+            store::members::advance(conn, newest)?;
+        }
+        store::server::release_ids(conn)?;
+        Ok(self.count)
+    }
+}
+
+fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, Wrong> {
+    parsed.map_err(|why| Wrong::Line(why.to_string()))
+}

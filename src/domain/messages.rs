@@ -1,0 +1,165 @@
+//! What can be done with messages.
+
+use std::collections::HashMap;
+
+use super::{Error, Rejection, Result, Viewer};
+use crate::{
+    app::App,
+    model::{
+        feed::Kind,
+        ids::{ConversationId, MessageId, UserId},
+        messages::{Draft, List, Message},
+        pages::{End, Page, Span},
+        texts::Content,
+        timestamps::Timestamp,
+    },
+    store::{self, Conn},
+};
+
+/// The messages with these ids that the viewer may see.
+pub async fn by_ids(app: &App, _viewer: &Viewer, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Message>> {
+    let messages = app.store.read(move |conn| store::messages::by_ids(conn, &ids)).await?;
+    Ok(messages.into_iter().map(|message| (message.id, message)).collect())
+}
+
+/// A page of each list, of the messages that the viewer may see, oldest first.
+pub async fn pages(app: &App, _viewer: &Viewer, wanted: Vec<(List, Span)>) -> Result<Vec<Page<Message>>> {
+    Ok(app.store.read(move |conn| store::messages::pages(conn, &wanted)).await?)
+}
+
+/// What became of a send.
+pub struct Sent {
+    /// The message; `None` if an earlier send made it and it was deleted since.
+    pub message: Option<Message>,
+    /// Whether an earlier send with the same `clientId` had made it.
+    pub duplicate: bool,
+}
+
+/// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
+pub async fn send(app: &App, _viewer: &Viewer, draft: Draft) -> Result<Sent> {
+    let at = app.now();
+    let conversation =
+        ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
+    let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
+    if !sent.duplicate {
+        app.events.wake(conversation.members());
+    }
+    Ok(sent)
+}
+
+fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {
+    // From here on, nobody else writes in this conversation: its ids are given in the order of its commits.
+    let present = store::users::lock(conn, &conversation.members())?;
+    if let Some(client_id) = &draft.client_id
+        && let Some(earlier) = store::messages::earlier_send(conn, draft.sender_id, client_id)?
+    {
+        if earlier.digest != draft.digest() {
+            return Err(Rejection::ClientIdReused.into());
+        }
+        let message = store::messages::by_ids(conn, &[earlier.id])?.pop();
+        return Ok(Sent { message, duplicate: true });
+    }
+    if !present.iter().any(|user| user.id == draft.sender_id) {
+        return Err(Rejection::NoSender(draft.sender_id).into());
+    }
+    if !present.iter().any(|user| user.id == draft.receiver_id) {
+        return Err(Rejection::NoReceiver(draft.receiver_id).into());
+    }
+    if let Some(reply_to) = draft.reply_to_id {
+        let answered = store::messages::by_ids(conn, &[reply_to])?.pop();
+        if answered.map(|message| message.conversation_id()) != Some(conversation) {
+            return Err(Rejection::NoReply.into());
+        }
+    }
+    let message = store::messages::insert(conn, draft, at)?;
+    store::members::advance(conn, &[(conversation, message.id)])?;
+    announce(conn, conversation, Kind::Sent, message.id, at)?;
+    Ok(Sent { message: Some(message), duplicate: false })
+}
+
+/// Changes the text. With `expected_version` only if the message still has that one.
+pub async fn update(
+    app: &App,
+    _viewer: &Viewer,
+    id: MessageId,
+    content: Content,
+    expected_version: Option<i32>,
+) -> Result<Message> {
+    let at = app.now();
+    let (message, conversation) = app
+        .store
+        .write(move |conn| {
+            let (before, conversation) = locked(conn, id)?;
+            if expected_version.is_some_and(|expected| expected != before.version) {
+                return Err(Rejection::VersionConflict(before.version).into());
+            }
+            let message = store::messages::update(conn, id, &content, at)?.ok_or(Rejection::NoMessage)?;
+            announce(conn, conversation, Kind::Updated, id, at)?;
+            Ok::<_, Error>((message, conversation))
+        })
+        .await?;
+    app.events.wake(conversation.members());
+    Ok(message)
+}
+
+/// Deletes a message for both sides.
+pub async fn delete(app: &App, _viewer: &Viewer, id: MessageId) -> Result<()> {
+    let at = app.now();
+    let conversation = app
+        .store
+        .write(move |conn| {
+            let (_, conversation) = locked(conn, id)?;
+            delete_locked(conn, conversation, id, at)?;
+            Ok::<_, Error>(conversation)
+        })
+        .await?;
+    app.events.wake(conversation.members());
+    Ok(())
+}
+
+/// Deletes all that a user sent; the user and everybody they wrote to are locked.
+pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, at: Timestamp) -> Result<()> {
+    let oldest = Span { after: None, before: None, limit: 1_000, end: End::First };
+    loop {
+        let messages: Vec<Message> = store::messages::pages(conn, &[(List::SentBy(sender), oldest)])?
+            .into_iter()
+            .flat_map(|page| page.items)
+            .collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        for message in messages {
+            delete_locked(conn, message.conversation_id(), message.id, at)?;
+        }
+    }
+}
+
+fn delete_locked(conn: &mut Conn<'_>, conversation: ConversationId, id: MessageId, at: Timestamp) -> Result<()> {
+    if !store::messages::delete(conn, id, at)? {
+        return Err(Rejection::NoMessage.into());
+    }
+    announce(conn, conversation, Kind::Deleted, id, at)
+}
+
+/// The message as it is now, and so it stays until the end of the transaction: the members of its conversation are
+/// locked first, in the order of their ids, as everywhere.
+fn locked(conn: &mut Conn<'_>, id: MessageId) -> Result<(Message, ConversationId)> {
+    let found = |conn: &mut Conn<'_>| store::messages::by_ids(conn, &[id]).map(|mut messages| messages.pop());
+    let conversation = found(conn)?.ok_or(Rejection::NoMessage)?.conversation_id();
+    store::users::lock(conn, &conversation.members())?;
+    let message = found(conn)?.ok_or(Rejection::NoMessage)?;
+    Ok((message, conversation))
+}
+
+/// Writes the change to the feeds of both members, in the transaction of the change.
+fn announce(
+    conn: &mut Conn<'_>,
+    conversation: ConversationId,
+    kind: Kind,
+    message: MessageId,
+    at: Timestamp,
+) -> Result<()> {
+    store::users::advance_feeds(conn, conversation.members())?;
+    store::feed::append(conn, conversation, kind, message, at)?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Conversations in words: the types and the query.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
+
+use super::{
+    Connection, Message, User,
+    calls::{Call, id},
+    pages::{Listed, Wanted},
+    scalars::DateTime,
+};
+use crate::{
+    domain::conversations,
+    model::{
+        self,
+        ids::{ConversationId, UserId},
+        messages::List,
+        pages::{End, Page, Span},
+    },
+};
+
+/// Both members, in the order of their ids; one whose account was erased is `None`.
+pub(super) type Members = [Option<model::users::User>; 2];
+
+/// `Conversation`
+#[derive(Clone)]
+pub struct Conversation {
+    id: ConversationId,
+    /// If whoever made this had them at hand.
+    members: Option<Arc<Members>>,
+    /// What a user's conversations are ordered by; 0 outside of such a list.
+    activity: i64,
+}
+
+impl Listed for Conversation {
+    const KIND: &'static str = "conversation";
+
+    fn key(&self) -> i64 {
+        self.activity
+    }
+}
+
+/// What two users say to each other. It exists for every pair, also before the first message.
+#[Object]
+impl Conversation {
+    /// The id, such as cnv_1_2: the ids of its members, the lower one first.
+    pub(super) async fn id(&self) -> ID {
+        ID(self.id.to_string())
+    }
+
+    /// Both members, in the order of their ids.
+    async fn members(&self, ctx: &Context<'_>) -> Result<Vec<Member>> {
+        let users = match &self.members {
+            Some(members) => (**members).clone(),
+            None => {
+                let ids = self.id.members();
+                let mut users = Call::of(ctx).load.load_many(ids).await?;
+                ids.map(|id| users.remove(&id))
+            }
+        };
+        Ok(users.map(Member::new).into())
+    }
+
+    /// Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.
+    async fn messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most so many from the start of the list, 0 to 100; not with `last`.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most so many from the end of the list, 0 to 100; not with `first`.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Result<Connection<Message>> {
+        let wanted = Wanted { first, after, last, before };
+        Message::list_between(ctx, List::Conversation(self.id), wanted, self.members.clone()).await
+    }
+
+    /// The newest message; null if there is none.
+    async fn last_message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
+        let page = Call::of(ctx).load.load_one((List::Conversation(self.id), Span::last(1))).await?;
+        Ok(page.and_then(|mut page| page.items.pop()).map(Message::from))
+    }
+
+    /// Messages that you, or the user named, have not read. 0 for somebody who is not a member.
+    async fn unread_count(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The reader. Needed in open mode, where nobody is you.")] user_id: Option<ID>,
+    ) -> Result<i32> {
+        let Some(reader) = user_id else { return Ok(0) };
+        let count = Call::of(ctx).load.load_one((self.id, id(&reader)?)).await?;
+        Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
+    }
+}
+
+impl Conversation {
+    pub(super) fn new(id: ConversationId, members: Option<Arc<Members>>) -> Self {
+        Self { id, members, activity: 0 }
+    }
+
+    /// The conversation with this id; null if the viewer may not see it.
+    pub(super) async fn load(ctx: &Context<'_>, id: ConversationId) -> Result<Option<Self>> {
+        let call = Call::of(ctx);
+        let found = call.answer(conversations::find(&call.app, &call.viewer, id).await)?;
+        Ok(found.map(|found| Self::new(found.id, Some(Arc::new(found.members)))))
+    }
+
+    /// A page of a user's conversations. The list goes from the most recent activity to the least, against its keys.
+    pub(super) async fn list(ctx: &Context<'_>, user: UserId, wanted: Wanted) -> Result<Connection<Self>> {
+        let span = wanted.span::<Self>(End::First)?.reversed();
+        let page = Call::of(ctx).load.load_one((user, span)).await?;
+        let conversation = |member: model::conversations::Member| {
+            let activity = member.last_message_id.key();
+            Self { id: member.conversation_id(), members: None, activity }
+        };
+        Ok(page.unwrap_or_else(Page::empty).reversed().map(conversation).into())
+    }
+}
+
+/// A user's place in a conversation. Marks only move forward and cover everything before them.
+#[derive(SimpleObject)]
+pub(super) struct Member {
+    /// Null when the account was erased.
+    user: Option<User>,
+    /// The newest message that arrived at a device of this user; null before the first.
+    delivered_through: Option<Mark>,
+    /// The newest message that this user has read; null before the first.
+    read_through: Option<Mark>,
+}
+
+impl Member {
+    fn new(user: Option<model::users::User>) -> Self {
+        Self { user: user.map(User), delivered_through: None, read_through: None }
+    }
+}
+
+/// A message reached, and when.
+#[derive(SimpleObject)]
+pub(super) struct Mark {
+    /// The message; it may have been deleted since.
+    message_id: ID,
+    /// When the mark was set.
+    at: DateTime,
+}
+
+/// Queries about conversations.
+#[derive(Default)]
+pub(super) struct ConversationQuery;
+
+#[Object]
+impl ConversationQuery {
+    /// What two users say to each other. Null if you do not know one of them, or it is none of your business.
+    async fn conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "One of them, such as usr_1.")] user1: ID,
+        #[graphql(desc = "The other one.")] user2: ID,
+    ) -> Result<Option<Conversation>> {
+        let Some(id) = ConversationId::between(id(&user1)?, id(&user2)?) else { return Ok(None) };
+        Conversation::load(ctx, id).await
+    }
+}

@@ -1,0 +1,30 @@
+//! Words: the contract spoken to clients. Per noun: its type, inputs, queries and mutations.
+//!
+//! A resolver decides nothing: it parses, calls one verb, and wraps. Everything that comes in goes through [`Api`],
+//! which knows the limits and sees to it that every error has a code.
+//!
+//! Not here: HTTP and sockets.
+
+mod users;
+mod messages;
+mod conversations;
+mod feed;
+mod nodes;
+
+mod answers;
+mod calls;
+mod completion;
+mod errors;
+mod limits;
+mod pages;
+mod scalars;
+mod shape;
+
+pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};
+pub use errors::Code;
+
+use conversations::Conversation;
+use errors::{UserError, UserErrorCode};
+use messages::Message;
+use pages::Connection;
+use users::User;

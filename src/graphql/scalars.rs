@@ -1,0 +1,23 @@
+//! Scalars of the schema's own.
+
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+
+use crate::model::timestamps::Timestamp;
+
+/// `DateTime`
+pub struct DateTime(pub(super) Timestamp);
+
+/// An instant in UTC, RFC 3339 with milliseconds, for example 2026-01-31T12:00:00.000Z.
+#[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => Ok(Self(text.parse().map_err(InputValueError::custom)?)),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}

@@ -1,0 +1,214 @@
+//! Wire: GraphQL over HTTP and WebSocket, health, and the pages. Only this room knows axum.
+//!
+//! Not here: what a request means.
+
+mod requests;
+mod responses;
+mod sockets;
+mod pages;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_http::cors::CorsLayer;
+
+use crate::{
+    app::App,
+    config::{Limits, Serve},
+    domain::Viewer,
+    graphql::{Answer, Api, Code, Operation},
+};
+use responses::{Format, refused};
+
+/// Requests that were taken in have this long to be answered once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// What every handler needs.
+#[derive(Clone)]
+struct Server {
+    app: App,
+    api: Api,
+    limits: Arc<Limits>,
+    /// Origins of other sites that may use the server.
+    origins: Arc<[HeaderValue]>,
+    stopping: CancellationToken,
+    sockets: TaskTracker,
+}
+
+/// An origin among the settings that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no origin: write it like https://chat.example.com, without a path")]
+pub struct BadOrigin(String);
+
+/// The settings' origins as headers have them.
+///
+/// # Errors
+/// [`BadOrigin`] for the first that is none.
+pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
+    let origin = |text: &String| {
+        let (scheme, host) = text.split_once("://").unwrap_or_default();
+        let plain = !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', ' ']);
+        let value = plain.then(|| HeaderValue::from_str(text).ok()).flatten();
+        value.ok_or_else(|| BadOrigin(text.clone()))
+    };
+    settings.cors_origins.iter().map(origin).collect()
+}
+
+/// Serves until `stop` is done, then lets what was taken in be answered, closes the sockets, and returns.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    app: &App,
+    settings: &Serve,
+    origins: Vec<HeaderValue>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let server = Server {
+        app: app.clone(),
+        api: Api::new(app, &settings.limits),
+        limits: Arc::new(settings.limits.clone()),
+        origins: origins.into(),
+        stopping: CancellationToken::new(),
+        sockets: TaskTracker::new(),
+    };
+    let (stopping, sockets) = (server.stopping.clone(), server.sockets.clone());
+    let told = stopping.clone();
+    tokio::spawn(async move {
+        stop.await;
+        told.cancel();
+    });
+    let serving = axum::serve(listener, router(server)).with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let drained = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served?,
+        () = drained => tracing::warn!("some requests were not answered in time"),
+    }
+    sockets.close();
+    // Closing takes a moment; a client that does not answer is not waited for.
+    let _ = tokio::time::timeout(Duration::from_secs(1), sockets.wait()).await;
+    Ok(())
+}
+
+fn router(server: Server) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(server.origins.to_vec())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE])
+        .max_age(Duration::from_secs(600));
+    Router::new()
+        .route("/graphql", any(graphql).layer(cors))
+        .route("/", get(pages::graphiql))
+        .route("/health/live", get(|| async { "ok\n" }))
+        .route("/health/ready", get(ready))
+        .fallback(pages::file)
+        .with_state(server)
+}
+
+/// Ready: the database answers and nobody told the server to stop.
+async fn ready(State(server): State<Server>) -> Response {
+    let answers = server.app.answers().await;
+    if answers && !server.stopping.is_cancelled() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+/// GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), or the way to a socket or to the page.
+async fn graphql(
+    State(server): State<Server>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    if let Ok(upgrade) = upgrade {
+        return sockets::open(server, upgrade, &headers);
+    }
+    match method {
+        Method::POST => posted(&server, &headers, body).await,
+        Method::GET | Method::HEAD if responses::wants_html(&headers) => pages::graphiql(headers).await,
+        Method::GET | Method::HEAD => got(&server, &headers, uri.query().unwrap_or_default()).await,
+        _ => {
+            let allow = [(header::ALLOW, HeaderValue::from_static("GET, POST"))];
+            let body = refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, "Use POST, or GET to read.");
+            (allow, body).into_response()
+        }
+    }
+}
+
+async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
+    let format = match Format::wanted(headers) {
+        Ok(format) => format,
+        Err(refusal) => return refusal,
+    };
+    let body = match requests::body(headers, body, &server.limits).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    match requests::parse(&body, server.limits.max_batch) {
+        Ok(requests::Posted::One(request)) => {
+            let answer = answer(server, *request).await;
+            format.response(&answer)
+        }
+        Ok(requests::Posted::Batch(batch)) => {
+            let mut answers = Vec::with_capacity(batch.len());
+            for request in batch {
+                answers.push(match request {
+                    Ok(request) => answer(server, request).await,
+                    Err(answer) => answer,
+                });
+            }
+            format.batch(&answers)
+        }
+        Err(why) => format.response(&Answer::refusal(Code::BadRequest, why)),
+    }
+}
+
+async fn answer(server: &Server, request: crate::graphql::Request) -> Answer {
+    let prepared = match server.api.prepare(request) {
+        Ok(prepared) => prepared,
+        Err(answer) => return answer,
+    };
+    match prepared.operation {
+        Operation::Query | Operation::Mutation => server.api.execute(&Viewer::open(&server.app), prepared).await,
+        Operation::Subscription => Answer::refusal(
+            Code::BadRequest,
+            "A subscription needs a WebSocket: connect to this address with the subprotocol graphql-transport-ws.",
+        ),
+    }
+}
+
+async fn got(server: &Server, headers: &HeaderMap, query: &str) -> Response {
+    let format = match Format::wanted(headers) {
+        Ok(format) => format,
+        Err(refusal) => return refusal,
+    };
+    let parsed = match requests::from_query_string(query) {
+        Ok(parsed) => parsed,
+        Err(why) => return format.response(&Answer::refusal(Code::BadRequest, why)),
+    };
+    let is_mutation = |operation| operation == Operation::Mutation;
+    match server.api.prepare(parsed) {
+        Ok(prepared) if is_mutation(prepared.operation) => {
+            let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
+            let why = "A mutation needs POST: GET only reads.";
+            (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
+        }
+        Ok(prepared) => format.response(&server.api.execute(&Viewer::open(&server.app), prepared).await),
+        Err(answer) => format.response(&answer),
+    }
+}

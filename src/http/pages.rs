@@ -1,0 +1,60 @@
+//! Pages for people: the files of `web/dist`, embedded in the binary if they were built before it, else the library's
+//! own GraphiQL page, which loads its parts from a public network.
+
+use std::io::Read;
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{Html, IntoResponse, Response},
+};
+use flate2::read::GzDecoder;
+use rust_embed::RustEmbed;
+
+use super::responses::refused;
+use crate::graphql::{Code, library_graphiql};
+
+/// The built files, each compressed: `index.html` is `index.html.gz`.
+#[derive(RustEmbed)]
+#[folder = "web/dist"]
+#[include = "*.gz"]
+struct Web;
+
+/// Nothing from elsewhere, no inline script, no eval. Monaco, the editor, writes style attributes.
+const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; \
+                      font-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// GraphiQL.
+pub(super) async fn graphiql(headers: HeaderMap) -> Response {
+    embedded("index.html", &headers).unwrap_or_else(|| Html(library_graphiql("/graphql")).into_response())
+}
+
+/// Any other file of the pages.
+pub(super) async fn file(uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path().trim_start_matches('/');
+    let nothing = || refused(StatusCode::NOT_FOUND, Code::BadRequest, "There is nothing here. GraphQL is at /graphql.");
+    embedded(path, &headers).unwrap_or_else(nothing)
+}
+
+fn embedded(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let compressed = Web::get(&format!("{path}.gz"))?.data;
+    let media_type = mime_guess::from_path(path).first_or_octet_stream();
+    // Names of assets change with their contents.
+    let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let common = [
+        (header::CONTENT_TYPE, HeaderValue::from_str(media_type.as_ref()).ok()?),
+        (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::VARY, HeaderValue::from_static("Accept-Encoding, Accept")),
+    ];
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepted.split(',').any(|coding| coding.trim().starts_with("gzip")) {
+        let coding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+        return Some((common, coding, compressed.into_owned()).into_response());
+    }
+    let mut plain = Vec::new();
+    GzDecoder::new(&*compressed).read_to_end(&mut plain).ok()?;
+    Some((common, plain).into_response())
+}

@@ -1,0 +1,103 @@
+//! From bytes to requests: the body within its limits, one request or a batch, or a query string.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
+use serde_json::Value;
+
+use super::responses::refused;
+use crate::{
+    config::Limits,
+    graphql::{Answer, Code, Request},
+};
+
+/// What was posted.
+pub(super) enum Posted {
+    /// One request.
+    One(Box<Request>),
+    /// Several, each of which is answered, also where it is no request.
+    Batch(Vec<Result<Request, Answer>>),
+}
+
+/// The body of a POST: JSON only. What a browser may send from another site without asking first (a form, plain text)
+/// is not taken for JSON: it could be a forgery.
+pub(super) async fn body(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Vec<u8>, Response> {
+    if !is_json(headers) {
+        let why = "Send the request as JSON, with the header Content-Type: application/json.";
+        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadRequest, why));
+    }
+    let too_large = || {
+        let why = format!("The request may have at most {} bytes.", limits.max_body);
+        refused(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, why)
+    };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limits.max_body as u64) {
+        return Err(too_large());
+    }
+    let reading = axum::body::to_bytes(body, limits.max_body);
+    match tokio::time::timeout(limits.body_timeout, reading).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+        Ok(Err(_broken_off)) => Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, "The body broke off.")),
+        Err(_elapsed) => Err(refused(StatusCode::REQUEST_TIMEOUT, Code::Timeout, "The body took too long to arrive.")),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(first), None) = (types.next(), types.next()) else { return false };
+    let parsed = first.to_str().ok().and_then(|text| text.parse::<mime::Mime>().ok());
+    parsed.is_some_and(|media_type| {
+        let utf_8 = media_type.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8);
+        media_type.essence_str() == "application/json" && utf_8
+    })
+}
+
+/// Reads a body that is JSON, with a sentence about what is wrong with it.
+pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<Posted, String> {
+    match serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))? {
+        Value::Array(batch) if batch.is_empty() => Err("The batch is empty.".into()),
+        Value::Array(batch) if batch.len() > max_batch => {
+            Err(format!("The batch has {} operations; {max_batch} are allowed.", batch.len()))
+        }
+        Value::Array(batch) => {
+            let refusal = |why| Answer::refusal(Code::BadRequest, why);
+            Ok(Posted::Batch(batch.into_iter().map(|value| request(value).map_err(refusal)).collect()))
+        }
+        value => request(value).map(|request| Posted::One(Box::new(request))),
+    }
+}
+
+fn request(value: Value) -> Result<Request, String> {
+    let why = |error| format!("This is not a GraphQL request: {error}.");
+    if !value.is_object() {
+        return Err("This is not a GraphQL request: send an object with `query`.".into());
+    }
+    serde_json::from_value(value).map_err(why)
+}
+
+/// Reads the parameters of a GET, with a sentence about what is wrong with them.
+pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
+    let mut request = serde_json::Map::new();
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        let value = match &*name {
+            "query" | "operationName" => Value::String(value.into_owned()),
+            "variables" | "extensions" => serde_json::from_str(&value)
+                .map_err(|error| format!("The parameter `{name}` is not JSON: {error}."))?,
+            _ => continue,
+        };
+        if request.insert(name.clone().into_owned(), value).is_some() {
+            return Err(format!("The parameter `{name}` is given twice."));
+        }
+    }
+    if request.get("operationName").is_some_and(|name| name == "") {
+        request.remove("operationName");
+    }
+    self::request(Value::Object(request))
+}

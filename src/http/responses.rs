@@ -1,0 +1,120 @@
+//! From answers to responses: the media type that was asked for, and the status that goes with it.
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::graphql::{Answer, Code};
+
+/// The media type of an answer: <https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `application/json`: the status speaks of HTTP alone; every GraphQL error is a 200.
+    Json,
+    /// `application/graphql-response+json`: a request that was not run is a 4xx.
+    GraphqlResponse,
+}
+
+impl Format {
+    /// What the header `Accept` prefers; JSON if it does not care.
+    pub(super) fn wanted(headers: &HeaderMap) -> Result<Self, Response> {
+        let accepted = accepted(headers);
+        if accepted.is_empty() {
+            return Ok(Self::Json);
+        }
+        let quality = |exact: &str| {
+            let of = |range: &str| accepted.iter().find(|(its, _)| its == range).map(|(_, quality)| *quality);
+            of(exact).or_else(|| of("application/*")).or_else(|| of("*/*")).unwrap_or(0.0)
+        };
+        let (json, graphql) = (quality("application/json"), quality("application/graphql-response+json"));
+        let named = accepted.iter().any(|(range, _)| range == "application/graphql-response+json");
+        if graphql > json || (named && graphql == json && graphql > 0.0) {
+            Ok(Self::GraphqlResponse)
+        } else if json > 0.0 {
+            Ok(Self::Json)
+        } else {
+            let why = "Accept application/graphql-response+json or application/json.";
+            Err(refused(StatusCode::NOT_ACCEPTABLE, Code::BadRequest, why))
+        }
+    }
+
+    /// The answer to one request.
+    pub(super) fn response(self, answer: &Answer) -> Response {
+        let status = match answer.code() {
+            Some(code) if answer.is_refusal() => self.status(code),
+            _ => StatusCode::OK,
+        };
+        self.body(status, answer)
+    }
+
+    /// The answers to a batch.
+    pub(super) fn batch(self, answers: &[Answer]) -> Response {
+        self.body(StatusCode::OK, answers)
+    }
+
+    fn status(self, code: Code) -> StatusCode {
+        match code {
+            Code::BadRequest => StatusCode::BAD_REQUEST,
+            Code::Forbidden => StatusCode::FORBIDDEN,
+            Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Code::DatabaseBusy | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::BadUserInput
+            | Code::QueryTooComplex
+            | Code::QueryTooDeep
+            | Code::GraphqlParseFailed
+            | Code::GraphqlValidationFailed => match self {
+                Self::Json => StatusCode::OK,
+                Self::GraphqlResponse => StatusCode::BAD_REQUEST,
+            },
+        }
+    }
+
+    fn body(self, status: StatusCode, body: &(impl Serialize + ?Sized)) -> Response {
+        let media_type = match self {
+            Self::Json => "application/json; charset=utf-8",
+            Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
+        };
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+            (header::VARY, HeaderValue::from_static("Accept")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        match serde_json::to_vec(body) {
+            Ok(bytes) => (status, headers, bytes).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "an answer could not be written");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+/// A response to what is no GraphQL request yet, with a body of the same shape.
+pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) -> Response {
+    Format::Json.body(status, &Answer::refusal(code, why))
+}
+
+/// Whether a browser asks for a page.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    accepted(headers).iter().any(|(range, quality)| range == "text/html" && *quality > 0.0)
+}
+
+/// The media ranges of the header `Accept` with their qualities (RFC 9110, 12.5.1).
+fn accepted(headers: &HeaderMap) -> Vec<(String, f32)> {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.trim().parse::<mime::Mime>().ok())
+        .map(|range| {
+            let quality = range.get_param("q").and_then(|quality| quality.as_str().parse().ok());
+            (range.essence_str().to_owned(), quality.unwrap_or(1.0))
+        })
+        .collect()
+}

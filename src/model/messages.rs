@@ -1,0 +1,87 @@
+//! Messages: one text from a sender to a receiver.
+
+use diesel::Queryable;
+use sha2::{Digest, Sha256};
+
+use super::{
+    ids::{ConversationId, MessageId, UserId},
+    texts::{ClientId, Content},
+    timestamps::Timestamp,
+};
+
+/// A message that was not deleted.
+#[derive(Clone, Queryable)]
+pub struct Message {
+    /// Key; grows in the order of the conversation.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// Whom it is for; never the sender.
+    pub receiver_id: UserId,
+    /// The text.
+    pub content: String,
+    /// The message that this one answers, of the same conversation; it may have been deleted since.
+    pub reply_to_id: Option<MessageId>,
+    /// The id that the sender chose.
+    pub client_id: Option<String>,
+    /// 1, and 1 more for each edit.
+    pub version: i32,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it was last edited.
+    pub edited_at: Option<Timestamp>,
+}
+
+impl Message {
+    /// The conversation that it is part of.
+    #[must_use]
+    pub fn conversation_id(&self) -> ConversationId {
+        ConversationId::of_two(self.sender_id, self.receiver_id)
+    }
+}
+
+/// A message that is about to be sent.
+#[derive(Clone)]
+pub struct Draft {
+    /// Who writes it.
+    pub sender_id: UserId,
+    /// Whom it is for.
+    pub receiver_id: UserId,
+    /// The text.
+    pub content: Content,
+    /// The message that it answers.
+    pub reply_to_id: Option<MessageId>,
+    /// The id that makes a retry harmless.
+    pub client_id: Option<ClientId>,
+}
+
+impl Draft {
+    /// SHA-256 over all that a retry must repeat: `clientId`, receiver, content, reply. It tells a retry from another
+    /// message even after the first was edited or deleted. `None` without a `clientId`.
+    #[must_use]
+    pub fn digest(&self) -> Option<Vec<u8>> {
+        let client_id = self.client_id.as_ref()?;
+        let reply_to = self.reply_to_id.map_or(0, MessageId::key);
+        let mut hash = Sha256::new();
+        hash.update(client_id.as_str());
+        // No text has a NUL in it, so it ends the first part; the next two have a fixed length.
+        hash.update([0]);
+        hash.update(self.receiver_id.key().to_be_bytes());
+        hash.update(reply_to.to_be_bytes());
+        hash.update(self.content.as_str());
+        Some(hash.finalize().to_vec())
+    }
+}
+
+/// A list of messages: each has an index in the order of its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum List {
+    /// All there are.
+    All,
+    /// Of one conversation.
+    Conversation(ConversationId),
+    /// Sent by one user.
+    SentBy(UserId),
+    /// Received by one user.
+    ReceivedBy(UserId),
+}

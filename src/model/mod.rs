@@ -1,0 +1,13 @@
+//! Nouns: rows, ids and values that are valid by construction.
+//!
+//! Not here: input and output, queries, rules about who may do what.
+
+pub mod users;
+pub mod messages;
+pub mod conversations;
+pub mod feed;
+
+pub mod ids;
+pub mod texts;
+pub mod pages;
+pub mod timestamps;

@@ -1,0 +1,72 @@
+//! One connection to either database, and the macro that writes a query once for both.
+
+use deadpool::managed::Object;
+use diesel::{Connection, SqliteConnection};
+use diesel_async::{
+    AsyncPgConnection,
+    async_connection_wrapper::AsyncConnectionWrapper,
+    pooled_connection::AsyncDieselConnectionManager,
+};
+
+use super::{Error, Result};
+
+/// A PostgreSQL connection of the pool, seen as a synchronous one.
+pub(super) type Postgres = AsyncConnectionWrapper<Object<AsyncDieselConnectionManager<AsyncPgConnection>>>;
+
+/// A connection that a unit of work may use.
+pub enum Conn<'a> {
+    /// Embedded.
+    Sqlite(&'a mut SqliteConnection),
+    /// From the pool.
+    Postgres(&'a mut Postgres),
+}
+
+/// `on!(conn, |c| query.load(c))`: the same diesel query on whichever database it is. With `|c: Db|` the body can name
+/// the backend too.
+macro_rules! on {
+    ($conn:expr, |$c:ident| $body:expr) => {
+        match $conn {
+            $crate::store::Conn::Sqlite(conn) => { let $c = &mut **conn; $body }
+            $crate::store::Conn::Postgres(conn) => { let $c = &mut **conn; $body }
+        }
+    };
+    ($conn:expr, |$c:ident: $Db:ident| $body:expr) => {
+        match $conn {
+            $crate::store::Conn::Sqlite(conn) => { type $Db = ::diesel::sqlite::Sqlite; let $c = &mut **conn; $body }
+            $crate::store::Conn::Postgres(conn) => { type $Db = ::diesel::pg::Pg; let $c = &mut **conn; $body }
+        }
+    };
+}
+pub(super) use on;
+
+impl Conn<'_> {
+    /// Runs the work in a transaction: committed when it returns `Ok`, undone when it returns `Err`. On SQLite it is an
+    /// IMMEDIATE one: a transaction that reads before it writes would fail with a lock that no waiting resolves.
+    pub(super) fn transaction<T, E: From<Error>>(
+        &mut self,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let outcome = match self {
+            Self::Sqlite(conn) => {
+                conn.immediate_transaction(|conn| work(&mut Conn::Sqlite(conn)).map_err(Abort::Work))
+            }
+            Self::Postgres(conn) => conn.transaction(|conn| work(&mut Conn::Postgres(conn)).map_err(Abort::Work)),
+        };
+        outcome.map_err(|abort| match abort {
+            Abort::Work(error) => error,
+            Abort::Database(error) => E::from(Error::from(error)),
+        })
+    }
+}
+
+/// Why a transaction was undone: by the work, or by the database.
+enum Abort<E> {
+    Work(E),
+    Database(diesel::result::Error),
+}
+
+impl<E> From<diesel::result::Error> for Abort<E> {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}

@@ -1,0 +1,204 @@
+//! The table `messages`. The row of a deleted message stays, without its text: its `clientId` is never free again.
+
+use diesel::{
+    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, dsl::{count_star, max},
+    sql_types::Integer,
+};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
+    schema::messages,
+};
+use crate::model::{
+    ids::{ConversationId, MessageId, UserId},
+    messages::{Draft, List, Message},
+    pages::{End, Page, Span},
+    texts::{ClientId, Content},
+    timestamps::Timestamp,
+};
+
+type Columns = (
+    messages::id,
+    messages::sender_id,
+    messages::receiver_id,
+    messages::content,
+    messages::reply_to_id,
+    messages::client_id,
+    messages::version,
+    messages::created_at,
+    messages::edited_at,
+);
+const COLUMNS: Columns = (
+    messages::id,
+    messages::sender_id,
+    messages::receiver_id,
+    messages::content,
+    messages::reply_to_id,
+    messages::client_id,
+    messages::version,
+    messages::created_at,
+    messages::edited_at,
+);
+
+/// A page of each list, by id: one statement for up to 150 of them.
+pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, Span)]) -> Result<Vec<Page<Message>>> {
+    let mut pages = Vec::with_capacity(wanted.len());
+    for wanted in wanted.chunks(PAGES_PER_STATEMENT) {
+        let rows: Vec<(i32, Message)> = on!(conn, |c: Db| {
+            let selects = wanted.iter().enumerate().flat_map(|(index, (list, span))| {
+                slices(index, span).map(|slice| {
+                    let select = messages::table
+                        .select((slice.tag.into_sql::<Integer>(), COLUMNS))
+                        .filter(messages::deleted_at.is_null())
+                        .filter(messages::id.gt(slice.after))
+                        .filter(messages::id.lt(slice.before))
+                        .limit(slice.limit)
+                        .into_boxed::<Db>();
+                    let select = match *list {
+                        List::All => select,
+                        List::SentBy(user) => select.filter(messages::sender_id.eq(user)),
+                        List::ReceivedBy(user) => select.filter(messages::receiver_id.eq(user)),
+                        List::Conversation(conversation) => {
+                            let [low, high] = conversation.members();
+                            select.filter(messages::low_id.eq(low)).filter(messages::high_id.eq(high))
+                        }
+                    };
+                    match slice.end {
+                        End::First => select.order(messages::id.asc()),
+                        End::Last => select.order(messages::id.desc()),
+                    }
+                })
+            });
+            UnionAll::new(selects.collect()).load(c)
+        })?;
+        pages.extend(assemble_each(wanted.iter().map(|(_, span)| *span), rows, |message| message.id.key()));
+    }
+    Ok(pages)
+}
+
+/// The messages with these ids, in any order.
+pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
+    let query = messages::table.select(COLUMNS).filter(messages::id.eq_any(ids)).filter(messages::deleted_at.is_null());
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// How many messages each of these conversations has for its reader, in the same order.
+pub fn count_received(conn: &mut Conn<'_>, readers: &[(ConversationId, UserId)]) -> Result<Vec<i64>> {
+    let mut counts = Vec::with_capacity(readers.len());
+    for readers in readers.chunks(PAGES_PER_STATEMENT) {
+        let selects = (0_i32..).zip(readers).map(|(tag, (conversation, reader))| {
+            let [low, high] = conversation.members();
+            messages::table
+                .select((tag.into_sql::<Integer>(), count_star()))
+                .filter(messages::low_id.eq(low))
+                .filter(messages::high_id.eq(high))
+                .filter(messages::receiver_id.eq(*reader))
+                .filter(messages::deleted_at.is_null())
+        });
+        let query = UnionAll::new(selects.collect());
+        let mut rows: Vec<(i32, i64)> = on!(conn, |c| query.load(c))?;
+        rows.sort_unstable();
+        counts.extend(rows.into_iter().map(|(_, count)| count));
+    }
+    Ok(counts)
+}
+
+/// An earlier send of the same sender with the same `clientId`.
+pub struct EarlierSend {
+    /// The message that it made.
+    pub id: MessageId,
+    /// [`Draft::digest`] of what was sent.
+    pub digest: Option<Vec<u8>>,
+}
+
+/// Looks for a send, be its message deleted or not.
+pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -> Result<Option<EarlierSend>> {
+    let query = messages::table
+        .select((messages::id, messages::client_digest))
+        .filter(messages::sender_id.eq(sender))
+        .filter(messages::client_id.eq(client_id.as_str()));
+    let row: Option<(MessageId, Option<Vec<u8>>)> = on!(conn, |c| query.first(c).optional())?;
+    Ok(row.map(|(id, digest)| EarlierSend { id, digest }))
+}
+
+/// Adds a message. A `clientId` that was used is [`Constraint::UniqueClientId`](super::Constraint).
+pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Message> {
+    let query = diesel::insert_into(messages::table)
+        .values((
+            messages::sender_id.eq(draft.sender_id),
+            messages::receiver_id.eq(draft.receiver_id),
+            messages::content.eq(draft.content.as_str()),
+            messages::reply_to_id.eq(draft.reply_to_id),
+            messages::client_id.eq(draft.client_id.as_ref().map(ClientId::as_str)),
+            messages::client_digest.eq(draft.digest()),
+            messages::created_at.eq(at),
+        ))
+        .returning(COLUMNS);
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// A message from elsewhere, with its own id and time.
+pub struct ImportedMessage {
+    /// Not yet in use.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// Whom it is for.
+    pub receiver_id: UserId,
+    /// The text.
+    pub content: Content,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// Adds messages, if any, with ids of their own; at most 1,000, for the sake of the number of parameters.
+pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<()> {
+    if imported.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = imported
+        .iter()
+        .map(|message| {
+            (
+                messages::id.eq(message.id),
+                messages::sender_id.eq(message.sender_id),
+                messages::receiver_id.eq(message.receiver_id),
+                messages::content.eq(message.content.as_str()),
+                messages::created_at.eq(message.created_at),
+            )
+        })
+        .collect();
+    let query = diesel::insert_into(messages::table).values(rows);
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// The highest id that was ever given; 0 before the first.
+pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
+    let query = messages::table.select(max(messages::id));
+    let last: Option<i64> = on!(conn, |c| query.first(c))?;
+    Ok(last.unwrap_or(0))
+}
+
+/// Changes the text; `None` if there is no such message.
+pub fn update(conn: &mut Conn<'_>, id: MessageId, content: &Content, at: Timestamp) -> Result<Option<Message>> {
+    let query = diesel::update(messages::table.find(id))
+        .filter(messages::deleted_at.is_null())
+        .set((
+            messages::content.eq(content.as_str()),
+            messages::version.eq(messages::version + 1),
+            messages::edited_at.eq(at),
+        ))
+        .returning(COLUMNS);
+    Ok(on!(conn, |c| query.get_result(c).optional())?)
+}
+
+/// Removes the text; false if there was no such message.
+pub fn delete(conn: &mut Conn<'_>, id: MessageId, at: Timestamp) -> Result<bool> {
+    let query = diesel::update(messages::table.find(id))
+        .filter(messages::deleted_at.is_null())
+        .set((messages::content.eq(""), messages::deleted_at.eq(at)));
+    Ok(on!(conn, |c| query.execute(c))? > 0)
+}

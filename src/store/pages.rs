@@ -1,0 +1,129 @@
+//! Pages in SQL: a page with a truthful answer about both of its sides, and any number of such pages, is one statement.
+//!
+//! Each [`Span`] becomes up to three selects that an index answers in order: its items and one more, and for each
+//! cursor one row from the far side of it. All of them are joined by `UNION ALL` and told apart by a tag.
+
+use std::{collections::HashMap, marker::PhantomData};
+
+use diesel::{
+    QueryResult, RunQueryDsl,
+    backend::Backend,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+};
+
+use crate::model::pages::{End, Page, Span};
+
+/// SQLite takes at most 500 selects in one compound select; a page is three at the most.
+pub(super) const PAGES_PER_STATEMENT: usize = 150;
+
+/// One select of a statement: up to `limit` rows whose keys are strictly between `after` and `before`.
+#[derive(Clone, Copy)]
+pub(super) struct Slice {
+    /// Which page and which part of it: the page's index times three, plus the [`Part`].
+    pub(super) tag: i32,
+    pub(super) after: i64,
+    pub(super) before: i64,
+    pub(super) limit: i64,
+    pub(super) end: End,
+}
+
+/// Part of a page that a slice is for.
+#[derive(Clone, Copy)]
+enum Part {
+    Items = 0,
+    Earlier = 1,
+    Later = 2,
+}
+
+/// The slices of a page.
+pub(super) fn slices(index: usize, span: &Span) -> impl Iterator<Item = Slice> + use<> {
+    let slice = |part: Part, after: Option<i64>, before: Option<i64>, limit: i64, end: End| Slice {
+        tag: i32::try_from(index).unwrap_or(i32::MAX / 3) * 3 + part as i32,
+        after: after.unwrap_or(i64::MIN),
+        before: before.unwrap_or(i64::MAX),
+        limit,
+        end,
+    };
+    let items = slice(Part::Items, span.after, span.before, i64::from(span.limit) + 1, span.end);
+    let earlier = span.after.map(|key| slice(Part::Earlier, None, Some(key.saturating_add(1)), 1, End::Last));
+    let later = span.before.map(|key| slice(Part::Later, Some(key.saturating_sub(1)), None, 1, End::First));
+    [Some(items), earlier, later].into_iter().flatten()
+}
+
+/// The page, from the tagged rows of its slices.
+pub(super) fn assemble<T>(span: Span, rows: Vec<(i32, T)>, key: impl Fn(&T) -> i64) -> Page<T> {
+    let mut page = Page::empty();
+    for (tag, row) in rows {
+        match tag % 3 {
+            tag if tag == Part::Earlier as i32 => page.has_previous = true,
+            tag if tag == Part::Later as i32 => page.has_next = true,
+            _ => page.items.push(row),
+        }
+    }
+    page.items.sort_by_key(key);
+    if page.items.len() > usize::from(span.limit) {
+        match span.end {
+            End::First => {
+                page.items.pop();
+                page.has_next = true;
+            }
+            End::Last => {
+                page.items.remove(0);
+                page.has_previous = true;
+            }
+        }
+    }
+    page
+}
+
+/// The pages of one statement, in the order of their spans.
+pub(super) fn assemble_each<T>(
+    spans: impl Iterator<Item = Span>,
+    rows: Vec<(i32, T)>,
+    key: impl Fn(&T) -> i64,
+) -> Vec<Page<T>> {
+    let mut rows_of: HashMap<i32, Vec<(i32, T)>> = HashMap::new();
+    for (tag, row) in rows {
+        rows_of.entry(tag / 3).or_default().push((tag, row));
+    }
+    let rows_of_next = |index| rows_of.remove(&index).unwrap_or_default();
+    (0..).map(rows_of_next).zip(spans).map(|(rows, span)| assemble(span, rows, &key)).collect()
+}
+
+/// `SELECT * FROM (…) AS slice UNION ALL SELECT * FROM (…) AS slice …`: diesel has no union of ordered, limited selects.
+pub(super) struct UnionAll<S, ST> {
+    selects: Vec<S>,
+    row: PhantomData<ST>,
+}
+
+impl<S: Query> UnionAll<S, S::SqlType> {
+    pub(super) fn new(selects: Vec<S>) -> Self {
+        Self { selects, row: PhantomData }
+    }
+}
+
+impl<DB: Backend, S: QueryFragment<DB>, ST> QueryFragment<DB> for UnionAll<S, ST> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        // Statements of one page are few and worth keeping prepared; those of many pages differ each time.
+        if self.selects.len() > 3 {
+            out.unsafe_to_cache_prepared();
+        }
+        for (index, select) in self.selects.iter().enumerate() {
+            out.push_sql(if index == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+            select.walk_ast(out.reborrow())?;
+            out.push_sql(") AS slice");
+        }
+        Ok(())
+    }
+}
+
+impl<S, ST> QueryId for UnionAll<S, ST> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<S: Query, ST> Query for UnionAll<S, ST> {
+    type SqlType = S::SqlType;
+}
+
+impl<S, ST, C> RunQueryDsl<C> for UnionAll<S, ST> {}

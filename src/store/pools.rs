@@ -1,0 +1,253 @@
+//! The connections: one SQLite file with one writer and several readers, or a PostgreSQL pool, chosen by the URL.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::{
+    Runtime,
+    managed::{Manager, Object, Pool, PoolError, Timeouts},
+};
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
+};
+use futures_util::FutureExt;
+
+use super::{Conn, Error, Result, conn::Postgres, sqlite::SqliteFile};
+
+/// How long a unit of work waits for a connection, and a connection for a lock.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// A PostgreSQL statement is stopped after this.
+const STATEMENT: Duration = Duration::from_secs(10);
+const SQLITE_READERS: usize = 4;
+
+/// Where the data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// `sqlite:PATH`
+    Sqlite(PathBuf),
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
+    Postgres(String),
+}
+
+/// The text is no URL of a database that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the database must be given as sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+pub struct BadUrl;
+
+impl FromStr for DatabaseUrl {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                (!path.is_empty() && !path.starts_with(':')).then(|| Self::Sqlite(path.into())).ok_or(BadUrl)
+            }
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),
+            _ => Err(BadUrl),
+        }
+    }
+}
+
+/// For people: without the password and the address of a server.
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "SQLite, {}", path.display()),
+            Self::Postgres(_) => f.write_str("PostgreSQL"),
+        }
+    }
+}
+
+type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
+
+/// The database. Clones share its connections.
+#[derive(Clone)]
+pub struct Store {
+    pools: Pools,
+    statements: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+enum Pools {
+    Sqlite { writer: Pool<SqliteFile>, readers: Pool<SqliteFile> },
+    Postgres(PostgresPool),
+}
+
+impl Store {
+    /// Opens the database and proves that it answers. A SQLite file that is not there is made. `connections` bounds the
+    /// PostgreSQL pool.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] with a sentence for the operator.
+    pub async fn open(url: &DatabaseUrl, connections: usize) -> Result<Self> {
+        let statements = Arc::new(AtomicU64::new(0));
+        let pools = match url {
+            DatabaseUrl::Sqlite(path) => {
+                let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
+                Pools::Sqlite { writer: pool(file(true), 1)?, readers: pool(file(false), SQLITE_READERS)? }
+            }
+            DatabaseUrl::Postgres(url) => Pools::Postgres(pool(postgres(url, &statements), connections)?),
+        };
+        let store = Self { pools, statements };
+        store.write(|_| Ok::<_, Error>(())).await.map_err(|error| match error {
+            Error::Unavailable(why) => Error::Unusable(format!("cannot open the database: {why}")),
+            Error::Busy => Error::Unusable("the database is held by another process".into()),
+            error @ (Error::Refused(_) | Error::Full | Error::Unusable(_) | Error::Failed(_)) => error,
+        })?;
+        Ok(store)
+    }
+
+    /// Reads: what is read by several statements may be from several moments.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Error::Busy`] when no connection was free in 5 seconds.
+    pub async fn read<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => on_sqlite(readers, work).await,
+            Pools::Postgres(pool) => on_postgres(pool, work).await,
+        }
+    }
+
+    /// Does the work in one transaction: when this returns `Ok`, it is on the disk; when it returns `Err`, nothing was
+    /// changed. It goes on to its end even if this future is dropped.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Error::Busy`] when no connection was free in 5 seconds.
+    pub async fn write<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let work = |conn: &mut Conn<'_>| conn.transaction(work);
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => on_sqlite(writer, work).await,
+            Pools::Postgres(pool) => on_postgres(pool, work).await,
+        }
+    }
+
+    /// Does the work on a connection that may write, but in no transaction.
+    pub(super) async fn alone<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => on_sqlite(writer, work).await,
+            Pools::Postgres(pool) => on_postgres(pool, work).await,
+        }
+    }
+
+    /// How many statements were run since the database was opened, those that begin and end transactions too.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connections once nobody uses them. The last SQLite connection takes the write-ahead log along.
+    pub fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close();
+                writer.close();
+            }
+            Pools::Postgres(pool) => pool.close(),
+        }
+    }
+}
+
+async fn on_sqlite<T, E>(
+    pool: &Pool<SqliteFile>,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    let mut conn = checked_out(pool).await?;
+    blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
+}
+
+async fn on_postgres<T, E>(
+    pool: &PostgresPool,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    let conn = checked_out(pool).await?;
+    blocking(move || work(&mut Conn::Postgres(&mut Postgres::from(conn)))).await
+}
+
+async fn checked_out<M: Manager<Error: fmt::Display>>(pool: &Pool<M>) -> Result<Object<M>> {
+    pool.get().await.map_err(|error| match error {
+        PoolError::Timeout(_) => Error::Busy,
+        PoolError::Backend(error) => Error::Unavailable(error.to_string()),
+        PoolError::Closed => Error::Unavailable("it is being closed".into()),
+        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => Error::Failed(error.to_string()),
+    })
+}
+
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work broke off: {panic}")).into()))
+}
+
+fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {
+    Pool::builder(manager)
+        .max_size(connections)
+        .runtime(Runtime::Tokio1)
+        .timeouts(Timeouts { wait: Some(BUSY), create: Some(BUSY), recycle: Some(BUSY) })
+        .build()
+        .map_err(|error| Error::Failed(error.to_string()))
+}
+
+fn postgres(url: &str, statements: &Arc<AtomicU64>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
+    let statements = statements.clone();
+    let mut config = ManagerConfig::default();
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |url| {
+        let statements = statements.clone();
+        async move {
+            let mut conn = AsyncPgConnection::establish(url).await?;
+            // A role or a database may have other defaults: what is answered must be on the disk.
+            let settings = format!(
+                "SET synchronous_commit = on; SET statement_timeout = {}; SET lock_timeout = {}",
+                STATEMENT.as_millis(),
+                BUSY.as_millis()
+            );
+            conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+            conn.set_instrumentation(counting(statements));
+            Ok(conn)
+        }
+        .boxed()
+    });
+    AsyncDieselConnectionManager::new_with_config(url, config)
+}
+
+/// Counts the statements of a connection.
+pub(super) fn counting(statements: Arc<AtomicU64>) -> impl Instrumentation {
+    move |event: InstrumentationEvent<'_>| {
+        if let InstrumentationEvent::StartQuery { .. } = event {
+            statements.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

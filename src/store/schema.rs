@@ -1,0 +1,60 @@
+//! The tables, once for both databases; `migrations/` makes them.
+
+diesel::table! {
+    server (id) {
+        id -> Integer,
+        epoch -> Text,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        name -> Text,
+        name_key -> Text,
+        email -> Nullable<Text>,
+        email_key -> Nullable<Text>,
+        created_at -> BigInt,
+        erased_at -> Nullable<BigInt>,
+        feed_position -> BigInt,
+    }
+}
+
+diesel::table! {
+    messages (id) {
+        id -> BigInt,
+        sender_id -> BigInt,
+        receiver_id -> BigInt,
+        low_id -> BigInt,
+        high_id -> BigInt,
+        content -> Text,
+        reply_to_id -> Nullable<BigInt>,
+        client_id -> Nullable<Text>,
+        client_digest -> Nullable<Binary>,
+        version -> Integer,
+        created_at -> BigInt,
+        edited_at -> Nullable<BigInt>,
+        deleted_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    members (user_id, peer_id) {
+        user_id -> BigInt,
+        peer_id -> BigInt,
+        last_message_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    feed (user_id, position) {
+        user_id -> BigInt,
+        position -> BigInt,
+        kind -> SmallInt,
+        message_id -> BigInt,
+        peer_id -> BigInt,
+        at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(users, messages, members, feed);

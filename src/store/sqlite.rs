@@ -1,0 +1,95 @@
+//! Connections to the SQLite file.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use diesel::{
+    Connection, QueryableByName, RunQueryDsl, SqliteConnection,
+    connection::{SimpleConnection, TransactionManager},
+    sql_types::{BigInt, Integer},
+};
+
+use super::{
+    Error, Result,
+    pools::{BUSY, counting},
+};
+
+/// 'Duol', as the first migration sets it.
+const APPLICATION_ID: i32 = 0x4475_6F6C;
+
+/// A file, and whether its connections may write.
+pub(super) struct SqliteFile {
+    pub(super) path: PathBuf,
+    pub(super) write: bool,
+    pub(super) statements: Arc<AtomicU64>,
+}
+
+impl Manager for SqliteFile {
+    type Type = SqliteConnection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<SqliteConnection> {
+        let (path, write, statements) = (self.path.clone(), self.write, self.statements.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let path = path.display().to_string();
+            let mut conn = SqliteConnection::establish(&path)
+                .map_err(|error| Error::Unusable(format!("cannot open the database {path}: {error}")))?;
+            prepare(&mut conn, &path, write)?;
+            conn.set_instrumentation(counting(statements));
+            Ok(conn)
+        });
+        opened.await.map_err(|panic| Error::Failed(panic.to_string()))?
+    }
+
+    async fn recycle(&self, conn: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
+        type Transactions = <SqliteConnection as Connection>::TransactionManager;
+        if Transactions::is_broken_transaction_manager(conn) {
+            return Err(RecycleError::message("a unit of work broke off in its transaction"));
+        }
+        Ok(())
+    }
+}
+
+/// Every setting is one of the connection: each connection needs them all.
+fn prepare(conn: &mut SqliteConnection, path: &str, write: bool) -> Result<()> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY.as_millis()))?;
+    refuse_foreign(conn, path)?;
+    let role = if write { "PRAGMA journal_mode = WAL" } else { "PRAGMA query_only = ON" };
+    for setting in [
+        role,
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA temp_store = MEMORY",
+        "PRAGMA cache_size = -16384",
+        "PRAGMA mmap_size = 268435456",
+    ] {
+        conn.batch_execute(setting)?;
+    }
+    Ok(())
+}
+
+/// The file of another program is left as it is.
+fn refuse_foreign(conn: &mut SqliteConnection, path: &str) -> Result<()> {
+    #[derive(QueryableByName)]
+    struct Header {
+        #[diesel(sql_type = Integer)]
+        application_id: i32,
+        #[diesel(sql_type = BigInt)]
+        tables: i64,
+    }
+    // Raw, because pragmas are no tables of the schema.
+    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables FROM pragma_application_id";
+    let header: Header = diesel::sql_query(query).get_result(conn).map_err(|error| {
+        Error::Unusable(format!(
+            "cannot read {path} as a database ({error}); nothing was changed: restore it from a backup, or name another file"
+        ))
+    })?;
+    if header.tables > 0 && header.application_id != APPLICATION_ID {
+        let sentence = format!("{path} is the database of another program; nothing was changed: name another file");
+        return Err(Error::Unusable(sentence));
+    }
+    Ok(())
+}

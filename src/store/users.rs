@@ -1,0 +1,157 @@
+//! The table `users`. The row of an erased account stays, without its personal data, for the messages that name it.
+
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension, QueryDsl,
+    RunQueryDsl, dsl::max, sql_types::Integer,
+};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    pages::{UnionAll, assemble, slices},
+    schema::users,
+};
+use crate::model::{
+    ids::UserId,
+    pages::{End, Page, Span},
+    texts::{Email, Name, folded},
+    timestamps::Timestamp,
+    users::User,
+};
+
+type Columns = (users::id, users::name, users::email, users::created_at);
+const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
+
+/// The users with these ids, in any order.
+pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
+    let query = users::table.select(COLUMNS).filter(users::id.eq_any(ids)).filter(users::erased_at.is_null());
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// The same, by id, and until the end of the transaction nobody else changes them or writes to their feeds.
+pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
+    let query = users::table
+        .select(COLUMNS)
+        .filter(users::id.eq_any(ids))
+        .filter(users::erased_at.is_null())
+        .order(users::id);
+    match conn {
+        // A transaction that writes is alone.
+        Conn::Sqlite(c) => Ok(query.load(*c)?),
+        Conn::Postgres(c) => Ok(query.for_no_key_update().load(*c)?),
+    }
+}
+
+/// Whether there is such a row, be it of an erased account.
+pub fn exists(conn: &mut Conn<'_>, id: UserId) -> Result<bool> {
+    let query = diesel::select(diesel::dsl::exists(users::table.find(id)));
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// A page of all users, by id. With `search` only those whose name or address starts with it, in whatever case.
+pub fn page(conn: &mut Conn<'_>, search: Option<&str>, span: Span) -> Result<Page<User>> {
+    let prefix = search.map(folded);
+    let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
+        let selects = slices(0, &span).map(|slice| {
+            let select = users::table
+                .select((slice.tag.into_sql::<Integer>(), COLUMNS))
+                .filter(users::erased_at.is_null())
+                .filter(users::id.gt(slice.after))
+                .filter(users::id.lt(slice.before))
+                .limit(slice.limit)
+                .into_boxed::<Db>();
+            let select = match &prefix {
+                None => select,
+                Some(prefix) => {
+                    let end = end_of(prefix);
+                    let name = users::name_key.ge(prefix).and(users::name_key.lt(end.clone()));
+                    let email = users::email_key.ge(prefix).and(users::email_key.lt(end));
+                    select.filter(name.nullable().or(email))
+                }
+            };
+            match slice.end {
+                End::First => select.order(users::id.asc()),
+                End::Last => select.order(users::id.desc()),
+            }
+        });
+        UnionAll::new(selects.collect()).load(c)
+    })?;
+    Ok(assemble(span, rows, |user| user.id.key()))
+}
+
+/// What a user is made of.
+pub struct NewUser<'a> {
+    /// Only on an empty database; otherwise the database gives the next one.
+    pub id: Option<UserId>,
+    /// Display name.
+    pub name: &'a Name,
+    /// Address.
+    pub email: &'a Email,
+    /// When the account was made.
+    pub created_at: Timestamp,
+}
+
+/// Adds a user. An address that is taken is [`Constraint::UniqueEmail`](super::Constraint).
+pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
+    let query = diesel::insert_into(users::table)
+        .values((
+            user.id.map(|id| users::id.eq(id)),
+            users::name.eq(user.name.as_str()),
+            users::name_key.eq(user.name.key()),
+            users::email.eq(user.email.as_str()),
+            users::email_key.eq(user.email.key()),
+            users::created_at.eq(user.created_at),
+        ))
+        .returning(COLUMNS);
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// Changes what is given; at least one must be.
+pub fn update(conn: &mut Conn<'_>, id: UserId, name: Option<&Name>, email: Option<&Email>) -> Result<Option<User>> {
+    let query = diesel::update(users::table.find(id))
+        .filter(users::erased_at.is_null())
+        .set((
+            name.map(|name| (users::name.eq(name.as_str()), users::name_key.eq(name.key()))),
+            email.map(|email| (users::email.eq(email.as_str()), users::email_key.eq(email.key()))),
+        ))
+        .returning(COLUMNS);
+    Ok(on!(conn, |c| query.get_result(c).optional())?)
+}
+
+/// Removes all that is personal; false if there was no such user.
+pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
+    let query = diesel::update(users::table.find(id)).filter(users::erased_at.is_null()).set((
+        users::name.eq(""),
+        users::name_key.eq(""),
+        users::email.eq(None::<&str>),
+        users::email_key.eq(None::<&str>),
+        users::erased_at.eq(at),
+    ));
+    Ok(on!(conn, |c| query.execute(c))? > 0)
+}
+
+/// The position of the newest entry in a user's feed; 0 before the first.
+pub fn feed_position(conn: &mut Conn<'_>, id: UserId) -> Result<Option<i64>> {
+    let query = users::table.select(users::feed_position).find(id).filter(users::erased_at.is_null());
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// Makes room for one more entry in the feed of each.
+pub fn advance_feeds(conn: &mut Conn<'_>, ids: [UserId; 2]) -> Result<()> {
+    let query = diesel::update(users::table.filter(users::id.eq_any(ids)))
+        .set(users::feed_position.eq(users::feed_position + 1));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// The highest id that was ever given; 0 before the first.
+pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
+    let query = users::table.select(max(users::id));
+    let last: Option<i64> = on!(conn, |c| query.first(c))?;
+    Ok(last.unwrap_or(0))
+}
+
+/// The first key after all that start with `prefix`, but for those that go on with the noncharacter U+10FFFF.
+fn end_of(prefix: &str) -> String {
+    format!("{prefix}{}", char::MAX)
+}
