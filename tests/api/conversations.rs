@@ -1,0 +1,121 @@
+//! Conversations: what two users say to each other, and the lists of them.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Chat, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_exists_before_its_first_message() {
+    let chat = Chat::open().await;
+    let (_ada, _bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let empty = json!({
+        "id": "cnv_1_2",
+        "members": [
+            { "user": { "name": "Ada" }, "deliveredThrough": null, "readThrough": null },
+            { "user": { "name": "Bob" }, "deliveredThrough": null, "readThrough": null },
+        ],
+        "lastMessage": null,
+        "unreadCount": 0,
+        "messages": {
+            "nodes": [], "edges": [],
+            "pageInfo": { "hasNextPage": false, "hasPreviousPage": false, "startCursor": null, "endCursor": null },
+        },
+    });
+    let fields = "id members { user { name } deliveredThrough { messageId } readThrough { messageId } }
+        lastMessage { id } unreadCount messages {
+            nodes { id } edges { cursor } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+        }";
+    for (one, other) in [("usr_1", "usr_2"), ("usr_2", "usr_1")] {
+        let query = format!("query ($one: ID!, $other: ID!) {{ conversation(user1: $one, user2: $other) {{ {fields} }} }}");
+        let data = chat.data(&query, json!({ "one": one, "other": other })).await;
+        assert_eq!(data["conversation"], empty);
+    }
+    let node = chat.data(&format!(r#"{{ node(id: "cnv_1_2") {{ ... on Conversation {{ {fields} }} }} }}"#), json!({})).await;
+    assert_eq!(node["node"], empty);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_none_with_oneself_or_with_nobody() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    let data = chat
+        .data(
+            r#"{ self: conversation(user1: 1, user2: 1) { id } nobody: conversation(user1: 1, user2: 2) { id }
+                 node(id: "cnv_1_2") { id } }"#,
+            json!({}),
+        )
+        .await;
+    assert_eq!(data, json!({ "self": null, "nobody": null, "node": null }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_persons_messages_are_not_in_it() {
+    let chat = Chat::open().await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    ada.sends("one", &bob).await;
+    ada.sends("elsewhere", &eve).await;
+    bob.sends("two", &ada).await;
+    eve.sends("elsewhere", &bob).await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["one", "two"]);
+    assert_eq!(chat.texts(&bob, &ada).await, ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_recently_active_conversation_comes_first() {
+    let chat = Chat::open().await;
+    let ada = chat.person("Ada").await;
+    let mut others = Vec::new();
+    for name in ["Bob", "Cem", "Dan"] {
+        others.push(chat.person(name).await);
+    }
+    for other in &others {
+        ada.sends("Hi", other).await;
+    }
+    others[0].sends("Hi yourself", &ada).await;
+
+    let list = async |arguments: &str| -> Value {
+        let query = format!(
+            "{{ user(id: 1) {{ conversations({arguments}) {{
+                nodes {{ id lastMessage {{ content }} unreadCount(userId: 1) }} edges {{ cursor }}
+                pageInfo {{ hasNextPage hasPreviousPage endCursor }}
+            }} }} }}"
+        );
+        chat.data(&query, json!({})).await["user"]["conversations"].take()
+    };
+    let all = list("first: 10").await;
+    assert_eq!(all["nodes"], json!([
+        { "id": "cnv_1_2", "lastMessage": { "content": "Hi yourself" }, "unreadCount": 1 },
+        { "id": "cnv_1_4", "lastMessage": { "content": "Hi" }, "unreadCount": 0 },
+        { "id": "cnv_1_3", "lastMessage": { "content": "Hi" }, "unreadCount": 0 },
+    ]));
+    let two = list("first: 2").await;
+    assert_eq!(two["pageInfo"]["hasNextPage"], json!(true));
+    assert_eq!(two["pageInfo"]["hasPreviousPage"], json!(false));
+    let rest = list(&format!("first: 2, after: \"{}\"", text(&two["pageInfo"]["endCursor"]))).await;
+    assert_eq!(rest["nodes"], json!([{ "id": "cnv_1_3", "lastMessage": { "content": "Hi" }, "unreadCount": 0 }]));
+    assert_eq!(rest["pageInfo"]["hasNextPage"], json!(false));
+    assert_eq!(rest["pageInfo"]["hasPreviousPage"], json!(true));
+    let last = list("last: 1").await;
+    assert_eq!(last["nodes"][0]["id"], "cnv_1_3");
+    assert_eq!(last["pageInfo"]["hasPreviousPage"], json!(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unread_messages_are_those_to_the_reader() {
+    let chat = Chat::open().await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    for _ in 0..3 {
+        ada.sends("Hi", &bob).await;
+    }
+    bob.sends("Hi", &ada).await;
+    eve.sends("Hi", &bob).await;
+    let data = chat
+        .data(
+            "{ conversation(user1: 1, user2: 2) {
+                ada: unreadCount(userId: 1) bob: unreadCount(userId: 2) eve: unreadCount(userId: 3) you: unreadCount
+            } }",
+            json!({}),
+        )
+        .await;
+    assert_eq!(data["conversation"], json!({ "ada": 1, "bob": 3, "eve": 0, "you": 0 }));
+}

@@ -1,0 +1,322 @@
+//! A server of one's own, and the people who use it.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use clap::Parser;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use duologue::{
+    app::App,
+    config::{Cli, Command, Serve},
+    model::timestamps::Timestamp,
+};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, net::TcpStream, sync::oneshot, task::JoinHandle};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
+
+/// What is expected happens within this time, or not at all.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The result, if it comes in time.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("nothing came in time")
+}
+
+/// A database of one's own, empty, until this is dropped.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    folder: TempDir,
+}
+
+impl Database {
+    pub(crate) async fn new() -> Self {
+        static SCHEMAS: AtomicU64 = AtomicU64::new(1);
+        let folder = tempfile::tempdir().unwrap();
+        let url = match std::env::var("DUOLOGUE_TEST_DATABASE") {
+            Err(_) => format!("sqlite:{}", folder.path().join("chat.db").display()),
+            Ok(server) => {
+                let schema = format!("test_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
+                let mut conn = AsyncPgConnection::establish(&server).await.unwrap();
+                conn.batch_execute(&format!("CREATE SCHEMA {schema}")).await.unwrap();
+                format!("{server}?options=-csearch_path%3D{schema}")
+            }
+        };
+        Self { url, folder }
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+
+    /// A folder for files of the test.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The settings of a server with this database and further flags.
+    pub(crate) fn settings(&self, flags: &[&str]) -> Serve {
+        let fixed = ["duologue", "serve", "--listen", "127.0.0.1:0", "--database", &self.url];
+        let cli = Cli::try_parse_from(fixed.iter().chain(flags)).unwrap();
+        let Command::Serve(settings) = cli.command else { unreachable!() };
+        settings
+    }
+}
+
+/// A clock that shows noon of 31 January 2026, and a second more each time somebody looks.
+fn clock() -> impl Fn() -> Timestamp {
+    let noon: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+    let next = AtomicI64::new(noon.milliseconds());
+    move || Timestamp::from_milliseconds(next.fetch_add(1_000, Ordering::Relaxed))
+}
+
+/// A running server.
+pub(crate) struct Chat {
+    pub(crate) app: App,
+    pub(crate) address: SocketAddr,
+    pub(crate) database: Database,
+    pub(crate) http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+impl Chat {
+    pub(crate) async fn open() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With flags of `duologue serve`.
+    pub(crate) async fn with(flags: &[&str]) -> Self {
+        Self::on(Database::new().await, flags).await
+    }
+
+    pub(crate) async fn on(database: Database, flags: &[&str]) -> Self {
+        let settings = database.settings(flags);
+        let app = App::open_with_clock(&settings.database, clock()).await.unwrap();
+        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let origins = duologue::http::origins(&settings).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn({
+            let app = app.clone();
+            async move {
+                let stop = async { stopped.await.unwrap_or_default() };
+                duologue::http::serve(listener, &app, &settings, origins, stop).await.unwrap();
+            }
+        });
+        Self { app, address, database, http: reqwest::Client::new(), stop: Some(stop), serving }
+    }
+
+    /// Stops as the program does when it is told to; gives the database back.
+    pub(crate) async fn stop(mut self) -> Database {
+        self.stop.take().unwrap().send(()).unwrap();
+        soon(self.serving).await.unwrap();
+        self.app.close();
+        self.database
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The answer to a request, with its errors.
+    pub(crate) async fn ask(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let response = self.http.post(self.url("/graphql")).json(&body).send();
+        soon(async { response.await.unwrap().json().await.unwrap() }).await
+    }
+
+    /// The data of an answer that has no errors.
+    pub(crate) async fn data(&self, query: &str, variables: Value) -> Value {
+        let mut answer = self.ask(query, variables).await;
+        assert_eq!(answer.get("errors"), None, "{query}");
+        answer["data"].take()
+    }
+
+    /// The code of the only error.
+    pub(crate) async fn code(&self, query: &str, variables: Value) -> String {
+        code(&self.ask(query, variables).await)
+    }
+
+    /// A new user.
+    pub(crate) async fn person(&self, name: &str) -> Person<'_> {
+        let email = format!("{}@example.com", name.to_lowercase());
+        let create = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } userErrors { code } } }";
+        let data = self.data(create, json!({ "input": { "name": name, "email": email } })).await;
+        Person { chat: self, id: text(&data["createUser"]["user"]["id"]) }
+    }
+
+    /// A new socket on which nothing was said yet.
+    pub(crate) async fn socket(&self) -> Socket {
+        Socket::open(self.address, "graphql-transport-ws").await
+    }
+
+    /// The texts of a conversation as a page has them.
+    pub(crate) async fn texts(&self, one: &Person<'_>, other: &Person<'_>) -> Vec<String> {
+        let page = "query ($one: ID!, $other: ID!) {
+            conversation(user1: $one, user2: $other) { messages { nodes { content } } }
+        }";
+        let data = self.data(page, json!({ "one": one.id, "other": other.id })).await;
+        let nodes = data["conversation"]["messages"]["nodes"].as_array().unwrap().clone();
+        nodes.iter().map(|node| text(&node["content"])).collect()
+    }
+}
+
+/// The text of a JSON string.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// The code of the only error of an answer.
+pub(crate) fn code(answer: &Value) -> String {
+    let errors = answer["errors"].as_array().unwrap_or_else(|| panic!("no errors: {answer}"));
+    assert_eq!(errors.len(), 1, "{answer}");
+    text(&errors[0]["extensions"]["code"])
+}
+
+/// Somebody who chats.
+pub(crate) struct Person<'a> {
+    pub(crate) chat: &'a Chat,
+    pub(crate) id: String,
+}
+
+pub(crate) const SEND: &str = "mutation ($input: SendMessageInput!) {
+    sendMessage(input: $input) {
+        message { id content clientId version replyTo { id } }
+        duplicate
+        userErrors { code field message }
+    }
+}";
+
+impl Person<'_> {
+    /// Sends and gives the id of the message.
+    pub(crate) async fn sends(&self, content: &str, to: &Person<'_>) -> String {
+        let sent = self.tries_to_send(json!({ "receiverId": to.id, "content": content })).await;
+        assert_eq!(sent["userErrors"], json!([]));
+        text(&sent["message"]["id"])
+    }
+
+    /// Sends the input as it is; gives the payload.
+    pub(crate) async fn tries_to_send(&self, mut input: Value) -> Value {
+        if input.get("senderId").is_none() {
+            input["senderId"] = json!(self.id);
+        }
+        self.chat.data(SEND, json!({ "input": input })).await["sendMessage"].take()
+    }
+
+    pub(crate) async fn edits(&self, message: &str, content: &str) -> Value {
+        let edit = "mutation ($id: ID!, $input: UpdateMessageInput!) {
+            updateMessage(id: $id, input: $input) { message { id content version editedAt } userErrors { code field } }
+        }";
+        let variables = json!({ "id": message, "input": { "content": content } });
+        self.chat.data(edit, variables).await["updateMessage"].take()
+    }
+
+    pub(crate) async fn deletes(&self, message: &str) -> Value {
+        let delete = "mutation ($id: ID!) { deleteMessage(id: $id) { deletedId userErrors { code field } } }";
+        self.chat.data(delete, json!({ "id": message })).await["deleteMessage"].take()
+    }
+
+    pub(crate) async fn leaves(&self, erase_messages: bool) -> Value {
+        let delete = "mutation ($id: ID!, $erase: Boolean!) {
+            deleteUser(id: $id, eraseMessages: $erase) { deletedId userErrors { code field } }
+        }";
+        self.chat.data(delete, json!({ "id": self.id, "erase": erase_messages })).await["deleteUser"].take()
+    }
+
+    /// Follows the own feed; everything that happens from now on comes.
+    pub(crate) async fn feed(&self) -> Feed {
+        let query = "subscription ($user: ID!) {
+            feed(userId: $user) { kind messageId message { content sender { name } } conversation { id } cursor at }
+        }";
+        Feed::follow(self.chat, query, json!({ "user": self.id })).await
+    }
+}
+
+/// A WebSocket.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Socket {
+    pub(crate) async fn open(address: SocketAddr, protocol: &str) -> Self {
+        let request = tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/graphql").parse().unwrap());
+        let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };
+        let (stream, _) = soon(tokio_tungstenite::connect_async(request)).await.unwrap();
+        Self { stream }
+    }
+
+    /// After `connection_init`.
+    pub(crate) async fn ready(chat: &Chat) -> Self {
+        let mut socket = chat.socket().await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears().await, json!({ "type": "connection_ack" }));
+        socket
+    }
+
+    pub(crate) async fn says(&mut self, message: Value) {
+        self.says_raw(tungstenite::Message::text(message.to_string())).await;
+    }
+
+    pub(crate) async fn says_raw(&mut self, message: tungstenite::Message) {
+        // The server may have closed already, and said why.
+        let _ = self.stream.send(message).await;
+    }
+
+    pub(crate) async fn subscribes(&mut self, id: &str, query: &str, variables: Value) {
+        let payload = json!({ "query": query, "variables": variables });
+        self.says(json!({ "type": "subscribe", "id": id, "payload": payload })).await;
+    }
+
+    /// The next message.
+    pub(crate) async fn hears(&mut self) -> Value {
+        match self.hears_raw().await {
+            tungstenite::Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    /// The code with which the server closes.
+    pub(crate) async fn hears_close(&mut self) -> u16 {
+        match self.hears_raw().await {
+            tungstenite::Message::Close(Some(frame)) => frame.code.into(),
+            other => panic!("no close: {other:?}"),
+        }
+    }
+
+    async fn hears_raw(&mut self) -> tungstenite::Message {
+        loop {
+            let message = soon(self.stream.next()).await.expect("the socket ended").unwrap();
+            if !matches!(message, tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_)) {
+                return message;
+            }
+        }
+    }
+}
+
+/// Somebody's feed.
+pub(crate) struct Feed {
+    pub(crate) socket: Socket,
+}
+
+impl Feed {
+    /// Follows from now on: `CAUGHT_UP` was heard.
+    pub(crate) async fn follow(chat: &Chat, query: &str, variables: Value) -> Self {
+        let mut feed = Self { socket: Socket::ready(chat).await };
+        feed.socket.subscribes("feed", query, variables).await;
+        assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
+        feed
+    }
+
+    /// The next event.
+    pub(crate) async fn next(&mut self) -> Value {
+        let mut message = self.socket.hears().await;
+        assert_eq!(message["type"], "next", "{message}");
+        message["payload"]["data"]["feed"].take()
+    }
+}

@@ -1,0 +1,334 @@
+//! GraphQL over HTTP: media types, methods, bodies, and what is not a request at all.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::harness::{Chat, code, soon};
+
+const JSON: &str = "application/json; charset=utf-8";
+const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
+
+/// Status, media type and body of the response.
+async fn response(request: RequestBuilder) -> (u16, String, Value) {
+    let response = soon(request.send()).await.unwrap();
+    let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    (response.status().as_u16(), media_type, response.json().await.unwrap())
+}
+
+fn post(chat: &Chat, content_type: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    chat.http.post(chat.url("/graphql")).header("content-type", content_type).body(body)
+}
+
+fn get(chat: &Chat, parameters: &[(&str, &str)]) -> RequestBuilder {
+    let query: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    chat.http.get(chat.url(&format!("/graphql?{query}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_has_the_media_type_that_was_asked_for() {
+    let chat = Chat::open().await;
+    for (accept, expected) in [
+        (None, JSON),
+        (Some("*/*"), JSON),
+        (Some("application/*"), JSON),
+        (Some("application/json"), JSON),
+        (Some("application/graphql-response+json"), GRAPHQL),
+        (Some("application/graphql-response+json, application/json;q=0.9"), GRAPHQL),
+        (Some("application/json, application/graphql-response+json;q=0.9"), JSON),
+        (Some("application/json, application/graphql-response+json"), GRAPHQL),
+        (Some("text/plain, */*;q=0.1"), JSON),
+    ] {
+        let mut request = post(&chat, "application/json", r#"{"query":"{ __typename }"}"#);
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        let (status, media_type, body) = response(request).await;
+        assert_eq!((status, media_type.as_str()), (200, expected), "{accept:?}");
+        assert_eq!(body, json!({ "data": { "__typename": "Query" } }));
+    }
+    let request = post(&chat, "application/json", r#"{"query":"{ __typename }"}"#).header("accept", "text/plain");
+    let (status, _, body) = response(request).await;
+    assert_eq!((status, code(&body).as_str()), (406, "BAD_REQUEST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_goes_with_the_media_type() {
+    let chat = Chat::open().await;
+    for (query, as_json, as_graphql) in [
+        ("{ __typename }", 200, 200),
+        ("{", 200, 400),
+        ("{ nothing }", 200, 400),
+        ("query ($id: ID!) { user(id: $id) { id } }", 200, 400),
+        (r#"{ user(id: "x") { id } }"#, 200, 200),
+        ("query A { __typename } query B { __typename }", 400, 400),
+        ("subscription { feed(userId: 1) { kind } }", 400, 400),
+    ] {
+        let body = json!({ "query": query }).to_string();
+        let request = || post(&chat, "application/json", body.clone());
+        let (status, _, answer) = response(request().header("accept", "application/json")).await;
+        assert_eq!(status, as_json, "{query}");
+        let (status, _, same) = response(request().header("accept", "application/graphql-response+json")).await;
+        assert_eq!(status, as_graphql, "{query}");
+        assert_eq!(answer, same);
+        assert!(status == 200 || answer.get("data").is_none(), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_reads_and_never_changes() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    let query = "query A($id: ID!) { user(id: $id) { name } } query B { __typename }";
+    let parameters = [("query", query), ("operationName", "A"), ("variables", r#"{"id":"usr_1"}"#)];
+    let (status, _, body) = response(get(&chat, &parameters)).await;
+    assert_eq!((status, body), (200, json!({ "data": { "user": { "name": "Ada" } } })));
+
+    let mutation = r#"mutation { deleteUser(id: "usr_1") { deletedId } }"#;
+    let answer = get(&chat, &[("query", mutation)]).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["errors"][0]["message"], "A mutation needs POST: GET only reads.");
+    assert_eq!(chat.data("{ user(id: 1) { name } }", json!({})).await["user"]["name"], "Ada");
+
+    for (parameters, why) in [
+        (vec![], "This is not a GraphQL request: missing field `query`."),
+        (vec![("query", "{ __typename }"), ("variables", "{")], "The parameter `variables` is not JSON: "),
+        (vec![("query", "{ __typename }"), ("variables", "[]")], "This is not a GraphQL request: "),
+        (vec![("query", "{ __typename }"), ("query", "{ __typename }")], "The parameter `query` is given twice."),
+    ] {
+        let (status, _, body) = response(get(&chat, &parameters)).await;
+        assert_eq!((status, code(&body).as_str()), (400, "BAD_REQUEST"), "{parameters:?}");
+        assert!(body["errors"][0]["message"].as_str().unwrap().starts_with(why), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_methods_are_not_allowed() {
+    let chat = Chat::open().await;
+    for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+        let answer = chat.http.request(method.clone(), chat.url("/graphql")).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET, POST"), "{method}");
+        assert_eq!(code(&answer.json().await.unwrap()), "BAD_REQUEST");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_browser_sends_without_asking_is_not_run() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    let mutation = json!({ "query": r#"mutation { deleteUser(id: "usr_1") { deletedId } }"# }).to_string();
+    for content_type in [
+        "text/plain",
+        "text/plain; charset=utf-8",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/octet-stream",
+        "application/graphql",
+        "application/json; charset=latin1",
+        "text/plain, application/json",
+        "json",
+        "",
+    ] {
+        let (status, _, body) = response(post(&chat, content_type, mutation.clone())).await;
+        assert_eq!((status, code(&body).as_str()), (415, "BAD_REQUEST"), "{content_type}");
+    }
+    let bare = chat.http.post(chat.url("/graphql")).body(mutation.clone());
+    assert_eq!(response(bare).await.0, 415);
+    let form = post(&chat, "application/x-www-form-urlencoded", "query=mutation%7BdeleteUser(id%3A1)%7BdeletedId%7D%7D");
+    assert_eq!(response(form).await.0, 415);
+    assert_eq!(chat.data("{ user(id: 1) { name } }", json!({})).await["user"]["name"], "Ada");
+    for content_type in ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=UTF-8"] {
+        let (status, _, _) = response(post(&chat, content_type, r#"{"query":"{ __typename }"}"#)).await;
+        assert_eq!(status, 200, "{content_type}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_body_is_explained() {
+    let chat = Chat::open().await;
+    for body in [
+        "",
+        "{",
+        "null",
+        "5",
+        "\"{ __typename }\"",
+        "{}",
+        "[]",
+        r#"{"query":"{ __typename }""#,
+        r#"{"query":"{ __typename }"} trailing"#,
+        r#"{"query":null}"#,
+        r#"{"query":5}"#,
+        r#"{"query":["{ __typename }"]}"#,
+        r#"{"query":"{ __typename }","variables":[]}"#,
+        r#"{"query":"{ __typename }","variables":"x"}"#,
+        r#"{"query":"{ __typename }","variables":5}"#,
+        r#"{"query":"{ __typename }","operationName":{}}"#,
+        r#"{"query":"{ __typename }","extensions":[]}"#,
+        r#"{"query":"{ __typename \ud800 }"}"#,
+        r#"{"query":"{ __typename }","variables":{"a":"\ud800"}}"#,
+    ] {
+        let (status, _, answer) = response(post(&chat, "application/json", body)).await;
+        assert_eq!((status, code(&answer).as_str()), (400, "BAD_REQUEST"), "{body}");
+    }
+    let (status, _, answer) = response(post(&chat, "application/json", b"{\"query\":\"{ \xff }\"}".as_slice())).await;
+    assert_eq!((status, code(&answer).as_str()), (400, "BAD_REQUEST"));
+    let nested = format!("{{\"query\":\"{{ __typename }}\",\"variables\":{}{}}}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+    assert_eq!(response(post(&chat, "application/json", nested)).await.0, 400);
+    for body in [
+        r#"{"query":"{ __typename }","variables":null,"operationName":null,"extensions":null}"#,
+        r#"{"query":"{ __typename }","extensions":{"any":1},"other":true}"#,
+    ] {
+        assert_eq!(response(post(&chat, "application/json", body)).await.0, 200, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_answered_in_its_order() {
+    let chat = Chat::open().await;
+    let create = r#"mutation { createUser(input: { name: "Ada", email: "ada@example.com" }) { user { id } } }"#;
+    let batch = json!([
+        { "query": create },
+        { "query": "{ users { nodes { id } } }" },
+        { "query": "{" },
+        5,
+        { "query": "query A { __typename } query B { users { nodes { name } } }", "operationName": "B" },
+    ]);
+    let (status, _, body) = response(post(&chat, "application/json", batch.to_string())).await;
+    assert_eq!(status, 200);
+    assert_eq!(body[0]["data"]["createUser"]["user"]["id"], "usr_1");
+    assert_eq!(body[1]["data"]["users"]["nodes"], json!([{ "id": "usr_1" }]));
+    assert_eq!((code(&body[2]).as_str(), code(&body[3]).as_str()), ("GRAPHQL_PARSE_FAILED", "BAD_REQUEST"));
+    assert_eq!(body[4]["data"]["users"]["nodes"], json!([{ "name": "Ada" }]));
+
+    let many = vec![json!({ "query": "{ __typename }" }); 11];
+    let (status, _, body) = response(post(&chat, "application/json", json!(many).to_string())).await;
+    assert_eq!((status, code(&body).as_str()), (400, "BAD_REQUEST"));
+    assert_eq!(body["errors"][0]["message"], "The batch has 11 operations; 10 are allowed.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_is_refused_unread() {
+    let chat = Chat::open().await;
+    let body = |size: usize| {
+        let padding = " ".repeat(size - r#"{"query":"{ __typename }"}"#.len());
+        format!(r#"{{"query":"{{ __typename }}"{padding}}}"#)
+    };
+    assert_eq!(response(post(&chat, "application/json", body(256 * 1024))).await.0, 200);
+    let (status, _, answer) = response(post(&chat, "application/json", body(256 * 1024 + 1))).await;
+    assert_eq!((status, code(&answer).as_str()), (413, "PAYLOAD_TOO_LARGE"));
+
+    // Only the head is sent: who promises too much is not waited for.
+    let head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    assert!(raw(&chat, head.as_bytes()).await.starts_with("HTTP/1.1 413 "));
+    // Without a promise it is cut off while it comes.
+    let mut chunked = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..9 {
+        chunked.extend(b"8000\r\n");
+        chunked.extend([b' '; 0x8000]);
+        chunked.extend(b"\r\n");
+    }
+    assert!(raw(&chat, &chunked).await.starts_with("HTTP/1.1 413 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let chat = Chat::with(&["--body-timeout", "0.2"]).await;
+    let head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    assert!(raw(&chat, head.as_bytes()).await.starts_with("HTTP/1.1 408 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_second_request_is_smuggled() {
+    let chat = Chat::open().await;
+    let hidden = "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let post = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    for request in [
+        format!("{post}content-length: 0\r\ncontent-length: {}\r\n\r\n{hidden}", hidden.len()),
+        format!("{post}content-length: 0, {}\r\n\r\n{hidden}", hidden.len()),
+        format!("{post}content-length: {}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}", hidden.len() + 5),
+        format!("{post}transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n{hidden}"),
+        format!("{post}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n{hidden}"),
+        format!("{post}content-length : 0\r\n\r\n{hidden}"),
+        format!("GET /health/live HTTP/1.1\r\n{}\r\n{hidden}", "x: y\r\n".repeat(1_000)),
+        format!("GET /health/live HTTP/1.1\r\nx: {}\r\n\r\n{hidden}", "y".repeat(1_000_000)),
+    ] {
+        let answer = raw(&chat, request.as_bytes()).await;
+        let start: String = request.chars().take(150).collect();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{start}: {answer}");
+        assert!(!answer.contains("HTTP/1.1 200"), "{start}: {answer}");
+    }
+}
+
+/// What comes back on a connection of its own, until the server closes it or has nothing more to say.
+async fn raw(chat: &Chat, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(chat.address).await.unwrap();
+    let (mut reading, mut writing) = stream.split();
+    let mut answer = Vec::new();
+    let write = async {
+        // The server may close before it has read everything.
+        let _ = writing.write_all(request).await;
+        let _ = writing.shutdown().await;
+    };
+    let read = async {
+        let _ = reading.read_to_end(&mut answer).await;
+    };
+    soon(async { tokio::join!(write, read) }).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_named_origins_may_read_across() {
+    let chat = Chat::with(&["--cors-origin", "https://chat.example.com"]).await;
+    let preflight = async |origin: &str| {
+        let request = chat.http.request(Method::OPTIONS, chat.url("/graphql")).header("origin", origin);
+        let request = request.header("access-control-request-method", "POST").header("access-control-request-headers", "content-type");
+        let answer = request.send().await.unwrap();
+        answer.headers().get("access-control-allow-origin").map(|origin| origin.to_str().unwrap().to_owned())
+    };
+    assert_eq!(preflight("https://chat.example.com").await.as_deref(), Some("https://chat.example.com"));
+    assert_eq!(preflight("https://evil.example.com").await, None);
+    let closed = Chat::open().await;
+    let answer = closed.http.get(closed.url("/graphql?query={__typename}")).header("origin", "https://chat.example.com");
+    assert!(!answer.send().await.unwrap().headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_gets_graphiql() {
+    let chat = Chat::open().await;
+    for path in ["/", "/graphql"] {
+        let request = chat.http.get(chat.url(path)).header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+        assert!(answer.text().await.unwrap().to_lowercase().contains("<!doctype html>"));
+    }
+    let nothing = response(chat.http.get(chat.url("/nothing"))).await;
+    assert_eq!((nothing.0, code(&nothing.2).as_str()), (404, "BAD_REQUEST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told() {
+    let chat = Chat::open().await;
+    for path in ["/health/live", "/health/ready"] {
+        let answer = chat.http.get(chat.url(path)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok\n"));
+    }
+    chat.app.close();
+    let ready = chat.http.get(chat.url("/health/ready")).send().await.unwrap();
+    assert_eq!((ready.status().as_u16(), ready.text().await.unwrap().as_str()), (503, "not ready\n"));
+    assert_eq!(chat.http.get(chat.url("/health/live")).send().await.unwrap().status(), 200);
+    let answer = chat.ask("{ users { nodes { id } } }", json!({})).await;
+    assert_eq!(code(&answer), "UNAVAILABLE");
+    assert!(!answer.to_string().contains("pool"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_takes_too_long_is_given_up() {
+    let chat = Chat::with(&["--request-timeout", "0"]).await;
+    let (status, _, body) = response(post(&chat, "application/json", r#"{"query":"{ users { nodes { id } } }"}"#)).await;
+    assert_eq!((status, code(&body).as_str()), (504, "TIMEOUT"));
+}

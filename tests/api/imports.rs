@@ -1,0 +1,127 @@
+//! Imports and demo data: all of it or nothing, ids kept on an empty database.
+
+use duologue::domain::{
+    Viewer, demo,
+    imports::{self, Count, ImportError, Line},
+};
+use serde_json::json;
+
+use crate::harness::{Chat, text};
+
+async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
+    let lines: Vec<_> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Line>(line).map_err(|why| format!("This is not a user or a message: {why}.")))
+        .collect();
+    imports::import(&chat.app, &Viewer::open(&chat.app), (1..).zip(lines)).await
+}
+
+const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z"}}
+{"user": {"id": 7, "name": "Bob", "email": "bob@example.com", "createdAt": "2026-01-31T12:00:00.5+01:00"}}
+{"message": {"id": 70, "senderId": 10, "receiverId": 7, "content": "Hi", "createdAt": "2026-02-01T00:00:00Z"}}
+{"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "Hello 👋", "createdAt": "2026-02-01T00:00:01Z"}}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_are_kept_on_an_empty_database() {
+    let chat = Chat::open().await;
+    assert_eq!(import(&chat, LINES).await.unwrap(), Count { users: 2, messages: 2 });
+    let data = chat
+        .data(
+            "{ users { nodes { id name createdAt conversations { nodes { id } } } }
+               conversation(user1: 7, user2: 10) { messages { nodes { id content createdAt sender { id } } } } }",
+            json!({}),
+        )
+        .await;
+    let conversations = json!({ "nodes": [{ "id": "cnv_7_10" }] });
+    assert_eq!(data["users"]["nodes"], json!([
+        { "id": "usr_7", "name": "Bob", "createdAt": "2026-01-31T11:00:00.500Z", "conversations": conversations },
+        { "id": "usr_10", "name": "Ada", "createdAt": "2026-01-31T12:00:00.000Z", "conversations": conversations },
+    ]));
+    assert_eq!(data["conversation"]["messages"]["nodes"], json!([
+        { "id": "msg_70", "content": "Hi", "createdAt": "2026-02-01T00:00:00.000Z", "sender": { "id": "usr_10" } },
+        { "id": "msg_71", "content": "Hello 👋", "createdAt": "2026-02-01T00:00:01.000Z", "sender": { "id": "usr_7" } },
+    ]));
+    // What is written after it gets the next ids.
+    let eve = chat.person("Eve").await;
+    assert_eq!(eve.id, "usr_11");
+    let sent = eve.tries_to_send(json!({ "receiverId": "usr_7", "content": "Hi" })).await;
+    assert_eq!(sent["message"]["id"], "msg_72");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_gets_new_ids_where_somebody_is_already() {
+    let chat = Chat::open().await;
+    let (eve, dan) = (chat.person("Eve").await, chat.person("Dan").await);
+    eve.sends("Hi", &dan).await;
+    import(&chat, LINES).await.unwrap();
+    let data = chat
+        .data(
+            "{ users { nodes { id name } } conversation(user1: 3, user2: 4) { messages { nodes { id sender { name } } } } }",
+            json!({}),
+        )
+        .await;
+    assert_eq!(data["users"]["nodes"][2], json!({ "id": "usr_3", "name": "Ada" }));
+    assert_eq!(data["conversation"]["messages"]["nodes"], json!([
+        { "id": "msg_2", "sender": { "name": "Ada" } }, { "id": "msg_3", "sender": { "name": "Bob" } },
+    ]));
+    assert_eq!(eve.sends("again", &dan).await, "msg_4");
+    // Again: the addresses are taken.
+    let again = import(&chat, LINES).await.unwrap_err().to_string();
+    assert_eq!(again, "line 1: Another user has this email. Nothing was imported.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_line_is_named_and_nothing_is_kept() {
+    let chat = Chat::open().await;
+    for (line, why) in [
+        ("{", "This is not a user or a message: "),
+        (r#"{"person": {}}"#, "This is not a user or a message: unknown variant `person`"),
+        (r#"{"user": {"id": 1, "name": "x", "email": "x@y"}}"#, "This is not a user or a message: missing field `createdAt`"),
+        (r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z", "age": 5}}"#,
+            "This is not a user or a message: unknown field `age`"),
+        (r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "The id must be a positive number."),
+        (r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "There is a user 7 in an earlier line."),
+        (r#"{"user": {"id": 8, "name": " ", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "The name must not be empty or blank."),
+        (r#"{"user": {"id": 8, "name": "x", "email": "ADA@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "Another user has this email."),
+        (r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "yesterday"}}"#, "This is not an instant."),
+        (r#"{"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "There is a message 71 in an earlier line."),
+        (r#"{"message": {"id": 72, "senderId": 9, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The sender 9 is no user of an earlier line."),
+        (r#"{"message": {"id": 72, "senderId": 7, "receiverId": 9, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The receiver 9 is no user of an earlier line."),
+        (r#"{"message": {"id": 72, "senderId": 7, "receiverId": 7, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The sender and the receiver must be two users."),
+        (r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The content may not contain the character U+0000."),
+    ] {
+        let error = import(&chat, &format!("{LINES}\n{line}\n")).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("line 5: {why}")), "{error}");
+        assert!(error.ends_with("Nothing was imported."), "{error}");
+        let left = chat.data("{ users { nodes { id } } messages { nodes { id } } }", json!({})).await;
+        assert_eq!(left, json!({ "users": { "nodes": [] }, "messages": { "nodes": [] } }), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn demo_data_is_believable() {
+    let chat = Chat::open().await;
+    let lines = (1..).zip(demo::lines(30, 3_000, 1).map(Ok));
+    let count = imports::import(&chat.app, &Viewer::open(&chat.app), lines).await.unwrap();
+    assert_eq!(count, Count { users: 30, messages: 3_000 });
+    let data = chat
+        .data(
+            "{ users(first: 100) { nodes { name } } conversation(user1: 1, user2: 2) { messages(last: 100) { nodes { content } } } }",
+            json!({}),
+        )
+        .await;
+    assert_eq!(data["users"]["nodes"].as_array().unwrap().len(), 30);
+    let texts: String =
+        data["conversation"]["messages"]["nodes"].as_array().unwrap().iter().map(|node| text(&node["content"])).collect();
+    assert!(texts.chars().any(|c| ('\u{4E00}'..'\u{9FFF}').contains(&c)), "no CJK");
+    assert!(texts.chars().any(|c| ('\u{1F300}'..'\u{1FAFF}').contains(&c)), "no emoji");
+}

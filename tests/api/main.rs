@@ -1,0 +1,25 @@
+//! The server through its public door: each test has its own server in this process, and its own database.
+//!
+//! The database is a SQLite file, or a schema of the PostgreSQL server that `DUOLOGUE_TEST_DATABASE` names, as
+//! `tests/with-postgres` sets it. Nothing is mocked and nothing sleeps: what is expected is awaited, with a deadline.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod harness;
+
+mod users;
+mod messages;
+mod conversations;
+mod feed;
+mod nodes;
+mod paging;
+
+mod documents;
+mod http;
+mod sockets;
+mod texts;
+mod statements;
+mod schema;
+mod migrations;
+mod imports;
+mod program;
+mod audit;

@@ -1,0 +1,108 @@
+//! Migrations: up, down and up again, the same names on both databases; and files that are not ours.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
+use duologue::{
+    app::App,
+    store::{Direction, Error},
+};
+
+use crate::harness::{Chat, Database};
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    let names = |database: &str| -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names("sqlite"), names("postgres"));
+    assert!(!names("sqlite").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_down_and_up_again_leaves_the_same_schema() {
+    let database = Database::new().await;
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let before = described(&database);
+    let down = app.store.migrate(Direction::Down).await.unwrap();
+    assert!(!down.is_empty());
+    let up = app.store.migrate(Direction::Up).await.unwrap();
+    assert_eq!(down.len(), up.len());
+    assert_eq!(described(&database), before);
+    assert_eq!(app.store.migrate(Direction::Up).await.unwrap(), [""; 0]);
+    app.close();
+}
+
+/// The schema in words: SQLite keeps them, PostgreSQL is asked for its columns and indexes.
+fn described(database: &Database) -> Vec<String> {
+    #[derive(diesel::QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        line: String,
+    }
+    let lines: Vec<Line> = if let Some(path) = database.url.strip_prefix("sqlite:") {
+        let query = "SELECT coalesce(sql, name) AS line FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY name";
+        diesel::sql_query(query).load(&mut SqliteConnection::establish(path).unwrap()).unwrap()
+    } else {
+        let query = "SELECT line FROM (
+                SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default, generation_expression,
+                                 collation_name) AS line
+                    FROM information_schema.columns WHERE table_schema = current_schema()
+                UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
+                UNION ALL SELECT concat(conrelid::regclass, ' ', conname, ' ', pg_get_constraintdef(oid))
+                    FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+            ) AS lines ORDER BY line";
+        type Postgres = diesel_async::async_connection_wrapper::AsyncConnectionWrapper<diesel_async::AsyncPgConnection>;
+        let url = database.url.clone();
+        let ask = move || diesel::sql_query(query).load(&mut Postgres::establish(&url).unwrap()).unwrap();
+        std::thread::spawn(ask).join().unwrap()
+    };
+    let lines: Vec<String> = lines.into_iter().map(|line| line.line).collect();
+    assert!(lines.len() > 5, "{lines:?}");
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_there_after_a_restart() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    let chat = Chat::on(chat.stop().await, &[]).await;
+    let read = chat.data("{ users { nodes { name } } }", serde_json::json!({})).await;
+    assert_eq!(read["users"]["nodes"][0]["name"], "Ada");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_may_start_at_once_on_one_database() {
+    let database = Database::new().await;
+    let settings = database.settings(&[]).database;
+    let (one, other) = tokio::join!(App::open(&settings), App::open(&settings));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.epoch(), other.epoch());
+}
+
+/// The sentence with which a file is refused; the file is as it was.
+async fn refusal(path: &Path) -> String {
+    let before = fs::read(path).unwrap();
+    let mut settings = Database::new().await.settings(&[]).database;
+    settings.database = format!("sqlite:{}", path.display());
+    let refused = App::open(&settings).await;
+    let Err(Error::Unusable(sentence)) = refused else { panic!("{} was taken", path.display()) };
+    assert_eq!(fs::read(path).unwrap(), before);
+    assert!(!path.with_extension("db-wal").exists());
+    sentence
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join("foreign.db");
+    SqliteConnection::establish(foreign.to_str().unwrap()).unwrap().batch_execute("CREATE TABLE theirs (x)").unwrap();
+    let sentence = refusal(&foreign).await;
+    assert!(sentence.contains("is the database of another program"), "{sentence}");
+
+    let text = folder.path().join("text.db");
+    fs::write(&text, "These are my notes, and not a database at all. ".repeat(50)).unwrap();
+    let sentence = refusal(&text).await;
+    assert!(sentence.contains("text.db") && sentence.contains("nothing was changed"), "{sentence}");
+}

@@ -1,0 +1,141 @@
+//! The program itself, as a process: what it prints, and how it ends.
+
+use std::{fs, path::Path, process::Output};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::harness::{Database, soon};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
+    command.args(arguments).env_clear().kill_on_drop(true);
+    command
+}
+
+async fn run(arguments: &[&str]) -> Output {
+    soon(program(arguments).output()).await.unwrap()
+}
+
+/// The only line of an error, after the name of the program.
+async fn error(arguments: &[&str]) -> String {
+    let output = run(arguments).await;
+    assert!(!output.status.success(), "{arguments:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    said.trim_end().strip_prefix("duologue: ").unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+/// A server, and the lines that it printed first.
+async fn serve(database: &Database, flags: &[&str]) -> (Child, Vec<String>) {
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
+    let mut child =
+        program(&[&fixed, flags].concat()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        lines.push(soon(output.next_line()).await.unwrap().unwrap());
+    }
+    (child, lines)
+}
+
+async fn terminate(mut child: Child) -> Option<i32> {
+    let id = child.id().unwrap().to_string();
+    soon(Command::new("kill").args(["-TERM", &id]).status()).await.unwrap();
+    soon(child.wait()).await.unwrap().code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_where_it_is_and_where_the_messages_are() {
+    let database = Database::new().await;
+    let (child, lines) = serve(&database, &[]).await;
+    let page = lines[0].strip_prefix("Duologue is ready: open ").and_then(|rest| rest.strip_suffix(" and say something.")).unwrap();
+    assert!(soon(reqwest::get(page)).await.unwrap().status().is_success());
+    let place = if database.is_sqlite() { database.url.replace("sqlite:", "SQLite, ") } else { "PostgreSQL".into() };
+    assert_eq!(lines[1], format!("The messages are kept in {place}."));
+    assert_eq!(terminate(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_there_after_a_kill() {
+    let database = Database::new().await;
+    let mut answered = 0;
+    for _ in 0..3 {
+        let (mut child, lines) = serve(&database, &[]).await;
+        let address = lines[0].split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+        let (http, url) = (reqwest::Client::new(), format!("{address}graphql"));
+        for _ in 0..20 {
+            answered += 1;
+            let query = format!(r#"mutation {{ createUser(input: {{ name: "x", email: "{answered}@x" }}) {{ user {{ id }} }} }}"#);
+            let answer = http.post(&url).json(&serde_json::json!({ "query": query })).send();
+            let body = soon(answer).await.unwrap().text().await.unwrap();
+            assert_eq!(body, format!(r#"{{"data":{{"createUser":{{"user":{{"id":"usr_{answered}"}}}}}}}}"#));
+        }
+        soon(child.kill()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_mode_stays_on_the_machine_unless_told_otherwise() {
+    let database = Database::new().await;
+    let refused = error(&["serve", "--listen", "0.0.0.0:0", "--database", &database.url]).await;
+    assert!(refused.starts_with("0.0.0.0:0 can be reached by others"), "{refused}");
+    assert!(refused.contains("--allow-open-network"), "{refused}");
+    let fixed = ["serve", "--listen", "0.0.0.0:0", "--database", &database.url, "--allow-open-network"];
+    let mut child = program(&fixed).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = soon(output.next_line()).await.unwrap().unwrap();
+    assert!(line.starts_with("Duologue is ready: open http://localhost:"), "{line}");
+    assert_eq!(terminate(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_said_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let (nowhere, notes) = (folder.path().join("no/such/folder.db"), folder.path().join("notes.db"));
+    fs::write(&notes, "not a database ".repeat(100)).unwrap();
+    let url = |path: &Path| format!("sqlite:{}", path.display());
+    for (arguments, why) in [
+        (vec!["migrate", "--database", "mysql://x/y"], "the database must be given as sqlite:PATH or postgres://"),
+        (vec!["migrate", "--database", &url(&nowhere)], "cannot open the database"),
+        (vec!["migrate", "--database", &url(&notes)], "cannot read "),
+        (vec!["migrate", "--database", "postgres://nobody@127.0.0.1:1/x"], "cannot open the database"),
+        (vec!["import", "/no/such/file.jsonl", "--database", &url(&folder.path().join("a.db"))], "cannot read /no/such/file.jsonl"),
+        (vec!["serve", "--listen", "127.0.0.1:0", "--cors-origin", "*"], "\"*\" is no origin"),
+    ] {
+        let said = error(&arguments).await;
+        assert!(said.starts_with(why), "{said}");
+    }
+    let unknown = run(&["serve", "--nonsense"]).await;
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_imported_and_demo_data_made() {
+    let database = Database::new().await;
+    let file = database.folder().join("chat.jsonl");
+    let ada = r#"{"user": {"id": 1, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#;
+    fs::write(&file, format!("{ada}\n\n{{\"user\": 5}}\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let said = error(&["import", path, "--database", &database.url]).await;
+    assert!(said.starts_with(&format!("{path}: line 3: This is not a user or a message: ")), "{said}");
+    assert!(!said.contains("ada@example.com"), "{said}");
+
+    fs::write(&file, format!("{ada}\n")).unwrap();
+    let imported = run(&["import", path, "--database", &database.url]).await;
+    assert_eq!(String::from_utf8(imported.stdout).unwrap(), "Imported 1 users and 0 messages.\n");
+    let made = run(&["demo", "--users", "20", "--messages", "500", "--database", &database.url]).await;
+    assert_eq!(String::from_utf8(made.stdout).unwrap(), "Made 20 users and 500 messages.\n");
+    let migrated = run(&["migrate", "--database", &database.url]).await;
+    assert_eq!(String::from_utf8(migrated.stdout).unwrap(), "The database is up to date.\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_is_printed() {
+    let printed = run(&["schema"]).await;
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), include_str!("../../schema.graphql"));
+    let help = String::from_utf8(run(&["serve", "--help"]).await.stdout).unwrap();
+    assert!(help.contains("DUOLOGUE_LISTEN") && help.contains("127.0.0.1:8000") && help.contains("sqlite:duologue.db"));
+}

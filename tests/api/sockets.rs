@@ -1,0 +1,167 @@
+//! The protocol graphql-transport-ws: what is answered, and with which code a wrong turn ends.
+
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+
+use crate::harness::{Chat, Socket, code, soon};
+
+const QUERY: &str = "{ __typename }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_and_mutations_are_answered_on_a_socket() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    let create = r#"mutation { createUser(input: { name: "Ada", email: "ada@example.com" }) { user { id } } }"#;
+    socket.subscribes("1", create, json!({})).await;
+    let payload = json!({ "data": { "createUser": { "user": { "id": "usr_1" } } } });
+    assert_eq!(socket.hears().await, json!({ "type": "next", "id": "1", "payload": payload }));
+    assert_eq!(socket.hears().await, json!({ "type": "complete", "id": "1" }));
+    // The id is free again.
+    socket.subscribes("1", QUERY, json!({})).await;
+    assert_eq!(socket.hears().await["payload"], json!({ "data": { "__typename": "Query" } }));
+    assert_eq!(socket.hears().await["type"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_before_it_runs_is_an_error() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    for (query, expected) in [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { a: feed(userId: 1) { kind } b: feed(userId: 1) { kind } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { feed(userId: 9) { kind } }", "BAD_USER_INPUT"),
+        ("{ users(first: 100) { nodes { sentMessages(first: 100) { nodes { id } } } } }", "QUERY_TOO_COMPLEX"),
+        ("{ ...A } fragment A on Query { ...A }", "GRAPHQL_VALIDATION_FAILED"),
+    ] {
+        socket.subscribes("x", query, json!({})).await;
+        let message = socket.hears().await;
+        assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("x")), "{query}");
+        assert_eq!(code(&json!({ "errors": message["payload"] })), expected, "{query}");
+    }
+    socket.subscribes("x", QUERY, json!({})).await;
+    assert_eq!(socket.hears().await["type"], "next");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ping_comes_back_with_its_payload() {
+    let chat = Chat::open().await;
+    let mut socket = chat.socket().await;
+    socket.says(json!({ "type": "ping" })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "pong" }));
+    socket.says(json!({ "type": "ping", "payload": { "a": [1] } })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "pong", "payload": { "a": [1] } }));
+    socket.says(json!({ "type": "pong" })).await;
+    socket.says(json!({ "type": "connection_init", "payload": { "anything": true } })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "connection_ack" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_turn_closes_with_its_code() {
+    let chat = Chat::with(&["--init-timeout", "0.2"]).await;
+    chat.person("Ada").await;
+
+    let mut eager = chat.socket().await;
+    eager.subscribes("1", QUERY, json!({})).await;
+    assert_eq!(eager.hears_close().await, 4401);
+
+    let mut silent = chat.socket().await;
+    assert_eq!(silent.hears_close().await, 4408);
+
+    let mut twice = Socket::ready(&chat).await;
+    twice.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(twice.hears_close().await, 4429);
+
+    let mut same = Socket::ready(&chat).await;
+    for _ in 0..2 {
+        same.subscribes("1", "subscription { feed(userId: 1) { kind } }", json!({})).await;
+    }
+    assert_eq!(same.hears().await["type"], "next");
+    assert_eq!(same.hears_close().await, 4409);
+
+    for wrong in [
+        "", "{", "null", "[]", "5", "{}", r#"{"type":"start"}"#, r#"{"type":5}"#, r#"{"type":"subscribe"}"#,
+        r#"{"type":"subscribe","id":"","payload":{"query":"{ __typename }"}}"#,
+        r#"{"type":"subscribe","id":5,"payload":{"query":"{ __typename }"}}"#,
+        r#"{"type":"subscribe","id":"1","payload":{}}"#,
+        r#"{"type":"subscribe","id":"1","payload":"{ __typename }"}"#,
+        r#"{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","variables":[]}}"#,
+        r#"{"type":"complete"}"#, r#"{"type":"ping","payload":[]}"#, r#"{"type":"connection_init","payload":"x"}"#,
+    ] {
+        let mut socket = Socket::ready(&chat).await;
+        socket.says_raw(Message::text(wrong)).await;
+        assert_eq!(socket.hears_close().await, 4400, "{wrong}");
+    }
+    let mut binary = Socket::ready(&chat).await;
+    binary.says_raw(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(binary.hears_close().await, 4400);
+
+    for protocol in ["", "graphql-ws", "soap"] {
+        let request = tungstenite::client::ClientRequestBuilder::new(format!("ws://{}/graphql", chat.address).parse().unwrap());
+        let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };
+        let connected = soon(tokio_tungstenite::connect_async(request)).await;
+        // A client that offered something else sees that nothing was chosen, and gives up by itself.
+        if protocol.is_empty() {
+            drop(connected);
+            assert_eq!(Socket::open(chat.address, "").await.hears_close().await, 4406);
+        } else {
+            assert!(connected.is_err(), "{protocol}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_over_the_limit_closes() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    socket.says_raw(Message::text("x".repeat(256 * 1024 + 1))).await;
+    assert_eq!(socket.hears_close().await, 1009);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_socket_has_so_many_operations_at_most() {
+    let chat = Chat::with(&["--max-socket-operations", "3"]).await;
+    chat.person("Ada").await;
+    let mut socket = Socket::ready(&chat).await;
+    for id in ["1", "2", "3"] {
+        socket.subscribes(id, "subscription { feed(userId: 1) { kind } }", json!({})).await;
+        assert_eq!(socket.hears().await["type"], "next");
+    }
+    socket.subscribes("4", QUERY, json!({})).await;
+    let refused = socket.hears().await;
+    assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("4")));
+    socket.says(json!({ "type": "complete", "id": "2" })).await;
+    socket.subscribes("4", QUERY, json!({})).await;
+    assert_eq!(socket.hears().await["type"], "next");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_may_not_connect() {
+    let chat = Chat::with(&["--cors-origin", "https://chat.example.com"]).await;
+    let connect = async |origin: String| {
+        let mut request = format!("ws://{}/graphql", chat.address).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        match soon(tokio_tungstenite::connect_async(request)).await {
+            Ok(_) => 101,
+            Err(tungstenite::Error::Http(answer)) => answer.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(connect(format!("http://{}", chat.address)).await, 101);
+    assert_eq!(connect("https://chat.example.com".into()).await, 101);
+    for origin in ["https://evil.example.com", "null", "http://127.0.0.1", "https://chat.example.com.evil.com"] {
+        assert_eq!(connect(origin.into()).await, 403, "{origin}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_says_so() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    let hears = async { socket.hears_close().await };
+    let (database, close) = tokio::join!(chat.stop(), hears);
+    assert_eq!(close, 1012);
+    drop(database);
+}

@@ -1,0 +1,46 @@
+//! How many SQL statements an operation costs, whatever the size of its page.
+
+use serde_json::json;
+
+use crate::harness::Chat;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_costs_so_many_statements() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..30 {
+        let (from, to) = if number % 2 == 0 { (&ada, &bob) } else { (&bob, &ada) };
+        let reply = (number > 0).then(|| format!("msg_{number}"));
+        from.tries_to_send(json!({ "receiverId": to.id, "content": "Hi", "replyToId": reply })).await;
+    }
+    for number in 0..30 {
+        let person = chat.person(&format!("P{number}")).await;
+        ada.sends("Hi", &person).await;
+        person.sends("Hi", &ada).await;
+    }
+    let table = [
+        (1, "{ user(id: 1) { id name email createdAt } }"),
+        (1, "{ a: user(id: 1) { id } b: user(id: 2) { id } c: user(id: 3) { id } }"),
+        (1, "{ users { nodes { id name } pageInfo { hasNextPage hasPreviousPage } } }"),
+        (2, "{ users(first: 30) { nodes { id name sentMessages(last: 3) { nodes { id content } } } } }"),
+        (2, "{ users(first: 100) { nodes { id name sentMessages(last: 3) { nodes { id content } } } } }"),
+        (1, "{ message(id: 1) { id content } }"),
+        (2, "{ message(id: 1) { id sender { name } receiver { name } } }"),
+        (2, "{ messages(last: 50) { nodes { id sender { name } receiver { name } } pageInfo { hasPreviousPage } } }"),
+        (2, "{ messages(last: 100) { nodes { id sender { name } receiver { name } } } }"),
+        (2, "{ conversation(user1: 1, user2: 2) { messages(last: 1) { nodes { sender { name } receiver { name } } } } }"),
+        (2, "{ conversation(user1: 1, user2: 2) { members { user { name } } messages(last: 100) {
+                nodes { id content sender { id name } receiver { id name } } pageInfo { hasPreviousPage hasNextPage }
+            } } }"),
+        (3, "{ conversation(user1: 1, user2: 2) { messages { nodes { sender { name } replyTo { content sender { name } } } } } }"),
+        (5, "{ user(id: 1) { conversations(first: 30) { nodes {
+                id unreadCount(userId: 1) lastMessage { content } members { user { name } }
+            } } } }"),
+        (3, r#"{ nodes(ids: ["usr_1", "usr_2", "msg_1", "msg_2", "cnv_1_2"]) { id } }"#),
+    ];
+    for (expected, query) in table {
+        let before = chat.app.store.statements();
+        chat.data(query, json!({})).await;
+        assert_eq!(chat.app.store.statements() - before, expected, "{query}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Users: made, read, changed, erased.
+
+use serde_json::json;
+
+use crate::harness::{Chat, Person, text};
+
+const CREATE: &str = "mutation ($input: CreateUserInput!) {
+    createUser(input: $input) { user { id name email createdAt } userErrors { code field message } }
+}";
+const UPDATE: &str = "mutation ($id: ID!, $input: UpdateUserInput!) {
+    updateUser(id: $id, input: $input) { user { id name email } userErrors { code field message } }
+}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_made_and_read() {
+    let chat = Chat::open().await;
+    let made = chat.data(CREATE, json!({ "input": { "name": "Ada", "email": " Ada@example.com " } })).await;
+    let user = json!({
+        "id": "usr_1", "name": "Ada", "email": "Ada@example.com", "createdAt": "2026-01-31T12:00:00.000Z",
+    });
+    assert_eq!(made, json!({ "createUser": { "user": user, "userErrors": [] } }));
+    for id in [json!("usr_1"), json!("1"), json!(1)] {
+        let read = chat.data("query ($id: ID!) { user(id: $id) { id name email createdAt } }", json!({ "id": id })).await;
+        assert_eq!(read["user"], user);
+    }
+    let nobody = chat.data(r#"{ user(id: "usr_2") { id } }"#, json!({})).await;
+    assert_eq!(nobody, json!({ "user": null }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_wrong_with_a_new_user_is_told_at_once() {
+    let chat = Chat::open().await;
+    let made = chat.data(CREATE, json!({ "input": { "name": "n".repeat(101), "email": "nowhere" } })).await;
+    let errors = json!([
+        { "code": "TOO_LONG", "field": ["input", "name"], "message": "The name may have at most 100 characters." },
+        { "code": "INVALID", "field": ["input", "email"],
+          "message": "The email must look like name@example.com, without blanks." },
+    ]);
+    assert_eq!(made, json!({ "createUser": { "user": null, "userErrors": errors } }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_is_one_account() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    chat.data(CREATE, json!({ "input": { "name": "É", "email": "e\u{301}@example.com" } })).await;
+    for email in ["ada@example.com", "ADA@EXAMPLE.COM", "\tada@example.com\n", "É@example.com", "é@EXAMPLE.com"] {
+        let made = chat.data(CREATE, json!({ "input": { "name": "Eve", "email": email } })).await;
+        let taken = json!([
+            { "code": "EMAIL_TAKEN", "field": ["input", "email"], "message": "Another user has this email." }
+        ]);
+        assert_eq!(made, json!({ "createUser": { "user": null, "userErrors": taken } }), "{email:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_who_want_one_address_at_once_one_gets_it() {
+    let chat = Chat::open().await;
+    let input = json!({ "input": { "name": "Ada", "email": "ada@example.com" } });
+    let made = futures_util::future::join_all((0..10).map(|_| chat.data(CREATE, input.clone()))).await;
+    assert_eq!(made.iter().filter(|made| made["createUser"]["user"].is_object()).count(), 1);
+    let refused = |made: &&serde_json::Value| made["createUser"]["userErrors"][0]["code"] == "EMAIL_TAKEN";
+    assert_eq!(made.iter().filter(refused).count(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_changed_in_what_is_given() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let update = async |person: &Person<'_>, input| chat.data(UPDATE, json!({ "id": person.id, "input": input })).await;
+
+    let renamed = update(&ada, json!({ "name": "Ada L." })).await;
+    let user = json!({ "id": "usr_1", "name": "Ada L.", "email": "ada@example.com" });
+    assert_eq!(renamed, json!({ "updateUser": { "user": user, "userErrors": [] } }));
+    assert_eq!(update(&ada, json!({})).await["updateUser"]["user"], user);
+    let same = update(&ada, json!({ "email": "ADA@example.com" })).await;
+    assert_eq!(same["updateUser"]["user"]["email"], "ADA@example.com");
+
+    let taken = update(&bob, json!({ "name": "Robert", "email": "ada@EXAMPLE.com" })).await;
+    assert_eq!(taken["updateUser"]["userErrors"][0]["code"], "EMAIL_TAKEN");
+    let unchanged = chat.data("query ($id: ID!) { user(id: $id) { name } }", json!({ "id": bob.id })).await;
+    assert_eq!(unchanged["user"]["name"], "Bob");
+
+    let nobody = chat.data(UPDATE, json!({ "id": "usr_99", "input": { "name": "x" } })).await;
+    let errors = json!([{ "code": "NOT_FOUND", "field": ["id"], "message": "There is no user usr_99." }]);
+    assert_eq!(nobody, json!({ "updateUser": { "user": null, "userErrors": errors } }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_user_leaves_messages_without_an_author() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let message = ada.sends("Hi", &bob).await;
+    bob.sends("Hello", &ada).await;
+
+    assert_eq!(ada.leaves(false).await, json!({ "deletedId": "usr_1", "userErrors": [] }));
+    let left = chat
+        .data(
+            "query ($ada: ID!, $bob: ID!, $message: ID!) {
+                user(id: $ada) { id }
+                users { nodes { id } }
+                message(id: $message) { content sender { id } receiver { name } }
+                conversation(user1: $ada, user2: $bob) { members { user { name } } messages { nodes { content } } }
+            }",
+            json!({ "ada": ada.id, "bob": bob.id, "message": message }),
+        )
+        .await;
+    let conversation = json!({
+        "members": [{ "user": null }, { "user": { "name": "Bob" } }],
+        "messages": { "nodes": [{ "content": "Hi" }, { "content": "Hello" }] },
+    });
+    assert_eq!(left, json!({
+        "user": null,
+        "users": { "nodes": [{ "id": "usr_2" }] },
+        "message": { "content": "Hi", "sender": null, "receiver": { "name": "Bob" } },
+        "conversation": conversation,
+    }));
+
+    let not_found = json!({ "deletedId": null, "userErrors": [{ "code": "NOT_FOUND", "field": ["id"] }] });
+    assert_eq!(ada.leaves(false).await, not_found);
+    let to_nobody = bob.tries_to_send(json!({ "receiverId": ada.id, "content": "Where are you?" })).await;
+    assert_eq!(to_nobody["userErrors"][0]["code"], "NOT_FOUND");
+    // The address is free, the id is not.
+    assert_eq!(chat.person("Ada").await.id, "usr_3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_user_takes_the_messages_along_if_asked() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..3 {
+        ada.sends(&format!("from Ada {number}"), &bob).await;
+    }
+    bob.sends("from Bob", &ada).await;
+    let mut feed = bob.feed().await;
+    ada.leaves(true).await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["from Bob"]);
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        let event = feed.next().await;
+        assert_eq!((text(&event["kind"]), text(&event["messageId"])), ("MESSAGE_DELETED".into(), id.into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_found_by_the_start_of_a_name_or_an_email() {
+    let chat = Chat::open().await;
+    for (name, email) in [("Ada", "lovelace@x"), ("adam", "first@x"), ("Bob", "ADA@y"), ("Émile", "zola@x"), ("100%", "_@x")] {
+        chat.data(CREATE, json!({ "input": { "name": name, "email": email } })).await;
+    }
+    let found = async |search: &str| {
+        let data = chat.data("query ($s: String) { users(search: $s) { nodes { name } } }", json!({ "s": search })).await;
+        data["users"]["nodes"].as_array().unwrap().iter().map(|user| text(&user["name"])).collect::<Vec<_>>()
+    };
+    assert_eq!(found("ada").await, ["Ada", "adam", "Bob"]);
+    assert_eq!(found("ADA").await, ["Ada", "adam", "Bob"]);
+    assert_eq!(found("adam").await, ["adam"]);
+    assert_eq!(found("e\u{301}").await, ["Émile"]);
+    assert_eq!(found("lovelace@").await, ["Ada"]);
+    assert_eq!(found("%").await, [""; 0]);
+    assert_eq!(found("_").await, ["100%"]);
+    assert_eq!(found("da").await, [""; 0]);
+    assert_eq!(found(" ").await.len(), 5);
+}
