@@ -204,10 +204,14 @@ impl Api {
 
     /// Runs a query or a mutation, for as long as the limit allows.
     pub async fn execute(&self, viewer: &Viewer, prepared: Prepared) -> Answer {
-        let (schema, call) = (self.schema.clone(), Call::new(&self.app, viewer));
+        let (call, mut loads) = Call::new(&self.app, viewer);
+        let schema = self.schema.clone();
         let request_id = call.request_id.clone();
         let Prepared { operation, plan, request } = prepared;
-        let running = async move { Answer::whole(schema.execute(request.data(call)).await, &plan) };
+        let running = async move {
+            let response = loads.beside(schema.execute(request.data(call))).await;
+            Answer::whole(response, &plan)
+        };
         let answer = async {
             if operation == Operation::Mutation {
                 // A task of its own: once begun it goes on to its end, also when nobody waits for it any more.
@@ -229,13 +233,18 @@ impl Api {
             return stream::once(async move { api.execute(&viewer, prepared).await }).boxed();
         }
         let Prepared { plan, request, .. } = prepared;
-        let request = request.data(Call::new(&self.app, viewer));
+        let (call, loads) = Call::new(&self.app, viewer);
+        let responses = self.schema.execute_stream(request.data(call));
+        let responses = stream::unfold((responses, loads), |(mut responses, mut loads)| async move {
+            let response = loads.beside(responses.next()).await?;
+            Some((response, (responses, loads)))
+        });
         let answer = move |(index, response): (usize, Response)| {
             let refused = index == 0 && response.data == Value::Null;
             let answer = Answer::whole(response, &plan);
             if refused { Answer { data: None, ..answer } } else { answer }
         };
-        self.schema.execute_stream(request).enumerate().map(answer).boxed()
+        responses.enumerate().map(answer).boxed()
     }
 }
 

@@ -66,10 +66,11 @@ enum FeedEventKind {
     CaughtUp,
 }
 
-/// What happens, as it happens.
+/// `Subscription`
 #[derive(Default)]
 pub(super) struct Subscriptions;
 
+/// What happens, as it happens.
 #[Subscription(name = "Subscription")]
 impl Subscriptions {
     /// Everything that changes in a user's conversations, in order, edits and deletions too. The first event is

@@ -16,6 +16,7 @@ mod calls;
 mod completion;
 mod errors;
 mod limits;
+mod loads;
 mod pages;
 mod scalars;
 mod shape;

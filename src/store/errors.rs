@@ -50,6 +50,13 @@ impl From<DieselError> for Error {
     }
 }
 
+/// A connection of the pool could not be made.
+impl From<diesel_async::pooled_connection::PoolError> for Error {
+    fn from(error: diesel_async::pooled_connection::PoolError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 fn from_database(kind: &DatabaseErrorKind, information: &(dyn DatabaseErrorInformation + Send + Sync)) -> Error {
     let message = information.message();
     match kind {

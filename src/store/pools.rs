@@ -193,10 +193,10 @@ where
     blocking(move || work(&mut Conn::Postgres(&mut Postgres::from(conn)))).await
 }
 
-async fn checked_out<M: Manager<Error: fmt::Display>>(pool: &Pool<M>) -> Result<Object<M>> {
+async fn checked_out<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {
     pool.get().await.map_err(|error| match error {
         PoolError::Timeout(_) => Error::Busy,
-        PoolError::Backend(error) => Error::Unavailable(error.to_string()),
+        PoolError::Backend(error) => error.into(),
         PoolError::Closed => Error::Unavailable("it is being closed".into()),
         PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => Error::Failed(error.to_string()),
     })

@@ -3,6 +3,8 @@
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
+    thread,
+    time::{Duration, Instant},
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -57,9 +59,12 @@ impl Manager for SqliteFile {
 fn prepare(conn: &mut SqliteConnection, path: &str, write: bool) -> Result<()> {
     conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY.as_millis()))?;
     refuse_foreign(conn, path)?;
-    let role = if write { "PRAGMA journal_mode = WAL" } else { "PRAGMA query_only = ON" };
+    if write {
+        use_write_ahead_log(conn)?;
+    } else {
+        conn.batch_execute("PRAGMA query_only = ON")?;
+    }
     for setting in [
-        role,
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
         "PRAGMA temp_store = MEMORY",
@@ -69,6 +74,17 @@ fn prepare(conn: &mut SqliteConnection, path: &str, write: bool) -> Result<()> {
         conn.batch_execute(setting)?;
     }
     Ok(())
+}
+
+/// SQLite does not wait for another process here, whatever its busy timeout is.
+fn use_write_ahead_log(conn: &mut SqliteConnection) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL").map_err(Error::from) {
+            Err(Error::Busy) if begun.elapsed() < BUSY => thread::sleep(Duration::from_millis(10)),
+            done => return done,
+        }
+    }
 }
 
 /// The file of another program is left as it is.

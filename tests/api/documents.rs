@@ -27,7 +27,7 @@ async fn a_bomb_does_not_go_off() {
     let roots: String = (0..21).map(|_| "server { version } ").collect();
     let directives = "@include(if: true) ".repeat(5_000);
     let some_directives = "@include(if: true) ".repeat(51);
-    let deep = |levels: usize| "{ user(id: 1) ".to_owned() + &"{ conversations { nodes { members { user ".repeat(levels);
+    let deep = |levels: usize| "{ user(id: 1) ".to_owned() + &"{ conversations(first: 1) { nodes { members { user ".repeat(levels);
     for (query, expected) in [
         (fragments("server { version }"), "QUERY_TOO_COMPLEX"),
         (fragments("__typename"), "QUERY_TOO_COMPLEX"),
@@ -49,7 +49,7 @@ async fn a_bomb_does_not_go_off() {
         ("{ users(first: 100) { nodes { sentMessages(first: 100) { nodes { id } } } } }".into(), "QUERY_TOO_COMPLEX"),
         ("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }".into(), "QUERY_TOO_DEEP"),
         ("a ".repeat(2_001), "QUERY_TOO_COMPLEX"),
-        ("\"".repeat(200_000), "QUERY_TOO_COMPLEX"),
+        ("\"".repeat(100_000), "QUERY_TOO_COMPLEX"),
     ] {
         let begun = Instant::now();
         let answer = chat.ask(&query, json!({})).await;
@@ -77,12 +77,12 @@ async fn brackets_in_texts_and_comments_do_not_count() {
     let brackets = "{[(".repeat(100);
     let query = format!(
         "mutation {{ # {brackets}\n sendMessage(input: {{ senderId: {ada:?}, receiverId: {bob:?},
-             content: \"\"\"{brackets} \" \\\"\"\" {brackets}\"\"\", clientId: \"\\\"{{{{\" }}) {{ message {{ content }} }} }}",
+             content: \"\"\"{brackets} \" {brackets}\"\"\", clientId: \"\\\"{{{{\" }}) {{ message {{ content }} }} }}",
         ada = ada.id,
         bob = bob.id,
     );
     let data = chat.data(&query, json!({})).await;
-    assert_eq!(data["sendMessage"]["message"]["content"], format!("{brackets} \" \"\"\" {brackets}"));
+    assert_eq!(data["sendMessage"]["message"]["content"], format!("{brackets} \" {brackets}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser;
+use diesel::SqliteConnection;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use duologue::{
     app::App,
@@ -54,6 +55,18 @@ impl Database {
         self.url.starts_with("sqlite:")
     }
 
+    /// Nobody else can write until this is dropped.
+    pub(crate) async fn locked(&self) -> Lock {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let mut conn = <SqliteConnection as diesel::Connection>::establish(path).unwrap();
+            diesel::connection::SimpleConnection::batch_execute(&mut conn, "BEGIN IMMEDIATE").unwrap();
+            return Lock::Sqlite(conn);
+        }
+        let mut conn = AsyncPgConnection::establish(&self.url).await.unwrap();
+        conn.batch_execute("BEGIN; LOCK TABLE users IN EXCLUSIVE MODE").await.unwrap();
+        Lock::Postgres(conn)
+    }
+
     /// A folder for files of the test.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -66,6 +79,13 @@ impl Database {
         let Command::Serve(settings) = cli.command else { unreachable!() };
         settings
     }
+}
+
+/// Keeps others from writing. The connection ends with it, and the lock with the connection.
+#[allow(dead_code, reason = "held, never read")]
+pub(crate) enum Lock {
+    Sqlite(SqliteConnection),
+    Postgres(AsyncPgConnection),
 }
 
 /// A clock that shows noon of 31 January 2026, and a second more each time somebody looks.

@@ -238,7 +238,7 @@ async fn a_large_body_is_refused_unread() {
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let chat = Chat::with(&["--body-timeout", "0.2"]).await;
     let head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
-    assert!(raw(&chat, head.as_bytes()).await.starts_with("HTTP/1.1 408 "));
+    assert!(raw_open(&chat, head.as_bytes(), false).await.starts_with("HTTP/1.1 408 "));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,13 +265,20 @@ async fn no_second_request_is_smuggled() {
 
 /// What comes back on a connection of its own, until the server closes it or has nothing more to say.
 async fn raw(chat: &Chat, request: &[u8]) -> String {
+    raw_open(chat, request, true).await
+}
+
+/// The same; the client's side is ended after the request or kept open.
+async fn raw_open(chat: &Chat, request: &[u8], end: bool) -> String {
     let mut stream = TcpStream::connect(chat.address).await.unwrap();
     let (mut reading, mut writing) = stream.split();
     let mut answer = Vec::new();
     let write = async {
         // The server may close before it has read everything.
         let _ = writing.write_all(request).await;
-        let _ = writing.shutdown().await;
+        if end {
+            let _ = writing.shutdown().await;
+        }
     };
     let read = async {
         let _ = reading.read_to_end(&mut answer).await;
@@ -328,7 +335,16 @@ async fn health_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_takes_too_long_is_given_up() {
-    let chat = Chat::with(&["--request-timeout", "0"]).await;
-    let (status, _, body) = response(post(&chat, "application/json", r#"{"query":"{ users { nodes { id } } }"}"#)).await;
+    let chat = Chat::with(&["--request-timeout", "0.3"]).await;
+    let lock = chat.database.locked().await;
+    let create = r#"{"query":"mutation { createUser(input: { name: \"Ada\", email: \"ada@x\" }) { user { id } } }"}"#;
+    let (status, _, body) = response(post(&chat, "application/json", create)).await;
     assert_eq!((status, code(&body).as_str()), (504, "TIMEOUT"));
+    // What was begun goes on to its end.
+    drop(lock);
+    let mut users = json!([]);
+    while users == json!([]) {
+        users = soon(chat.data("{ users { nodes { name } } }", json!({}))).await["users"]["nodes"].take();
+    }
+    assert_eq!(users, json!([{ "name": "Ada" }]));
 }

@@ -27,7 +27,7 @@ async fn ids_are_kept_on_an_empty_database() {
     assert_eq!(import(&chat, LINES).await.unwrap(), Count { users: 2, messages: 2 });
     let data = chat
         .data(
-            "{ users { nodes { id name createdAt conversations { nodes { id } } } }
+            "{ users { nodes { id name createdAt conversations(first: 9) { nodes { id } } } }
                conversation(user1: 7, user2: 10) { messages { nodes { id content createdAt sender { id } } } } }",
             json!({}),
         )
