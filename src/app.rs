@@ -38,7 +38,8 @@ impl App {
         settings: &config::Database,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let url: DatabaseUrl = settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))?;
+        let url: DatabaseUrl =
+            settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))?;
         let store = Store::open(&url, settings.database_connections.into()).await?;
         store.migrate(Direction::Up).await?;
         let fresh_epoch = format!("{:016x}", rand::random::<u64>());

@@ -125,7 +125,10 @@ async fn fill(demo: Demo, database: &Database) -> Result<()> {
     Ok(())
 }
 
-async fn imported(app: &App, lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static) -> Result<Count> {
+async fn imported(
+    app: &App,
+    lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
+) -> Result<Count> {
     Ok(imports::import(app, &Viewer::open(app), lines).await?)
 }
 

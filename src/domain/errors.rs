@@ -41,7 +41,9 @@ pub enum Rejection {
     #[error("Another user has this email.")]
     EmailTaken,
     /// The sender used the `clientId` for another message.
-    #[error("This clientId was used for another message. Choose a new one for each message; repeat it only with the same receiver, content and replyToId.")]
+    #[error(
+        "This clientId was used for another message. Choose a new one for each message; repeat it only with the same receiver, content and replyToId."
+    )]
     ClientIdReused,
     /// The message was edited in the meantime.
     #[error("The message was edited since: its version is now {0}. Read it again.")]

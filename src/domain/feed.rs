@@ -76,6 +76,9 @@ pub async fn follow(
     Ok(events)
 }
 
+/// An entry, and its message as it is now.
+type EntryWithMessage = (Entry, Option<Message>);
+
 struct Follower {
     app: App,
     _viewer: Viewer,
@@ -83,7 +86,7 @@ struct Follower {
     conversation: Option<ConversationId>,
     watch: Watch,
     position: i64,
-    waiting: VecDeque<(Entry, Option<Message>)>,
+    waiting: VecDeque<EntryWithMessage>,
 }
 
 impl Follower {
@@ -121,11 +124,7 @@ impl Follower {
 }
 
 /// The next entries with their messages as they are now; `None` if the account was erased.
-fn page_after(
-    conn: &mut store::Conn<'_>,
-    user: UserId,
-    position: i64,
-) -> store::Result<Option<Vec<(Entry, Option<Message>)>>> {
+fn page_after(conn: &mut store::Conn<'_>, user: UserId, position: i64) -> store::Result<Option<Vec<EntryWithMessage>>> {
     let entries = store::feed::after(conn, user, position, PAGE)?;
     if entries.is_empty() {
         return Ok(store::users::feed_position(conn, user)?.map(|_| Vec::new()));

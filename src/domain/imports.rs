@@ -158,9 +158,9 @@ impl Import {
         let email = valid(Email::parse(&line.email))?;
         let created_at = valid(line.created_at.parse())?;
         let user = NewUser { id: self.keeps_ids.then_some(id), name: &name, email: &email, created_at };
-        let user = store::users::insert(conn, &user).map_err(|error| match error {
-            store::Error::Refused(Constraint::UniqueEmail) => Wrong::Line("Another user has this email.".into()),
-            error => error.into(),
+        let user = store::users::insert(conn, &user).map_err(|error| {
+            let taken = matches!(error, store::Error::Refused(Constraint::UniqueEmail));
+            if taken { Wrong::Line("Another user has this email.".into()) } else { error.into() }
         })?;
         self.users.insert(line.id, user.id);
         self.count.users += 1;

@@ -38,8 +38,7 @@ pub struct Sent {
 /// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
 pub async fn send(app: &App, _viewer: &Viewer, draft: Draft) -> Result<Sent> {
     let at = app.now();
-    let conversation =
-        ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
+    let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
     let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
     if !sent.duplicate {
         app.events.wake(conversation.members());

@@ -23,6 +23,10 @@ pub async fn by_ids(app: &App, _viewer: &Viewer, ids: Vec<UserId>) -> Result<Has
 /// A page of the users whom the viewer may see, in the order of their creation. With `search` only those whose name, or
 /// an email that the viewer may see, starts with it.
 pub async fn page(app: &App, _viewer: &Viewer, search: Option<String>, span: Span) -> Result<Page<User>> {
+    // No text has a NUL in it, and PostgreSQL cannot be asked for one.
+    if search.as_ref().is_some_and(|search| search.contains('\0')) {
+        return Ok(Page::empty());
+    }
     Ok(app.store.read(move |conn| store::users::page(conn, search.as_deref(), span)).await?)
 }
 
@@ -38,13 +42,7 @@ pub async fn create(app: &App, _viewer: &Viewer, name: Name, email: Email) -> Re
 }
 
 /// Changes what is given.
-pub async fn update(
-    app: &App,
-    _viewer: &Viewer,
-    id: UserId,
-    name: Option<Name>,
-    email: Option<Email>,
-) -> Result<User> {
+pub async fn update(app: &App, _viewer: &Viewer, id: UserId, name: Option<Name>, email: Option<Email>) -> Result<User> {
     app.store
         .write(move |conn| {
             let user = if name.is_none() && email.is_none() {
@@ -82,8 +80,9 @@ pub async fn delete(app: &App, _viewer: &Viewer, id: UserId, erase_messages: boo
 }
 
 fn taken(error: store::Error) -> Error {
-    match error {
-        store::Error::Refused(Constraint::UniqueEmail) => Rejection::EmailTaken.into(),
-        error => error.into(),
+    if matches!(error, store::Error::Refused(Constraint::UniqueEmail)) {
+        Rejection::EmailTaken.into()
+    } else {
+        error.into()
     }
 }

@@ -10,7 +10,10 @@ use async_graphql::{
         types::{ExecutableDocument, OperationDefinition, OperationType},
     },
 };
-use futures_util::{StreamExt, stream::{self, BoxStream}};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::task::JoinError;
 
@@ -74,9 +77,7 @@ pub struct Request {
     pub extensions: serde_json::Map<String, serde_json::Value>,
 }
 
-fn map_or_null<'de, D: Deserializer<'de>>(
-    value: D,
-) -> Result<serde_json::Map<String, serde_json::Value>, D::Error> {
+fn map_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<serde_json::Map<String, serde_json::Value>, D::Error> {
     Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
@@ -148,7 +149,6 @@ impl From<ServerError> for Answer {
     }
 }
 
-
 /// Errors of resolvers have their codes. The library's own are about the document, or about the value of an argument.
 fn coded(error: ServerError) -> ServerError {
     let about_a_value = !error.path.is_empty() || error.message.starts_with("Invalid value for argument");
@@ -209,7 +209,7 @@ impl Api {
         let request_id = call.request_id.clone();
         let Prepared { operation, plan, request } = prepared;
         let running = async move {
-            let response = loads.beside(schema.execute(request.data(call))).await;
+            let response = loads.beside(Box::pin(schema.execute(request.data(call)))).await;
             Answer::whole(response, &plan)
         };
         let answer = async {
@@ -227,6 +227,7 @@ impl Api {
     }
 
     /// Runs any operation, a subscription for as long as it goes on. If the first answer is a refusal, it is the only one.
+    #[must_use]
     pub fn stream(&self, viewer: &Viewer, prepared: Prepared) -> BoxStream<'static, Answer> {
         if prepared.operation != Operation::Subscription {
             let (api, viewer) = (self.clone(), viewer.clone());

@@ -4,8 +4,11 @@
 //! (<https://spec.graphql.org/October2021/#sec-Handling-Field-Errors>).
 
 use async_graphql::{
-    Name, PathSegment, Positioned, Response, ServerError, Value, indexmap::IndexMap,
-    parser::types::{BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet, Type},
+    Name, PathSegment, Positioned, Response, ServerError, Value,
+    indexmap::IndexMap,
+    parser::types::{
+        BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet, Type,
+    },
 };
 
 use super::shape::Shape;
@@ -95,7 +98,12 @@ impl Plan {
                 *value = Value::Object(IndexMap::new());
                 self.value(ty, value, errors, path)
             }
-            _ => true,
+            Value::Null
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Boolean(_)
+            | Value::Binary(_)
+            | Value::Enum(_) => true,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) type Members = [Option<model::users::User>; 2];
 
 /// `Conversation`
 #[derive(Clone)]
-pub struct Conversation {
+pub(super) struct Conversation {
     id: ConversationId,
     /// If whoever made this had them at hand.
     members: Option<Arc<Members>>,
@@ -51,13 +51,12 @@ impl Conversation {
 
     /// Both members, in the order of their ids.
     async fn members(&self, ctx: &Context<'_>) -> Result<Vec<Member>> {
-        let users = match &self.members {
-            Some(members) => (**members).clone(),
-            None => {
-                let ids = self.id.members();
-                let mut users = Call::of(ctx).load.load_many(ids).await?;
-                ids.map(|id| users.remove(&id))
-            }
+        let users = if let Some(members) = &self.members {
+            (**members).clone()
+        } else {
+            let ids = self.id.members();
+            let mut users = Call::of(ctx).load.load_many(ids).await?;
+            ids.map(|id| users.remove(&id))
         };
         Ok(users.map(Member::new).into())
     }

@@ -113,10 +113,8 @@ pub(super) fn with_code(mut error: ServerError, code: Code) -> ServerError {
 
 /// The code of an error.
 pub(super) fn code_of(error: &ServerError) -> Option<Code> {
-    match error.extensions.as_ref()?.get("code")? {
-        async_graphql::Value::String(name) => Code::named(name),
-        _ => None,
-    }
+    let async_graphql::Value::String(name) = error.extensions.as_ref()?.get("code")? else { return None };
+    Code::named(name)
 }
 
 /// A verb that failed where there are no `userErrors`.
@@ -150,7 +148,7 @@ pub(super) fn internal(request_id: &str) -> Error {
 
 /// What you can fix and try again. When the list is not empty, the result field is null and nothing was changed.
 #[derive(Debug, Clone, async_graphql::SimpleObject)]
-pub struct UserError {
+pub(super) struct UserError {
     /// What kind of fault it is, for programs.
     pub code: UserErrorCode,
     /// What is wrong, for people.
@@ -161,7 +159,7 @@ pub struct UserError {
 
 /// The kinds of faults that you can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
-pub enum UserErrorCode {
+pub(super) enum UserErrorCode {
     /// The value cannot be: empty, blank, malformed.
     Invalid,
     /// The text is longer than its limit.

@@ -8,11 +8,9 @@ use std::collections::HashMap;
 
 use async_graphql::{
     Name, Pos, Positioned, ServerError, Value, Variables,
-    parser::{
-        types::{
-            Directive, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, OperationType, Selection,
-            SelectionSet,
-        },
+    parser::types::{
+        Directive, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, OperationType, Selection,
+        SelectionSet,
     },
 };
 
@@ -309,18 +307,16 @@ impl<'a> Measure<'a> {
     }
 
     fn page_size(&self, field: &Field) -> Option<u64> {
-        ["first", "last"].into_iter().find_map(|name| match self.argument(field, name)? {
+        ["first", "last"].into_iter().find_map(|name| {
+            let Value::Number(size) = self.argument(field, name)? else { return None };
             // More than a page can have is refused when it is asked for.
-            Value::Number(size) => size.as_u64().map(|size| size.min(MAX_SIZE.into())),
-            _ => None,
+            size.as_u64().map(|size| size.min(MAX_SIZE.into()))
         })
     }
 
     fn list_size(&self, field: &Field) -> Option<u64> {
-        match self.argument(field, "ids")? {
-            Value::List(ids) => Some(ids.len() as u64),
-            _ => Some(1),
-        }
+        let Value::List(ids) = self.argument(field, "ids")? else { return None };
+        Some(ids.len() as u64)
     }
 
     /// An argument's value, with the values of its variables or their defaults.

@@ -98,8 +98,8 @@ pub(super) struct Relations {
 impl Relations {
     /// The loader of one request, and what it will load.
     pub(super) fn loader(self) -> (DataLoader<Self>, Loads) {
-        let (begin, begun) = mpsc::unbounded_channel();
-        let loader = DataLoader::new(self, move |load| begin.send(load)).delay(Duration::ZERO);
+        let (spawner, begun) = mpsc::unbounded_channel();
+        let loader = DataLoader::new(self, move |load| spawner.send(load)).delay(Duration::ZERO);
         (loader, Loads { begun, running: FuturesUnordered::new() })
     }
 

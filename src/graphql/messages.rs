@@ -25,7 +25,7 @@ use crate::{
 
 /// `Message`
 #[derive(Clone)]
-pub struct Message {
+pub(super) struct Message {
     row: model::messages::Message,
     /// Sender and receiver, if whoever made this had them at hand.
     members: Option<Arc<Members>>,
@@ -308,9 +308,9 @@ impl MessageMutation {
         let call = Call::of(ctx);
         let mut arguments = Arguments::default();
         let Some(id) = arguments.id::<MessageId>("id", &id) else {
-            return Ok(DeletePayload::of(id.as_str(), Err(arguments.errors)));
+            return Ok(DeletePayload::of(&*id, Err(arguments.errors)));
         };
         let outcome = messages::delete(&call.app, &call.viewer, id).await;
-        Ok(DeletePayload::of(id, call.outcome(outcome)?))
+        Ok(DeletePayload::of(&id, call.outcome(outcome)?))
     }
 }

@@ -3,11 +3,7 @@
 use async_graphql::{Context, ID, Interface, Object, Result, SimpleObject};
 use futures_util::future::try_join_all;
 
-use super::{
-    Conversation, Message, User,
-    errors::bad_input,
-    pages::MAX_SIZE,
-};
+use super::{Conversation, Message, User, errors::bad_input, pages::MAX_SIZE};
 use crate::model::{
     ids::{AnyId, NotAnId},
     texts::MAX_CONTENT,
@@ -16,7 +12,7 @@ use crate::model::{
 /// Anything with an id that is unique on this server. Ids are opaque: store them, never parse them.
 #[derive(Clone, Interface)]
 #[graphql(field(name = "id", ty = "ID", desc = "Type-prefixed id, such as usr_1, msg_42, cnv_1_2."))]
-pub enum Node {
+pub(super) enum Node {
     /// `usr_1`
     User(User),
     /// `msg_42`

@@ -60,12 +60,13 @@ fn key<N: Listed>(cursor: Option<&str>) -> Result<Option<i64>> {
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .and_then(|text| text.strip_prefix(N::KIND)?.strip_prefix(':')?.parse().ok());
-    let why = "This is no cursor of this list. Pass one exactly as it came from `cursor`, `startCursor` or `endCursor`.";
+    let why =
+        "This is no cursor of this list. Pass one exactly as it came from `cursor`, `startCursor` or `endCursor`.";
     key.map(Some).ok_or_else(|| bad_input(why))
 }
 
 /// A page of a list.
-pub struct Connection<N> {
+pub(super) struct Connection<N> {
     page: Page<N>,
 }
 
@@ -113,7 +114,7 @@ where
     concrete(name = "MessageEdge", params(Message)),
     concrete(name = "ConversationEdge", params(Conversation))
 )]
-pub struct Edge<N: OutputType> {
+pub(super) struct Edge<N: OutputType> {
     /// The item.
     node: N,
     /// Where it stands in the list, for `after` and `before`. Opaque.
@@ -122,7 +123,7 @@ pub struct Edge<N: OutputType> {
 
 /// What lies before and after a page.
 #[derive(SimpleObject)]
-pub struct PageInfo {
+pub(super) struct PageInfo {
     /// Whether the list has items after this page.
     has_next_page: bool,
     /// Whether the list has items before this page.

@@ -5,16 +5,14 @@ use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value
 use crate::model::timestamps::Timestamp;
 
 /// `DateTime`
-pub struct DateTime(pub(super) Timestamp);
+pub(super) struct DateTime(pub(super) Timestamp);
 
 /// An instant in UTC, RFC 3339 with milliseconds, for example 2026-01-31T12:00:00.000Z.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
-        match &value {
-            Value::String(text) => Ok(Self(text.parse().map_err(InputValueError::custom)?)),
-            _ => Err(InputValueError::expected_type(value)),
-        }
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        Ok(Self(text.parse().map_err(InputValueError::custom)?))
     }
 
     fn to_value(&self) -> Value {

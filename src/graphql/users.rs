@@ -1,5 +1,7 @@
 //! Users in words: the type, its inputs, queries and mutations.
 
+use std::fmt::Display;
+
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
 use super::{
@@ -21,7 +23,7 @@ use crate::{
 
 /// `User`
 #[derive(Clone)]
-pub struct User(pub(super) model::users::User);
+pub(super) struct User(pub(super) model::users::User);
 
 impl Listed for User {
     const KIND: &'static str = "user";
@@ -179,7 +181,7 @@ pub(super) struct DeletePayload {
 }
 
 impl DeletePayload {
-    pub(super) fn of(id: impl ToString, outcome: Result<(), Vec<UserError>>) -> Self {
+    pub(super) fn of(id: &impl Display, outcome: Result<(), Vec<UserError>>) -> Self {
         match outcome {
             Ok(()) => Self { deleted_id: Some(ID(id.to_string())), user_errors: Vec::new() },
             Err(user_errors) => Self { deleted_id: None, user_errors },
@@ -238,9 +240,9 @@ impl UserMutation {
         let call = Call::of(ctx);
         let mut arguments = Arguments::default();
         let Some(id) = arguments.id::<UserId>("id", &id) else {
-            return Ok(DeletePayload::of(id.as_str(), Err(arguments.errors)));
+            return Ok(DeletePayload::of(&*id, Err(arguments.errors)));
         };
         let outcome = users::delete(&call.app, &call.viewer, id, erase_messages).await;
-        Ok(DeletePayload::of(id, call.outcome(outcome)?))
+        Ok(DeletePayload::of(&id, call.outcome(outcome)?))
     }
 }

@@ -94,7 +94,7 @@ pub async fn serve(
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = serving.into_future() => served?,
+        done = serving.into_future() => done?,
         () = drained => tracing::warn!("some requests were not answered in time"),
     }
     sockets.close();
@@ -108,7 +108,7 @@ fn router(server: Server) -> Router {
         .allow_origin(server.origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE])
-        .max_age(Duration::from_secs(600));
+        .max_age(Duration::from_mins(10));
     Router::new()
         .route("/graphql", any(graphql).layer(cors))
         .route("/", get(pages::graphiql))

@@ -1,10 +1,13 @@
 //! From bytes to requests: the body within its limits, one request or a batch, or a query string.
 
+use std::error::Error;
+
 use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
+use http_body_util::LengthLimitError;
 use serde_json::Value;
 
 use super::responses::refused;
@@ -46,7 +49,7 @@ pub(super) async fn body(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
 }
 
 fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    error.source().is_some_and(<dyn Error>::is::<LengthLimitError>)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -61,17 +64,16 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Reads a body that is JSON, with a sentence about what is wrong with it.
 pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<Posted, String> {
-    match serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))? {
-        Value::Array(batch) if batch.is_empty() => Err("The batch is empty.".into()),
-        Value::Array(batch) if batch.len() > max_batch => {
-            Err(format!("The batch has {} operations; {max_batch} are allowed.", batch.len()))
-        }
-        Value::Array(batch) => {
-            let refusal = |why| Answer::refusal(Code::BadRequest, why);
-            Ok(Posted::Batch(batch.into_iter().map(|value| request(value).map_err(refusal)).collect()))
-        }
-        value => request(value).map(|request| Posted::One(Box::new(request))),
+    let value = serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))?;
+    let Value::Array(batch) = value else { return request(value).map(|request| Posted::One(Box::new(request))) };
+    if batch.is_empty() {
+        return Err("The batch is empty.".into());
     }
+    if batch.len() > max_batch {
+        return Err(format!("The batch has {} operations; {max_batch} are allowed.", batch.len()));
+    }
+    let refusal = |why| Answer::refusal(Code::BadRequest, why);
+    Ok(Posted::Batch(batch.into_iter().map(|value| request(value).map_err(refusal)).collect()))
 }
 
 fn request(value: Value) -> Result<Request, String> {
@@ -88,8 +90,9 @@ pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
         let value = match &*name {
             "query" | "operationName" => Value::String(value.into_owned()),
-            "variables" | "extensions" => serde_json::from_str(&value)
-                .map_err(|error| format!("The parameter `{name}` is not JSON: {error}."))?,
+            "variables" | "extensions" => {
+                serde_json::from_str(&value).map_err(|error| format!("The parameter `{name}` is not JSON: {error}."))?
+            }
             _ => continue,
         };
         if request.insert(name.clone().into_owned(), value).is_some() {

@@ -26,13 +26,13 @@ impl Format {
         }
         let quality = |exact: &str| {
             let of = |range: &str| accepted.iter().find(|(its, _)| its == range).map(|(_, quality)| *quality);
-            of(exact).or_else(|| of("application/*")).or_else(|| of("*/*")).unwrap_or(0.0)
+            of(exact).or_else(|| of("application/*")).or_else(|| of("*/*")).unwrap_or(0)
         };
         let (json, graphql) = (quality("application/json"), quality("application/graphql-response+json"));
         let named = accepted.iter().any(|(range, _)| range == "application/graphql-response+json");
-        if graphql > json || (named && graphql == json && graphql > 0.0) {
+        if graphql > json || (named && graphql == json && graphql > 0) {
             Ok(Self::GraphqlResponse)
-        } else if json > 0.0 {
+        } else if json > 0 {
             Ok(Self::Json)
         } else {
             let why = "Accept application/graphql-response+json or application/json.";
@@ -101,20 +101,23 @@ pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) ->
 
 /// Whether a browser asks for a page.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
-    accepted(headers).iter().any(|(range, quality)| range == "text/html" && *quality > 0.0)
+    accepted(headers).iter().any(|(range, quality)| range == "text/html" && *quality > 0)
 }
 
-/// The media ranges of the header `Accept` with their qualities (RFC 9110, 12.5.1).
-fn accepted(headers: &HeaderMap) -> Vec<(String, f32)> {
+/// The media ranges of the header `Accept` with their qualities in thousandths (RFC 9110, 12.5.1).
+fn accepted(headers: &HeaderMap) -> Vec<(String, u16)> {
     headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|range| range.trim().parse::<mime::Mime>().ok())
-        .map(|range| {
-            let quality = range.get_param("q").and_then(|quality| quality.as_str().parse().ok());
-            (range.essence_str().to_owned(), quality.unwrap_or(1.0))
-        })
+        .map(|range| (range.essence_str().to_owned(), quality(&range)))
         .collect()
+}
+
+fn quality(range: &mime::Mime) -> u16 {
+    let Some(quality) = range.get_param("q") else { return 1_000 };
+    let (whole, thousandths) = quality.as_str().split_once('.').unwrap_or((quality.as_str(), ""));
+    if whole == "1" { 1_000 } else { format!("{thousandths:0<3.3}").parse().unwrap_or(0) }
 }

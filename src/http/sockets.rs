@@ -8,6 +8,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::{
+    body::Bytes,
     extract::{
         WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
@@ -33,7 +34,7 @@ const PROTOCOL: &str = "graphql-transport-ws";
 /// A ping goes out this often.
 const PING: Duration = Duration::from_secs(25);
 /// A peer that was not heard of for this long is gone.
-const DEAD: Duration = Duration::from_secs(60);
+const DEAD: Duration = Duration::from_mins(1);
 /// A message that could not be written in this time ends the socket.
 const STALLED: Duration = Duration::from_secs(30);
 /// The longest id of an operation, in bytes.
@@ -177,7 +178,7 @@ impl Conversation {
                     if heard.elapsed() > DEAD {
                         return None;
                     }
-                    send(socket, Message::Ping(Default::default())).await
+                    send(socket, Message::Ping(Bytes::new())).await
                 }
                 () = stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
             };

@@ -169,7 +169,9 @@ mod tests {
     fn ids_have_one_spelling() {
         assert_eq!("usr_1".parse(), Ok(UserId(1)));
         assert_eq!("1".parse(), Ok(UserId(1)));
-        for text in ["", "0", "-1", "+1", "01", "usr_", "usr_0", "usr_01", "usr_1 ", "msg_1", "9223372036854775808", "１"] {
+        for text in
+            ["", "0", "-1", "+1", "01", "usr_", "usr_0", "usr_01", "usr_1 ", "msg_1", "9223372036854775808", "１"]
+        {
             assert!(text.parse::<UserId>().is_err(), "{text}");
         }
     }

@@ -78,9 +78,9 @@ impl Email {
         let text = text.trim();
         not_blank("email", text)?;
         not_longer("email", text, MAX_EMAIL)?;
-        let two_parts = text.split_once('@').is_some_and(|(name, host)| {
-            !name.is_empty() && !host.is_empty() && !host.contains('@')
-        });
+        let two_parts = text
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
         if !two_parts || text.chars().any(|c| is_blank(c) || c.is_control()) {
             let message = "The email must look like name@example.com, without blanks.";
             return Err(BadText::Invalid(message.into()));
@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn one_address_has_one_key() {
-        let keys = ["ADA@example.com", " ada@EXAMPLE.com\n", "ada@example.com"].map(|text| Email::parse(text).map(|email| email.key()));
+        let keys = ["ADA@example.com", " ada@EXAMPLE.com\n", "ada@example.com"]
+            .map(|text| Email::parse(text).map(|email| email.key()));
         assert_eq!(keys, ["ada@example.com"; 3].map(|key| Ok(key.to_owned())));
         assert_eq!(Email::parse("e\u{301}@x").map(|e| e.key()), Email::parse("É@x").map(|e| e.key()));
         for text in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\u{1}"] {

@@ -3,8 +3,7 @@
 use deadpool::managed::Object;
 use diesel::{Connection, SqliteConnection};
 use diesel_async::{
-    AsyncPgConnection,
-    async_connection_wrapper::AsyncConnectionWrapper,
+    AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper,
     pooled_connection::AsyncDieselConnectionManager,
 };
 
@@ -26,14 +25,28 @@ pub enum Conn<'a> {
 macro_rules! on {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
-            $crate::store::Conn::Sqlite(conn) => { let $c = &mut **conn; $body }
-            $crate::store::Conn::Postgres(conn) => { let $c = &mut **conn; $body }
+            $crate::store::Conn::Sqlite(conn) => {
+                let $c = &mut **conn;
+                $body
+            }
+            $crate::store::Conn::Postgres(conn) => {
+                let $c = &mut **conn;
+                $body
+            }
         }
     };
     ($conn:expr, |$c:ident: $Db:ident| $body:expr) => {
         match $conn {
-            $crate::store::Conn::Sqlite(conn) => { type $Db = ::diesel::sqlite::Sqlite; let $c = &mut **conn; $body }
-            $crate::store::Conn::Postgres(conn) => { type $Db = ::diesel::pg::Pg; let $c = &mut **conn; $body }
+            $crate::store::Conn::Sqlite(conn) => {
+                type $Db = ::diesel::sqlite::Sqlite;
+                let $c = &mut **conn;
+                $body
+            }
+            $crate::store::Conn::Postgres(conn) => {
+                type $Db = ::diesel::pg::Pg;
+                let $c = &mut **conn;
+                $body
+            }
         }
     };
 }
@@ -47,9 +60,7 @@ impl Conn<'_> {
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let outcome = match self {
-            Self::Sqlite(conn) => {
-                conn.immediate_transaction(|conn| work(&mut Conn::Sqlite(conn)).map_err(Abort::Work))
-            }
+            Self::Sqlite(conn) => conn.immediate_transaction(|conn| work(&mut Conn::Sqlite(conn)).map_err(Abort::Work)),
             Self::Postgres(conn) => conn.transaction(|conn| work(&mut Conn::Postgres(conn)).map_err(Abort::Work)),
         };
         outcome.map_err(|abort| match abort {

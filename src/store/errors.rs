@@ -35,17 +35,16 @@ pub enum Constraint {
     UniqueEmail,
     /// No two messages of a sender have the same `clientId`.
     UniqueClientId,
-    /// No two rows have the same id.
-    UniqueId,
     /// Any other one.
     Other,
 }
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
-        match &error {
-            DieselError::DatabaseError(kind, information) => from_database(kind, information.as_ref()),
-            _ => Self::Failed(error.to_string()),
+        if let DieselError::DatabaseError(kind, information) = &error {
+            from_database(*kind, information.as_ref())
+        } else {
+            Self::Failed(error.to_string())
         }
     }
 }
@@ -57,7 +56,7 @@ impl From<diesel_async::pooled_connection::PoolError> for Error {
     }
 }
 
-fn from_database(kind: &DatabaseErrorKind, information: &(dyn DatabaseErrorInformation + Send + Sync)) -> Error {
+fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInformation + Send + Sync)) -> Error {
     let message = information.message();
     match kind {
         DatabaseErrorKind::UniqueViolation => Error::Refused(unique(information.constraint_name().unwrap_or(message))),
@@ -96,8 +95,6 @@ fn unique(name: &str) -> Constraint {
         Constraint::UniqueEmail
     } else if name.contains("client") {
         Constraint::UniqueClientId
-    } else if name.ends_with("_pkey") || name.ends_with(".id") {
-        Constraint::UniqueId
     } else {
         Constraint::Other
     }

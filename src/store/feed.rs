@@ -1,6 +1,9 @@
 //! The table `feed`: what happened, for each member, in commit order and without holes.
 
-use diesel::{ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl, sql_types::{BigInt, SmallInt}};
+use diesel::{
+    ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
+    sql_types::{BigInt, SmallInt},
+};
 
 use super::{
     Conn, Result,

@@ -1,7 +1,8 @@
 //! The table `messages`. The row of a deleted message stays, without its text: its `clientId` is never free again.
 
 use diesel::{
-    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, dsl::{count_star, max},
+    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
+    dsl::{count_star, max},
     sql_types::Integer,
 };
 

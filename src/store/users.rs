@@ -30,11 +30,8 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
 
 /// The same, by id, and until the end of the transaction nobody else changes them or writes to their feeds.
 pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
-    let query = users::table
-        .select(COLUMNS)
-        .filter(users::id.eq_any(ids))
-        .filter(users::erased_at.is_null())
-        .order(users::id);
+    let query =
+        users::table.select(COLUMNS).filter(users::id.eq_any(ids)).filter(users::erased_at.is_null()).order(users::id);
     match conn {
         // A transaction that writes is alone.
         Conn::Sqlite(c) => Ok(query.load(*c)?),

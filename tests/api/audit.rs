@@ -10,7 +10,10 @@ use crate::harness::Chat;
 async fn the_official_audit_finds_nothing() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit");
     if !folder.join("node_modules").exists() {
-        assert!(std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some(), "run `make test`, which installs what the audit needs");
+        assert!(
+            std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some(),
+            "run `make test`, which installs what the audit needs"
+        );
         return;
     }
     let chat = Chat::open().await;

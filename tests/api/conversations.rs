@@ -26,11 +26,13 @@ async fn a_conversation_exists_before_its_first_message() {
             nodes { id } edges { cursor } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
         }";
     for (one, other) in [("usr_1", "usr_2"), ("usr_2", "usr_1")] {
-        let query = format!("query ($one: ID!, $other: ID!) {{ conversation(user1: $one, user2: $other) {{ {fields} }} }}");
+        let query =
+            format!("query ($one: ID!, $other: ID!) {{ conversation(user1: $one, user2: $other) {{ {fields} }} }}");
         let data = chat.data(&query, json!({ "one": one, "other": other })).await;
         assert_eq!(data["conversation"], empty);
     }
-    let node = chat.data(&format!(r#"{{ node(id: "cnv_1_2") {{ ... on Conversation {{ {fields} }} }} }}"#), json!({})).await;
+    let node =
+        chat.data(&format!(r#"{{ node(id: "cnv_1_2") {{ ... on Conversation {{ {fields} }} }} }}"#), json!({})).await;
     assert_eq!(node["node"], empty);
 }
 
@@ -83,11 +85,14 @@ async fn the_most_recently_active_conversation_comes_first() {
         chat.data(&query, json!({})).await["user"]["conversations"].take()
     };
     let all = list("first: 10").await;
-    assert_eq!(all["nodes"], json!([
-        { "id": "cnv_1_2", "lastMessage": { "content": "Hi yourself" }, "unreadCount": 1 },
-        { "id": "cnv_1_4", "lastMessage": { "content": "Hi" }, "unreadCount": 0 },
-        { "id": "cnv_1_3", "lastMessage": { "content": "Hi" }, "unreadCount": 0 },
-    ]));
+    assert_eq!(
+        all["nodes"],
+        json!([
+            { "id": "cnv_1_2", "lastMessage": { "content": "Hi yourself" }, "unreadCount": 1 },
+            { "id": "cnv_1_4", "lastMessage": { "content": "Hi" }, "unreadCount": 0 },
+            { "id": "cnv_1_3", "lastMessage": { "content": "Hi" }, "unreadCount": 0 },
+        ])
+    );
     let two = list("first: 2").await;
     assert_eq!(two["pageInfo"]["hasNextPage"], json!(true));
     assert_eq!(two["pageInfo"]["hasPreviousPage"], json!(false));
@@ -95,9 +100,9 @@ async fn the_most_recently_active_conversation_comes_first() {
     assert_eq!(rest["nodes"], json!([{ "id": "cnv_1_3", "lastMessage": { "content": "Hi" }, "unreadCount": 0 }]));
     assert_eq!(rest["pageInfo"]["hasNextPage"], json!(false));
     assert_eq!(rest["pageInfo"]["hasPreviousPage"], json!(true));
-    let last = list("last: 1").await;
-    assert_eq!(last["nodes"][0]["id"], "cnv_1_3");
-    assert_eq!(last["pageInfo"]["hasPreviousPage"], json!(true));
+    let oldest = list("last: 1").await;
+    assert_eq!(oldest["nodes"][0]["id"], "cnv_1_3");
+    assert_eq!(oldest["pageInfo"]["hasPreviousPage"], json!(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,8 +18,7 @@ async fn a_bomb_does_not_go_off() {
         format!("{{ ...F0 }} {spreads} fragment F30 on Query {{ {leaf} }}")
     };
     let deep_fragments = |leaf: &str| {
-        let spreads: String =
-            (0..30).map(|n| format!("fragment F{n} on User {{ ...F{0} ...F{0} }} ", n + 1)).collect();
+        let spreads: String = (0..30).map(|n| format!("fragment F{n} on User {{ ...F{0} ...F{0} }} ", n + 1)).collect();
         format!("{{ user(id: 1) {{ ...F0 }} }} {spreads} fragment F30 on User {{ {leaf} }}")
     };
     let aliases: String = (0..10_000).map(|n| format!("a{n}: __typename ")).collect();
@@ -27,7 +26,9 @@ async fn a_bomb_does_not_go_off() {
     let roots: String = (0..21).map(|_| "server { version } ").collect();
     let directives = "@include(if: true) ".repeat(5_000);
     let some_directives = "@include(if: true) ".repeat(51);
-    let deep = |levels: usize| "{ user(id: 1) ".to_owned() + &"{ conversations(first: 1) { nodes { members { user ".repeat(levels);
+    let deep = |levels: usize| {
+        "{ user(id: 1) ".to_owned() + &"{ conversations(first: 1) { nodes { members { user ".repeat(levels)
+    };
     for (query, expected) in [
         (fragments("server { version }"), "QUERY_TOO_COMPLEX"),
         (fragments("__typename"), "QUERY_TOO_COMPLEX"),
@@ -43,8 +44,14 @@ async fn a_bomb_does_not_go_off() {
         ("{ a ".repeat(10_000), "QUERY_TOO_DEEP"),
         ("{".repeat(100_000), "QUERY_TOO_DEEP"),
         (deep(3) + "{ id }" + &" } } } }".repeat(3) + " }", "QUERY_TOO_DEEP"),
-        (format!("{{ users(first: {}{}) {{ nodes {{ id }} }} }}", "[".repeat(10_000), "]".repeat(10_000)), "QUERY_TOO_DEEP"),
-        (format!("{{ users(first: {}1{}) {{ nodes {{ id }} }} }}", "{a:".repeat(10_000), "}".repeat(10_000)), "QUERY_TOO_DEEP"),
+        (
+            format!("{{ users(first: {}{}) {{ nodes {{ id }} }} }}", "[".repeat(10_000), "]".repeat(10_000)),
+            "QUERY_TOO_DEEP",
+        ),
+        (
+            format!("{{ users(first: {}1{}) {{ nodes {{ id }} }} }}", "{a:".repeat(10_000), "}".repeat(10_000)),
+            "QUERY_TOO_DEEP",
+        ),
         (format!("query ($a: {}Int{}) {{ __typename }}", "[".repeat(10_000), "]".repeat(10_000)), "QUERY_TOO_DEEP"),
         ("{ users(first: 100) { nodes { sentMessages(first: 100) { nodes { id } } } } }".into(), "QUERY_TOO_COMPLEX"),
         ("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }".into(), "QUERY_TOO_DEEP"),
@@ -66,7 +73,8 @@ async fn what_a_variable_asks_for_counts_too() {
     let by_variable = "query ($n: Int) { users(first: $n) { nodes { sentMessages(first: $n) { nodes { id } } } } }";
     assert_eq!(chat.code(by_variable, json!({ "n": 100 })).await, "QUERY_TOO_COMPLEX");
     chat.data(by_variable, json!({ "n": 10 })).await;
-    let by_default = "query ($n: Int = 100) { users(first: $n) { nodes { sentMessages(first: $n) { nodes { id } } } } }";
+    let by_default =
+        "query ($n: Int = 100) { users(first: $n) { nodes { sentMessages(first: $n) { nodes { id } } } } }";
     assert_eq!(chat.code(by_default, json!({})).await, "QUERY_TOO_COMPLEX");
 }
 
@@ -103,7 +111,11 @@ async fn errors_have_a_code_and_tell_no_names() {
         ("{ user(id: 1) { nmae } }", "GRAPHQL_VALIDATION_FAILED", "Unknown field \"nmae\" on type \"User\"."),
         ("{ users(frist: 1) { nodes { id } } }", "GRAPHQL_VALIDATION_FAILED", ""),
         ("{ users(first: ONE) { nodes { id } } }", "BAD_USER_INPUT", ""),
-        ("query ($id: ID!) { user(id: $id) { id } }", "BAD_USER_INPUT", "The variable $id needs a value of the type ID!."),
+        (
+            "query ($id: ID!) { user(id: $id) { id } }",
+            "BAD_USER_INPUT",
+            "The variable $id needs a value of the type ID!.",
+        ),
         (r#"{ user(id: "nobody") { id } }"#, "BAD_USER_INPUT", "This is not the id of a user. Ids look like usr_1."),
         ("subscription { feed { kind } }", "BAD_REQUEST", ""),
     ] {
@@ -119,10 +131,13 @@ async fn errors_have_a_code_and_tell_no_names() {
 async fn a_failed_field_is_null_or_takes_along_what_must_not_be_null() {
     let chat = Chat::open().await;
     chat.person("Ada").await;
-    let answer = chat.ask(r#"{ a: server { version } b: user(id: "x") { id } c: user(id: 1) { name } }"#, json!({})).await;
+    let answer =
+        chat.ask(r#"{ a: server { version } b: user(id: "x") { id } c: user(id: 1) { name } }"#, json!({})).await;
     assert_eq!(answer["data"]["b"], json!(null));
     assert_eq!(answer["data"]["c"], json!({ "name": "Ada" }));
-    let answer = chat.ask("{ user(id: 1) { name sentMessages(first: -1) { nodes { id } } } server { version } }", json!({})).await;
+    let answer = chat
+        .ask("{ user(id: 1) { name sentMessages(first: -1) { nodes { id } } } server { version } }", json!({}))
+        .await;
     assert_eq!(answer["data"], json!({ "user": null, "server": { "version": env!("CARGO_PKG_VERSION") } }));
     let answer = chat.ask("{ server { version } users(first: -1) { nodes { id } } }", json!({})).await;
     assert_eq!(answer["data"], json!(null));

@@ -13,10 +13,13 @@ async fn a_message_its_edit_and_its_end_arrive_on_both_sides() {
     for feed in [&mut adas, &mut bobs] {
         let mut event = feed.next().await;
         assert!(event["cursor"].take().is_string());
-        assert_eq!(event, json!({
-            "kind": "MESSAGE_SENT", "messageId": id, "message": { "content": "Hi", "sender": { "name": "Ada" } },
-            "conversation": { "id": "cnv_1_2" }, "cursor": null, "at": "2026-01-31T12:00:04.000Z",
-        }));
+        assert_eq!(
+            event,
+            json!({
+                "kind": "MESSAGE_SENT", "messageId": id, "message": { "content": "Hi", "sender": { "name": "Ada" } },
+                "conversation": { "id": "cnv_1_2" }, "cursor": null, "at": "2026-01-31T12:00:04.000Z",
+            })
+        );
     }
     ada.edits(&id, "Hello").await;
     for feed in [&mut adas, &mut bobs] {
@@ -26,7 +29,10 @@ async fn a_message_its_edit_and_its_end_arrive_on_both_sides() {
     bob.deletes(&id).await;
     for feed in [&mut adas, &mut bobs] {
         let event = feed.next().await;
-        assert_eq!((&event["kind"], &event["messageId"], &event["message"]), (&json!("MESSAGE_DELETED"), &json!(id), &json!(null)));
+        assert_eq!(
+            (&event["kind"], &event["messageId"], &event["message"]),
+            (&json!("MESSAGE_DELETED"), &json!(id), &json!(null))
+        );
     }
 }
 
@@ -50,7 +56,8 @@ async fn nothing_is_missed_out_of_order_or_told_to_others() {
     };
     let (seen, (), ()) = tokio::join!(hear, burst(&ada), burst(&eve));
     for name in ["Ada", "Eve"] {
-        let numbers: Vec<_> = seen.iter().filter(|(from, _)| from == name).map(|(_, content)| content.clone()).collect();
+        let numbers: Vec<_> =
+            seen.iter().filter(|(from, _)| from == name).map(|(_, content)| content.clone()).collect();
         assert_eq!(numbers, (0..60).map(|number| json!(number.to_string())).collect::<Vec<_>>());
     }
     // Eve's feed has her own messages, and nothing of Ada's.
@@ -100,7 +107,9 @@ async fn who_does_not_listen_any_more_is_forgotten() {
     let ada = chat.person("Ada").await;
     let mut socket = Socket::ready(&chat).await;
     for _ in 0..200 {
-        socket.subscribes("feed", "subscription ($user: ID!) { feed(userId: $user) { kind } }", json!({ "user": ada.id })).await;
+        socket
+            .subscribes("feed", "subscription ($user: ID!) { feed(userId: $user) { kind } }", json!({ "user": ada.id }))
+            .await;
         assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
         socket.says(json!({ "type": "complete", "id": "feed" })).await;
     }

@@ -64,7 +64,7 @@ impl Database {
         }
         let mut conn = AsyncPgConnection::establish(&self.url).await.unwrap();
         conn.batch_execute("BEGIN; LOCK TABLE users IN EXCLUSIVE MODE").await.unwrap();
-        Lock::Postgres(conn)
+        Lock::Postgres(Box::new(conn))
     }
 
     /// A folder for files of the test.
@@ -85,7 +85,7 @@ impl Database {
 #[allow(dead_code, reason = "held, never read")]
 pub(crate) enum Lock {
     Sqlite(SqliteConnection),
-    Postgres(AsyncPgConnection),
+    Postgres(Box<AsyncPgConnection>),
 }
 
 /// A clock that shows noon of 31 January 2026, and a second more each time somebody looks.
@@ -166,7 +166,8 @@ impl Chat {
     /// A new user.
     pub(crate) async fn person(&self, name: &str) -> Person<'_> {
         let email = format!("{}@example.com", name.to_lowercase());
-        let create = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } userErrors { code } } }";
+        let create =
+            "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } userErrors { code } } }";
         let data = self.data(create, json!({ "input": { "name": name, "email": email } })).await;
         Person { chat: self, id: text(&data["createUser"]["user"]["id"]) }
     }
@@ -265,7 +266,8 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) async fn open(address: SocketAddr, protocol: &str) -> Self {
-        let request = tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/graphql").parse().unwrap());
+        let request =
+            tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/graphql").parse().unwrap());
         let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };
         let (stream, _) = soon(tokio_tungstenite::connect_async(request)).await.unwrap();
         Self { stream }

@@ -111,7 +111,11 @@ async fn other_methods_are_not_allowed() {
     let chat = Chat::open().await;
     for method in [Method::PUT, Method::PATCH, Method::DELETE] {
         let answer = chat.http.request(method.clone(), chat.url("/graphql")).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET, POST"), "{method}");
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()),
+            (405, "GET, POST"),
+            "{method}"
+        );
         assert_eq!(code(&answer.json().await.unwrap()), "BAD_REQUEST");
     }
 }
@@ -138,10 +142,13 @@ async fn what_a_browser_sends_without_asking_is_not_run() {
     }
     let bare = chat.http.post(chat.url("/graphql")).body(mutation.clone());
     assert_eq!(response(bare).await.0, 415);
-    let form = post(&chat, "application/x-www-form-urlencoded", "query=mutation%7BdeleteUser(id%3A1)%7BdeletedId%7D%7D");
+    let form =
+        post(&chat, "application/x-www-form-urlencoded", "query=mutation%7BdeleteUser(id%3A1)%7BdeletedId%7D%7D");
     assert_eq!(response(form).await.0, 415);
     assert_eq!(chat.data("{ user(id: 1) { name } }", json!({})).await["user"]["name"], "Ada");
-    for content_type in ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=UTF-8"] {
+    for content_type in
+        ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=UTF-8"]
+    {
         let (status, _, _) = response(post(&chat, content_type, r#"{"query":"{ __typename }"}"#)).await;
         assert_eq!(status, 200, "{content_type}");
     }
@@ -176,7 +183,8 @@ async fn a_broken_body_is_explained() {
     }
     let (status, _, answer) = response(post(&chat, "application/json", b"{\"query\":\"{ \xff }\"}".as_slice())).await;
     assert_eq!((status, code(&answer).as_str()), (400, "BAD_REQUEST"));
-    let nested = format!("{{\"query\":\"{{ __typename }}\",\"variables\":{}{}}}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+    let nested =
+        format!("{{\"query\":\"{{ __typename }}\",\"variables\":{}{}}}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
     assert_eq!(response(post(&chat, "application/json", nested)).await.0, 400);
     for body in [
         r#"{"query":"{ __typename }","variables":null,"operationName":null,"extensions":null}"#,
@@ -222,13 +230,16 @@ async fn a_large_body_is_refused_unread() {
     assert_eq!((status, code(&answer).as_str()), (413, "PAYLOAD_TOO_LARGE"));
 
     // Only the head is sent: who promises too much is not waited for.
-    let head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let head =
+        "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
     assert!(raw(&chat, head.as_bytes()).await.starts_with("HTTP/1.1 413 "));
     // Without a promise it is cut off while it comes.
-    let mut chunked = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut chunked =
+        b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec();
     for _ in 0..9 {
         chunked.extend(b"8000\r\n");
-        chunked.extend([b' '; 0x8000]);
+        chunked.extend(" ".repeat(0x8000).as_bytes());
         chunked.extend(b"\r\n");
     }
     assert!(raw(&chat, &chunked).await.starts_with("HTTP/1.1 413 "));
@@ -292,14 +303,17 @@ async fn only_named_origins_may_read_across() {
     let chat = Chat::with(&["--cors-origin", "https://chat.example.com"]).await;
     let preflight = async |origin: &str| {
         let request = chat.http.request(Method::OPTIONS, chat.url("/graphql")).header("origin", origin);
-        let request = request.header("access-control-request-method", "POST").header("access-control-request-headers", "content-type");
+        let request = request
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type");
         let answer = request.send().await.unwrap();
         answer.headers().get("access-control-allow-origin").map(|origin| origin.to_str().unwrap().to_owned())
     };
     assert_eq!(preflight("https://chat.example.com").await.as_deref(), Some("https://chat.example.com"));
     assert_eq!(preflight("https://evil.example.com").await, None);
     let closed = Chat::open().await;
-    let answer = closed.http.get(closed.url("/graphql?query={__typename}")).header("origin", "https://chat.example.com");
+    let answer =
+        closed.http.get(closed.url("/graphql?query={__typename}")).header("origin", "https://chat.example.com");
     assert!(!answer.send().await.unwrap().headers().contains_key("access-control-allow-origin"));
 }
 

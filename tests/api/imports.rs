@@ -11,7 +11,9 @@ use crate::harness::{Chat, text};
 async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
     let lines: Vec<_> = lines
         .lines()
-        .map(|line| serde_json::from_str::<Line>(line).map_err(|why| format!("This is not a user or a message: {why}.")))
+        .map(|line| {
+            serde_json::from_str::<Line>(line).map_err(|why| format!("This is not a user or a message: {why}."))
+        })
         .collect();
     imports::import(&chat.app, &Viewer::open(&chat.app), (1..).zip(lines)).await
 }
@@ -33,14 +35,20 @@ async fn ids_are_kept_on_an_empty_database() {
         )
         .await;
     let conversations = json!({ "nodes": [{ "id": "cnv_7_10" }] });
-    assert_eq!(data["users"]["nodes"], json!([
-        { "id": "usr_7", "name": "Bob", "createdAt": "2026-01-31T11:00:00.500Z", "conversations": conversations },
-        { "id": "usr_10", "name": "Ada", "createdAt": "2026-01-31T12:00:00.000Z", "conversations": conversations },
-    ]));
-    assert_eq!(data["conversation"]["messages"]["nodes"], json!([
-        { "id": "msg_70", "content": "Hi", "createdAt": "2026-02-01T00:00:00.000Z", "sender": { "id": "usr_10" } },
-        { "id": "msg_71", "content": "Hello 👋", "createdAt": "2026-02-01T00:00:01.000Z", "sender": { "id": "usr_7" } },
-    ]));
+    assert_eq!(
+        data["users"]["nodes"],
+        json!([
+            { "id": "usr_7", "name": "Bob", "createdAt": "2026-01-31T11:00:00.500Z", "conversations": conversations },
+            { "id": "usr_10", "name": "Ada", "createdAt": "2026-01-31T12:00:00.000Z", "conversations": conversations },
+        ])
+    );
+    assert_eq!(
+        data["conversation"]["messages"]["nodes"],
+        json!([
+            { "id": "msg_70", "content": "Hi", "createdAt": "2026-02-01T00:00:00.000Z", "sender": { "id": "usr_10" } },
+            { "id": "msg_71", "content": "Hello 👋", "createdAt": "2026-02-01T00:00:01.000Z", "sender": { "id": "usr_7" } },
+        ])
+    );
     // What is written after it gets the next ids.
     let eve = chat.person("Eve").await;
     assert_eq!(eve.id, "usr_11");
@@ -61,9 +69,12 @@ async fn everything_gets_new_ids_where_somebody_is_already() {
         )
         .await;
     assert_eq!(data["users"]["nodes"][2], json!({ "id": "usr_3", "name": "Ada" }));
-    assert_eq!(data["conversation"]["messages"]["nodes"], json!([
-        { "id": "msg_2", "sender": { "name": "Ada" } }, { "id": "msg_3", "sender": { "name": "Bob" } },
-    ]));
+    assert_eq!(
+        data["conversation"]["messages"]["nodes"],
+        json!([
+            { "id": "msg_2", "sender": { "name": "Ada" } }, { "id": "msg_3", "sender": { "name": "Bob" } },
+        ])
+    );
     assert_eq!(eve.sends("again", &dan).await, "msg_4");
     // Again: the addresses are taken.
     let again = import(&chat, LINES).await.unwrap_err().to_string();
@@ -76,28 +87,51 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
     for (line, why) in [
         ("{", "This is not a user or a message: "),
         (r#"{"person": {}}"#, "This is not a user or a message: unknown variant `person`"),
-        (r#"{"user": {"id": 1, "name": "x", "email": "x@y"}}"#, "This is not a user or a message: missing field `createdAt`"),
-        (r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z", "age": 5}}"#,
-            "This is not a user or a message: unknown field `age`"),
-        (r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The id must be a positive number."),
-        (r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "There is a user 7 in an earlier line."),
-        (r#"{"user": {"id": 8, "name": " ", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The name must not be empty or blank."),
-        (r#"{"user": {"id": 8, "name": "x", "email": "ADA@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "Another user has this email."),
+        (
+            r#"{"user": {"id": 1, "name": "x", "email": "x@y"}}"#,
+            "This is not a user or a message: missing field `createdAt`",
+        ),
+        (
+            r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z", "age": 5}}"#,
+            "This is not a user or a message: unknown field `age`",
+        ),
+        (
+            r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "The id must be a positive number.",
+        ),
+        (
+            r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "There is a user 7 in an earlier line.",
+        ),
+        (
+            r#"{"user": {"id": 8, "name": " ", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "The name must not be empty or blank.",
+        ),
+        (
+            r#"{"user": {"id": 8, "name": "x", "email": "ADA@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "Another user has this email.",
+        ),
         (r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "yesterday"}}"#, "This is not an instant."),
-        (r#"{"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "There is a message 71 in an earlier line."),
-        (r#"{"message": {"id": 72, "senderId": 9, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The sender 9 is no user of an earlier line."),
-        (r#"{"message": {"id": 72, "senderId": 7, "receiverId": 9, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The receiver 9 is no user of an earlier line."),
-        (r#"{"message": {"id": 72, "senderId": 7, "receiverId": 7, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The sender and the receiver must be two users."),
-        (r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The content may not contain the character U+0000."),
+        (
+            r#"{"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "There is a message 71 in an earlier line.",
+        ),
+        (
+            r#"{"message": {"id": 72, "senderId": 9, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The sender 9 is no user of an earlier line.",
+        ),
+        (
+            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 9, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The receiver 9 is no user of an earlier line.",
+        ),
+        (
+            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 7, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The sender and the receiver must be two users.",
+        ),
+        (
+            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+            "The content may not contain the character U+0000.",
+        ),
     ] {
         let error = import(&chat, &format!("{LINES}\n{line}\n")).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("line 5: {why}")), "{error}");
@@ -120,8 +154,12 @@ async fn demo_data_is_believable() {
         )
         .await;
     assert_eq!(data["users"]["nodes"].as_array().unwrap().len(), 30);
-    let texts: String =
-        data["conversation"]["messages"]["nodes"].as_array().unwrap().iter().map(|node| text(&node["content"])).collect();
+    let texts: String = data["conversation"]["messages"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| text(&node["content"]))
+        .collect();
     assert!(texts.chars().any(|c| ('\u{4E00}'..'\u{9FFF}').contains(&c)), "no CJK");
     assert!(texts.chars().any(|c| ('\u{1F300}'..'\u{1FAFF}').contains(&c)), "no emoji");
 }

@@ -2,7 +2,15 @@
 //!
 //! The database is a SQLite file, or a schema of the PostgreSQL server that `DUOLOGUE_TEST_DATABASE` names, as
 //! `tests/with-postgres` sets it. Nothing is mocked and nothing sleeps: what is expected is awaited, with a deadline.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::format_collect,
+    reason = "a test may fail, and may be slow to build its texts"
+)]
 
 mod harness;
 

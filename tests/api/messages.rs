@@ -19,10 +19,13 @@ async fn a_message_is_sent_and_read() {
             json!({}),
         )
         .await;
-    assert_eq!(read["message"], json!({
-        "content": " Hi\n", "createdAt": "2026-01-31T12:00:02.000Z", "editedAt": null, "status": "SENT",
-        "sender": { "name": "Ada" }, "receiver": { "name": "Bob" }, "conversation": { "id": "cnv_1_2" },
-    }));
+    assert_eq!(
+        read["message"],
+        json!({
+            "content": " Hi\n", "createdAt": "2026-01-31T12:00:02.000Z", "editedAt": null, "status": "SENT",
+            "sender": { "name": "Ada" }, "receiver": { "name": "Bob" }, "conversation": { "id": "cnv_1_2" },
+        })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,14 +126,20 @@ async fn what_cannot_be_sent_is_explained() {
     let chat = Chat::open().await;
     let ada = chat.person("Ada").await;
     let to_oneself = ada.tries_to_send(json!({ "receiverId": ada.id, "content": "Hi" })).await;
-    assert_eq!(to_oneself["userErrors"], json!([{
-        "code": "INVALID", "field": ["input", "receiverId"],
-        "message": "A message needs two people: the receiver must not be the sender.",
-    }]));
+    assert_eq!(
+        to_oneself["userErrors"],
+        json!([{
+            "code": "INVALID", "field": ["input", "receiverId"],
+            "message": "A message needs two people: the receiver must not be the sender.",
+        }])
+    );
     let to_nobody = ada.tries_to_send(json!({ "receiverId": "usr_9", "content": "Hi" })).await;
-    assert_eq!(to_nobody["userErrors"], json!([{
-        "code": "NOT_FOUND", "field": ["input", "receiverId"], "message": "There is no user usr_9 who could receive.",
-    }]));
+    assert_eq!(
+        to_nobody["userErrors"],
+        json!([{
+            "code": "NOT_FOUND", "field": ["input", "receiverId"], "message": "There is no user usr_9 who could receive.",
+        }])
+    );
     let from_nobody = ada.tries_to_send(json!({ "senderId": "usr_9", "receiverId": ada.id, "content": "Hi" })).await;
     assert_eq!(from_nobody["userErrors"][0]["field"], json!(["input", "senderId"]));
     let all_wrong = ada
@@ -138,7 +147,8 @@ async fn what_cannot_be_sent_is_explained() {
             "senderId": null, "receiverId": "msg_1", "content": " ", "clientId": "c".repeat(129), "replyToId": "usr_1",
         }))
         .await;
-    let fields: Vec<String> = all_wrong["userErrors"].as_array().unwrap().iter().map(|error| text(&error["field"][1])).collect();
+    let fields: Vec<String> =
+        all_wrong["userErrors"].as_array().unwrap().iter().map(|error| text(&error["field"][1])).collect();
     assert_eq!(fields, ["senderId", "receiverId", "content", "replyToId", "clientId"]);
 }
 
@@ -160,10 +170,13 @@ async fn an_edit_is_seen_and_counted() {
             json!({}),
         )
         .await;
-    assert_eq!(stale["updateMessage"], json!({ "message": null, "userErrors": [{
+    assert_eq!(
+        stale["updateMessage"],
+        json!({ "message": null, "userErrors": [{
         "code": "VERSION_CONFLICT", "field": ["input", "expectedVersion"],
         "message": "The message was edited since: its version is now 2. Read it again.",
-    }] }));
+    }] })
+    );
     let fresh = chat
         .data(
             r#"mutation { updateMessage(id: "msg_1", input: { content: "Hey", expectedVersion: 2 }) { message { version } } }"#,
@@ -208,8 +221,11 @@ async fn a_deleted_message_is_gone() {
         )
         .await;
     let only_one = json!({ "nodes": [{ "id": "msg_1" }] });
-    assert_eq!(read, json!({
-        "message": null, "node": null, "messages": only_one, "user": { "sentMessages": only_one },
-        "conversation": { "lastMessage": { "id": "msg_1" }, "unreadCount": 1 },
-    }));
+    assert_eq!(
+        read,
+        json!({
+            "message": null, "node": null, "messages": only_one, "user": { "sentMessages": only_one },
+            "conversation": { "lastMessage": { "id": "msg_1" }, "unreadCount": 1 },
+        })
+    );
 }

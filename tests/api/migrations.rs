@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
+use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper};
 use duologue::{
     app::App,
     store::{Direction, Error},
@@ -34,6 +35,8 @@ async fn up_down_and_up_again_leaves_the_same_schema() {
     app.close();
 }
 
+type Postgres = AsyncConnectionWrapper<AsyncPgConnection>;
+
 /// The schema in words: SQLite keeps them, PostgreSQL is asked for its columns and indexes.
 fn described(database: &Database) -> Vec<String> {
     #[derive(diesel::QueryableByName)]
@@ -53,7 +56,6 @@ fn described(database: &Database) -> Vec<String> {
                 UNION ALL SELECT concat(conrelid::regclass, ' ', conname, ' ', pg_get_constraintdef(oid))
                     FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
             ) AS lines ORDER BY line";
-        type Postgres = diesel_async::async_connection_wrapper::AsyncConnectionWrapper<diesel_async::AsyncPgConnection>;
         let url = database.url.clone();
         let ask = move || diesel::sql_query(query).load(&mut Postgres::establish(&url).unwrap()).unwrap();
         std::thread::spawn(ask).join().unwrap()

@@ -30,7 +30,8 @@ const PAGE: &str = "query ($first: Int, $after: String, $last: Int, $before: Str
 fn whatever_happens_meanwhile_no_message_comes_twice_or_is_left_out() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cases = (0..12_usize, 1..6_u32, any::<bool>(), vec(vec(change(), 0..3), 12));
-    let mut runner = TestRunner::new(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() });
     let outcome = runner.run(&cases, |(messages, size, forward, meanwhile)| {
         runtime.block_on(walk(messages, size, forward, meanwhile));
         Ok(())
@@ -50,11 +51,8 @@ async fn walk(messages: usize, size: u32, forward: bool, meanwhile: Vec<Vec<Chan
     let mut cursor = Value::Null;
     let mut meanwhile = meanwhile.into_iter();
     loop {
-        let variables = if forward {
-            json!({ "first": size, "after": cursor })
-        } else {
-            json!({ "last": size, "before": cursor })
-        };
+        let variables =
+            if forward { json!({ "first": size, "after": cursor }) } else { json!({ "last": size, "before": cursor }) };
         let page = chat.data(PAGE, variables).await["conversation"]["messages"].take();
         let mut ids: Vec<String> = page["nodes"].as_array().unwrap().iter().map(|node| text(&node["id"])).collect();
         assert!(ids.iter().map(|id| number(id)).is_sorted());
@@ -81,7 +79,13 @@ async fn walk(messages: usize, size: u32, forward: bool, meanwhile: Vec<Vec<Chan
     assert!(all_along.iter().all(|id| seen.contains(id)), "{all_along:?} {seen:?}");
 }
 
-async fn apply(change: &Change, ada: &Person<'_>, bob: &Person<'_>, sent: &mut Vec<String>, all_along: &mut Vec<String>) {
+async fn apply(
+    change: &Change,
+    ada: &Person<'_>,
+    bob: &Person<'_>,
+    sent: &mut Vec<String>,
+    all_along: &mut Vec<String>,
+) {
     match change {
         Change::Send => sent.push(bob.sends("Hello", ada).await),
         Change::Delete(index) if !sent.is_empty() => {
@@ -169,8 +173,19 @@ async fn a_page_that_cannot_be_is_refused() {
     let chat = Chat::open().await;
     chat.person("Ada").await;
     for arguments in [
-        "first: -1", "last: -1", "first: 101", "last: 101", "first: 2147483647", "first: 99999999999", "first: 1.5",
-        r#"first: "1""#, "first: true", "first: 1, last: 1", r#"after: "x""#, r#"before: """#, "after: 1",
+        "first: -1",
+        "last: -1",
+        "first: 101",
+        "last: 101",
+        "first: 2147483647",
+        "first: 99999999999",
+        "first: 1.5",
+        r#"first: "1""#,
+        "first: true",
+        "first: 1, last: 1",
+        r#"after: "x""#,
+        r#"before: """#,
+        "after: 1",
         // A cursor of another list.
         r#"after: "bWVzc2FnZTox""#,
     ] {

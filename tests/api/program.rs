@@ -31,8 +31,7 @@ async fn error(arguments: &[&str]) -> String {
 /// A server, and the lines that it printed first.
 async fn serve(database: &Database, flags: &[&str]) -> (Child, Vec<String>) {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
-    let mut child =
-        program(&[&fixed, flags].concat()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = program(&[&fixed, flags].concat()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut lines = Vec::new();
     for _ in 0..2 {
@@ -51,7 +50,10 @@ async fn terminate(mut child: Child) -> Option<i32> {
 async fn the_server_says_where_it_is_and_where_the_messages_are() {
     let database = Database::new().await;
     let (child, lines) = serve(&database, &[]).await;
-    let page = lines[0].strip_prefix("Duologue is ready: open ").and_then(|rest| rest.strip_suffix(" and say something.")).unwrap();
+    let page = lines[0]
+        .strip_prefix("Duologue is ready: open ")
+        .and_then(|rest| rest.strip_suffix(" and say something."))
+        .unwrap();
     assert!(soon(reqwest::get(page)).await.unwrap().status().is_success());
     let place = if database.is_sqlite() { database.url.replace("sqlite:", "SQLite, ") } else { "PostgreSQL".into() };
     assert_eq!(lines[1], format!("The messages are kept in {place}."));
@@ -68,7 +70,9 @@ async fn what_was_answered_is_there_after_a_kill() {
         let (http, url) = (reqwest::Client::new(), format!("{address}graphql"));
         for _ in 0..20 {
             answered += 1;
-            let query = format!(r#"mutation {{ createUser(input: {{ name: "x", email: "{answered}@x" }}) {{ user {{ id }} }} }}"#);
+            let query = format!(
+                r#"mutation {{ createUser(input: {{ name: "x", email: "{answered}@x" }}) {{ user {{ id }} }} }}"#
+            );
             let answer = http.post(&url).json(&serde_json::json!({ "query": query })).send();
             let body = soon(answer).await.unwrap().text().await.unwrap();
             assert_eq!(body, format!(r#"{{"data":{{"createUser":{{"user":{{"id":"usr_{answered}"}}}}}}}}"#));
@@ -102,7 +106,10 @@ async fn what_cannot_be_done_is_said_in_one_sentence() {
         (vec!["migrate", "--database", &url(&nowhere)], "cannot open the database"),
         (vec!["migrate", "--database", &url(&notes)], "cannot read "),
         (vec!["migrate", "--database", "postgres://nobody@127.0.0.1:1/x"], "cannot open the database"),
-        (vec!["import", "/no/such/file.jsonl", "--database", &url(&folder.path().join("a.db"))], "cannot read /no/such/file.jsonl"),
+        (
+            vec!["import", "/no/such/file.jsonl", "--database", &url(&folder.path().join("a.db"))],
+            "cannot read /no/such/file.jsonl",
+        ),
         (vec!["serve", "--listen", "127.0.0.1:0", "--cors-origin", "*"], "\"*\" is no origin"),
     ] {
         let said = error(&arguments).await;

@@ -28,7 +28,9 @@ fn items(sdl: &str) -> BTreeMap<String, (String, bool)> {
         items.insert(name.clone(), (kind(&ty), ty.description.is_some()));
         match ty.kind {
             TypeKind::InputObject(object) => {
-                let field = |field: &Positioned<InputValueDefinition>| (format!("{name}.{}", field.node.name.node), input(&field.node));
+                let field = |field: &Positioned<InputValueDefinition>| {
+                    (format!("{name}.{}", field.node.name.node), input(&field.node))
+                };
                 items.extend(object.fields.iter().map(field));
             }
             TypeKind::Enum(of) => {
@@ -40,7 +42,10 @@ fn items(sdl: &str) -> BTreeMap<String, (String, bool)> {
                 for Positioned { node: field, .. } in fields {
                     let path = format!("{name}.{}", field.name.node);
                     let arguments = field.arguments.iter();
-                    items.extend(arguments.map(|argument| (format!("{path}({})", argument.node.name.node), input(&argument.node))));
+                    items.extend(
+                        arguments
+                            .map(|argument| (format!("{path}({})", argument.node.name.node), input(&argument.node))),
+                    );
                     items.insert(path, (field.ty.node.to_string(), field.description.is_some()));
                 }
             }
@@ -78,12 +83,11 @@ fn what_is_served_is_as_it_was_promised() {
         }
     }
     // A field that is served has all its arguments, but for those that are still to come.
-    let to_come = [
-        "CreateUserInput.password", "UpdateUserInput.password", "Subscription.feed(after)",
-    ];
+    let to_come = ["CreateUserInput.password", "UpdateUserInput.password", "Subscription.feed(after)"];
     for path in promised.keys() {
         let of_served_field = path.split_once('(').is_some_and(|(field, _)| served.contains_key(field));
-        let of_served_input = path.split_once('.').is_some_and(|(ty, _)| served.get(ty).is_some_and(|ty| ty.0 == "input"));
+        let of_served_input =
+            path.split_once('.').is_some_and(|(ty, _)| served.get(ty).is_some_and(|ty| ty.0 == "input"));
         if of_served_field || of_served_input {
             assert!(served.contains_key(path) != to_come.contains(&path.as_str()), "{path}");
         }
@@ -94,9 +98,21 @@ fn what_is_served_is_as_it_was_promised() {
 fn every_field_of_this_release_is_there() {
     let served = items(SCHEMA);
     let roots = [
-        "Query.user", "Query.users", "Query.message", "Query.messages", "Query.conversation", "Query.node", "Query.nodes",
-        "Query.server", "Mutation.createUser", "Mutation.updateUser", "Mutation.deleteUser", "Mutation.sendMessage",
-        "Mutation.updateMessage", "Mutation.deleteMessage", "Subscription.feed",
+        "Query.user",
+        "Query.users",
+        "Query.message",
+        "Query.messages",
+        "Query.conversation",
+        "Query.node",
+        "Query.nodes",
+        "Query.server",
+        "Mutation.createUser",
+        "Mutation.updateUser",
+        "Mutation.deleteUser",
+        "Mutation.sendMessage",
+        "Mutation.updateMessage",
+        "Mutation.deleteMessage",
+        "Subscription.feed",
     ];
     for path in roots {
         assert!(served.contains_key(path), "{path}");
@@ -104,9 +120,28 @@ fn every_field_of_this_release_is_there() {
     // Of these types all that was promised, but for what is still to come.
     let to_come = ["User.presence"];
     let whole = [
-        "User", "Message", "Conversation", "Member", "Mark", "PageInfo", "UserConnection", "UserEdge", "MessageConnection",
-        "MessageEdge", "ConversationConnection", "ConversationEdge", "ServerInfo", "Node", "UserError", "UserPayload",
-        "MessagePayload", "SendMessagePayload", "DeletePayload", "MessageStatus", "SendMessageInput", "UpdateMessageInput",
+        "User",
+        "Message",
+        "Conversation",
+        "Member",
+        "Mark",
+        "PageInfo",
+        "UserConnection",
+        "UserEdge",
+        "MessageConnection",
+        "MessageEdge",
+        "ConversationConnection",
+        "ConversationEdge",
+        "ServerInfo",
+        "Node",
+        "UserError",
+        "UserPayload",
+        "MessagePayload",
+        "SendMessagePayload",
+        "DeletePayload",
+        "MessageStatus",
+        "SendMessageInput",
+        "UpdateMessageInput",
     ];
     for path in items(CONTRACT).keys() {
         let ty = path.split('.').next().unwrap();
@@ -118,6 +153,7 @@ fn every_field_of_this_release_is_there() {
 
 #[test]
 fn everything_is_described() {
-    let undescribed: Vec<_> = items(SCHEMA).into_iter().filter(|(_, (_, described))| !described).map(|(path, _)| path).collect();
+    let undescribed: Vec<_> =
+        items(SCHEMA).into_iter().filter(|(_, (_, described))| !described).map(|(path, _)| path).collect();
     assert_eq!(undescribed, [""; 0]);
 }

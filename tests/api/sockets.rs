@@ -81,13 +81,23 @@ async fn a_wrong_turn_closes_with_its_code() {
     assert_eq!(same.hears_close().await, 4409);
 
     for wrong in [
-        "", "{", "null", "[]", "5", "{}", r#"{"type":"start"}"#, r#"{"type":5}"#, r#"{"type":"subscribe"}"#,
+        "",
+        "{",
+        "null",
+        "[]",
+        "5",
+        "{}",
+        r#"{"type":"start"}"#,
+        r#"{"type":5}"#,
+        r#"{"type":"subscribe"}"#,
         r#"{"type":"subscribe","id":"","payload":{"query":"{ __typename }"}}"#,
         r#"{"type":"subscribe","id":5,"payload":{"query":"{ __typename }"}}"#,
         r#"{"type":"subscribe","id":"1","payload":{}}"#,
         r#"{"type":"subscribe","id":"1","payload":"{ __typename }"}"#,
         r#"{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","variables":[]}}"#,
-        r#"{"type":"complete"}"#, r#"{"type":"ping","payload":[]}"#, r#"{"type":"connection_init","payload":"x"}"#,
+        r#"{"type":"complete"}"#,
+        r#"{"type":"ping","payload":[]}"#,
+        r#"{"type":"connection_init","payload":"x"}"#,
     ] {
         let mut socket = Socket::ready(&chat).await;
         socket.says_raw(Message::text(wrong)).await;
@@ -98,7 +108,8 @@ async fn a_wrong_turn_closes_with_its_code() {
     assert_eq!(binary.hears_close().await, 4400);
 
     for protocol in ["", "graphql-ws", "soap"] {
-        let request = tungstenite::client::ClientRequestBuilder::new(format!("ws://{}/graphql", chat.address).parse().unwrap());
+        let request =
+            tungstenite::client::ClientRequestBuilder::new(format!("ws://{}/graphql", chat.address).parse().unwrap());
         let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };
         let connected = soon(tokio_tungstenite::connect_async(request)).await;
         // A client that offered something else sees that nothing was chosen, and gives up by itself.

@@ -28,14 +28,26 @@ async fn an_operation_costs_so_many_statements() {
         (2, "{ message(id: 1) { id sender { name } receiver { name } } }"),
         (2, "{ messages(last: 50) { nodes { id sender { name } receiver { name } } pageInfo { hasPreviousPage } } }"),
         (2, "{ messages(last: 100) { nodes { id sender { name } receiver { name } } } }"),
-        (2, "{ conversation(user1: 1, user2: 2) { messages(last: 1) { nodes { sender { name } receiver { name } } } } }"),
-        (2, "{ conversation(user1: 1, user2: 2) { members { user { name } } messages(last: 100) {
+        (
+            2,
+            "{ conversation(user1: 1, user2: 2) { messages(last: 1) { nodes { sender { name } receiver { name } } } } }",
+        ),
+        (
+            2,
+            "{ conversation(user1: 1, user2: 2) { members { user { name } } messages(last: 100) {
                 nodes { id content sender { id name } receiver { id name } } pageInfo { hasPreviousPage hasNextPage }
-            } } }"),
-        (3, "{ conversation(user1: 1, user2: 2) { messages { nodes { sender { name } replyTo { content sender { name } } } } } }"),
-        (5, "{ user(id: 1) { conversations(first: 30) { nodes {
+            } } }",
+        ),
+        (
+            3,
+            "{ conversation(user1: 1, user2: 2) { messages { nodes { sender { name } replyTo { content sender { name } } } } } }",
+        ),
+        (
+            5,
+            "{ user(id: 1) { conversations(first: 30) { nodes {
                 id unreadCount(userId: 1) lastMessage { content } members { user { name } }
-            } } } }"),
+            } } } }",
+        ),
         (3, r#"{ nodes(ids: ["usr_1", "usr_2", "msg_1", "msg_2", "cnv_1_2"]) { id } }"#),
     ];
     for (expected, query) in table {

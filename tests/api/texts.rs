@@ -38,13 +38,19 @@ async fn any_text_comes_back_byte_for_byte() {
 async fn blank_texts_and_those_with_a_nul_are_invalid() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    for content in ["", " ", "\t\r\n", "\u{A0}\u{2003}\u{3000}", "\u{200B}", "\u{FEFF}\u{2060}", "\u{2800}", "\0", "a\0b"] {
+    for content in
+        ["", " ", "\t\r\n", "\u{A0}\u{2003}\u{3000}", "\u{200B}", "\u{FEFF}\u{2060}", "\u{2800}", "\0", "a\0b"]
+    {
         let sent = ada.tries_to_send(json!({ "receiverId": bob.id, "content": content })).await;
         assert_eq!(sent["userErrors"][0]["code"], "INVALID", "{content:?}");
         assert_eq!(sent["userErrors"][0]["field"], json!(["input", "content"]));
         let create = "mutation ($input: CreateUserInput!) { createUser(input: $input) { userErrors { code field } } }";
         let made = chat.data(create, json!({ "input": { "name": content, "email": "eve@example.com" } })).await;
-        assert_eq!(made["createUser"]["userErrors"], json!([{ "code": "INVALID", "field": ["input", "name"] }]), "{content:?}");
+        assert_eq!(
+            made["createUser"]["userErrors"],
+            json!([{ "code": "INVALID", "field": ["input", "name"] }]),
+            "{content:?}"
+        );
     }
     for client_id in ["", " ", "a\0"] {
         let sent = ada.tries_to_send(json!({ "receiverId": bob.id, "content": "x", "clientId": client_id })).await;
@@ -63,8 +69,11 @@ async fn a_text_is_as_long_as_its_characters() {
     let padded = format!(" {}\n", "🦀".repeat(10_000));
     ada.sends(&padded, &bob).await;
     let sent = ada.tries_to_send(json!({ "receiverId": bob.id, "content": "x".repeat(10_001) })).await;
-    assert_eq!(sent["userErrors"], json!([{
-        "code": "TOO_LONG", "field": ["input", "content"], "message": "The content may have at most 10000 characters.",
-    }]));
+    assert_eq!(
+        sent["userErrors"],
+        json!([{
+            "code": "TOO_LONG", "field": ["input", "content"], "message": "The content may have at most 10000 characters.",
+        }])
+    );
     assert_eq!(chat.texts(&ada, &bob).await, [padded]);
 }

@@ -20,7 +20,8 @@ async fn a_user_is_made_and_read() {
     });
     assert_eq!(made, json!({ "createUser": { "user": user, "userErrors": [] } }));
     for id in [json!("usr_1"), json!("1"), json!(1)] {
-        let read = chat.data("query ($id: ID!) { user(id: $id) { id name email createdAt } }", json!({ "id": id })).await;
+        let read =
+            chat.data("query ($id: ID!) { user(id: $id) { id name email createdAt } }", json!({ "id": id })).await;
         assert_eq!(read["user"], user);
     }
     let nobody = chat.data(r#"{ user(id: "usr_2") { id } }"#, json!({})).await;
@@ -109,12 +110,15 @@ async fn an_erased_user_leaves_messages_without_an_author() {
         "members": [{ "user": null }, { "user": { "name": "Bob" } }],
         "messages": { "nodes": [{ "content": "Hi" }, { "content": "Hello" }] },
     });
-    assert_eq!(left, json!({
-        "user": null,
-        "users": { "nodes": [{ "id": "usr_2" }] },
-        "message": { "content": "Hi", "sender": null, "receiver": { "name": "Bob" } },
-        "conversation": conversation,
-    }));
+    assert_eq!(
+        left,
+        json!({
+            "user": null,
+            "users": { "nodes": [{ "id": "usr_2" }] },
+            "message": { "content": "Hi", "sender": null, "receiver": { "name": "Bob" } },
+            "conversation": conversation,
+        })
+    );
 
     let not_found = json!({ "deletedId": null, "userErrors": [{ "code": "NOT_FOUND", "field": ["id"] }] });
     assert_eq!(ada.leaves(false).await, not_found);
@@ -144,11 +148,14 @@ async fn an_erased_user_takes_the_messages_along_if_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn users_are_found_by_the_start_of_a_name_or_an_email() {
     let chat = Chat::open().await;
-    for (name, email) in [("Ada", "lovelace@x"), ("adam", "first@x"), ("Bob", "ADA@y"), ("Émile", "zola@x"), ("100%", "_@x")] {
+    for (name, email) in
+        [("Ada", "lovelace@x"), ("adam", "first@x"), ("Bob", "ADA@y"), ("Émile", "zola@x"), ("100%", "_@x")]
+    {
         chat.data(CREATE, json!({ "input": { "name": name, "email": email } })).await;
     }
     let found = async |search: &str| {
-        let data = chat.data("query ($s: String) { users(search: $s) { nodes { name } } }", json!({ "s": search })).await;
+        let data =
+            chat.data("query ($s: String) { users(search: $s) { nodes { name } } }", json!({ "s": search })).await;
         data["users"]["nodes"].as_array().unwrap().iter().map(|user| text(&user["name"])).collect::<Vec<_>>()
     };
     assert_eq!(found("ada").await, ["Ada", "adam", "Bob"]);
