@@ -1,4 +1,47 @@
-//! Duologue.
+//! Duologue: a GraphQL chat server in one binary. SQLite is inside, PostgreSQL is beside it.
+//!
+//! # The house
+//!
+//! Floors are layers, rooms are nouns. The same noun has the same file name on every floor, so that `*/messages.rs`
+//! is the whole feature, and the folder tells what kind of thought belongs there.
+//!
+//! | room | what belongs there | may import |
+//! | --- | --- | --- |
+//! | [`model`] | nouns: rows, ids, values that are valid by construction | nothing |
+//! | [`config`] | every setting | nothing |
+//! | [`telemetry`] | the log | `config` |
+//! | [`store`] | sentences in SQL | `model` |
+//! | [`events`] | news: wake-ups for those who follow a feed | `model` |
+//! | [`app`] | what a server is made of | `config`, `store`, `events`, `model` |
+//! | [`domain`] | verbs and rules | `model`, `store`, `events`, `app` |
+//! | [`graphql`] | words: the contract spoken to clients | `model`, `domain`, `app`, `config` |
+//! | [`http`] | wire | `config`, `app`, `domain` (the viewer only), `graphql` |
+//!
+//! The program (`main.rs`, `cli.rs`) is a thin shell around this library. `tests/tidy.rs` holds the doors.
+//!
+//! ```text
+//! request -> http -> graphql -> domain -> store -> SQLite | PostgreSQL
+//!                                 | after commit: a wake-up, no payload
+//!                                 v
+//! client  <- http <- graphql <- domain (reads the feed) <- events
+//! ```
+//!
+//! # What always holds
+//!
+//! - No data without a [`domain::Viewer`]: every verb takes one, and no sentence in SQL knows one. Its fields are
+//!   private: holding one is the proof that the credential was checked.
+//! - Only `domain` begins transactions, and `app` once, at the start; only `store` names tables; only `graphql` knows
+//!   async-graphql; only `http` knows axum.
+//! - A unit of work on the database is one synchronous closure ([`store::Store::write`]): it waits for nothing but the
+//!   database, and goes on to its end whether or not somebody still waits for it.
+//! - Everything that changes a row that others may change at the same time locks the users concerned first, in the order
+//!   of their ids ([`store::users::lock`]). So the ids of a conversation's messages and the positions of a feed are in
+//!   the order of their commits, on both databases, and nobody waits in a circle.
+//! - The feed is the truth and is written in the transaction of the change. Events only wake readers: a lost wake-up
+//!   delays, it never loses.
+//! - Nothing is global: two [`app::App`]s live in one process, and every test has its own.
+//! - Every relation goes through a loader; a test counts the statements of each operation.
+
 pub mod config;
 pub mod telemetry;
 pub mod model;

@@ -11,9 +11,29 @@ pub enum Error {
     /// A person can do something about it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The database did not do it.
+    /// Somebody else held the database for too long: try again.
+    #[error("the database is busy")]
+    Busy,
+    /// No room on the disk.
+    #[error("there is no room left on the disk")]
+    Full,
+    /// The database does not answer: try again. The cause is for the log.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Unavailable(store::Error),
+    /// A defect or an accident. The cause is for the log.
+    #[error(transparent)]
+    Failed(store::Error),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Busy => Self::Busy,
+            store::Error::Full => Self::Full,
+            store::Error::Unavailable(_) => Self::Unavailable(error),
+            store::Error::Refused(_) | store::Error::Unusable(_) | store::Error::Failed(_) => Self::Failed(error),
+        }
+    }
 }
 
 /// What a person can do something about, with a sentence for them.
@@ -42,7 +62,8 @@ pub enum Rejection {
     EmailTaken,
     /// The sender used the `clientId` for another message.
     #[error(
-        "This clientId was used for another message. Choose a new one for each message; repeat it only with the same receiver, content and replyToId."
+        "This clientId was used for another message. Choose a new one for each message; repeat it only with the same \
+         receiver, content and replyToId."
     )]
     ClientIdReused,
     /// The message was edited in the meantime.

@@ -5,10 +5,7 @@ use std::fmt;
 
 use async_graphql::{Error, ErrorExtensionValues, ErrorExtensions, Pos, ServerError};
 
-use crate::{
-    domain::{self, Rejection},
-    store,
-};
+use crate::domain::{self, Rejection};
 
 /// `extensions.code` of every top-level error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +39,23 @@ pub enum Code {
 }
 
 impl Code {
+    /// The whole list.
+    pub const ALL: [Self; 13] = [
+        Self::BadUserInput,
+        Self::QueryTooComplex,
+        Self::QueryTooDeep,
+        Self::GraphqlParseFailed,
+        Self::GraphqlValidationFailed,
+        Self::BadRequest,
+        Self::Forbidden,
+        Self::PayloadTooLarge,
+        Self::Timeout,
+        Self::DatabaseBusy,
+        Self::StorageFull,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     /// As it is sent.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -65,22 +79,7 @@ impl Code {
     /// The code with this name; `None` if there is none.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let all = [
-            Self::BadUserInput,
-            Self::QueryTooComplex,
-            Self::QueryTooDeep,
-            Self::GraphqlParseFailed,
-            Self::GraphqlValidationFailed,
-            Self::BadRequest,
-            Self::Forbidden,
-            Self::PayloadTooLarge,
-            Self::Timeout,
-            Self::DatabaseBusy,
-            Self::StorageFull,
-            Self::Unavailable,
-            Self::Internal,
-        ];
-        all.into_iter().find(|code| code.as_str() == name)
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
     }
 }
 
@@ -121,20 +120,14 @@ pub(super) fn code_of(error: &ServerError) -> Option<Code> {
 pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
     match error {
         domain::Error::Rejected(rejection) => bad_input(rejection),
-        domain::Error::Store(error) => from_store(&error, request_id),
-    }
-}
-
-fn from_store(error: &store::Error, request_id: &str) -> Error {
-    match error {
-        store::Error::Busy => field_error(Code::DatabaseBusy, "The database is busy. Try again."),
-        store::Error::Full => field_error(Code::StorageFull, "The server has no room left on its disk."),
-        store::Error::Unavailable(_) => {
-            tracing::warn!(request.id = request_id, %error, "database unavailable");
+        domain::Error::Busy => field_error(Code::DatabaseBusy, "The database is busy. Try again."),
+        domain::Error::Full => field_error(Code::StorageFull, "The server has no room left on its disk."),
+        domain::Error::Unavailable(cause) => {
+            tracing::warn!(request.id = request_id, %cause, "database unavailable");
             field_error(Code::Unavailable, "The database does not answer. Try again.")
         }
-        store::Error::Refused(_) | store::Error::Unusable(_) | store::Error::Failed(_) => {
-            tracing::error!(request.id = request_id, %error, "request failed");
+        domain::Error::Failed(cause) => {
+            tracing::error!(request.id = request_id, %cause, "request failed");
             internal(request_id)
         }
     }

@@ -31,3 +31,4 @@ mod migrations;
 mod imports;
 mod program;
 mod audit;
+mod readme;

@@ -1,0 +1,56 @@
+# What people do with this project. Each line does what its comment says and installs what it needs.
+
+NPM := $(shell command -v npm)
+TOOLS := target/tools/bin
+WEB := web/dist/index.html.gz
+
+.PHONY: run test check bench web audit
+
+# Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
+run: web
+	cargo run -- serve $(FLAGS)
+
+# All tests: on SQLite, then on a throwaway PostgreSQL server.
+test: web audit
+	cargo test
+	tests/with-postgres cargo test --test api
+
+# What a change must pass besides its tests.
+check: $(TOOLS)/typos $(TOOLS)/cargo-deny
+	cargo fmt --check
+	cargo clippy --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
+	$(TOOLS)/typos
+	$(TOOLS)/cargo-deny --log-level error check
+	cargo run --quiet -- schema | diff schema.graphql -
+
+# How long things take, as ratios.
+bench:
+	cargo bench
+
+$(TOOLS)/typos:
+	cargo install --quiet --locked --root target/tools typos-cli
+
+$(TOOLS)/cargo-deny:
+	cargo install --quiet --locked --root target/tools cargo-deny
+
+# Without npm the program is whole all the same: it then shows the GraphiQL page of its library.
+ifneq ($(NPM),)
+web: $(WEB)
+
+$(WEB): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.json $(shell find web/src web/public -type f)
+	@cd web && npm ci --silent --no-audit --no-fund && npm run --silent build || \
+		echo "The pages could not be built: the binary gets no GraphiQL of its own."
+
+audit: tests/audit/node_modules/.package-lock.json
+
+tests/audit/node_modules/.package-lock.json: tests/audit/package-lock.json
+	cd tests/audit && npm ci --silent --no-audit --no-fund
+else
+web:
+	@echo "npm is not there: the binary gets no GraphiQL of its own."
+
+audit:
+	@echo "npm is not there: the official audit of GraphQL over HTTP is not run."
+test: export DUOLOGUE_TEST_WITHOUT_NODE := 1
+endif

@@ -1,0 +1,82 @@
+//! The README: its tour runs as it is written, with the answers that it shows, and its tables are complete.
+
+use clap::CommandFactory;
+use duologue::config::Cli;
+use serde_json::{Value, json};
+
+use crate::harness::{Chat, Socket};
+
+const README: &str = include_str!("../../README.md");
+
+/// The fenced blocks of a section with their languages.
+fn blocks(section: &str) -> Vec<(&str, &str)> {
+    let (_, rest) = README.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let fenced = section.split("```").skip(1).step_by(2);
+    fenced.map(|block| block.split_once('\n').unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_runs_as_it_is_written() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    let mut answers = Vec::new();
+    let mut steps = 0;
+    for (language, text) in blocks("The tour") {
+        match language {
+            "graphql" if text.starts_with("subscription") => {
+                socket.subscribes("tour", text, json!({})).await;
+                answers.push(socket.hears().await["payload"].take());
+            }
+            "graphql" => answers.push(chat.ask(text, json!({})).await),
+            "json" => {
+                let expected: Value = serde_json::from_str(text).unwrap();
+                // The answer to the step before, or else what the subscription has to say.
+                let answer =
+                    if answers.is_empty() { socket.hears().await["payload"].take() } else { answers.remove(0) };
+                assert_eq!(answer, expected);
+                steps += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(steps >= 10, "{steps}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_the_rest_table_works() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Eve").await, chat.person("Bob").await);
+    ada.sends("Hi", &bob).await;
+    let lines: Vec<Vec<&str>> = README
+        .lines()
+        .filter(|line| ["| `POST /", "| `GET /", "| `PUT /", "| `DELETE /"].iter().any(|start| line.starts_with(start)))
+        .map(|line| line.split('`').collect())
+        .collect();
+    assert_eq!(lines.len(), 11);
+    // Deletions last: the others need what they delete.
+    let (deletions, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line[1].starts_with("DELETE"));
+    for line in others.iter().chain(deletions.iter().rev()) {
+        let data = chat.data(line[3], json!({})).await;
+        let root = data.as_object().unwrap().values().next().unwrap();
+        assert!(root.is_object(), "{}", line[3]);
+        assert!(root.get("userErrors").is_none_or(|errors| *errors == json!([])), "{}: {data}", line[3]);
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_table() {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    for setting in serve.get_arguments().filter(|argument| argument.get_env().is_some()) {
+        let (flag, variable) = (setting.get_long().unwrap(), setting.get_env().unwrap().to_str().unwrap());
+        assert!(README.contains(&format!("| `--{flag}` | `{variable}` |")), "{flag}");
+    }
+}
+
+#[test]
+fn every_code_is_in_the_table() {
+    for code in duologue::graphql::Code::ALL {
+        assert!(README.contains(&format!("`{code}`")), "{code}");
+    }
+}
