@@ -21,8 +21,9 @@ check: $(TOOLS)/typos $(TOOLS)/cargo-deny
 	cargo clippy --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos
-	$(TOOLS)/cargo-deny --log-level error check
 	cargo run --quiet -- schema | diff schema.graphql -
+	$(TOOLS)/cargo-deny --log-level error check bans licenses sources
+	$(TOOLS)/cargo-deny --log-level error check advisories
 
 # How long things take, as ratios.
 bench:

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const MESSAGES: u32 = 10_000;
 const DEPTH: usize = 9_000;
 const ROUNDS: usize = 60;
-const REQUESTS_PER_ROUND: usize = 50;
+const REQUESTS_PER_ROUND: u32 = 50;
 const LIMIT: f64 = 1.2;
 
 const PAGE: &str = "query ($last: Int, $before: String) {
@@ -47,7 +47,7 @@ impl Server {
         for _ in 0..REQUESTS_PER_ROUND {
             self.page(50, before).await;
         }
-        begun.elapsed().as_secs_f64() * 1e6 / REQUESTS_PER_ROUND as f64
+        begun.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS_PER_ROUND)
     }
 }
 

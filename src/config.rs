@@ -96,7 +96,7 @@ pub struct Serve {
     /// change and delete everything, in anybody's name
     #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK")]
     pub allow_open_network: bool,
-    /// Origin of web pages elsewhere that may use this server, such as https://chat.example.com; repeat it, or
+    /// Origin of web pages elsewhere that may use this server, such as `https://chat.example.com`; repeat it, or
     /// separate several by commas
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "DUOLOGUE_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
