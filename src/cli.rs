@@ -93,9 +93,9 @@ async fn import(file: &Path, database: &Database) -> Result<()> {
     let input = File::open(file).with_context(open)?;
     let bytes = input.metadata().with_context(open)?.len();
     let app = App::open(database).await?;
-    let progress = progress(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
-    let read = progress.clone();
-    let lines = (1..).zip(BufReader::new(progress.wrap_read(input)).lines()).filter_map(|(number, line)| {
+    let mut progress = Progress::of(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
+    let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
+        progress.advance(line.as_ref().map_or(0, |text| text.len() as u64 + 1));
         let line = match line {
             Ok(text) if text.trim().is_empty() => return None,
             Ok(text) => serde_json::from_str(&text).map_err(|why| format!("This is not a user or a message: {why}.")),
@@ -103,24 +103,18 @@ async fn import(file: &Path, database: &Database) -> Result<()> {
         };
         Some((number, line))
     });
-    let outcome = imported(&app, lines).await;
-    read.finish_and_clear();
-    app.close();
-    let count = outcome.with_context(|| file.display().to_string())?;
+    let count = imported(&app, lines).await.with_context(|| file.display().to_string())?;
     println!("Imported {} users and {} messages.", count.users, count.messages);
     Ok(())
 }
 
 async fn fill(demo: Demo, database: &Database) -> Result<()> {
     let app = App::open(database).await?;
-    let lines = u64::from(demo.users) + u64::from(demo.messages);
-    let progress = progress(lines, "{bar:30} {human_pos} of {human_len} lines, {eta} left");
-    let made = progress.clone();
-    let lines = demo::lines(demo.users, demo.messages, demo.seed).inspect(move |_| made.inc(1));
-    let outcome = imported(&app, (1..).zip(lines.map(Ok))).await;
-    progress.finish_and_clear();
-    app.close();
-    let count = outcome.context("the demo data")?;
+    let total = u64::from(demo.users) + u64::from(demo.messages);
+    let mut progress = Progress::of(total, "{bar:30} {human_pos} of {human_len} lines, {eta} left");
+    let lines = demo::lines(demo.users, demo.messages, demo.seed).inspect(move |_| progress.advance(1));
+    let why = "the demo data (if it is there already, choose another --seed)";
+    let count = imported(&app, (1..).zip(lines.map(Ok))).await.context(why)?;
     println!("Made {} users and {} messages.", count.users, count.messages);
     Ok(())
 }
@@ -129,12 +123,37 @@ async fn imported(
     app: &App,
     lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
 ) -> Result<Count> {
-    Ok(imports::import(app, &Viewer::open(app), lines).await?)
+    let outcome = imports::import(app, &Viewer::open(app), lines).await;
+    app.close();
+    Ok(outcome?)
 }
 
-/// A bar on a terminal; elsewhere nothing but the line at the end.
-fn progress(length: u64, template: &str) -> ProgressBar {
-    let target = if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(length), target).with_style(style)
+/// How far long work is: a bar on a terminal, elsewhere a line for each tenth.
+struct Progress {
+    bar: ProgressBar,
+    tenths: u64,
+}
+
+impl Progress {
+    fn of(length: u64, template: &str) -> Self {
+        let terminal = stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
+        Self { bar: ProgressBar::with_draw_target(Some(length), target).with_style(style), tenths: 0 }
+    }
+
+    fn advance(&mut self, by: u64) {
+        self.bar.inc(by);
+        let tenths = self.bar.position() * 10 / self.bar.length().unwrap_or_default().max(1);
+        if tenths > self.tenths && self.bar.is_hidden() {
+            eprintln!("{tenths}0 %");
+        }
+        self.tenths = tenths;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -172,7 +172,7 @@ pub fn lines(users: u32, messages: u32, seed: u64) -> impl Iterator<Item = Line>
     let mut names = ChaCha8Rng::seed_from_u64(!seed);
     let busy = (messages / BUSY_SHARE).min(BUSY_MOST);
     let mut time = BEGINNING + i64::from(users) * 60_000;
-    let user_lines = (1..=users).map(move |number| Line::User(user(&mut names, number)));
+    let user_lines = (1..=users).map(move |number| Line::User(user(&mut names, number, seed)));
     let message_lines = (1..=messages).map(move |number| {
         time += dice.random_range(1_000..60_000);
         // The busy pair's messages are spread evenly among the others.
@@ -183,12 +183,12 @@ pub fn lines(users: u32, messages: u32, seed: u64) -> impl Iterator<Item = Line>
     user_lines.chain(message_lines)
 }
 
-fn user(dice: &mut impl Rng, number: u32) -> UserLine {
+fn user(dice: &mut impl Rng, number: u32, seed: u64) -> UserLine {
     let (first, last) = (any(dice, &FIRST_NAMES), any(dice, &LAST_NAMES));
     UserLine {
         id: number.into(),
         name: format!("{first} {last}"),
-        email: format!("{}.{number}@example.com", first.to_lowercase()),
+        email: format!("{}.{number}@demo-{seed}.example.com", first.to_lowercase()),
         created_at: Timestamp::from_milliseconds(BEGINNING + i64::from(number) * 60_000).to_string(),
     }
 }

@@ -1,5 +1,6 @@
 //! How many SQL statements an operation costs, whatever the size of its page.
 
+use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_types::Integer};
 use serde_json::json;
 
 use crate::harness::Chat;
@@ -55,4 +56,17 @@ async fn an_operation_costs_so_many_statements() {
         chat.data(query, json!({})).await;
         assert_eq!(chat.app.store.statements() - before, expected, "{query}");
     }
+}
+
+#[test]
+fn sqlite_keeps_the_plans_of_statements_with_a_bound_limit() {
+    #[derive(diesel::QueryableByName)]
+    struct Used {
+        #[diesel(sql_type = Integer)]
+        used: i32,
+    }
+    let mut conn = SqliteConnection::establish(":memory:").unwrap();
+    let query = "SELECT sqlite_compileoption_used('ENABLE_QPSG') AS used";
+    let Used { used } = diesel::sql_query(query).get_result(&mut conn).unwrap();
+    assert_eq!(used, 1, "build with .cargo/config.toml, which sets LIBSQLITE3_FLAGS");
 }
