@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, stderr},
     net::SocketAddr,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -56,8 +57,6 @@ async fn serve(settings: &Serve) -> Result<()> {
     let app = App::open(&settings.database).await?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
-    println!("Duologue is ready: open {} and say something.", page(address));
-    println!("The messages are kept in {}.", settings.database.database.parse::<DatabaseUrl>()?);
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -67,6 +66,8 @@ async fn serve(settings: &Serve) -> Result<()> {
         }
         tracing::info!("stopping");
     };
+    println!("Duologue is ready: open {} and say something.", page(address));
+    println!("The messages are kept in {}.", settings.database.database.parse::<DatabaseUrl>()?);
     http::serve(listener, &app, settings, origins, stop).await?;
     app.close();
     Ok(())
@@ -128,27 +129,30 @@ async fn imported(
     Ok(outcome?)
 }
 
-/// How far long work is: a bar on a terminal, elsewhere a line for each tenth.
+/// How far long work is: a bar on a terminal, elsewhere a line every few seconds.
 struct Progress {
     bar: ProgressBar,
-    tenths: u64,
+    told: Instant,
 }
 
 impl Progress {
+    const INTERVAL: Duration = Duration::from_secs(3);
+
     fn of(length: u64, template: &str) -> Self {
         let terminal = stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
-        Self { bar: ProgressBar::with_draw_target(Some(length), target).with_style(style), tenths: 0 }
+        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+        Self { bar, told: Instant::now() }
     }
 
     fn advance(&mut self, by: u64) {
         self.bar.inc(by);
-        let tenths = self.bar.position() * 10 / self.bar.length().unwrap_or_default().max(1);
-        if tenths > self.tenths && self.bar.is_hidden() {
-            eprintln!("{tenths}0 %");
+        if self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
+            let percent = self.bar.position() * 100 / self.bar.length().unwrap_or_default().max(1);
+            eprintln!("{percent} % read");
+            self.told = Instant::now();
         }
-        self.tenths = tenths;
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     pools::{BUSY, counting},
 };
 
-/// 'Duol', as the first migration sets it.
+/// 'Duol': tells our files from the databases of other programs.
 const APPLICATION_ID: i32 = 0x4475_6F6C;
 
 /// A file, and whether its connections may write.
@@ -58,8 +58,11 @@ impl Manager for SqliteFile {
 /// Every setting is one of the connection: each connection needs them all.
 fn prepare(conn: &mut SqliteConnection, path: &str, write: bool) -> Result<()> {
     conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY.as_millis()))?;
-    refuse_foreign(conn, path)?;
+    let header = header(conn, path)?;
     if write {
+        if header.tables == 0 {
+            conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+        }
         use_write_ahead_log(conn)?;
     } else {
         conn.batch_execute("PRAGMA query_only = ON")?;
@@ -87,25 +90,32 @@ fn use_write_ahead_log(conn: &mut SqliteConnection) -> Result<()> {
     }
 }
 
-/// The file of another program is left as it is.
-fn refuse_foreign(conn: &mut SqliteConnection, path: &str) -> Result<()> {
-    #[derive(QueryableByName)]
-    struct Header {
-        #[diesel(sql_type = Integer)]
-        application_id: i32,
-        #[diesel(sql_type = BigInt)]
-        tables: i64,
-    }
+/// What a file says about itself.
+#[derive(QueryableByName)]
+struct Header {
+    #[diesel(sql_type = Integer)]
+    application_id: i32,
+    #[diesel(sql_type = BigInt)]
+    tables: i64,
+}
+
+/// Reads the header before anything is written: the file of another program is left as it is.
+fn header(conn: &mut SqliteConnection, path: &str) -> Result<Header> {
     // Raw, because pragmas are no tables of the schema.
     let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables FROM pragma_application_id";
     let header: Header = diesel::sql_query(query).get_result(conn).map_err(|error| {
+        let why = Error::from(error);
+        if matches!(why, Error::Busy) {
+            return why;
+        }
         Error::Unusable(format!(
-            "cannot read {path} as a database ({error}); nothing was changed: restore it from a backup, or name another file"
+            "cannot read {path} as a database ({why}); nothing was changed: restore it from a backup, or name \
+             another file"
         ))
     })?;
     if header.tables > 0 && header.application_id != APPLICATION_ID {
         let sentence = format!("{path} is the database of another program; nothing was changed: name another file");
         return Err(Error::Unusable(sentence));
     }
-    Ok(())
+    Ok(header)
 }

@@ -318,20 +318,6 @@ async fn only_named_origins_may_read_across() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_gets_graphiql() {
-    let chat = Chat::open().await;
-    for path in ["/", "/graphql"] {
-        let request = chat.http.get(chat.url(path)).header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
-        assert!(answer.text().await.unwrap().to_lowercase().contains("<!doctype html>"));
-    }
-    let nothing = response(chat.http.get(chat.url("/nothing"))).await;
-    assert_eq!((nothing.0, code(&nothing.2).as_str()), (404, "BAD_REQUEST"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn health_is_told() {
     let chat = Chat::open().await;
     for path in ["/health/live", "/health/ready"] {

@@ -23,6 +23,7 @@ mod paging;
 
 mod documents;
 mod http;
+mod pages;
 mod sockets;
 mod texts;
 mod statements;

@@ -1,6 +1,3 @@
--- 'Duol': tells this file from the databases of other programs.
-PRAGMA application_id = 0x44756F6C;
-
 -- One row about the database itself.
 CREATE TABLE server (
     id INTEGER PRIMARY KEY NOT NULL CONSTRAINT server_one_row CHECK (id = 1),
