@@ -54,8 +54,8 @@ async fn serve(settings: &Serve) -> Result<()> {
         );
     }
     let origins = http::origins(settings)?;
-    let app = App::open(&settings.database).await?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let app = App::open(&settings.database).await?;
     let address = listener.local_addr()?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

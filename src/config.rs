@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -94,7 +94,7 @@ pub struct Serve {
     pub database: Database,
     /// Serve on an address that others can reach although nobody has to sign in: everyone who reaches it may read,
     /// change and delete everything, in anybody's name
-    #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK")]
+    #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK", value_parser = FalseyValueParser::new())]
     pub allow_open_network: bool,
     /// Origin of web pages elsewhere that may use this server, such as `https://chat.example.com`; repeat it, or
     /// separate several by commas

@@ -150,7 +150,8 @@ impl Import {
     }
 
     fn take_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), Wrong> {
-        let id = UserId::new(line.id).ok_or_else(|| Wrong::Line("The id must be a positive number.".into()))?;
+        let id =
+            UserId::new(line.id).ok_or_else(|| Wrong::Line("The id must be from 1 to 9007199254740991.".into()))?;
         if self.users.contains_key(&line.id) {
             return Err(Wrong::Line(format!("There is a user {} in an earlier line.", line.id)));
         }
@@ -168,7 +169,8 @@ impl Import {
     }
 
     fn take_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), Wrong> {
-        let own_id = MessageId::new(line.id).ok_or_else(|| Wrong::Line("The id must be a positive number.".into()))?;
+        let own_id =
+            MessageId::new(line.id).ok_or_else(|| Wrong::Line("The id must be from 1 to 9007199254740991.".into()))?;
         if !self.messages.insert(line.id) {
             return Err(Wrong::Line(format!("There is a message {} in an earlier line.", line.id)));
         }

@@ -1,12 +1,12 @@
 //! What can be done with messages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Error, Rejection, Result, Viewer};
 use crate::{
     app::App,
     model::{
-        feed::Kind,
+        feed::{Entry, Kind},
         ids::{ConversationId, MessageId, UserId},
         messages::{Draft, List, Message},
         pages::{End, Page, Span},
@@ -72,7 +72,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     }
     let message = store::messages::insert(conn, draft, at)?;
     store::members::advance(conn, &[(conversation, message.id)])?;
-    announce(conn, conversation, Kind::Sent, message.id, at)?;
+    announce(conn, Kind::Sent, &[(message.id, conversation.members())], at)?;
     Ok(Sent { message: Some(message), duplicate: false })
 }
 
@@ -92,9 +92,9 @@ pub async fn update(
             if expected_version.is_some_and(|expected| expected != before.version) {
                 return Err(Rejection::VersionConflict(before.version).into());
             }
-            let message = store::messages::update(conn, id, &content, at)?.ok_or(Rejection::NoMessage)?;
-            announce(conn, conversation, Kind::Updated, id, at)?;
-            Ok::<_, Error>((message, conversation))
+            let message = store::messages::update(conn, id, before.version, &content, at)?;
+            announce(conn, Kind::Updated, &[(id, conversation.members())], at)?;
+            Ok::<_, Error>((message.ok_or(Rejection::NoMessage)?, conversation))
         })
         .await?;
     app.events.wake(conversation.members());
@@ -108,7 +108,8 @@ pub async fn delete(app: &App, _viewer: &Viewer, id: MessageId) -> Result<()> {
         .store
         .write(move |conn| {
             let (_, conversation) = locked(conn, id)?;
-            delete_locked(conn, conversation, id, at)?;
+            store::messages::delete(conn, &[id], at)?;
+            announce(conn, Kind::Deleted, &[(id, conversation.members())], at)?;
             Ok::<_, Error>(conversation)
         })
         .await?;
@@ -120,24 +121,17 @@ pub async fn delete(app: &App, _viewer: &Viewer, id: MessageId) -> Result<()> {
 pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, at: Timestamp) -> Result<()> {
     let oldest = Span { after: None, before: None, limit: 1_000, end: End::First };
     loop {
-        let messages: Vec<Message> = store::messages::pages(conn, &[(List::SentBy(sender), oldest)])?
-            .into_iter()
-            .flat_map(|page| page.items)
-            .collect();
+        let pages = store::messages::pages(conn, &[(List::SentBy(sender), oldest)])?;
+        let messages: Vec<Message> = pages.into_iter().flat_map(|page| page.items).collect();
         if messages.is_empty() {
             return Ok(());
         }
-        for message in messages {
-            delete_locked(conn, message.conversation_id(), message.id, at)?;
-        }
+        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+        store::messages::delete(conn, &ids, at)?;
+        let changed: Vec<_> =
+            messages.iter().map(|message| (message.id, [message.sender_id, message.receiver_id])).collect();
+        announce(conn, Kind::Deleted, &changed, at)?;
     }
-}
-
-fn delete_locked(conn: &mut Conn<'_>, conversation: ConversationId, id: MessageId, at: Timestamp) -> Result<()> {
-    if !store::messages::delete(conn, id, at)? {
-        return Err(Rejection::NoMessage.into());
-    }
-    announce(conn, conversation, Kind::Deleted, id, at)
 }
 
 /// The message as it is now, and so it stays until the end of the transaction: the members of its conversation are
@@ -150,15 +144,28 @@ fn locked(conn: &mut Conn<'_>, id: MessageId) -> Result<(Message, ConversationId
     Ok((message, conversation))
 }
 
-/// Writes the change to the feeds of both members, in the transaction of the change.
-fn announce(
-    conn: &mut Conn<'_>,
-    conversation: ConversationId,
-    kind: Kind,
-    message: MessageId,
-    at: Timestamp,
-) -> Result<()> {
-    store::users::advance_feeds(conn, conversation.members())?;
-    store::feed::append(conn, conversation, kind, message, at)?;
-    Ok(())
+/// Writes what happened to messages, in their order, to the feeds of both of their members; these are locked, and it is in
+/// the transaction of the change.
+fn announce(conn: &mut Conn<'_>, kind: Kind, changed: &[(MessageId, [UserId; 2])], at: Timestamp) -> Result<()> {
+    let mut news: BTreeMap<UserId, Vec<(MessageId, UserId)>> = BTreeMap::new();
+    for (message, [one, other]) in changed {
+        news.entry(*one).or_default().push((*message, *other));
+        news.entry(*other).or_default().push((*message, *one));
+    }
+    // One statement for all who get the same number of entries.
+    let mut by_count: BTreeMap<i64, Vec<UserId>> = BTreeMap::new();
+    for (user, messages) in &news {
+        by_count.entry(i64::try_from(messages.len()).unwrap_or(i64::MAX)).or_default().push(*user);
+    }
+    let mut entries = Vec::with_capacity(changed.len() * 2);
+    for (count, users) in by_count {
+        for (user, last) in store::users::advance_feeds(conn, &users, count)? {
+            let positions = last - count + 1..;
+            let messages = news.remove(&user).unwrap_or_default();
+            entries.extend(positions.zip(messages).map(|(position, (message_id, peer_id))| {
+                (user, Entry { position, kind: kind.code(), message_id, peer_id, at })
+            }));
+        }
+    }
+    Ok(store::feed::append(conn, &entries)?)
 }

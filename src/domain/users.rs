@@ -9,10 +9,14 @@ use crate::{
         ids::UserId,
         pages::{Page, Span},
         texts::{Email, Name},
+        timestamps::Timestamp,
         users::User,
     },
-    store::{self, Constraint, users::NewUser},
+    store::{self, Conn, Constraint, users::NewUser},
 };
+
+/// How often an erasure is tried again because somebody new wrote to the user, or heard from them.
+const ATTEMPTS: u32 = 10;
 
 /// The users with these ids whom the viewer may see.
 pub async fn by_ids(app: &App, _viewer: &Viewer, ids: Vec<UserId>) -> Result<HashMap<UserId, User>> {
@@ -59,24 +63,33 @@ pub async fn update(app: &App, _viewer: &Viewer, id: UserId, name: Option<Name>,
 /// author, or is deleted too.
 pub async fn delete(app: &App, _viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
     let at = app.now();
-    let concerned = app
-        .store
-        .write(move |conn| {
-            // All at once, in the order of their ids, as everywhere: two transactions never wait for each other.
-            let mut concerned = store::members::peers_of(conn, id)?;
-            concerned.push(id);
-            if !store::users::lock(conn, &concerned)?.iter().any(|user| user.id == id) {
-                return Err(Error::from(Rejection::NoUser(id)));
-            }
-            if erase_messages {
-                messages::delete_all_sent_by(conn, id, at)?;
-            }
-            store::users::erase(conn, id, at)?;
-            Ok(concerned)
-        })
-        .await?;
-    app.events.wake(concerned);
-    Ok(())
+    for _ in 0..ATTEMPTS {
+        let erased = app.store.write(move |conn| erase(conn, id, erase_messages, at)).await?;
+        if let Some(concerned) = erased {
+            app.events.wake(concerned);
+            return Ok(());
+        }
+    }
+    Err(Error::Busy)
+}
+
+/// Gives all whom it concerns; `None`, and nothing was changed, if somebody new came in between.
+fn erase(conn: &mut Conn<'_>, id: UserId, erase_messages: bool, at: Timestamp) -> Result<Option<Vec<UserId>>> {
+    // All at once, in the order of their ids, as everywhere: so nobody waits in a circle.
+    let mut concerned = store::members::peers_of(conn, id)?;
+    let peers = concerned.len();
+    concerned.push(id);
+    if !store::users::lock(conn, &concerned)?.iter().any(|user| user.id == id) {
+        return Err(Rejection::NoUser(id).into());
+    }
+    if store::members::peers_of(conn, id)?.len() > peers {
+        return Ok(None);
+    }
+    if erase_messages {
+        messages::delete_all_sent_by(conn, id, at)?;
+    }
+    store::users::erase(conn, id, at)?;
+    Ok(Some(concerned))
 }
 
 fn taken(error: store::Error) -> Error {

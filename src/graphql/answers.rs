@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    MergedObject, Pos, Positioned, Response, SDLExportOptions, Schema, ServerError, Value, Variables,
+    MergedObject, Pos, Response, SDLExportOptions, Schema, ServerError, Value, Variables,
     http::GraphiQLSource,
     parser::{
         parse_query,
@@ -29,6 +29,7 @@ use super::{
     nodes::NodeQuery,
     shape::Shape,
     users::{UserMutation, UserQuery},
+    values::check_values,
 };
 use crate::{app::App, config::Limits, domain::Viewer};
 
@@ -100,6 +101,11 @@ pub struct Prepared {
     request: async_graphql::Request,
 }
 
+/// Errors of an answer at most.
+const MAX_ERRORS: usize = 20;
+/// Characters of an error's message at most.
+const MAX_MESSAGE: usize = 500;
+
 /// An answer as the GraphQL specification has it: serialise it.
 #[derive(Serialize)]
 pub struct Answer {
@@ -120,7 +126,7 @@ impl Answer {
     fn whole(mut response: Response, plan: &Plan) -> Self {
         plan.complete(&mut response);
         let refused = response.errors.iter().any(|error| error.path.is_empty());
-        let errors = response.errors.into_iter().map(coded).collect();
+        let errors = response.errors.into_iter().take(MAX_ERRORS).map(coded).collect();
         Self { data: (!refused).then_some(response.data), errors }
     }
 
@@ -149,8 +155,13 @@ impl From<ServerError> for Answer {
     }
 }
 
-/// Errors of resolvers have their codes. The library's own are about the document, or about the value of an argument.
-fn coded(error: ServerError) -> ServerError {
+/// Errors of resolvers have their codes. The library's own are about the document, or about the value of an argument,
+/// and may repeat all of it.
+fn coded(mut error: ServerError) -> ServerError {
+    if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE) {
+        error.message.truncate(end);
+        error.message.push('…');
+    }
     let about_a_value = !error.path.is_empty() || error.message.starts_with("Invalid value for argument");
     match code_of(&error) {
         Some(_) => error,
@@ -193,8 +204,8 @@ impl Api {
         let variables = Variables::from_json(request.variables.into());
         check_document(&document, &variables, &self.shape, &self.limits)?;
         let operation = chosen(&document, request.operation_name.as_deref())?;
-        check_variables(operation, &variables)?;
-        let plan = Plan::of(operation, &document, &self.shape);
+        check_values(&document, operation, &variables, &self.shape)?;
+        let plan = Plan::of(operation, &document, &self.shape)?;
         let operation = Operation::from(operation.ty);
         let mut prepared = async_graphql::Request::new(request.query).variables(variables);
         prepared.operation_name = request.operation_name;
@@ -274,22 +285,9 @@ fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'
         None if document.operations.iter().count() == 1 => operations.next(),
         None => {
             let message = "The document has several operations: name one of them with `operationName`.";
-            return Err(request_error(Code::BadRequest, message, None));
+            return Err(request_error(Code::GraphqlValidationFailed, message, None));
         }
     };
-    let unknown = || request_error(Code::BadRequest, "The document has no operation of this name.", None);
+    let unknown = || request_error(Code::GraphqlValidationFailed, "The document has no operation of this name.", None);
     found.map(|(_, operation)| &operation.node).ok_or_else(unknown)
-}
-
-/// Every variable that must have a value has one. The library finds out too late, or not at all.
-fn check_variables(operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {
-    for Positioned { node: definition, pos } in &operation.variable_definitions {
-        let name = &definition.name.node;
-        let value = variables.get(name).or(definition.default_value());
-        if !definition.var_type.node.nullable && value.is_none_or(|value| *value == Value::Null) {
-            let message = format!("The variable ${name} needs a value of the type {}.", definition.var_type.node);
-            return Err(request_error(Code::BadUserInput, message, Some(*pos)));
-        }
-    }
-    Ok(())
 }

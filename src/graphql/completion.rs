@@ -2,6 +2,9 @@
 //! order in which they were done instead of that of the document, and it leaves out a field that failed instead of
 //! making it null, or the nearest thing around it that may be null
 //! (<https://spec.graphql.org/October2021/#sec-Handling-Field-Errors>).
+//!
+//! The order is that of the first fragment that names a field: where fragments on different types name the same fields in
+//! different orders, it is the first one's for both.
 
 use async_graphql::{
     Name, PathSegment, Positioned, Response, ServerError, Value,
@@ -11,7 +14,10 @@ use async_graphql::{
     },
 };
 
-use super::shape::Shape;
+use super::{
+    errors::{Code, request_error},
+    shape::Shape,
+};
 
 /// The fields of an operation in their order, with all fragments spread and equal fields merged.
 pub(super) struct Plan {
@@ -22,47 +28,66 @@ struct Planned {
     key: Name,
     /// `None` for fields of introspection.
     ty: Option<Type>,
+    /// Each field that stands for this key, and the type it is on.
+    fields: Vec<(Name, Field)>,
     plan: Plan,
 }
 
 impl Plan {
     /// The plan of an operation that keeps the limits: its fragments do not go round in circles.
-    pub(super) fn of(operation: &OperationDefinition, document: &ExecutableDocument, shape: &Shape) -> Self {
+    pub(super) fn of(
+        operation: &OperationDefinition,
+        document: &ExecutableDocument,
+        shape: &Shape,
+    ) -> Result<Self, ServerError> {
         let mut plan = Self { fields: Vec::new() };
-        plan.add(&operation.selection_set.node, &root(operation.ty), document, shape);
-        plan
+        plan.add(&operation.selection_set.node, &root(operation.ty), document, shape)?;
+        Ok(plan)
     }
 
-    fn add(&mut self, set: &SelectionSet, on: &Name, document: &ExecutableDocument, shape: &Shape) {
+    fn add(
+        &mut self,
+        set: &SelectionSet,
+        on: &Name,
+        document: &ExecutableDocument,
+        shape: &Shape,
+    ) -> Result<(), ServerError> {
         for selection in &set.items {
             match &selection.node {
-                Selection::Field(Positioned { node: field, .. }) => self.add_field(field, on, document, shape),
+                Selection::Field(field) => self.add_field(field, on, document, shape)?,
                 Selection::InlineFragment(Positioned { node: inline, .. }) => {
                     let on = inline.type_condition.as_ref().map_or(on, |condition| &condition.node.on.node);
-                    self.add(&inline.selection_set.node, on, document, shape);
+                    self.add(&inline.selection_set.node, on, document, shape)?;
                 }
                 Selection::FragmentSpread(spread) => {
                     if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
                         let on = &fragment.node.type_condition.node.on.node;
-                        self.add(&fragment.node.selection_set.node, on, document, shape);
+                        self.add(&fragment.node.selection_set.node, on, document, shape)?;
                     }
                 }
             }
         }
+        Ok(())
     }
 
-    fn add_field(&mut self, field: &Field, on: &Name, document: &ExecutableDocument, shape: &Shape) {
-        let of = shape.field(on, &field.name.node);
-        let key = &field.response_key().node;
+    fn add_field(
+        &mut self,
+        field: &Positioned<Field>,
+        on: &Name,
+        document: &ExecutableDocument,
+        shape: &Shape,
+    ) -> Result<(), ServerError> {
+        let of = shape.field(on, &field.node.name.node);
+        let key = &field.node.response_key().node;
         let index = self.fields.iter().position(|planned| planned.key == *key).unwrap_or_else(|| {
             let ty = of.map(|of| of.ty.clone());
-            self.fields.push(Planned { key: key.clone(), ty, plan: Self { fields: Vec::new() } });
+            self.fields.push(Planned { key: key.clone(), ty, fields: Vec::new(), plan: Self { fields: Vec::new() } });
             self.fields.len() - 1
         });
+        let Some(planned) = self.fields.get_mut(index) else { return Ok(()) };
+        planned.merge(field, on, of.map(|of| &of.ty), shape)?;
         let ty = of.map_or_else(|| Name::new(""), |of| of.named_type().clone());
-        if let Some(planned) = self.fields.get_mut(index) {
-            planned.plan.add(&field.selection_set.node, &ty, document, shape);
-        }
+        planned.plan.add(&field.node.selection_set.node, &ty, document, shape)
     }
 
     /// Puts the fields of an answer in order, and nulls where fields failed.
@@ -131,6 +156,55 @@ impl Plan {
         }
         true
     }
+}
+
+impl Planned {
+    /// One more field for the same key: it must be the same one, unless they can never meet in one object
+    /// (<https://spec.graphql.org/October2021/#sec-Field-Selection-Merging>). The library only compares neighbours.
+    fn merge(
+        &mut self,
+        field: &Positioned<Field>,
+        on: &Name,
+        ty: Option<&Type>,
+        shape: &Shape,
+    ) -> Result<(), ServerError> {
+        let same = |(other_on, other): &(Name, Field)| {
+            let equal = other.name.node == field.node.name.node && equal_arguments(other, &field.node);
+            equal || !shape.may_overlap(other_on, on)
+        };
+        if !self.fields.iter().all(same) || !alike(self.ty.as_ref(), ty, shape) {
+            let message =
+                format!("Two different fields would have the key {} in the answer: give one an alias.", self.key);
+            return Err(request_error(Code::GraphqlValidationFailed, message, Some(field.pos)));
+        }
+        let seen =
+            self.fields.iter().any(|(other_on, other)| other_on == on && other.name.node == field.node.name.node);
+        if !seen {
+            self.fields.push((on.clone(), Field { selection_set: Positioned::default(), ..field.node.clone() }));
+        }
+        Ok(())
+    }
+}
+
+fn equal_arguments(one: &Field, other: &Field) -> bool {
+    one.arguments.len() == other.arguments.len()
+        && one
+            .arguments
+            .iter()
+            .all(|(name, value)| other.get_argument(&name.node).is_some_and(|other| other.node == value.node))
+}
+
+/// Whether answers of both types look alike: the same lists and nulls, and the same leaf, or both objects.
+fn alike(one: Option<&Type>, other: Option<&Type>, shape: &Shape) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+    one.nullable == other.nullable
+        && match (&one.base, &other.base) {
+            (BaseType::List(one), BaseType::List(other)) => alike(Some(one), Some(other), shape),
+            (BaseType::Named(one), BaseType::Named(other)) => {
+                one == other || (shape.is_composite(one) && shape.is_composite(other))
+            }
+            _ => false,
+        }
 }
 
 /// Makes the value null if it is not whole and its type allows it; false if the type does not.

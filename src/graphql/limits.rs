@@ -35,7 +35,8 @@ const MAX_INTROSPECTION_LISTS: u32 = 2;
 /// What a field of introspection counts for: it is there for many types.
 const INTROSPECTION_WEIGHT: u64 = 10;
 
-/// Counts tokens and brackets of a text that need not be GraphQL.
+/// Counts tokens and brackets of a text that need not be GraphQL. What it takes for one token is never more than one to
+/// the parser: <https://spec.graphql.org/October2021/#sec-Appendix-Grammar-Summary.Lexical-Tokens>.
 pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), ServerError> {
     let (mut tokens, mut depth) = (0_usize, 0_u32);
     let mut rest = text;
@@ -49,8 +50,14 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), ServerError>
                 rest = rest.strip_prefix(c).unwrap_or_default();
                 continue;
             }
-            '"' => string_length(rest),
-            c if is_word(c) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            '"' => string_length(rest).ok_or_else(|| {
+                let message = "The document is not GraphQL: a string in it does not end.";
+                request_error(Code::GraphqlParseFailed, message, None)
+            })?,
+            '.' if rest.starts_with("...") => 3,
+            c if c.is_ascii_alphanumeric() || c == '_' => {
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len())
+            }
             c => c.len_utf8(),
         };
         tokens += 1;
@@ -72,36 +79,22 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), ServerError>
     Ok(())
 }
 
-/// Names and numbers; `-`, `.` and `+` are taken along, so that a number is one token.
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '.')
-}
-
-/// Bytes of the string that the text starts with.
-fn string_length(text: &str) -> usize {
-    let (quote, body) = match text.strip_prefix("\"\"\"") {
-        Some(body) => ("\"\"\"", body),
-        None => ("\"", text.get(1..).unwrap_or_default()),
-    };
-    let mut from = 0;
-    while let Some(rest) = body.get(from..) {
-        let Some(next) = rest.find(['"', '\\']) else { break };
-        let at = from + next;
-        let here = body.get(at..).unwrap_or_default();
-        if here.starts_with(quote) {
-            return quote.len() + at + quote.len();
-        }
-        // A backslash takes what follows it along; in a block string only three quotes are special.
-        let escaped = here.strip_prefix('\\').map_or(1, |after| {
-            if quote.len() == 3 {
-                if after.starts_with(quote) { 4 } else { 1 }
-            } else {
-                1 + after.chars().next().map_or(0, char::len_utf8)
-            }
-        });
-        from = at + escaped;
+/// Bytes of the string that the text starts with; `None` if it does not end.
+fn string_length(text: &str) -> Option<usize> {
+    let block = text.starts_with("\"\"\"");
+    let mut at = if block { 3 } else { 1 };
+    loop {
+        let rest = text.get(at..)?;
+        let step = match rest.chars().next()? {
+            '"' if !block => return Some(at + 1),
+            '"' if rest.starts_with("\"\"\"") => return Some(at + 3),
+            '\n' | '\r' if !block => return None,
+            '\\' if block && rest.starts_with("\\\"\"\"") => 4,
+            '\\' if !block => 1 + rest.chars().nth(1)?.len_utf8(),
+            c => c.len_utf8(),
+        };
+        at += step;
     }
-    text.len()
 }
 
 /// Judges a parsed document, whichever of its operations will be run.
@@ -112,10 +105,22 @@ pub(super) fn check_document(
     limits: &Limits,
 ) -> Result<(), ServerError> {
     let mut measure = Measure { document, variables, shape, limits, operation: None, fragments: HashMap::new() };
+    let mut selections = 0_u64;
     for (_, operation) in document.operations.iter() {
         measure.operation = Some(&operation.node);
         measure.fragments.clear();
-        measure.check(&operation.node)?;
+        selections = selections.saturating_add(measure.check(&operation.node)?);
+    }
+    // The library validates them all the same, spread or not.
+    for (name, fragment) in &document.fragments {
+        selections = selections.saturating_add(measure.fragment(name, fragment.pos)?.selections);
+    }
+    if selections > MAX_SELECTIONS {
+        let message = format!(
+            "The document has {selections} fields, each as often as its fragment is used; {MAX_SELECTIONS} are allowed. \
+             Ask for less at once."
+        );
+        return Err(request_error(Code::QueryTooComplex, message, None));
     }
     Ok(())
 }
@@ -168,14 +173,19 @@ struct Measure<'a> {
 }
 
 impl<'a> Measure<'a> {
-    fn check(&mut self, operation: &'a OperationDefinition) -> Result<(), ServerError> {
+    /// Gives the number of its selections.
+    fn check(&mut self, operation: &'a OperationDefinition) -> Result<u64, ServerError> {
         let mut cost = self.selection_set(&operation.selection_set, &root(operation.ty))?;
         let on_variables = operation.variable_definitions.iter().map(|definition| definition.node.directives.len());
         cost.directives += (operation.directives.len() + on_variables.sum::<usize>()) as u64;
-        let roots = self.root_fields(&operation.selection_set.node);
         let at = operation.selection_set.pos;
-        if operation.ty == OperationType::Subscription && roots != 1 {
-            let message = "A subscription must have exactly one field at its root.";
+        if cost.selections > MAX_SELECTIONS {
+            return Ok(cost.selections);
+        }
+        let roots = self.root_fields(&operation.selection_set.node);
+        let plain = matches!(&*operation.selection_set.node.items, [Positioned { node: Selection::Field(_), .. }]);
+        if operation.ty == OperationType::Subscription && !plain {
+            let message = "A subscription must have exactly one field at its root, which is not in a fragment.";
             return Err(request_error(Code::GraphqlValidationFailed, message, Some(at)));
         }
         let limits = self.limits;
@@ -184,7 +194,6 @@ impl<'a> Measure<'a> {
             (roots, limits.max_root_fields, "fields at its root"),
             (cost.directives, limits.max_directives, "directives"),
             (cost.total(), limits.max_complexity, "fields to fill, where a list counts for all its items"),
-            (cost.selections, MAX_SELECTIONS, "fields, each as often as its fragment is used"),
         ] {
             if is > at_most {
                 let message = format!("The operation has {is} {what}; {at_most} are allowed. Ask for less at once.");
@@ -195,7 +204,7 @@ impl<'a> Measure<'a> {
             let message = format!("The operation is {} fields deep; {} are allowed.", cost.depth, limits.max_depth);
             return Err(request_error(Code::QueryTooDeep, message, Some(at)));
         }
-        Ok(())
+        Ok(cost.selections)
     }
 
     fn selection_set(&mut self, set: &'a Positioned<SelectionSet>, on: &Name) -> Result<Cost, ServerError> {
@@ -242,7 +251,7 @@ impl<'a> Measure<'a> {
     /// Adds what the field itself fills: once, or once for each item of the list that it is.
     fn count(&self, cost: &mut Cost, inner: Cost, field: &Field, shape: Option<&FieldShape>, on: &Name) {
         match shape {
-            Some(shape) if shape.paged => {
+            Some(shape) if shape.is_paged() => {
                 let items = self.page_size(field).unwrap_or(USUAL_PAGE);
                 cost.once = inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(1);
             }

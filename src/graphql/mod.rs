@@ -20,6 +20,7 @@ mod loads;
 mod pages;
 mod scalars;
 mod shape;
+mod values;
 
 pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};
 pub use errors::Code;

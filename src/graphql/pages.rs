@@ -4,7 +4,10 @@ use async_graphql::{Object, OutputType, Result, SimpleObject};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::{Conversation, Message, User, errors::bad_input};
-use crate::model::pages::{End, Page, Span};
+use crate::model::{
+    ids::key_from,
+    pages::{End, Page, Span},
+};
 
 /// Items of a page when its size is not given.
 const DEFAULT_SIZE: u16 = 50;
@@ -59,7 +62,7 @@ fn key<N: Listed>(cursor: Option<&str>) -> Result<Option<i64>> {
         .decode(cursor)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|text| text.strip_prefix(N::KIND)?.strip_prefix(':')?.parse().ok());
+        .and_then(|text| key_from(text.strip_prefix(N::KIND)?.strip_prefix(':')?));
     let why =
         "This is no cursor of this list. Pass one exactly as it came from `cursor`, `startCursor` or `endCursor`.";
     key.map(Some).ok_or_else(|| bad_input(why))

@@ -1,56 +1,93 @@
-//! The schema's shape: which type each field has, as the limits and the completion of answers need it.
+//! The schema's shape: which types its fields and inputs have, as the judges of documents and values need it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
     Name, Positioned,
     parser::{
         parse_schema,
-        types::{BaseType, Type, TypeKind, TypeSystemDefinition},
+        types::{BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition},
     },
 };
 
 /// Types and their fields.
 pub(super) struct Shape {
     types: HashMap<Name, HashMap<Name, FieldShape>>,
+    inputs: HashMap<Name, HashMap<Name, Type>>,
+    interfaces: HashSet<Name>,
 }
 
 /// A field.
 pub(super) struct FieldShape {
     pub(super) ty: Type,
-    /// It has the argument `first`: how many items a list in it has.
-    pub(super) paged: bool,
+    pub(super) arguments: HashMap<Name, Type>,
 }
 
 impl Shape {
     /// Reads the schema's SDL, which has no introspection types.
     pub(super) fn of(sdl: &str) -> Self {
-        let definitions = parse_schema(sdl).map(|document| document.definitions).unwrap_or_default();
-        let types = definitions.into_iter().filter_map(|definition| {
-            let TypeSystemDefinition::Type(Positioned { node: of, .. }) = definition else { return None };
-            let fields = match of.kind {
-                TypeKind::Object(object) => object.fields,
-                TypeKind::Interface(interface) => interface.fields,
-                TypeKind::Scalar | TypeKind::Union(_) | TypeKind::Enum(_) | TypeKind::InputObject(_) => return None,
-            };
-            let fields = fields.into_iter().map(|Positioned { node: field, .. }| {
-                let paged = field.arguments.iter().any(|argument| argument.node.name.node == "first");
-                (field.name.node, FieldShape { ty: field.ty.node, paged })
-            });
-            Some((of.name.node, fields.collect()))
-        });
-        Self { types: types.collect() }
+        let mut shape = Self { types: HashMap::new(), inputs: HashMap::new(), interfaces: HashSet::new() };
+        for definition in parse_schema(sdl).map(|document| document.definitions).unwrap_or_default() {
+            let TypeSystemDefinition::Type(Positioned { node: of, .. }) = definition else { continue };
+            let name = of.name.node;
+            match of.kind {
+                TypeKind::Object(object) => {
+                    shape.types.insert(name, object.fields.into_iter().map(field).collect());
+                }
+                TypeKind::Interface(interface) => {
+                    shape.interfaces.insert(name.clone());
+                    shape.types.insert(name, interface.fields.into_iter().map(field).collect());
+                }
+                TypeKind::InputObject(object) => {
+                    shape.inputs.insert(name, object.fields.into_iter().map(input).collect());
+                }
+                TypeKind::Scalar | TypeKind::Union(_) | TypeKind::Enum(_) => {}
+            }
+        }
+        shape
     }
 
     /// The field of this name; `None` if the type has none, or is one of introspection.
     pub(super) fn field(&self, on: &Name, name: &Name) -> Option<&FieldShape> {
         self.types.get(on)?.get(name)
     }
+
+    /// The fields of an input object; `None` if it is none.
+    pub(super) fn input(&self, name: &Name) -> Option<&HashMap<Name, Type>> {
+        self.inputs.get(name)
+    }
+
+    /// Whether it is an object or an interface.
+    pub(super) fn is_composite(&self, name: &Name) -> bool {
+        self.types.contains_key(name)
+    }
+
+    /// Whether one object can be of both types.
+    pub(super) fn may_overlap(&self, one: &Name, other: &Name) -> bool {
+        one == other || self.interfaces.contains(one) || self.interfaces.contains(other)
+    }
+}
+
+fn field(Positioned { node: field, .. }: Positioned<FieldDefinition>) -> (Name, FieldShape) {
+    let arguments = field.arguments.into_iter().map(input).collect();
+    (field.name.node, FieldShape { ty: field.ty.node, arguments })
+}
+
+/// What has a default may be left out.
+fn input(Positioned { node: input, .. }: Positioned<InputValueDefinition>) -> (Name, Type) {
+    let mut ty = input.ty.node;
+    ty.nullable |= input.default_value.is_some();
+    (input.name.node, ty)
 }
 
 impl FieldShape {
     pub(super) fn is_list(&self) -> bool {
         matches!(self.ty.base, BaseType::List(_))
+    }
+
+    /// It has the argument `first`: how many items a list in it has.
+    pub(super) fn is_paged(&self) -> bool {
+        self.arguments.contains_key("first")
     }
 
     /// The type of the field, or of the items if it is a list.

@@ -5,6 +5,7 @@
 mod requests;
 mod responses;
 mod sockets;
+mod hosts;
 mod pages;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
@@ -25,7 +26,7 @@ use crate::{
     app::App,
     config::{Limits, Serve},
     domain::Viewer,
-    graphql::{Answer, Api, Code, Operation},
+    graphql::{Answer, Api, Code, Operation, Prepared},
 };
 use responses::{Format, refused};
 
@@ -40,6 +41,8 @@ struct Server {
     limits: Arc<Limits>,
     /// Origins of other sites that may use the server.
     origins: Arc<[HeaderValue]>,
+    /// Only requests to a name of this machine are answered.
+    local: bool,
     stopping: CancellationToken,
     sockets: TaskTracker,
 }
@@ -79,6 +82,7 @@ pub async fn serve(
         api: Api::new(app, &settings.limits),
         limits: Arc::new(settings.limits.clone()),
         origins: origins.into(),
+        local: listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
         stopping: CancellationToken::new(),
         sockets: TaskTracker::new(),
     };
@@ -115,6 +119,7 @@ fn router(server: Server) -> Router {
         .route("/health/live", get(|| async { "ok\n" }))
         .route("/health/ready", get(ready))
         .fallback(pages::file)
+        .method_not_allowed_fallback(not_allowed)
         .with_state(server)
 }
 
@@ -135,6 +140,9 @@ async fn graphql(
     request: Request,
 ) -> Response {
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    if !hosts::is_ours(&server, &headers) {
+        return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WHY);
+    }
     if let Ok(upgrade) = upgrade {
         return sockets::open(server, upgrade, &headers);
     }
@@ -144,10 +152,14 @@ async fn graphql(
         Method::GET | Method::HEAD => got(&server, &headers, uri.query().unwrap_or_default()).await,
         _ => {
             let allow = [(header::ALLOW, HeaderValue::from_static("GET, POST"))];
-            let body = refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, "Use POST, or GET to read.");
-            (allow, body).into_response()
+            (allow, not_allowed().await).into_response()
         }
     }
+}
+
+async fn not_allowed() -> Response {
+    let why = "Use POST at /graphql, or GET to read.";
+    refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)
 }
 
 async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
@@ -179,10 +191,13 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
 }
 
 async fn answer(server: &Server, request: crate::graphql::Request) -> Answer {
-    let prepared = match server.api.prepare(request) {
-        Ok(prepared) => prepared,
-        Err(answer) => return answer,
-    };
+    match server.api.prepare(request) {
+        Ok(prepared) => run(server, prepared).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn run(server: &Server, prepared: Prepared) -> Answer {
     match prepared.operation {
         Operation::Query | Operation::Mutation => server.api.execute(&Viewer::open(&server.app), prepared).await,
         Operation::Subscription => Answer::refusal(
@@ -197,18 +212,16 @@ async fn got(server: &Server, headers: &HeaderMap, query: &str) -> Response {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
-    let parsed = match requests::from_query_string(query) {
-        Ok(parsed) => parsed,
-        Err(why) => return format.response(&Answer::refusal(Code::BadRequest, why)),
-    };
-    let is_mutation = |operation| operation == Operation::Mutation;
-    match server.api.prepare(parsed) {
-        Ok(prepared) if is_mutation(prepared.operation) => {
+    let prepared = requests::from_query_string(query)
+        .map_err(|why| Answer::refusal(Code::BadRequest, why))
+        .and_then(|request| server.api.prepare(request));
+    match prepared {
+        Ok(prepared) if prepared.operation == Operation::Mutation => {
             let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
             let why = "A mutation needs POST: GET only reads.";
             (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
         }
-        Ok(prepared) => format.response(&server.api.execute(&Viewer::open(&server.app), prepared).await),
+        Ok(prepared) => format.response(&run(server, prepared).await),
         Err(answer) => format.response(&answer),
     }
 }

@@ -28,7 +28,7 @@ pub(super) enum Posted {
 /// is not taken for JSON: it could be a forgery.
 pub(super) async fn body(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Vec<u8>, Response> {
     if !is_json(headers) {
-        let why = "Send the request as JSON, with the header Content-Type: application/json.";
+        let why = "Send the request as plain JSON, with the header Content-Type: application/json.";
         return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadRequest, why));
     }
     let too_large = || {
@@ -53,6 +53,9 @@ fn is_length_limit(error: &axum::Error) -> bool {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return false;
+    }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(first), None) = (types.next(), types.next()) else { return false };
     let parsed = first.to_str().ok().and_then(|text| text.parse::<mime::Mime>().ok());
@@ -88,6 +91,10 @@ fn request(value: Value) -> Result<Request, String> {
 pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
     let mut request = serde_json::Map::new();
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        // What is no UTF-8 comes out as this character; who means it can say so.
+        if value.contains(char::REPLACEMENT_CHARACTER) && !text.to_ascii_uppercase().contains("%EF%BF%BD") {
+            return Err(format!("The parameter `{name}` is not UTF-8."));
+        }
         let value = match &*name {
             "query" | "operationName" => Value::String(value.into_owned()),
             "variables" | "extensions" => {

@@ -13,7 +13,7 @@ use axum::{
         WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use futures_util::{
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Server, responses::refused};
+use super::{Server, hosts, responses::refused};
 use crate::{
     domain::Viewer,
     graphql::{Answer, Code, Request},
@@ -98,7 +98,7 @@ impl Close {
 
 /// Takes a socket in, unless a page of another site opened it: browsers do not ask before they open one.
 pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMap) -> Response {
-    if !is_welcome(&server, headers) {
+    if !hosts::is_welcome(&server, headers) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
     }
@@ -109,17 +109,6 @@ pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMa
         .max_message_size(max)
         .max_frame_size(max)
         .on_upgrade(move |socket| sockets.track_future(converse(server, socket)))
-}
-
-/// No origin: no browser. Otherwise it must be the server's own, or one of the settings.
-fn is_welcome(server: &Server, headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let own = || {
-        let host = headers.get(header::HOST)?.to_str().ok()?;
-        let (_, origin) = origin.to_str().ok()?.split_once("://")?;
-        Some(origin.eq_ignore_ascii_case(host))
-    };
-    server.origins.contains(origin) || own().unwrap_or(false)
 }
 
 async fn converse(server: Server, mut socket: WebSocket) {
@@ -223,7 +212,9 @@ impl Conversation {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
         if self.operations.contains_key(&id) {
-            return Err(Some(Close(4409, format!("Subscriber for {id} already exists").chars().take(60).collect())));
+            // A reason has 123 bytes at most.
+            let id: String = id.chars().take(20).collect();
+            return Err(Some(Close(4409, format!("Subscriber for {id} already exists"))));
         }
         let most = self.server.limits.max_socket_operations;
         if self.operations.len() >= most {

@@ -12,6 +12,9 @@ use diesel::{
     sql_types::BigInt,
 };
 
+/// The highest key: numbers up to it are exact in every client, and the databases never run out of those after it.
+pub const MAX_KEY: i64 = (1 << 53) - 1;
+
 /// The text is no id of the wanted type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("This is not {0}. Ids look like {1}.")]
@@ -26,10 +29,10 @@ macro_rules! key {
         pub struct $Id(i64);
 
         impl $Id {
-            /// The id with this key; `None` unless the key is positive.
+            /// The id with this key; `None` unless it is from 1 to [`MAX_KEY`].
             #[must_use]
             pub fn new(key: i64) -> Option<Self> {
-                (key > 0).then_some(Self(key))
+                (1..=MAX_KEY).contains(&key).then_some(Self(key))
             }
 
             /// The key in the database.
@@ -155,10 +158,11 @@ impl FromStr for AnyId {
     }
 }
 
-/// A key has one spelling: digits, no sign, no leading zero.
-fn key_from(digits: &str) -> Option<i64> {
+/// A key from its only spelling: digits, no sign, no leading zero.
+#[must_use]
+pub fn key_from(digits: &str) -> Option<i64> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-    plain.then(|| digits.parse().ok()).flatten()
+    plain.then(|| digits.parse().ok()).flatten().filter(|key| *key <= MAX_KEY)
 }
 
 #[cfg(test)]
@@ -169,8 +173,7 @@ mod tests {
     fn ids_have_one_spelling() {
         assert_eq!("usr_1".parse(), Ok(UserId(1)));
         assert_eq!("1".parse(), Ok(UserId(1)));
-        for text in
-            ["", "0", "-1", "+1", "01", "usr_", "usr_0", "usr_01", "usr_1 ", "msg_1", "9223372036854775808", "１"]
+        for text in ["", "0", "-1", "+1", "01", "usr_", "usr_0", "usr_01", "usr_1 ", "msg_1", "9007199254740992", "１"]
         {
             assert!(text.parse::<UserId>().is_err(), "{text}");
         }

@@ -33,8 +33,6 @@ pub enum Error {
 pub enum Constraint {
     /// No two users have the same email key.
     UniqueEmail,
-    /// No two messages of a sender have the same `clientId`.
-    UniqueClientId,
     /// Any other one.
     Other,
 }
@@ -66,8 +64,8 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
         DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
             Error::Unavailable(message.to_owned())
         }
+        DatabaseErrorKind::SerializationFailure => Error::Busy,
         DatabaseErrorKind::ReadOnlyTransaction
-        | DatabaseErrorKind::SerializationFailure
         | DatabaseErrorKind::RestrictViolation
         | DatabaseErrorKind::ExclusionViolation
         | DatabaseErrorKind::Unknown
@@ -75,10 +73,13 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
     }
 }
 
-/// diesel keeps no error code, so the words of SQLite (`sqlite3_errstr`) and of PostgreSQL have to do.
+/// diesel keeps no error code, so the words of SQLite (`sqlite3_errstr`) and of PostgreSQL (in English, its
+/// `lc_messages`) have to do.
 fn from_message(message: &str) -> Error {
     let says = |words: &str| message.contains(words);
-    if says("database is locked") || says("database table is locked") || says("statement timeout") {
+    let busy =
+        ["database is locked", "database table is locked", "lock timeout", "statement timeout", "deadlock detected"];
+    if busy.into_iter().any(says) {
         Error::Busy
     } else if says("database or disk is full") || says("No space left on device") {
         Error::Full
@@ -91,11 +92,5 @@ fn from_message(message: &str) -> Error {
 
 /// PostgreSQL names the constraint, SQLite its columns.
 fn unique(name: &str) -> Constraint {
-    if name.contains("email_key") {
-        Constraint::UniqueEmail
-    } else if name.contains("client") {
-        Constraint::UniqueClientId
-    } else {
-        Constraint::Other
-    }
+    if name.contains("email_key") { Constraint::UniqueEmail } else { Constraint::Other }
 }

@@ -1,46 +1,27 @@
 //! The table `feed`: what happened, for each member, in commit order and without holes.
 
-use diesel::{
-    ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
-    sql_types::{BigInt, SmallInt},
-};
+use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl};
 
-use super::{
-    Conn, Result,
-    conn::on,
-    schema::{feed, users},
-};
-use crate::model::{
-    feed::{Entry, Kind},
-    ids::{ConversationId, MessageId, UserId},
-    timestamps::Timestamp,
-};
+use super::{Conn, Result, conn::on, schema::feed};
+use crate::model::{feed::Entry, ids::UserId};
 
-/// Adds an entry for each member, at the position that [`users::advance_feeds`](super::users::advance_feeds) made.
-pub fn append(
-    conn: &mut Conn<'_>,
-    conversation: ConversationId,
-    kind: Kind,
-    message: MessageId,
-    at: Timestamp,
-) -> Result<()> {
-    let [low, high] = conversation.members();
-    let entries = users::table.filter(users::id.eq_any([low, high])).select((
-        users::id,
-        users::feed_position,
-        kind.code().into_sql::<SmallInt>(),
-        message.into_sql::<BigInt>(),
-        (low.key() + high.key()).into_sql::<BigInt>() - users::id,
-        at.into_sql::<BigInt>(),
-    ));
-    let query = diesel::insert_into(feed::table).values(entries).into_columns((
-        feed::user_id,
-        feed::position,
-        feed::kind,
-        feed::message_id,
-        feed::peer_id,
-        feed::at,
-    ));
+/// Adds entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) gave; at most 5,000, for the
+/// sake of the number of parameters.
+pub fn append(conn: &mut Conn<'_>, entries: &[(UserId, Entry)]) -> Result<()> {
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|(user, entry)| {
+            (
+                feed::user_id.eq(*user),
+                feed::position.eq(entry.position),
+                feed::kind.eq(entry.kind),
+                feed::message_id.eq(entry.message_id),
+                feed::peer_id.eq(entry.peer_id),
+                feed::at.eq(entry.at),
+            )
+        })
+        .collect();
+    let query = diesel::insert_into(feed::table).values(rows);
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }

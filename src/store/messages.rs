@@ -124,7 +124,7 @@ pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -
     Ok(row.map(|(id, digest)| EarlierSend { id, digest }))
 }
 
-/// Adds a message. A `clientId` that was used is [`Constraint::UniqueClientId`](super::Constraint).
+/// Adds a message. Its `clientId` was not used before: whoever sends is locked, and has looked.
 pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Message> {
     let query = diesel::insert_into(messages::table)
         .values((
@@ -183,10 +183,17 @@ pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
     Ok(last.unwrap_or(0))
 }
 
-/// Changes the text; `None` if there is no such message.
-pub fn update(conn: &mut Conn<'_>, id: MessageId, content: &Content, at: Timestamp) -> Result<Option<Message>> {
+/// Changes the text; `None` if there is no such message, or not in this version.
+pub fn update(
+    conn: &mut Conn<'_>,
+    id: MessageId,
+    version: i32,
+    content: &Content,
+    at: Timestamp,
+) -> Result<Option<Message>> {
     let query = diesel::update(messages::table.find(id))
         .filter(messages::deleted_at.is_null())
+        .filter(messages::version.eq(version))
         .set((
             messages::content.eq(content.as_str()),
             messages::version.eq(messages::version + 1),
@@ -196,10 +203,11 @@ pub fn update(conn: &mut Conn<'_>, id: MessageId, content: &Content, at: Timesta
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// Removes the text; false if there was no such message.
-pub fn delete(conn: &mut Conn<'_>, id: MessageId, at: Timestamp) -> Result<bool> {
-    let query = diesel::update(messages::table.find(id))
+/// Removes the texts of those that are still there; gives how many. At most 1,000, for the sake of the number of
+/// parameters.
+pub fn delete(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<usize> {
+    let query = diesel::update(messages::table.filter(messages::id.eq_any(ids)))
         .filter(messages::deleted_at.is_null())
         .set((messages::content.eq(""), messages::deleted_at.eq(at)));
-    Ok(on!(conn, |c| query.execute(c))? > 0)
+    Ok(on!(conn, |c| query.execute(c))?)
 }

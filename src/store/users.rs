@@ -22,27 +22,32 @@ use crate::model::{
 type Columns = (users::id, users::name, users::email, users::created_at);
 const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
 
+/// SQLite takes at most 32,766 parameters.
+const IDS_PER_STATEMENT: usize = 10_000;
+
 /// The users with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let query = users::table.select(COLUMNS).filter(users::id.eq_any(ids)).filter(users::erased_at.is_null());
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// The same, by id, and until the end of the transaction nobody else changes them or writes to their feeds.
+/// The same, by id. Until the end of the transaction nobody else changes these users, or writes in their conversations
+/// and feeds; that holds for erased ones too.
 pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
-    let query =
-        users::table.select(COLUMNS).filter(users::id.eq_any(ids)).filter(users::erased_at.is_null()).order(users::id);
-    match conn {
-        // A transaction that writes is alone.
-        Conn::Sqlite(c) => Ok(query.load(*c)?),
-        Conn::Postgres(c) => Ok(query.for_no_key_update().load(*c)?),
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let mut present = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(IDS_PER_STATEMENT) {
+        let query =
+            users::table.select((COLUMNS, users::erased_at.is_null())).filter(users::id.eq_any(ids)).order(users::id);
+        let rows: Vec<(User, bool)> = match conn {
+            // A transaction that writes is alone.
+            Conn::Sqlite(c) => query.load(*c)?,
+            Conn::Postgres(c) => query.for_no_key_update().load(*c)?,
+        };
+        present.extend(rows.into_iter().filter(|(_, present)| *present).map(|(user, _)| user));
     }
-}
-
-/// Whether there is such a row, be it of an erased account.
-pub fn exists(conn: &mut Conn<'_>, id: UserId) -> Result<bool> {
-    let query = diesel::select(diesel::dsl::exists(users::table.find(id)));
-    Ok(on!(conn, |c| query.get_result(c))?)
+    Ok(present)
 }
 
 /// A page of all users, by id. With `search` only those whose name or address starts with it, in whatever case.
@@ -133,12 +138,12 @@ pub fn feed_position(conn: &mut Conn<'_>, id: UserId) -> Result<Option<i64>> {
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Makes room for one more entry in the feed of each.
-pub fn advance_feeds(conn: &mut Conn<'_>, ids: [UserId; 2]) -> Result<()> {
+/// Makes room for so many more entries in the feed of each; gives their new last positions.
+pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec<(UserId, i64)>> {
     let query = diesel::update(users::table.filter(users::id.eq_any(ids)))
-        .set(users::feed_position.eq(users::feed_position + 1));
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
+        .set(users::feed_position.eq(users::feed_position + by))
+        .returning((users::id, users::feed_position));
+    Ok(on!(conn, |c| query.get_results(c))?)
 }
 
 /// The highest id that was ever given; 0 before the first.

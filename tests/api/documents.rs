@@ -29,6 +29,13 @@ async fn a_bomb_does_not_go_off() {
     let deep = |levels: usize| {
         "{ user(id: 1) ".to_owned() + &"{ conversations(first: 1) { nodes { members { user ".repeat(levels)
     };
+    let many_operations: String = (0..90).map(|n| format!("query q{n} {{ server {{ ...A }} }} ")).collect::<String>()
+        + &format!(
+            "fragment A on ServerInfo {{ version {} }} fragment B on ServerInfo {{ version }}",
+            "...B ".repeat(200)
+        );
+    let unused_bomb = fragments("__typename").replacen("{ ...F0 }", "{ __typename }", 1);
+    let missing_bomb = fragments("...Missing");
     for (query, expected) in [
         (fragments("server { version }"), "QUERY_TOO_COMPLEX"),
         (fragments("__typename"), "QUERY_TOO_COMPLEX"),
@@ -56,7 +63,24 @@ async fn a_bomb_does_not_go_off() {
         ("{ users(first: 100) { nodes { sentMessages(first: 100) { nodes { id } } } } }".into(), "QUERY_TOO_COMPLEX"),
         ("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }".into(), "QUERY_TOO_DEEP"),
         ("a ".repeat(2_001), "QUERY_TOO_COMPLEX"),
-        ("\"".repeat(100_000), "QUERY_TOO_COMPLEX"),
+        ("\"\" ".repeat(50_000), "QUERY_TOO_COMPLEX"),
+        ("\"".repeat(100_001), "QUERY_TOO_COMPLEX"),
+        // Nothing hides in what looks like one token, or like a string.
+        (format!("{{ nodes(ids: [1{}]) {{ id }} }}", "-1".repeat(100_000)), "QUERY_TOO_COMPLEX"),
+        (
+            format!("{{ server {{ version{} }} }} fragment B on ServerInfo {{ version }}", "...B".repeat(30_000)),
+            "QUERY_TOO_COMPLEX",
+        ),
+        (
+            format!("query A {{ nodes(ids: [\"\"\"a\"]) {{ id }} }} {}", "query B { __typename } ".repeat(10_000)),
+            "GRAPHQL_PARSE_FAILED",
+        ),
+        (format!("{{ node(id: \"a\n\") {{ id }} }} {}", "{".repeat(100_000)), "GRAPHQL_PARSE_FAILED"),
+        // Operations and fragments that are not run cost too.
+        (many_operations, "QUERY_TOO_COMPLEX"),
+        (unused_bomb, "QUERY_TOO_COMPLEX"),
+        (missing_bomb, "QUERY_TOO_COMPLEX"),
+        ("{ __typename } fragment A on Query { ...A }".into(), "GRAPHQL_VALIDATION_FAILED"),
     ] {
         let begun = Instant::now();
         let answer = chat.ask(&query, json!({})).await;
@@ -65,6 +89,91 @@ async fn a_bomb_does_not_go_off() {
         assert!(begun.elapsed() < Duration::from_secs(1), "{start} took {:?}", begun.elapsed());
         assert!(answer.get("data").is_none(), "{start}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_repeat_a_wrong_request() {
+    let chat = Chat::open().await;
+    let unknown: String = (0..200).map(|n| format!("{}{n} ", "x".repeat(600))).collect();
+    let answer = chat.ask(&format!("{{ server {{ {unknown} }} }}"), json!({})).await;
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 20);
+    assert!(answer.to_string().len() < 20_000);
+    let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { duplicate } }";
+    let answer = chat.ask(query, json!({ "input": ["x".repeat(10_000)] })).await;
+    assert_eq!(code(&answer), "BAD_USER_INPUT");
+    assert!(answer.to_string().len() < 500, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_run_with_a_value_that_does_not_fit() {
+    let chat = Chat::open().await;
+    let create = r#"createUser(input: { name: "Ada", email: "ada@example.com" }) { user { id } }"#;
+    let second = "updateMessage(id: 1, input: { content: \"x\", expectedVersion: $v }) { message { id } }";
+    for (declared, value, why) in [
+        ("Int", json!(2_147_483_648_u64), "The variable `$v` must be a whole number from -2147483648 to 2147483647."),
+        ("Int", json!("1"), "The variable `$v` must be a whole number from -2147483648 to 2147483647."),
+        ("Int!", json!(null), "The variable `$v` must be of the type Int!, and not null."),
+        (
+            "String",
+            json!("x"),
+            "The argument `input.expectedVersion` must be a whole number from -2147483648 to 2147483647.",
+        ),
+    ] {
+        let answer =
+            chat.ask(&format!("mutation ($v: {declared}) {{ {create} {second} }}"), json!({ "v": value })).await;
+        assert_eq!(code(&answer), "BAD_USER_INPUT", "{answer}");
+        assert_eq!(answer["errors"][0]["message"], why);
+        assert!(answer.get("data").is_none());
+    }
+    let query = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } } }";
+    for (input, why) in [
+        (json!([]), "The variable `$input` must be an object of the type CreateUserInput."),
+        (json!({ "name": "x" }), "The variable `$input.email` must be of the type String!, and not null."),
+        (json!({ "name": 5, "email": "x" }), "The variable `$input.name` must be a string."),
+        (
+            json!({ "name": "x", "email": "x", "age": 5 }),
+            "The variable `$input` must be of the type CreateUserInput, and have no other fields than that.",
+        ),
+    ] {
+        let answer = chat.ask(query, json!({ "input": input })).await;
+        assert_eq!((code(&answer).as_str(), &answer["errors"][0]["message"]), ("BAD_USER_INPUT", &json!(why)));
+    }
+    let left_out = "query ($n: Int, $s: String) { users(first: $n, search: $s) { nodes { id } } }";
+    assert_eq!(chat.data(left_out, json!({})).await, json!({ "users": { "nodes": [] } }));
+    assert_eq!(
+        chat.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", json!({ "ids": "usr_1" })).await,
+        json!({ "nodes": [null] })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_is_one_field() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Hi", &bob).await;
+    for query in [
+        "{ x: user(id: 1) { id } ... on Query { x: message(id: 1) { id content } } }",
+        "{ x: user(id: 1) { id } x: user(id: 2) { id } }",
+        "{ user(id: 1) { x: name } user(id: 1) { x: email } }",
+        "{ user(id: 1) { x: name ... on Node { x: id } } }",
+        "{ nodes(ids: [\"usr_1\"]) { ... on User { x: name } ... on Message { x: version } } }",
+    ] {
+        assert_eq!(chat.code(query, json!({})).await, "GRAPHQL_VALIDATION_FAILED", "{query}");
+    }
+    let merged = chat
+        .data(
+            "{ user(id: 1) { id } ...A nodes(ids: [\"usr_1\", \"msg_1\"]) { ... on User { x: name } ... on Message { x: content } } }
+             fragment A on Query { user(id: 1) { name sentMessages(last: 1) { nodes { id } } } }",
+            json!({}),
+        )
+        .await;
+    assert_eq!(
+        merged,
+        json!({
+            "user": { "id": "usr_1", "name": "Ada", "sentMessages": { "nodes": [{ "id": "msg_1" }] } },
+            "nodes": [{ "x": "Ada" }, { "x": "Hi" }],
+        })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,11 +219,21 @@ async fn errors_have_a_code_and_tell_no_names() {
         ("{ usre { id } }", "GRAPHQL_VALIDATION_FAILED", "Unknown field \"usre\" on type \"Query\"."),
         ("{ user(id: 1) { nmae } }", "GRAPHQL_VALIDATION_FAILED", "Unknown field \"nmae\" on type \"User\"."),
         ("{ users(frist: 1) { nodes { id } } }", "GRAPHQL_VALIDATION_FAILED", ""),
+        (
+            "query A { __typename } query B { __typename }",
+            "GRAPHQL_VALIDATION_FAILED",
+            "The document has several operations: name one of them with `operationName`.",
+        ),
+        (
+            "subscription { ...A } fragment A on Subscription { feed(userId: 1) { kind } }",
+            "GRAPHQL_VALIDATION_FAILED",
+            "A subscription must have exactly one field at its root, which is not in a fragment.",
+        ),
         ("{ users(first: ONE) { nodes { id } } }", "BAD_USER_INPUT", ""),
         (
             "query ($id: ID!) { user(id: $id) { id } }",
             "BAD_USER_INPUT",
-            "The variable $id needs a value of the type ID!.",
+            "The variable `$id` must be of the type ID!, and not null.",
         ),
         (r#"{ user(id: "nobody") { id } }"#, "BAD_USER_INPUT", "This is not the id of a user. Ids look like usr_1."),
         ("subscription { feed { kind } }", "BAD_REQUEST", ""),

@@ -64,7 +64,7 @@ async fn the_status_goes_with_the_media_type() {
         ("{ nothing }", 200, 400),
         ("query ($id: ID!) { user(id: $id) { id } }", 200, 400),
         (r#"{ user(id: "x") { id } }"#, 200, 200),
-        ("query A { __typename } query B { __typename }", 400, 400),
+        ("query A { __typename } query B { __typename }", 200, 400),
         ("subscription { feed(userId: 1) { kind } }", 400, 400),
     ] {
         let body = json!({ "query": query }).to_string();
@@ -98,12 +98,38 @@ async fn a_get_reads_and_never_changes() {
         (vec![], "This is not a GraphQL request: missing field `query`."),
         (vec![("query", "{ __typename }"), ("variables", "{")], "The parameter `variables` is not JSON: "),
         (vec![("query", "{ __typename }"), ("variables", "[]")], "This is not a GraphQL request: "),
+        (vec![("query", "subscription { feed(userId: 1) { kind } }")], "A subscription needs a WebSocket"),
         (vec![("query", "{ __typename }"), ("query", "{ __typename }")], "The parameter `query` is given twice."),
     ] {
         let (status, _, body) = response(get(&chat, &parameters)).await;
         assert_eq!((status, code(&body).as_str()), (400, "BAD_REQUEST"), "{parameters:?}");
         assert!(body["errors"][0]["message"].as_str().unwrap().starts_with(why), "{body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_that_is_no_utf_8_is_refused() {
+    let chat = Chat::open().await;
+    let status = async |query: &str| response(chat.http.get(chat.url(&format!("/graphql?query={query}")))).await.0;
+    assert_eq!(status("%7B__typename%20%23%FF%7D").await, 400);
+    assert_eq!(status("%7B__typename%20%7D%23%ef%bf%bd").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_this_machine_answers_to_its_names_alone() {
+    let chat = Chat::open().await;
+    let status = async |chat: &Chat, host: &str| {
+        let request = post(chat, "application/json", r#"{"query":"{ __typename }"}"#).header("host", host);
+        soon(request.send()).await.unwrap().status().as_u16()
+    };
+    for host in ["localhost", "LOCALHOST:8000", "chat.localhost:1", "127.0.0.1", "127.0.0.9:80", "[::1]:8000"] {
+        assert_eq!(status(&chat, host).await, 200, "{host}");
+    }
+    for host in ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"] {
+        assert_eq!(status(&chat, host).await, 403, "{host}");
+    }
+    let open = Chat::with(&["--allow-open-network"]).await;
+    assert_eq!(status(&open, "chat.example").await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +144,8 @@ async fn other_methods_are_not_allowed() {
         );
         assert_eq!(code(&answer.json().await.unwrap()), "BAD_REQUEST");
     }
+    let elsewhere = response(chat.http.post(chat.url("/health/live"))).await;
+    assert_eq!((elsewhere.0, code(&elsewhere.2).as_str()), (405, "BAD_REQUEST"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +168,8 @@ async fn what_a_browser_sends_without_asking_is_not_run() {
         let (status, _, body) = response(post(&chat, content_type, mutation.clone())).await;
         assert_eq!((status, code(&body).as_str()), (415, "BAD_REQUEST"), "{content_type}");
     }
+    let packed = post(&chat, "application/json", mutation.clone()).header("content-encoding", "gzip");
+    assert_eq!(response(packed).await.0, 415);
     let bare = chat.http.post(chat.url("/graphql")).body(mutation.clone());
     assert_eq!(response(bare).await.0, 415);
     let form =
@@ -230,12 +260,11 @@ async fn a_large_body_is_refused_unread() {
     assert_eq!((status, code(&answer).as_str()), (413, "PAYLOAD_TOO_LARGE"));
 
     // Only the head is sent: who promises too much is not waited for.
-    let head =
-        "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let head = "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
     assert!(raw(&chat, head.as_bytes()).await.starts_with("HTTP/1.1 413 "));
     // Without a promise it is cut off while it comes.
     let mut chunked =
-        b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
             .to_vec();
     for _ in 0..9 {
         chunked.extend(b"8000\r\n");
@@ -248,15 +277,16 @@ async fn a_large_body_is_refused_unread() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let chat = Chat::with(&["--body-timeout", "0.2"]).await;
-    let head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    let head =
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     assert!(raw_open(&chat, head.as_bytes(), false).await.starts_with("HTTP/1.1 408 "));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_second_request_is_smuggled() {
     let chat = Chat::open().await;
-    let hidden = "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n";
-    let post = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let hidden = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let post = "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     for request in [
         format!("{post}content-length: 0\r\ncontent-length: {}\r\n\r\n{hidden}", hidden.len()),
         format!("{post}content-length: 0, {}\r\n\r\n{hidden}", hidden.len()),

@@ -97,7 +97,7 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
         ),
         (
             r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The id must be a positive number.",
+            "The id must be from 1 to 9007199254740991.",
         ),
         (
             r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,

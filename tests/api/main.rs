@@ -20,6 +20,7 @@ mod conversations;
 mod feed;
 mod nodes;
 mod paging;
+mod races;
 
 mod documents;
 mod http;

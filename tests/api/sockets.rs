@@ -74,8 +74,9 @@ async fn a_wrong_turn_closes_with_its_code() {
     assert_eq!(twice.hears_close().await, 4429);
 
     let mut same = Socket::ready(&chat).await;
+    let id = "🦀".repeat(32);
     for _ in 0..2 {
-        same.subscribes("1", "subscription { feed(userId: 1) { kind } }", json!({})).await;
+        same.subscribes(&id, "subscription { feed(userId: 1) { kind } }", json!({})).await;
     }
     assert_eq!(same.hears().await["type"], "next");
     assert_eq!(same.hears_close().await, 4409);

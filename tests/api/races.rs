@@ -1,0 +1,116 @@
+//! Races: many who change the same things at once, on connections of their own.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Chat, code, text};
+
+/// No answer has an error but the one that says to try again.
+fn assert_retryable(answers: &[Value]) {
+    for answer in answers {
+        if answer.get("errors").is_some() {
+            assert_eq!(code(answer), "DATABASE_BUSY", "{answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_is_told_to_try_again() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let lock = chat.database.locked().await;
+    let send = r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "Hi" }) { duplicate } }"#;
+    let (answer, read) = tokio::join!(chat.ask(send, json!({})), chat.data("{ users { nodes { id } } }", json!({})));
+    assert_eq!(code(&answer), "DATABASE_BUSY");
+    assert_eq!(read["users"]["nodes"].as_array().unwrap().len(), 2);
+    drop(lock);
+    assert!(chat.texts(&ada, &bob).await.is_empty());
+    ada.sends("Hi", &bob).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_stands_in_nobodys_way() {
+    let chat = Chat::open().await;
+    let mut people = Vec::new();
+    for number in 0..8 {
+        people.push(chat.person(&format!("P{number}")).await);
+    }
+    let send = async |from: usize, to: usize| {
+        let input = json!({ "senderId": people[from].id, "receiverId": people[to].id, "content": "Hi" });
+        let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { userErrors { code } } }";
+        chat.ask(query, json!({ "input": input })).await
+    };
+    let sends = join_all((0..240).map(|n| send(n % 8, (n % 8 + 1 + n / 8 % 7) % 8)));
+    let leave = async |who: usize| {
+        let query = "mutation ($id: ID!) { deleteUser(id: $id, eraseMessages: true) { deletedId } }";
+        chat.ask(query, json!({ "id": people[who].id })).await
+    };
+    let (sent, left) = tokio::join!(sends, join_all([1, 4, 6].map(leave)));
+    assert_retryable(&sent);
+    assert_retryable(&left);
+    // What is left with those who are gone was sent to them, not by them.
+    let query = "query ($one: ID!, $other: ID!) {
+        conversation(user1: $one, user2: $other) { messages { nodes { receiver { id } } } }
+    }";
+    for (who, answer) in [1, 4, 6].into_iter().zip(&left) {
+        assert_eq!(answer["data"]["deleteUser"]["deletedId"], people[who].id);
+        for other in people.iter().filter(|other| other.id != people[who].id) {
+            let data = chat.data(query, json!({ "one": people[who].id, "other": other.id })).await;
+            for node in data["conversation"]["messages"]["nodes"].as_array().into_iter().flatten() {
+                assert_eq!(node["receiver"], json!(null));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_messages_are_erased_at_once() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let cem = chat.person("Cem").await;
+    let lines = (1..).zip(duologue::domain::demo::lines(3, 6_000, 1).map(Ok));
+    duologue::domain::imports::import(&chat.app, &duologue::domain::Viewer::open(&chat.app), lines).await.unwrap();
+    let begun = std::time::Instant::now();
+    let left = chat.ask(r#"mutation { deleteUser(id: "usr_4", eraseMessages: true) { deletedId } }"#, json!({})).await;
+    assert_eq!(left["data"]["deleteUser"]["deletedId"], "usr_4");
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+    ada.sends("still here", &bob).await;
+    bob.sends("so am I", &cem).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_edit_of_a_version_wins_also_between_erased_users() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let id = ada.sends("Hi", &bob).await;
+    ada.leaves(false).await;
+    bob.leaves(false).await;
+    let edit = "mutation ($id: ID!) { updateMessage(id: $id, input: { content: \"x\", expectedVersion: 1 }) {
+        message { version } userErrors { code }
+    } }";
+    let edits = join_all((0..20).map(|_| chat.data(edit, json!({ "id": id })))).await;
+    assert_eq!(edits.iter().filter(|edit| edit["updateMessage"]["message"].is_object()).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_swap_addresses_do_not_break_anything() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let update = "mutation ($id: ID!, $email: String!) { updateUser(id: $id, input: { email: $email }) { userErrors { code } } }";
+    let change = |n: usize| {
+        let (id, email) = if n.is_multiple_of(2) { (&ada.id, "one@x") } else { (&bob.id, "two@x") };
+        let email = if n / 2 % 2 == 0 {
+            email
+        } else if email == "one@x" {
+            "two@x"
+        } else {
+            "one@x"
+        };
+        chat.ask(update, json!({ "id": id, "email": email }))
+    };
+    assert_retryable(&join_all((0..60).map(change)).await);
+    let data = chat.data("{ users { nodes { email } } }", json!({})).await;
+    let emails: Vec<String> =
+        data["users"]["nodes"].as_array().unwrap().iter().map(|user| text(&user["email"])).collect();
+    assert_ne!(emails[0], emails[1]);
+}
