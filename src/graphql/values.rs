@@ -107,13 +107,16 @@ fn misfit(value: &Value, ty: &Type, shape: &Shape) -> Option<Misfit> {
         return (!ty.nullable).then(|| Misfit { path: String::new(), expected: expected() });
     }
     match &ty.base {
-        BaseType::List(inner) => match value {
-            Value::List(items) => items.iter().enumerate().find_map(|(index, item)| {
-                misfit(item, inner, shape).map(|misfit| misfit.within(&format!("[{index}]")))
-            }),
-            // One item stands for a list of one.
-            item => misfit(item, inner, shape),
-        },
+        BaseType::List(inner) => {
+            let Value::List(items) = value else {
+                // One item stands for a list of one.
+                return misfit(value, inner, shape);
+            };
+            items
+                .iter()
+                .enumerate()
+                .find_map(|(index, item)| misfit(item, inner, shape).map(|misfit| misfit.within(&format!("[{index}]"))))
+        }
         BaseType::Named(name) => misfit_of_named(value, name, shape),
     }
 }
