@@ -42,7 +42,7 @@ impl App {
             settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))?;
         let store = Store::open(&url, settings.database_connections.into()).await?;
         store.migrate(Direction::Up).await?;
-        let fresh_epoch = format!("{:016x}", rand::random::<u64>());
+        let fresh_epoch = random_epoch();
         let epoch = store
             .write(move |conn| {
                 store::server::found(conn, &fresh_epoch)?;
@@ -64,13 +64,25 @@ impl App {
         &self.epoch
     }
 
+    /// Gives the database another epoch: no cursor of before holds any more. Servers that run do not see it.
+    ///
+    /// # Errors
+    /// When the database did not do it.
+    pub async fn begin_new_epoch(&self) -> Result<(), Error> {
+        self.store.write(|conn| store::server::set_epoch(conn, &random_epoch())).await
+    }
+
     /// Whether the database answers.
     pub async fn answers(&self) -> bool {
-        self.store.read(store::server::epoch).await.is_ok_and(|epoch| *epoch == *self.epoch)
+        self.store.read(store::server::epoch).await.is_ok()
     }
 
     /// Ends what is still open, in order.
     pub fn close(&self) {
         self.store.close();
     }
+}
+
+fn random_epoch() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }

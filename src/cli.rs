@@ -21,7 +21,7 @@ use duologue::{
     app::App,
     config::{Command, Database, Demo, Serve},
     domain::{
-        Viewer, demo,
+        Viewer, demo, feed,
         imports::{self, Count, Line},
     },
     graphql, http,
@@ -40,6 +40,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Migrate(database) => migrate(&database).await,
+        Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, database } => import(&file, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
     }
@@ -68,7 +69,9 @@ async fn serve(settings: &Serve) -> Result<()> {
     };
     println!("Duologue is ready: open {} and say something.", page(address));
     println!("The messages are kept in {}.", settings.database.database.parse::<DatabaseUrl>()?);
+    let trimming = tokio::spawn(feed::keep_trimmed(app.clone(), settings.feed_retention));
     http::serve(listener, &app, settings, origins, stop).await?;
+    trimming.abort();
     app.close();
     Ok(())
 }
@@ -86,6 +89,14 @@ async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
     App::open(database).await?.close();
     println!("The database is up to date.");
+    Ok(())
+}
+
+async fn new_epoch(database: &Database) -> Result<()> {
+    let app = App::open(database).await?;
+    app.begin_new_epoch().await?;
+    app.close();
+    println!("The database has a new epoch: clients that come back with an old cursor load everything again.");
     Ok(())
 }
 

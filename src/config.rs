@@ -25,6 +25,8 @@ pub enum Command {
     Schema,
     /// Bring the database up to date and stop; `serve` does so at its start
     Migrate(Database),
+    /// Tell every client to load everything again; say it after you restored a backup, before you serve it
+    NewEpoch(Database),
     /// Read users and messages from a JSON Lines file, all of it or nothing
     #[command(long_about = IMPORT)]
     Import {
@@ -100,6 +102,9 @@ pub struct Serve {
     /// separate several by commas
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "DUOLOGUE_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
+    /// Days for which a client that was away can catch up; after them it loads everything again
+    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
+    pub feed_retention: Duration,
     /// The limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -148,6 +153,11 @@ pub struct Limits {
     /// Time for a new WebSocket to send connection_init
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
     pub init_timeout: Duration,
+}
+
+fn days(text: &str) -> Result<Duration, String> {
+    let days: f64 = text.parse().map_err(|_not_a_number| "not a number of days".to_owned())?;
+    Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

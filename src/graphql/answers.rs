@@ -23,7 +23,7 @@ use super::{
     completion::Plan,
     conversations::ConversationQuery,
     errors::{code_of, internal, request_error, with_code},
-    feed::Subscriptions,
+    feed::{FeedQuery, Subscriptions},
     limits::{check_document, check_text},
     messages::{MessageMutation, MessageQuery},
     nodes::NodeQuery,
@@ -35,7 +35,7 @@ use crate::{app::App, config::Limits, domain::Viewer};
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-struct Query(UserQuery, MessageQuery, ConversationQuery, NodeQuery);
+struct Query(UserQuery, MessageQuery, ConversationQuery, FeedQuery, NodeQuery);
 
 /// Everything that can be changed. A batch of changes is made in its order, each on its own.
 #[derive(MergedObject, Default)]
@@ -98,6 +98,7 @@ pub struct Prepared {
     /// What it does.
     pub operation: Operation,
     plan: Plan,
+    cursors_of: Vec<Value>,
     request: async_graphql::Request,
 }
 
@@ -204,22 +205,23 @@ impl Api {
         let variables = Variables::from_json(request.variables.into());
         check_document(&document, &variables, &self.shape, &self.limits)?;
         let operation = chosen(&document, request.operation_name.as_deref())?;
-        check_values(&document, operation, &variables, &self.shape)?;
+        let cursors_of = check_values(&document, operation, &variables, &self.shape)?;
         let plan = Plan::of(operation, &document, &self.shape)?;
         let operation = Operation::from(operation.ty);
         let mut prepared = async_graphql::Request::new(request.query).variables(variables);
         prepared.operation_name = request.operation_name;
         prepared.set_parsed_query(document);
-        Ok(Prepared { operation, plan, request: prepared })
+        Ok(Prepared { operation, plan, cursors_of, request: prepared })
     }
 
     /// Runs a query or a mutation, for as long as the limit allows.
     pub async fn execute(&self, viewer: &Viewer, prepared: Prepared) -> Answer {
-        let (call, mut loads) = Call::new(&self.app, viewer);
+        let (mut call, mut loads) = Call::new(&self.app, viewer);
         let schema = self.schema.clone();
         let request_id = call.request_id.clone();
-        let Prepared { operation, plan, request } = prepared;
+        let Prepared { operation, plan, cursors_of, request } = prepared;
         let running = async move {
+            call.read_cursors(&cursors_of).await;
             let response = loads.beside(Box::pin(schema.execute(request.data(call)))).await;
             Answer::whole(response, &plan)
         };

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use async_graphql::{Context, ID, Result, dataloader::DataLoader};
+use async_graphql::{Context, ID, Result, Value, dataloader::DataLoader};
 
 use super::{
     UserError, UserErrorCode,
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app::App,
     domain::{self, Viewer},
-    model::texts::BadText,
+    model::{feed::Cursor, ids::UserId, texts::BadText},
 };
 
 /// What every resolver of one request has at hand.
@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub(super) viewer: Viewer,
     pub(super) request_id: String,
     pub(super) load: DataLoader<Relations>,
+    /// Where feeds stood before anything of the request was read.
+    pub(super) cursors: Vec<(UserId, Cursor)>,
 }
 
 impl Call {
@@ -29,7 +31,18 @@ impl Call {
         let request_id = format!("{:016x}", rand::random::<u64>());
         let relations = Relations { app: app.clone(), viewer: viewer.clone(), request_id: request_id.clone() };
         let (load, loads) = relations.loader();
-        (Self { app: app.clone(), viewer: viewer.clone(), request_id, load }, loads)
+        (Self { app: app.clone(), viewer: viewer.clone(), request_id, load, cursors: Vec::new() }, loads)
+    }
+
+    /// Reads where the feeds of these users stand; one that cannot be read is told by its field.
+    pub(super) async fn read_cursors(&mut self, users: &[Value]) {
+        for user in users {
+            let id = if let Value::String(id) = user { id.parse() } else { user.to_string().parse() };
+            let Ok(id) = id else { continue };
+            if let Ok(cursor) = domain::feed::cursor(&self.app, &self.viewer, id).await {
+                self.cursors.push((id, cursor));
+            }
+        }
     }
 
     /// The call that this resolver is part of.

@@ -1,15 +1,22 @@
 //! The feed in words: the event and the subscription.
 
-use async_graphql::{Context, Enum, ID, Object, Result, Subscription};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, Subscription};
 use futures_util::{Stream, StreamExt};
 
 use super::{
     Conversation, Message,
     calls::{Call, id},
     errors::{bad_input, top_level},
+    pages::MAX_SIZE,
     scalars::DateTime,
 };
-use crate::{domain::feed, model::feed::Kind};
+use crate::{
+    domain::feed::{self, Change, News},
+    model::{
+        feed::{Cursor, Kind},
+        ids::UserId,
+    },
+};
 
 /// `FeedEvent`
 struct FeedEvent(feed::Event);
@@ -24,11 +31,12 @@ impl FeedEvent {
 
     /// What happened.
     async fn kind(&self) -> FeedEventKind {
-        match self.0.change.as_ref().map(|change| change.kind) {
-            Some(Kind::Sent) => FeedEventKind::MessageSent,
-            Some(Kind::Updated) => FeedEventKind::MessageUpdated,
-            Some(Kind::Deleted) => FeedEventKind::MessageDeleted,
-            None => FeedEventKind::CaughtUp,
+        match &self.0.news {
+            News::Changed(Change { kind: Kind::Sent, .. }) => FeedEventKind::MessageSent,
+            News::Changed(Change { kind: Kind::Updated, .. }) => FeedEventKind::MessageUpdated,
+            News::Changed(Change { kind: Kind::Deleted, .. }) => FeedEventKind::MessageDeleted,
+            News::CaughtUp => FeedEventKind::CaughtUp,
+            News::Reset => FeedEventKind::Reset,
         }
     }
 
@@ -37,19 +45,25 @@ impl FeedEvent {
         DateTime(self.0.at)
     }
 
-    /// Where it happened; null for `CAUGHT_UP`.
+    /// Where it happened; null for `CAUGHT_UP` and `RESET`.
     async fn conversation(&self) -> Option<Conversation> {
-        self.0.change.as_ref().map(|change| Conversation::new(change.conversation, None))
+        self.change().map(|change| Conversation::new(change.conversation, None))
     }
 
     /// The message as it is now; null once deleted.
     async fn message(&self) -> Option<Message> {
-        self.0.change.as_ref()?.message.clone().map(Message::from)
+        self.change()?.message.clone().map(Message::from)
     }
 
-    /// The id of the message, also once it is deleted; null for `CAUGHT_UP`.
+    /// The id of the message, also once it is deleted; null for `CAUGHT_UP` and `RESET`.
     async fn message_id(&self) -> Option<ID> {
-        self.0.change.as_ref().map(|change| ID(change.message_id.to_string()))
+        self.change().map(|change| ID(change.message_id.to_string()))
+    }
+}
+
+impl FeedEvent {
+    fn change(&self) -> Option<&Change> {
+        if let News::Changed(change) = &self.0.news { Some(change) } else { None }
     }
 }
 
@@ -64,6 +78,64 @@ enum FeedEventKind {
     MessageDeleted,
     /// You have everything up to now.
     CaughtUp,
+    /// Your cursor is too old or from another database: load your lists again, then go on from this cursor.
+    Reset,
+}
+
+/// A part of a feed.
+#[derive(SimpleObject)]
+struct FeedPage {
+    /// What happened, oldest first; only `RESET` if the server cannot go on from your cursor.
+    events: Vec<FeedEvent>,
+    /// Where to go on.
+    cursor: String,
+    /// Whether there is more already.
+    has_more: bool,
+}
+
+/// Queries about feeds.
+#[derive(Default)]
+pub(super) struct FeedQuery;
+
+#[Object]
+impl FeedQuery {
+    /// Where a user's feed stands now: ask for it in the same request as your first page, then pass it to `feed(after:)`.
+    async fn feed_cursor(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
+    ) -> Result<String> {
+        let call = Call::of(ctx);
+        let user = whose(user_id.as_ref())?;
+        // It was read before anything else of this request: what the request reads is not older than it.
+        match call.cursors.iter().find(|(its, _)| *its == user) {
+            Some((_, cursor)) => Ok(cursor.to_string()),
+            None => Ok(call.answer(feed::cursor(&call.app, &call.viewer, user).await)?.to_string()),
+        }
+    }
+
+    /// The feed without a socket: up to `first` stored events after a cursor.
+    async fn feed_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
+        #[graphql(desc = "A cursor of this feed.")] after: String,
+        #[graphql(default_with = "Some(100)", desc = "At most so many events, 1 to 100.")] first: Option<i32>,
+    ) -> Result<FeedPage> {
+        let call = Call::of(ctx);
+        let limit = u16::try_from(first.unwrap_or(100)).ok().filter(|limit| (1..=MAX_SIZE).contains(limit));
+        let limit = limit.ok_or_else(|| bad_input(format!("`first` must be from 1 to {MAX_SIZE}.")))?;
+        let after = after.parse::<Cursor>().map_err(bad_input)?;
+        let found = feed::events(&call.app, &call.viewer, whose(user_id.as_ref())?, after, limit).await;
+        let feed::Events { events, cursor, has_more } = call.answer(found)?;
+        let events = events.into_iter().map(FeedEvent).collect();
+        Ok(FeedPage { events, cursor: cursor.to_string(), has_more })
+    }
+}
+
+/// The user whose feed is meant.
+pub(super) fn whose(user_id: Option<&ID>) -> Result<UserId> {
+    id(user_id.ok_or_else(|| bad_input("Say whose feed: on this server nobody is signed in."))?)
 }
 
 /// `Subscription`
@@ -73,18 +145,23 @@ pub(super) struct Subscriptions;
 /// What happens, as it happens.
 #[Subscription(name = "Subscription")]
 impl Subscriptions {
-    /// Everything that changes in a user's conversations, in order, edits and deletions too. The first event is
-    /// `CAUGHT_UP`: from then on nothing is missed. The user is you; in open mode it is `userId`.
+    /// Everything that changes in a user's conversations, in order, edits and deletions too.
+    /// Keep the cursor of the last event you handled; after a disconnect pass it as `after`
+    /// and you get what you missed, then CAUGHT_UP, then live events. No event is ever skipped
+    /// in silence: if the server cannot continue from your cursor it sends RESET first.
+    /// Without `after` it starts now. The user is you; in open mode it is `userId`.
     async fn feed(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
+        #[graphql(desc = "The cursor of the last event that you handled.")] after: Option<String>,
         #[graphql(desc = "Only what happens in this conversation.")] conversation_id: Option<ID>,
     ) -> Result<impl Stream<Item = Result<FeedEvent>> + use<>> {
         let call = Call::of(ctx);
-        let user_id = user_id.ok_or_else(|| bad_input("Say whose feed: on this server nobody is signed in."))?;
+        let user = whose(user_id.as_ref())?;
+        let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(bad_input)?;
         let conversation = conversation_id.as_ref().map(id).transpose()?;
-        let events = call.answer(feed::follow(&call.app, &call.viewer, id(&user_id)?, conversation).await)?;
+        let events = call.answer(feed::follow(&call.app, &call.viewer, user, after, conversation).await)?;
         let request_id = call.request_id.clone();
         Ok(events.map(move |event| event.map(FeedEvent).map_err(|error| top_level(error, &request_id))))
     }

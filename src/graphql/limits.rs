@@ -255,7 +255,7 @@ impl<'a> Measure<'a> {
                 let items = self.page_size(field).unwrap_or(USUAL_PAGE);
                 cost.once = inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(1);
             }
-            Some(shape) if shape.is_list() && on.ends_with("Connection") => {
+            Some(shape) if shape.is_list() && (on.ends_with("Connection") || on.ends_with("Page")) => {
                 cost.once = 1;
                 cost.per_item = inner.total().saturating_add(1);
             }

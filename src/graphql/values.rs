@@ -14,20 +14,23 @@ use super::{
     shape::Shape,
 };
 
-/// Judges the values of the operation that will be run. Its fragments do not go round in circles.
+/// Judges the values of the operation that will be run. Its fragments do not go round in circles. Gives the users whose
+/// `feedCursor` it asks for.
 pub(super) fn check_values(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
     shape: &Shape,
-) -> Result<(), ServerError> {
+) -> Result<Vec<Value>, ServerError> {
     for Positioned { node: definition, pos } in &operation.variable_definitions {
         let (name, ty) = (&definition.name.node, &definition.var_type.node);
         let value = variables.get(name).or(definition.default_value()).unwrap_or(&Value::Null);
         misfit(value, ty, shape).map_or(Ok(()), |misfit| Err(misfit.of(&format!("variable `${name}"), *pos)))?;
     }
-    let mut values = Values { document, operation, variables, shape, entered: HashSet::new() };
-    values.selection_set(&operation.selection_set.node, &root(operation.ty))
+    let (entered, cursors_of) = (HashSet::new(), Vec::new());
+    let mut values = Values { document, operation, variables, shape, entered, cursors_of };
+    values.selection_set(&operation.selection_set.node, &root(operation.ty))?;
+    Ok(values.cursors_of)
 }
 
 struct Values<'a> {
@@ -36,6 +39,7 @@ struct Values<'a> {
     variables: &'a Variables,
     shape: &'a Shape,
     entered: HashSet<&'a Name>,
+    cursors_of: Vec<Value>,
 }
 
 impl<'a> Values<'a> {
@@ -67,9 +71,12 @@ impl<'a> Values<'a> {
             let Some(ty) = of.arguments.get(&name.node) else { continue };
             // A variable that may be left out, and was, is as if the argument was not there.
             let value = value.clone().into_const_with(|variable| Ok::<_, ()>(self.variable(&variable)));
-            let found = value.ok().filter(|value| *value != Value::Null || !ty.nullable);
-            if let Some(misfit) = found.and_then(|value| misfit(&value, ty, self.shape)) {
+            let Some(value) = value.ok().filter(|value| *value != Value::Null || !ty.nullable) else { continue };
+            if let Some(misfit) = misfit(&value, ty, self.shape) {
                 return Err(misfit.of(&format!("argument `{}", name.node), *pos));
+            }
+            if field.name.node == "feedCursor" {
+                self.cursors_of.push(value);
             }
         }
         self.selection_set(&field.selection_set.node, of.named_type())

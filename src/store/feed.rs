@@ -3,7 +3,7 @@
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl};
 
 use super::{Conn, Result, conn::on, schema::feed};
-use crate::model::{feed::Entry, ids::UserId};
+use crate::model::{feed::Entry, ids::UserId, timestamps::Timestamp};
 
 /// Adds entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) gave; at most 5,000, for the
 /// sake of the number of parameters.
@@ -35,4 +35,21 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Re
         .order(feed::position)
         .limit(limit);
     Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// For some of the entries from before an instant, the oldest first, whose they are and where.
+pub fn before(conn: &mut Conn<'_>, at: Timestamp, limit: i64) -> Result<Vec<(UserId, i64)>> {
+    let query = feed::table
+        .select((feed::user_id, feed::position))
+        .filter(feed::at.lt(at))
+        .order((feed::at, feed::user_id, feed::position))
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Removes a user's entries up to a position: what is left has no holes.
+pub fn trim(conn: &mut Conn<'_>, user: UserId, through: i64) -> Result<()> {
+    let query = diesel::delete(feed::table.filter(feed::user_id.eq(user)).filter(feed::position.le(through)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
 }

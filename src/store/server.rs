@@ -20,6 +20,13 @@ pub fn epoch(conn: &mut Conn<'_>) -> Result<String> {
     Ok(on!(conn, |c| query.first(c))?)
 }
 
+/// Changes it.
+pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
+    let query = diesel::update(server::table).set(server::epoch.eq(epoch));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
 /// Keeps other writers of users and messages out until the end of the transaction, so that ids may be chosen.
 pub fn lock_ids(conn: &mut Conn<'_>) -> Result<()> {
     match conn {

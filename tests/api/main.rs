@@ -18,6 +18,7 @@ mod users;
 mod messages;
 mod conversations;
 mod feed;
+mod resume;
 mod nodes;
 mod paging;
 mod races;

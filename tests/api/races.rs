@@ -45,8 +45,8 @@ async fn an_erasure_stands_in_nobodys_way() {
         let query = "mutation ($id: ID!) { deleteUser(id: $id, eraseMessages: true) { deletedId } }";
         chat.ask(query, json!({ "id": people[who].id })).await
     };
-    let (sent, left) = tokio::join!(sends, join_all([1, 4, 6].map(leave)));
-    assert_retryable(&sent);
+    let (answers, left) = tokio::join!(sends, join_all([1, 4, 6].map(leave)));
+    assert_retryable(&answers);
     assert_retryable(&left);
     // What is left with those who are gone was sent to them, not by them.
     let query = "query ($one: ID!, $other: ID!) {
@@ -99,7 +99,7 @@ async fn two_who_swap_addresses_do_not_break_anything() {
     let update = "mutation ($id: ID!, $email: String!) { updateUser(id: $id, input: { email: $email }) { userErrors { code } } }";
     let change = |n: usize| {
         let (id, email) = if n.is_multiple_of(2) { (&ada.id, "one@x") } else { (&bob.id, "two@x") };
-        let email = if n / 2 % 2 == 0 {
+        let email = if (n / 2).is_multiple_of(2) {
             email
         } else if email == "one@x" {
             "two@x"

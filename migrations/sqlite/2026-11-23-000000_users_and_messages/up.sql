@@ -57,3 +57,5 @@ CREATE TABLE feed (
     at BIGINT NOT NULL,
     PRIMARY KEY (user_id, position)
 ) WITHOUT ROWID;
+-- What is older than the retention goes.
+CREATE INDEX feed_age ON feed (at);
