@@ -1,15 +1,19 @@
 //! What can be done with conversations.
 
-use super::{Result, Viewer};
+use std::collections::HashMap;
+
+use super::{Rejection, Result, Viewer, messages::announce};
 use crate::{
     app::App,
     model::{
-        conversations::Member,
-        ids::{ConversationId, UserId},
+        conversations::{Mark, Member, Reach},
+        feed::Kind,
+        ids::{ConversationId, MessageId, UserId},
         pages::{Page, Span},
+        timestamps::Timestamp,
         users::User,
     },
-    store,
+    store::{self, Conn},
 };
 
 /// A conversation with both its members, in the order of their ids; one whose account was erased is `None`.
@@ -43,7 +47,68 @@ pub async fn pages(app: &App, _viewer: &Viewer, wanted: Vec<(UserId, Span)>) -> 
     Ok(app.store.read(move |conn| store::members::pages(conn, &wanted)).await?)
 }
 
+/// The places of these users with these peers, as far as there are any.
+pub async fn members(
+    app: &App,
+    _viewer: &Viewer,
+    keys: Vec<(UserId, UserId)>,
+) -> Result<HashMap<(UserId, UserId), Member>> {
+    let members = app.store.read(move |conn| store::members::by_keys(conn, &keys)).await?;
+    Ok(members.into_iter().map(|member| ((member.user_id, member.peer_id), member)).collect())
+}
+
 /// How many messages of each conversation its reader has not read; 0 for somebody who is not a member.
 pub async fn unread(app: &App, _viewer: &Viewer, readers: Vec<(ConversationId, UserId)>) -> Result<Vec<i64>> {
-    Ok(app.store.read(move |conn| store::messages::count_received(conn, &readers)).await?)
+    let counts = app.store.read(move |conn| {
+        let keys: Vec<_> = readers.iter().filter_map(|(id, reader)| Some((*reader, id.peer_of(*reader)?))).collect();
+        let members = store::members::by_keys(conn, &keys)?;
+        let read_through = |id: ConversationId, reader: UserId| {
+            let member = members.iter().find(|member| member.user_id == reader && member.conversation_id() == id);
+            member.and_then(|member| member.mark(Reach::Read)).map_or(0, |mark| mark.message_id.key())
+        };
+        let readers: Vec<_> = readers.iter().map(|(id, reader)| (*id, *reader, read_through(*id, *reader))).collect();
+        store::messages::count_unread(conn, &readers)
+    });
+    Ok(counts.await?)
+}
+
+/// Notes that everything up to a message has reached a member of its conversation; what was read has arrived, too. A mark
+/// that is further already stays.
+pub async fn mark(
+    app: &App,
+    viewer: &Viewer,
+    reader: UserId,
+    message: MessageId,
+    reach: Reach,
+) -> Result<Conversation> {
+    let at = app.now();
+    let id = app.store.write(move |conn| mark_reached(conn, reader, message, reach, at)).await?;
+    app.events.wake(id.members());
+    find(app, viewer, id).await?.ok_or_else(|| Rejection::NoMarkedMessage.into())
+}
+
+fn mark_reached(
+    conn: &mut Conn<'_>,
+    reader: UserId,
+    message: MessageId,
+    reach: Reach,
+    at: Timestamp,
+) -> Result<ConversationId> {
+    let found = store::messages::by_ids(conn, &[message])?.pop().ok_or(Rejection::NoMarkedMessage)?;
+    let id = found.conversation_id();
+    let peer = id.peer_of(reader).ok_or(Rejection::NoMarkedMessage)?;
+    store::users::lock(conn, &id.members())?;
+    let place = store::members::by_keys(conn, &[(reader, peer)])?.pop().ok_or(Rejection::NoMarkedMessage)?;
+    let mut moved = false;
+    for step in [Reach::Delivered, Reach::Read].into_iter().filter(|step| *step <= reach) {
+        if place.mark(step).is_none_or(|mark| mark.message_id < message) {
+            store::members::set_mark(conn, (reader, peer), step, Mark { message_id: message, at })?;
+            moved = true;
+        }
+    }
+    if moved {
+        announce(conn, Kind::OwnMark, &[(reader, message, peer)], at)?;
+        announce(conn, Kind::PeerMark, &[(peer, message, reader)], at)?;
+    }
+    Ok(id)
 }

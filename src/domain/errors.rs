@@ -51,6 +51,9 @@ pub enum Rejection {
     /// There is no such message, or none that the viewer may see.
     #[error("There is no such message.")]
     NoMessage,
+    /// There is no such message to mark in a conversation of this user.
+    #[error("There is no such message in a conversation of this user.")]
+    NoMarkedMessage,
     /// The message to answer is not there, or is part of another conversation.
     #[error("There is no such message in this conversation.")]
     NoReply,

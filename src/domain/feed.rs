@@ -56,7 +56,7 @@ pub enum News {
 /// What happened to a message.
 #[derive(Clone)]
 pub struct Change {
-    /// Sent, updated or deleted.
+    /// Sent, updated, deleted, or reached by a mark.
     pub kind: Kind,
     /// Where.
     pub conversation: ConversationId,
@@ -64,6 +64,8 @@ pub struct Change {
     pub message_id: MessageId,
     /// As it is now; `None` once deleted.
     pub message: Option<Message>,
+    /// Whose mark was moved, and who the other member is.
+    pub marked: Option<(UserId, UserId)>,
 }
 
 /// Follows a user's feed: first what came after the cursor, if there is one, then an event that says that this was all,
@@ -243,7 +245,12 @@ impl Follower {
 fn event(app: &App, user: UserId, (entry, message): EntryWithMessage) -> Option<Event> {
     let conversation = ConversationId::between(user, entry.peer_id)?;
     let kind = Kind::from_code(entry.kind)?;
-    let change = Change { kind, conversation, message_id: entry.message_id, message };
+    let marked = match kind {
+        Kind::OwnMark => Some((user, entry.peer_id)),
+        Kind::PeerMark => Some((entry.peer_id, user)),
+        Kind::Sent | Kind::Updated | Kind::Deleted => None,
+    };
+    let change = Change { kind, conversation, message_id: entry.message_id, message, marked };
     let cursor = Cursor { epoch: app.epoch().to_owned(), position: entry.position };
     Some(Event { cursor, at: entry.at, news: News::Changed(change) })
 }

@@ -72,7 +72,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     }
     let message = store::messages::insert(conn, draft, at)?;
     store::members::advance(conn, &[(conversation, message.id)])?;
-    announce(conn, Kind::Sent, &[(message.id, conversation.members())], at)?;
+    announce(conn, Kind::Sent, &to_both(message.id, conversation.members()), at)?;
     Ok(Sent { message: Some(message), duplicate: false })
 }
 
@@ -93,7 +93,7 @@ pub async fn update(
                 return Err(Rejection::VersionConflict(before.version).into());
             }
             let message = store::messages::update(conn, id, before.version, &content, at)?;
-            announce(conn, Kind::Updated, &[(id, conversation.members())], at)?;
+            announce(conn, Kind::Updated, &to_both(id, conversation.members()), at)?;
             Ok::<_, Error>((message.ok_or(Rejection::NoMessage)?, conversation))
         })
         .await?;
@@ -109,7 +109,7 @@ pub async fn delete(app: &App, _viewer: &Viewer, id: MessageId) -> Result<()> {
         .write(move |conn| {
             let (_, conversation) = locked(conn, id)?;
             store::messages::delete(conn, &[id], at)?;
-            announce(conn, Kind::Deleted, &[(id, conversation.members())], at)?;
+            announce(conn, Kind::Deleted, &to_both(id, conversation.members()), at)?;
             Ok::<_, Error>(conversation)
         })
         .await?;
@@ -129,7 +129,7 @@ pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, at: Timest
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         store::messages::delete(conn, &ids, at)?;
         let changed: Vec<_> =
-            messages.iter().map(|message| (message.id, [message.sender_id, message.receiver_id])).collect();
+            messages.iter().flat_map(|message| to_both(message.id, message.conversation_id().members())).collect();
         announce(conn, Kind::Deleted, &changed, at)?;
     }
 }
@@ -144,24 +144,33 @@ fn locked(conn: &mut Conn<'_>, id: MessageId) -> Result<(Message, ConversationId
     Ok((message, conversation))
 }
 
-/// Writes what happened to messages, in their order, to the feeds of both of their members; these are locked, and it is in
-/// the transaction of the change.
-fn announce(conn: &mut Conn<'_>, kind: Kind, changed: &[(MessageId, [UserId; 2])], at: Timestamp) -> Result<()> {
-    let mut news: BTreeMap<UserId, Vec<(MessageId, UserId)>> = BTreeMap::new();
-    for (message, [one, other]) in changed {
-        news.entry(*one).or_default().push((*message, *other));
-        news.entry(*other).or_default().push((*message, *one));
+/// For both members of a conversation, that something happened to a message of it.
+fn to_both(message: MessageId, [one, other]: [UserId; 2]) -> [(UserId, MessageId, UserId); 2] {
+    [(one, message, other), (other, message, one)]
+}
+
+/// Writes to feeds what happened: for each user in turn a message and the other member of its conversation. The users are
+/// locked, and it is in the transaction of the change.
+pub(super) fn announce(
+    conn: &mut Conn<'_>,
+    kind: Kind,
+    news: &[(UserId, MessageId, UserId)],
+    at: Timestamp,
+) -> Result<()> {
+    let mut news_of: BTreeMap<UserId, Vec<(MessageId, UserId)>> = BTreeMap::new();
+    for (user, message, peer) in news {
+        news_of.entry(*user).or_default().push((*message, *peer));
     }
     // One statement for all who get the same number of entries.
     let mut by_count: BTreeMap<i64, Vec<UserId>> = BTreeMap::new();
-    for (user, messages) in &news {
+    for (user, messages) in &news_of {
         by_count.entry(i64::try_from(messages.len()).unwrap_or(i64::MAX)).or_default().push(*user);
     }
-    let mut entries = Vec::with_capacity(changed.len() * 2);
+    let mut entries = Vec::with_capacity(news.len());
     for (count, users) in by_count {
         for (user, last) in store::users::advance_feeds(conn, &users, count)? {
             let positions = last - count + 1..;
-            let messages = news.remove(&user).unwrap_or_default();
+            let messages = news_of.remove(&user).unwrap_or_default();
             entries.extend(positions.zip(messages).map(|(position, (message_id, peer_id))| {
                 (user, Entry { position, kind: kind.code(), message_id, peer_id, at })
             }));

@@ -21,7 +21,7 @@ use super::{
     Code,
     calls::Call,
     completion::Plan,
-    conversations::ConversationQuery,
+    conversations::{ConversationMutation, ConversationQuery},
     errors::{code_of, internal, request_error, with_code},
     feed::{FeedQuery, Subscriptions},
     limits::{check_document, check_text},
@@ -39,7 +39,7 @@ struct Query(UserQuery, MessageQuery, ConversationQuery, FeedQuery, NodeQuery);
 
 /// Everything that can be changed. A batch of changes is made in its order, each on its own.
 #[derive(MergedObject, Default)]
-struct Mutation(UserMutation, MessageMutation);
+struct Mutation(UserMutation, MessageMutation, ConversationMutation);
 
 type ChatSchema = Schema<Query, Mutation, Subscriptions>;
 

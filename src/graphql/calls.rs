@@ -90,6 +90,13 @@ impl Arguments {
             .ok()
     }
 
+    /// What is not there although in open mode it must be.
+    pub(super) fn missing<T>(&mut self, path: &str, why: &str) -> Option<T> {
+        let why = format!("{why}: on this server nobody is signed in.");
+        self.errors.push(UserError::new(UserErrorCode::Invalid, path, why));
+        None
+    }
+
     /// An id at this path.
     pub(super) fn id<T: FromStr<Err: Display>>(&mut self, path: &str, id: &ID) -> Option<T> {
         id.parse().map_err(|why| self.errors.push(UserError::new(UserErrorCode::Invalid, path, why))).ok()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 
 use super::{
-    Connection, Message, User,
-    calls::{Call, id},
+    Connection, Message, User, UserError,
+    calls::{Arguments, Call, id},
     pages::{Listed, Wanted},
     scalars::DateTime,
 };
@@ -14,6 +14,7 @@ use crate::{
     domain::conversations,
     model::{
         self,
+        conversations::Reach,
         ids::{ConversationId, UserId},
         messages::List,
         pages::{End, Page, Span},
@@ -33,6 +34,12 @@ pub(super) struct Conversation {
     activity: i64,
 }
 
+impl From<conversations::Conversation> for Conversation {
+    fn from(found: conversations::Conversation) -> Self {
+        Self::new(found.id, Some(Arc::new(found.members)))
+    }
+}
+
 impl Listed for Conversation {
     const KIND: &'static str = "conversation";
 
@@ -50,15 +57,9 @@ impl Conversation {
     }
 
     /// Both members, in the order of their ids.
-    async fn members(&self, ctx: &Context<'_>) -> Result<Vec<Member>> {
-        let users = if let Some(members) = &self.members {
-            (**members).clone()
-        } else {
-            let ids = self.id.members();
-            let mut users = Call::of(ctx).load.load_many(ids).await?;
-            ids.map(|id| users.remove(&id))
-        };
-        Ok(users.map(Member::new).into())
+    async fn members(&self) -> Vec<Member> {
+        let [low, high] = self.id.members();
+        [(low, high), (high, low)].map(|(user, peer)| Member { user, peer, known: self.members.clone() }).into()
     }
 
     /// Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.
@@ -101,7 +102,7 @@ impl Conversation {
     pub(super) async fn load(ctx: &Context<'_>, id: ConversationId) -> Result<Option<Self>> {
         let call = Call::of(ctx);
         let found = call.answer(conversations::find(&call.app, &call.viewer, id).await)?;
-        Ok(found.map(|found| Self::new(found.id, Some(Arc::new(found.members)))))
+        Ok(found.map(Self::from))
     }
 
     /// A page of a user's conversations. The list goes from the most recent activity to the least, against its keys.
@@ -116,20 +117,38 @@ impl Conversation {
     }
 }
 
-/// A user's place in a conversation. Marks only move forward and cover everything before them.
-#[derive(SimpleObject)]
+/// `Member`
 pub(super) struct Member {
+    pub(super) user: UserId,
+    pub(super) peer: UserId,
+    /// Both, if whoever made this had them at hand.
+    pub(super) known: Option<Arc<Members>>,
+}
+
+/// A user's place in a conversation. Marks only move forward and cover everything before them.
+#[Object]
+impl Member {
     /// Null when the account was erased.
-    user: Option<User>,
+    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
+        User::of(ctx, self.user, self.known.as_deref()).await
+    }
+
     /// The newest message that arrived at a device of this user; null before the first.
-    delivered_through: Option<Mark>,
+    async fn delivered_through(&self, ctx: &Context<'_>) -> Result<Option<Mark>> {
+        self.mark(ctx, Reach::Delivered).await
+    }
+
     /// The newest message that this user has read; null before the first.
-    read_through: Option<Mark>,
+    async fn read_through(&self, ctx: &Context<'_>) -> Result<Option<Mark>> {
+        self.mark(ctx, Reach::Read).await
+    }
 }
 
 impl Member {
-    fn new(user: Option<model::users::User>) -> Self {
-        Self { user: user.map(User), delivered_through: None, read_through: None }
+    async fn mark(&self, ctx: &Context<'_>, reach: Reach) -> Result<Option<Mark>> {
+        let place = Call::of(ctx).load.load_one((self.user, self.peer)).await?;
+        let mark = place.and_then(|place| place.mark(reach));
+        Ok(mark.map(|mark| Mark { message_id: ID(mark.message_id.to_string()), at: DateTime(mark.at) }))
     }
 }
 
@@ -140,6 +159,60 @@ pub(super) struct Mark {
     message_id: ID,
     /// When the mark was set.
     at: DateTime,
+}
+
+/// What became of a mark.
+#[derive(SimpleObject)]
+pub(super) struct ConversationPayload {
+    /// The conversation as it is now; null if there are errors.
+    conversation: Option<Conversation>,
+    /// What to fix; empty if it was done.
+    user_errors: Vec<UserError>,
+}
+
+/// Changes to conversations.
+#[derive(Default)]
+pub(super) struct ConversationMutation;
+
+#[Object]
+impl ConversationMutation {
+    /// Everything up to this message has arrived.
+    async fn mark_delivered(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The newest message that arrived.")] message_id: ID,
+        #[graphql(desc = "Where it arrived: a member of its conversation. Needed in open mode.")] user_id: Option<ID>,
+    ) -> Result<ConversationPayload> {
+        mark(ctx, Reach::Delivered, &message_id, user_id.as_ref()).await
+    }
+
+    /// Everything up to this message has been read.
+    async fn mark_read(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The newest message that was read.")] message_id: ID,
+        #[graphql(desc = "Who read it: a member of its conversation. Needed in open mode.")] user_id: Option<ID>,
+    ) -> Result<ConversationPayload> {
+        mark(ctx, Reach::Read, &message_id, user_id.as_ref()).await
+    }
+}
+
+async fn mark(ctx: &Context<'_>, reach: Reach, message: &ID, user: Option<&ID>) -> Result<ConversationPayload> {
+    let call = Call::of(ctx);
+    let mut arguments = Arguments::default();
+    let message = arguments.id("messageId", message);
+    let user = match user {
+        Some(id) => arguments.id("userId", id),
+        None => arguments.missing("userId", "Say whose mark it is"),
+    };
+    let (Some(message), Some(user)) = (message, user) else {
+        return Ok(ConversationPayload { conversation: None, user_errors: arguments.errors });
+    };
+    let outcome = conversations::mark(&call.app, &call.viewer, user, message, reach).await;
+    Ok(match call.outcome(outcome)? {
+        Ok(found) => ConversationPayload { conversation: Some(found.into()), user_errors: Vec::new() },
+        Err(user_errors) => ConversationPayload { conversation: None, user_errors },
+    })
 }
 
 /// Queries about conversations.

@@ -180,6 +180,7 @@ impl From<Rejection> for UserError {
         use UserErrorCode as Is;
         let (code, path) = match rejection {
             Rejection::NoUser(_) | Rejection::NoMessage => (Is::NotFound, "id"),
+            Rejection::NoMarkedMessage => (Is::NotFound, "messageId"),
             Rejection::NoSender(_) => (Is::NotFound, "input.senderId"),
             Rejection::NoReceiver(_) => (Is::NotFound, "input.receiverId"),
             Rejection::NoReply => (Is::NotFound, "input.replyToId"),

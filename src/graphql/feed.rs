@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt};
 use super::{
     Conversation, Message,
     calls::{Call, id},
+    conversations::Member,
     errors::{bad_input, top_level},
     pages::MAX_SIZE,
     scalars::DateTime,
@@ -35,6 +36,7 @@ impl FeedEvent {
             News::Changed(Change { kind: Kind::Sent, .. }) => FeedEventKind::MessageSent,
             News::Changed(Change { kind: Kind::Updated, .. }) => FeedEventKind::MessageUpdated,
             News::Changed(Change { kind: Kind::Deleted, .. }) => FeedEventKind::MessageDeleted,
+            News::Changed(Change { kind: Kind::OwnMark | Kind::PeerMark, .. }) => FeedEventKind::Receipt,
             News::CaughtUp => FeedEventKind::CaughtUp,
             News::Reset => FeedEventKind::Reset,
         }
@@ -59,6 +61,12 @@ impl FeedEvent {
     async fn message_id(&self) -> Option<ID> {
         self.change().map(|change| ID(change.message_id.to_string()))
     }
+
+    /// For RECEIPT: whose marks moved.
+    async fn member(&self) -> Option<Member> {
+        let (user, peer) = self.change()?.marked?;
+        Some(Member { user, peer, known: None })
+    }
 }
 
 impl FeedEvent {
@@ -76,6 +84,8 @@ enum FeedEventKind {
     MessageUpdated,
     /// A message was deleted.
     MessageDeleted,
+    /// A member's marks moved: messages have arrived or were read.
+    Receipt,
     /// You have everything up to now.
     CaughtUp,
     /// Your cursor is too old or from another database: load your lists again, then go on from this cursor.

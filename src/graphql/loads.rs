@@ -148,6 +148,16 @@ impl Loader<(UserId, Span)> for Relations {
     }
 }
 
+/// A user's place with a peer.
+impl Loader<(UserId, UserId)> for Relations {
+    type Value = Member;
+    type Error = Error;
+
+    async fn load(&self, keys: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Member>> {
+        self.loaded(domain::conversations::members(&self.app, &self.viewer, keys.to_vec()).await)
+    }
+}
+
 /// How many messages of a conversation a user has not read.
 impl Loader<(ConversationId, UserId)> for Relations {
     type Value = i64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
 use super::{
-    Connection, Conversation, User, UserError, UserErrorCode,
+    Connection, Conversation, User, UserError,
     calls::{Arguments, Call, id},
     conversations::Members,
     pages::{Listed, Wanted},
@@ -16,7 +16,8 @@ use crate::{
     domain::messages::{self, Sent},
     model::{
         self,
-        ids::{MessageId, UserId},
+        conversations::Reach,
+        ids::MessageId,
         messages::{Draft, List},
         pages::{End, Page},
         texts::{ClientId, Content},
@@ -71,12 +72,12 @@ impl Message {
 
     /// Null when the sender's account was erased.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        self.member(ctx, self.row.sender_id).await
+        User::of(ctx, self.row.sender_id, self.members.as_deref()).await
     }
 
     /// Null when the receiver's account was erased.
     async fn receiver(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        self.member(ctx, self.row.receiver_id).await
+        User::of(ctx, self.row.receiver_id, self.members.as_deref()).await
     }
 
     /// The conversation that it is part of.
@@ -112,8 +113,13 @@ impl Message {
     }
 
     /// How far the message got with its receiver.
-    async fn status(&self) -> MessageStatus {
-        MessageStatus::Sent
+    async fn status(&self, ctx: &Context<'_>) -> Result<MessageStatus> {
+        let receiver = Call::of(ctx).load.load_one((self.row.receiver_id, self.row.sender_id)).await?;
+        Ok(match receiver.and_then(|receiver| receiver.reach(self.row.id)) {
+            None => MessageStatus::Sent,
+            Some(Reach::Delivered) => MessageStatus::Delivered,
+            Some(Reach::Read) => MessageStatus::Read,
+        })
     }
 }
 
@@ -138,13 +144,6 @@ impl Message {
         let span = wanted.span::<Self>(End::Last)?;
         let page = Call::of(ctx).load.load_one((list, span)).await?;
         Ok(page.unwrap_or_else(Page::empty).map(|row| Self { row, members: members.clone() }).into())
-    }
-
-    async fn member(&self, ctx: &Context<'_>, id: UserId) -> Result<Option<User>> {
-        match &self.members {
-            Some(members) => Ok(members.iter().flatten().find(|user| user.id == id).cloned().map(User)),
-            None => User::load(ctx, id).await,
-        }
     }
 }
 
@@ -194,11 +193,10 @@ pub(super) struct SendMessageInput {
 impl SendMessageInput {
     fn draft(self) -> Result<Draft, Vec<UserError>> {
         let mut arguments = Arguments::default();
-        if self.sender_id.is_none() {
-            let why = "Say who sends: on this server nobody is signed in.";
-            arguments.errors.push(UserError::new(UserErrorCode::Invalid, "input.senderId", why));
-        }
-        let sender = self.sender_id.and_then(|id| arguments.id("input.senderId", &id));
+        let sender = match self.sender_id {
+            Some(id) => arguments.id("input.senderId", &id),
+            None => arguments.missing("input.senderId", "Say who sends"),
+        };
         let receiver = arguments.id("input.receiverId", &self.receiver_id);
         let content = arguments.text("input.content", Content::parse(self.content));
         let reply_to_id = self.reply_to_id.and_then(|id| arguments.id("input.replyToId", &id));

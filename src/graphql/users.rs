@@ -7,6 +7,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use super::{
     Connection, Conversation, Message, UserError,
     calls::{Arguments, Call, id},
+    conversations::Members,
     pages::{Listed, Wanted},
     scalars::DateTime,
 };
@@ -94,6 +95,14 @@ impl User {
 }
 
 impl User {
+    /// The member of a conversation with this id, at hand or loaded; null if there is none.
+    pub(super) async fn of(ctx: &Context<'_>, id: UserId, members: Option<&Members>) -> Result<Option<Self>> {
+        match members {
+            Some(members) => Ok(members.iter().flatten().find(|user| user.id == id).cloned().map(Self)),
+            None => Self::load(ctx, id).await,
+        }
+    }
+
     /// The user with this id; null if there is none.
     pub(super) async fn load(ctx: &Context<'_>, id: UserId) -> Result<Option<Self>> {
         Ok(Call::of(ctx).load.load_one(id).await?.map(Self))

@@ -20,6 +20,10 @@ pub enum Kind {
     Updated = 2,
     /// It was deleted.
     Deleted = 3,
+    /// A mark of the user whose feed it is was moved to it.
+    OwnMark = 4,
+    /// A mark of the other member was moved to it.
+    PeerMark = 5,
 }
 
 impl Kind {
@@ -32,7 +36,9 @@ impl Kind {
     /// The kind with this number; `None` for a number of a later version.
     #[must_use]
     pub fn from_code(code: i16) -> Option<Self> {
-        [Self::Sent, Self::Updated, Self::Deleted].into_iter().find(|kind| kind.code() == code)
+        [Self::Sent, Self::Updated, Self::Deleted, Self::OwnMark, Self::PeerMark]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 }
 

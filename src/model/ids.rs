@@ -108,6 +108,16 @@ impl ConversationId {
         Self { low: one.min(other), high: one.max(other) }
     }
 
+    /// The other member; `None` for somebody who is not a member.
+    #[must_use]
+    pub fn peer_of(self, user: UserId) -> Option<UserId> {
+        match user {
+            user if user == self.low => Some(self.high),
+            user if user == self.high => Some(self.low),
+            _ => None,
+        }
+    }
+
     /// Both members, in the order of their ids.
     #[must_use]
     pub fn members(self) -> [UserId; 2] {

@@ -9,10 +9,25 @@ use super::{
     schema::members,
 };
 use crate::model::{
-    conversations::Member,
+    conversations::{Mark, Member, Reach},
     ids::{ConversationId, MessageId, UserId},
     pages::{End, Page, Span},
 };
+
+type Columns = (
+    members::user_id,
+    members::peer_id,
+    members::last_message_id,
+    (members::delivered_through, members::delivered_at),
+    (members::read_through, members::read_at),
+);
+const COLUMNS: Columns = (
+    members::user_id,
+    members::peer_id,
+    members::last_message_id,
+    (members::delivered_through, members::delivered_at),
+    (members::read_through, members::read_at),
+);
 
 /// A page of each user's places, by their last messages: one statement for up to 150 users.
 pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, Span)]) -> Result<Vec<Page<Member>>> {
@@ -22,10 +37,7 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, Span)]) -> Result<Vec<Page<
             let selects = wanted.iter().enumerate().flat_map(|(index, (user, span))| {
                 slices(index, span).map(|slice| {
                     let select = members::table
-                        .select((
-                            slice.tag.into_sql::<Integer>(),
-                            (members::user_id, members::peer_id, members::last_message_id),
-                        ))
+                        .select((slice.tag.into_sql::<Integer>(), COLUMNS))
                         .filter(members::user_id.eq(*user))
                         .filter(members::last_message_id.gt(slice.after))
                         .filter(members::last_message_id.lt(slice.before))
@@ -43,6 +55,36 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, Span)]) -> Result<Vec<Page<
         pages.extend(assemble_each(wanted.iter().map(|(_, span)| *span), rows, key));
     }
     Ok(pages)
+}
+
+/// The places of these users with these peers, as far as there are any: one statement for up to 150.
+pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Member>> {
+    let mut found = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(PAGES_PER_STATEMENT) {
+        let selects = keys.iter().map(|key| members::table.find(*key).select(COLUMNS));
+        let query = UnionAll::new(selects.collect());
+        found.extend(on!(conn, |c| query.load::<Member>(c))?);
+    }
+    Ok(found)
+}
+
+/// Moves a member's mark.
+pub fn set_mark(conn: &mut Conn<'_>, (user, peer): (UserId, UserId), reach: Reach, mark: Mark) -> Result<()> {
+    let place = members::table.find((user, peer));
+    let (message, at) = (mark.message_id, mark.at);
+    match reach {
+        Reach::Delivered => {
+            let marks = (members::delivered_through.eq(message), members::delivered_at.eq(at));
+            let query = diesel::update(place).set(marks);
+            on!(conn, |c| query.execute(c))?;
+        }
+        Reach::Read => {
+            let marks = (members::read_through.eq(message), members::read_at.eq(at));
+            let query = diesel::update(place).set(marks);
+            on!(conn, |c| query.execute(c))?;
+        }
+    }
+    Ok(())
 }
 
 /// Everybody with whom a user has ever exchanged messages.

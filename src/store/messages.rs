@@ -85,16 +85,17 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// How many messages each of these conversations has for its reader, in the same order.
-pub fn count_received(conn: &mut Conn<'_>, readers: &[(ConversationId, UserId)]) -> Result<Vec<i64>> {
+/// How many messages each of these conversations has for its reader after one that was read, or 0, in the same order.
+pub fn count_unread(conn: &mut Conn<'_>, readers: &[(ConversationId, UserId, i64)]) -> Result<Vec<i64>> {
     let mut counts = Vec::with_capacity(readers.len());
     for readers in readers.chunks(PAGES_PER_STATEMENT) {
-        let selects = (0_i32..).zip(readers).map(|(tag, (conversation, reader))| {
+        let selects = (0_i32..).zip(readers).map(|(tag, (conversation, reader, read_through))| {
             let [low, high] = conversation.members();
             messages::table
                 .select((tag.into_sql::<Integer>(), count_star()))
                 .filter(messages::low_id.eq(low))
                 .filter(messages::high_id.eq(high))
+                .filter(messages::id.gt(*read_through))
                 .filter(messages::receiver_id.eq(*reader))
                 .filter(messages::deleted_at.is_null())
         });

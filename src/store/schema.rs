@@ -43,6 +43,10 @@ diesel::table! {
         user_id -> BigInt,
         peer_id -> BigInt,
         last_message_id -> BigInt,
+        delivered_through -> BigInt,
+        delivered_at -> BigInt,
+        read_through -> BigInt,
+        read_at -> BigInt,
     }
 }
 

@@ -19,6 +19,7 @@ mod messages;
 mod conversations;
 mod feed;
 mod resume;
+mod receipts;
 mod nodes;
 mod paging;
 mod races;

@@ -26,6 +26,10 @@ async fn an_operation_costs_so_many_statements() {
         (2, "{ users(first: 30) { nodes { id name sentMessages(last: 3) { nodes { id content } } } } }"),
         (2, "{ users(first: 100) { nodes { id name sentMessages(last: 3) { nodes { id content } } } } }"),
         (1, "{ message(id: 1) { id content } }"),
+        (
+            3,
+            "{ conversation(user1: 1, user2: 2) { messages(last: 100) { nodes { content status sender { name } } } } }",
+        ),
         (2, "{ message(id: 1) { id sender { name } receiver { name } } }"),
         (2, "{ messages(last: 50) { nodes { id sender { name } receiver { name } } pageInfo { hasPreviousPage } } }"),
         (2, "{ messages(last: 100) { nodes { id sender { name } receiver { name } } } }"),
@@ -44,7 +48,7 @@ async fn an_operation_costs_so_many_statements() {
             "{ conversation(user1: 1, user2: 2) { messages { nodes { sender { name } replyTo { content sender { name } } } } } }",
         ),
         (
-            5,
+            6,
             "{ user(id: 1) { conversations(first: 30) { nodes {
                 id unreadCount(userId: 1) lastMessage { content } members { user { name } }
             } } } }",

@@ -43,6 +43,11 @@ CREATE TABLE members (
     user_id BIGINT NOT NULL REFERENCES users (id),
     peer_id BIGINT NOT NULL REFERENCES users (id),
     last_message_id BIGINT NOT NULL,
+    -- Everything up to these messages has arrived, and was read; 0 before the first.
+    delivered_through BIGINT NOT NULL DEFAULT 0,
+    delivered_at BIGINT NOT NULL DEFAULT 0,
+    read_through BIGINT NOT NULL DEFAULT 0,
+    read_at BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (user_id, peer_id),
     CONSTRAINT members_two_people CHECK (user_id <> peer_id)
 );

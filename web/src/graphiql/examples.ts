@@ -144,7 +144,9 @@ const watch = {
 #    on this tab. Open this page in a second window,
 #    go to Send, change content and clientId and run
 #    it: the message arrives here. Edits do too.
-#    Another tab in this window ends the watch.
+#    Another tab in this window ends the watch. To get
+#    what you missed, start again with
+#    feed(userId: $user, after: "your last cursor").
 subscription Watch($user: ID!) {
   feed(userId: $user) {
     kind
