@@ -23,7 +23,7 @@ use super::{
     completion::Plan,
     conversations::{ConversationMutation, ConversationQuery},
     errors::{code_of, internal, request_error, with_code},
-    feed::{FeedQuery, Subscriptions},
+    feed::{FeedQuery, Subscriptions, resume},
     limits::{check_document, check_text},
     messages::{MessageMutation, MessageQuery},
     nodes::NodeQuery,
@@ -76,6 +76,9 @@ pub struct Request {
     /// Understood by none; must be an object all the same.
     #[serde(default, deserialize_with = "map_or_null")]
     pub extensions: serde_json::Map<String, serde_json::Value>,
+    /// Not sent in the body: the cursor after which a feed goes on, instead of its own.
+    #[serde(skip)]
+    pub resume_after: Option<String>,
 }
 
 fn map_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<serde_json::Map<String, serde_json::Value>, D::Error> {
@@ -143,6 +146,15 @@ impl Answer {
         &self.errors
     }
 
+    /// The cursor that the answer has, if it is an event of a feed and its cursor was asked for.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&str> {
+        let Some(Value::Object(fields)) = &self.data else { return None };
+        let (_, Value::Object(event)) = fields.first()? else { return None };
+        let Value::String(cursor) = event.get("cursor")? else { return None };
+        Some(cursor)
+    }
+
     /// The code of the first error.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
@@ -195,14 +207,17 @@ impl Api {
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: Request) -> Result<Prepared, Answer> {
         check_text(&request.query, &self.limits)?;
-        let document = parse_query(&request.query).map_err(|error| {
+        let mut document = parse_query(&request.query).map_err(|error| {
             let at = error.positions().next();
             let text = error.to_string();
             // The first lines of a syntax error draw a picture of the place; the last one says what is wrong.
             let what = text.lines().next_back().unwrap_or_default().trim_start_matches([' ', '=']);
             request_error(Code::GraphqlParseFailed, format!("The document is not GraphQL: {what}."), at)
         })?;
-        let variables = Variables::from_json(request.variables.into());
+        let mut variables = Variables::from_json(request.variables.into());
+        if let Some(after) = request.resume_after {
+            resume(&mut document, &mut variables, &after);
+        }
         check_document(&document, &variables, &self.shape, &self.limits)?;
         let operation = chosen(&document, request.operation_name.as_deref())?;
         let cursors_of = check_values(&document, operation, &variables, &self.shape)?;

@@ -1,6 +1,9 @@
 //! The feed in words: the event and the subscription.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, Subscription};
+use async_graphql::{
+    Context, Enum, ID, Name, Object, Pos, Positioned, Result, SimpleObject, Subscription, Value, Variables,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection},
+};
 use futures_util::{Stream, StreamExt};
 
 use super::{
@@ -174,5 +177,31 @@ impl Subscriptions {
         let events = call.answer(feed::follow(&call.app, &call.viewer, user, after, conversation).await)?;
         let request_id = call.request_id.clone();
         Ok(events.map(move |event| event.map(FeedEvent).map_err(|error| top_level(error, &request_id))))
+    }
+}
+
+/// Lets a subscription to a feed go on after this cursor, instead of its own.
+pub(super) fn resume(document: &mut ExecutableDocument, variables: &mut Variables, after: &str) {
+    let operations: Vec<_> = match &mut document.operations {
+        DocumentOperations::Single(operation) => vec![operation],
+        DocumentOperations::Multiple(operations) => operations.values_mut().collect(),
+    };
+    for Positioned { node: operation, .. } in operations {
+        for selection in &mut operation.selection_set.node.items {
+            let Selection::Field(Positioned { node: field, .. }) = &mut selection.node else { continue };
+            if operation.ty != OperationType::Subscription || field.name.node != "feed" {
+                continue;
+            }
+            let cursor = Value::from(after);
+            let argument = field.get_argument("after").map(|argument| argument.node.to_string());
+            if let Some(name) = argument.as_deref().and_then(|argument| argument.strip_prefix('$')) {
+                // The document stays as it is: a variable that is not used would be an error.
+                variables.insert(Name::new(name), cursor);
+            } else {
+                field.arguments.retain(|(name, _)| name.node != "after");
+                let name = Positioned::new(Name::new("after"), Pos::default());
+                field.arguments.push((name, Positioned::new(cursor.into_value(), Pos::default())));
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod requests;
 mod responses;
 mod sockets;
+mod streams;
 mod hosts;
 mod pages;
 
@@ -172,6 +173,9 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
         Err(refusal) => return refusal,
     };
     match requests::parse(&body, server.limits.max_batch) {
+        Ok(requests::Posted::One(request)) if format == Format::EventStream => {
+            streams::response(server, prepared(server, *request, headers))
+        }
         Ok(requests::Posted::One(request)) => {
             let answer = answer(server, *request).await;
             format.response(&answer)
@@ -190,6 +194,11 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
     }
 }
 
+/// An operation whose answers will be streamed.
+fn prepared(server: &Server, request: crate::graphql::Request, headers: &HeaderMap) -> Result<Prepared, Answer> {
+    server.api.prepare(crate::graphql::Request { resume_after: streams::last_event_id(headers), ..request })
+}
+
 async fn answer(server: &Server, request: crate::graphql::Request) -> Answer {
     match server.api.prepare(request) {
         Ok(prepared) => run(server, prepared).await,
@@ -202,7 +211,7 @@ async fn run(server: &Server, prepared: Prepared) -> Answer {
         Operation::Query | Operation::Mutation => server.api.execute(&Viewer::open(&server.app), prepared).await,
         Operation::Subscription => Answer::refusal(
             Code::BadRequest,
-            "A subscription needs a WebSocket: connect to this address with the subprotocol graphql-transport-ws.",
+            "A subscription needs a WebSocket with the subprotocol graphql-transport-ws, or Accept: text/event-stream.",
         ),
     }
 }
@@ -212,15 +221,16 @@ async fn got(server: &Server, headers: &HeaderMap, query: &str) -> Response {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
-    let prepared = requests::from_query_string(query)
+    let ready = requests::from_query_string(query)
         .map_err(|why| Answer::refusal(Code::BadRequest, why))
-        .and_then(|request| server.api.prepare(request));
-    match prepared {
+        .and_then(|request| prepared(server, request, headers));
+    match ready {
         Ok(prepared) if prepared.operation == Operation::Mutation => {
             let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
             let why = "A mutation needs POST: GET only reads.";
             (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
         }
+        ready if format == Format::EventStream => streams::response(server, ready),
         Ok(prepared) => format.response(&run(server, prepared).await),
         Err(answer) => format.response(&answer),
     }

@@ -15,6 +15,8 @@ pub(super) enum Format {
     Json,
     /// `application/graphql-response+json`: a request that was not run is a 4xx.
     GraphqlResponse,
+    /// `text/event-stream`: every answer is an event. What never became an operation is answered as JSON.
+    EventStream,
 }
 
 impl Format {
@@ -26,16 +28,22 @@ impl Format {
         }
         let quality = |exact: &str| {
             let of = |range: &str| accepted.iter().find(|(its, _)| its == range).map(|(_, quality)| *quality);
-            of(exact).or_else(|| of("application/*")).or_else(|| of("*/*")).unwrap_or(0)
+            of(exact)
+                .or_else(|| of("application/*").filter(|_| exact.starts_with("application/")))
+                .or_else(|| of("*/*"))
+                .unwrap_or(0)
         };
         let (json, graphql) = (quality("application/json"), quality("application/graphql-response+json"));
+        if quality("text/event-stream") > json.max(graphql) {
+            return Ok(Self::EventStream);
+        }
         let named = accepted.iter().any(|(range, _)| range == "application/graphql-response+json");
         if graphql > json || (named && graphql == json && graphql > 0) {
             Ok(Self::GraphqlResponse)
         } else if json > 0 {
             Ok(Self::Json)
         } else {
-            let why = "Accept application/graphql-response+json or application/json.";
+            let why = "Accept application/graphql-response+json, application/json or text/event-stream.";
             Err(refused(StatusCode::NOT_ACCEPTABLE, Code::BadRequest, why))
         }
     }
@@ -69,14 +77,14 @@ impl Format {
             | Code::GraphqlParseFailed
             | Code::GraphqlValidationFailed => match self {
                 Self::Json => StatusCode::OK,
-                Self::GraphqlResponse => StatusCode::BAD_REQUEST,
+                Self::GraphqlResponse | Self::EventStream => StatusCode::BAD_REQUEST,
             },
         }
     }
 
     fn body(self, status: StatusCode, body: &(impl Serialize + ?Sized)) -> Response {
         let media_type = match self {
-            Self::Json => "application/json; charset=utf-8",
+            Self::Json | Self::EventStream => "application/json; charset=utf-8",
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
         };
         let headers = [

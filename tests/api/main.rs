@@ -28,6 +28,7 @@ mod documents;
 mod http;
 mod pages;
 mod sockets;
+mod streams;
 mod texts;
 mod statements;
 mod schema;

@@ -1,0 +1,59 @@
+//! GraphQL over server-sent events: the protocol graphql-sse, in its «distinct connections mode»
+//! (<https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>).
+//!
+//! An event of a feed carries its cursor as its id: a client that comes back with it as `Last-Event-ID` goes on from there.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    http::HeaderMap,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+
+use super::Server;
+use crate::{
+    domain::Viewer,
+    graphql::{Answer, Prepared},
+};
+
+/// A comment goes out this often when there is nothing else.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The cursor of the last event that the client has seen.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
+    headers.get("last-event-id")?.to_str().ok().map(str::to_owned)
+}
+
+/// The answers of an operation, one event each, and an event that says that this was all.
+pub(super) fn response(server: &Server, prepared: Result<Prepared, Answer>) -> Response {
+    let answers: BoxStream<'static, Answer> = match prepared {
+        Ok(prepared) => server.api.stream(&Viewer::open(&server.app), prepared),
+        Err(answer) => stream::once(async move { answer }).boxed(),
+    };
+    let stopped = server.stopping.clone().cancelled_owned();
+    let complete = stream::once(async { Event::default().event("complete").data("") });
+    let events = answers.map(|answer| next(&answer)).chain(complete).take_until(stopped).map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+fn next(answer: &Answer) -> Event {
+    let event = Event::default().event("next");
+    let event = match answer.cursor() {
+        Some(cursor) => event.id(cursor),
+        None => event,
+    };
+    match serde_json::to_string(answer) {
+        Ok(text) => event.data(text),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written");
+            Event::default().comment("an answer could not be written")
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Server-sent events: the protocol graphql-sse, and resuming by `Last-Event-ID`.
+
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use crate::harness::{Chat, code, soon};
+
+const FEED: &str = "subscription ($after: String) { feed(userId: 2, after: $after) { kind cursor messageId } }";
+
+/// The events of a response, as they come.
+struct Stream {
+    response: Response,
+    text: String,
+}
+
+/// Name, id and data of an event.
+type Event = (String, Option<String>, String);
+
+impl Stream {
+    async fn open(request: RequestBuilder) -> Self {
+        let response = soon(request.header("accept", "text/event-stream").send()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next event; `None` when the server has ended.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    event.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+                };
+                if let Some(name) = field("event:") {
+                    return Some((name, field("id:"), field("data:").unwrap_or_default()));
+                }
+                continue;
+            }
+            let chunk = soon(self.response.chunk()).await.unwrap()?;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// The next event of a feed, and its id.
+    async fn hears(&mut self) -> (Value, String) {
+        let (name, id, data) = self.next().await.unwrap();
+        assert_eq!(name, "next", "{data}");
+        let mut answer: Value = serde_json::from_str(&data).unwrap();
+        (answer["data"]["feed"].take(), id.unwrap())
+    }
+}
+
+fn post(chat: &Chat, query: &str) -> RequestBuilder {
+    chat.http.post(chat.url("/graphql")).json(&json!({ "query": query }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_streams_and_resumes_by_the_last_event_id() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut stream = Stream::open(post(&chat, FEED)).await;
+    assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
+    ada.sends("one", &bob).await;
+    let (event, last) = stream.hears().await;
+    assert_eq!((&event["messageId"], &event["cursor"]), (&json!("msg_1"), &json!(last)));
+    drop(stream);
+    ada.sends("two", &bob).await;
+
+    // By POST and by GET, with the cursor as a variable, as text, or not at all.
+    let url = |query: &str| {
+        let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        chat.url(&format!("/graphql?{query}"))
+    };
+    for request in [
+        post(&chat, FEED),
+        post(&chat, r#"subscription { feed(userId: 2, after: "nonsense") { kind cursor messageId } }"#),
+        chat.http.get(url(FEED)),
+        chat.http.get(url("subscription { feed(userId: 2) { kind cursor messageId } }")),
+    ] {
+        let mut stream = Stream::open(request.header("last-event-id", &last)).await;
+        assert_eq!(stream.hears().await.0["messageId"], "msg_2");
+        assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_and_what_is_wrong_are_one_event_and_the_end() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    for (query, expected) in [
+        ("{ user(id: 1) { name } }", None),
+        ("{", Some("GRAPHQL_PARSE_FAILED")),
+        ("subscription { nothing }", Some("GRAPHQL_VALIDATION_FAILED")),
+        ("subscription { feed(userId: 9) { kind } }", Some("BAD_USER_INPUT")),
+    ] {
+        let mut stream = Stream::open(post(&chat, query)).await;
+        let (name, _, data) = stream.next().await.unwrap();
+        let answer: Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(name, "next");
+        match expected {
+            Some(expected) => assert_eq!(code(&answer), expected),
+            None => assert_eq!(answer, json!({ "data": { "user": { "name": "Ada" } } })),
+        }
+        assert_eq!(stream.next().await.unwrap(), ("complete".into(), None, String::new()));
+        assert_eq!(stream.next().await, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_changes_nothing_by_get_and_ends_with_the_server() {
+    let chat = Chat::open().await;
+    let _ada = chat.person("Ada").await;
+    let mutation = "/graphql?query=mutation%7BdeleteUser(id:1)%7BdeletedId%7D%7D";
+    let refused = chat.http.get(chat.url(mutation)).header("accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(refused.status(), 405);
+    let mut stream = Stream::open(post(&chat, "subscription { feed(userId: 1) { kind cursor } }")).await;
+    assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
+    let (database, end) = tokio::join!(chat.stop(), stream.next());
+    assert_eq!(end, None);
+    drop(database);
+}
