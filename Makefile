@@ -4,14 +4,14 @@ NPM := $(shell command -v npm)
 TOOLS := target/tools/bin
 WEB := web/dist/index.html.gz
 
-.PHONY: run test check bench web audit
+.PHONY: run test check bench web clients
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
 	cargo run -- serve $(FLAGS)
 
 # All tests: on SQLite, then on a throwaway PostgreSQL server.
-test: web audit
+test: web clients
 	cargo test
 	tests/with-postgres cargo test --test api
 
@@ -43,15 +43,15 @@ $(WEB): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.jso
 	@cd web && npm ci --silent --no-audit --no-fund && npm run --silent build || \
 		echo "The pages could not be built: the binary gets no GraphiQL of its own."
 
-audit: tests/audit/node_modules/.package-lock.json
+clients: tests/audit/node_modules/.package-lock.json tests/clients/node_modules/.package-lock.json
 
-tests/audit/node_modules/.package-lock.json: tests/audit/package-lock.json
-	cd tests/audit && npm ci --silent --no-audit --no-fund
+tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
+	cd tests/$* && npm ci --silent --no-audit --no-fund
 else
 web:
 	@echo "npm is not there: the binary gets no GraphiQL of its own."
 
-audit:
-	@echo "npm is not there: the official audit of GraphQL over HTTP is not run."
+clients:
+	@echo "npm is not there: the audit of GraphQL over HTTP and the clients in JavaScript are not run."
 test: export DUOLOGUE_TEST_WITHOUT_NODE := 1
 endif

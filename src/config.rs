@@ -144,6 +144,9 @@ pub struct Limits {
     /// Running operations on one WebSocket
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_OPERATIONS", default_value_t = 100)]
     pub max_socket_operations: usize,
+    /// Time for a connection to send the head of its first or next request; after it, it is let go
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
+    pub header_timeout: Duration,
     /// Time for the body of a request to arrive
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_BODY_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,

@@ -9,7 +9,7 @@ mod streams;
 mod hosts;
 mod pages;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -19,7 +19,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::cors::CorsLayer;
 
@@ -93,20 +98,61 @@ pub async fn serve(
         stop.await;
         told.cancel();
     });
-    let serving = axum::serve(listener, router(server)).with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let drained = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        done = serving.into_future() => done?,
-        () = drained => tracing::warn!("some requests were not answered in time"),
+    let connections = accept(listener, server, stopping).await;
+    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+        tracing::warn!("some requests were not answered in time");
     }
     sockets.close();
     // Closing takes a moment; a client that does not answer is not waited for.
     let _ = tokio::time::timeout(Duration::from_secs(1), sockets.wait()).await;
     Ok(())
 }
+
+/// Takes connections in until it is told to stop; gives those that are still open.
+async fn accept(listener: TcpListener, server: Server, stopping: CancellationToken) -> TaskTracker {
+    let mut protocol = http1::Builder::new();
+    // A connection that sends nothing, or half a head, is let go in time.
+    protocol.timer(TokioTimer::new()).header_read_timeout(server.limits.header_timeout);
+    let router = router(server);
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Small answers must not wait for more.
+                let _ = stream.set_nodelay(true);
+                let service = TowerToHyperService::new(router.clone());
+                let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
+                connections.spawn(attend(connection, stopping.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: some will be free again.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    connections.close();
+    connections
+}
+
+/// Answers the requests of a connection, once the server stops no more than the one that was taken in.
+async fn attend(connection: Connection, stopping: CancellationToken) {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // How a client breaks off is of no interest.
+        _ = connection.as_mut() => {}
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+type Connection = http1::UpgradeableConnection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
 
 fn router(server: Server) -> Router {
     let cors = CorsLayer::new()

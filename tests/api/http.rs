@@ -283,6 +283,23 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_or_half_is_let_go() {
+    let chat = Chat::with(&["--header-timeout", "0.5"]).await;
+    let half = ["", "G", "GET /health/live HTTP/1.1\r\n", "GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: "];
+    let mute = futures_util::future::join_all((0..200).map(|n| raw_open(&chat, half[n % 4].as_bytes(), false)));
+    let served = async {
+        for _ in 0..20 {
+            chat.data("{ users { nodes { id } } }", json!({})).await;
+        }
+    };
+    let (answers, ()) = tokio::join!(mute, served);
+    assert!(answers.iter().all(|answer| !answer.contains(" 200 ")), "{answers:?}");
+    // One that has had its answer is let go too.
+    let polite = raw_open(&chat, b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n", false).await;
+    assert!(polite.contains(" 200 ") && polite.ends_with("ok\n"), "{polite}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_second_request_is_smuggled() {
     let chat = Chat::open().await;
     let hidden = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";

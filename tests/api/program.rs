@@ -1,6 +1,11 @@
 //! The program itself, as a process: what it prints, and how it ends.
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Output, Stdio},
+};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -29,15 +34,22 @@ async fn error(arguments: &[&str]) -> String {
 }
 
 /// A server, and the lines that it printed first.
-async fn serve(database: &Database, flags: &[&str]) -> (Child, Vec<String>) {
+async fn serve_with_lines(database: &Database, flags: &[&str]) -> (Child, Vec<String>) {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
-    let mut child = program(&[&fixed, flags].concat()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = program(&[&fixed, flags].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut lines = Vec::new();
     for _ in 0..2 {
         lines.push(soon(output.next_line()).await.unwrap().unwrap());
     }
     (child, lines)
+}
+
+/// A server, and where it is.
+pub(crate) async fn serve(database: &Database, flags: &[&str]) -> (Child, SocketAddr) {
+    let (child, lines) = serve_with_lines(database, flags).await;
+    let page = lines[0].split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
+    (child, page.trim_end_matches('/').parse().unwrap())
 }
 
 async fn terminate(mut child: Child) -> Option<i32> {
@@ -49,7 +61,7 @@ async fn terminate(mut child: Child) -> Option<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_where_it_is_and_where_the_messages_are() {
     let database = Database::new().await;
-    let (child, lines) = serve(&database, &[]).await;
+    let (child, lines) = serve_with_lines(&database, &[]).await;
     let page = lines[0]
         .strip_prefix("Duologue is ready: open ")
         .and_then(|rest| rest.strip_suffix(" and say something."))
@@ -65,9 +77,8 @@ async fn what_was_answered_is_there_after_a_kill() {
     let database = Database::new().await;
     let mut answered = 0;
     for _ in 0..3 {
-        let (mut child, lines) = serve(&database, &[]).await;
-        let address = lines[0].split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-        let (http, url) = (reqwest::Client::new(), format!("{address}graphql"));
+        let (mut child, address) = serve(&database, &[]).await;
+        let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
         for _ in 0..20 {
             answered += 1;
             let query = format!(
@@ -88,7 +99,7 @@ async fn open_mode_stays_on_the_machine_unless_told_otherwise() {
     assert!(refused.starts_with("0.0.0.0:0 can be reached by others"), "{refused}");
     assert!(refused.contains("--allow-open-network"), "{refused}");
     let fixed = ["serve", "--listen", "0.0.0.0:0", "--database", &database.url, "--allow-open-network"];
-    let mut child = program(&fixed).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = program(&fixed).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = soon(output.next_line()).await.unwrap().unwrap();
     assert!(line.starts_with("Duologue is ready: open http://localhost:"), "{line}");

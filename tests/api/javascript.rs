@@ -1,0 +1,46 @@
+//! Programs in JavaScript: the official audit of GraphQL over HTTP (the package graphql-http), and client libraries that
+//! lose their connection.
+
+use std::{path::Path, process::Stdio};
+
+use tokio::process::Command;
+
+use crate::harness::Chat;
+
+/// The lines that a program prints when it is given the server's address; `None` where there is no Node.js.
+async fn printed(folder: &str, program: &str) -> Option<Vec<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
+    if !folder.join("node_modules").exists() {
+        let without = std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some();
+        assert!(without, "run `make test`, which installs what {program} needs");
+        return None;
+    }
+    let chat = Chat::open().await;
+    let output = Command::new("node")
+        .arg(program)
+        .arg(chat.url("/graphql"))
+        .current_dir(folder)
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let lines: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    assert!(output.status.success(), "{lines:#?}");
+    Some(lines)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_audit_finds_nothing() {
+    let Some(lines) = printed("audit", "audit.mjs").await else { return };
+    assert!(lines.len() > 50, "{lines:#?}");
+    let failed: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok\t")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_libraries_resume_after_a_lost_connection() {
+    let Some(lines) = printed("clients", "clients.mjs").await else { return };
+    let ok: Vec<_> = lines.iter().filter(|line| line.starts_with("ok ")).collect();
+    assert_eq!((ok.len(), lines.len()), (4, 4), "{lines:#?}");
+}

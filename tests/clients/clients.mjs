@@ -1,0 +1,238 @@
+// Client libraries follow a feed of the server at the URL given, lose their connection, and miss or repeat nothing.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { EventEmitter, once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
+import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from "@apollo/client/core";
+import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
+import { Client as UrqlClient, fetchExchange, subscriptionExchange } from "@urql/core";
+import { createClient as createSseClient } from "graphql-sse";
+import { createClient as createWsClient } from "graphql-ws";
+import { defer, map, retry } from "rxjs";
+import WebSocket from "ws";
+import { startProxy } from "./proxy.mjs";
+
+const DEADLINE = 20_000;
+const RETRY_WAIT = 50;
+
+const FEED = `subscription ($user: ID!, $after: String) {
+  feed(userId: $user, after: $after) { kind cursor messageId message { content } }
+}`;
+const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
+  sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } userErrors { message } }
+}`;
+const NEWEST = `query ($from: ID!, $to: ID!) {
+  conversation(user1: $from, user2: $to) { messages(last: 10) { nodes { id } } }
+}`;
+const MARK_READ = `mutation ($user: ID!, $message: ID!) {
+  markRead(userId: $user, messageId: $message) { userErrors { message } }
+}`;
+const CREATE_USER = `mutation ($email: String!) {
+  createUser(input: { name: "Client", email: $email }) { user { id } userErrors { message } }
+}`;
+
+const url = new URL(process.argv[2]);
+
+// Node 20 has none of its own, and Apollo looks here to understand the errors of one.
+globalThis.WebSocket ??= WebSocket;
+
+const createSocket = (address, retryAttempts) =>
+  createWsClient({
+    url: address.replace(/^http/, "ws"),
+    webSocketImpl: WebSocket,
+    retryAttempts,
+    retryWait: () => pause(RETRY_WAIT),
+    // `ws` reports a refused connection as an error, after which it would give up; a protocol error stays the end.
+    shouldRetry: () => true,
+  });
+
+/** Apollo and urql put what went wrong beside the data. */
+const result = ({ data, error }) => {
+  if (error) throw error;
+  return { data };
+};
+
+/** How to make each client. `follow` begins to follow the feed; some have `query` and `mutate` by HTTP too. */
+const clients = {
+  // It retries by itself, and reads the variables anew each time.
+  "graphql-ws"(address, feed) {
+    const client = createSocket(address, Infinity);
+    const follow = () => client.subscribe({ query: FEED, variables: feed.variables }, feed);
+    return { follow, stop: () => client.dispose() };
+  },
+
+  // It retries by itself, and reads the variables anew each time.
+  "graphql-sse"(address, feed) {
+    const client = createSseClient({ url: address, retryAttempts: Infinity, retry: () => pause(RETRY_WAIT) });
+    const follow = () => client.subscribe({ query: FEED, variables: feed.variables }, feed);
+    return { follow, stop: () => client.dispose() };
+  },
+
+  // It copies the variables, so that the socket must not retry with them: it subscribes again instead.
+  "Apollo Client"(address, feed) {
+    const socket = createSocket(address, 0);
+    const client = new ApolloClient({
+      cache: new InMemoryCache(),
+      link: ApolloLink.split(
+        ({ operationType }) => operationType === "subscription",
+        new GraphQLWsLink(socket),
+        new HttpLink({ uri: address }),
+      ),
+    });
+    const follow = () =>
+      defer(() => client.subscribe({ query: gql(FEED), variables: feed.variables }))
+        .pipe(map(result), retry({ delay: RETRY_WAIT }))
+        .subscribe(feed);
+    const query = (text, variables) => client.query({ query: gql(text), variables }).then(result);
+    const mutate = (text, variables) => client.mutate({ mutation: gql(text), variables }).then(result);
+    const stop = () => {
+      client.stop();
+      socket.dispose();
+    };
+    return { follow, query, mutate, stop };
+  },
+
+  // It hands the variables on as they are, and the socket retries as above.
+  "urql"(address, feed) {
+    const socket = createSocket(address, Infinity);
+    const forwardSubscription = (request) => ({
+      subscribe: (sink) => ({ unsubscribe: socket.subscribe(request, sink) }),
+    });
+    const client = new UrqlClient({
+      url: address,
+      exchanges: [fetchExchange, subscriptionExchange({ forwardSubscription })],
+    });
+    const follow = () =>
+      client.subscription(FEED, feed.variables).subscribe(({ data, error }) => {
+        if (error) feed.error(error);
+        else feed.next({ data });
+      });
+    const query = (text, variables) => client.query(text, variables).then(result);
+    const mutate = (text, variables) => client.mutation(text, variables).then(result);
+    return { follow, query, mutate, stop: () => socket.dispose() };
+  },
+};
+
+/** What a client sees of a feed. */
+class Feed extends EventEmitter {
+  events = [];
+  failure = null;
+
+  constructor(user) {
+    super();
+    const { events } = this;
+    this.variables = {
+      user,
+      get after() {
+        return events.at(-1)?.cursor;
+      },
+    };
+  }
+
+  next = ({ data, errors }) => {
+    if (errors) return this.error(errors);
+    this.events.push(data.feed);
+    this.emit("change");
+  };
+  error = (error) => {
+    this.failure ??= error;
+    this.emit("change");
+  };
+  complete = () => this.error(new Error("the feed was completed"));
+
+  /** Waits until there are so many events of this kind. */
+  async until(kind, count) {
+    while (this.all(kind).length < count) {
+      if (this.failure) throw this.failure;
+      await once(this, "change");
+    }
+  }
+  all(kind) {
+    return this.events.filter((event) => event.kind === kind);
+  }
+  seen() {
+    return this.events.map(({ kind, messageId, message }) =>
+      kind === "MESSAGE_SENT" ? `${messageId} ${message?.content}` : kind,
+    );
+  }
+}
+
+/** Asks the server itself, not by way of the proxy. */
+async function ask(query, variables) {
+  const response = await fetch(url, {
+    method: "POST",
+    signal: AbortSignal.timeout(DEADLINE),
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ query, variables }),
+  });
+  const { data, errors } = await response.json();
+  if (errors) throw new Error(JSON.stringify(errors));
+  const [payload] = Object.values(data);
+  assert.deepEqual(payload.userErrors, []);
+  return payload;
+}
+
+async function scenario(name, { from, to }, feed, proxy) {
+  const client = clients[name](`http://127.0.0.1:${proxy.port}${url.pathname}`, feed);
+  const sent = [];
+  const send = async () => {
+    for (let i = 0; i < 3; i++) {
+      const { message } = await ask(SEND, { from, to, content: `${name} ${sent.length}` });
+      sent.push(message.id);
+    }
+  };
+  try {
+    const first = await client.mutate?.(SEND, { from, to, content: `sent by ${name}` });
+
+    client.follow();
+    await feed.until("CAUGHT_UP", 1);
+    await send();
+    await feed.until("MESSAGE_SENT", 3);
+
+    const refused = proxy.cut();
+    await send();
+    await refused;
+    proxy.comeBack();
+    await feed.until("CAUGHT_UP", 2);
+    await send();
+    // What this brings comes after everything else.
+    await ask(MARK_READ, { user: to, message: sent.at(-1) });
+    await feed.until("RECEIPT", 1);
+
+    const messages = sent.map((id, i) => `${id} ${name} ${i}`);
+    const expected = ["CAUGHT_UP", ...messages.slice(0, 6), "CAUGHT_UP", ...messages.slice(6), "RECEIPT"];
+    assert.equal(new Set(sent).size, 9);
+    assert.deepEqual(feed.seen(), expected, `it saw ${feed.seen().join(", ")}`);
+
+    if (client.query) {
+      const { data } = await client.query(NEWEST, { from, to });
+      const ids = data.conversation.messages.nodes.map(({ id }) => id);
+      assert.deepEqual(ids, [first.data.sendMessage.message.id, ...sent]);
+    }
+  } finally {
+    client.stop();
+  }
+}
+
+async function user() {
+  return (await ask(CREATE_USER, { email: `${randomUUID()}@example.com` })).user.id;
+}
+
+const users = { from: await user(), to: await user() };
+for (const name of Object.keys(clients)) {
+  const feed = new Feed(users.to);
+  const proxy = await startProxy(url);
+  const deadline = pause(DEADLINE, null, { ref: false }).then(() => {
+    throw new Error(`not done in time; it saw ${feed.seen().join(", ") || "nothing"}`);
+  });
+  try {
+    await Promise.race([scenario(name, users, feed, proxy), deadline]);
+    console.log(`ok ${name}`);
+  } catch (error) {
+    console.log(`failed ${name}: ${String(error?.message ?? JSON.stringify(error)).replaceAll("\n", " ")}`);
+    process.exitCode = 1;
+  } finally {
+    proxy.stop();
+  }
+}
+process.exit();
