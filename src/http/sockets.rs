@@ -37,6 +37,8 @@ const PING: Duration = Duration::from_secs(25);
 const DEAD: Duration = Duration::from_mins(1);
 /// A message that could not be written in this time ends the socket.
 const STALLED: Duration = Duration::from_secs(30);
+/// The other side has this long to close as well.
+const PARTING: Duration = Duration::from_secs(1);
 /// The longest id of an operation, in bytes.
 const MAX_ID: usize = 128;
 
@@ -124,6 +126,8 @@ async fn converse(server: Server, mut socket: WebSocket) {
         let frame = CloseFrame { code, reason: reason.into() };
         let _ = tokio::time::timeout(STALLED, socket.send(Message::Close(Some(frame)))).await;
     }
+    // Both sides say that they close (RFC 6455, 5.5.1): our answer goes out, or theirs comes in, while we read on.
+    let _ = tokio::time::timeout(PARTING, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
 }
 
 /// An answer of the operation with this id; `None` is its end.

@@ -57,13 +57,19 @@ impl Database {
 
     /// Nobody else can write until this is dropped.
     pub(crate) async fn locked(&self) -> Lock {
+        let lock = if self.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN; LOCK TABLE users IN EXCLUSIVE MODE" };
+        self.run(lock).await
+    }
+
+    /// Runs SQL behind the server's back, on a connection of its own.
+    pub(crate) async fn run(&self, sql: &str) -> Lock {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let mut conn = <SqliteConnection as diesel::Connection>::establish(path).unwrap();
-            diesel::connection::SimpleConnection::batch_execute(&mut conn, "BEGIN IMMEDIATE").unwrap();
+            diesel::connection::SimpleConnection::batch_execute(&mut conn, sql).unwrap();
             return Lock::Sqlite(conn);
         }
         let mut conn = AsyncPgConnection::establish(&self.url).await.unwrap();
-        conn.batch_execute("BEGIN; LOCK TABLE users IN EXCLUSIVE MODE").await.unwrap();
+        conn.batch_execute(sql).await.unwrap();
         Lock::Postgres(Box::new(conn))
     }
 

@@ -29,6 +29,29 @@ async fn who_waits_too_long_is_told_to_try_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_defect_tells_the_id_of_the_request_and_nothing_else() {
+    let chat = Chat::open().await;
+    let (_ada, _bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    drop(chat.database.run("DROP TABLE feed").await);
+    let send = r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "secret" }) { duplicate } }"#;
+    let mut answer = chat.ask(send, json!({})).await;
+    let id = text(&answer["errors"][0]["extensions"]["requestId"].take());
+    assert_eq!(id.len(), 16);
+    assert_eq!(
+        answer,
+        json!({ "data": null, "errors": [{
+        "message": "Something went wrong on the server.",
+        "locations": [{ "line": 1, "column": 12 }],
+        "path": ["sendMessage"],
+        "extensions": { "code": "INTERNAL", "requestId": null },
+    }] })
+    );
+    // Nothing was sent.
+    let data = chat.data("{ messages { nodes { id } } }", json!({})).await;
+    assert_eq!(data["messages"]["nodes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_stands_in_nobodys_way() {
     let chat = Chat::open().await;
     let mut people = Vec::new();

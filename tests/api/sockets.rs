@@ -1,7 +1,7 @@
 //! The protocol graphql-transport-ws: what is answered, and with which code a wrong turn ends.
 
 use serde_json::json;
-use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::CloseFrame};
 
 use crate::harness::{Chat, Socket, code, soon};
 
@@ -121,6 +121,15 @@ async fn a_wrong_turn_closes_with_its_code() {
             assert!(connected.is_err(), "{protocol}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_closes_is_answered() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    let frame = CloseFrame { code: 1000.into(), reason: "Normal Closure".into() };
+    socket.says_raw(Message::Close(Some(frame))).await;
+    assert_eq!(socket.hears_close().await, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
