@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::harness::{Database, soon};
+use crate::harness::{Chat, Database, soon};
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
@@ -89,6 +89,43 @@ async fn what_was_answered_is_there_after_a_kill() {
             assert_eq!(body, format!(r#"{{"data":{{"createUser":{{"user":{{"id":"usr_{answered}"}}}}}}}}"#));
         }
         soon(child.kill()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_told_to_stop_under_load_answers_what_it_took_in() {
+    let database = Database::new().await;
+    let (child, address) = serve(&database, &[]).await;
+    let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
+    let answered = std::sync::Mutex::new(Vec::new());
+    let write = async |writer: usize| {
+        for number in 0.. {
+            let email = format!("{writer}.{number}@x");
+            let query =
+                format!(r#"mutation {{ createUser(input: {{ name: "x", email: "{email}" }}) {{ user {{ id }} }} }}"#);
+            // Refused once the server is gone. What was taken in is answered whole.
+            let Ok(answer) = http.post(&url).json(&serde_json::json!({ "query": query })).send().await else { return };
+            let body: serde_json::Value = answer.json().await.unwrap();
+            assert!(body["data"]["createUser"]["user"]["id"].is_string(), "{body}");
+            answered.lock().unwrap().push(email);
+        }
+    };
+    let begun = std::time::Instant::now();
+    let stop = async {
+        while answered.lock().unwrap().len() < 50 {
+            tokio::task::yield_now().await;
+        }
+        terminate(child).await
+    };
+    let (_, code) = tokio::join!(futures_util::future::join_all((0..16).map(write)), stop);
+    assert_eq!(code, Some(0));
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+
+    let chat = Chat::on(database, &[]).await;
+    let find = "query ($email: String!) { users(search: $email) { nodes { email } } }";
+    for email in answered.into_inner().unwrap() {
+        let found = chat.data(find, serde_json::json!({ "email": email })).await;
+        assert_eq!(found["users"]["nodes"][0]["email"], email);
     }
 }
 
