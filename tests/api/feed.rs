@@ -106,7 +106,7 @@ async fn who_does_not_listen_any_more_is_forgotten() {
     let chat = Chat::open().await;
     let ada = chat.person("Ada").await;
     let mut socket = Socket::ready(&chat).await;
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         socket
             .subscribes("feed", "subscription ($user: ID!) { feed(userId: $user) { kind } }", json!({ "user": ada.id }))
             .await;

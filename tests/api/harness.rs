@@ -275,7 +275,9 @@ impl Socket {
         let request =
             tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/graphql").parse().unwrap());
         let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };
-        let (stream, _) = soon(tokio_tungstenite::connect_async(request)).await.unwrap();
+        // Small messages at once, as browsers send them.
+        let connecting = tokio_tungstenite::connect_async_with_config(request, None, true);
+        let (stream, _) = soon(connecting).await.unwrap();
         Self { stream }
     }
 

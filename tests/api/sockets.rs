@@ -75,10 +75,10 @@ async fn a_wrong_turn_closes_with_its_code() {
 
     let mut same = Socket::ready(&chat).await;
     let id = "🦀".repeat(32);
-    for _ in 0..2 {
-        same.subscribes(&id, "subscription { feed(userId: 1) { kind } }", json!({})).await;
-    }
+    let feed = "subscription { feed(userId: 1) { kind } }";
+    same.subscribes(&id, feed, json!({})).await;
     assert_eq!(same.hears().await["type"], "next");
+    same.subscribes(&id, feed, json!({})).await;
     assert_eq!(same.hears_close().await, 4409);
 
     for wrong in [
@@ -138,6 +138,18 @@ async fn a_message_over_the_limit_closes() {
     let mut socket = Socket::ready(&chat).await;
     socket.says_raw(Message::text("x".repeat(256 * 1024 + 1))).await;
     assert_eq!(socket.hears_close().await, 1009);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_mute_sockets_stand_in_nobodys_way() {
+    let chat = Chat::with(&["--init-timeout", "1"]).await;
+    let mut mute = futures_util::future::join_all((0..200).map(|_| chat.socket())).await;
+    let mut served = Socket::ready(&chat).await;
+    served.subscribes("1", QUERY, json!({})).await;
+    assert_eq!(served.hears().await["type"], "next");
+    for socket in &mut mute {
+        assert_eq!(socket.hears_close().await, 4408);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
