@@ -32,7 +32,7 @@ use crate::{
     app::App,
     config::{Limits, Serve},
     domain::Viewer,
-    graphql::{Answer, Api, Code, Operation, Prepared},
+    graphql::{self, Answer, Api, Code, Operation, Prepared},
 };
 use responses::{Format, refused};
 
@@ -241,11 +241,11 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
 }
 
 /// An operation whose answers will be streamed.
-fn prepared(server: &Server, request: crate::graphql::Request, headers: &HeaderMap) -> Result<Prepared, Answer> {
-    server.api.prepare(crate::graphql::Request { resume_after: streams::last_event_id(headers), ..request })
+fn prepared(server: &Server, request: graphql::Request, headers: &HeaderMap) -> Result<Prepared, Answer> {
+    server.api.prepare(graphql::Request { resume_after: streams::last_event_id(headers), ..request })
 }
 
-async fn answer(server: &Server, request: crate::graphql::Request) -> Answer {
+async fn answer(server: &Server, request: graphql::Request) -> Answer {
     match server.api.prepare(request) {
         Ok(prepared) => run(server, prepared).await,
         Err(answer) => answer,

@@ -64,13 +64,19 @@ async fn an_erasure_stands_in_nobodys_way() {
         chat.ask(query, json!({ "input": input })).await
     };
     let sends = join_all((0..240).map(|n| send(n % 8, (n % 8 + 1 + n / 8 % 7) % 8)));
+    // Who is told to try again does so.
     let leave = async |who: usize| {
         let query = "mutation ($id: ID!) { deleteUser(id: $id, eraseMessages: true) { deletedId } }";
-        chat.ask(query, json!({ "id": people[who].id })).await
+        loop {
+            let answer = chat.ask(query, json!({ "id": people[who].id })).await;
+            assert_retryable(std::slice::from_ref(&answer));
+            if answer.get("errors").is_none() {
+                return answer;
+            }
+        }
     };
     let (answers, left) = tokio::join!(sends, join_all([1, 4, 6].map(leave)));
     assert_retryable(&answers);
-    assert_retryable(&left);
     // What is left with those who are gone was sent to them, not by them.
     let query = "query ($one: ID!, $other: ID!) {
         conversation(user1: $one, user2: $other) { messages { nodes { receiver { id } } } }
