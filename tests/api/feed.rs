@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Chat, Feed, Socket, code};
+use crate::harness::{Chat, Feed, Socket, code, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_its_edit_and_its_end_arrive_on_both_sides() {
@@ -113,10 +113,13 @@ async fn who_does_not_listen_any_more_is_forgotten() {
         assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
         socket.says(json!({ "type": "complete", "id": "feed" })).await;
     }
-    // The answer to a ping comes after everything before it was handled.
-    socket.says(json!({ "type": "ping" })).await;
-    assert_eq!(socket.hears().await, json!({ "type": "pong" }));
-    assert_eq!(chat.app.events.watched(), 0);
+    // The server may answer before it has cleared away, but it does clear away.
+    let forgotten = async {
+        while chat.app.events.watched() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(forgotten).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
