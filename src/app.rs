@@ -1,22 +1,30 @@
 //! The application: the store, the events and the clock, opened from the settings. There is nothing global: two of
 //! them live in one process, and every test has its own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     config,
-    events::Events,
+    events::{Presences, Signals, Wakeups},
     model::timestamps::Timestamp,
     store::{self, DatabaseUrl, Direction, Error, Store},
 };
+
+const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 
 /// What every verb needs. Clones share it.
 #[derive(Clone)]
 pub struct App {
     /// The data.
     pub store: Store,
-    /// The wake-ups.
-    pub events: Events,
+    /// The wake-ups of feeds.
+    pub wakeups: Wakeups,
+    /// The signals.
+    pub signals: Signals,
+    /// Who is here.
+    pub presences: Presences,
+    /// How long after their last connection a user is still here; 30 seconds unless it is changed.
+    pub offline_after: Duration,
     epoch: Arc<str>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -49,7 +57,15 @@ impl App {
                 store::server::epoch(conn)
             })
             .await?;
-        Ok(Self { store, events: Events::default(), epoch: epoch.into(), clock: Arc::new(clock) })
+        Ok(Self {
+            store,
+            wakeups: Wakeups::default(),
+            signals: Signals::default(),
+            presences: Presences::default(),
+            offline_after: OFFLINE_AFTER,
+            epoch: epoch.into(),
+            clock: Arc::new(clock),
+        })
     }
 
     /// Now.
@@ -60,7 +76,7 @@ impl App {
 
     /// The random text that tells this database from every other one.
     #[must_use]
-    pub fn epoch(&self) -> &str {
+    pub fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
 

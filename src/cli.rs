@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, stderr},
+    io::{BufRead, BufReader, IsTerminal, Write, stderr, stdout},
     net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
@@ -56,7 +56,8 @@ async fn serve(settings: &Serve) -> Result<()> {
     }
     let origins = http::origins(settings)?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let app = App::open(&settings.database).await?;
+    let mut app = App::open(&settings.database).await?;
+    app.offline_after = settings.offline_after;
     let address = listener.local_addr()?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -67,8 +68,13 @@ async fn serve(settings: &Serve) -> Result<()> {
         }
         tracing::info!("stopping");
     };
-    println!("Duologue is ready: open {} and say something.", page(address));
-    println!("The messages are kept in {}.", settings.database.database.parse::<DatabaseUrl>()?);
+    let place = settings.database.database.parse::<DatabaseUrl>()?;
+    // Whoever started the server need not listen: that is no reason not to serve.
+    let _ = writeln!(
+        stdout(),
+        "Duologue is ready: open {} and say something.\nThe messages are kept in {place}.",
+        page(address)
+    );
     let trimming = tokio::spawn(feed::keep_trimmed(app.clone(), settings.feed_retention));
     http::serve(listener, &app, settings, origins, stop).await?;
     trimming.abort();

@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve GraphQL, with a GraphiQL page to try it
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Print the GraphQL schema (SDL), sorted
     Schema,
     /// Bring the database up to date and stop; `serve` does so at its start
@@ -105,6 +105,9 @@ pub struct Serve {
     /// Days for which a client that was away can catch up; after them it loads everything again
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
     pub feed_retention: Duration,
+    /// Time after a user's last connection until others hear that they are offline
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
+    pub offline_after: Duration,
     /// The limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -156,6 +159,15 @@ pub struct Limits {
     /// Time for a new WebSocket to send connection_init
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
     pub init_timeout: Duration,
+    /// Time between two pings on a WebSocket
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_PING_INTERVAL", default_value = "25", value_parser = seconds)]
+    pub ping_interval: Duration,
+    /// Time after which a WebSocket whose client says nothing, not even to pings, is closed
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_DEAD_AFTER", default_value = "60", value_parser = seconds)]
+    pub dead_after: Duration,
+    /// Time for a client to take what is sent to it; after it, its connection is closed
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_STALL_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub stall_timeout: Duration,
 }
 
 fn days(text: &str) -> Result<Duration, String> {
@@ -165,7 +177,8 @@ fn days(text: &str) -> Result<Duration, String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_not_a_number| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    (!duration.is_zero()).then_some(duration).ok_or_else(|| "must be more than 0".to_owned())
 }
 
 #[cfg(test)]

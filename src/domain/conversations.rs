@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Rejection, Result, Viewer, messages::announce};
+use super::{
+    Rejection, Result, Viewer,
+    news::{News, announce},
+};
 use crate::{
     app::App,
     model::{
@@ -83,7 +86,7 @@ pub async fn mark(
 ) -> Result<Conversation> {
     let at = app.now();
     let id = app.store.write(move |conn| mark_reached(conn, reader, message, reach, at)).await?;
-    app.events.wake(id.members());
+    app.wakeups.wake(id.members());
     find(app, viewer, id).await?.ok_or_else(|| Rejection::NoMarkedMessage.into())
 }
 
@@ -107,8 +110,9 @@ fn mark_reached(
         }
     }
     if moved {
-        announce(conn, Kind::OwnMark, &[(reader, message, peer)], at)?;
-        announce(conn, Kind::PeerMark, &[(peer, message, reader)], at)?;
+        let message = Some(message);
+        announce(conn, Kind::OwnMark, &[News { user: reader, message, peer }], at)?;
+        announce(conn, Kind::PeerMark, &[News { user: peer, message, peer: reader }], at)?;
     }
     Ok(id)
 }

@@ -51,6 +51,9 @@ pub enum Rejection {
     /// There is no such message, or none that the viewer may see.
     #[error("There is no such message.")]
     NoMessage,
+    /// There is no such conversation of this user.
+    #[error("There is no such conversation of this user.")]
+    NoConversation,
     /// There is no such message to mark in a conversation of this user.
     #[error("There is no such message in a conversation of this user.")]
     NoMarkedMessage,

@@ -6,22 +6,23 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::{Stream, stream};
 
-use super::{Rejection, Result, Viewer};
+use super::{Rejection, Result, Viewer, signals::Attendance};
 use crate::{
     app::App,
     events::Watch,
     model::{
-        feed::{Cursor, Entry, Kind},
+        feed::{Change, Cursor, Entry, Event, Kind, News, Next, Page},
         ids::{ConversationId, MessageId, UserId},
         messages::Message,
         timestamps::Timestamp,
     },
-    store,
+    store::{self, Conn},
 };
 
 /// Entries that are trimmed in one transaction.
@@ -29,44 +30,7 @@ const TRIM_BATCH: i64 = 500;
 /// How often it is looked whether there are any.
 const TRIM_INTERVAL: Duration = Duration::from_mins(10);
 /// How many entries are read at once: what a follower has in memory.
-const PAGE: i64 = 100;
-
-/// Something that a follower of a feed learns.
-#[derive(Clone)]
-pub struct Event {
-    /// Where the follower now is.
-    pub cursor: Cursor,
-    /// When it happened.
-    pub at: Timestamp,
-    /// What it is.
-    pub news: News,
-}
-
-/// What a follower of a feed learns.
-#[derive(Clone)]
-pub enum News {
-    /// Something happened to a message.
-    Changed(Change),
-    /// The follower has everything up to now.
-    CaughtUp,
-    /// The log does not go on from the follower's cursor: load everything again, and go on from this one.
-    Reset,
-}
-
-/// What happened to a message.
-#[derive(Clone)]
-pub struct Change {
-    /// Sent, updated, deleted, or reached by a mark.
-    pub kind: Kind,
-    /// Where.
-    pub conversation: ConversationId,
-    /// Which one.
-    pub message_id: MessageId,
-    /// As it is now; `None` once deleted.
-    pub message: Option<Message>,
-    /// Whose mark was moved, and who the other member is.
-    pub marked: Option<(UserId, UserId)>,
-}
+const PAGE: usize = 100;
 
 /// Follows a user's feed: first what came after the cursor, if there is one, then an event that says that this was all,
 /// then every change in commit order. With a conversation only the changes in it. Ends when the account is erased.
@@ -76,9 +40,12 @@ pub async fn follow(
     user: UserId,
     after: Option<Cursor>,
     conversation: Option<ConversationId>,
-) -> Result<impl Stream<Item = Result<Event>> + use<>> {
+) -> Result<impl Stream<Item = Result<Arc<Event>>> + use<>> {
+    if conversation.is_some_and(|id| id.peer_of(user).is_none()) {
+        return Err(Rejection::NoConversation.into());
+    }
     // Watch first, read then: what comes in between wakes.
-    let watch = app.events.watch(user);
+    let watch = app.wakeups.watch(user);
     let place = Place::of(app, user, after).await?;
     let follower = Follower {
         app: app.clone(),
@@ -86,9 +53,11 @@ pub async fn follow(
         user,
         conversation,
         watch,
+        _attendance: Attendance::begin(app, viewer, user),
         place,
-        caught_up: false,
         waiting: VecDeque::new(),
+        at_end: false,
+        caught_up: false,
     };
     Ok(stream::try_unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
@@ -99,13 +68,13 @@ pub async fn follow(
 /// Where a user's feed stands now.
 pub async fn cursor(app: &App, _viewer: &Viewer, user: UserId) -> Result<Cursor> {
     let position = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
-    Ok(Cursor { epoch: app.epoch().to_owned(), position: position.ok_or(Rejection::NoUser(user))? })
+    Ok(Cursor { epoch: app.epoch().clone(), position: position.ok_or(Rejection::NoUser(user))? })
 }
 
 /// A part of a feed.
 pub struct Events {
     /// What happened, oldest first.
-    pub events: Vec<Event>,
+    pub events: Vec<Arc<Event>>,
     /// Where to go on.
     pub cursor: Cursor,
     /// Whether there is more already.
@@ -115,24 +84,24 @@ pub struct Events {
 /// What came after a cursor: at most `limit` events, oldest first, or the one that says to begin anew.
 pub async fn events(app: &App, _viewer: &Viewer, user: UserId, after: Cursor, limit: u16) -> Result<Events> {
     let place = Place::of(app, user, Some(after)).await?;
-    let position = place.position;
-    let read = move |conn: &mut store::Conn<'_>| next_page(conn, user, position, i64::from(limit) + 1);
-    let found = if place.lost { NextPage::Lost(position) } else { app.store.read(read).await? };
-    let cursor = |position| Cursor { epoch: app.epoch().to_owned(), position };
-    let mut entries = match found {
-        NextPage::Entries(entries) => entries,
-        NextPage::Nothing => Vec::new(),
-        NextPage::Lost(head) => {
-            let reset = Event { cursor: cursor(head), at: app.now(), news: News::Reset };
-            return Ok(Events { events: vec![reset], cursor: cursor(head), has_more: false });
+    let (epoch, position) = (app.epoch().clone(), place.position);
+    // One more, to know whether there is more.
+    let read = move |conn: &mut Conn<'_>| next(conn, &epoch, user, position, usize::from(limit) + 1);
+    let found = if place.lost { Next::Lost(position) } else { app.store.read(read).await? };
+    let cursor = |position| Cursor { epoch: app.epoch().clone(), position };
+    match found {
+        Next::Page(Page { mut events, through, .. }) => {
+            let has_more = events.len() > usize::from(limit);
+            events.truncate(limit.into());
+            let last = if has_more { events.last().map_or(position, |event| event.cursor.position) } else { through };
+            Ok(Events { events, cursor: cursor(last), has_more })
         }
-        NextPage::Erased => return Err(Rejection::NoUser(user).into()),
-    };
-    let has_more = entries.len() > usize::from(limit);
-    entries.truncate(limit.into());
-    let last = entries.last().map_or(position, |(entry, _)| entry.position);
-    let events = entries.into_iter().filter_map(|entry| event(app, user, entry)).collect();
-    Ok(Events { events, cursor: cursor(last), has_more })
+        Next::Lost(head) => {
+            let reset = Event { cursor: cursor(head), at: app.now(), news: News::Reset };
+            Ok(Events { events: vec![Arc::new(reset)], cursor: cursor(head), has_more: false })
+        }
+        Next::Erased => Err(Rejection::NoUser(user).into()),
+    }
 }
 
 /// Removes what is older than the retention from all feeds, in small batches that hold nobody up; gives how many entries
@@ -150,7 +119,7 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
     }
 }
 
-fn trim_some(conn: &mut store::Conn<'_>, before: Timestamp) -> Result<usize> {
+fn trim_some(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
     let old = store::feed::before(conn, before, TRIM_BATCH)?;
     let through: BTreeMap<UserId, i64> = old.iter().copied().fold(BTreeMap::new(), |mut through, (user, position)| {
         through.entry(user).and_modify(|last| *last = position.max(*last)).or_insert(position);
@@ -185,7 +154,7 @@ impl Place {
         let head = head.ok_or(Rejection::NoUser(user))?;
         Ok(match after {
             None => Self { position: head, lost: false },
-            Some(cursor) if cursor.epoch == app.epoch() && cursor.position <= head => {
+            Some(cursor) if cursor.epoch == *app.epoch() && cursor.position <= head => {
                 Self { position: cursor.position, lost: false }
             }
             Some(_) => Self { position: head, lost: true },
@@ -199,100 +168,107 @@ struct Follower {
     user: UserId,
     conversation: Option<ConversationId>,
     watch: Watch,
+    _attendance: Attendance,
     place: Place,
+    /// What is still to be told.
+    waiting: VecDeque<Arc<Event>>,
+    /// Whether what was read last goes to the end of the feed.
+    at_end: bool,
     caught_up: bool,
-    waiting: VecDeque<EntryWithMessage>,
 }
 
 impl Follower {
-    async fn next(&mut self) -> Result<Option<Event>> {
+    async fn next(&mut self) -> Result<Option<Arc<Event>>> {
         loop {
             if std::mem::take(&mut self.place.lost) {
                 return Ok(Some(self.tell(News::Reset)));
             }
-            while let Some(entry) = self.waiting.pop_front() {
-                self.place.position = entry.0.position;
-                let event = event(&self.app, self.user, entry);
-                if let Some(event) = event.filter(|event| self.wants(event)) {
+            while let Some(event) = self.waiting.pop_front() {
+                self.place.position = event.cursor.position;
+                if self.wants(&event) {
                     return Ok(Some(event));
                 }
             }
-            let (user, position) = (self.user, self.place.position);
-            match self.app.store.read(move |conn| next_page(conn, user, position, PAGE)).await? {
-                NextPage::Entries(entries) => self.waiting.extend(entries),
-                NextPage::Lost(position) => self.place = Place { position, lost: true },
-                NextPage::Nothing if !self.caught_up => {
-                    self.caught_up = true;
+            if std::mem::take(&mut self.at_end) && self.watch.is_quiet() {
+                if !self.caught_up {
+                    (self.caught_up, self.at_end) = (true, true);
                     return Ok(Some(self.tell(News::CaughtUp)));
                 }
-                NextPage::Nothing => self.watch.changed().await,
-                NextPage::Erased => return Ok(None),
+                self.watch.changed().await;
+            }
+            let (app, user) = (&self.app, self.user);
+            let read = |after| {
+                let epoch = app.epoch().clone();
+                // Boxed: most followers wait most of the time, and need no room for it then.
+                Box::pin(app.store.read(move |conn| next(conn, &epoch, user, after, PAGE)))
+            };
+            match self.watch.next(self.place.position, PAGE, read).await? {
+                Next::Page(Page { events, through, is_last }) => {
+                    // What comes after the last event is of a kind that only later versions know.
+                    self.place.position = if events.is_empty() { through } else { self.place.position };
+                    (self.waiting, self.at_end) = (events.into(), is_last);
+                }
+                Next::Lost(position) => self.place = Place { position, lost: true },
+                Next::Erased => return Ok(None),
             }
         }
     }
 
-    fn tell(&self, news: News) -> Event {
-        let cursor = Cursor { epoch: self.app.epoch().to_owned(), position: self.place.position };
-        Event { cursor, at: self.app.now(), news }
+    fn tell(&self, news: News) -> Arc<Event> {
+        let cursor = Cursor { epoch: self.app.epoch().clone(), position: self.place.position };
+        Arc::new(Event { cursor, at: self.app.now(), news })
     }
 
     fn wants(&self, event: &Event) -> bool {
         let News::Changed(change) = &event.news else { return true };
-        self.conversation.is_none_or(|wanted| wanted == change.conversation)
+        // What has no conversation is about all of them.
+        self.conversation.zip(change.conversation).is_none_or(|(wanted, its)| wanted == its)
     }
 }
 
-fn event(app: &App, user: UserId, (entry, message): EntryWithMessage) -> Option<Event> {
-    let conversation = ConversationId::between(user, entry.peer_id)?;
-    let kind = Kind::from_code(entry.kind)?;
-    let marked = match kind {
-        Kind::OwnMark => Some((user, entry.peer_id)),
-        Kind::PeerMark => Some((entry.peer_id, user)),
-        Kind::Sent | Kind::Updated | Kind::Deleted => None,
-    };
-    let change = Change { kind, conversation, message_id: entry.message_id, message, marked };
-    let cursor = Cursor { epoch: app.epoch().to_owned(), position: entry.position };
-    Some(Event { cursor, at: entry.at, news: News::Changed(change) })
-}
-
-/// An entry, and its message as it is now.
-type EntryWithMessage = (Entry, Option<Message>);
-
-/// How the log goes on.
-enum NextPage {
-    /// With these; there is at least one.
-    Entries(Vec<EntryWithMessage>),
-    /// Not yet.
-    Nothing,
-    /// Not from here; it ends at this position.
-    Lost(i64),
-    /// Not at all.
-    Erased,
-}
-
-fn next_page(conn: &mut store::Conn<'_>, user: UserId, position: i64, limit: i64) -> store::Result<NextPage> {
-    let mut entries = store::feed::after(conn, user, position, limit)?;
+/// How a user's feed goes on after a position: at most `limit` entries of it, with their messages as they are now.
+fn next(conn: &mut Conn<'_>, epoch: &Arc<str>, user: UserId, after: i64, limit: usize) -> store::Result<Next> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut entries = store::feed::after(conn, user, after, most)?;
     if entries.is_empty() {
-        let Some(head) = store::users::feed_position(conn, user)? else { return Ok(NextPage::Erased) };
-        if head == position {
-            return Ok(NextPage::Nothing);
+        let Some(head) = store::users::feed_position(conn, user)? else { return Ok(Next::Erased) };
+        if head == after {
+            return Ok(Next::Page(Page { events: Vec::new(), through: after, is_last: true }));
         }
         // It grew since, or its end was trimmed.
-        entries = store::feed::after(conn, user, position, limit)?;
+        entries = store::feed::after(conn, user, after, most)?;
         if entries.is_empty() {
-            return Ok(NextPage::Lost(head));
+            return Ok(Next::Lost(head));
         }
     }
-    if entries.first().is_some_and(|entry| entry.position != position + 1) {
+    if entries.first().is_some_and(|entry| entry.position != after + 1) {
         let head = store::users::feed_position(conn, user)?;
-        return Ok(head.map_or(NextPage::Erased, NextPage::Lost));
+        return Ok(head.map_or(Next::Erased, Next::Lost));
     }
-    let ids: Vec<MessageId> = entries.iter().map(|entry| entry.message_id).collect();
-    let messages: HashMap<MessageId, Message> =
-        store::messages::by_ids(conn, &ids)?.into_iter().map(|message| (message.id, message)).collect();
-    let with_message = |entry: Entry| {
-        let message = messages.get(&entry.message_id).cloned();
-        (entry, message)
+    let ids: Vec<MessageId> = entries.iter().filter_map(Entry::message_id).collect();
+    let mut messages: HashMap<MessageId, Message> = HashMap::new();
+    if !ids.is_empty() {
+        messages.extend(store::messages::by_ids(conn, &ids)?.into_iter().map(|message| (message.id, message)));
+    }
+    let through = entries.last().map_or(after, |entry| entry.position);
+    let is_last = entries.len() < limit;
+    let told = |entry: &Entry| {
+        let message = entry.message_id().and_then(|id| messages.get(&id).cloned());
+        event(epoch, user, entry, message).map(Arc::new)
     };
-    Ok(NextPage::Entries(entries.into_iter().map(with_message).collect()))
+    Ok(Next::Page(Page { events: entries.iter().filter_map(told).collect(), through, is_last }))
+}
+
+/// What an entry tells; `None` for a kind of a later version.
+fn event(epoch: &Arc<str>, user: UserId, entry: &Entry, message: Option<Message>) -> Option<Event> {
+    let kind = Kind::from_code(entry.kind)?;
+    let concerned = match kind {
+        Kind::OwnMark => Some(user),
+        Kind::PeerMark | Kind::UserChanged => Some(entry.peer_id),
+        Kind::Sent | Kind::Updated | Kind::Deleted => None,
+    };
+    let conversation = ConversationId::between(user, entry.peer_id);
+    let change = Change { kind, conversation, message_id: entry.message_id(), message, user: concerned };
+    let cursor = Cursor { epoch: epoch.clone(), position: entry.position };
+    Some(Event { cursor, at: entry.at, news: News::Changed(change) })
 }

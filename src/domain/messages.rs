@@ -1,12 +1,15 @@
 //! What can be done with messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use super::{Error, Rejection, Result, Viewer};
+use super::{
+    Error, Rejection, Result, Viewer,
+    news::{announce, to_both},
+};
 use crate::{
     app::App,
     model::{
-        feed::{Entry, Kind},
+        feed::Kind,
         ids::{ConversationId, MessageId, UserId},
         messages::{Draft, List, Message},
         pages::{End, Page, Span},
@@ -41,7 +44,7 @@ pub async fn send(app: &App, _viewer: &Viewer, draft: Draft) -> Result<Sent> {
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
     let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
     if !sent.duplicate {
-        app.events.wake(conversation.members());
+        app.wakeups.wake(conversation.members());
     }
     Ok(sent)
 }
@@ -72,7 +75,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     }
     let message = store::messages::insert(conn, draft, at)?;
     store::members::advance(conn, &[(conversation, message.id)])?;
-    announce(conn, Kind::Sent, &to_both(message.id, conversation.members()), at)?;
+    announce(conn, Kind::Sent, &to_both(message.id, conversation), at)?;
     Ok(Sent { message: Some(message), duplicate: false })
 }
 
@@ -93,11 +96,11 @@ pub async fn update(
                 return Err(Rejection::VersionConflict(before.version).into());
             }
             let message = store::messages::update(conn, id, before.version, &content, at)?;
-            announce(conn, Kind::Updated, &to_both(id, conversation.members()), at)?;
+            announce(conn, Kind::Updated, &to_both(id, conversation), at)?;
             Ok::<_, Error>((message.ok_or(Rejection::NoMessage)?, conversation))
         })
         .await?;
-    app.events.wake(conversation.members());
+    app.wakeups.wake(conversation.members());
     Ok(message)
 }
 
@@ -109,11 +112,11 @@ pub async fn delete(app: &App, _viewer: &Viewer, id: MessageId) -> Result<()> {
         .write(move |conn| {
             let (_, conversation) = locked(conn, id)?;
             store::messages::delete(conn, &[id], at)?;
-            announce(conn, Kind::Deleted, &to_both(id, conversation.members()), at)?;
+            announce(conn, Kind::Deleted, &to_both(id, conversation), at)?;
             Ok::<_, Error>(conversation)
         })
         .await?;
-    app.events.wake(conversation.members());
+    app.wakeups.wake(conversation.members());
     Ok(())
 }
 
@@ -129,7 +132,7 @@ pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, at: Timest
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         store::messages::delete(conn, &ids, at)?;
         let changed: Vec<_> =
-            messages.iter().flat_map(|message| to_both(message.id, message.conversation_id().members())).collect();
+            messages.iter().flat_map(|message| to_both(message.id, message.conversation_id())).collect();
         announce(conn, Kind::Deleted, &changed, at)?;
     }
 }
@@ -142,39 +145,4 @@ fn locked(conn: &mut Conn<'_>, id: MessageId) -> Result<(Message, ConversationId
     store::users::lock(conn, &conversation.members())?;
     let message = found(conn)?.ok_or(Rejection::NoMessage)?;
     Ok((message, conversation))
-}
-
-/// For both members of a conversation, that something happened to a message of it.
-fn to_both(message: MessageId, [one, other]: [UserId; 2]) -> [(UserId, MessageId, UserId); 2] {
-    [(one, message, other), (other, message, one)]
-}
-
-/// Writes to feeds what happened: for each user in turn a message and the other member of its conversation. The users are
-/// locked, and it is in the transaction of the change.
-pub(super) fn announce(
-    conn: &mut Conn<'_>,
-    kind: Kind,
-    news: &[(UserId, MessageId, UserId)],
-    at: Timestamp,
-) -> Result<()> {
-    let mut news_of: BTreeMap<UserId, Vec<(MessageId, UserId)>> = BTreeMap::new();
-    for (user, message, peer) in news {
-        news_of.entry(*user).or_default().push((*message, *peer));
-    }
-    // One statement for all who get the same number of entries.
-    let mut by_count: BTreeMap<i64, Vec<UserId>> = BTreeMap::new();
-    for (user, messages) in &news_of {
-        by_count.entry(i64::try_from(messages.len()).unwrap_or(i64::MAX)).or_default().push(*user);
-    }
-    let mut entries = Vec::with_capacity(news.len());
-    for (count, users) in by_count {
-        for (user, last) in store::users::advance_feeds(conn, &users, count)? {
-            let positions = last - count + 1..;
-            let messages = news_of.remove(&user).unwrap_or_default();
-            entries.extend(positions.zip(messages).map(|(position, (message_id, peer_id))| {
-                (user, Entry { position, kind: kind.code(), message_id, peer_id, at })
-            }));
-        }
-    }
-    Ok(store::feed::append(conn, &entries)?)
 }

@@ -9,10 +9,12 @@ pub mod users;
 pub mod messages;
 pub mod conversations;
 pub mod feed;
+pub mod signals;
 pub mod imports;
 pub mod demo;
 
 mod errors;
+mod news;
 mod viewers;
 
 pub use errors::{Error, Rejection, Result};

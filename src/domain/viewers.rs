@@ -3,7 +3,7 @@
 use crate::app::App;
 
 /// On whose behalf something is done. Its fields are private: holding one is the proof that the credential was checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Viewer {
     _everyone: (),
 }

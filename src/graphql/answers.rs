@@ -1,20 +1,13 @@
 //! From a request to its answer: limits first, then the schema, then a code on every error.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::{
-    MergedObject, Pos, Response, SDLExportOptions, Schema, ServerError, Value, Variables,
-    http::GraphiQLSource,
-    parser::{
-        parse_query,
-        types::{ExecutableDocument, OperationDefinition, OperationType},
-    },
-};
-use futures_util::{
-    StreamExt,
-    stream::{self, BoxStream},
+    MergedObject, MergedSubscription, Pos, Response, SDLExportOptions, Schema, ServerError, Value, Variables,
+    http::GraphiQLSource, parser::types::OperationType,
 };
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::JoinError;
 
 use super::{
@@ -22,30 +15,37 @@ use super::{
     calls::Call,
     completion::Plan,
     conversations::{ConversationMutation, ConversationQuery},
+    documents::{Document, Documents},
     errors::{code_of, internal, request_error, with_code},
-    feed::{FeedQuery, Subscriptions, resume},
-    limits::{check_document, check_text},
+    feed::{FeedQuery, FeedSubscription},
+    limits::check_document,
     messages::{MessageMutation, MessageQuery},
     nodes::NodeQuery,
     shape::Shape,
+    signals::{SignalMutation, SignalSubscription},
+    subscriptions::Subscriptions,
     users::{UserMutation, UserQuery},
-    values::check_values,
+    values::{Found, check_values},
 };
 use crate::{app::App, config::Limits, domain::Viewer};
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-struct Query(UserQuery, MessageQuery, ConversationQuery, FeedQuery, NodeQuery);
+pub(super) struct Query(UserQuery, MessageQuery, ConversationQuery, FeedQuery, NodeQuery);
 
 /// Everything that can be changed. A batch of changes is made in its order, each on its own.
 #[derive(MergedObject, Default)]
-struct Mutation(UserMutation, MessageMutation, ConversationMutation);
+pub(super) struct Mutation(UserMutation, MessageMutation, ConversationMutation, SignalMutation);
 
-type ChatSchema = Schema<Query, Mutation, Subscriptions>;
+/// What happens, as it happens.
+#[derive(MergedSubscription, Default)]
+pub(super) struct Subscription(FeedSubscription, SignalSubscription);
+
+pub(super) type ChatSchema = Schema<Query, Mutation, Subscription>;
 
 fn schema() -> ChatSchema {
     // The limits of the library come too late, so they are off but for the one that has a default.
-    Schema::build(Query::default(), Mutation::default(), Subscriptions).disable_suggestions().finish()
+    Schema::build(Query::default(), Mutation::default(), Subscription::default()).disable_suggestions().finish()
 }
 
 /// The schema in the schema definition language, sorted.
@@ -96,13 +96,35 @@ pub enum Operation {
     Subscription,
 }
 
-/// A request that keeps the limits and names an operation.
+/// A request that keeps the limits and names an operation. It can be run more than once.
 pub struct Prepared {
     /// What it does.
     pub operation: Operation,
-    plan: Plan,
+    pub(super) plan: Arc<Plan>,
     cursors_of: Vec<Value>,
-    request: async_graphql::Request,
+    document: Arc<Document>,
+    variables: Variables,
+    operation_name: Option<String>,
+}
+
+/// What makes two operations the same: the text of the document, the name of the operation, and the variables as JSON.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Identity(Arc<str>, Option<String>, String);
+
+impl Prepared {
+    pub(super) fn identity(&self) -> Identity {
+        let variables = serde_json::to_string(&self.variables).unwrap_or_default();
+        Identity(self.document.text.clone(), self.operation_name.clone(), variables)
+    }
+
+    /// Runs it once.
+    pub(super) fn request(&self) -> async_graphql::Request {
+        // The library does not look at the text of a document that it need not parse.
+        let mut request = async_graphql::Request::new("").variables(self.variables.clone());
+        request.operation_name.clone_from(&self.operation_name);
+        request.set_parsed_query(self.document.parsed.clone());
+        request
+    }
 }
 
 /// Errors of an answer at most.
@@ -117,6 +139,8 @@ pub struct Answer {
     data: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ServerError>,
+    #[serde(skip)]
+    json: OnceLock<Box<RawValue>>,
 }
 
 impl Answer {
@@ -127,11 +151,28 @@ impl Answer {
     }
 
     /// What the library answered. Errors without a path were found before anything was run.
-    fn whole(mut response: Response, plan: &Plan) -> Self {
+    pub(super) fn whole(mut response: Response, plan: &Plan) -> Self {
         plan.complete(&mut response);
         let refused = response.errors.iter().any(|error| error.path.is_empty());
         let errors = response.errors.into_iter().take(MAX_ERRORS).map(coded).collect();
-        Self { data: (!refused).then_some(response.data), errors }
+        Self { data: (!refused).then_some(response.data), errors, json: OnceLock::new() }
+    }
+
+    /// The same errors, as of a request of which nothing was run.
+    pub(super) fn refused(self) -> Self {
+        Self { data: None, ..self }
+    }
+
+    /// As it is sent. It is written once, however many it is sent to.
+    ///
+    /// # Errors
+    /// When it cannot be written: a defect.
+    pub fn json(&self) -> serde_json::Result<&RawValue> {
+        if let Some(json) = self.json.get() {
+            return Ok(json);
+        }
+        let json = to_raw_value(self)?;
+        Ok(self.json.get_or_init(|| json))
     }
 
     /// Whether nothing of the request was run: a request error.
@@ -164,7 +205,7 @@ impl Answer {
 
 impl From<ServerError> for Answer {
     fn from(error: ServerError) -> Self {
-        Self { data: None, errors: vec![error] }
+        Self { data: None, errors: vec![error], json: OnceLock::new() }
     }
 }
 
@@ -186,8 +227,10 @@ fn coded(mut error: ServerError) -> ServerError {
 /// The one way in. Clones share it.
 #[derive(Clone)]
 pub struct Api {
-    app: App,
-    schema: ChatSchema,
+    pub(super) app: App,
+    pub(super) schema: ChatSchema,
+    pub(super) subscriptions: Subscriptions,
+    documents: Documents,
     shape: Arc<Shape>,
     limits: Limits,
 }
@@ -198,7 +241,8 @@ impl Api {
     pub fn new(app: &App, limits: &Limits) -> Self {
         let schema = schema();
         let shape = Arc::new(Shape::of(&schema.sdl()));
-        Self { app: app.clone(), schema, shape, limits: limits.clone() }
+        let (documents, subscriptions) = Default::default();
+        Self { app: app.clone(), schema, subscriptions, documents, shape, limits: limits.clone() }
     }
 
     /// Checks a request without running anything.
@@ -206,27 +250,18 @@ impl Api {
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: Request) -> Result<Prepared, Answer> {
-        check_text(&request.query, &self.limits)?;
-        let mut document = parse_query(&request.query).map_err(|error| {
-            let at = error.positions().next();
-            let text = error.to_string();
-            // The first lines of a syntax error draw a picture of the place; the last one says what is wrong.
-            let what = text.lines().next_back().unwrap_or_default().trim_start_matches([' ', '=']);
-            request_error(Code::GraphqlParseFailed, format!("The document is not GraphQL: {what}."), at)
-        })?;
+        let mut document = self.documents.parsed(&request.query, &self.limits)?;
         let mut variables = Variables::from_json(request.variables.into());
         if let Some(after) = request.resume_after {
-            resume(&mut document, &mut variables, &after);
+            document = Arc::new(document.resuming(&mut variables, &after));
         }
-        check_document(&document, &variables, &self.shape, &self.limits)?;
-        let operation = chosen(&document, request.operation_name.as_deref())?;
-        let cursors_of = check_values(&document, operation, &variables, &self.shape)?;
-        let plan = Plan::of(operation, &document, &self.shape)?;
-        let operation = Operation::from(operation.ty);
-        let mut prepared = async_graphql::Request::new(request.query).variables(variables);
-        prepared.operation_name = request.operation_name;
-        prepared.set_parsed_query(document);
-        Ok(Prepared { operation, plan, cursors_of, request: prepared })
+        check_document(&document.parsed, &variables, &self.shape, &self.limits)?;
+        let (name, operation) = document.operation(request.operation_name.as_deref())?;
+        let Found { cursors_of, defaults } = check_values(&document.parsed, operation, &variables, &self.shape)?;
+        variables.extend(defaults);
+        let plan = document.plan(name, operation, &self.shape)?;
+        let (operation, operation_name) = (Operation::from(operation.ty), request.operation_name);
+        Ok(Prepared { operation, plan, cursors_of, document, variables, operation_name })
     }
 
     /// Runs a query or a mutation, for as long as the limit allows.
@@ -234,11 +269,11 @@ impl Api {
         let (mut call, mut loads) = Call::new(&self.app, viewer);
         let schema = self.schema.clone();
         let request_id = call.request_id.clone();
-        let Prepared { operation, plan, cursors_of, request } = prepared;
+        let operation = prepared.operation;
         let running = async move {
-            call.read_cursors(&cursors_of).await;
-            let response = loads.beside(Box::pin(schema.execute(request.data(call)))).await;
-            Answer::whole(response, &plan)
+            call.read_cursors(&prepared.cursors_of).await;
+            let response = loads.beside(Box::pin(schema.execute(prepared.request().data(call)))).await;
+            Answer::whole(response, &prepared.plan)
         };
         let answer = async {
             if operation == Operation::Mutation {
@@ -252,28 +287,6 @@ impl Api {
         tokio::time::timeout(limit, answer).await.unwrap_or_else(|_elapsed| {
             Answer::refusal(Code::Timeout, format!("The answer took longer than {} seconds.", limit.as_secs()))
         })
-    }
-
-    /// Runs any operation, a subscription for as long as it goes on. If the first answer is a refusal, it is the only one.
-    #[must_use]
-    pub fn stream(&self, viewer: &Viewer, prepared: Prepared) -> BoxStream<'static, Answer> {
-        if prepared.operation != Operation::Subscription {
-            let (api, viewer) = (self.clone(), viewer.clone());
-            return stream::once(async move { api.execute(&viewer, prepared).await }).boxed();
-        }
-        let Prepared { plan, request, .. } = prepared;
-        let (call, loads) = Call::new(&self.app, viewer);
-        let responses = self.schema.execute_stream(request.data(call));
-        let responses = stream::unfold((responses, loads), |(mut responses, mut loads)| async move {
-            let response = loads.beside(responses.next()).await?;
-            Some((response, (responses, loads)))
-        });
-        let answer = move |(index, response): (usize, Response)| {
-            let refused = index == 0 && response.data == Value::Null;
-            let answer = Answer::whole(response, &plan);
-            if refused { Answer { data: None, ..answer } } else { answer }
-        };
-        responses.enumerate().map(answer).boxed()
     }
 }
 
@@ -292,19 +305,4 @@ impl From<OperationType> for Operation {
             OperationType::Subscription => Self::Subscription,
         }
     }
-}
-
-/// The operation that is meant.
-fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, ServerError> {
-    let mut operations = document.operations.iter();
-    let found = match name {
-        Some(name) => operations.find(|(its, _)| its.is_some_and(|its| its == name)),
-        None if document.operations.iter().count() == 1 => operations.next(),
-        None => {
-            let message = "The document has several operations: name one of them with `operationName`.";
-            return Err(request_error(Code::GraphqlValidationFailed, message, None));
-        }
-    };
-    let unknown = || request_error(Code::GraphqlValidationFailed, "The document has no operation of this name.", None);
-    found.map(|(_, operation)| &operation.node).ok_or_else(unknown)
 }

@@ -1,13 +1,19 @@
 //! A call: what every resolver of one request has at hand, and how its arguments are parsed.
 
-use std::{fmt::Display, str::FromStr};
+use std::{
+    fmt::Display,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_graphql::{Context, ID, Result, Value, dataloader::DataLoader};
+use futures_util::{Stream, StreamExt};
 
 use super::{
     UserError, UserErrorCode,
     errors::{bad_input, top_level},
     loads::{Loads, Relations},
+    subscriptions::{News, Source},
 };
 use crate::{
     app::App,
@@ -23,6 +29,15 @@ pub(super) struct Call {
     pub(super) load: DataLoader<Relations>,
     /// Where feeds stood before anything of the request was read.
     pub(super) cursors: Vec<(UserId, Cursor)>,
+    turn: Option<Turn>,
+}
+
+/// What the resolver of a subscription is called for.
+pub(super) enum Turn {
+    /// To put the source of its news here.
+    Begins(Arc<Mutex<Option<Source>>>),
+    /// To say this.
+    Says(News),
 }
 
 impl Call {
@@ -31,7 +46,24 @@ impl Call {
         let request_id = format!("{:016x}", rand::random::<u64>());
         let relations = Relations { app: app.clone(), viewer: viewer.clone(), request_id: request_id.clone() };
         let (load, loads) = relations.loader();
-        (Self { app: app.clone(), viewer: viewer.clone(), request_id, load, cursors: Vec::new() }, loads)
+        (Self { app: app.clone(), viewer: viewer.clone(), request_id, load, cursors: Vec::new(), turn: None }, loads)
+    }
+
+    /// The same in a turn of a subscription.
+    pub(super) fn in_turn(self, turn: Turn) -> Self {
+        Self { turn: Some(turn), ..self }
+    }
+
+    /// What a subscription has to say; `None` while it begins.
+    pub(super) fn news(&self) -> Option<&News> {
+        if let Some(Turn::Says(news)) = &self.turn { Some(news) } else { None }
+    }
+
+    /// Begins a subscription with the source of its news.
+    pub(super) fn begin(&self, source: impl Stream<Item = domain::Result<News>> + Send + 'static) {
+        if let Some(Turn::Begins(place)) = &self.turn {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(source.boxed());
+        }
     }
 
     /// Reads where the feeds of these users stand; one that cannot be read is told by its field.
@@ -68,6 +100,11 @@ impl Call {
 /// An id in an argument of a query or of a subscription.
 pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T> {
     id.parse().map_err(bad_input)
+}
+
+/// The user whose feed or signals are meant.
+pub(super) fn whose(user_id: Option<&ID>) -> Result<UserId> {
+    id(user_id.ok_or_else(|| bad_input("Say whose with `userId`: on this server nobody is signed in."))?)
 }
 
 /// The arguments of a mutation while they are parsed: all that is wrong is told at once.

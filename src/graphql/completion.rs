@@ -90,6 +90,11 @@ impl Plan {
         planned.plan.add(&field.node.selection_set.node, &ty, document, shape)
     }
 
+    /// The path of the first field at the root.
+    pub(super) fn root_path(&self) -> Vec<PathSegment> {
+        self.fields.iter().take(1).map(|field| PathSegment::Field(field.key.to_string())).collect()
+    }
+
     /// Puts the fields of an answer in order, and nulls where fields failed.
     pub(super) fn complete(&self, response: &mut Response) {
         let Response { data, errors, .. } = response;

@@ -1,29 +1,29 @@
 //! The feed in words: the event and the subscription.
 
+use std::sync::Arc;
+
 use async_graphql::{
     Context, Enum, ID, Name, Object, Pos, Positioned, Result, SimpleObject, Subscription, Value, Variables,
     parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection},
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::TryStreamExt;
 
 use super::{
-    Conversation, Message,
-    calls::{Call, id},
+    Conversation, Message, User,
+    calls::{Call, id, whose},
     conversations::Member,
-    errors::{bad_input, top_level},
+    errors::bad_input,
     pages::MAX_SIZE,
     scalars::DateTime,
+    subscriptions::{News, Told, told},
 };
 use crate::{
-    domain::feed::{self, Change, News},
-    model::{
-        feed::{Cursor, Kind},
-        ids::UserId,
-    },
+    domain::feed,
+    model::feed::{self as model, Change, Cursor, Kind},
 };
 
 /// `FeedEvent`
-struct FeedEvent(feed::Event);
+struct FeedEvent(Arc<model::Event>);
 
 /// Something that happened in a user's conversations.
 #[Object]
@@ -36,12 +36,9 @@ impl FeedEvent {
     /// What happened.
     async fn kind(&self) -> FeedEventKind {
         match &self.0.news {
-            News::Changed(Change { kind: Kind::Sent, .. }) => FeedEventKind::MessageSent,
-            News::Changed(Change { kind: Kind::Updated, .. }) => FeedEventKind::MessageUpdated,
-            News::Changed(Change { kind: Kind::Deleted, .. }) => FeedEventKind::MessageDeleted,
-            News::Changed(Change { kind: Kind::OwnMark | Kind::PeerMark, .. }) => FeedEventKind::Receipt,
-            News::CaughtUp => FeedEventKind::CaughtUp,
-            News::Reset => FeedEventKind::Reset,
+            model::News::Changed(change) => change.kind.into(),
+            model::News::CaughtUp => FeedEventKind::CaughtUp,
+            model::News::Reset => FeedEventKind::Reset,
         }
     }
 
@@ -50,9 +47,9 @@ impl FeedEvent {
         DateTime(self.0.at)
     }
 
-    /// Where it happened; null for `CAUGHT_UP` and `RESET`.
+    /// Where it happened; null for `CAUGHT_UP` and `RESET`, and for a change of your own account.
     async fn conversation(&self) -> Option<Conversation> {
-        self.change().map(|change| Conversation::new(change.conversation, None))
+        self.change()?.conversation.map(|id| Conversation::new(id, None))
     }
 
     /// The message as it is now; null once deleted.
@@ -60,21 +57,30 @@ impl FeedEvent {
         self.change()?.message.clone().map(Message::from)
     }
 
-    /// The id of the message, also once it is deleted; null for `CAUGHT_UP` and `RESET`.
+    /// The id of the message, also once it is deleted; null if the event is not about one.
     async fn message_id(&self) -> Option<ID> {
-        self.change().map(|change| ID(change.message_id.to_string()))
+        self.change()?.message_id.map(|id| ID(id.to_string()))
     }
 
     /// For RECEIPT: whose marks moved.
     async fn member(&self) -> Option<Member> {
-        let (user, peer) = self.change()?.marked?;
-        Some(Member { user, peer, known: None })
+        let change = self.change().filter(|change| matches!(change.kind, Kind::OwnMark | Kind::PeerMark))?;
+        let user = change.user?;
+        Some(Member { user, peer: change.conversation?.peer_of(user)?, known: None })
+    }
+
+    /// For USER_CHANGED: the user as they are now; null once the account was erased.
+    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
+        match self.change() {
+            Some(Change { kind: Kind::UserChanged, user: Some(user), .. }) => User::load(ctx, *user).await,
+            _ => Ok(None),
+        }
     }
 }
 
 impl FeedEvent {
     fn change(&self) -> Option<&Change> {
-        if let News::Changed(change) = &self.0.news { Some(change) } else { None }
+        if let model::News::Changed(change) = &self.0.news { Some(change) } else { None }
     }
 }
 
@@ -89,10 +95,24 @@ enum FeedEventKind {
     MessageDeleted,
     /// A member's marks moved: messages have arrived or were read.
     Receipt,
+    /// A user with whom you have a conversation changed, or you did, or their account was erased.
+    UserChanged,
     /// You have everything up to now.
     CaughtUp,
     /// Your cursor is too old or from another database: load your lists again, then go on from this cursor.
     Reset,
+}
+
+impl From<Kind> for FeedEventKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Sent => Self::MessageSent,
+            Kind::Updated => Self::MessageUpdated,
+            Kind::Deleted => Self::MessageDeleted,
+            Kind::OwnMark | Kind::PeerMark => Self::Receipt,
+            Kind::UserChanged => Self::UserChanged,
+        }
+    }
 }
 
 /// A part of a feed.
@@ -146,18 +166,12 @@ impl FeedQuery {
     }
 }
 
-/// The user whose feed is meant.
-pub(super) fn whose(user_id: Option<&ID>) -> Result<UserId> {
-    id(user_id.ok_or_else(|| bad_input("Say whose feed: on this server nobody is signed in."))?)
-}
-
-/// `Subscription`
+/// Subscriptions to feeds.
 #[derive(Default)]
-pub(super) struct Subscriptions;
+pub(super) struct FeedSubscription;
 
-/// What happens, as it happens.
-#[Subscription(name = "Subscription")]
-impl Subscriptions {
+#[Subscription]
+impl FeedSubscription {
     /// Everything that changes in a user's conversations, in order, edits and deletions too.
     /// Keep the cursor of the last event you handled; after a disconnect pass it as `after`
     /// and you get what you missed, then CAUGHT_UP, then live events. No event is ever skipped
@@ -169,14 +183,17 @@ impl Subscriptions {
         #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
         #[graphql(desc = "The cursor of the last event that you handled.")] after: Option<String>,
         #[graphql(desc = "Only what happens in this conversation.")] conversation_id: Option<ID>,
-    ) -> Result<impl Stream<Item = Result<FeedEvent>> + use<>> {
+    ) -> Result<Told<FeedEvent>> {
         let call = Call::of(ctx);
+        if let Some(News::Feed(event)) = call.news() {
+            return Ok(told(Some(FeedEvent(event.clone()))));
+        }
         let user = whose(user_id.as_ref())?;
         let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(bad_input)?;
         let conversation = conversation_id.as_ref().map(id).transpose()?;
         let events = call.answer(feed::follow(&call.app, &call.viewer, user, after, conversation).await)?;
-        let request_id = call.request_id.clone();
-        Ok(events.map(move |event| event.map(FeedEvent).map_err(|error| top_level(error, &request_id))))
+        call.begin(events.map_ok(News::Feed));
+        Ok(told(None))
     }
 }
 

@@ -9,17 +9,20 @@ mod users;
 mod messages;
 mod conversations;
 mod feed;
+mod signals;
 mod nodes;
 
 mod answers;
 mod calls;
 mod completion;
+mod documents;
 mod errors;
 mod limits;
 mod loads;
 mod pages;
 mod scalars;
 mod shape;
+mod subscriptions;
 mod values;
 
 pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};

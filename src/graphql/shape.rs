@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned,
+    Name, Positioned, Value,
     parser::{
         parse_schema,
         types::{BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition},
@@ -21,6 +21,8 @@ pub(super) struct Shape {
 pub(super) struct FieldShape {
     pub(super) ty: Type,
     pub(super) arguments: HashMap<Name, Type>,
+    /// Of those that have one.
+    pub(super) defaults: HashMap<Name, Value>,
 }
 
 impl Shape {
@@ -69,8 +71,12 @@ impl Shape {
 }
 
 fn field(Positioned { node: field, .. }: Positioned<FieldDefinition>) -> (Name, FieldShape) {
+    let default = |argument: &Positioned<InputValueDefinition>| {
+        Some((argument.node.name.node.clone(), argument.node.default_value.as_ref()?.node.clone()))
+    };
+    let defaults = field.arguments.iter().filter_map(default).collect();
     let arguments = field.arguments.into_iter().map(input).collect();
-    (field.name.node, FieldShape { ty: field.ty.node, arguments })
+    (field.name.node, FieldShape { ty: field.ty.node, arguments, defaults })
 }
 
 /// What has a default may be left out.

@@ -10,9 +10,10 @@ use super::{
     conversations::Members,
     pages::{Listed, Wanted},
     scalars::DateTime,
+    signals::Presence,
 };
 use crate::{
-    domain::users,
+    domain::{signals, users},
     model::{
         self,
         ids::UserId,
@@ -50,6 +51,12 @@ impl User {
     /// Unique address. Null when you may not see it: you see your own; admins, service tokens and open mode see all.
     async fn email(&self) -> Option<&str> {
         self.0.email.as_deref()
+    }
+
+    /// Null when hidden from you.
+    async fn presence(&self, ctx: &Context<'_>) -> Option<Presence> {
+        let call = Call::of(ctx);
+        signals::presence(&call.app, &call.viewer, self.0.id).map(Presence::from)
     }
 
     /// When the account was made.

@@ -14,23 +14,31 @@ use super::{
     shape::Shape,
 };
 
-/// Judges the values of the operation that will be run. Its fragments do not go round in circles. Gives the users whose
-/// `feedCursor` it asks for.
+/// What the values of an operation tell.
+pub(super) struct Found {
+    /// The users whose `feedCursor` it asks for.
+    pub(super) cursors_of: Vec<Value>,
+    /// Variables that were left out, and the defaults of the arguments that they stand for. The library would take them
+    /// for null (<https://spec.graphql.org/October2021/#sec-Coercing-Field-Arguments>).
+    pub(super) defaults: Vec<(Name, Value)>,
+}
+
+/// Judges the values of the operation that will be run. Its fragments do not go round in circles.
 pub(super) fn check_values(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
     shape: &Shape,
-) -> Result<Vec<Value>, ServerError> {
+) -> Result<Found, ServerError> {
     for Positioned { node: definition, pos } in &operation.variable_definitions {
         let (name, ty) = (&definition.name.node, &definition.var_type.node);
         let value = variables.get(name).or(definition.default_value()).unwrap_or(&Value::Null);
         misfit(value, ty, shape).map_or(Ok(()), |misfit| Err(misfit.of(&format!("variable `${name}"), *pos)))?;
     }
-    let (entered, cursors_of) = (HashSet::new(), Vec::new());
-    let mut values = Values { document, operation, variables, shape, entered, cursors_of };
+    let (entered, found) = (HashSet::new(), Found { cursors_of: Vec::new(), defaults: Vec::new() });
+    let mut values = Values { document, operation, variables, shape, entered, found };
     values.selection_set(&operation.selection_set.node, &root(operation.ty))?;
-    Ok(values.cursors_of)
+    Ok(values.found)
 }
 
 struct Values<'a> {
@@ -39,7 +47,7 @@ struct Values<'a> {
     variables: &'a Variables,
     shape: &'a Shape,
     entered: HashSet<&'a Name>,
-    cursors_of: Vec<Value>,
+    found: Found,
 }
 
 impl<'a> Values<'a> {
@@ -70,22 +78,38 @@ impl<'a> Values<'a> {
         for (name, Positioned { node: value, pos }) in &field.arguments {
             let Some(ty) = of.arguments.get(&name.node) else { continue };
             // A variable that may be left out, and was, is as if the argument was not there.
+            if let Some(default) = of.defaults.get(&name.node)
+                && let Some(variable) = value.to_string().strip_prefix('$').map(Name::new)
+                && self.is_left_out(&variable)
+            {
+                self.found.defaults.push((variable, default.clone()));
+                continue;
+            }
             let value = value.clone().into_const_with(|variable| Ok::<_, ()>(self.variable(&variable)));
             let Some(value) = value.ok().filter(|value| *value != Value::Null || !ty.nullable) else { continue };
             if let Some(misfit) = misfit(&value, ty, self.shape) {
                 return Err(misfit.of(&format!("argument `{}", name.node), *pos));
             }
             if field.name.node == "feedCursor" {
-                self.cursors_of.push(value);
+                self.found.cursors_of.push(value);
             }
         }
         self.selection_set(&field.selection_set.node, of.named_type())
     }
 
     fn variable(&self, name: &Name) -> Value {
+        self.variables.get(name).or_else(|| self.default(name)).cloned().unwrap_or(Value::Null)
+    }
+
+    fn is_left_out(&self, variable: &Name) -> bool {
+        self.variables.get(variable).is_none() && self.default(variable).is_none()
+    }
+
+    fn default(&self, variable: &Name) -> Option<&Value> {
         let mut definitions = self.operation.variable_definitions.iter();
-        let default = || definitions.find(|definition| definition.node.name.node == *name)?.node.default_value();
-        self.variables.get(name).or_else(default).cloned().unwrap_or(Value::Null)
+        let definition = definitions.find(|definition| definition.node.name.node == *variable)?;
+        // Not `default_value()`, which is null where none is given.
+        definition.node.default_value.as_ref().map(|value| &value.node)
     }
 }
 

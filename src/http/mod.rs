@@ -9,7 +9,13 @@ mod streams;
 mod hosts;
 mod pages;
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -25,6 +31,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::cors::CorsLayer;
 
@@ -113,6 +120,7 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
     let mut protocol = http1::Builder::new();
     // A connection that sends nothing, or half a head, is let go in time.
     protocol.timer(TokioTimer::new()).header_read_timeout(server.limits.header_timeout);
+    let stall_timeout = server.limits.stall_timeout + sockets::PARTING;
     let router = router(server);
     let connections = TaskTracker::new();
     loop {
@@ -124,6 +132,8 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
             Ok((stream, _)) => {
                 // Small answers must not wait for more.
                 let _ = stream.set_nodelay(true);
+                let mut stream = Box::pin(TimeoutWriter::new(stream));
+                stream.as_mut().set_timeout_pinned(Some(stall_timeout));
                 let service = TowerToHyperService::new(router.clone());
                 let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
                 connections.spawn(attend(connection, stopping.clone()));
@@ -152,7 +162,9 @@ async fn attend(connection: Connection, stopping: CancellationToken) {
     }
 }
 
-type Connection = http1::UpgradeableConnection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+/// A client that takes nothing of what it is sent is cut off in time.
+type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
+type Connection = http1::UpgradeableConnection<TokioIo<Stream>, TowerToHyperService<Router>>;
 
 fn router(server: Server) -> Router {
     let cors = CorsLayer::new()

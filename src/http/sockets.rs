@@ -5,7 +5,7 @@
 //! takes the next answer before the last one is written. So a client that does not read stops its own operations and
 //! costs no memory.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -21,24 +21,21 @@ use futures_util::{
     stream::{self, AbortHandle, Abortable, BoxStream, SelectAll},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Server, hosts, responses::refused};
 use crate::{
+    config::Limits,
     domain::Viewer,
     graphql::{Answer, Code, Request},
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// A ping goes out this often.
-const PING: Duration = Duration::from_secs(25);
-/// A peer that was not heard of for this long is gone.
-const DEAD: Duration = Duration::from_mins(1);
-/// A message that could not be written in this time ends the socket.
-const STALLED: Duration = Duration::from_secs(30);
 /// The other side has this long to close as well.
-const PARTING: Duration = Duration::from_secs(1);
+pub(super) const PARTING: Duration = Duration::from_secs(1);
+/// Bytes that each socket holds ready to read into. Most say little, and there are many of them.
+const READ_BUFFER: usize = 1_024;
 /// The longest id of an operation, in bytes.
 const MAX_ID: usize = 128;
 
@@ -72,13 +69,16 @@ enum Said {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Say<'a> {
     ConnectionAck,
+    Ping {
+        payload: Time,
+    },
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<Map<String, Value>>,
     },
     Next {
         id: &'a str,
-        payload: &'a Answer,
+        payload: &'a RawValue,
     },
     Error {
         id: &'a str,
@@ -87,6 +87,12 @@ enum Say<'a> {
     Complete {
         id: &'a str,
     },
+}
+
+/// What a ping tells.
+#[derive(Serialize)]
+struct Time {
+    at: String,
 }
 
 /// Why a socket ends: a close code and a reason for people.
@@ -110,28 +116,26 @@ pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMa
         .protocols([PROTOCOL])
         .max_message_size(max)
         .max_frame_size(max)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
         .on_upgrade(move |socket| sockets.track_future(converse(server, socket)))
 }
 
-async fn converse(server: Server, mut socket: WebSocket) {
-    let close = if socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
+async fn converse(server: Server, socket: WebSocket) {
+    let mut wire = Wire { socket, stall_timeout: server.limits.stall_timeout };
+    let close = if wire.socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
         let viewer = Viewer::open(&server.app);
         Conversation { server, viewer, ready: false, running: SelectAll::new(), operations: HashMap::new() }
-            .run(&mut socket)
+            .run(&mut wire)
             .await
     } else {
         Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
     };
-    if let Some(Close(code, reason)) = close {
-        let frame = CloseFrame { code, reason: reason.into() };
-        let _ = tokio::time::timeout(STALLED, socket.send(Message::Close(Some(frame)))).await;
-    }
-    // Both sides say that they close (RFC 6455, 5.5.1): our answer goes out, or theirs comes in, while we read on.
-    let _ = tokio::time::timeout(PARTING, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
+    wire.close(close).await;
 }
 
 /// An answer of the operation with this id; `None` is its end.
-type Event = (String, Option<Answer>);
+type Event = (Arc<str>, Option<Arc<Answer>>);
 
 struct Conversation {
     server: Server,
@@ -139,39 +143,40 @@ struct Conversation {
     /// Whether `connection_init` came.
     ready: bool,
     running: SelectAll<Abortable<BoxStream<'static, Event>>>,
-    operations: HashMap<String, AbortHandle>,
+    operations: HashMap<Arc<str>, AbortHandle>,
 }
 
 impl Conversation {
     /// Goes on until there is a reason to close, or `None` when the peer is gone.
-    async fn run(mut self, socket: &mut WebSocket) -> Option<Close> {
+    async fn run(mut self, wire: &mut Wire) -> Option<Close> {
         let stopping = self.server.stopping.clone();
-        let init_deadline = tokio::time::sleep(self.server.limits.init_timeout);
+        let Limits { init_timeout, ping_interval, dead_after, .. } = *self.server.limits;
+        let init_deadline = tokio::time::sleep(init_timeout);
         tokio::pin!(init_deadline);
-        let mut pings = tokio::time::interval_at(Instant::now() + PING, PING);
+        let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
             let done = tokio::select! {
-                received = socket.recv() => {
+                received = wire.socket.recv() => {
                     heard = Instant::now();
                     match received? {
-                        Ok(message) => self.hear(socket, message).await,
+                        Ok(message) => self.hear(wire, message).await,
                         Err(error) if error.to_string().contains("too long") => {
                             Err(Some(Close::new(1009, "Message too large")))
                         }
                         Err(_broken) => return None,
                     }
                 }
-                Some(event) = self.running.next() => self.tell(socket, event).await,
+                Some(event) = self.running.next() => self.tell(wire, event).await,
                 () = &mut init_deadline, if !self.ready => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
                 }
                 _ = pings.tick() => {
-                    if heard.elapsed() > DEAD {
+                    if heard.elapsed() > dead_after {
                         return None;
                     }
-                    send(socket, Message::Ping(Bytes::new())).await
+                    self.ping(wire).await
                 }
                 () = stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
             };
@@ -181,7 +186,7 @@ impl Conversation {
         }
     }
 
-    async fn hear(&mut self, socket: &mut WebSocket, message: Message) -> Result<(), Option<Close>> {
+    async fn hear(&mut self, wire: &mut Wire, message: Message) -> Outcome {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
@@ -196,26 +201,35 @@ impl Conversation {
             }
             Said::ConnectionInit { .. } => {
                 self.ready = true;
-                say(socket, &Say::ConnectionAck).await
+                wire.say(&Say::ConnectionAck).await
             }
-            Said::Ping { payload } => say(socket, &Say::Pong { payload }).await,
+            Said::Ping { payload } => wire.say(&Say::Pong { payload }).await,
             Said::Pong { .. } => Ok(()),
             Said::Subscribe { .. } if !self.ready => Err(Some(Close::new(4401, "Unauthorized"))),
-            Said::Subscribe { id, payload } => self.start(socket, id, *payload).await,
+            Said::Subscribe { id, payload } => self.start(wire, &id, *payload).await,
             Said::Complete { id } => {
-                if let Some(operation) = self.operations.remove(&id) {
-                    operation.abort();
-                }
+                self.end(&id);
                 Ok(())
             }
         }
     }
 
-    async fn start(&mut self, socket: &mut WebSocket, id: String, request: Request) -> Result<(), Option<Close>> {
+    /// A ping of each kind: some clients answer only those of WebSocket, and some see only those of GraphQL. It tells the
+    /// server's time, for those whose clock is wrong.
+    async fn ping(&mut self, wire: &mut Wire) -> Outcome {
+        wire.send(Message::Ping(Bytes::new())).await?;
+        if self.ready {
+            let payload = Time { at: self.server.app.now().to_string() };
+            wire.say(&Say::Ping { payload }).await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, wire: &mut Wire, id: &str, request: Request) -> Outcome {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
-        if self.operations.contains_key(&id) {
+        if self.operations.contains_key(id) {
             // A reason has 123 bytes at most.
             let id: String = id.chars().take(20).collect();
             return Err(Some(Close(4409, format!("Subscriber for {id} already exists"))));
@@ -223,12 +237,13 @@ impl Conversation {
         let most = self.server.limits.max_socket_operations;
         if self.operations.len() >= most {
             let why = format!("This socket has {most} operations already: end one first.");
-            return refuse(socket, &id, &Answer::refusal(Code::BadRequest, why)).await;
+            return wire.refuse(id, &Answer::refusal(Code::BadRequest, why)).await;
         }
         let answers = match self.server.api.prepare(request) {
             Ok(prepared) => self.server.api.stream(&self.viewer, prepared),
-            Err(answer) => return refuse(socket, &id, &answer).await,
+            Err(answer) => return wire.refuse(id, &answer).await,
         };
+        let id: Arc<str> = id.into();
         let (named, ended) = (id.clone(), id.clone());
         let events = answers.map(move |answer| (named.clone(), Some(answer)));
         let end = stream::once(async move { (ended, None) });
@@ -238,40 +253,72 @@ impl Conversation {
         Ok(())
     }
 
-    async fn tell(&mut self, socket: &mut WebSocket, (id, answer): Event) -> Result<(), Option<Close>> {
+    fn end(&mut self, id: &str) {
+        if let Some(operation) = self.operations.remove(id) {
+            operation.abort();
+        }
+    }
+
+    async fn tell(&mut self, wire: &mut Wire, (id, answer): Event) -> Outcome {
         match answer {
             Some(answer) if answer.is_refusal() => {
-                if let Some(operation) = self.operations.remove(&id) {
-                    operation.abort();
-                }
-                refuse(socket, &id, &answer).await
+                self.end(&id);
+                wire.refuse(&id, &answer).await
             }
-            Some(answer) => say(socket, &Say::Next { id: &id, payload: &answer }).await,
+            Some(answer) => {
+                let payload = answer.json().map_err(|error| broken(&error))?;
+                wire.say(&Say::Next { id: &id, payload }).await
+            }
             None => {
                 self.operations.remove(&id);
-                say(socket, &Say::Complete { id: &id }).await
+                wire.say(&Say::Complete { id: &id }).await
             }
         }
     }
 }
 
-async fn refuse(socket: &mut WebSocket, id: &str, answer: &Answer) -> Result<(), Option<Close>> {
-    let errors: Vec<Value> = answer.errors().iter().filter_map(|error| serde_json::to_value(error).ok()).collect();
-    say(socket, &Say::Error { id, payload: &errors }).await
+/// Why a conversation ends, if it does; `None` when the peer is gone.
+type Outcome = Result<(), Option<Close>>;
+
+/// The socket, and how long the peer may take to take what it is sent.
+struct Wire {
+    socket: WebSocket,
+    stall_timeout: Duration,
 }
 
-async fn say(socket: &mut WebSocket, message: &Say<'_>) -> Result<(), Option<Close>> {
-    let text = serde_json::to_string(message).map_err(|error| {
-        tracing::error!(%error, "a message could not be written");
-        Close::new(1011, "Internal error")
-    })?;
-    send(socket, Message::text(text)).await
-}
-
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Option<Close>> {
-    match tokio::time::timeout(STALLED, socket.send(message)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_gone)) => Err(None),
-        Err(_elapsed) => Err(Some(Close::new(1013, "The client does not read"))),
+impl Wire {
+    async fn refuse(&mut self, id: &str, answer: &Answer) -> Outcome {
+        let errors: Vec<Value> = answer.errors().iter().filter_map(|error| serde_json::to_value(error).ok()).collect();
+        self.say(&Say::Error { id, payload: &errors }).await
     }
+
+    async fn say(&mut self, message: &Say<'_>) -> Outcome {
+        let text = serde_json::to_string(message).map_err(|error| broken(&error))?;
+        self.send(Message::text(text)).await
+    }
+
+    async fn send(&mut self, message: Message) -> Outcome {
+        match tokio::time::timeout(self.stall_timeout, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_gone)) => Err(None),
+            Err(_elapsed) => Err(Some(Close::new(1013, "The client does not read"))),
+        }
+    }
+
+    async fn close(mut self, close: Option<Close>) {
+        let parting = async {
+            if let Some(Close(code, reason)) = close {
+                let frame = CloseFrame { code, reason: reason.into() };
+                let _ = self.socket.send(Message::Close(Some(frame))).await;
+            }
+            // Both sides say that they close (RFC 6455, 5.5.1): our answer goes out, or theirs comes in, while we read on.
+            while let Some(Ok(_)) = self.socket.recv().await {}
+        };
+        let _ = tokio::time::timeout(PARTING, parting).await;
+    }
+}
+
+fn broken(error: &serde_json::Error) -> Close {
+    tracing::error!(%error, "a message could not be written");
+    Close::new(1011, "Internal error")
 }

@@ -3,7 +3,7 @@
 //!
 //! An event of a feed carries its cursor as its id: a client that comes back with it as `Last-Event-ID` goes on from there.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     http::HeaderMap,
@@ -33,9 +33,9 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
 
 /// The answers of an operation, one event each, and an event that says that this was all.
 pub(super) fn response(server: &Server, prepared: Result<Prepared, Answer>) -> Response {
-    let answers: BoxStream<'static, Answer> = match prepared {
+    let answers: BoxStream<'static, Arc<Answer>> = match prepared {
         Ok(prepared) => server.api.stream(&Viewer::open(&server.app), prepared),
-        Err(answer) => stream::once(async move { answer }).boxed(),
+        Err(answer) => stream::once(async move { Arc::new(answer) }).boxed(),
     };
     let stopped = server.stopping.clone().cancelled_owned();
     let complete = stream::once(async { Event::default().event("complete").data("") });
@@ -49,8 +49,8 @@ fn next(answer: &Answer) -> Event {
         Some(cursor) => event.id(cursor),
         None => event,
     };
-    match serde_json::to_string(answer) {
-        Ok(text) => event.data(text),
+    match answer.json() {
+        Ok(json) => event.data(json.get()),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");
             Event::default().comment("an answer could not be written")

@@ -1,29 +1,32 @@
 //! The feed: what changed for one user, in the order of commits, and cursors into it.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use diesel::Queryable;
 
 use super::{
-    ids::{MessageId, UserId},
+    ids::{ConversationId, MessageId, UserId},
+    messages::Message,
     timestamps::Timestamp,
 };
 
-/// What happened to a message.
+/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i16)]
 pub enum Kind {
-    /// It was sent.
+    /// A message was sent.
     Sent = 1,
-    /// Its text was changed.
+    /// The text of a message was changed.
     Updated = 2,
-    /// It was deleted.
+    /// A message was deleted.
     Deleted = 3,
-    /// A mark of the user whose feed it is was moved to it.
+    /// A mark of the user whose feed it is was moved to a message.
     OwnMark = 4,
-    /// A mark of the other member was moved to it.
+    /// A mark of the other member was moved to a message.
     PeerMark = 5,
+    /// A user changed, or their account was erased.
+    UserChanged = 6,
 }
 
 impl Kind {
@@ -36,7 +39,7 @@ impl Kind {
     /// The kind with this number; `None` for a number of a later version.
     #[must_use]
     pub fn from_code(code: i16) -> Option<Self> {
-        [Self::Sent, Self::Updated, Self::Deleted, Self::OwnMark, Self::PeerMark]
+        [Self::Sent, Self::Updated, Self::Deleted, Self::OwnMark, Self::PeerMark, Self::UserChanged]
             .into_iter()
             .find(|kind| kind.code() == code)
     }
@@ -49,12 +52,83 @@ pub struct Entry {
     pub position: i64,
     /// See [`Kind`].
     pub kind: i16,
-    /// The message that changed.
-    pub message_id: MessageId,
-    /// The other member of its conversation.
+    /// 0 if it is not about a message.
+    message_id: i64,
+    /// The other member of the message's conversation, or the user who changed.
     pub peer_id: UserId,
     /// When it changed.
     pub at: Timestamp,
+}
+
+impl Entry {
+    /// A row that is about to be written.
+    #[must_use]
+    pub fn new(position: i64, kind: Kind, message: Option<MessageId>, peer_id: UserId, at: Timestamp) -> Self {
+        Self { position, kind: kind.code(), message_id: message.map_or(0, MessageId::key), peer_id, at }
+    }
+
+    /// The message that it is about; `None` for [`Kind::UserChanged`].
+    #[must_use]
+    pub fn message_id(&self) -> Option<MessageId> {
+        MessageId::new(self.message_id)
+    }
+}
+
+/// Something that a follower of a feed learns.
+#[derive(Clone)]
+pub struct Event {
+    /// Where the follower now is.
+    pub cursor: Cursor,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What it is.
+    pub news: News,
+}
+
+/// What a follower of a feed learns.
+#[derive(Clone)]
+pub enum News {
+    /// Something happened.
+    Changed(Change),
+    /// The follower has everything up to now.
+    CaughtUp,
+    /// The log does not go on from the follower's cursor: load everything again, and go on from this one.
+    Reset,
+}
+
+/// What happened.
+#[derive(Clone)]
+pub struct Change {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// Where; `None` for a change of the user whose feed it is.
+    pub conversation: Option<ConversationId>,
+    /// To which message, or which one was reached by a mark; `None` for a change of a user.
+    pub message_id: Option<MessageId>,
+    /// The message as it is now; `None` once deleted.
+    pub message: Option<Message>,
+    /// Whose mark was moved, or who changed.
+    pub user: Option<UserId>,
+}
+
+/// How a feed goes on after a position.
+pub enum Next {
+    /// With these events, if there are any yet.
+    Page(Page),
+    /// Not from here; it ends at this position.
+    Lost(i64),
+    /// Not at all: the account was erased.
+    Erased,
+}
+
+/// A part of a feed.
+pub struct Page {
+    /// Oldest first.
+    pub events: Vec<Arc<Event>>,
+    /// The position of the last one, or where it began.
+    pub through: i64,
+    /// Whether there was nothing after it.
+    pub is_last: bool,
 }
 
 /// A place in a user's feed: after the entry at `position`, in the database that has this epoch. Clients see it as an
@@ -62,7 +136,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// Random text, made with the database.
-    pub epoch: String,
+    pub epoch: Arc<str>,
     /// The last entry that was handled; 0 before the first.
     pub position: i64,
 }

@@ -29,6 +29,9 @@ macro_rules! key {
         pub struct $Id(i64);
 
         impl $Id {
+            /// The lowest one.
+            pub const MIN: Self = Self(1);
+
             /// The id with this key; `None` unless it is from 1 to [`MAX_KEY`].
             #[must_use]
             pub fn new(key: i64) -> Option<Self> {

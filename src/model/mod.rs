@@ -6,6 +6,7 @@ pub mod users;
 pub mod messages;
 pub mod conversations;
 pub mod feed;
+pub mod signals;
 
 pub mod ids;
 pub mod texts;

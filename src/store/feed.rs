@@ -3,26 +3,31 @@
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl};
 
 use super::{Conn, Result, conn::on, schema::feed};
-use crate::model::{feed::Entry, ids::UserId, timestamps::Timestamp};
+use crate::model::{
+    feed::Entry,
+    ids::{MessageId, UserId},
+    timestamps::Timestamp,
+};
 
-/// Adds entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) gave; at most 5,000, for the
-/// sake of the number of parameters.
+/// SQLite takes at most 32,766 parameters.
+const ENTRIES_PER_STATEMENT: usize = 5_000;
+
+/// Adds entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) gave.
 pub fn append(conn: &mut Conn<'_>, entries: &[(UserId, Entry)]) -> Result<()> {
-    let rows: Vec<_> = entries
-        .iter()
-        .map(|(user, entry)| {
+    for entries in entries.chunks(ENTRIES_PER_STATEMENT) {
+        let row = |(user, entry): &(UserId, Entry)| {
             (
                 feed::user_id.eq(*user),
                 feed::position.eq(entry.position),
                 feed::kind.eq(entry.kind),
-                feed::message_id.eq(entry.message_id),
+                feed::message_id.eq(entry.message_id().map_or(0, MessageId::key)),
                 feed::peer_id.eq(entry.peer_id),
                 feed::at.eq(entry.at),
             )
-        })
-        .collect();
-    let query = diesel::insert_into(feed::table).values(rows);
-    on!(conn, |c| query.execute(c))?;
+        };
+        let query = diesel::insert_into(feed::table).values(entries.iter().map(row).collect::<Vec<_>>());
+        on!(conn, |c| query.execute(c))?;
+    }
     Ok(())
 }
 

@@ -140,10 +140,14 @@ pub fn feed_position(conn: &mut Conn<'_>, id: UserId) -> Result<Option<i64>> {
 
 /// Makes room for so many more entries in the feed of each; gives their new last positions.
 pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec<(UserId, i64)>> {
-    let query = diesel::update(users::table.filter(users::id.eq_any(ids)))
-        .set(users::feed_position.eq(users::feed_position + by))
-        .returning((users::id, users::feed_position));
-    Ok(on!(conn, |c| query.get_results(c))?)
+    let mut positions = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(IDS_PER_STATEMENT) {
+        let query = diesel::update(users::table.filter(users::id.eq_any(ids)))
+            .set(users::feed_position.eq(users::feed_position + by))
+            .returning((users::id, users::feed_position));
+        positions.extend(on!(conn, |c| query.get_results::<(UserId, i64)>(c))?);
+    }
+    Ok(positions)
 }
 
 /// The highest id that was ever given; 0 before the first.

@@ -83,7 +83,7 @@ impl Database {
         let fixed = ["duologue", "serve", "--listen", "127.0.0.1:0", "--database", &self.url];
         let cli = Cli::try_parse_from(fixed.iter().chain(flags)).unwrap();
         let Command::Serve(settings) = cli.command else { unreachable!() };
-        settings
+        *settings
     }
 }
 
@@ -123,7 +123,8 @@ impl Chat {
 
     pub(crate) async fn on(database: Database, flags: &[&str]) -> Self {
         let settings = database.settings(flags);
-        let app = App::open_with_clock(&settings.database, clock()).await.unwrap();
+        let mut app = App::open_with_clock(&settings.database, clock()).await.unwrap();
+        app.offline_after = settings.offline_after;
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
@@ -319,9 +320,14 @@ impl Socket {
         }
     }
 
+    /// The next message of any kind; `None` if the connection is gone.
+    pub(crate) async fn hears_or_ends(&mut self) -> Option<tungstenite::Message> {
+        soon(self.stream.next()).await?.ok()
+    }
+
     async fn hears_raw(&mut self) -> tungstenite::Message {
         loop {
-            let message = soon(self.stream.next()).await.expect("the socket ended").unwrap();
+            let message = self.hears_or_ends().await.expect("the socket ended");
             if !matches!(message, tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_)) {
                 return message;
             }

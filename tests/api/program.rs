@@ -52,9 +52,12 @@ pub(crate) async fn serve(database: &Database, flags: &[&str]) -> (Child, Socket
     (child, page.trim_end_matches('/').parse().unwrap())
 }
 
+/// Twice: the second time changes nothing.
 async fn terminate(mut child: Child) -> Option<i32> {
     let id = child.id().unwrap().to_string();
-    soon(Command::new("kill").args(["-TERM", &id]).status()).await.unwrap();
+    for _ in 0..2 {
+        soon(Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status()).await.unwrap();
+    }
     soon(child.wait()).await.unwrap().code()
 }
 

@@ -69,7 +69,7 @@ async fn a_cursor_that_does_not_fit_says_reset() {
     let other = Chat::open().await;
     let foreign = cursor(&other.person("Eve").await).await;
     // Cursors are opaque; these are made as the server makes them.
-    let ahead = duologue::model::feed::Cursor { epoch: chat.app.epoch().to_owned(), position: 99 }.to_string();
+    let ahead = duologue::model::feed::Cursor { epoch: chat.app.epoch().clone(), position: 99 }.to_string();
     for wrong in [foreign, json!(ahead)] {
         let mut feed = resumed(&bob, &wrong).await;
         let reset = feed.next().await;
@@ -225,7 +225,8 @@ async fn change(steps: &[(u8, prop::sample::Index)], ada: &Person<'_>, bob: &Per
 
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_have_no_holes_however_many_write() {
-    let chat = Chat::open().await;
+    // On SQLite there is one that writes, whatever this says.
+    let chat = Chat::with(&["--database-connections", "4"]).await;
     let bob = chat.person("Bob").await;
     let mut writers = Vec::new();
     for number in 0..16 {

@@ -82,73 +82,47 @@ fn what_is_served_is_as_it_was_promised() {
             assert_eq!(ty, promised, "{path}");
         }
     }
-    // A field that is served has all its arguments, but for those that are still to come.
-    let to_come = ["CreateUserInput.password", "UpdateUserInput.password"];
-    for path in promised.keys() {
-        let of_served_field = path.split_once('(').is_some_and(|(field, _)| served.contains_key(field));
-        let of_served_input =
-            path.split_once('.').is_some_and(|(ty, _)| served.get(ty).is_some_and(|ty| ty.0 == "input"));
-        if of_served_field || of_served_input {
-            assert!(served.contains_key(path) != to_come.contains(&path.as_str()), "{path}");
-        }
-    }
 }
 
+/// What of the contract is still to come: accounts, sessions and blocks, and search.
+const TO_COME: [&str; 26] = [
+    "AuthPayload",
+    "CreateUserInput.password",
+    "Mutation.blockUser",
+    "Mutation.refreshSession",
+    "Mutation.renewConnection",
+    "Mutation.signIn",
+    "Mutation.signOut",
+    "Mutation.signUp",
+    "Mutation.unblockUser",
+    "Query.me",
+    "Query.searchMessages",
+    "RenewConnectionPayload",
+    "SearchConnection",
+    "SearchEdge",
+    "SearchMessagesInput",
+    "SearchMode",
+    "Session",
+    "SignInInput",
+    "SignOutPayload",
+    "SignUpInput",
+    "UpdateUserInput.password",
+    "UserErrorCode.BAD_CREDENTIALS",
+    "UserErrorCode.BLOCKED",
+    "UserErrorCode.NOT_ALLOWED",
+    "UserErrorCode.TOKEN_EXPIRED",
+    "Viewer",
+];
+
 #[test]
-fn every_field_of_this_release_is_there() {
+fn all_else_of_the_contract_is_there() {
     let served = items(SCHEMA);
-    let roots = [
-        "Query.user",
-        "Query.users",
-        "Query.message",
-        "Query.messages",
-        "Query.conversation",
-        "Query.node",
-        "Query.nodes",
-        "Query.server",
-        "Mutation.createUser",
-        "Mutation.updateUser",
-        "Mutation.deleteUser",
-        "Mutation.sendMessage",
-        "Mutation.updateMessage",
-        "Mutation.deleteMessage",
-        "Subscription.feed",
-    ];
-    for path in roots {
-        assert!(served.contains_key(path), "{path}");
-    }
-    // Of these types all that was promised, but for what is still to come.
-    let to_come = ["User.presence"];
-    let whole = [
-        "User",
-        "Message",
-        "Conversation",
-        "Member",
-        "Mark",
-        "PageInfo",
-        "UserConnection",
-        "UserEdge",
-        "MessageConnection",
-        "MessageEdge",
-        "ConversationConnection",
-        "ConversationEdge",
-        "ServerInfo",
-        "Node",
-        "UserError",
-        "UserPayload",
-        "MessagePayload",
-        "SendMessagePayload",
-        "DeletePayload",
-        "MessageStatus",
-        "SendMessageInput",
-        "UpdateMessageInput",
-    ];
-    for path in items(CONTRACT).keys() {
-        let ty = path.split('.').next().unwrap();
-        if whole.contains(&ty) {
-            assert!(served.contains_key(path) != to_come.contains(&path.as_str()), "{path}");
-        }
-    }
+    let parent = |path: &str| path.rfind(['(', '.']).and_then(|end| path.get(..end)).map(str::to_owned);
+    let missing: Vec<String> = items(CONTRACT)
+        .into_keys()
+        .filter(|path| !served.contains_key(path) && parent(path).is_none_or(|parent| served.contains_key(&parent)))
+        .collect();
+    assert_eq!(missing, TO_COME);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The protocol graphql-transport-ws: what is answered, and with which code a wrong turn ends.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::CloseFrame};
 
 use crate::harness::{Chat, Socket, code, soon};
@@ -55,6 +56,29 @@ async fn a_ping_comes_back_with_its_payload() {
     socket.says(json!({ "type": "pong" })).await;
     socket.says(json!({ "type": "connection_init", "payload": { "anything": true } })).await;
     assert_eq!(socket.hears().await, json!({ "type": "connection_ack" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_pings_and_lets_the_dead_go() {
+    let chat = Chat::with(&["--ping-interval", "0.1", "--dead-after", "0.5"]).await;
+    let mut socket = Socket::ready(&chat).await;
+    // One that answers stays for longer than the dead do.
+    for _ in 0..8 {
+        let ping = socket.hears().await;
+        assert_eq!(ping["type"], "ping");
+        assert!(ping["payload"]["at"].is_string(), "{ping}");
+        socket.says(json!({ "type": "pong", "payload": { "any": 1 } })).await;
+    }
+    // One that neither reads nor says anything is gone, without a word.
+    let key = "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+    let request = format!(
+        "GET /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n{key}\r\n\
+         sec-websocket-protocol: graphql-transport-ws\r\n\r\n"
+    );
+    let mut dead = tokio::net::TcpStream::connect(chat.address).await.unwrap();
+    dead.write_all(request.as_bytes()).await.unwrap();
+    soon(dead.read_to_end(&mut Vec::new())).await.unwrap();
+    assert_eq!(socket.hears().await["type"], "ping");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,132 @@
+//! Clients that do not read: they cost a bounded amount of memory, hold up nobody, are let go, and lose nothing.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Child,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    harness::{Database, Socket, soon, text},
+    program::serve,
+};
+
+const STALLED: usize = 8;
+/// More than the buffers of the machine between two sockets hold.
+const BATCHES: usize = 150;
+const BATCH: usize = 10;
+const FEED: &str = "subscription ($after: String) {
+    feed(userId: 2, after: $after) { kind cursor messageId message { content } }
+}";
+
+async fn listening(address: std::net::SocketAddr, after: Option<&str>) -> Socket {
+    let mut socket = Socket::open(address, "graphql-transport-ws").await;
+    socket.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    socket.subscribes("feed", FEED, json!({ "after": after })).await;
+    socket
+}
+
+/// KiB of memory that the server has; `None` where the system does not tell.
+fn resident(server: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id()?)).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
+    let database = Database::new().await;
+    let (mut server, address) = serve(&database, &["--stall-timeout", "1"]).await;
+    let http = reqwest::Client::new();
+    let url = format!("http://{address}/graphql");
+    let ask = async |query: &str, variables: Value| {
+        let body = json!({ "query": query, "variables": variables });
+        let answer: Value = soon(http.post(&url).json(&body).send()).await.unwrap().json().await.unwrap();
+        assert_eq!(answer.get("errors"), None, "{answer}");
+        answer["data"].clone()
+    };
+    for email in ["ada@x", "bob@x"] {
+        let create =
+            r#"mutation ($email: String!) { createUser(input: { name: "x", email: $email }) { user { id } } }"#;
+        ask(create, json!({ "email": email })).await;
+    }
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let mut socket = listening(address, None).await;
+        let start = text(&socket.hears().await["payload"]["data"]["feed"]["cursor"]);
+        stalled.push((socket, start));
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let body = json!({ "query": FEED }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut reader = listening(address, None).await;
+    reader.hears().await;
+
+    let before = resident(&server);
+    let (mut ids, mut delays, mut most) = (Vec::new(), Vec::new(), before);
+    let sends: String = (0..BATCH)
+        .map(|n| {
+            format!(
+                "m{n}: sendMessage(input: {{ senderId: 1, receiverId: 2, content: $text }}) {{ message {{ id }} }} "
+            )
+        })
+        .collect();
+    for _ in 0..BATCHES {
+        let data =
+            ask(&format!("mutation ($text: String!) {{ {sends} }}"), json!({ "text": "x".repeat(10_000) })).await;
+        let answered = Instant::now();
+        for n in 0..BATCH {
+            let event = reader.hears().await["payload"]["data"]["feed"].take();
+            assert_eq!(event["messageId"], data[format!("m{n}")]["message"]["id"]);
+            ids.push(text(&event["messageId"]));
+        }
+        delays.push(answered.elapsed());
+        most = most.max(resident(&server));
+    }
+    delays.sort();
+    assert!(delays[BATCHES * 99 / 100] < Duration::from_secs(1), "{delays:?}");
+    if let (Some(before), Some(most)) = (before, most) {
+        assert!(most - before < 64 * 1024, "from {before} to {most} KiB");
+    }
+
+    // The stream was cut off; until then it got what the buffers held.
+    soon(stream.read_to_end(&mut Vec::new())).await.unwrap_or_default();
+    for (mut socket, mut cursor) in stalled {
+        let mut seen = Vec::new();
+        loop {
+            let said = match socket.hears_or_ends().await {
+                Some(Message::Text(said)) => said,
+                Some(Message::Close(Some(frame))) => break assert_eq!(u16::from(frame.code), 1013),
+                Some(_) => continue,
+                None => break,
+            };
+            let said: Value = serde_json::from_str(&said).unwrap();
+            note(&said["payload"]["data"]["feed"], &mut cursor, &mut seen);
+        }
+        assert!(seen.len() < ids.len(), "it was never let go");
+        let mut again = listening(address, Some(&cursor)).await;
+        while note(&again.hears().await["payload"]["data"]["feed"], &mut cursor, &mut seen) {}
+        assert_eq!(seen, ids);
+    }
+    server.kill().await.unwrap();
+}
+
+/// False when everything has come.
+fn note(event: &Value, cursor: &mut String, seen: &mut Vec<String>) -> bool {
+    if event["kind"] == "CAUGHT_UP" {
+        return false;
+    }
+    assert_eq!(event["kind"], "MESSAGE_SENT", "{event}");
+    *cursor = text(&event["cursor"]);
+    seen.push(text(&event["messageId"]));
+    true
+}
