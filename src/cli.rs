@@ -12,10 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use duologue::{
     app::App,
@@ -55,7 +52,7 @@ async fn serve(settings: &Serve) -> Result<()> {
         );
     }
     let origins = http::origins(settings)?;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let mut app = App::open(&settings.database).await?;
     app.offline_after = settings.offline_after;
     let address = listener.local_addr()?;

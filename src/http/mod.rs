@@ -12,6 +12,7 @@ mod pages;
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -30,7 +31,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::cors::CorsLayer;
@@ -45,6 +46,9 @@ use responses::{Format, refused};
 
 /// Requests that were taken in have this long to be answered once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(8);
+
+/// Connections that wait to be taken in, at most. The usual 128 are few when all clients come back at once.
+const BACKLOG: u32 = 4_096;
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -77,6 +81,18 @@ pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
         value.ok_or_else(|| BadOrigin(text.clone()))
     };
     settings.cors_origins.iter().map(origin).collect()
+}
+
+/// Takes an address. Connections that come faster than they can be taken in wait in a queue of the system's.
+///
+/// # Errors
+/// When the address cannot be taken.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that is started again need not wait for the connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `stop` is done, then lets what was taken in be answered, closes the sockets, and returns.

@@ -18,7 +18,7 @@ use duologue::{
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, net::TcpStream, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
 
 /// What is expected happens within this time, or not at all.
@@ -125,7 +125,7 @@ impl Chat {
         let settings = database.settings(flags);
         let mut app = App::open_with_clock(&settings.database, clock()).await.unwrap();
         app.offline_after = settings.offline_after;
-        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let listener = duologue::http::listen(settings.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
         let (stop, stopped) = oneshot::channel();

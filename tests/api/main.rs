@@ -28,6 +28,7 @@ mod races;
 
 mod documents;
 mod http;
+mod connections;
 mod pages;
 mod sockets;
 mod stalls;
