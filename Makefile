@@ -10,10 +10,12 @@ WEB := web/dist/index.html.gz
 run: web
 	cargo run -- serve $(FLAGS)
 
-# All tests: on SQLite, then on a throwaway PostgreSQL server.
+# All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
 test: web clients
 	cargo test
+	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api
 	tests/with-postgres cargo test --test api
+	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api
 
 # What a change must pass besides its tests.
 check: $(TOOLS)/typos $(TOOLS)/cargo-deny

@@ -10,7 +10,7 @@ use duologue::{
     app::App,
     config::{Cli, Command},
     domain::{Viewer, demo, imports},
-    graphql::{Api, Request},
+    graphql::{Api, Asker, Request},
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ const PAGE: &str = "query ($last: Int, $before: String) {
 
 struct Server {
     api: Api,
-    viewer: Viewer,
+    asker: Asker,
 }
 
 impl Server {
@@ -38,7 +38,7 @@ impl Server {
         let request = json!({ "query": PAGE, "variables": { "last": last, "before": before } });
         let request: Request = serde_json::from_value(request).unwrap();
         let prepared = self.api.prepare(request).ok().unwrap();
-        serde_json::to_value(self.api.execute(&self.viewer, prepared).await).unwrap()
+        serde_json::to_value(self.api.execute(&self.asker, prepared).await).unwrap()
     }
 
     /// Microseconds for each of some requests.
@@ -63,10 +63,10 @@ async fn main() -> ExitCode {
     let cli = Cli::parse_from(["duologue", "serve", "--database", &url]);
     let Command::Serve(settings) = cli.command else { return ExitCode::FAILURE };
     let app = App::open(&settings.database).await.unwrap();
-    let viewer = Viewer::open(&app);
+    let viewer = Viewer::operator(&app);
     let lines = (1..).zip(demo::lines(100, MESSAGES * 10, 1).map(Ok));
     imports::import(&app, &viewer, lines).await.unwrap();
-    let server = Server { api: Api::new(&app, &settings.limits), viewer };
+    let server = Server { api: Api::new(&app, &settings.limits), asker: viewer.into() };
 
     let mut deep = Value::Null;
     for _ in 0..DEPTH / 100 {

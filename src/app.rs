@@ -4,9 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    config,
-    events::{Presences, Signals, Wakeups},
+    config::{self, AuthMode},
+    events::{Counts, Endings, Presences, Signals, Wakeups},
     model::timestamps::Timestamp,
+    secrets::{BadKeys, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Store},
 };
 
@@ -23,7 +24,17 @@ pub struct App {
     pub signals: Signals,
     /// Who is here.
     pub presences: Presences,
-    /// How long after their last connection a user is still here; 30 seconds unless it is changed.
+    /// How many connections each user has.
+    pub connections: Counts,
+    /// Ends of sessions.
+    pub endings: Endings,
+    /// Where passwords are hashed.
+    pub passwords: Passwords,
+    /// What signs tokens; `None` in open mode, where nobody signs in.
+    pub keys: Option<Arc<Keys>>,
+    /// How long tokens hold.
+    pub lifetimes: Lifetimes,
+    /// How long after their last connection a user is still here.
     pub offline_after: Duration,
     epoch: Arc<str>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -62,10 +73,45 @@ impl App {
             wakeups: Wakeups::default(),
             signals: Signals::default(),
             presences: Presences::default(),
+            connections: Counts::default(),
+            endings: Endings::default(),
+            passwords: Passwords::default(),
+            keys: None,
+            lifetimes: Lifetimes::default(),
             offline_after: OFFLINE_AFTER,
             epoch: epoch.into(),
             clock: Arc::new(clock),
         })
+    }
+
+    /// Takes over the settings of a server.
+    ///
+    /// # Errors
+    /// When people sign in and there is no key that could sign tokens.
+    pub fn configure(&mut self, settings: &config::Serve) -> Result<(), BadKeys> {
+        let config::Auth { mode, signing_key, signing_key_file, access_token_lifetime, refresh_token_lifetime } =
+            &settings.auth;
+        self.offline_after = settings.offline_after;
+        self.lifetimes = Lifetimes { access: *access_token_lifetime, refresh: *refresh_token_lifetime };
+        self.keys = match (mode, signing_key) {
+            (AuthMode::Open, _) => None,
+            (AuthMode::Jwt, Some(keys)) => Some(Arc::new(Keys::parse(&keys.0)?)),
+            (AuthMode::Jwt, None) => Some(Arc::new(Keys::read_or_make(signing_key_file)?)),
+        };
+        Ok(())
+    }
+
+    /// Until when an access token holds that is made now; to the second, as tokens have it.
+    #[must_use]
+    pub fn access_until(&self) -> Timestamp {
+        let until = self.now().later(self.lifetimes.access);
+        Timestamp::from_milliseconds(until.milliseconds() / 1_000 * 1_000)
+    }
+
+    /// Until when a session lasts that is begun or renewed now.
+    #[must_use]
+    pub fn refresh_until(&self) -> Timestamp {
+        self.now().later(self.lifetimes.refresh)
     }
 
     /// Now.

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, Write, stderr, stdout},
+    io::{BufRead, BufReader, IsTerminal, Write, stderr, stdin, stdout},
     net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
@@ -16,12 +16,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use duologue::{
     app::App,
-    config::{Command, Database, Demo, Serve},
+    config::{Admin, AuthMode, Command, Database, Demo, Serve},
     domain::{
-        Viewer, demo, feed,
+        Viewer, accounts, admin, demo, feed,
         imports::{self, Count, Line},
     },
     graphql, http,
+    model::texts::{Email, Name, Password},
     store::DatabaseUrl,
 };
 
@@ -40,21 +41,24 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, database } => import(&file, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
+        Command::Admin { task } => administer(task).await,
     }
 }
 
 async fn serve(settings: &Serve) -> Result<()> {
     let address = settings.listen;
-    if !address.ip().is_loopback() && !settings.allow_open_network {
+    let open = settings.auth.mode == AuthMode::Open;
+    if open && !address.ip().is_loopback() && !settings.allow_open_network {
         bail!(
             "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
-             change and delete everything. Listen on 127.0.0.1, or say --allow-open-network if that is what you want"
+             change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
+             --allow-open-network if that is what you want"
         );
     }
     let origins = http::origins(settings)?;
     let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let mut app = App::open(&settings.database).await?;
-    app.offline_after = settings.offline_after;
+    app.configure(settings)?;
     let address = listener.local_addr()?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -73,8 +77,10 @@ async fn serve(settings: &Serve) -> Result<()> {
         page(address)
     );
     let trimming = tokio::spawn(feed::keep_trimmed(app.clone(), settings.feed_retention));
+    let watching = tokio::spawn(accounts::keep_watch(app.clone()));
     http::serve(listener, &app, settings, origins, stop).await?;
     trimming.abort();
+    watching.abort();
     app.close();
     Ok(())
 }
@@ -138,7 +144,7 @@ async fn imported(
     app: &App,
     lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
 ) -> Result<Count> {
-    let outcome = imports::import(app, &Viewer::open(app), lines).await;
+    let outcome = imports::import(app, &Viewer::operator(app), lines).await;
     app.close();
     Ok(outcome?)
 }
@@ -174,4 +180,76 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+async fn administer(task: Admin) -> Result<()> {
+    let database = match &task {
+        Admin::Create { database, .. }
+        | Admin::ResetPassword { database, .. }
+        | Admin::Sessions { database, .. }
+        | Admin::EndSession { database, .. }
+        | Admin::IssueToken { database, .. }
+        | Admin::Tokens { database }
+        | Admin::RevokeToken { database, .. } => database.clone(),
+    };
+    let app = App::open(&database).await?;
+    let done = administer_on(&app, task).await;
+    app.close();
+    done
+}
+
+async fn administer_on(app: &App, task: Admin) -> Result<()> {
+    let operator = Viewer::operator(app);
+    match task {
+        Admin::Create { name, email, .. } => {
+            let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
+            let user = admin::make_admin(app, &operator, name, email, new_password()?).await?;
+            println!("{} is an admin.", user.id);
+        }
+        Admin::ResetPassword { email, .. } => {
+            let email = Email::parse(&email)?;
+            let user = admin::reset_password(app, &operator, email, new_password()?).await?;
+            let user = user.context("there is no account with this address")?;
+            println!("{} has the new password, and all of its sessions have ended.", user.id);
+        }
+        Admin::Sessions { email, .. } => {
+            let sessions = admin::sessions(app, &operator, Email::parse(&email)?).await?;
+            for session in sessions.context("there is no account with this address")? {
+                let device = session.device.as_deref().unwrap_or("-");
+                println!("{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at);
+            }
+        }
+        Admin::EndSession { id, .. } => {
+            let id = id.parse()?;
+            println!("{id} of {} has ended.", admin::end_session(app, &operator, id).await?);
+        }
+        Admin::IssueToken { name, .. } => {
+            let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;
+            eprintln!("{id}: keep it safe, it is not shown again.");
+            println!("{token}");
+        }
+        Admin::Tokens { .. } => {
+            for (id, name, created_at) in admin::tokens(app, &operator).await? {
+                println!("{id}\t{created_at}\t{name}");
+            }
+        }
+        Admin::RevokeToken { id, .. } => {
+            let id = id.parse()?;
+            if !admin::revoke_token(app, &operator, id).await? {
+                bail!("there is no service token {id} that holds");
+            }
+            println!("{id} does not hold any more.");
+        }
+    }
+    Ok(())
+}
+
+/// A password from the terminal, unseen, or else the first line of standard input.
+fn new_password() -> Result<Password> {
+    let text = if stdin().is_terminal() {
+        rpassword::prompt_password("New password: ")?
+    } else {
+        stdin().lines().next().context("give the password on standard input")??
+    };
+    Ok(Password::parse(text)?)
 }

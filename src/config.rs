@@ -2,9 +2,9 @@
 //!
 //! Not here: what the settings do.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -36,6 +36,12 @@ pub enum Command {
         #[command(flatten)]
         database: Database,
     },
+    /// Look after accounts: admins, service tokens, lost passwords, sessions
+    Admin {
+        /// What to do.
+        #[command(subcommand)]
+        task: Admin,
+    },
     /// Fill a database with believable users and messages
     #[command(long_about = "Fill a database with believable users and messages. Two of the users have a tenth of the \
                             messages between them, at most 10,000: a conversation to page through.")]
@@ -56,6 +62,115 @@ Each line is one of
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
 in any order, as long as users come before their messages. On an empty database the ids are kept; on one that has \
 users already, everything gets new ids. Stop servers that use the database, or they wait meanwhile.";
+
+/// What the operator can do with accounts. Passwords are asked for, or read from standard input.
+#[derive(Debug, Subcommand)]
+pub enum Admin {
+    /// Make an account that may act for everyone, or make an account one
+    Create {
+        /// Display name, if there is no account with the address yet
+        #[arg(long, default_value = "Admin")]
+        name: String,
+        /// Address to sign in with
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Give an account another password, and end its sessions
+    ResetPassword {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List the sessions of an account
+    Sessions {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// End a session
+    EndSession {
+        /// Which one, such as ses_7
+        id: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Make a token for a program that may act for everyone; it is shown this once
+    IssueToken {
+        /// What the program is called
+        name: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List the service tokens that hold
+    Tokens {
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Take a service token back
+    RevokeToken {
+        /// Which one, such as svc_3
+        id: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AuthMode {
+    /// Nobody signs in: everybody who reaches the server may act for everyone
+    Open,
+    /// People sign in, and programs have service tokens
+    Jwt,
+}
+
+/// How it is known who asks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Accounts")]
+pub struct Auth {
+    /// Who may ask
+    #[arg(long = "auth", value_name = "MODE", value_enum, env = "DUOLOGUE_AUTH", default_value = "open")]
+    pub mode: AuthMode,
+    /// Key that signs tokens: at least 32 random bytes in base64 (`openssl rand -base64 32`). Two, with a comma between
+    /// them, while you change it: the first one signs, both hold
+    #[arg(long, value_name = "KEY", env = "DUOLOGUE_SIGNING_KEY", hide_env_values = true)]
+    pub signing_key: Option<Secret>,
+    /// File with the key, one or two lines, if `--signing-key` is not given; it is made if it is not there
+    #[arg(long, value_name = "FILE", env = "DUOLOGUE_SIGNING_KEY_FILE", default_value = "duologue.key")]
+    pub signing_key_file: PathBuf,
+    /// Seconds for which an access token holds
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_ACCESS_TOKEN_LIFETIME", default_value = "900", value_parser = seconds)]
+    pub access_token_lifetime: Duration,
+    /// Days after which a session ends that was not renewed
+    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
+    pub refresh_token_lifetime: Duration,
+}
+
+/// A text that must not be shown.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
 
 /// Where the data is.
 #[derive(Debug, Clone, Args)]
@@ -94,6 +209,9 @@ pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
+    /// The accounts.
+    #[command(flatten)]
+    pub auth: Auth,
     /// Serve on an address that others can reach although nobody has to sign in: everyone who reaches it may read,
     /// change and delete everything, in anybody's name
     #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK", value_parser = FalseyValueParser::new())]
@@ -147,6 +265,9 @@ pub struct Limits {
     /// Running operations on one WebSocket
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_OPERATIONS", default_value_t = 100)]
     pub max_socket_operations: usize,
+    /// WebSockets of one user
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_SOCKETS", default_value_t = 50)]
+    pub max_user_sockets: usize,
     /// Time for a connection to send the head of its first or next request; after it, it is let go
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
     pub header_timeout: Duration,

@@ -11,9 +11,10 @@
 //! | [`config`] | every setting | nothing |
 //! | [`telemetry`] | the log | `config` |
 //! | [`store`] | sentences in SQL | `model` |
-//! | [`events`] | news: wake-ups for those who follow a feed | `model` |
-//! | [`app`] | what a server is made of | `config`, `store`, `events`, `model` |
-//! | [`domain`] | verbs and rules | `model`, `store`, `events`, `app` |
+//! | [`events`] | news: wake-ups for those who follow a feed, signals, who is here | `model` |
+//! | [`secrets`] | what proves who somebody is: keys, tokens, hashes of passwords | `model` |
+//! | [`app`] | what a server is made of | `config`, `store`, `events`, `secrets`, `model` |
+//! | [`domain`] | verbs and rules | `model`, `store`, `events`, `secrets`, `app` |
 //! | [`graphql`] | words: the contract spoken to clients | `model`, `domain`, `app`, `config` |
 //! | [`http`] | wire | `config`, `app`, `domain` (the viewer only), `graphql` |
 //!
@@ -47,6 +48,7 @@ pub mod telemetry;
 pub mod model;
 pub mod store;
 pub mod events;
+pub mod secrets;
 pub mod app;
 pub mod domain;
 pub mod graphql;

@@ -8,27 +8,30 @@ use std::{
 };
 
 /// Each room, and which others it may import.
-const DOORS: [(&str, &[&str]); 11] = [
+const DOORS: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("config", &[]),
     ("telemetry", &["config"]),
     ("store", &["model"]),
     ("events", &["model"]),
-    ("app", &["config", "store", "events", "model"]),
-    ("domain", &["model", "store", "events", "app"]),
+    ("secrets", &["model"]),
+    ("app", &["config", "store", "events", "secrets", "model"]),
+    ("domain", &["model", "store", "events", "secrets", "app"]),
     ("graphql", &["model", "domain", "app", "config"]),
     ("http", &["config", "app", "domain", "graphql"]),
     // The library and the program.
-    ("lib", &["config", "telemetry", "model", "store", "events", "app", "domain", "graphql", "http"]),
-    ("cli", &["config", "app", "domain", "graphql", "http", "store"]),
+    ("lib", &["config", "telemetry", "model", "store", "events", "secrets", "app", "domain", "graphql", "http"]),
+    ("cli", &["config", "app", "domain", "graphql", "http", "model", "store"]),
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 7] = [
+const KNOWN_BY: [(&str, &[&str]); 9] = [
     ("axum", &["http"]),
     ("async_graphql", &["graphql"]),
     ("diesel", &["model", "store"]),
     ("deadpool", &["store"]),
+    ("jsonwebtoken", &["secrets"]),
+    ("argon2", &["secrets"]),
     ("clap", &["config", "main"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),

@@ -1,6 +1,6 @@
 //! Why a verb was not done.
 
-use crate::{model::ids::UserId, store};
+use crate::{model::ids::UserId, secrets, store};
 
 /// The result of a verb.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,6 +11,15 @@ pub enum Error {
     /// A person can do something about it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// It needs somebody who has signed in, and whose token holds.
+    #[error("sign in first")]
+    Unauthenticated,
+    /// Those who ask may not.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// Too many want the same at once: try again.
+    #[error("too many want to sign in at once")]
+    Overloaded,
     /// Somebody else held the database for too long: try again.
     #[error("the database is busy")]
     Busy,
@@ -33,6 +42,12 @@ impl From<store::Error> for Error {
             store::Error::Unavailable(_) => Self::Unavailable(error),
             store::Error::Refused(_) | store::Error::Unusable(_) | store::Error::Failed(_) => Self::Failed(error),
         }
+    }
+}
+
+impl From<secrets::Overloaded> for Error {
+    fn from(_: secrets::Overloaded) -> Self {
+        Self::Overloaded
     }
 }
 
@@ -63,6 +78,33 @@ pub enum Rejection {
     /// Sender and receiver are the same.
     #[error("A message needs two people: the receiver must not be the sender.")]
     ToOneself,
+    /// The viewer may see it, but may not do this.
+    #[error("You may not do this: it is not yours.")]
+    NotYours,
+    /// The viewer may not send in this user's name.
+    #[error("You may not send as this user.")]
+    NotSender,
+    /// The viewer may not act for this user.
+    #[error("You may not act for this user.")]
+    NotUser,
+    /// One of the two has blocked the other.
+    #[error("One of you has blocked the other.")]
+    Blocked,
+    /// Nobody blocks themselves.
+    #[error("You cannot block yourself.")]
+    BlocksOneself,
+    /// No account has this address and this password.
+    #[error("The email or the password is wrong.")]
+    BadCredentials,
+    /// The refresh token does not hold any more, or never did.
+    #[error("This refresh token does not hold any more. Sign in again.")]
+    TokenExpired,
+    /// The viewer has no such session.
+    #[error("You have no such session.")]
+    NoSession,
+    /// The access token is of somebody else, or does not hold.
+    #[error("This access token is not one to go on with: it does not hold, or is somebody else's.")]
+    BadToken,
     /// Somebody else has the address.
     #[error("Another user has this email.")]
     EmailTaken,

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{Stream, stream};
 
-use super::{Rejection, Result, Viewer, signals::Attendance};
+use super::{Rejection, Result, Viewer, policy, signals::Attendance};
 use crate::{
     app::App,
     events::Watch,
@@ -41,6 +41,7 @@ pub async fn follow(
     after: Option<Cursor>,
     conversation: Option<ConversationId>,
 ) -> Result<impl Stream<Item = Result<Arc<Event>>> + use<>> {
+    policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
     if conversation.is_some_and(|id| id.peer_of(user).is_none()) {
         return Err(Rejection::NoConversation.into());
     }
@@ -49,7 +50,6 @@ pub async fn follow(
     let place = Place::of(app, user, after).await?;
     let follower = Follower {
         app: app.clone(),
-        _viewer: viewer.clone(),
         user,
         conversation,
         watch,
@@ -66,7 +66,8 @@ pub async fn follow(
 }
 
 /// Where a user's feed stands now.
-pub async fn cursor(app: &App, _viewer: &Viewer, user: UserId) -> Result<Cursor> {
+pub async fn cursor(app: &App, viewer: &Viewer, user: UserId) -> Result<Cursor> {
+    policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
     let position = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
     Ok(Cursor { epoch: app.epoch().clone(), position: position.ok_or(Rejection::NoUser(user))? })
 }
@@ -82,7 +83,8 @@ pub struct Events {
 }
 
 /// What came after a cursor: at most `limit` events, oldest first, or the one that says to begin anew.
-pub async fn events(app: &App, _viewer: &Viewer, user: UserId, after: Cursor, limit: u16) -> Result<Events> {
+pub async fn events(app: &App, viewer: &Viewer, user: UserId, after: Cursor, limit: u16) -> Result<Events> {
+    policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
     let place = Place::of(app, user, Some(after)).await?;
     let (epoch, position) = (app.epoch().clone(), place.position);
     // One more, to know whether there is more.
@@ -164,11 +166,10 @@ impl Place {
 
 struct Follower {
     app: App,
-    _viewer: Viewer,
     user: UserId,
     conversation: Option<ConversationId>,
     watch: Watch,
-    _attendance: Attendance,
+    _attendance: Option<Attendance>,
     place: Place,
     /// What is still to be told.
     waiting: VecDeque<Arc<Event>>,

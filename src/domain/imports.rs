@@ -10,6 +10,7 @@ use crate::{
     model::{
         ids::{ConversationId, MessageId, UserId},
         texts::{Content, Email, Name},
+        users::Role,
     },
     store::{self, Conn, Constraint, messages::ImportedMessage, users::NewUser},
 };
@@ -158,7 +159,9 @@ impl Import {
         let name = valid(Name::parse(line.name))?;
         let email = valid(Email::parse(&line.email))?;
         let created_at = valid(line.created_at.parse())?;
-        let user = NewUser { id: self.keeps_ids.then_some(id), name: &name, email: &email, created_at };
+        let (name, email, role) = (&name, &email, Role::User);
+        let id = self.keeps_ids.then_some(id);
+        let user = NewUser { id, name, email, created_at, password_hash: None, role };
         let user = store::users::insert(conn, &user).map_err(|error| {
             let taken = matches!(error, store::Error::Refused(Constraint::UniqueEmail));
             if taken { Wrong::Line("Another user has this email.".into()) } else { error.into() }

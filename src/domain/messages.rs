@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     Error, Rejection, Result, Viewer,
     news::{announce, to_both},
+    policy::{self, Sieve},
 };
 use crate::{
     app::App,
@@ -20,14 +21,24 @@ use crate::{
 };
 
 /// The messages with these ids that the viewer may see.
-pub async fn by_ids(app: &App, _viewer: &Viewer, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Message>> {
+pub async fn by_ids(app: &App, viewer: &Viewer, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Message>> {
     let messages = app.store.read(move |conn| store::messages::by_ids(conn, &ids)).await?;
-    Ok(messages.into_iter().map(|message| (message.id, message)).collect())
+    let seen = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
+    Ok(seen.map(|message| (message.id, message)).collect())
 }
 
 /// A page of each list, of the messages that the viewer may see, oldest first.
-pub async fn pages(app: &App, _viewer: &Viewer, wanted: Vec<(List, Span)>) -> Result<Vec<Page<Message>>> {
-    Ok(app.store.read(move |conn| store::messages::pages(conn, &wanted)).await?)
+pub async fn pages(app: &App, viewer: &Viewer, wanted: Vec<(List, Span)>) -> Result<Vec<Page<Message>>> {
+    let seen = |(list, span)| Some((policy::seen_of(viewer, list)?, span));
+    let (sieve, seen) = Sieve::sift(wanted.into_iter().map(seen));
+    let found = app.store.read(move |conn| store::messages::pages(conn, &seen)).await?;
+    Ok(sieve.fill(found, Page::empty))
+}
+
+/// The id that the sender chose, for those who may see it.
+#[must_use]
+pub fn client_id<'a>(viewer: &Viewer, message: &'a Message) -> Option<&'a str> {
+    message.client_id.as_deref().filter(|_| policy::sees_client_id(viewer, message))
 }
 
 /// What became of a send.
@@ -39,7 +50,8 @@ pub struct Sent {
 }
 
 /// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
-pub async fn send(app: &App, _viewer: &Viewer, draft: Draft) -> Result<Sent> {
+pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
+    policy::require(viewer, policy::may_act_for(viewer, draft.sender_id), Rejection::NotSender)?;
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
     let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
@@ -67,6 +79,9 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     if !present.iter().any(|user| user.id == draft.receiver_id) {
         return Err(Rejection::NoReceiver(draft.receiver_id).into());
     }
+    if store::blocks::stands_between(conn, draft.sender_id, draft.receiver_id)? {
+        return Err(Rejection::Blocked.into());
+    }
     if let Some(reply_to) = draft.reply_to_id {
         let answered = store::messages::by_ids(conn, &[reply_to])?.pop();
         if answered.map(|message| message.conversation_id()) != Some(conversation) {
@@ -82,16 +97,17 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
 /// Changes the text. With `expected_version` only if the message still has that one.
 pub async fn update(
     app: &App,
-    _viewer: &Viewer,
+    viewer: &Viewer,
     id: MessageId,
     content: Content,
     expected_version: Option<i32>,
 ) -> Result<Message> {
     let at = app.now();
+    let viewer = viewer.clone();
     let (message, conversation) = app
         .store
         .write(move |conn| {
-            let (before, conversation) = locked(conn, id)?;
+            let (before, conversation) = locked(conn, &viewer, id)?;
             if expected_version.is_some_and(|expected| expected != before.version) {
                 return Err(Rejection::VersionConflict(before.version).into());
             }
@@ -105,12 +121,13 @@ pub async fn update(
 }
 
 /// Deletes a message for both sides.
-pub async fn delete(app: &App, _viewer: &Viewer, id: MessageId) -> Result<()> {
+pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
     let at = app.now();
+    let viewer = viewer.clone();
     let conversation = app
         .store
         .write(move |conn| {
-            let (_, conversation) = locked(conn, id)?;
+            let (_, conversation) = locked(conn, &viewer, id)?;
             store::messages::delete(conn, &[id], at)?;
             announce(conn, Kind::Deleted, &to_both(id, conversation), at)?;
             Ok::<_, Error>(conversation)
@@ -137,11 +154,15 @@ pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, at: Timest
     }
 }
 
-/// The message as it is now, and so it stays until the end of the transaction: the members of its conversation are
-/// locked first, in the order of their ids, as everywhere.
-fn locked(conn: &mut Conn<'_>, id: MessageId) -> Result<(Message, ConversationId)> {
+/// The message as it is now, for somebody who may change it, and so it stays until the end of the transaction: the
+/// members of its conversation are locked first, in the order of their ids, as everywhere.
+fn locked(conn: &mut Conn<'_>, viewer: &Viewer, id: MessageId) -> Result<(Message, ConversationId)> {
+    policy::require(viewer, !viewer.is_nobody(), Error::Unauthenticated)?;
     let found = |conn: &mut Conn<'_>| store::messages::by_ids(conn, &[id]).map(|mut messages| messages.pop());
-    let conversation = found(conn)?.ok_or(Rejection::NoMessage)?.conversation_id();
+    let message = found(conn)?.ok_or(Rejection::NoMessage)?;
+    let conversation = message.conversation_id();
+    policy::require(viewer, policy::sees_conversation(viewer, conversation), Rejection::NoMessage)?;
+    policy::require(viewer, policy::may_act_for(viewer, message.sender_id), Rejection::NotYours)?;
     store::users::lock(conn, &conversation.members())?;
     let message = found(conn)?.ok_or(Rejection::NoMessage)?;
     Ok((message, conversation))

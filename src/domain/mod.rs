@@ -10,11 +10,16 @@ pub mod messages;
 pub mod conversations;
 pub mod feed;
 pub mod signals;
+pub mod accounts;
+pub mod blocks;
+pub mod connections;
+pub mod admin;
 pub mod imports;
 pub mod demo;
 
 mod errors;
 mod news;
+mod policy;
 mod viewers;
 
 pub use errors::{Error, Rejection, Result};

@@ -1,40 +1,49 @@
 //! Signals: who is typing and who is online. A user is online while somebody follows their feed or their signals, and for
 //! a while after.
 
+use std::{collections::HashMap, time::Duration};
+
 use futures_util::{Stream, stream};
 use tokio::runtime::Handle;
 
-use super::{Rejection, Result, Viewer};
+use super::{Rejection, Result, Viewer, policy};
 use crate::{
     app::App,
     model::{
         ids::{ConversationId, UserId},
         signals::{Presence, Signal, SignalKind},
-        timestamps::Timestamp,
         users::User,
     },
     store::{self, Conn},
 };
 
-/// Milliseconds after which somebody who does not say again that they type has stopped.
-const TYPING_ENDS_AFTER: i64 = 6_000;
+/// Somebody who does not say again that they type has stopped after this time.
+const TYPING_ENDS_AFTER: Duration = Duration::from_secs(6);
 
 /// Lets the other member of a conversation know that somebody types, or has stopped.
 pub async fn set_typing(
     app: &App,
-    _viewer: &Viewer,
+    viewer: &Viewer,
     user: UserId,
     conversation: ConversationId,
     typing: bool,
 ) -> Result<()> {
+    policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
     let peer = conversation.peer_of(user).ok_or(Rejection::NoConversation)?;
-    let mut members = app.store.read(move |conn| store::users::by_ids(conn, &[user, peer])).await?;
+    let look = move |conn: &mut Conn<'_>| {
+        let blocked = store::blocks::stands_between(conn, user, peer)?;
+        Ok::<_, store::Error>((store::users::by_ids(conn, &[user, peer])?, blocked))
+    };
+    let (mut members, blocked) = app.store.read(look).await?;
     let is_user = |member: &User| member.id == user;
     let user = members.iter().position(is_user).map(|index| members.swap_remove(index));
     let (Some(user), false) = (user, members.is_empty()) else { return Err(Rejection::NoConversation.into()) };
-    let ends_at = Timestamp::from_milliseconds(app.now().milliseconds() + TYPING_ENDS_AFTER);
+    let ends_at = app.now().later(TYPING_ENDS_AFTER);
     let (kind, expires_at) =
         if typing { (SignalKind::Typing, Some(ends_at)) } else { (SignalKind::StoppedTyping, None) };
+    if blocked {
+        return Ok(());
+    }
     app.signals.tell(peer, &Signal { kind, user, conversation: Some(conversation), expires_at });
     Ok(())
 }
@@ -47,6 +56,7 @@ pub async fn listen(
     user: UserId,
     conversation: Option<ConversationId>,
 ) -> Result<impl Stream<Item = Signal> + use<>> {
+    policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
     let about = conversation.map(|id| id.peer_of(user).ok_or(Rejection::NoConversation)).transpose()?;
     // Listen first, look then: an erasure that comes in between ends this.
     let listening = app.signals.listen(user, about);
@@ -59,10 +69,20 @@ pub async fn listen(
     }))
 }
 
-/// Whether a user is online; `None` if the viewer may not know.
-#[must_use]
-pub fn presence(app: &App, _viewer: &Viewer, user: UserId) -> Option<Presence> {
-    Some(app.presences.of(user))
+/// Whether these users are online, those of whom the viewer may know it: not if one of the two has blocked the other.
+pub async fn presences(app: &App, viewer: &Viewer, users: Vec<UserId>) -> Result<HashMap<UserId, Presence>> {
+    if !policy::sees_users(viewer) {
+        return Ok(HashMap::new());
+    }
+    let hidden = match viewer.user() {
+        Some(me) if !viewer.acts_for_everyone() => {
+            let users = users.clone();
+            app.store.read(move |conn| store::blocks::among(conn, me, &users)).await?
+        }
+        _ => Vec::new(),
+    };
+    let seen = users.into_iter().filter(|user| !hidden.contains(user));
+    Ok(seen.map(|user| (user, app.presences.of(user))).collect())
 }
 
 /// One connection of a user, until it is dropped.
@@ -73,12 +93,16 @@ pub(super) struct Attendance {
 }
 
 impl Attendance {
-    pub(super) fn begin(app: &App, _viewer: &Viewer, user: UserId) -> Self {
+    /// `None` if it is not the user who connects: whoever watches over others does not bring them here.
+    pub(super) fn begin(app: &App, viewer: &Viewer, user: UserId) -> Option<Self> {
+        if !(viewer.is_everyone() || viewer.user() == Some(user)) {
+            return None;
+        }
         let runtime = Handle::current();
         if app.presences.enter(user) {
             runtime.spawn(announce(app.clone(), user, SignalKind::Online));
         }
-        Self { app: app.clone(), user, runtime }
+        Some(Self { app: app.clone(), user, runtime })
     }
 }
 
@@ -98,13 +122,16 @@ impl Drop for Attendance {
 /// Lets all who know a user hear that they came or went. An erased user does neither.
 async fn announce(app: App, user: UserId, kind: SignalKind) {
     let look = move |conn: &mut Conn<'_>| {
-        Ok::<_, store::Error>((store::users::by_ids(conn, &[user])?.pop(), store::members::peers_of(conn, user)?))
+        let mut peers = store::members::peers_of(conn, user)?;
+        let blocked = store::blocks::of(conn, user)?;
+        peers.retain(|peer| !blocked.contains(peer));
+        Ok::<_, store::Error>((store::users::by_ids(conn, &[user])?.pop(), peers, blocked))
     };
     match app.store.read(look).await {
-        Ok((Some(user), peers)) => {
-            app.signals.tell_all(&peers, &Signal { kind, user, conversation: None, expires_at: None });
+        Ok((Some(user), peers, blocked)) => {
+            app.signals.tell_all(&peers, &blocked, &Signal { kind, user, conversation: None, expires_at: None });
         }
-        Ok((None, _)) => {}
+        Ok((None, ..)) => {}
         Err(error) => tracing::debug!(%error, "a presence was not told"),
     }
 }

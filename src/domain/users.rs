@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     Error, Rejection, Result, Viewer, messages,
     news::{News, announce},
+    policy,
 };
 use crate::{
     app::App,
@@ -12,9 +13,10 @@ use crate::{
         feed::Kind,
         ids::UserId,
         pages::{Page, Span},
-        texts::{Email, Name},
+        sessions::Credential,
+        texts::{Email, Name, Password},
         timestamps::Timestamp,
-        users::User,
+        users::{Role, User},
     },
     store::{self, Conn, Constraint, users::NewUser},
 };
@@ -23,62 +25,104 @@ use crate::{
 const ATTEMPTS: u32 = 10;
 
 /// The users with these ids whom the viewer may see.
-pub async fn by_ids(app: &App, _viewer: &Viewer, ids: Vec<UserId>) -> Result<HashMap<UserId, User>> {
+pub async fn by_ids(app: &App, viewer: &Viewer, ids: Vec<UserId>) -> Result<HashMap<UserId, User>> {
+    if !policy::sees_users(viewer) {
+        return Ok(HashMap::new());
+    }
     let users = app.store.read(move |conn| store::users::by_ids(conn, &ids)).await?;
     Ok(users.into_iter().map(|user| (user.id, user)).collect())
 }
 
-/// A page of the users whom the viewer may see, in the order of their creation. With `search` only those whose name, or
-/// an email that the viewer may see, starts with it.
-pub async fn page(app: &App, _viewer: &Viewer, search: Option<String>, span: Span) -> Result<Page<User>> {
-    // No text has a NUL in it, and PostgreSQL cannot be asked for one.
-    if search.as_ref().is_some_and(|search| search.contains('\0')) {
-        return Ok(Page::empty());
-    }
-    Ok(app.store.read(move |conn| store::users::page(conn, search.as_deref(), span)).await?)
+/// The address of a user, for those who may see it.
+#[must_use]
+pub fn email<'a>(viewer: &Viewer, user: &'a User) -> Option<&'a str> {
+    user.email.as_deref().filter(|_| policy::sees_email(viewer, user.id))
 }
 
-/// Makes an account.
-pub async fn create(app: &App, _viewer: &Viewer, name: Name, email: Email) -> Result<User> {
+/// A page of the users whom the viewer may see, in the order of their creation. With `search` only those whose name, or
+/// an email that the viewer may see, starts with it.
+pub async fn page(app: &App, viewer: &Viewer, search: Option<String>, span: Span) -> Result<Page<User>> {
+    // No text has a NUL in it, and PostgreSQL cannot be asked for one.
+    let impossible = search.as_ref().is_some_and(|search| search.contains('\0'));
+    let Some(addresses) = policy::findable(viewer).filter(|_| !impossible) else { return Ok(Page::empty()) };
+    let read =
+        move |conn: &mut Conn<'_>| store::users::page(conn, search.as_deref().map(|search| (search, addresses)), span);
+    Ok(app.store.read(read).await?)
+}
+
+/// Makes an account for somebody else; without a password it is one that cannot sign in with one.
+pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, password: Option<Password>) -> Result<User> {
+    let why = Error::Forbidden("Only an admin or a service token may make accounts for others. Sign up instead.");
+    policy::require(viewer, viewer.acts_for_everyone(), why)?;
+    let hash = hashed(app, password).await?;
     let created_at = app.now();
     app.store
         .write(move |conn| {
-            let user = NewUser { id: None, name: &name, email: &email, created_at };
+            let (name, email, role) = (&name, &email, Role::User);
+            let user = NewUser { id: None, name, email, created_at, password_hash: hash.as_deref(), role };
             store::users::insert(conn, &user).map_err(taken)
         })
         .await
 }
 
+/// What to change of a user.
+#[derive(Default, Clone)]
+pub struct Changes {
+    /// The name.
+    pub name: Option<Name>,
+    /// The address.
+    pub email: Option<Email>,
+    /// The password. All other sessions of the user end.
+    pub password: Option<Password>,
+}
+
 /// Changes what is given.
-pub async fn update(app: &App, _viewer: &Viewer, id: UserId, name: Option<Name>, email: Option<Email>) -> Result<User> {
-    let at = app.now();
-    beside_peers(app, id, move |conn, user, peers| {
-        if name.is_none() && email.is_none() {
-            return Ok(user);
+pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) -> Result<User> {
+    policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
+    let Changes { name, email, password } = changes;
+    let hash = hashed(app, password).await?;
+    let (at, spared) = (app.now(), viewer.session());
+    let (user, ended) = beside_peers(app, id, move |conn, user, peers| {
+        let mut after = user.clone();
+        if name.is_some() || email.is_some() {
+            let updated = store::users::update(conn, id, name.as_ref(), email.as_ref()).map_err(taken)?;
+            after = updated.ok_or(Rejection::NoUser(id))?;
         }
-        let changed = store::users::update(conn, id, name.as_ref(), email.as_ref()).map_err(taken)?;
-        let changed = changed.ok_or(Rejection::NoUser(id))?;
-        if (&changed.name, &changed.email) != (&user.name, &user.email) {
+        if (&after.name, &after.email) != (&user.name, &user.email) {
             tell(conn, id, peers.iter().copied().chain([id]), at)?;
         }
-        Ok(changed)
+        let Some(hash) = &hash else { return Ok((after, Vec::new())) };
+        store::users::set_password(conn, id, hash)?;
+        Ok((after, store::sessions::end_all(conn, id, spared, at)?))
     })
-    .await
+    .await?;
+    app.endings.tell(ended.into_iter().map(Credential::Session));
+    Ok(user)
+}
+
+async fn hashed(app: &App, password: Option<Password>) -> Result<Option<String>> {
+    match password {
+        Some(password) => Ok(Some(app.passwords.hash(password).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Erases an account: name and address are gone, the id is never given again. What the user wrote stays without an
 /// author, or is deleted too.
-pub async fn delete(app: &App, _viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
+pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
+    policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let at = app.now();
-    beside_peers(app, id, move |conn, _, peers| {
+    let ended = beside_peers(app, id, move |conn, _, peers| {
         if erase_messages {
             messages::delete_all_sent_by(conn, id, at)?;
         }
         store::users::erase(conn, id, at)?;
-        tell(conn, id, peers.iter().copied(), at)
+        tell(conn, id, peers.iter().copied(), at)?;
+        Ok(store::sessions::end_all(conn, id, None, at)?)
     })
     .await?;
     app.signals.end(id);
+    app.endings.tell(ended.into_iter().map(Credential::Session));
     Ok(())
 }
 
@@ -118,7 +162,7 @@ fn locked_with_peers(conn: &mut Conn<'_>, id: UserId) -> Result<Option<(User, Ve
     Ok(same.then_some((user, peers)))
 }
 
-fn taken(error: store::Error) -> Error {
+pub(super) fn taken(error: store::Error) -> Error {
     if matches!(error, store::Error::Refused(Constraint::UniqueEmail)) {
         Rejection::EmailTaken.into()
     } else {

@@ -1,17 +1,117 @@
 //! Viewers: on whose behalf something is done.
 
-use crate::app::App;
+use super::{Error, Result};
+use crate::{
+    app::App,
+    model::{
+        ids::{ServiceTokenId, SessionId, UserId},
+        sessions::Credential,
+        timestamps::Timestamp,
+        users::Role,
+    },
+    secrets::{Access, Fresh, digest},
+    store,
+};
 
 /// On whose behalf something is done. Its fields are private: holding one is the proof that the credential was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Viewer {
-    _everyone: (),
+    who: Who,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    /// Whoever can reach a server in open mode, or who sits at its command line.
+    Everyone,
+    /// Somebody without a token.
+    Nobody,
+    /// Somebody who signed in.
+    User { id: UserId, session: SessionId, role: Role, until: Timestamp },
+    /// A program.
+    Service(ServiceTokenId),
 }
 
 impl Viewer {
-    /// Whoever can reach a server in open mode: they may act for everyone, and see everything.
+    /// Who sits at the command line of the server: they may act for everyone, and see everything.
     #[must_use]
-    pub fn open(_app: &App) -> Self {
-        Self { _everyone: () }
+    pub fn operator(_app: &App) -> Self {
+        Self { who: Who::Everyone }
     }
+
+    /// Who shows this, the value of the header `Authorization`. In open mode it is not looked at: everybody may act for
+    /// everyone.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] if it is no token, or one that does not hold any more.
+    pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
+        let Some(keys) = &app.keys else { return Ok(Self { who: Who::Everyone }) };
+        let Some(authorization) = authorization else { return Ok(Self { who: Who::Nobody }) };
+        let token = bearer(authorization).ok_or(Error::Unauthenticated)?;
+        if Fresh::may_be_of_service(token) {
+            let hash = digest(token);
+            let service = app.store.read(move |conn| store::service_tokens::alive(conn, &hash)).await?;
+            return service.map(|id| Self { who: Who::Service(id) }).ok_or(Error::Unauthenticated);
+        }
+        let now = app.now();
+        let access = keys.access(token, now).ok_or(Error::Unauthenticated)?;
+        Self::signed_in(app, access, now).await
+    }
+
+    /// Who signed in, if the session is alive.
+    pub(super) async fn signed_in(app: &App, access: Access, now: Timestamp) -> Result<Self> {
+        let Access { user, session, expires_at } = access;
+        let alive = app.store.read(move |conn| store::sessions::alive(conn, session, now)).await?;
+        match alive {
+            Some((id, role)) if id == user => Ok(Self { who: Who::User { id, session, role, until: expires_at } }),
+            _ => Err(Error::Unauthenticated),
+        }
+    }
+
+    /// The user who signed in.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        if let Who::User { id, .. } = self.who { Some(id) } else { None }
+    }
+
+    /// The session of the user who signed in.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        if let Who::User { session, .. } = self.who { Some(session) } else { None }
+    }
+
+    /// Whether the server is open, or its operator asks.
+    #[must_use]
+    pub fn is_everyone(&self) -> bool {
+        self.who == Who::Everyone
+    }
+
+    /// With what they proved who they are, and until when it holds; nothing in open mode, and for nobody.
+    #[must_use]
+    pub fn credential(&self) -> Option<(Credential, Option<Timestamp>)> {
+        match self.who {
+            Who::Everyone | Who::Nobody => None,
+            Who::User { session, until, .. } => Some((Credential::Session(session), Some(until))),
+            Who::Service(id) => Some((Credential::Service(id), None)),
+        }
+    }
+
+    /// Whether they showed no token, on a server that wants one.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.who == Who::Nobody
+    }
+
+    pub(super) fn acts_for_everyone(&self) -> bool {
+        match self.who {
+            Who::Everyone | Who::Service(_) | Who::User { role: Role::Admin, .. } => true,
+            Who::Nobody | Who::User { role: Role::User, .. } => false,
+        }
+    }
+}
+
+/// The token after `Bearer`, in whatever case (RFC 6750, 2.1).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }

@@ -1,5 +1,5 @@
-//! News within this process: wake-ups for those who follow a feed, signals for those who listen, and who is here. Nothing
-//! of it is stored: what must not be lost is in the feed.
+//! News within this process: wake-ups for those who follow a feed, signals for those who listen, who is here, and
+//! ends of sessions. Nothing of it is stored: what must not be lost is in the database.
 //!
 //! Not here: what is in a feed, and who may hear what.
 
@@ -7,7 +7,11 @@ mod wakeups;
 mod windows;
 mod signals;
 mod presences;
+mod endings;
+mod counts;
 
+pub use counts::{Counted, Counts};
+pub use endings::{Ending, Endings};
 pub use presences::{Departure, Presences};
 pub use signals::{Listening, Signals};
 pub use wakeups::{Wakeups, Watch};

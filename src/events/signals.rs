@@ -1,7 +1,7 @@
 //! Signals on their way to those who listen. Who is too slow misses some.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -41,15 +41,17 @@ impl Signals {
         });
     }
 
-    /// Tells a signal to these users, and to whoever listens to its user alone.
-    pub fn tell_all(&self, users: &[UserId], signal: &Signal) {
+    /// Tells a signal to these users, and to whoever listens to its user alone and is not among the others.
+    pub fn tell_all(&self, users: &[UserId], others: &HashSet<UserId>, signal: &Signal) {
         self.locked(|ears| {
             for user in users {
                 tell(ears, (None, *user), signal);
             }
             let about = Some(signal.user.id);
-            for (_, listener) in ears.range((about, UserId::MIN)..).take_while(|((its, _), _)| *its == about) {
-                let _ = listener.send(signal.clone());
+            for ((_, user), listener) in ears.range((about, UserId::MIN)..).take_while(|((its, _), _)| *its == about) {
+                if !others.contains(user) {
+                    let _ = listener.send(signal.clone());
+                }
             }
         });
     }

@@ -12,11 +12,13 @@ use tokio::task::JoinError;
 
 use super::{
     Code,
-    calls::Call,
+    accounts::{AccountMutation, AccountQuery},
+    blocks::BlockMutation,
+    calls::{Asker, Call, new_request_id},
     completion::Plan,
     conversations::{ConversationMutation, ConversationQuery},
     documents::{Document, Documents},
-    errors::{code_of, internal, request_error, with_code},
+    errors::{code_of, internal, request_error, top_level, with_code},
     feed::{FeedQuery, FeedSubscription},
     limits::check_document,
     messages::{MessageMutation, MessageQuery},
@@ -27,15 +29,22 @@ use super::{
     users::{UserMutation, UserQuery},
     values::{Found, check_values},
 };
-use crate::{app::App, config::Limits, domain::Viewer};
+use crate::{app::App, config::Limits, domain};
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-pub(super) struct Query(UserQuery, MessageQuery, ConversationQuery, FeedQuery, NodeQuery);
+pub(super) struct Query(AccountQuery, UserQuery, MessageQuery, ConversationQuery, FeedQuery, NodeQuery);
 
 /// Everything that can be changed. A batch of changes is made in its order, each on its own.
 #[derive(MergedObject, Default)]
-pub(super) struct Mutation(UserMutation, MessageMutation, ConversationMutation, SignalMutation);
+pub(super) struct Mutation(
+    AccountMutation,
+    UserMutation,
+    BlockMutation,
+    MessageMutation,
+    ConversationMutation,
+    SignalMutation,
+);
 
 /// What happens, as it happens.
 #[derive(MergedSubscription, Default)]
@@ -148,6 +157,15 @@ impl Answer {
     #[must_use]
     pub fn refusal(code: Code, message: impl Into<String>) -> Self {
         request_error(code, message, None).into()
+    }
+
+    /// An answer to a request whose asker could not be made out.
+    #[must_use]
+    pub fn of_failure(error: domain::Error) -> Self {
+        let request_id = new_request_id();
+        let mut error = top_level(error, &request_id).into_server_error(Pos::default());
+        error.locations.clear();
+        error.into()
     }
 
     /// What the library answered. Errors without a path were found before anything was run.
@@ -265,8 +283,8 @@ impl Api {
     }
 
     /// Runs a query or a mutation, for as long as the limit allows.
-    pub async fn execute(&self, viewer: &Viewer, prepared: Prepared) -> Answer {
-        let (mut call, mut loads) = Call::new(&self.app, viewer);
+    pub async fn execute(&self, asker: &Asker, prepared: Prepared) -> Answer {
+        let (mut call, mut loads) = Call::new(&self.app, asker);
         let schema = self.schema.clone();
         let request_id = call.request_id.clone();
         let operation = prepared.operation;

@@ -3,15 +3,19 @@
 use std::{
     fmt::Display,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use async_graphql::{Context, ID, Result, Value, dataloader::DataLoader};
 use futures_util::{Stream, StreamExt};
+use tokio::sync::watch;
 
 use super::{
     UserError, UserErrorCode,
-    errors::{bad_input, top_level},
+    errors::{Code, bad_input, field_error, top_level},
     loads::{Loads, Relations},
     subscriptions::{News, Source},
 };
@@ -24,7 +28,9 @@ use crate::{
 /// What every resolver of one request has at hand.
 pub(super) struct Call {
     pub(super) app: App,
-    pub(super) viewer: Viewer,
+    who: Who,
+    renewal: Option<Arc<watch::Sender<Viewer>>>,
+    sign_ins: AtomicU32,
     pub(super) request_id: String,
     pub(super) load: DataLoader<Relations>,
     /// Where feeds stood before anything of the request was read.
@@ -42,11 +48,36 @@ pub(super) enum Turn {
 
 impl Call {
     /// A new call, and what it will load.
-    pub(super) fn new(app: &App, viewer: &Viewer) -> (Self, Loads) {
-        let request_id = format!("{:016x}", rand::random::<u64>());
-        let relations = Relations { app: app.clone(), viewer: viewer.clone(), request_id: request_id.clone() };
+    pub(super) fn new(app: &App, asker: &Asker) -> (Self, Loads) {
+        let request_id = new_request_id();
+        let who = Who::is(asker.viewer.clone());
+        let relations = Relations { app: app.clone(), who: who.clone(), request_id: request_id.clone() };
         let (load, loads) = relations.loader();
-        (Self { app: app.clone(), viewer: viewer.clone(), request_id, load, cursors: Vec::new(), turn: None }, loads)
+        let (app, renewal, sign_ins) = (app.clone(), asker.renewal.clone(), AtomicU32::new(0));
+        (Self { app, who, renewal, sign_ins, request_id, load, cursors: Vec::new(), turn: None }, loads)
+    }
+
+    /// On whose behalf it is.
+    pub(super) fn viewer(&self) -> Viewer {
+        self.who.now()
+    }
+
+    /// From here on it is on behalf of somebody who has just signed in.
+    pub(super) fn go_on_as(&self, viewer: Viewer) {
+        self.who.becomes(viewer);
+    }
+
+    /// The connection of the call, if its end can be moved.
+    pub(super) fn renewable(&self) -> Option<&watch::Sender<Viewer>> {
+        self.renewal.as_deref()
+    }
+
+    /// Passwords cannot be tried many at a time.
+    pub(super) fn count_sign_in(&self) -> Result<()> {
+        if self.sign_ins.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        Err(field_error(Code::QueryTooComplex, "Sign in or up only once in a request."))
     }
 
     /// The same in a turn of a subscription.
@@ -71,7 +102,7 @@ impl Call {
         for user in users {
             let id = if let Value::String(id) = user { id.parse() } else { user.to_string().parse() };
             let Ok(id) = id else { continue };
-            if let Ok(cursor) = domain::feed::cursor(&self.app, &self.viewer, id).await {
+            if let Ok(cursor) = domain::feed::cursor(&self.app, &self.viewer(), id).await {
                 self.cursors.push((id, cursor));
             }
         }
@@ -97,14 +128,58 @@ impl Call {
     }
 }
 
+/// By which the log tells of a request.
+pub(super) fn new_request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
 /// An id in an argument of a query or of a subscription.
 pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T> {
     id.parse().map_err(bad_input)
 }
 
-/// The user whose feed or signals are meant.
-pub(super) fn whose(user_id: Option<&ID>) -> Result<UserId> {
-    id(user_id.ok_or_else(|| bad_input("Say whose with `userId`: on this server nobody is signed in."))?)
+/// On whose behalf a call is, for all parts of it.
+#[derive(Clone)]
+pub(super) struct Who(Arc<Mutex<Viewer>>);
+
+impl Who {
+    fn is(viewer: Viewer) -> Self {
+        Self(Arc::new(Mutex::new(viewer)))
+    }
+
+    pub(super) fn now(&self) -> Viewer {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn becomes(&self, viewer: Viewer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
+    }
+}
+
+/// Who asks, and how.
+#[derive(Clone)]
+pub struct Asker {
+    /// On whose behalf.
+    pub viewer: Viewer,
+    /// On a socket of a session: takes the viewer with whom it goes on.
+    pub renewal: Option<Arc<watch::Sender<Viewer>>>,
+}
+
+impl From<Viewer> for Asker {
+    fn from(viewer: Viewer) -> Self {
+        Self { viewer, renewal: None }
+    }
+}
+
+/// The user whose feed or signals are meant: the viewer, if it is not said.
+pub(super) fn whose(call: &Call, user_id: Option<&ID>) -> Result<UserId> {
+    match user_id {
+        Some(user) => id(user),
+        None => match call.viewer() {
+            viewer if viewer.is_nobody() => Err(top_level(domain::Error::Unauthenticated, &call.request_id)),
+            viewer => viewer.user().ok_or_else(|| bad_input("Say whose with `userId`: you did not sign in as a user.")),
+        },
+    }
 }
 
 /// The arguments of a mutation while they are parsed: all that is wrong is told at once.
@@ -127,11 +202,19 @@ impl Arguments {
             .ok()
     }
 
-    /// What is not there although in open mode it must be.
-    pub(super) fn missing<T>(&mut self, path: &str, why: &str) -> Option<T> {
-        let why = format!("{why}: on this server nobody is signed in.");
-        self.errors.push(UserError::new(UserErrorCode::Invalid, path, why));
-        None
+    /// The user at this path: the viewer, if it is not said.
+    pub(super) fn user(&mut self, call: &Call, path: &str, id: Option<&ID>) -> Result<Option<UserId>> {
+        let viewer = call.viewer();
+        match (id, viewer.user()) {
+            (Some(id), _) => Ok(self.id(path, id)),
+            (None, Some(user)) => Ok(Some(user)),
+            (None, None) if viewer.is_nobody() => Err(top_level(domain::Error::Unauthenticated, &call.request_id)),
+            (None, None) => {
+                let why = "Say who it is: you did not sign in as a user.";
+                self.errors.push(UserError::new(UserErrorCode::Invalid, path, why));
+                Ok(None)
+            }
+        }
     }
 
     /// An id at this path.

@@ -87,8 +87,10 @@ impl Conversation {
         ctx: &Context<'_>,
         #[graphql(desc = "The reader. Needed in open mode, where nobody is you.")] user_id: Option<ID>,
     ) -> Result<i32> {
-        let Some(reader) = user_id else { return Ok(0) };
-        let count = Call::of(ctx).load.load_one((self.id, id(&reader)?)).await?;
+        let call = Call::of(ctx);
+        let reader = user_id.as_ref().map(id).transpose()?.or_else(|| call.viewer().user());
+        let Some(reader) = reader else { return Ok(0) };
+        let count = call.load.load_one((self.id, reader)).await?;
         Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
     }
 }
@@ -101,7 +103,7 @@ impl Conversation {
     /// The conversation with this id; null if the viewer may not see it.
     pub(super) async fn load(ctx: &Context<'_>, id: ConversationId) -> Result<Option<Self>> {
         let call = Call::of(ctx);
-        let found = call.answer(conversations::find(&call.app, &call.viewer, id).await)?;
+        let found = call.answer(conversations::find(&call.app, &call.viewer(), id).await)?;
         Ok(found.map(Self::from))
     }
 
@@ -201,14 +203,11 @@ async fn mark(ctx: &Context<'_>, reach: Reach, message: &ID, user: Option<&ID>) 
     let call = Call::of(ctx);
     let mut arguments = Arguments::default();
     let message = arguments.id("messageId", message);
-    let user = match user {
-        Some(id) => arguments.id("userId", id),
-        None => arguments.missing("userId", "Say whose mark it is"),
-    };
+    let user = arguments.user(call, "userId", user)?;
     let (Some(message), Some(user)) = (message, user) else {
         return Ok(ConversationPayload { conversation: None, user_errors: arguments.errors });
     };
-    let outcome = conversations::mark(&call.app, &call.viewer, user, message, reach).await;
+    let outcome = conversations::mark(&call.app, &call.viewer(), user, message, reach).await;
     Ok(match call.outcome(outcome)? {
         Ok(found) => ConversationPayload { conversation: Some(found.into()), user_errors: Vec::new() },
         Err(user_errors) => ConversationPayload { conversation: None, user_errors },

@@ -22,6 +22,8 @@ pub enum Code {
     GraphqlValidationFailed,
     /// The request around the document is wrong.
     BadRequest,
+    /// It needs somebody who has signed in, and whose token holds.
+    Unauthenticated,
     /// Who asks may not.
     Forbidden,
     /// The request is too large.
@@ -40,7 +42,8 @@ pub enum Code {
 
 impl Code {
     /// The whole list.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
+        Self::Unauthenticated,
         Self::BadUserInput,
         Self::QueryTooComplex,
         Self::QueryTooDeep,
@@ -66,6 +69,7 @@ impl Code {
             Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
             Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
             Self::BadRequest => "BAD_REQUEST",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden => "FORBIDDEN",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::Timeout => "TIMEOUT",
@@ -120,6 +124,12 @@ pub(super) fn code_of(error: &ServerError) -> Option<Code> {
 pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
     match error {
         domain::Error::Rejected(rejection) => bad_input(rejection),
+        domain::Error::Unauthenticated => field_error(
+            Code::Unauthenticated,
+            "Sign in first: send `Authorization: Bearer` and an access token that holds.",
+        ),
+        domain::Error::Forbidden(why) => field_error(Code::Forbidden, why),
+        domain::Error::Overloaded => field_error(Code::Unavailable, "Too many want to sign in at once. Try again."),
         domain::Error::Busy => field_error(Code::DatabaseBusy, "The database is busy. Try again."),
         domain::Error::Full => field_error(Code::StorageFull, "The server has no room left on its disk."),
         domain::Error::Unavailable(cause) => {
@@ -159,6 +169,14 @@ pub(super) enum UserErrorCode {
     TooLong,
     /// There is no such thing, or none that you may see.
     NotFound,
+    /// You may see it, but not do this.
+    NotAllowed,
+    /// No account has this email and this password.
+    BadCredentials,
+    /// The token does not hold any more.
+    TokenExpired,
+    /// One of the two has blocked the other.
+    Blocked,
     /// Another user has this email.
     EmailTaken,
     /// The sender used this `clientId` for another message.
@@ -185,6 +203,15 @@ impl From<Rejection> for UserError {
             Rejection::NoSender(_) => (Is::NotFound, "input.senderId"),
             Rejection::NoReceiver(_) => (Is::NotFound, "input.receiverId"),
             Rejection::NoReply => (Is::NotFound, "input.replyToId"),
+            Rejection::NotYours => (Is::NotAllowed, "id"),
+            Rejection::NotSender => (Is::NotAllowed, "input.senderId"),
+            Rejection::NotUser => (Is::NotAllowed, "userId"),
+            Rejection::Blocked => (Is::Blocked, "input.receiverId"),
+            Rejection::BlocksOneself => (Is::Invalid, "id"),
+            Rejection::BadCredentials => (Is::BadCredentials, "input"),
+            Rejection::TokenExpired => (Is::TokenExpired, "refreshToken"),
+            Rejection::NoSession => (Is::NotFound, "sessionId"),
+            Rejection::BadToken => (Is::TokenExpired, "accessToken"),
             Rejection::ToOneself => (Is::Invalid, "input.receiverId"),
             Rejection::EmailTaken => (Is::EmailTaken, "input.email"),
             Rejection::ClientIdReused => (Is::ClientIdReused, "input.clientId"),

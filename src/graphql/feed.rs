@@ -139,11 +139,11 @@ impl FeedQuery {
         #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
     ) -> Result<String> {
         let call = Call::of(ctx);
-        let user = whose(user_id.as_ref())?;
+        let user = whose(call, user_id.as_ref())?;
         // It was read before anything else of this request: what the request reads is not older than it.
         match call.cursors.iter().find(|(its, _)| *its == user) {
             Some((_, cursor)) => Ok(cursor.to_string()),
-            None => Ok(call.answer(feed::cursor(&call.app, &call.viewer, user).await)?.to_string()),
+            None => Ok(call.answer(feed::cursor(&call.app, &call.viewer(), user).await)?.to_string()),
         }
     }
 
@@ -159,7 +159,7 @@ impl FeedQuery {
         let limit = u16::try_from(first.unwrap_or(100)).ok().filter(|limit| (1..=MAX_SIZE).contains(limit));
         let limit = limit.ok_or_else(|| bad_input(format!("`first` must be from 1 to {MAX_SIZE}.")))?;
         let after = after.parse::<Cursor>().map_err(bad_input)?;
-        let found = feed::events(&call.app, &call.viewer, whose(user_id.as_ref())?, after, limit).await;
+        let found = feed::events(&call.app, &call.viewer(), whose(call, user_id.as_ref())?, after, limit).await;
         let feed::Events { events, cursor, has_more } = call.answer(found)?;
         let events = events.into_iter().map(FeedEvent).collect();
         Ok(FeedPage { events, cursor: cursor.to_string(), has_more })
@@ -188,10 +188,10 @@ impl FeedSubscription {
         if let Some(News::Feed(event)) = call.news() {
             return Ok(told(Some(FeedEvent(event.clone()))));
         }
-        let user = whose(user_id.as_ref())?;
+        let user = whose(call, user_id.as_ref())?;
         let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(bad_input)?;
         let conversation = conversation_id.as_ref().map(id).transpose()?;
-        let events = call.answer(feed::follow(&call.app, &call.viewer, user, after, conversation).await)?;
+        let events = call.answer(feed::follow(&call.app, &call.viewer(), user, after, conversation).await)?;
         call.begin(events.map_ok(News::Feed));
         Ok(told(None))
     }

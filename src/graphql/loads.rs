@@ -20,15 +20,16 @@ use async_graphql::{
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
 use tokio::sync::mpsc;
 
-use super::errors::top_level;
+use super::{calls::Who, errors::top_level};
 use crate::{
     app::App,
-    domain::{self, Viewer},
+    domain,
     model::{
         conversations::Member,
         ids::{ConversationId, MessageId, UserId},
         messages::{List, Message},
         pages::{Page, Span},
+        signals::Presence,
         users::User,
     },
 };
@@ -88,10 +89,14 @@ impl Wake for Nudge {
     }
 }
 
+/// Asks for the presence of a user, and not for the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PresenceOf(pub(super) UserId);
+
 /// Loads relations, many at a time.
 pub(super) struct Relations {
     pub(super) app: App,
-    pub(super) viewer: Viewer,
+    pub(super) who: Who,
     pub(super) request_id: String,
 }
 
@@ -113,7 +118,7 @@ impl Loader<UserId> for Relations {
     type Error = Error;
 
     async fn load(&self, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
-        self.loaded(domain::users::by_ids(&self.app, &self.viewer, ids.to_vec()).await)
+        self.loaded(domain::users::by_ids(&self.app, &self.who.now(), ids.to_vec()).await)
     }
 }
 
@@ -122,7 +127,7 @@ impl Loader<MessageId> for Relations {
     type Error = Error;
 
     async fn load(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
-        self.loaded(domain::messages::by_ids(&self.app, &self.viewer, ids.to_vec()).await)
+        self.loaded(domain::messages::by_ids(&self.app, &self.who.now(), ids.to_vec()).await)
     }
 }
 
@@ -132,7 +137,7 @@ impl Loader<(List, Span)> for Relations {
     type Error = Error;
 
     async fn load(&self, wanted: &[(List, Span)]) -> Result<HashMap<(List, Span), Page<Message>>> {
-        let pages = self.loaded(domain::messages::pages(&self.app, &self.viewer, wanted.to_vec()).await)?;
+        let pages = self.loaded(domain::messages::pages(&self.app, &self.who.now(), wanted.to_vec()).await)?;
         Ok(wanted.iter().copied().zip(pages).collect())
     }
 }
@@ -143,7 +148,7 @@ impl Loader<(UserId, Span)> for Relations {
     type Error = Error;
 
     async fn load(&self, wanted: &[(UserId, Span)]) -> Result<HashMap<(UserId, Span), Page<Member>>> {
-        let pages = self.loaded(domain::conversations::pages(&self.app, &self.viewer, wanted.to_vec()).await)?;
+        let pages = self.loaded(domain::conversations::pages(&self.app, &self.who.now(), wanted.to_vec()).await)?;
         Ok(wanted.iter().copied().zip(pages).collect())
     }
 }
@@ -154,7 +159,7 @@ impl Loader<(UserId, UserId)> for Relations {
     type Error = Error;
 
     async fn load(&self, keys: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Member>> {
-        self.loaded(domain::conversations::members(&self.app, &self.viewer, keys.to_vec()).await)
+        self.loaded(domain::conversations::members(&self.app, &self.who.now(), keys.to_vec()).await)
     }
 }
 
@@ -164,7 +169,19 @@ impl Loader<(ConversationId, UserId)> for Relations {
     type Error = Error;
 
     async fn load(&self, readers: &[(ConversationId, UserId)]) -> Result<HashMap<(ConversationId, UserId), i64>> {
-        let counts = self.loaded(domain::conversations::unread(&self.app, &self.viewer, readers.to_vec()).await)?;
+        let counts = self.loaded(domain::conversations::unread(&self.app, &self.who.now(), readers.to_vec()).await)?;
         Ok(readers.iter().copied().zip(counts).collect())
+    }
+}
+
+/// Whether a user is online.
+impl Loader<PresenceOf> for Relations {
+    type Value = Presence;
+    type Error = Error;
+
+    async fn load(&self, users: &[PresenceOf]) -> Result<HashMap<PresenceOf, Presence>> {
+        let users = users.iter().map(|PresenceOf(user)| *user).collect();
+        let presences = self.loaded(domain::signals::presences(&self.app, &self.who.now(), users).await)?;
+        Ok(presences.into_iter().map(|(user, presence)| (PresenceOf(user), presence)).collect())
     }
 }

@@ -93,8 +93,8 @@ impl Message {
     }
 
     /// The id chosen when sending. Only the sender sees it.
-    async fn client_id(&self) -> Option<&str> {
-        self.row.client_id.as_deref()
+    async fn client_id(&self, ctx: &Context<'_>) -> Option<&str> {
+        messages::client_id(&Call::of(ctx).viewer(), &self.row)
     }
 
     /// Starts at 1, plus 1 per edit.
@@ -191,22 +191,19 @@ pub(super) struct SendMessageInput {
 }
 
 impl SendMessageInput {
-    fn draft(self) -> Result<Draft, Vec<UserError>> {
+    fn draft(self, call: &Call) -> Result<Result<Draft, Vec<UserError>>> {
         let mut arguments = Arguments::default();
-        let sender = match self.sender_id {
-            Some(id) => arguments.id("input.senderId", &id),
-            None => arguments.missing("input.senderId", "Say who sends"),
-        };
+        let sender = arguments.user(call, "input.senderId", self.sender_id.as_ref())?;
         let receiver = arguments.id("input.receiverId", &self.receiver_id);
         let content = arguments.text("input.content", Content::parse(self.content));
         let reply_to_id = self.reply_to_id.and_then(|id| arguments.id("input.replyToId", &id));
         let client_id = self.client_id.and_then(|id| arguments.text("input.clientId", ClientId::parse(id)));
-        match (sender, receiver, content) {
+        Ok(match (sender, receiver, content) {
             (Some(sender_id), Some(receiver_id), Some(content)) if arguments.errors.is_empty() => {
                 Ok(Draft { sender_id, receiver_id, content, reply_to_id, client_id })
             }
             _ => Err(arguments.errors),
-        }
+        })
     }
 }
 
@@ -272,9 +269,9 @@ impl MessageMutation {
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<SendMessagePayload> {
         let call = Call::of(ctx);
-        match input.draft() {
+        match input.draft(call)? {
             Ok(draft) => {
-                let outcome = messages::send(&call.app, &call.viewer, draft).await;
+                let outcome = messages::send(&call.app, &call.viewer(), draft).await;
                 Ok(SendMessagePayload::of(call.outcome(outcome)?))
             }
             Err(user_errors) => Ok(SendMessagePayload::of(Err(user_errors))),
@@ -293,7 +290,7 @@ impl MessageMutation {
         let id = arguments.id("id", &id);
         let content = arguments.text("input.content", Content::parse(input.content));
         let (Some(id), Some(content)) = (id, content) else { return Ok(MessagePayload::of(Err(arguments.errors))) };
-        let outcome = messages::update(&call.app, &call.viewer, id, content, input.expected_version).await;
+        let outcome = messages::update(&call.app, &call.viewer(), id, content, input.expected_version).await;
         Ok(MessagePayload::of(call.outcome(outcome)?))
     }
 
@@ -308,7 +305,7 @@ impl MessageMutation {
         let Some(id) = arguments.id::<MessageId>("id", &id) else {
             return Ok(DeletePayload::of(&*id, Err(arguments.errors)));
         };
-        let outcome = messages::delete(&call.app, &call.viewer, id).await;
+        let outcome = messages::delete(&call.app, &call.viewer(), id).await;
         Ok(DeletePayload::of(&id, call.outcome(outcome)?))
     }
 }

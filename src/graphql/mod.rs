@@ -10,6 +10,8 @@ mod messages;
 mod conversations;
 mod feed;
 mod signals;
+mod accounts;
+mod blocks;
 mod nodes;
 
 mod answers;
@@ -26,6 +28,7 @@ mod subscriptions;
 mod values;
 
 pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};
+pub use calls::Asker;
 pub use errors::Code;
 
 use conversations::Conversation;

@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, Interface, Object, Result, SimpleObject};
 use futures_util::future::try_join_all;
 
-use super::{Conversation, Message, User, errors::bad_input, pages::MAX_SIZE};
+use super::{Conversation, Message, User, accounts::Session, calls::Call, errors::bad_input, pages::MAX_SIZE};
 use crate::model::{
     ids::{AnyId, NotAnId},
     texts::MAX_CONTENT,
@@ -11,7 +11,7 @@ use crate::model::{
 
 /// Anything with an id that is unique on this server. Ids are opaque: store them, never parse them.
 #[derive(Clone, Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "Type-prefixed id, such as usr_1, msg_42, cnv_1_2."))]
+#[graphql(field(name = "id", ty = "ID", desc = "Type-prefixed id, such as usr_1, msg_42, cnv_1_2, ses_7."))]
 pub(super) enum Node {
     /// `usr_1`
     User(User),
@@ -19,6 +19,8 @@ pub(super) enum Node {
     Message(Message),
     /// `cnv_1_2`
     Conversation(Conversation),
+    /// `ses_7`
+    Session(Session),
 }
 
 impl Node {
@@ -29,6 +31,7 @@ impl Node {
             Ok(AnyId::User(id)) => User::load(ctx, id).await?.map(Self::User),
             Ok(AnyId::Message(id)) => Message::load(ctx, id).await?.map(Self::Message),
             Ok(AnyId::Conversation(id)) => Conversation::load(ctx, id).await?.map(Self::Conversation),
+            Ok(AnyId::Session(id)) => Session::load(ctx, id).await?.map(Self::Session),
             Err(_no_id) => None,
         })
     }
@@ -39,7 +42,8 @@ impl Node {
 pub(super) struct ServerInfo {
     /// Version of the server, such as 0.1.0.
     version: &'static str,
-    /// Optional features that are on: `open`, if nobody needs to sign in and everybody may act for everyone.
+    /// Optional features that are on: `open`, if nobody signs in and everybody may act for everyone; `accounts`, if people
+    /// sign in.
     features: Vec<&'static str>,
     /// In characters (Unicode scalar values).
     max_content_length: usize,
@@ -75,10 +79,11 @@ impl NodeQuery {
     }
 
     /// Version, optional features that are on, and limits: check before you use something new.
-    async fn server(&self) -> ServerInfo {
+    async fn server(&self, ctx: &Context<'_>) -> ServerInfo {
+        let open = Call::of(ctx).app.keys.is_none();
         ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
-            features: vec!["open"],
+            features: vec![if open { "open" } else { "accounts" }],
             max_content_length: MAX_CONTENT,
             max_page_size: MAX_SIZE,
         }

@@ -96,14 +96,11 @@ impl SignalMutation {
         let call = Call::of(ctx);
         let mut arguments = Arguments::default();
         let conversation = arguments.id("conversationId", &conversation_id);
-        let user = match user_id {
-            Some(id) => arguments.id("userId", &id),
-            None => arguments.missing("userId", "Say who types"),
-        };
+        let user = arguments.user(call, "userId", user_id.as_ref())?;
         let (Some(conversation), Some(user)) = (conversation, user) else {
             return Ok(SetTypingPayload::of(Err(arguments.errors)));
         };
-        let outcome = signals::set_typing(&call.app, &call.viewer, user, conversation, typing).await;
+        let outcome = signals::set_typing(&call.app, &call.viewer(), user, conversation, typing).await;
         Ok(SetTypingPayload::of(call.outcome(outcome)?))
     }
 }
@@ -127,7 +124,7 @@ impl SignalSubscription {
             return Ok(told(Some(Signal::from(*signal.clone()))));
         }
         let conversation = conversation_id.as_ref().map(id).transpose()?;
-        let heard = signals::listen(&call.app, &call.viewer, whose(user_id.as_ref())?, conversation).await;
+        let heard = signals::listen(&call.app, &call.viewer(), whose(call, user_id.as_ref())?, conversation).await;
         call.begin(call.answer(heard)?.map(|signal| Ok(News::Signal(Box::new(signal)))));
         Ok(told(None))
     }

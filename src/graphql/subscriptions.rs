@@ -15,7 +15,7 @@ use futures_util::{
 use tokio::sync::Mutex;
 
 use super::{
-    Answer, Api, Operation, Prepared,
+    Answer, Api, Asker, Operation, Prepared,
     answers::Identity,
     calls::{Call, Turn},
     errors::top_level,
@@ -130,7 +130,7 @@ impl Subscription {
             }
             Ok(news) => Arc::new(self.run(api, news).await),
             Err(error) => {
-                let (call, _) = Call::new(&api.app, &self.viewer);
+                let (call, _) = Call::new(&api.app, &self.viewer.clone().into());
                 let error = top_level(error, &call.request_id).into_server_error(Pos::default());
                 let error = error.with_path(self.prepared.plan.root_path());
                 Arc::new(Answer::whole(Response::from_errors(vec![error]), &self.prepared.plan))
@@ -144,7 +144,7 @@ impl Subscription {
     }
 
     async fn answer(&self, api: &Api, turn: Turn) -> Option<Answer> {
-        let (call, mut loads) = Call::new(&api.app, &self.viewer);
+        let (call, mut loads) = Call::new(&api.app, &self.viewer.clone().into());
         let mut responses = api.schema.execute_stream(self.prepared.request().data(call.in_turn(turn)));
         let response = loads.beside(responses.next()).await?;
         Some(Answer::whole(response, &self.prepared.plan))
@@ -154,13 +154,13 @@ impl Subscription {
 impl Api {
     /// Runs any operation, a subscription for as long as it goes on. If the first answer is a refusal, it is the only one.
     #[must_use]
-    pub fn stream(&self, viewer: &Viewer, prepared: Prepared) -> BoxStream<'static, Arc<Answer>> {
+    pub fn stream(&self, asker: &Asker, prepared: Prepared) -> BoxStream<'static, Arc<Answer>> {
         let api = self.clone();
         if prepared.operation != Operation::Subscription {
-            let viewer = viewer.clone();
-            return stream::once(async move { Arc::new(api.execute(&viewer, prepared).await) }).boxed();
+            let asker = asker.clone();
+            return stream::once(async move { Arc::new(api.execute(&asker, prepared).await) }).boxed();
         }
-        let subscription = self.subscriptions.run(viewer, prepared);
+        let subscription = self.subscriptions.run(&asker.viewer, prepared);
         async move {
             match subscription.begin(&api).await {
                 Ok(source) => answers(api, subscription, source).boxed(),

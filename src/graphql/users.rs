@@ -8,18 +8,19 @@ use super::{
     Connection, Conversation, Message, UserError,
     calls::{Arguments, Call, id},
     conversations::Members,
+    loads::PresenceOf,
     pages::{Listed, Wanted},
     scalars::DateTime,
     signals::Presence,
 };
 use crate::{
-    domain::{signals, users},
+    domain::users::{self, Changes},
     model::{
         self,
         ids::UserId,
         messages::List,
         pages::End,
-        texts::{Email, Name},
+        texts::{Email, Name, Password},
     },
 };
 
@@ -49,14 +50,14 @@ impl User {
     }
 
     /// Unique address. Null when you may not see it: you see your own; admins, service tokens and open mode see all.
-    async fn email(&self) -> Option<&str> {
-        self.0.email.as_deref()
+    async fn email(&self, ctx: &Context<'_>) -> Option<&str> {
+        users::email(&Call::of(ctx).viewer(), &self.0)
     }
 
     /// Null when hidden from you.
-    async fn presence(&self, ctx: &Context<'_>) -> Option<Presence> {
-        let call = Call::of(ctx);
-        signals::presence(&call.app, &call.viewer, self.0.id).map(Presence::from)
+    async fn presence(&self, ctx: &Context<'_>) -> Result<Option<Presence>> {
+        let found = Call::of(ctx).load.load_one(PresenceOf(self.0.id)).await?;
+        Ok(found.map(Presence::from))
     }
 
     /// When the account was made.
@@ -146,7 +147,7 @@ impl UserQuery {
         let call = Call::of(ctx);
         let span = Wanted { first, after, last, before }.span::<User>(End::First)?;
         let search = search.filter(|text| !text.trim().is_empty());
-        let page = call.answer(users::page(&call.app, &call.viewer, search, span).await)?;
+        let page = call.answer(users::page(&call.app, &call.viewer(), search, span).await)?;
         Ok(page.map(User).into())
     }
 }
@@ -158,6 +159,8 @@ pub(super) struct CreateUserInput {
     name: String,
     /// Address of no other user, 3 to 254 characters; blanks around it are dropped, case does not count.
     email: String,
+    /// 12 to 256 characters; any characters. Leave out for an account that cannot sign in with a password.
+    password: Option<String>,
 }
 
 /// Leave out what should stay.
@@ -167,6 +170,8 @@ pub(super) struct UpdateUserInput {
     name: Option<String>,
     /// Address of no other user, 3 to 254 characters; blanks around it are dropped, case does not count.
     email: Option<String>,
+    /// 12 to 256 characters; any characters. All other sessions of the user end.
+    password: Option<String>,
 }
 
 /// What became of a change to a user.
@@ -179,7 +184,7 @@ pub(super) struct UserPayload {
 }
 
 impl UserPayload {
-    fn of(outcome: Result<model::users::User, Vec<UserError>>) -> Self {
+    pub(super) fn of(outcome: Result<model::users::User, Vec<UserError>>) -> Self {
         match outcome {
             Ok(user) => Self { user: Some(User(user)), user_errors: Vec::new() },
             Err(user_errors) => Self { user: None, user_errors },
@@ -221,8 +226,14 @@ impl UserMutation {
         let mut arguments = Arguments::default();
         let name = arguments.text("input.name", Name::parse(input.name));
         let email = arguments.text("input.email", Email::parse(&input.email));
-        let (Some(name), Some(email)) = (name, email) else { return Ok(UserPayload::of(Err(arguments.errors))) };
-        Ok(UserPayload::of(call.outcome(users::create(&call.app, &call.viewer, name, email).await)?))
+        let password = input.password.and_then(|text| arguments.text("input.password", Password::parse(text)));
+        match (name, email) {
+            (Some(name), Some(email)) if arguments.errors.is_empty() => {
+                let outcome = users::create(&call.app, &call.viewer(), name, email, password).await;
+                Ok(UserPayload::of(call.outcome(outcome)?))
+            }
+            _ => Ok(UserPayload::of(Err(arguments.errors))),
+        }
     }
 
     /// Change an account. Yourself, or one who may act for everyone.
@@ -237,9 +248,11 @@ impl UserMutation {
         let id = arguments.id("id", &id);
         let name = input.name.and_then(|name| arguments.text("input.name", Name::parse(name)));
         let email = input.email.and_then(|email| arguments.text("input.email", Email::parse(&email)));
+        let password = input.password.and_then(|text| arguments.text("input.password", Password::parse(text)));
         match id {
             Some(id) if arguments.errors.is_empty() => {
-                let outcome = users::update(&call.app, &call.viewer, id, name, email).await;
+                let changes = Changes { name, email, password };
+                let outcome = users::update(&call.app, &call.viewer(), id, changes).await;
                 Ok(UserPayload::of(call.outcome(outcome)?))
             }
             _ => Ok(UserPayload::of(Err(arguments.errors))),
@@ -258,7 +271,7 @@ impl UserMutation {
         let Some(id) = arguments.id::<UserId>("id", &id) else {
             return Ok(DeletePayload::of(&*id, Err(arguments.errors)));
         };
-        let outcome = users::delete(&call.app, &call.viewer, id, erase_messages).await;
+        let outcome = users::delete(&call.app, &call.viewer(), id, erase_messages).await;
         Ok(DeletePayload::of(&id, call.outcome(outcome)?))
     }
 }

@@ -39,8 +39,8 @@ use tower_http::cors::CorsLayer;
 use crate::{
     app::App,
     config::{Limits, Serve},
-    domain::Viewer,
-    graphql::{self, Answer, Api, Code, Operation, Prepared},
+    domain::{self, Viewer},
+    graphql::{self, Answer, Api, Asker, Code, Operation, Prepared},
 };
 use responses::{Format, refused};
 
@@ -111,7 +111,7 @@ pub async fn serve(
         api: Api::new(app, &settings.limits),
         limits: Arc::new(settings.limits.clone()),
         origins: origins.into(),
-        local: listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
+        local: app.keys.is_none() && listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
         stopping: CancellationToken::new(),
         sockets: TaskTracker::new(),
     };
@@ -246,19 +246,23 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
+    let asker = match asker(server, headers).await {
+        Ok(asker) => asker,
+        Err(refusal) => return format.response(&refusal),
+    };
     match requests::parse(&body, server.limits.max_batch) {
         Ok(requests::Posted::One(request)) if format == Format::EventStream => {
-            streams::response(server, prepared(server, *request, headers))
+            streams::response(server, &asker, prepared(server, *request, headers))
         }
         Ok(requests::Posted::One(request)) => {
-            let answer = answer(server, *request).await;
+            let answer = answer(server, &asker, *request).await;
             format.response(&answer)
         }
         Ok(requests::Posted::Batch(batch)) => {
             let mut answers = Vec::with_capacity(batch.len());
             for request in batch {
                 answers.push(match request {
-                    Ok(request) => answer(server, request).await,
+                    Ok(request) => answer(server, &asker, request).await,
                     Err(answer) => answer,
                 });
             }
@@ -268,21 +272,31 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
     }
 }
 
+/// Who asks, by the header `Authorization`.
+async fn asker(server: &Server, headers: &HeaderMap) -> Result<Asker, Answer> {
+    let viewer = match headers.get(header::AUTHORIZATION).map(HeaderValue::to_str) {
+        None => Viewer::of(&server.app, None).await,
+        Some(Ok(authorization)) => Viewer::of(&server.app, Some(authorization)).await,
+        Some(Err(_no_text)) => Err(domain::Error::Unauthenticated),
+    };
+    viewer.map(Asker::from).map_err(Answer::of_failure)
+}
+
 /// An operation whose answers will be streamed.
 fn prepared(server: &Server, request: graphql::Request, headers: &HeaderMap) -> Result<Prepared, Answer> {
     server.api.prepare(graphql::Request { resume_after: streams::last_event_id(headers), ..request })
 }
 
-async fn answer(server: &Server, request: graphql::Request) -> Answer {
+async fn answer(server: &Server, asker: &Asker, request: graphql::Request) -> Answer {
     match server.api.prepare(request) {
-        Ok(prepared) => run(server, prepared).await,
+        Ok(prepared) => run(server, asker, prepared).await,
         Err(answer) => answer,
     }
 }
 
-async fn run(server: &Server, prepared: Prepared) -> Answer {
+async fn run(server: &Server, asker: &Asker, prepared: Prepared) -> Answer {
     match prepared.operation {
-        Operation::Query | Operation::Mutation => server.api.execute(&Viewer::open(&server.app), prepared).await,
+        Operation::Query | Operation::Mutation => server.api.execute(asker, prepared).await,
         Operation::Subscription => Answer::refusal(
             Code::BadRequest,
             "A subscription needs a WebSocket with the subprotocol graphql-transport-ws, or Accept: text/event-stream.",
@@ -295,6 +309,10 @@ async fn got(server: &Server, headers: &HeaderMap, query: &str) -> Response {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
+    let asker = match asker(server, headers).await {
+        Ok(asker) => asker,
+        Err(refusal) => return format.response(&refusal),
+    };
     let ready = requests::from_query_string(query)
         .map_err(|why| Answer::refusal(Code::BadRequest, why))
         .and_then(|request| prepared(server, request, headers));
@@ -304,8 +322,8 @@ async fn got(server: &Server, headers: &HeaderMap, query: &str) -> Response {
             let why = "A mutation needs POST: GET only reads.";
             (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
         }
-        ready if format == Format::EventStream => streams::response(server, ready),
-        Ok(prepared) => format.response(&run(server, prepared).await),
+        ready if format == Format::EventStream => streams::response(server, &asker, ready),
+        Ok(prepared) => format.response(&run(server, &asker, prepared).await),
         Err(answer) => format.response(&answer),
     }
 }

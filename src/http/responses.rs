@@ -2,7 +2,7 @@
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use serde::Serialize;
 
@@ -65,6 +65,7 @@ impl Format {
     fn status(self, code: Code) -> StatusCode {
         match code {
             Code::BadRequest => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
             Code::Forbidden => StatusCode::FORBIDDEN,
             Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -92,8 +93,13 @@ impl Format {
             (header::VARY, HeaderValue::from_static("Accept")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => None,
+        };
         match serde_json::to_vec(body) {
-            Ok(bytes) => (status, headers, bytes).into_response(),
+            Ok(bytes) => (status, headers, AppendHeaders(hint), bytes).into_response(),
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()

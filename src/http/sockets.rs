@@ -5,7 +5,7 @@
 //! takes the next answer before the last one is written. So a client that does not read stops its own operations and
 //! costs no memory.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -13,7 +13,7 @@ use axum::{
         WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::Response,
 };
 use futures_util::{
@@ -22,13 +22,17 @@ use futures_util::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{Server, hosts, responses::refused};
 use crate::{
+    app::App,
     config::Limits,
-    domain::Viewer,
-    graphql::{Answer, Code, Request},
+    domain::{self, Viewer, connections::Connection},
+    graphql::{Answer, Asker, Code, Request},
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -44,8 +48,8 @@ const MAX_ID: usize = 128;
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said {
     ConnectionInit {
-        #[serde(default, rename = "payload")]
-        _payload: Option<Map<String, Value>>,
+        #[serde(default)]
+        payload: Option<Map<String, Value>>,
     },
     Ping {
         #[serde(default)]
@@ -112,22 +116,21 @@ pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMa
     }
     let sockets = server.sockets.clone();
     let max = server.limits.max_body;
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok().map(str::to_owned));
     upgrade
         .protocols([PROTOCOL])
         .max_message_size(max)
         .max_frame_size(max)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .on_upgrade(move |socket| sockets.track_future(converse(server, socket)))
+        .on_upgrade(move |socket| sockets.track_future(converse(server, socket, authorization)))
 }
 
-async fn converse(server: Server, socket: WebSocket) {
+async fn converse(server: Server, socket: WebSocket, authorization: Option<String>) {
     let mut wire = Wire { socket, stall_timeout: server.limits.stall_timeout };
     let close = if wire.socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
-        let viewer = Viewer::open(&server.app);
-        Conversation { server, viewer, ready: false, running: SelectAll::new(), operations: HashMap::new() }
-            .run(&mut wire)
-            .await
+        let (running, operations) = (SelectAll::new(), HashMap::new());
+        Conversation { server, authorization, ready: None, running, operations }.run(&mut wire).await
     } else {
         Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
     };
@@ -139,11 +142,63 @@ type Event = (Arc<str>, Option<Arc<Answer>>);
 
 struct Conversation {
     server: Server,
-    viewer: Viewer,
-    /// Whether `connection_init` came.
-    ready: bool,
+    /// Of the request that opened the socket.
+    authorization: Option<String>,
+    /// Once `connection_init` came.
+    ready: Option<Ready>,
     running: SelectAll<Abortable<BoxStream<'static, Event>>>,
     operations: HashMap<Arc<str>, AbortHandle>,
+}
+
+/// On whose behalf a socket speaks.
+struct Ready {
+    asker: Asker,
+    /// With whom it goes on after a renewal.
+    renewed: watch::Receiver<Viewer>,
+    connection: Connection,
+}
+
+impl Ready {
+    /// Finds out who speaks: by the payload's `authorization`, in whatever case, or by the header of that name.
+    async fn begin(
+        app: &App,
+        limits: &Limits,
+        payload: Map<String, Value>,
+        header: Option<String>,
+    ) -> Result<Self, Close> {
+        let given = payload.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let authorization = match given {
+            Some((_, Value::String(text))) => Some(text),
+            Some(_) => return Err(Close::new(4403, "The authorization must be a text")),
+            None => header,
+        };
+        let viewer = Viewer::of(app, authorization.as_deref()).await.map_err(|error| {
+            if matches!(error, domain::Error::Unauthenticated) {
+                return Close::new(4403, "The access token does not hold");
+            }
+            tracing::warn!(%error, "a socket could not begin");
+            Close::new(1013, "Try again later")
+        })?;
+        let most = limits.max_user_sockets;
+        let too_many = || Close(1008, format!("You have {most} sockets already: close one first"));
+        let connection = Connection::counted(app, &viewer, most).ok_or_else(too_many)?;
+        let (renewal, renewed) = watch::channel(viewer.clone());
+        let renewal = viewer.user().map(|_| Arc::new(renewal));
+        Ok(Self { asker: Asker { viewer, renewal }, renewed, connection })
+    }
+
+    /// Waits until the socket must close; a renewal puts it off.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                why = self.connection.end() => return why,
+                Ok(()) = self.renewed.changed() => {
+                    self.asker.viewer = self.renewed.borrow_and_update().clone();
+                    self.connection.renew(&self.asker.viewer);
+                }
+            }
+        }
+    }
 }
 
 impl Conversation {
@@ -169,7 +224,8 @@ impl Conversation {
                     }
                 }
                 Some(event) = self.running.next() => self.tell(wire, event).await,
-                () = &mut init_deadline, if !self.ready => {
+                why = ended(&mut self.ready) => Err(Some(Close::new(4403, why))),
+                () = &mut init_deadline, if self.ready.is_none() => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
                 }
                 _ = pings.tick() => {
@@ -196,17 +252,21 @@ impl Conversation {
         let said = serde_json::from_str(&text)
             .map_err(|_why| Close::new(4400, "This is no message of graphql-transport-ws"))?;
         match said {
-            Said::ConnectionInit { .. } if self.ready => {
+            Said::ConnectionInit { .. } if self.ready.is_some() => {
                 Err(Some(Close::new(4429, "Too many initialisation requests")))
             }
-            Said::ConnectionInit { .. } => {
-                self.ready = true;
+            Said::ConnectionInit { payload } => {
+                let (app, limits) = (&self.server.app, &self.server.limits);
+                let ready = Ready::begin(app, limits, payload.unwrap_or_default(), self.authorization.take());
+                self.ready = Some(ready.await?);
                 wire.say(&Say::ConnectionAck).await
             }
             Said::Ping { payload } => wire.say(&Say::Pong { payload }).await,
             Said::Pong { .. } => Ok(()),
-            Said::Subscribe { .. } if !self.ready => Err(Some(Close::new(4401, "Unauthorized"))),
-            Said::Subscribe { id, payload } => self.start(wire, &id, *payload).await,
+            Said::Subscribe { id, payload } => match self.ready.as_ref().map(|ready| ready.asker.clone()) {
+                Some(asker) => self.start(wire, &asker, &id, *payload).await,
+                None => Err(Some(Close::new(4401, "Unauthorized"))),
+            },
             Said::Complete { id } => {
                 self.end(&id);
                 Ok(())
@@ -218,14 +278,14 @@ impl Conversation {
     /// server's time, for those whose clock is wrong.
     async fn ping(&mut self, wire: &mut Wire) -> Outcome {
         wire.send(Message::Ping(Bytes::new())).await?;
-        if self.ready {
+        if self.ready.is_some() {
             let payload = Time { at: self.server.app.now().to_string() };
             wire.say(&Say::Ping { payload }).await?;
         }
         Ok(())
     }
 
-    async fn start(&mut self, wire: &mut Wire, id: &str, request: Request) -> Outcome {
+    async fn start(&mut self, wire: &mut Wire, asker: &Asker, id: &str, request: Request) -> Outcome {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
@@ -240,7 +300,7 @@ impl Conversation {
             return wire.refuse(id, &Answer::refusal(Code::BadRequest, why)).await;
         }
         let answers = match self.server.api.prepare(request) {
-            Ok(prepared) => self.server.api.stream(&self.viewer, prepared),
+            Ok(prepared) => self.server.api.stream(asker, prepared),
             Err(answer) => return wire.refuse(id, &answer).await,
         };
         let id: Arc<str> = id.into();
@@ -274,6 +334,14 @@ impl Conversation {
                 wire.say(&Say::Complete { id: &id }).await
             }
         }
+    }
+}
+
+/// Waits until a socket that speaks for somebody must close.
+async fn ended(ready: &mut Option<Ready>) -> &'static str {
+    match ready {
+        Some(ready) => ready.end().await,
+        None => pending().await,
     }
 }
 

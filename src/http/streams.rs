@@ -19,8 +19,8 @@ use futures_util::{
 
 use super::Server;
 use crate::{
-    domain::Viewer,
-    graphql::{Answer, Prepared},
+    domain::connections::Connection,
+    graphql::{Answer, Asker, Prepared},
 };
 
 /// A comment goes out this often when there is nothing else.
@@ -32,14 +32,22 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The answers of an operation, one event each, and an event that says that this was all.
-pub(super) fn response(server: &Server, prepared: Result<Prepared, Answer>) -> Response {
+pub(super) fn response(server: &Server, asker: &Asker, prepared: Result<Prepared, Answer>) -> Response {
     let answers: BoxStream<'static, Arc<Answer>> = match prepared {
-        Ok(prepared) => server.api.stream(&Viewer::open(&server.app), prepared),
+        Ok(prepared) => server.api.stream(asker, prepared),
         Err(answer) => stream::once(async move { Arc::new(answer) }).boxed(),
     };
-    let stopped = server.stopping.clone().cancelled_owned();
+    let mut connection = Connection::of(&server.app, &asker.viewer);
+    let stopping = server.stopping.clone();
+    let stopped = async move {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            _ = connection.end() => {}
+        }
+    };
     let complete = stream::once(async { Event::default().event("complete").data("") });
-    let events = answers.map(|answer| next(&answer)).chain(complete).take_until(stopped).map(Ok::<_, Infallible>);
+    let events =
+        answers.map(|answer| next(&answer)).chain(complete).take_until(Box::pin(stopped)).map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! Typed ids: 64-bit keys in the database, `usr_1`, `msg_42` and `cnv_1_2` outside.
+//! Typed ids: 64-bit keys in the database, `usr_1`, `msg_42`, `cnv_1_2` and `ses_7` outside.
 //!
 //! Not here: whether the thing that an id names exists.
 
@@ -92,6 +92,15 @@ key!(
     MessageId, "msg", "the id of a message", "msg_42"
 );
 
+key!(
+    /// The id of a session: `ses_7`.
+    SessionId, "ses", "the id of a session", "ses_7"
+);
+key!(
+    /// The id of a service token: `svc_3`.
+    ServiceTokenId, "svc", "the id of a service token", "svc_3"
+);
+
 /// The id of the conversation between two different users: `cnv_1_2`, the lower key first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConversationId {
@@ -156,6 +165,8 @@ pub enum AnyId {
     Message(MessageId),
     /// `cnv_1_2`
     Conversation(ConversationId),
+    /// `ses_7`
+    Session(SessionId),
 }
 
 impl FromStr for AnyId {
@@ -166,7 +177,8 @@ impl FromStr for AnyId {
             Some(("usr", _)) => text.parse().map(Self::User),
             Some(("msg", _)) => text.parse().map(Self::Message),
             Some(("cnv", _)) => text.parse().map(Self::Conversation),
-            _ => Err(NotAnId("an id", "usr_1, msg_42 or cnv_1_2")),
+            Some(("ses", _)) => text.parse().map(Self::Session),
+            _ => Err(NotAnId("an id", "usr_1, msg_42, cnv_1_2 or ses_7")),
         }
     }
 }

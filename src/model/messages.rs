@@ -84,4 +84,8 @@ pub enum List {
     SentBy(UserId),
     /// Received by one user.
     ReceivedBy(UserId),
+    /// Sent or received by one user.
+    Of(UserId),
+    /// Sent by the first, received by the second.
+    Between(UserId, UserId),
 }

@@ -7,6 +7,7 @@ pub mod messages;
 pub mod conversations;
 pub mod feed;
 pub mod signals;
+pub mod sessions;
 
 pub mod ids;
 pub mod texts;

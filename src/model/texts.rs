@@ -11,6 +11,9 @@ pub const MAX_CONTENT: usize = 10_000;
 pub const MAX_NAME: usize = 100;
 const MAX_EMAIL: usize = 254;
 const MAX_CLIENT_ID: usize = 128;
+const MIN_PASSWORD: usize = 12;
+const MAX_PASSWORD: usize = 256;
+const MAX_DEVICE: usize = 100;
 
 /// Why a text was refused, with a sentence for the person who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,14 @@ pub struct Email(String);
 /// The id that a client chose for its message: 1 to 128 characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientId(String);
+
+/// A password: 12 to 256 characters of any kind, kept as it was sent. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+/// What a client calls its device: 1 to 100 characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Device(String);
 
 impl Content {
     /// Takes the text as it is.
@@ -107,6 +118,35 @@ impl ClientId {
     }
 }
 
+impl Password {
+    /// Takes the password as it is.
+    ///
+    /// # Errors
+    /// When it is too short, too long or has a NUL in it.
+    pub fn parse(text: String) -> Result<Self, BadText> {
+        if text.contains('\0') {
+            return Err(BadText::Invalid("The password may not contain the character U+0000.".into()));
+        }
+        if text.chars().count() < MIN_PASSWORD {
+            return Err(BadText::Invalid(format!("The password must have at least {MIN_PASSWORD} characters.")));
+        }
+        not_longer("password", &text, MAX_PASSWORD)?;
+        Ok(Self(text))
+    }
+}
+
+impl Device {
+    /// Takes the name as it is.
+    ///
+    /// # Errors
+    /// When it is blank, too long or has a NUL in it.
+    pub fn parse(text: String) -> Result<Self, BadText> {
+        not_blank("device", &text)?;
+        not_longer("device", &text, MAX_DEVICE)?;
+        Ok(Self(text))
+    }
+}
+
 /// A text of the type, as it is kept.
 macro_rules! as_str {
     ($($Text:ident),*) => { $(
@@ -119,7 +159,7 @@ macro_rules! as_str {
         }
     )* };
 }
-as_str!(Content, Name, Email, ClientId);
+as_str!(Content, Name, Email, ClientId, Password, Device);
 
 /// The form in which names and addresses are compared: trimmed, NFC, lower case.
 #[must_use]

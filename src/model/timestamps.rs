@@ -1,6 +1,6 @@
 //! Instants: milliseconds since 1970 in UTC in the database, RFC 3339 outside.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use diesel::{
     backend::Backend,
@@ -31,6 +31,12 @@ impl Timestamp {
     #[must_use]
     pub fn from_milliseconds(milliseconds: i64) -> Self {
         Self(milliseconds)
+    }
+
+    /// So much later.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.

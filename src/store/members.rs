@@ -68,6 +68,15 @@ pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Mem
     Ok(found)
 }
 
+/// A user's places in conversations whose newest message they have not read, be it theirs or not.
+pub fn behind(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<Member>> {
+    let query = members::table
+        .select(COLUMNS)
+        .filter(members::user_id.eq(user))
+        .filter(members::last_message_id.gt(members::read_through));
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
 /// Moves a member's mark.
 pub fn set_mark(conn: &mut Conn<'_>, (user, peer): (UserId, UserId), reach: Reach, mark: Mark) -> Result<()> {
     let place = members::table.find((user, peer));

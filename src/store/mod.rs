@@ -10,6 +10,9 @@ pub mod users;
 pub mod messages;
 pub mod members;
 pub mod feed;
+pub mod sessions;
+pub mod service_tokens;
+pub mod blocks;
 pub mod server;
 
 mod conn;

@@ -61,14 +61,16 @@ pub(super) fn assemble<T>(span: Span, rows: Vec<(i32, T)>, key: impl Fn(&T) -> i
         }
     }
     page.items.sort_by_key(key);
-    if page.items.len() > usize::from(span.limit) {
+    let limit = usize::from(span.limit);
+    let surplus = page.items.len().saturating_sub(limit);
+    if surplus > 0 {
         match span.end {
             End::First => {
-                page.items.pop();
+                page.items.truncate(limit);
                 page.has_next = true;
             }
             End::Last => {
-                page.items.remove(0);
+                page.items.drain(..surplus);
                 page.has_previous = true;
             }
         }

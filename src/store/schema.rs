@@ -17,6 +17,39 @@ diesel::table! {
         created_at -> BigInt,
         erased_at -> Nullable<BigInt>,
         feed_position -> BigInt,
+        password_hash -> Nullable<Text>,
+        role -> SmallInt,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> BigInt,
+        user_id -> BigInt,
+        device -> Nullable<Text>,
+        refresh_hash -> Binary,
+        created_at -> BigInt,
+        last_used_at -> BigInt,
+        expires_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    service_tokens (id) {
+        id -> BigInt,
+        name -> Text,
+        token_hash -> Binary,
+        created_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    blocks (user_id, blocked_id) {
+        user_id -> BigInt,
+        blocked_id -> BigInt,
+        created_at -> BigInt,
     }
 }
 
@@ -61,4 +94,6 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(users, messages, members, feed);
+diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(blocks -> users (blocked_id));
+diesel::allow_tables_to_appear_in_same_query!(users, messages, members, feed, sessions, blocks);

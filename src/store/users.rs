@@ -16,7 +16,7 @@ use crate::model::{
     pages::{End, Page, Span},
     texts::{Email, Name, folded},
     timestamps::Timestamp,
-    users::User,
+    users::{Role, User},
 };
 
 type Columns = (users::id, users::name, users::email, users::created_at);
@@ -50,9 +50,19 @@ pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     Ok(present)
 }
 
-/// A page of all users, by id. With `search` only those whose name or address starts with it, in whatever case.
-pub fn page(conn: &mut Conn<'_>, search: Option<&str>, span: Span) -> Result<Page<User>> {
-    let prefix = search.map(folded);
+/// Whose addresses a search may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    /// Everybody's.
+    All,
+    /// One user's.
+    Of(UserId),
+}
+
+/// A page of all users, by id. With `search` only those whose name, or an address that may be looked at, starts with it,
+/// in whatever case.
+pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, span: Span) -> Result<Page<User>> {
+    let prefix = search.map(|(text, addresses)| (folded(text), addresses));
     let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
         let selects = slices(0, &span).map(|slice| {
             let select = users::table
@@ -64,11 +74,16 @@ pub fn page(conn: &mut Conn<'_>, search: Option<&str>, span: Span) -> Result<Pag
                 .into_boxed::<Db>();
             let select = match &prefix {
                 None => select,
-                Some(prefix) => {
+                Some((prefix, addresses)) => {
                     let end = end_of(prefix);
                     let name = users::name_key.ge(prefix).and(users::name_key.lt(end.clone()));
                     let email = users::email_key.ge(prefix).and(users::email_key.lt(end));
-                    select.filter(name.nullable().or(email))
+                    match addresses {
+                        Addresses::All => select.filter(name.nullable().or(email)),
+                        Addresses::Of(user) => {
+                            select.filter(name.nullable().or(users::id.eq(*user).nullable().and(email)))
+                        }
+                    }
                 }
             };
             match slice.end {
@@ -91,6 +106,10 @@ pub struct NewUser<'a> {
     pub email: &'a Email,
     /// When the account was made.
     pub created_at: Timestamp,
+    /// Of the password, if the user can sign in with one.
+    pub password_hash: Option<&'a str>,
+    /// What the user may do.
+    pub role: Role,
 }
 
 /// Adds a user. An address that is taken is [`Constraint::UniqueEmail`](super::Constraint).
@@ -103,6 +122,8 @@ pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
             users::email.eq(user.email.as_str()),
             users::email_key.eq(user.email.key()),
             users::created_at.eq(user.created_at),
+            users::password_hash.eq(user.password_hash),
+            users::role.eq(user.role.code()),
         ))
         .returning(COLUMNS);
     Ok(on!(conn, |c| query.get_result(c))?)
@@ -120,6 +141,29 @@ pub fn update(conn: &mut Conn<'_>, id: UserId, name: Option<&Name>, email: Optio
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
+/// Who has this address, and the hash of their password.
+pub fn by_email(conn: &mut Conn<'_>, email: &Email) -> Result<Option<(User, Option<String>)>> {
+    let query = users::table
+        .select((COLUMNS, users::password_hash))
+        .filter(users::email_key.eq(email.key()))
+        .filter(users::erased_at.is_null());
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// Changes the password.
+pub fn set_password(conn: &mut Conn<'_>, id: UserId, hash: &str) -> Result<()> {
+    let query = diesel::update(users::table.find(id)).set(users::password_hash.eq(hash));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Changes what a user may do.
+pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<()> {
+    let query = diesel::update(users::table.find(id)).set(users::role.eq(role.code()));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
 /// Removes all that is personal; false if there was no such user.
 pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
     let query = diesel::update(users::table.find(id)).filter(users::erased_at.is_null()).set((
@@ -127,6 +171,8 @@ pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
         users::name_key.eq(""),
         users::email.eq(None::<&str>),
         users::email_key.eq(None::<&str>),
+        users::password_hash.eq(None::<&str>),
+        users::role.eq(Role::User.code()),
         users::erased_at.eq(at),
     ));
     Ok(on!(conn, |c| query.execute(c))? > 0)

@@ -3,23 +3,21 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
-use clap::Parser;
-use diesel::SqliteConnection;
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use duologue::{
     app::App,
-    config::{Cli, Command, Serve},
-    model::timestamps::Timestamp,
+    domain::{Viewer, admin},
+    model::{texts::Name, timestamps::Timestamp},
 };
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
+
+pub(crate) use crate::database::Database;
 
 /// What is expected happens within this time, or not at all.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -29,71 +27,6 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("nothing came in time")
 }
 
-/// A database of one's own, empty, until this is dropped.
-pub(crate) struct Database {
-    pub(crate) url: String,
-    folder: TempDir,
-}
-
-impl Database {
-    pub(crate) async fn new() -> Self {
-        static SCHEMAS: AtomicU64 = AtomicU64::new(1);
-        let folder = tempfile::tempdir().unwrap();
-        let url = match std::env::var("DUOLOGUE_TEST_DATABASE") {
-            Err(_) => format!("sqlite:{}", folder.path().join("chat.db").display()),
-            Ok(server) => {
-                let schema = format!("test_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
-                let mut conn = AsyncPgConnection::establish(&server).await.unwrap();
-                conn.batch_execute(&format!("CREATE SCHEMA {schema}")).await.unwrap();
-                format!("{server}?options=-csearch_path%3D{schema}")
-            }
-        };
-        Self { url, folder }
-    }
-
-    pub(crate) fn is_sqlite(&self) -> bool {
-        self.url.starts_with("sqlite:")
-    }
-
-    /// Nobody else can write until this is dropped.
-    pub(crate) async fn locked(&self) -> Lock {
-        let lock = if self.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN; LOCK TABLE users IN EXCLUSIVE MODE" };
-        self.run(lock).await
-    }
-
-    /// Runs SQL behind the server's back, on a connection of its own.
-    pub(crate) async fn run(&self, sql: &str) -> Lock {
-        if let Some(path) = self.url.strip_prefix("sqlite:") {
-            let mut conn = <SqliteConnection as diesel::Connection>::establish(path).unwrap();
-            diesel::connection::SimpleConnection::batch_execute(&mut conn, sql).unwrap();
-            return Lock::Sqlite(conn);
-        }
-        let mut conn = AsyncPgConnection::establish(&self.url).await.unwrap();
-        conn.batch_execute(sql).await.unwrap();
-        Lock::Postgres(Box::new(conn))
-    }
-
-    /// A folder for files of the test.
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-
-    /// The settings of a server with this database and further flags.
-    pub(crate) fn settings(&self, flags: &[&str]) -> Serve {
-        let fixed = ["duologue", "serve", "--listen", "127.0.0.1:0", "--database", &self.url];
-        let cli = Cli::try_parse_from(fixed.iter().chain(flags)).unwrap();
-        let Command::Serve(settings) = cli.command else { unreachable!() };
-        *settings
-    }
-}
-
-/// Keeps others from writing. The connection ends with it, and the lock with the connection.
-#[allow(dead_code, reason = "held, never read")]
-pub(crate) enum Lock {
-    Sqlite(SqliteConnection),
-    Postgres(Box<AsyncPgConnection>),
-}
-
 /// A clock that shows noon of 31 January 2026, and a second more each time somebody looks.
 fn clock() -> impl Fn() -> Timestamp {
     let noon: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
@@ -101,9 +34,22 @@ fn clock() -> impl Fn() -> Timestamp {
     move || Timestamp::from_milliseconds(next.fetch_add(1_000, Ordering::Relaxed))
 }
 
+/// Signs the tokens of all servers here: 32 bytes in base64.
+pub(crate) const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+/// Flags of a server where people sign in.
+pub(crate) const ACCOUNTS: [&str; 4] = ["--auth", "jwt", "--signing-key", KEY];
+
+/// Whether everything is done by a program with a service token, and not on an open server.
+fn signed_in() -> bool {
+    std::env::var_os("DUOLOGUE_TEST_SIGNED_IN").is_some()
+}
+
 /// A running server.
 pub(crate) struct Chat {
     pub(crate) app: App,
+    /// What is sent as `Authorization` unless a test says otherwise.
+    pub(crate) authorization: Option<String>,
     pub(crate) address: SocketAddr,
     pub(crate) database: Database,
     pub(crate) http: reqwest::Client,
@@ -122,9 +68,36 @@ impl Chat {
     }
 
     pub(crate) async fn on(database: Database, flags: &[&str]) -> Self {
+        if signed_in() && !flags.contains(&"--auth") {
+            let token = service_token(&database).await;
+            return Self::serving(database, &[&ACCOUNTS, flags].concat(), Some(format!("Bearer {token}"))).await;
+        }
+        Self::serving(database, flags, None).await
+    }
+
+    /// Where nobody signs in, whatever the others do.
+    pub(crate) async fn open_to_all(flags: &[&str]) -> Self {
+        Self::on(Database::new().await, &[&["--auth", "open"], flags].concat()).await
+    }
+
+    /// With a clock that shows what it is.
+    pub(crate) async fn in_real_time(flags: &[&str]) -> Self {
+        Self::serving_by(Timestamp::now, Database::new().await, flags, None).await
+    }
+
+    async fn serving(database: Database, flags: &[&str], authorization: Option<String>) -> Self {
+        Self::serving_by(clock(), database, flags, authorization).await
+    }
+
+    async fn serving_by(
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        database: Database,
+        flags: &[&str],
+        authorization: Option<String>,
+    ) -> Self {
         let settings = database.settings(flags);
-        let mut app = App::open_with_clock(&settings.database, clock()).await.unwrap();
-        app.offline_after = settings.offline_after;
+        let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
+        app.configure(&settings).unwrap();
         let listener = duologue::http::listen(settings.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
@@ -136,7 +109,12 @@ impl Chat {
                 duologue::http::serve(listener, &app, &settings, origins, stop).await.unwrap();
             }
         });
-        Self { app, address, database, http: reqwest::Client::new(), stop: Some(stop), serving }
+        let mut headers = reqwest::header::HeaderMap::new();
+        if let Some(authorization) = &authorization {
+            headers.insert("authorization", authorization.parse().unwrap());
+        }
+        let http = reqwest::Client::builder().default_headers(headers).build().unwrap();
+        Self { app, authorization, address, database, http, stop: Some(stop), serving }
     }
 
     /// Stops as the program does when it is told to; gives the database back.
@@ -153,9 +131,17 @@ impl Chat {
 
     /// The answer to a request, with its errors.
     pub(crate) async fn ask(&self, query: &str, variables: Value) -> Value {
+        self.ask_with(None, query, variables).await
+    }
+
+    /// The same, with an access token.
+    pub(crate) async fn ask_with(&self, token: Option<&str>, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
-        let response = self.http.post(self.url("/graphql")).json(&body).send();
-        soon(async { response.await.unwrap().json().await.unwrap() }).await
+        let mut request = self.http.post(self.url("/graphql")).json(&body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        soon(async { request.send().await.unwrap().json().await.unwrap() }).await
     }
 
     /// The data of an answer that has no errors.
@@ -181,7 +167,7 @@ impl Chat {
 
     /// A new socket on which nothing was said yet.
     pub(crate) async fn socket(&self) -> Socket {
-        Socket::open(self.address, "graphql-transport-ws").await
+        Socket::open_with(self.address, "graphql-transport-ws", self.authorization.as_deref()).await
     }
 
     /// The texts of a conversation as a page has them.
@@ -193,6 +179,15 @@ impl Chat {
         let nodes = data["conversation"]["messages"]["nodes"].as_array().unwrap().clone();
         nodes.iter().map(|node| text(&node["content"])).collect()
     }
+}
+
+/// A token of a program that may act for everyone.
+async fn service_token(database: &Database) -> String {
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let name = Name::parse("tests".into()).unwrap();
+    let (_, token) = admin::issue_token(&app, &Viewer::operator(&app), name).await.unwrap();
+    app.close();
+    token
 }
 
 /// The text of a JSON string.
@@ -273,8 +268,15 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) async fn open(address: SocketAddr, protocol: &str) -> Self {
-        let request =
+        Self::open_with(address, protocol, None).await
+    }
+
+    pub(crate) async fn open_with(address: SocketAddr, protocol: &str, authorization: Option<&str>) -> Self {
+        let mut request =
             tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/graphql").parse().unwrap());
+        if let Some(authorization) = authorization {
+            request = request.with_header("authorization", authorization);
+        }
         let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };
         // Small messages at once, as browsers send them.
         let connecting = tokio_tungstenite::connect_async_with_config(request, None, true);

@@ -113,7 +113,7 @@ async fn a_get_that_is_no_utf_8_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_this_machine_answers_to_its_names_alone() {
-    let chat = Chat::open().await;
+    let chat = Chat::open_to_all(&[]).await;
     let status = async |chat: &Chat, host: &str| {
         let request = post(chat, "application/json", r#"{"query":"{ __typename }"}"#).header("host", host);
         soon(request.send()).await.unwrap().status().as_u16()

@@ -15,7 +15,7 @@ async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
             serde_json::from_str::<Line>(line).map_err(|why| format!("This is not a user or a message: {why}."))
         })
         .collect();
-    imports::import(&chat.app, &Viewer::open(&chat.app), (1..).zip(lines)).await
+    imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await
 }
 
 const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z"}}
@@ -145,7 +145,7 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
 async fn demo_data_is_believable() {
     let chat = Chat::open().await;
     let lines = (1..).zip(demo::lines(30, 3_000, 1).map(Ok));
-    let count = imports::import(&chat.app, &Viewer::open(&chat.app), lines).await.unwrap();
+    let count = imports::import(&chat.app, &Viewer::operator(&chat.app), lines).await.unwrap();
     assert_eq!(count, Count { users: 30, messages: 3_000 });
     let data = chat
         .data(

@@ -19,6 +19,7 @@ async fn printed(folder: &str, program: &str) -> Option<Vec<String>> {
     let output = Command::new("node")
         .arg(program)
         .arg(chat.url("/graphql"))
+        .env("AUTHORIZATION", chat.authorization.as_deref().unwrap_or_default())
         .current_dir(folder)
         .stderr(Stdio::inherit())
         .kill_on_drop(true)

@@ -12,6 +12,7 @@
     reason = "a test may fail, and may be slow to build its texts"
 )]
 
+mod database;
 mod harness;
 
 mod users;
@@ -21,6 +22,7 @@ mod feed;
 mod resume;
 mod receipts;
 mod signals;
+mod accounts;
 mod endurance;
 mod nodes;
 mod paging;

@@ -38,7 +38,7 @@ async fn too_many_ids_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_what_it_is() {
-    let chat = Chat::open().await;
+    let chat = Chat::open_to_all(&[]).await;
     let data = chat.data("{ server { version features maxContentLength maxPageSize } }", json!({})).await;
     assert_eq!(
         data["server"],

@@ -98,7 +98,7 @@ async fn many_messages_are_erased_at_once() {
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let cem = chat.person("Cem").await;
     let lines = (1..).zip(duologue::domain::demo::lines(3, 6_000, 1).map(Ok));
-    duologue::domain::imports::import(&chat.app, &duologue::domain::Viewer::open(&chat.app), lines).await.unwrap();
+    duologue::domain::imports::import(&chat.app, &duologue::domain::Viewer::operator(&chat.app), lines).await.unwrap();
     let begun = std::time::Instant::now();
     let left = chat.ask(r#"mutation { deleteUser(id: "usr_4", eraseMessages: true) { deletedId } }"#, json!({})).await;
     assert_eq!(left["data"]["deleteUser"]["deletedId"], "usr_4");

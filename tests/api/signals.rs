@@ -53,7 +53,7 @@ async fn types(person: &Person<'_>, conversation: &str, typing: Option<bool>) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_one_hears_that_somebody_types() {
-    let chat = Chat::open().await;
+    let chat = Chat::open_to_all(&[]).await;
     let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
     let mut bobs = Ear::of(&bob, None).await;
     let mut eves = Ear::of(&eve, None).await;
@@ -84,7 +84,7 @@ async fn the_other_one_hears_that_somebody_types() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_hear_who_comes_and_goes() {
-    let chat = Chat::with(&["--offline-after", "0.2"]).await;
+    let chat = Chat::open_to_all(&["--offline-after", "0.2"]).await;
     let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
     assert_eq!(presence(&bob).await, json!({ "online": false, "lastSeenAt": null }));
     ada.sends("Hi", &bob).await;
@@ -109,7 +109,7 @@ async fn peers_hear_who_comes_and_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_back_at_once_was_never_gone() {
-    let chat = Chat::with(&["--offline-after", "2"]).await;
+    let chat = Chat::open_to_all(&["--offline-after", "2"]).await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     ada.sends("Hi", &bob).await;
     let mut adas = Ear::of(&ada, None).await;
@@ -126,7 +126,7 @@ async fn who_comes_back_at_once_was_never_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_listen_is_told_so() {
-    let chat = Chat::open().await;
+    let chat = Chat::open_to_all(&[]).await;
     let ada = chat.person("Ada").await;
     let mut socket = Socket::ready(&chat).await;
     for query in [

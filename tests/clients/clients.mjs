@@ -32,6 +32,9 @@ const CREATE_USER = `mutation ($email: String!) {
 }`;
 
 const url = new URL(process.argv[2]);
+// What a server where people sign in wants to see.
+const authorization = process.env.AUTHORIZATION;
+const headers = authorization ? { authorization } : {};
 
 // Node 20 has none of its own, and Apollo looks here to understand the errors of one.
 globalThis.WebSocket ??= WebSocket;
@@ -40,6 +43,7 @@ const createSocket = (address, retryAttempts) =>
   createWsClient({
     url: address.replace(/^http/, "ws"),
     webSocketImpl: WebSocket,
+    connectionParams: headers,
     retryAttempts,
     retryWait: () => pause(RETRY_WAIT),
     // `ws` reports a refused connection as an error, after which it would give up; a protocol error stays the end.
@@ -63,7 +67,7 @@ const clients = {
 
   // It retries by itself, and reads the variables anew each time.
   "graphql-sse"(address, feed) {
-    const client = createSseClient({ url: address, retryAttempts: Infinity, retry: () => pause(RETRY_WAIT) });
+    const client = createSseClient({ url: address, headers, retryAttempts: Infinity, retry: () => pause(RETRY_WAIT) });
     const follow = () => client.subscribe({ query: FEED, variables: feed.variables }, feed);
     return { follow, stop: () => client.dispose() };
   },
@@ -76,7 +80,7 @@ const clients = {
       link: ApolloLink.split(
         ({ operationType }) => operationType === "subscription",
         new GraphQLWsLink(socket),
-        new HttpLink({ uri: address }),
+        new HttpLink({ uri: address, headers }),
       ),
     });
     const follow = () =>
@@ -100,6 +104,7 @@ const clients = {
     });
     const client = new UrqlClient({
       url: address,
+      fetchOptions: { headers },
       exchanges: [fetchExchange, subscriptionExchange({ forwardSubscription })],
     });
     const follow = () =>
@@ -162,7 +167,7 @@ async function ask(query, variables) {
   const response = await fetch(url, {
     method: "POST",
     signal: AbortSignal.timeout(DEADLINE),
-    headers: { "content-type": "application/json" },
+    headers: { ...headers, "content-type": "application/json" },
     body: JSON.stringify({ query, variables }),
   });
   const { data, errors } = await response.json();

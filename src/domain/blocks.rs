@@ -1,0 +1,51 @@
+//! Blocks: who wants to hear nothing of whom. A block works both ways: for messages, typing and presence.
+
+use super::{Error, Rejection, Result, Viewer, policy};
+use crate::{
+    app::App,
+    model::{
+        ids::UserId,
+        pages::{Page, Span},
+        users::User,
+    },
+    store,
+};
+
+/// Blocks another user; gives who was blocked.
+pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
+    policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
+    if user == other {
+        return Err(Rejection::BlocksOneself.into());
+    }
+    let at = app.now();
+    app.store
+        .write(move |conn| {
+            // Locked, so that nothing that was sent before is answered after.
+            let mut present = store::users::lock(conn, &[user, other])?;
+            if !present.iter().any(|present| present.id == user) {
+                return Err(Rejection::NotUser.into());
+            }
+            let found = present.iter().position(|present| present.id == other).ok_or(Rejection::NoUser(other))?;
+            store::blocks::insert(conn, user, other, at)?;
+            Ok::<_, Error>(present.swap_remove(found))
+        })
+        .await
+}
+
+/// Takes a block back; gives who is not blocked any more.
+pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
+    policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
+    app.store
+        .write(move |conn| {
+            let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;
+            store::blocks::delete(conn, user, other)?;
+            Ok::<_, Error>(found)
+        })
+        .await
+}
+
+/// A page of the users whom a user has blocked, by id.
+pub async fn page(app: &App, viewer: &Viewer, user: UserId, span: Span) -> Result<Page<User>> {
+    policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
+    Ok(app.store.read(move |conn| store::blocks::page(conn, user, span)).await?)
+}

@@ -1,0 +1,85 @@
+//! The table `blocks`: who wants to hear nothing of whom.
+
+use std::collections::HashSet;
+
+use diesel::{BoolExpressionMethods, ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl, sql_types::Integer};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    pages::{UnionAll, assemble, slices},
+    schema::{blocks, users},
+};
+use crate::model::{
+    ids::UserId,
+    pages::{End, Page, Span},
+    timestamps::Timestamp,
+    users::User,
+};
+
+/// Notes a block, unless there is one.
+pub fn insert(conn: &mut Conn<'_>, user: UserId, blocked: UserId, at: Timestamp) -> Result<()> {
+    let query = diesel::insert_into(blocks::table)
+        .values((blocks::user_id.eq(user), blocks::blocked_id.eq(blocked), blocks::created_at.eq(at)))
+        .on_conflict((blocks::user_id, blocks::blocked_id))
+        .do_nothing();
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Takes a block back, if there is one.
+pub fn delete(conn: &mut Conn<'_>, user: UserId, blocked: UserId) -> Result<()> {
+    let query = diesel::delete(blocks::table.find((user, blocked)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Whether one of the two has blocked the other.
+pub fn stands_between(conn: &mut Conn<'_>, one: UserId, other: UserId) -> Result<bool> {
+    let pair = |user, blocked| blocks::user_id.eq(user).and(blocks::blocked_id.eq(blocked));
+    let found = blocks::table.filter(pair(one, other).or(pair(other, one)));
+    let query = diesel::select(diesel::dsl::exists(found));
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// Those among these users whom a user has blocked, or who have blocked the user.
+pub fn among(conn: &mut Conn<'_>, user: UserId, others: &[UserId]) -> Result<Vec<UserId>> {
+    let query = blocks::table.select((blocks::user_id, blocks::blocked_id)).filter(
+        (blocks::user_id.eq(user).and(blocks::blocked_id.eq_any(others)))
+            .or(blocks::blocked_id.eq(user).and(blocks::user_id.eq_any(others))),
+    );
+    let found: Vec<(UserId, UserId)> = on!(conn, |c| query.load(c))?;
+    Ok(found.into_iter().map(|(one, other)| if one == user { other } else { one }).collect())
+}
+
+/// All whom a user has blocked, or who have blocked the user.
+pub fn of(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
+    let query = blocks::table
+        .select((blocks::user_id, blocks::blocked_id))
+        .filter(blocks::user_id.eq(user).or(blocks::blocked_id.eq(user)));
+    let found: Vec<(UserId, UserId)> = on!(conn, |c| query.load(c))?;
+    Ok(found.into_iter().map(|(one, other)| if one == user { other } else { one }).collect())
+}
+
+/// A page of the users whom a user has blocked, by id.
+pub fn page(conn: &mut Conn<'_>, user: UserId, span: Span) -> Result<Page<User>> {
+    let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
+        let selects = slices(0, &span).map(|slice| {
+            let select = blocks::table
+                .inner_join(users::table)
+                .select((slice.tag.into_sql::<Integer>(), (users::id, users::name, users::email, users::created_at)))
+                .filter(blocks::user_id.eq(user))
+                .filter(blocks::blocked_id.gt(slice.after))
+                .filter(blocks::blocked_id.lt(slice.before))
+                .filter(users::erased_at.is_null())
+                .limit(slice.limit)
+                .into_boxed::<Db>();
+            match slice.end {
+                End::First => select.order(blocks::blocked_id.asc()),
+                End::Last => select.order(blocks::blocked_id.desc()),
+            }
+        });
+        UnionAll::new(selects.collect()).load(c)
+    })?;
+    Ok(assemble(span, rows, |user| user.id.key()))
+}

@@ -1,0 +1,125 @@
+//! The table `sessions`. An ended session stays for a while, so that those who hold it hear of its end.
+
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    schema::{sessions, users},
+};
+use crate::model::{
+    ids::{SessionId, UserId},
+    sessions::Session,
+    texts::Device,
+    timestamps::Timestamp,
+    users::Role,
+};
+
+type Columns = (
+    sessions::id,
+    sessions::user_id,
+    sessions::device,
+    sessions::created_at,
+    sessions::last_used_at,
+    sessions::expires_at,
+);
+const COLUMNS: Columns = (
+    sessions::id,
+    sessions::user_id,
+    sessions::device,
+    sessions::created_at,
+    sessions::last_used_at,
+    sessions::expires_at,
+);
+
+/// Begins a session. Its refresh token is set next: it has the id in it.
+pub fn insert(
+    conn: &mut Conn<'_>,
+    user: UserId,
+    device: Option<&Device>,
+    at: Timestamp,
+    expires_at: Timestamp,
+) -> Result<Session> {
+    let no_token: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
+    let query = diesel::insert_into(sessions::table)
+        .values((
+            sessions::user_id.eq(user),
+            sessions::device.eq(device.map(Device::as_str)),
+            sessions::refresh_hash.eq(no_token),
+            sessions::created_at.eq(at),
+            sessions::last_used_at.eq(at),
+            sessions::expires_at.eq(expires_at),
+        ))
+        .returning(COLUMNS);
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// Sets the first refresh token.
+pub fn set_refresh_hash(conn: &mut Conn<'_>, id: SessionId, hash: &[u8]) -> Result<()> {
+    let query = diesel::update(sessions::table.find(id)).set(sessions::refresh_hash.eq(hash));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Trades the refresh token for another one; `None` if the session is not alive, or this is not its token now.
+pub fn renew(
+    conn: &mut Conn<'_>,
+    id: SessionId,
+    [old, new]: [&[u8]; 2],
+    at: Timestamp,
+    expires_at: Timestamp,
+) -> Result<Option<Session>> {
+    let query = diesel::update(sessions::table.find(id))
+        .filter(sessions::refresh_hash.eq(old).and(sessions::ended_at.is_null()).and(sessions::expires_at.gt(at)))
+        .set((sessions::refresh_hash.eq(new), sessions::last_used_at.eq(at), sessions::expires_at.eq(expires_at)))
+        .returning(COLUMNS);
+    Ok(on!(conn, |c| query.get_result(c).optional())?)
+}
+
+/// Whose session it is and what they may do, if it is alive.
+pub fn alive(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<(UserId, Role)>> {
+    let query = sessions::table
+        .inner_join(users::table)
+        .select((users::id, users::role))
+        .filter(sessions::id.eq(id))
+        .filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(at)))
+        .filter(users::erased_at.is_null());
+    let found: Option<(UserId, i16)> = on!(conn, |c| query.first(c).optional())?;
+    Ok(found.map(|(user, role)| (user, Role::from_code(role))))
+}
+
+/// A user's sessions that are alive, the newest first; at most `limit`.
+pub fn of_user(conn: &mut Conn<'_>, user: UserId, at: Timestamp, limit: i64) -> Result<Vec<Session>> {
+    let query = sessions::table
+        .select(COLUMNS)
+        .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()).and(sessions::expires_at.gt(at)))
+        .order(sessions::id.desc())
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Ends a session, if it has not ended; gives whose it was.
+pub fn end(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<UserId>> {
+    let query = diesel::update(sessions::table.find(id))
+        .filter(sessions::ended_at.is_null())
+        .set(sessions::ended_at.eq(at))
+        .returning(sessions::user_id);
+    Ok(on!(conn, |c| query.get_result(c).optional())?)
+}
+
+/// Ends all sessions of a user but one; gives those that ended.
+pub fn end_all(conn: &mut Conn<'_>, user: UserId, but: Option<SessionId>, at: Timestamp) -> Result<Vec<SessionId>> {
+    // No session has the id 0.
+    let spared = but.map_or(0, SessionId::key);
+    let query = diesel::update(sessions::table)
+        .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()).and(sessions::id.ne(spared)))
+        .set(sessions::ended_at.eq(at))
+        .returning(sessions::id);
+    Ok(on!(conn, |c| query.get_results(c))?)
+}
+
+/// The sessions that ended at an instant or later.
+pub fn ended_since(conn: &mut Conn<'_>, at: Timestamp) -> Result<Vec<SessionId>> {
+    let query = sessions::table.select(sessions::id).filter(sessions::ended_at.ge(at)).order(sessions::ended_at);
+    Ok(on!(conn, |c| query.load(c))?)
+}
