@@ -33,7 +33,7 @@ impl Member {
         Self::of(&chat.data(SIGN_UP, json!({ "input": input })).await["signUp"])
     }
 
-    async fn signs_in(chat: &Chat, name: &str) -> Self {
+    pub(crate) async fn signs_in(chat: &Chat, name: &str) -> Self {
         let email = format!("{}@example.com", name.to_lowercase());
         let input = json!({ "email": email, "password": PASSWORD, "device": "phone" });
         Self::of(&chat.data(SIGN_IN, json!({ "input": input })).await["signIn"])

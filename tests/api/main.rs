@@ -23,6 +23,7 @@ mod resume;
 mod receipts;
 mod signals;
 mod accounts;
+mod policy;
 mod endurance;
 mod nodes;
 mod paging;
