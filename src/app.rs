@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{self, AuthMode},
-    events::{Counts, Endings, Presences, Signals, Wakeups},
+    events::{Counts, Endings, Most, Presences, Rates, Signals, Wakeups},
     model::timestamps::Timestamp,
     secrets::{BadKeys, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Store},
@@ -24,6 +24,8 @@ pub struct App {
     pub signals: Signals,
     /// Who is here.
     pub presences: Presences,
+    /// How often somebody may do something; without limits in open mode.
+    pub rates: Rates,
     /// How many connections each user has.
     pub connections: Counts,
     /// Ends of sessions.
@@ -73,6 +75,7 @@ impl App {
             wakeups: Wakeups::default(),
             signals: Signals::default(),
             presences: Presences::default(),
+            rates: Rates::default(),
             connections: Counts::default(),
             endings: Endings::default(),
             passwords: Passwords::default(),
@@ -98,6 +101,11 @@ impl App {
             (AuthMode::Jwt, Some(keys)) => Some(Arc::new(Keys::parse(&keys.0)?)),
             (AuthMode::Jwt, None) => Some(Arc::new(Keys::read_or_make(signing_key_file)?)),
         };
+        if self.keys.is_some() {
+            let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
+            let (sends, sign_ins) = (max_sends, max_sign_ins);
+            self.rates = Rates::of(Most { sends, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
+        }
         Ok(())
     }
 

@@ -33,10 +33,7 @@ use duologue::{
 pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve(settings) => serve(&settings).await,
-        Command::Schema => {
-            print!("{}", graphql::sdl());
-            Ok(())
-        }
+        Command::Schema => Ok(stdout().write_all(graphql::sdl().as_bytes())?),
         Command::Migrate(database) => migrate(&database).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, database } => import(&file, &database).await,
@@ -54,6 +51,9 @@ async fn serve(settings: &Serve) -> Result<()> {
              change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
              --allow-open-network if that is what you want"
         );
+    }
+    if settings.limits.dead_after <= settings.limits.ping_interval {
+        bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
     }
     let origins = http::origins(settings)?;
     let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;

@@ -2,9 +2,15 @@
 //!
 //! Not here: what the settings do.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use ipnet::IpNet;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -226,9 +232,35 @@ pub struct Serve {
     /// Time after a user's last connection until others hear that they are offline
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
     pub offline_after: Duration,
+    /// Proxy whose `X-Forwarded-For` tells from where a request comes: an address, or a network such as 10.0.0.0/8;
+    /// repeat it, or separate several by commas
+    #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "DUOLOGUE_TRUSTED_PROXY", value_delimiter = ',')]
+    #[arg(value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The rates.
+    #[command(flatten)]
+    pub rates: Rates,
     /// The limits.
     #[command(flatten)]
     pub limits: Limits,
+}
+
+/// How often people may do something; 0 is as often as they like. Not in open mode.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Rates, where people sign in")]
+pub struct Rates {
+    /// Sends of a user in a second, and three times as many at once; 0: any
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20)]
+    pub max_sends: u32,
+    /// Attempts to sign in from an address in a minute; 0: any
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_INS", default_value_t = 30)]
+    pub max_sign_ins: u32,
+    /// Failed attempts to sign in to an account from an address in 15 minutes; 0: any
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_IN_FAILURES", default_value_t = 10)]
+    pub max_sign_in_failures: u32,
+    /// Sign-ups from an address in an hour; 0: any
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_UPS", default_value_t = 100)]
+    pub max_sign_ups: u32,
 }
 
 /// What a client may ask for at most.
@@ -289,6 +321,11 @@ pub struct Limits {
     /// Time for a client to take what is sent to it; after it, its connection is closed
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_STALL_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub stall_timeout: Duration,
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or_else(|_no_network| address()).map_err(|_neither| "not an address or a network".to_owned())
 }
 
 fn days(text: &str) -> Result<Duration, String> {

@@ -25,13 +25,14 @@ const DOORS: [(&str, &[&str]); 12] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 9] = [
+const KNOWN_BY: [(&str, &[&str]); 10] = [
     ("axum", &["http"]),
     ("async_graphql", &["graphql"]),
     ("diesel", &["model", "store"]),
     ("deadpool", &["store"]),
     ("jsonwebtoken", &["secrets"]),
     ("argon2", &["secrets"]),
+    ("governor", &["events"]),
     ("clap", &["config", "main"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),

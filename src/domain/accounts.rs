@@ -1,5 +1,7 @@
 //! Signing up, in and out: accounts that people make for themselves, and the sessions of their devices.
 
+use std::net::IpAddr;
+
 use super::{Error, Rejection, Result, Viewer, policy, users::taken};
 use crate::{
     app::App,
@@ -40,8 +42,12 @@ pub async fn sign_up(
     email: Email,
     password: Password,
     device: Option<Device>,
+    from: Option<IpAddr>,
 ) -> Result<SignedIn> {
     let keys = keys(app)?;
+    if let Some(from) = from {
+        app.rates.sign_up(from)?;
+    }
     let hash = app.passwords.hash(password).await?;
     let (at, until) = (app.now(), app.refresh_until());
     let signing = keys.clone();
@@ -58,8 +64,16 @@ pub async fn sign_up(
 }
 
 /// Signs in. Whether there is no such account, or another password: it is the same answer after the same time.
-pub async fn sign_in(app: &App, email: Option<Email>, password: String, device: Option<Device>) -> Result<SignedIn> {
+pub async fn sign_in(
+    app: &App,
+    email: Option<Email>,
+    password: String,
+    device: Option<Device>,
+    from: Option<IpAddr>,
+) -> Result<SignedIn> {
     let keys = keys(app)?;
+    let account = email.as_ref().map(Email::key).unwrap_or_default();
+    let attempt = from.map(|from| app.rates.sign_in(account, from)).transpose()?;
     let found = match email {
         Some(email) => app.store.read(move |conn| store::users::by_email(conn, &email)).await?,
         None => None,
@@ -67,6 +81,9 @@ pub async fn sign_in(app: &App, email: Option<Email>, password: String, device: 
     let (user, hash) = found.unzip();
     let right = app.passwords.verify(password, hash.flatten()).await?;
     let user = user.filter(|_| right).ok_or(Rejection::BadCredentials)?;
+    if let Some(attempt) = attempt {
+        attempt.succeeded();
+    }
     let (at, until) = (app.now(), app.refresh_until());
     let signing = keys.clone();
     let begun = app.store.write(move |conn| begin(conn, &signing, &user, device.as_ref(), [at, until])).await?;
@@ -95,7 +112,11 @@ pub async fn refresh(app: &App, token: &str) -> Result<SignedIn> {
         app.endings.tell([Credential::Session(id)]);
         return Err(Rejection::TokenExpired.into());
     };
-    signed_in(app, &keys, (session, text)).await
+    match signed_in(app, &keys, (session, text)).await {
+        // Somebody used the old token again, before this was answered.
+        Err(Error::Unauthenticated) => Err(Rejection::TokenExpired.into()),
+        signed_in => signed_in,
+    }
 }
 
 /// Ends a session of the viewer's own: the one that asks, or another. Gives which one.
@@ -132,22 +153,29 @@ pub async fn sessions(app: &App, viewer: &Viewer, user: UserId) -> Result<Vec<Se
     Ok(app.store.read(move |conn| store::sessions::of_user(conn, user, at, LISTED)).await?)
 }
 
-/// Ends connections whose session another process has ended, now and then, for ever.
+/// Ends connections whose session another process has ended, and forgets who did what how often, now and then, for ever.
 pub async fn keep_watch(app: App) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let since = Timestamp::from_milliseconds(app.now().milliseconds() - OVERLAP);
-        let look = move |conn: &mut Conn<'_>| {
-            let sessions = store::sessions::ended_since(conn, since)?;
-            Ok::<_, store::Error>((sessions, store::service_tokens::revoked_since(conn, since)?))
-        };
-        match app.store.read(look).await {
-            Ok((sessions, services)) => {
-                app.endings.tell(sessions.into_iter().map(Credential::Session));
-                app.endings.tell(services.into_iter().map(Credential::Service));
-            }
-            Err(error) => tracing::warn!(%error, "it is not known which sessions have ended"),
+        app.rates.forget();
+        look_for_ends(&app).await;
+    }
+}
+
+/// Ends connections whose session, or service token, another process has ended a moment ago.
+pub async fn look_for_ends(app: &App) {
+    // By the machine's clock: other processes have it, too.
+    let since = Timestamp::from_milliseconds(Timestamp::now().milliseconds() - OVERLAP);
+    let look = move |conn: &mut Conn<'_>| {
+        let sessions = store::sessions::ended_since(conn, since)?;
+        Ok::<_, store::Error>((sessions, store::service_tokens::revoked_since(conn, since)?))
+    };
+    match app.store.read(look).await {
+        Ok((sessions, services)) => {
+            app.endings.tell(sessions.into_iter().map(Credential::Session));
+            app.endings.tell(services.into_iter().map(Credential::Service));
         }
+        Err(error) => tracing::warn!(%error, "it is not known which sessions have ended"),
     }
 }
 

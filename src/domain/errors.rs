@@ -1,6 +1,8 @@
 //! Why a verb was not done.
 
-use crate::{model::ids::UserId, secrets, store};
+use std::time::Duration;
+
+use crate::{events::TooOften, model::ids::UserId, secrets, store};
 
 /// The result of a verb.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +19,9 @@ pub enum Error {
     /// Those who ask may not.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// Done too often: try again after this time.
+    #[error("too often")]
+    RateLimited(Duration),
     /// Too many want the same at once: try again.
     #[error("too many want to sign in at once")]
     Overloaded,
@@ -48,6 +53,12 @@ impl From<store::Error> for Error {
 impl From<secrets::Overloaded> for Error {
     fn from(_: secrets::Overloaded) -> Self {
         Self::Overloaded
+    }
+}
+
+impl From<TooOften> for Error {
+    fn from(TooOften(wait): TooOften) -> Self {
+        Self::RateLimited(wait)
     }
 }
 

@@ -184,6 +184,11 @@ impl Follower {
             if std::mem::take(&mut self.place.lost) {
                 return Ok(Some(self.tell(News::Reset)));
             }
+            if !self.watch.is_true() {
+                // What they tell is not so any more.
+                self.waiting.clear();
+                self.at_end = false;
+            }
             while let Some(event) = self.waiting.pop_front() {
                 self.place.position = event.cursor.position;
                 if self.wants(&event) {
@@ -197,13 +202,13 @@ impl Follower {
                 }
                 self.watch.changed().await;
             }
-            let (app, user) = (&self.app, self.user);
-            let read = |after| {
-                let epoch = app.epoch().clone();
-                // Boxed: most followers wait most of the time, and need no room for it then.
-                Box::pin(app.store.read(move |conn| next(conn, &epoch, user, after, PAGE)))
+            let (app, user) = (self.app.clone(), self.user);
+            let read = move |after| {
+                let (store, epoch) = (app.store.clone(), app.epoch().clone());
+                async move { store.read(move |conn| next(conn, &epoch, user, after, PAGE)).await }
             };
-            match self.watch.next(self.place.position, PAGE, read).await? {
+            // Boxed: most followers wait most of the time, and need no room for it then.
+            match Box::pin(self.watch.next(self.place.position, PAGE, read)).await? {
                 Next::Page(Page { events, through, is_last }) => {
                     // What comes after the last event is of a kind that only later versions know.
                     self.place.position = if events.is_empty() { through } else { self.place.position };

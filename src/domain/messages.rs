@@ -52,6 +52,9 @@ pub struct Sent {
 /// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
 pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     policy::require(viewer, policy::may_act_for(viewer, draft.sender_id), Rejection::NotSender)?;
+    if let Some(user) = viewer.user().filter(|_| !viewer.acts_for_everyone()) {
+        app.rates.send(user)?;
+    }
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
     let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
@@ -116,7 +119,7 @@ pub async fn update(
             Ok::<_, Error>((message.ok_or(Rejection::NoMessage)?, conversation))
         })
         .await?;
-    app.wakeups.wake(conversation.members());
+    app.wakeups.revise(conversation.members());
     Ok(message)
 }
 
@@ -133,7 +136,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
             Ok::<_, Error>(conversation)
         })
         .await?;
-    app.wakeups.wake(conversation.members());
+    app.wakeups.revise(conversation.members());
     Ok(())
 }
 

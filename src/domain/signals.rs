@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::{Rejection, Result, Viewer, policy};
 use crate::{
     app::App,
+    events::Absence,
     model::{
         ids::{ConversationId, UserId},
         signals::{Presence, Signal, SignalKind},
@@ -34,17 +35,16 @@ pub async fn set_typing(
         let blocked = store::blocks::stands_between(conn, user, peer)?;
         Ok::<_, store::Error>((store::users::by_ids(conn, &[user, peer])?, blocked))
     };
-    let (mut members, blocked) = app.store.read(look).await?;
-    let is_user = |member: &User| member.id == user;
-    let user = members.iter().position(is_user).map(|index| members.swap_remove(index));
-    let (Some(user), false) = (user, members.is_empty()) else { return Err(Rejection::NoConversation.into()) };
+    let (members, blocked) = app.store.read(look).await?;
+    if members.len() < 2 {
+        return Err(Rejection::NoConversation.into());
+    }
     let ends_at = app.now().later(TYPING_ENDS_AFTER);
     let (kind, expires_at) =
         if typing { (SignalKind::Typing, Some(ends_at)) } else { (SignalKind::StoppedTyping, None) };
-    if blocked {
-        return Ok(());
+    if !blocked {
+        app.signals.tell(peer, Signal { kind, user, conversation: Some(conversation), expires_at });
     }
-    app.signals.tell(peer, &Signal { kind, user, conversation: Some(conversation), expires_at });
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub async fn listen(
     viewer: &Viewer,
     user: UserId,
     conversation: Option<ConversationId>,
-) -> Result<impl Stream<Item = Signal> + use<>> {
+) -> Result<impl Stream<Item = Result<(Signal, User)>> + use<>> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
     let about = conversation.map(|id| id.peer_of(user).ok_or(Rejection::NoConversation)).transpose()?;
     // Listen first, look then: an erasure that comes in between ends this.
@@ -63,10 +63,25 @@ pub async fn listen(
     let present = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
     present.ok_or(Rejection::NoUser(user))?;
     let attendance = Attendance::begin(app, viewer, user);
-    Ok(stream::unfold((listening, attendance), |(mut listening, attendance)| async move {
-        let signal = listening.next().await?;
-        Some((signal, (listening, attendance)))
+    let listener = (app.clone(), listening, attendance);
+    Ok(stream::try_unfold(listener, move |(app, mut listening, attendance)| async move {
+        loop {
+            let Some(signal) = listening.next().await else { return Ok(None) };
+            // Boxed: most listeners wait most of the time, and need no room for it then.
+            if let Some(from) = Box::pin(giver(&app, signal, user)).await? {
+                return Ok(Some(((signal, from), (app, listening, attendance))));
+            }
+        }
     }))
+}
+
+/// Who gives a signal, as they are now; `None` if they are gone, or a block stands between.
+async fn giver(app: &App, signal: Signal, listener: UserId) -> Result<Option<User>> {
+    let look = move |conn: &mut Conn<'_>| {
+        let blocked = store::blocks::stands_between(conn, signal.user, listener)?;
+        Ok::<_, store::Error>(store::users::by_ids(conn, &[signal.user])?.pop().filter(|_| !blocked))
+    };
+    Ok(app.store.read(look).await?)
 }
 
 /// Whether these users are online, those of whom the viewer may know it: not if one of the two has blocked the other.
@@ -108,30 +123,38 @@ impl Attendance {
 
 impl Drop for Attendance {
     fn drop(&mut self) {
-        let (app, user) = (self.app.clone(), self.user);
-        let Some(departure) = app.presences.leave(user, app.now()) else { return };
-        self.runtime.spawn(async move {
-            tokio::time::sleep(app.offline_after).await;
-            if app.presences.depart(user, departure) {
-                announce(app, user, SignalKind::Offline).await;
-            }
-        });
+        if self.app.presences.leave(self.user, self.app.now()) {
+            self.runtime.spawn(await_return(self.app.clone(), self.user));
+        }
     }
 }
 
-/// Lets all who know a user hear that they came or went. An erased user does neither.
+/// Waits to see whether a user comes back; there is one who waits, however often they come and go.
+async fn await_return(app: App, user: UserId) {
+    let mut wait = app.offline_after;
+    loop {
+        tokio::time::sleep(wait).await;
+        match app.presences.absence(user, app.offline_after) {
+            Absence::Gone => return announce(app, user, SignalKind::Offline).await,
+            Absence::Over => return,
+            Absence::Renewed(missing) => wait = missing,
+        }
+    }
+}
+
+/// Lets all who know a user hear that they came or went, if it is still so.
 async fn announce(app: App, user: UserId, kind: SignalKind) {
     let look = move |conn: &mut Conn<'_>| {
         let mut peers = store::members::peers_of(conn, user)?;
         let blocked = store::blocks::of(conn, user)?;
         peers.retain(|peer| !blocked.contains(peer));
-        Ok::<_, store::Error>((store::users::by_ids(conn, &[user])?.pop(), peers, blocked))
+        Ok::<_, store::Error>((peers, blocked))
     };
     match app.store.read(look).await {
-        Ok((Some(user), peers, blocked)) => {
-            app.signals.tell_all(&peers, &blocked, &Signal { kind, user, conversation: None, expires_at: None });
+        Ok((peers, blocked)) if app.presences.of(user).online == (kind == SignalKind::Online) => {
+            app.signals.tell_all(&peers, &blocked, Signal { kind, user, conversation: None, expires_at: None });
         }
-        Ok((None, ..)) => {}
+        Ok(_) => {}
         Err(error) => tracing::debug!(%error, "a presence was not told"),
     }
 }

@@ -145,7 +145,7 @@ async fn beside_peers<T: Send + 'static>(
             Ok::<_, Error>(Some((work(conn, user, &peers)?, peers)))
         });
         if let Some((done, peers)) = done.await? {
-            app.wakeups.wake(peers.into_iter().chain([id]));
+            app.wakeups.revise(peers.into_iter().chain([id]));
             return Ok(done);
         }
     }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use crate::model::{ids::UserId, signals::Presence, timestamps::Timestamp};
@@ -29,15 +30,22 @@ struct Book {
 #[derive(Default)]
 struct Here {
     connections: u32,
-    /// Counts how often the last connection ended.
-    departures: u64,
-    /// When it last did.
-    left_at: Option<Timestamp>,
+    /// When the last connection ended, by the application's clock and by the machine's.
+    left: Option<(Timestamp, Instant)>,
+    /// Somebody waits to see whether the user comes back.
+    awaited: bool,
 }
 
-/// The end of a user's last connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Departure(u64);
+/// What became of a user who left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// They are gone.
+    Gone,
+    /// They came back.
+    Over,
+    /// They came back and left again: look once more after this time.
+    Renewed(Duration),
+}
 
 impl Presences {
     /// One more connection of a user; true if they were not here.
@@ -50,34 +58,40 @@ impl Presences {
         })
     }
 
-    /// One connection less; gives the departure if it was the last one. They stay here until [`Presences::depart`].
+    /// One connection less. True if it was the last one, and nobody waits yet to see whether they come back: whoever is
+    /// told so does, and asks [`Presences::absence`].
     #[must_use]
-    pub fn leave(&self, user: UserId, at: Timestamp) -> Option<Departure> {
+    pub fn leave(&self, user: UserId, at: Timestamp) -> bool {
         self.locked(|book| {
-            let here = book.here.get_mut(&user)?;
+            let Some(here) = book.here.get_mut(&user) else { return false };
             here.connections = here.connections.saturating_sub(1);
-            (here.connections == 0).then(|| {
-                here.departures += 1;
-                here.left_at = Some(at);
-                Departure(here.departures)
-            })
+            if here.connections > 0 {
+                return false;
+            }
+            here.left = Some((at, Instant::now()));
+            !mem::replace(&mut here.awaited, true)
         })
     }
 
-    /// Lets a user go, unless they came back since this departure; true if they went.
+    /// Lets a user go who has been away for so long.
     #[must_use]
-    pub fn depart(&self, user: UserId, departure: Departure) -> bool {
+    pub fn absence(&self, user: UserId, long_enough: Duration) -> Absence {
         self.locked(|book| {
-            let goes = |here: &Here| here.connections == 0 && here.departures == departure.0;
-            let Some(left_at) = book.here.get(&user).filter(|here| goes(here)).and_then(|here| here.left_at) else {
-                return false;
+            let Some(here) = book.here.get_mut(&user) else { return Absence::Over };
+            let Some((left_at, since)) = here.left.filter(|_| here.connections == 0) else {
+                here.awaited = false;
+                return Absence::Over;
             };
+            let missing = long_enough.saturating_sub(since.elapsed());
+            if !missing.is_zero() {
+                return Absence::Renewed(missing);
+            }
             book.here.remove(&user);
             if book.gone.len() >= REMEMBERED {
                 book.gone_before = mem::take(&mut book.gone);
             }
             book.gone.insert(user, left_at);
-            true
+            Absence::Gone
         })
     }
 
@@ -87,7 +101,7 @@ impl Presences {
         self.locked(|book| {
             let here = book.here.get(&user);
             let left_at = match here {
-                Some(here) => here.left_at.filter(|_| here.connections == 0),
+                Some(here) => here.left.filter(|_| here.connections == 0).map(|(at, _)| at),
                 None => book.gone.get(&user).or_else(|| book.gone_before.get(&user)).copied(),
             };
             Presence { online: here.is_some(), last_seen_at: left_at }

@@ -18,7 +18,7 @@ pub(super) struct Window {
     end: Option<End>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) position: i64,
     pub(super) woken: u64,
@@ -40,8 +40,19 @@ impl Window {
         Page { through: if is_last { end.position } else { last }, events, is_last }
     }
 
-    /// Goes on with what was read after its end.
-    pub(super) fn extend(&mut self, page: &Page, woken: u64) {
+    /// The end; `None` where nothing was read yet.
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// Goes on with what was read after this end, unless it has another one by now.
+    pub(super) fn extend(&mut self, end: End, page: &Page, woken: u64) {
+        if self.end == Some(end) {
+            self.add(page, woken);
+        }
+    }
+
+    fn add(&mut self, page: &Page, woken: u64) {
         for event in &page.events {
             if changes_what_was_told(event) {
                 self.clear();
@@ -59,7 +70,7 @@ impl Window {
     /// Begins anew with what was read elsewhere, and leads to the end of the feed.
     pub(super) fn restart(&mut self, page: &Page, woken: u64) {
         self.clear();
-        self.extend(page, woken);
+        self.add(page, woken);
     }
 
     /// Forgets the events, and knows the end still.

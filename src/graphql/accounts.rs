@@ -218,7 +218,7 @@ impl AccountMutation {
         let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
         match (name, email, password) {
             (Some(name), Some(email), Some(password)) if arguments.errors.is_empty() => {
-                let outcome = accounts::sign_up(&call.app, name, email, password, device).await;
+                let outcome = accounts::sign_up(&call.app, name, email, password, device, call.from).await;
                 Ok(AuthPayload::of(call, call.outcome(outcome)?))
             }
             _ => Ok(AuthPayload::of(call, Err(arguments.errors))),
@@ -240,7 +240,7 @@ impl AccountMutation {
         }
         // What cannot be an address is no account's.
         let email = Email::parse(&input.email).ok();
-        let outcome = accounts::sign_in(&call.app, email, input.password, device).await;
+        let outcome = accounts::sign_in(&call.app, email, input.password, device, call.from).await;
         Ok(AuthPayload::of(call, call.outcome(outcome)?))
     }
 

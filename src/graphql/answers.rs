@@ -27,7 +27,7 @@ use super::{
     signals::{SignalMutation, SignalSubscription},
     subscriptions::Subscriptions,
     users::{UserMutation, UserQuery},
-    values::{Found, check_values},
+    values::check_values,
 };
 use crate::{app::App, config::Limits, domain};
 
@@ -214,6 +214,20 @@ impl Answer {
         Some(cursor)
     }
 
+    /// Whether nothing came of the request.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.data.as_ref().is_none_or(|data| *data == Value::Null)
+    }
+
+    /// Seconds after which the request may be tried again; `None` where an error does not say so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let extensions = self.errors.first()?.extensions.as_ref()?;
+        let Value::Number(milliseconds) = extensions.get("retryAfterMs")? else { return None };
+        Some(milliseconds.as_u64()?.div_ceil(1_000))
+    }
+
     /// The code of the first error.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
@@ -275,8 +289,7 @@ impl Api {
         }
         check_document(&document.parsed, &variables, &self.shape, &self.limits)?;
         let (name, operation) = document.operation(request.operation_name.as_deref())?;
-        let Found { cursors_of, defaults } = check_values(&document.parsed, operation, &variables, &self.shape)?;
-        variables.extend(defaults);
+        let cursors_of = check_values(&document.parsed, operation, &variables, &self.shape)?;
         let plan = document.plan(name, operation, &self.shape)?;
         let (operation, operation_name) = (Operation::from(operation.ty), request.operation_name);
         Ok(Prepared { operation, plan, cursors_of, document, variables, operation_name })
@@ -308,7 +321,7 @@ impl Api {
     }
 }
 
-fn broken(panic: &JoinError, request_id: &str) -> Answer {
+pub(super) fn broken(panic: &JoinError, request_id: &str) -> Answer {
     tracing::error!(request.id = request_id, error = %panic, "request failed");
     let mut error = internal(request_id).into_server_error(Pos::default());
     error.locations.clear();

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    net::IpAddr,
     str::FromStr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -30,7 +31,9 @@ pub(super) struct Call {
     pub(super) app: App,
     who: Who,
     renewal: Option<Arc<watch::Sender<Viewer>>>,
-    sign_ins: AtomicU32,
+    sign_ins: Arc<AtomicU32>,
+    /// From where.
+    pub(super) from: Option<IpAddr>,
     pub(super) request_id: String,
     pub(super) load: DataLoader<Relations>,
     /// Where feeds stood before anything of the request was read.
@@ -53,8 +56,8 @@ impl Call {
         let who = Who::is(asker.viewer.clone());
         let relations = Relations { app: app.clone(), who: who.clone(), request_id: request_id.clone() };
         let (load, loads) = relations.loader();
-        let (app, renewal, sign_ins) = (app.clone(), asker.renewal.clone(), AtomicU32::new(0));
-        (Self { app, who, renewal, sign_ins, request_id, load, cursors: Vec::new(), turn: None }, loads)
+        let (app, renewal, sign_ins, from) = (app.clone(), asker.renewal.clone(), asker.sign_ins.clone(), asker.from);
+        (Self { app, who, renewal, sign_ins, from, request_id, load, cursors: Vec::new(), turn: None }, loads)
     }
 
     /// On whose behalf it is.
@@ -156,18 +159,22 @@ impl Who {
     }
 }
 
-/// Who asks, and how.
+/// Who asks, and how; in a batch, for all of it.
 #[derive(Clone)]
 pub struct Asker {
     /// On whose behalf.
     pub viewer: Viewer,
     /// On a socket of a session: takes the viewer with whom it goes on.
     pub renewal: Option<Arc<watch::Sender<Viewer>>>,
+    /// From which address, if it is known.
+    pub from: Option<IpAddr>,
+    /// How often they tried to sign in, or up, in this request.
+    pub sign_ins: Arc<AtomicU32>,
 }
 
 impl From<Viewer> for Asker {
     fn from(viewer: Viewer) -> Self {
-        Self { viewer, renewal: None }
+        Self { viewer, renewal: None, from: None, sign_ins: Arc::default() }
     }
 }
 

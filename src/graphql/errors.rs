@@ -26,6 +26,8 @@ pub enum Code {
     Unauthenticated,
     /// Who asks may not.
     Forbidden,
+    /// Done too often. `extensions.retryAfterMs` says when it may be tried again.
+    RateLimited,
     /// The request is too large.
     PayloadTooLarge,
     /// The answer took too long.
@@ -42,7 +44,8 @@ pub enum Code {
 
 impl Code {
     /// The whole list.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::RateLimited,
         Self::Unauthenticated,
         Self::BadUserInput,
         Self::QueryTooComplex,
@@ -71,6 +74,7 @@ impl Code {
             Self::BadRequest => "BAD_REQUEST",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden => "FORBIDDEN",
+            Self::RateLimited => "RATE_LIMITED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::Timeout => "TIMEOUT",
             Self::DatabaseBusy => "DATABASE_BUSY",
@@ -129,6 +133,11 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
             "Sign in first: send `Authorization: Bearer` and an access token that holds.",
         ),
         domain::Error::Forbidden(why) => field_error(Code::Forbidden, why),
+        domain::Error::RateLimited(wait) => {
+            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            field_error(Code::RateLimited, "Too often. Try again later.")
+                .extend_with(|_, extensions| extensions.set("retryAfterMs", milliseconds))
+        }
         domain::Error::Overloaded => field_error(Code::Unavailable, "Too many want to sign in at once. Try again."),
         domain::Error::Busy => field_error(Code::DatabaseBusy, "The database is busy. Try again."),
         domain::Error::Full => field_error(Code::StorageFull, "The server has no room left on its disk."),

@@ -182,7 +182,8 @@ impl FeedSubscription {
         ctx: &Context<'_>,
         #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
         #[graphql(desc = "The cursor of the last event that you handled.")] after: Option<String>,
-        #[graphql(desc = "Only what happens in this conversation.")] conversation_id: Option<ID>,
+        #[graphql(desc = "Only what happens in this conversation, and changes of its members.")]
+        conversation_id: Option<ID>,
     ) -> Result<Told<FeedEvent>> {
         let call = Call::of(ctx);
         if let Some(News::Feed(event)) = call.news() {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned, Value,
+    Name, Positioned,
     parser::{
         parse_schema,
         types::{BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition},
@@ -21,8 +21,8 @@ pub(super) struct Shape {
 pub(super) struct FieldShape {
     pub(super) ty: Type,
     pub(super) arguments: HashMap<Name, Type>,
-    /// Of those that have one.
-    pub(super) defaults: HashMap<Name, Value>,
+    /// Those that may be left out, because they have a default, but may not be null.
+    pub(super) never_null: HashSet<Name>,
 }
 
 impl Shape {
@@ -71,12 +71,13 @@ impl Shape {
 }
 
 fn field(Positioned { node: field, .. }: Positioned<FieldDefinition>) -> (Name, FieldShape) {
-    let default = |argument: &Positioned<InputValueDefinition>| {
-        Some((argument.node.name.node.clone(), argument.node.default_value.as_ref()?.node.clone()))
+    let never_null = |argument: &&Positioned<InputValueDefinition>| {
+        argument.node.default_value.is_some() && !argument.node.ty.node.nullable
     };
-    let defaults = field.arguments.iter().filter_map(default).collect();
+    let never_null =
+        field.arguments.iter().filter(never_null).map(|argument| argument.node.name.node.clone()).collect();
     let arguments = field.arguments.into_iter().map(input).collect();
-    (field.name.node, FieldShape { ty: field.ty.node, arguments, defaults })
+    (field.name.node, FieldShape { ty: field.ty.node, arguments, never_null })
 }
 
 /// What has a default may be left out.

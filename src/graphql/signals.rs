@@ -1,12 +1,12 @@
 //! Signals in words: typing and presence.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, Subscription};
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 
 use super::{
     User, UserError,
     calls::{Arguments, Call, id, whose},
-    scalars::DateTime,
+    scalars::{DateTime, Flag},
     subscriptions::{News, Told, told},
 };
 use crate::{domain::signals, model};
@@ -14,9 +14,11 @@ use crate::{domain::signals, model};
 /// Whether a user is connected now. Never stored.
 #[derive(SimpleObject)]
 pub(super) struct Presence {
-    /// Whether the user follows their feed or their signals, or did so less than half a minute ago.
+    /// Whether the user follows their feed or their signals, or did so a moment ago (30 seconds, unless the server has another
+    /// setting).
     online: bool,
-    /// When the user's last connection ended; null if there is one, or if the server has not seen them since it was started.
+    /// When the user's last connection ended; null while there is one, or if the server has not seen them since it was
+    /// started.
     last_seen_at: Option<DateTime>,
 }
 
@@ -39,11 +41,11 @@ struct Signal {
     expires_at: Option<DateTime>,
 }
 
-impl From<model::signals::Signal> for Signal {
-    fn from(signal: model::signals::Signal) -> Self {
+impl From<(model::signals::Signal, model::users::User)> for Signal {
+    fn from((signal, user): (model::signals::Signal, model::users::User)) -> Self {
         Self {
             kind: signal.kind.into(),
-            user: User(signal.user),
+            user: User(user),
             conversation_id: signal.conversation.map(|id| ID(id.to_string())),
             expires_at: signal.expires_at.map(DateTime),
         }
@@ -60,7 +62,7 @@ enum SignalKind {
     StoppedTyping,
     /// Has connected.
     Online,
-    /// Has no connection any more, for half a minute.
+    /// Has had no connection any more for a while (30 seconds, unless the server has another setting).
     Offline,
 }
 
@@ -90,7 +92,7 @@ impl SignalMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Where, such as cnv_1_2.")] conversation_id: ID,
-        #[graphql(default = true, desc = "False: has stopped.")] typing: bool,
+        #[graphql(default, desc = "False: has stopped.")] typing: Flag<true>,
         #[graphql(desc = "Who types: a member of the conversation. Needed in open mode.")] user_id: Option<ID>,
     ) -> Result<SetTypingPayload> {
         let call = Call::of(ctx);
@@ -100,7 +102,7 @@ impl SignalMutation {
         let (Some(conversation), Some(user)) = (conversation, user) else {
             return Ok(SetTypingPayload::of(Err(arguments.errors)));
         };
-        let outcome = signals::set_typing(&call.app, &call.viewer(), user, conversation, typing).await;
+        let outcome = signals::set_typing(&call.app, &call.viewer(), user, conversation, typing.0).await;
         Ok(SetTypingPayload::of(call.outcome(outcome)?))
     }
 }
@@ -125,7 +127,7 @@ impl SignalSubscription {
         }
         let conversation = conversation_id.as_ref().map(id).transpose()?;
         let heard = signals::listen(&call.app, &call.viewer(), whose(call, user_id.as_ref())?, conversation).await;
-        call.begin(call.answer(heard)?.map(|signal| Ok(News::Signal(Box::new(signal)))));
+        call.begin(call.answer(heard)?.map_ok(|signal| News::Signal(Box::new(signal))));
         Ok(told(None))
     }
 }

@@ -1,35 +1,44 @@
 //! Subscriptions. When one begins, its resolver only parses the arguments and puts aside the source of its news. Then the
 //! operation is run once for each piece of news. Those who run the same operation for the same viewer, and hear the same
-//! event, share its answer.
+//! event at about the same time, share its answer: it is made in a task of its own, so that a client that stands still
+//! holds up nobody else.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex as SyncMutex, PoisonError, Weak},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 use async_graphql::{Pos, Response};
 use futures_util::{
     FutureExt, Stream, StreamExt,
+    future::{BoxFuture, Shared},
     stream::{self, BoxStream},
 };
-use tokio::sync::Mutex;
 
 use super::{
-    Answer, Api, Asker, Operation, Prepared,
-    answers::Identity,
-    calls::{Call, Turn},
+    Answer, Api, Asker, Prepared,
+    answers::{Identity, broken},
+    calls::{Call, Turn, new_request_id},
     errors::top_level,
 };
 use crate::{
     domain::{self, Viewer},
-    model::{feed::Event, signals::Signal},
+    model::{feed::Event, signals::Signal, users::User},
 };
+
+/// An answer is shared for so long: it shows what was so a moment ago.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+/// Answers of one operation that are shared at a time, at most …
+const SHARED: usize = 256;
+/// … and their bytes.
+const SHARED_BYTES: usize = 1 << 20;
 
 /// Something that a subscription has to say.
 #[derive(Clone)]
 pub(super) enum News {
     Feed(Arc<Event>),
-    Signal(Box<Signal>),
+    Signal(Box<(Signal, User)>),
 }
 
 /// Where the news of a subscription comes from.
@@ -44,106 +53,125 @@ pub(super) fn told<T>(news: Option<T>) -> Told<T> {
 
 /// Who runs what.
 type Key = (Viewer, Identity);
-type Running = HashMap<Arc<Key>, Weak<Subscription>>;
-type Answers = BTreeMap<i64, (Weak<Event>, Arc<Answer>)>;
 
 /// The subscriptions that run, each once however many there are of the same. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Subscriptions {
-    running: Arc<SyncMutex<Running>>,
+    running: Arc<Mutex<HashMap<Arc<Key>, Weak<Subscription>>>>,
+}
+
+impl Subscriptions {
+    fn running(&self) -> MutexGuard<'_, HashMap<Arc<Key>, Weak<Subscription>>> {
+        // A panic elsewhere cannot leave the map half changed.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What others run already, or this.
+    fn run(&self, viewer: &Viewer, prepared: Prepared) -> Arc<Subscription> {
+        let key = Arc::new((viewer.clone(), prepared.identity()));
+        let mut running = self.running();
+        if let Some(subscription) = running.get(&key).and_then(Weak::upgrade) {
+            return subscription;
+        }
+        let place = (self.clone(), key.clone());
+        let operation = Operation { viewer: viewer.clone(), prepared };
+        let subscription = Arc::new(Subscription { operation: Arc::new(operation), shared: Mutex::default(), place });
+        running.insert(key, Arc::downgrade(&subscription));
+        subscription
+    }
 }
 
 /// A subscription that runs, for all who run the same.
 struct Subscription {
-    viewer: Viewer,
-    prepared: Prepared,
-    /// By position, for as long as there are followers behind it.
-    answers: Mutex<Answers>,
+    operation: Arc<Operation>,
+    /// The oldest first.
+    shared: Mutex<VecDeque<SharedAnswer>>,
     /// Where it is known, and as what.
     place: (Subscriptions, Arc<Key>),
-}
-
-impl Subscriptions {
-    fn run(&self, viewer: &Viewer, prepared: Prepared) -> Arc<Subscription> {
-        let key = Arc::new((viewer.clone(), prepared.identity()));
-        self.locked(|running| {
-            if let Some(subscription) = running.get(&key).and_then(Weak::upgrade) {
-                return subscription;
-            }
-            let place = (self.clone(), key.clone());
-            let subscription = Subscription { viewer: viewer.clone(), prepared, answers: Mutex::default(), place };
-            let subscription = Arc::new(subscription);
-            running.insert(key, Arc::downgrade(&subscription));
-            subscription
-        })
-    }
-
-    fn locked<T>(&self, work: impl FnOnce(&mut Running) -> T) -> T {
-        // A panic elsewhere cannot leave the map half changed.
-        work(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let (subscriptions, key) = &self.place;
-        subscriptions.locked(|running| {
-            if running.get(key).is_some_and(|its| its.strong_count() == 0) {
-                running.remove(key);
-            }
-        });
+        let mut running = subscriptions.running();
+        if running.get(key).is_some_and(|its| its.strong_count() == 0) {
+            running.remove(key);
+        }
+    }
+}
+
+/// The answer to an event, perhaps still being made.
+struct SharedAnswer {
+    event: Arc<Event>,
+    since: Instant,
+    answer: Shared<BoxFuture<'static, Arc<Answer>>>,
+}
+
+impl SharedAnswer {
+    fn bytes(&self) -> usize {
+        let written = self.answer.peek().and_then(|answer| answer.json().ok());
+        written.map_or(0, |json| json.get().len())
     }
 }
 
 impl Subscription {
-    /// Where its news comes from.
-    async fn begin(&self, api: &Api) -> Result<Source, Answer> {
-        let source = Arc::default();
-        match self.answer(api, Turn::Begins(Arc::clone(&source))).await {
-            Some(refusal) => Err(refusal.refused()),
-            None => Ok(source
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-                .unwrap_or_else(|| stream::empty().boxed())),
-        }
-    }
-
     /// What it answers to a piece of news.
     async fn say(self: &Arc<Self>, api: &Api, news: domain::Result<News>) -> Arc<Answer> {
         match news {
-            Ok(News::Feed(event)) => {
-                // Whoever comes while the answer is made waits for it.
-                let mut answers = self.answers.lock().await;
-                let position = event.cursor.position;
-                if let Some((its, answer)) = answers.get(&position)
-                    && its.as_ptr() == Arc::as_ptr(&event)
-                {
-                    return answer.clone();
-                }
-                let answer = Arc::new(self.run(api, News::Feed(event.clone())).await);
-                answers.retain(|_, (event, _)| event.strong_count() > 0);
-                if Arc::strong_count(self) > 1 && Arc::strong_count(&event) > 1 {
-                    answers.insert(position, (Arc::downgrade(&event), answer.clone()));
-                }
-                answer
-            }
-            Ok(news) => Arc::new(self.run(api, news).await),
-            Err(error) => {
-                let (call, _) = Call::new(&api.app, &self.viewer.clone().into());
-                let error = top_level(error, &call.request_id).into_server_error(Pos::default());
-                let error = error.with_path(self.prepared.plan.root_path());
-                Arc::new(Answer::whole(Response::from_errors(vec![error]), &self.prepared.plan))
-            }
+            Ok(News::Feed(event)) if Arc::strong_count(self) > 1 => self.share(api, event).await,
+            Ok(news) => Arc::new(self.operation.say(api, news).await),
+            Err(error) => Arc::new(self.operation.fail(error)),
         }
     }
 
-    async fn run(&self, api: &Api, news: News) -> Answer {
-        let said = self.answer(api, Turn::Says(news)).await;
+    fn share(&self, api: &Api, event: Arc<Event>) -> Shared<BoxFuture<'static, Arc<Answer>>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |its: &SharedAnswer| its.since.elapsed() < SHARED_FOR;
+        if let Some(its) = shared.iter().find(|its| Arc::ptr_eq(&its.event, &event) && fresh(its)) {
+            return its.answer.clone();
+        }
+        let mut bytes: usize = shared.iter().map(SharedAnswer::bytes).sum();
+        while shared.front().is_some_and(|oldest| !fresh(oldest) || shared.len() >= SHARED || bytes > SHARED_BYTES) {
+            bytes -= shared.pop_front().map_or(0, |oldest| oldest.bytes());
+        }
+        let (operation, api, news) = (self.operation.clone(), api.clone(), News::Feed(event.clone()));
+        let made = tokio::spawn(async move { operation.say(&api, news).await });
+        let answer = made.map(|made| Arc::new(made.unwrap_or_else(|panic| broken(&panic, &new_request_id()))));
+        let answer = answer.boxed().shared();
+        shared.push_back(SharedAnswer { event, since: Instant::now(), answer: answer.clone() });
+        answer
+    }
+}
+
+/// What a subscription runs, and for whom.
+struct Operation {
+    viewer: Viewer,
+    prepared: Prepared,
+}
+
+impl Operation {
+    /// Where its news comes from.
+    async fn begin(&self, api: &Api) -> Result<Source, Answer> {
+        let source = Arc::default();
+        if let Some(refusal) = self.run(api, Turn::Begins(Arc::clone(&source))).await {
+            return Err(refusal.refused());
+        }
+        let source = source.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(source.unwrap_or_else(|| stream::empty().boxed()))
+    }
+
+    async fn say(&self, api: &Api, news: News) -> Answer {
+        let said = self.run(api, Turn::Says(news)).await;
         said.unwrap_or_else(|| Answer::whole(Response::default(), &self.prepared.plan))
     }
 
-    async fn answer(&self, api: &Api, turn: Turn) -> Option<Answer> {
+    fn fail(&self, error: domain::Error) -> Answer {
+        let error = top_level(error, &new_request_id()).into_server_error(Pos::default());
+        let error = error.with_path(self.prepared.plan.root_path());
+        Answer::whole(Response::from_errors(vec![error]), &self.prepared.plan)
+    }
+
+    async fn run(&self, api: &Api, turn: Turn) -> Option<Answer> {
         let (call, mut loads) = Call::new(&api.app, &self.viewer.clone().into());
         let mut responses = api.schema.execute_stream(self.prepared.request().data(call.in_turn(turn)));
         let response = loads.beside(responses.next()).await?;
@@ -155,15 +183,18 @@ impl Api {
     /// Runs any operation, a subscription for as long as it goes on. If the first answer is a refusal, it is the only one.
     #[must_use]
     pub fn stream(&self, asker: &Asker, prepared: Prepared) -> BoxStream<'static, Arc<Answer>> {
-        let api = self.clone();
-        if prepared.operation != Operation::Subscription {
-            let asker = asker.clone();
+        let (api, asker) = (self.clone(), asker.clone());
+        if prepared.operation != super::Operation::Subscription {
             return stream::once(async move { Arc::new(api.execute(&asker, prepared).await) }).boxed();
         }
-        let subscription = self.subscriptions.run(&asker.viewer, prepared);
         async move {
-            match subscription.begin(&api).await {
-                Ok(source) => answers(api, subscription, source).boxed(),
+            // Each begins with its own document and variables: one that resumes has another cursor.
+            let operation = Operation { viewer: asker.viewer, prepared };
+            match Box::pin(operation.begin(&api)).await {
+                Ok(source) => {
+                    let subscription = api.subscriptions.run(&operation.viewer, operation.prepared);
+                    answers(api, subscription, source).boxed()
+                }
                 Err(refusal) => stream::once(async { Arc::new(refusal) }).boxed(),
             }
         }
@@ -175,7 +206,7 @@ impl Api {
 fn answers(api: Api, subscription: Arc<Subscription>, source: Source) -> impl Stream<Item = Arc<Answer>> {
     stream::unfold((api, subscription, source), |(api, subscription, mut source)| async move {
         let news = source.next().await?;
-        let answer = subscription.say(&api, news).await;
+        let answer = Box::pin(subscription.say(&api, news)).await;
         Some((answer, (api, subscription, source)))
     })
 }

@@ -10,7 +10,7 @@ use super::{
     conversations::Members,
     loads::PresenceOf,
     pages::{Listed, Wanted},
-    scalars::DateTime,
+    scalars::{DateTime, Flag},
     signals::Presence,
 };
 use crate::{
@@ -264,14 +264,14 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The id, such as usr_1.")] id: ID,
-        #[graphql(default = false, desc = "Whether all that the user sent is deleted too.")] erase_messages: bool,
+        #[graphql(default, desc = "Whether all that the user sent is deleted too.")] erase_messages: Flag<false>,
     ) -> Result<DeletePayload> {
         let call = Call::of(ctx);
         let mut arguments = Arguments::default();
         let Some(id) = arguments.id::<UserId>("id", &id) else {
             return Ok(DeletePayload::of(&*id, Err(arguments.errors)));
         };
-        let outcome = users::delete(&call.app, &call.viewer(), id, erase_messages).await;
+        let outcome = users::delete(&call.app, &call.viewer(), id, erase_messages.0).await;
         Ok(DeletePayload::of(&id, call.outcome(outcome)?))
     }
 }

@@ -14,31 +14,23 @@ use super::{
     shape::Shape,
 };
 
-/// What the values of an operation tell.
-pub(super) struct Found {
-    /// The users whose `feedCursor` it asks for.
-    pub(super) cursors_of: Vec<Value>,
-    /// Variables that were left out, and the defaults of the arguments that they stand for. The library would take them
-    /// for null (<https://spec.graphql.org/October2021/#sec-Coercing-Field-Arguments>).
-    pub(super) defaults: Vec<(Name, Value)>,
-}
-
-/// Judges the values of the operation that will be run. Its fragments do not go round in circles.
+/// Judges the values of the operation that will be run. Its fragments do not go round in circles. Gives the users whose
+/// `feedCursor` it asks for.
 pub(super) fn check_values(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
     shape: &Shape,
-) -> Result<Found, ServerError> {
+) -> Result<Vec<Value>, ServerError> {
     for Positioned { node: definition, pos } in &operation.variable_definitions {
         let (name, ty) = (&definition.name.node, &definition.var_type.node);
         let value = variables.get(name).or(definition.default_value()).unwrap_or(&Value::Null);
         misfit(value, ty, shape).map_or(Ok(()), |misfit| Err(misfit.of(&format!("variable `${name}"), *pos)))?;
     }
-    let (entered, found) = (HashSet::new(), Found { cursors_of: Vec::new(), defaults: Vec::new() });
-    let mut values = Values { document, operation, variables, shape, entered, found };
+    let (entered, cursors_of) = (HashSet::new(), Vec::new());
+    let mut values = Values { document, operation, variables, shape, entered, cursors_of };
     values.selection_set(&operation.selection_set.node, &root(operation.ty))?;
-    Ok(values.found)
+    Ok(values.cursors_of)
 }
 
 struct Values<'a> {
@@ -47,7 +39,7 @@ struct Values<'a> {
     variables: &'a Variables,
     shape: &'a Shape,
     entered: HashSet<&'a Name>,
-    found: Found,
+    cursors_of: Vec<Value>,
 }
 
 impl<'a> Values<'a> {
@@ -78,20 +70,22 @@ impl<'a> Values<'a> {
         for (name, Positioned { node: value, pos }) in &field.arguments {
             let Some(ty) = of.arguments.get(&name.node) else { continue };
             // A variable that may be left out, and was, is as if the argument was not there.
-            if let Some(default) = of.defaults.get(&name.node)
-                && let Some(variable) = value.to_string().strip_prefix('$').map(Name::new)
-                && self.is_left_out(&variable)
-            {
-                self.found.defaults.push((variable, default.clone()));
+            let left_out = value.to_string().strip_prefix('$').is_some_and(|variable| self.is_left_out(variable));
+            let value = value.clone().into_const_with(|variable| Ok::<_, ()>(self.variable(&variable)));
+            let Ok(value) = value else { continue };
+            let may_be_null = ty.nullable && (left_out || !of.never_null.contains(&name.node));
+            if value == Value::Null && may_be_null {
                 continue;
             }
-            let value = value.clone().into_const_with(|variable| Ok::<_, ()>(self.variable(&variable)));
-            let Some(value) = value.ok().filter(|value| *value != Value::Null || !ty.nullable) else { continue };
+            if value == Value::Null && ty.nullable {
+                let misfit = Misfit { path: String::new(), expected: "left out, or not null".to_owned() };
+                return Err(misfit.of(&format!("argument `{}", name.node), *pos));
+            }
             if let Some(misfit) = misfit(&value, ty, self.shape) {
                 return Err(misfit.of(&format!("argument `{}", name.node), *pos));
             }
             if field.name.node == "feedCursor" {
-                self.found.cursors_of.push(value);
+                self.cursors_of.push(value);
             }
         }
         self.selection_set(&field.selection_set.node, of.named_type())
@@ -101,8 +95,8 @@ impl<'a> Values<'a> {
         self.variables.get(name).or_else(|| self.default(name)).cloned().unwrap_or(Value::Null)
     }
 
-    fn is_left_out(&self, variable: &Name) -> bool {
-        self.variables.get(variable).is_none() && self.default(variable).is_none()
+    fn is_left_out(&self, variable: &str) -> bool {
+        self.variables.get(variable).is_none() && self.default(&Name::new(variable)).is_none()
     }
 
     fn default(&self, variable: &Name) -> Option<&Value> {

@@ -7,12 +7,13 @@ mod responses;
 mod sockets;
 mod streams;
 mod hosts;
+mod peers;
 mod pages;
 
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -31,6 +32,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,6 +44,7 @@ use crate::{
     domain::{self, Viewer},
     graphql::{self, Answer, Api, Asker, Code, Operation, Prepared},
 };
+use peers::{ForPeer, Peer};
 use responses::{Format, refused};
 
 /// Requests that were taken in have this long to be answered once the server is told to stop.
@@ -58,6 +61,7 @@ struct Server {
     limits: Arc<Limits>,
     /// Origins of other sites that may use the server.
     origins: Arc<[HeaderValue]>,
+    trusted_proxies: Arc<[IpNet]>,
     /// Only requests to a name of this machine are answered.
     local: bool,
     stopping: CancellationToken,
@@ -111,6 +115,7 @@ pub async fn serve(
         api: Api::new(app, &settings.limits),
         limits: Arc::new(settings.limits.clone()),
         origins: origins.into(),
+        trusted_proxies: settings.trusted_proxies.clone().into(),
         local: app.keys.is_none() && listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
         stopping: CancellationToken::new(),
         sockets: TaskTracker::new(),
@@ -137,7 +142,7 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
     // A connection that sends nothing, or half a head, is let go in time.
     protocol.timer(TokioTimer::new()).header_read_timeout(server.limits.header_timeout);
     let stall_timeout = server.limits.stall_timeout + sockets::PARTING;
-    let router = router(server);
+    let router = TowerToHyperService::new(router(server));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -145,12 +150,12 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
             () = stopping.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Small answers must not wait for more.
                 let _ = stream.set_nodelay(true);
                 let mut stream = Box::pin(TimeoutWriter::new(stream));
                 stream.as_mut().set_timeout_pinned(Some(stall_timeout));
-                let service = TowerToHyperService::new(router.clone());
+                let service = ForPeer { router: router.clone(), peer: Peer(peer.ip()) };
                 let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
                 connections.spawn(attend(connection, stopping.clone()));
             }
@@ -180,7 +185,7 @@ async fn attend(connection: Connection, stopping: CancellationToken) {
 
 /// A client that takes nothing of what it is sent is cut off in time.
 type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
-type Connection = http1::UpgradeableConnection<TokioIo<Stream>, TowerToHyperService<Router>>;
+type Connection = http1::UpgradeableConnection<TokioIo<Stream>, ForPeer>;
 
 fn router(server: Server) -> Router {
     let cors = CorsLayer::new()
@@ -214,17 +219,19 @@ async fn graphql(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
 ) -> Response {
-    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let (Parts { method, uri, headers, extensions, .. }, body) = request.into_parts();
+    let peer = extensions.get().copied();
+    let from = peer.map(|peer| peers::address(peer, &headers, &server.trusted_proxies));
     if !hosts::is_ours(&server, &headers) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WHY);
     }
     if let Ok(upgrade) = upgrade {
-        return sockets::open(server, upgrade, &headers);
+        return sockets::open(server, upgrade, &headers, from);
     }
     match method {
-        Method::POST => posted(&server, &headers, body).await,
+        Method::POST => posted(&server, &headers, from, body).await,
         Method::GET | Method::HEAD if responses::wants_html(&headers) => pages::graphiql(headers).await,
-        Method::GET | Method::HEAD => got(&server, &headers, uri.query().unwrap_or_default()).await,
+        Method::GET | Method::HEAD => got(&server, &headers, from, uri.query().unwrap_or_default()).await,
         _ => {
             let allow = [(header::ALLOW, HeaderValue::from_static("GET, POST"))];
             (allow, not_allowed().await).into_response()
@@ -237,7 +244,7 @@ async fn not_allowed() -> Response {
     refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)
 }
 
-async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
+async fn posted(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body: Body) -> Response {
     let format = match Format::wanted(headers) {
         Ok(format) => format,
         Err(refusal) => return refusal,
@@ -246,7 +253,7 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let asker = match asker(server, headers).await {
+    let asker = match asker(server, headers, from).await {
         Ok(asker) => asker,
         Err(refusal) => return format.response(&refusal),
     };
@@ -273,13 +280,13 @@ async fn posted(server: &Server, headers: &HeaderMap, body: Body) -> Response {
 }
 
 /// Who asks, by the header `Authorization`.
-async fn asker(server: &Server, headers: &HeaderMap) -> Result<Asker, Answer> {
+async fn asker(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Asker, Answer> {
     let viewer = match headers.get(header::AUTHORIZATION).map(HeaderValue::to_str) {
         None => Viewer::of(&server.app, None).await,
         Some(Ok(authorization)) => Viewer::of(&server.app, Some(authorization)).await,
         Some(Err(_no_text)) => Err(domain::Error::Unauthenticated),
     };
-    viewer.map(Asker::from).map_err(Answer::of_failure)
+    viewer.map(|viewer| Asker { from, ..viewer.into() }).map_err(Answer::of_failure)
 }
 
 /// An operation whose answers will be streamed.
@@ -304,12 +311,12 @@ async fn run(server: &Server, asker: &Asker, prepared: Prepared) -> Answer {
     }
 }
 
-async fn got(server: &Server, headers: &HeaderMap, query: &str) -> Response {
+async fn got(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: &str) -> Response {
     let format = match Format::wanted(headers) {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
-    let asker = match asker(server, headers).await {
+    let asker = match asker(server, headers, from).await {
         Ok(asker) => asker,
         Err(refusal) => return format.response(&refusal),
     };

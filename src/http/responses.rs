@@ -51,10 +51,14 @@ impl Format {
     /// The answer to one request.
     pub(super) fn response(self, answer: &Answer) -> Response {
         let status = match answer.code() {
-            Some(code) if answer.is_refusal() => self.status(code),
+            Some(code) if answer.is_refusal() || (answer.is_empty() && may_be_repeated(code)) => self.status(code),
             _ => StatusCode::OK,
         };
-        self.body(status, answer)
+        let mut response = self.body(status, answer);
+        if let Some(seconds) = answer.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 
     /// The answers to a batch.
@@ -67,6 +71,7 @@ impl Format {
             Code::BadRequest => StatusCode::BAD_REQUEST,
             Code::Unauthenticated => StatusCode::UNAUTHORIZED,
             Code::Forbidden => StatusCode::FORBIDDEN,
+            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Code::DatabaseBusy | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -111,6 +116,11 @@ impl Format {
 /// A response to what is no GraphQL request yet, with a body of the same shape.
 pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) -> Response {
     Format::Json.body(status, &Answer::refusal(code, why))
+}
+
+/// Whether it is the server's state that stood against a request: proxies and clients may try again.
+fn may_be_repeated(code: Code) -> bool {
+    matches!(code, Code::RateLimited | Code::DatabaseBusy | Code::Unavailable | Code::StorageFull)
 }
 
 /// Whether a browser asks for a page.

@@ -5,7 +5,7 @@
 //! takes the next answer before the last one is written. So a client that does not read stops its own operations and
 //! costs no memory.
 
-use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -109,7 +109,7 @@ impl Close {
 }
 
 /// Takes a socket in, unless a page of another site opened it: browsers do not ask before they open one.
-pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMap) -> Response {
+pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMap, from: Option<IpAddr>) -> Response {
     if !hosts::is_welcome(&server, headers) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
@@ -123,14 +123,14 @@ pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMa
         .max_frame_size(max)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .on_upgrade(move |socket| sockets.track_future(converse(server, socket, authorization)))
+        .on_upgrade(move |socket| sockets.track_future(converse(server, socket, authorization, from)))
 }
 
-async fn converse(server: Server, socket: WebSocket, authorization: Option<String>) {
+async fn converse(server: Server, socket: WebSocket, authorization: Option<String>, from: Option<IpAddr>) {
     let mut wire = Wire { socket, stall_timeout: server.limits.stall_timeout };
     let close = if wire.socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
         let (running, operations) = (SelectAll::new(), HashMap::new());
-        Conversation { server, authorization, ready: None, running, operations }.run(&mut wire).await
+        Conversation { server, authorization, from, ready: None, running, operations }.run(&mut wire).await
     } else {
         Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
     };
@@ -144,6 +144,7 @@ struct Conversation {
     server: Server,
     /// Of the request that opened the socket.
     authorization: Option<String>,
+    from: Option<IpAddr>,
     /// Once `connection_init` came.
     ready: Option<Ready>,
     running: SelectAll<Abortable<BoxStream<'static, Event>>>,
@@ -184,7 +185,7 @@ impl Ready {
         let connection = Connection::counted(app, &viewer, most).ok_or_else(too_many)?;
         let (renewal, renewed) = watch::channel(viewer.clone());
         let renewal = viewer.user().map(|_| Arc::new(renewal));
-        Ok(Self { asker: Asker { viewer, renewal }, renewed, connection })
+        Ok(Self { asker: Asker { renewal, ..viewer.into() }, renewed, connection })
     }
 
     /// Waits until the socket must close; a renewal puts it off.
@@ -213,6 +214,9 @@ impl Conversation {
         let mut heard = Instant::now();
         loop {
             let done = tokio::select! {
+                // What the client said comes first: it is alive.
+                biased;
+                () = stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
                 received = wire.socket.recv() => {
                     heard = Instant::now();
                     match received? {
@@ -223,7 +227,6 @@ impl Conversation {
                         Err(_broken) => return None,
                     }
                 }
-                Some(event) = self.running.next() => self.tell(wire, event).await,
                 why = ended(&mut self.ready) => Err(Some(Close::new(4403, why))),
                 () = &mut init_deadline, if self.ready.is_none() => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
@@ -234,7 +237,7 @@ impl Conversation {
                     }
                     self.ping(wire).await
                 }
-                () = stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
+                Some(event) = self.running.next() => self.tell(wire, event).await,
             };
             if let Err(close) = done {
                 return close;
@@ -257,14 +260,19 @@ impl Conversation {
             }
             Said::ConnectionInit { payload } => {
                 let (app, limits) = (&self.server.app, &self.server.limits);
-                let ready = Ready::begin(app, limits, payload.unwrap_or_default(), self.authorization.take());
-                self.ready = Some(ready.await?);
+                let mut ready =
+                    Ready::begin(app, limits, payload.unwrap_or_default(), self.authorization.take()).await?;
+                ready.asker.from = self.from;
+                self.ready = Some(ready);
                 wire.say(&Say::ConnectionAck).await
             }
             Said::Ping { payload } => wire.say(&Say::Pong { payload }).await,
             Said::Pong { .. } => Ok(()),
             Said::Subscribe { id, payload } => match self.ready.as_ref().map(|ready| ready.asker.clone()) {
-                Some(asker) => self.start(wire, &asker, &id, *payload).await,
+                Some(asker) => {
+                    let asker = Asker { sign_ins: Arc::default(), ..asker };
+                    self.start(wire, &asker, &id, *payload).await
+                }
                 None => Err(Some(Close::new(4401, "Unauthorized"))),
             },
             Said::Complete { id } => {

@@ -31,6 +31,8 @@ macro_rules! key {
         impl $Id {
             /// The lowest one.
             pub const MIN: Self = Self(1);
+            /// The highest one.
+            pub const MAX: Self = Self(MAX_KEY);
 
             /// The id with this key; `None` unless it is from 1 to [`MAX_KEY`].
             #[must_use]

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// What somebody showed to prove who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Credential {
     /// An access token of a session.
     Session(SessionId),

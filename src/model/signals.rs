@@ -1,14 +1,17 @@
 //! Signals: who is typing and who is online. They are true for the moment and never stored.
 
-use super::{ids::ConversationId, timestamps::Timestamp, users::User};
+use super::{
+    ids::{ConversationId, UserId},
+    timestamps::Timestamp,
+};
 
 /// What one user lets another know for the moment.
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Signal {
     /// What it is.
     pub kind: SignalKind,
     /// Who gives it.
-    pub user: User,
+    pub user: UserId,
     /// Where the user types; `None` for presence.
     pub conversation: Option<ConversationId>,
     /// When a typing user has stopped, unless they say again that they type.

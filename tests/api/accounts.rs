@@ -3,7 +3,7 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::harness::{ACCOUNTS, Chat, KEY, Socket, code, soon, text};
+use crate::harness::{ACCOUNTS, Chat, Database, KEY, Socket, code, soon, text};
 
 const PASSWORD: &str = "correct horse battery";
 const SIGN_UP: &str = "mutation ($input: SignUpInput!) { signUp(input: $input) {
@@ -281,7 +281,8 @@ async fn an_access_token_ends_by_itself_and_its_socket_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_socket_is_renewed() {
-    let chat = Chat::in_real_time(&[&ACCOUNTS[..], &["--access-token-lifetime", "3"]].concat()).await;
+    let chat =
+        Chat::in_real_time(Database::new().await, &[&ACCOUNTS[..], &["--access-token-lifetime", "3"]].concat()).await;
     let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
     let ada = Member::of(&refresh(&chat, &ada.refresh).await);
     let mut socket = ada.connects(&chat).await;

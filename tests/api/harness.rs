@@ -81,8 +81,8 @@ impl Chat {
     }
 
     /// With a clock that shows what it is.
-    pub(crate) async fn in_real_time(flags: &[&str]) -> Self {
-        Self::serving_by(Timestamp::now, Database::new().await, flags, None).await
+    pub(crate) async fn in_real_time(database: Database, flags: &[&str]) -> Self {
+        Self::serving_by(Timestamp::now, database, flags, None).await
     }
 
     async fn serving(database: Database, flags: &[&str], authorization: Option<String>) -> Self {

@@ -24,6 +24,8 @@ mod receipts;
 mod signals;
 mod accounts;
 mod policy;
+mod rates;
+mod secrecy;
 mod endurance;
 mod nodes;
 mod paging;

@@ -218,8 +218,8 @@ impl World {
     async fn message(&self) -> String {
         let send = r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "x", clientId: "ID" }) { message { id } } }"#;
         let id = rand::random::<u64>().to_string();
-        let sent = self.chat.ask_with(Some(&self.service), &send.replace("ID", &id), json!({})).await;
-        text(&sent["data"]["sendMessage"]["message"]["id"])
+        let answer = self.chat.ask_with(Some(&self.service), &send.replace("ID", &id), json!({})).await;
+        text(&answer["data"]["sendMessage"]["message"]["id"])
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::harness::{Chat, Database, soon};
 
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
     command.args(arguments).env_clear().kill_on_drop(true);
     command
@@ -53,7 +53,7 @@ pub(crate) async fn serve(database: &Database, flags: &[&str]) -> (Child, Socket
 }
 
 /// Twice: the second time changes nothing.
-async fn terminate(mut child: Child) -> Option<i32> {
+pub(crate) async fn terminate(mut child: Child) -> Option<i32> {
     let id = child.id().unwrap().to_string();
     for _ in 0..2 {
         soon(Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status()).await.unwrap();
@@ -162,6 +162,11 @@ async fn what_cannot_be_done_is_said_in_one_sentence() {
             "cannot read /no/such/file.jsonl",
         ),
         (vec!["serve", "--listen", "127.0.0.1:0", "--cors-origin", "*"], "\"*\" is no origin"),
+        (
+            vec!["serve", "--ping-interval", "9", "--dead-after", "9"],
+            "--dead-after must be longer than --ping-interval",
+        ),
+        (vec!["serve", "--auth", "jwt", "--signing-key", "c2hvcnQ="], "a signing key must be at least 32 random bytes"),
     ] {
         let said = error(&arguments).await;
         assert!(said.starts_with(why), "{said}");

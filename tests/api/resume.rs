@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use duologue::domain::feed;
+use duologue::{
+    domain::feed,
+    model::feed::{Event, News},
+};
+use futures_util::StreamExt;
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
@@ -161,6 +165,39 @@ async fn a_new_epoch_makes_every_cursor_old() {
     let chat = Chat::on(chat.stop().await, &[]).await;
     let bob = Person { chat: &chat, id };
     assert_eq!(resumed(&bob, &new).await.next().await["kind"], "CAUGHT_UP");
+}
+
+/// What was read before a deletion, and not told yet, is read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_text_is_not_told_any_more() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let start: duologue::model::feed::Cursor = text(&cursor(&bob).await).parse().unwrap();
+    for number in 1..=4 {
+        ada.sends(&number.to_string(), &bob).await;
+    }
+    let viewer = duologue::domain::Viewer::operator(&chat.app);
+    let user = bob.id.parse().unwrap();
+    let mut followers = Vec::new();
+    for _ in 0..2 {
+        let follower = feed::follow(&chat.app, &viewer, user, Some(start.clone()), None).await.unwrap();
+        followers.push(Box::pin(follower));
+    }
+    let content = |event: &Event| {
+        let News::Changed(change) = &event.news else { return None };
+        change.message.as_ref().map(|message| message.content.clone())
+    };
+    for follower in &mut followers {
+        assert_eq!(content(&follower.next().await.unwrap().unwrap()).as_deref(), Some("1"));
+    }
+    ada.deletes("msg_2").await;
+    ada.edits("msg_3", "edited").await;
+    for follower in &mut followers {
+        for expected in [None, Some("edited"), Some("4"), None, Some("edited")] {
+            assert_eq!(content(&follower.next().await.unwrap().unwrap()).as_deref(), expected);
+        }
+        assert!(matches!(follower.next().await.unwrap().unwrap().news, News::CaughtUp));
+    }
 }
 
 /// The page of a conversation and the feed's cursor in one request, then the feed: the recipe for a client.

@@ -60,6 +60,11 @@ async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
         let start = text(&socket.hears().await["payload"]["data"]["feed"]["cursor"]);
         stalled.push((socket, start));
     }
+    // One that follows several times on one socket, and reads nothing of it.
+    let mut many = listening(address, None).await;
+    for id in ["2", "3", "4", "5"] {
+        many.subscribes(id, FEED, json!({})).await;
+    }
     let mut stream = TcpStream::connect(address).await.unwrap();
     let body = json!({ "query": FEED }).to_string();
     let head = format!(

@@ -86,6 +86,32 @@ async fn a_feed_streams_and_resumes_by_the_last_event_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_resumes_beside_others_goes_on_from_their_own_cursor() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    // The same document for all, without a word about cursors.
+    let query = "subscription { feed(userId: 2) { kind cursor messageId } }";
+    let mut first = Stream::open(post(&chat, query)).await;
+    let (_, start) = first.hears().await;
+    for number in 1..=3 {
+        ada.sends(&number.to_string(), &bob).await;
+    }
+    let mut resumed = Stream::open(post(&chat, query).header("last-event-id", &start)).await;
+    let mut fresh = Stream::open(post(&chat, query)).await;
+    assert_eq!(fresh.hears().await.0["kind"], "CAUGHT_UP");
+    for stream in [&mut first, &mut resumed] {
+        for number in 1..=3 {
+            assert_eq!(stream.hears().await.0["messageId"], format!("msg_{number}"));
+        }
+    }
+    assert_eq!(resumed.hears().await.0["kind"], "CAUGHT_UP");
+    ada.sends("4", &bob).await;
+    for stream in [&mut first, &mut resumed, &mut fresh] {
+        assert_eq!(stream.hears().await.0["messageId"], "msg_4");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queries_and_what_is_wrong_are_one_event_and_the_end() {
     let chat = Chat::open().await;
     chat.person("Ada").await;

@@ -29,6 +29,28 @@ async fn a_user_is_made_and_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_is_left_out_stands_for_each_default() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    chat.person("Eve").await;
+    let id = bob.sends("Hi", &ada).await;
+    // One default is true, the other one is false.
+    let both = r#"mutation ($flag: Boolean) {
+        deleteUser(id: 2, eraseMessages: $flag) { deletedId }
+        setTyping(conversationId: "cnv_1_3", userId: 1, typing: $flag) { ok }
+    }"#;
+    let done = chat.data(both, json!({})).await;
+    assert_eq!(done, json!({ "deleteUser": { "deletedId": "usr_2" }, "setTyping": { "ok": true } }));
+    let message = chat.data("query ($id: ID!) { message(id: $id) { content } }", json!({ "id": id })).await;
+    assert_eq!(message["message"]["content"], "Hi");
+    // Null is another thing.
+    let erase = "mutation ($flag: Boolean) { deleteUser(id: 1, eraseMessages: $flag) { deletedId } }";
+    assert_eq!(chat.code(erase, json!({ "flag": null })).await, "BAD_USER_INPUT");
+    let code = chat.code(&erase.replace("($flag: Boolean)", "").replace("$flag", "null"), json!({})).await;
+    assert!(["BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED"].contains(&&*code), "{code}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_wrong_with_a_new_user_is_told_at_once() {
     let chat = Chat::open().await;
     let made = chat.data(CREATE, json!({ "input": { "name": "n".repeat(101), "email": "nowhere" } })).await;

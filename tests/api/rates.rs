@@ -1,0 +1,119 @@
+//! Rates and guessing: who tries too often has to wait, and nobody else has.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    accounts::Member,
+    harness::{ACCOUNTS, Chat, code, soon},
+};
+
+const SIGN_IN: &str = "mutation ($email: String!, $password: String!) {
+    signIn(input: { email: $email, password: $password }) { accessToken userErrors { code } }
+}";
+
+/// An attempt from an address: what came of it, as a code or `in`.
+async fn attempt(chat: &Chat, from: &str, email: &str, password: &str) -> String {
+    let body = json!({ "query": SIGN_IN, "variables": { "email": email, "password": password } });
+    let request = chat.http.post(chat.url("/graphql")).header("x-forwarded-for", from).json(&body);
+    let response = soon(request.send()).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let answer: Value = response.json().await.unwrap();
+    if answer.get("errors").is_some() {
+        let seconds: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+        match &*code(&answer) {
+            "RATE_LIMITED" => {
+                let wait = answer["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap();
+                assert_eq!((status.as_u16(), seconds), (429, wait.div_ceil(1_000)), "{answer}");
+            }
+            code => assert_eq!((status.as_u16(), code), (503, "UNAVAILABLE"), "{answer}"),
+        }
+        return code(&answer);
+    }
+    answer["data"]["signIn"]["userErrors"][0]["code"].as_str().unwrap_or("in").to_owned()
+}
+
+async fn guarded(flags: &[&str]) -> Chat {
+    let chat = Chat::with(&[&ACCOUNTS[..], &["--trusted-proxy", "127.0.0.1"], flags].concat()).await;
+    Member::signs_up(&chat, "Ada").await;
+    chat
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_has_to_wait_and_the_owner_has_not() {
+    let chat = guarded(&[]).await;
+    let (right, wrong) = ("correct horse battery", "wrong wrong wrong");
+    // Also when it is tried at the same time, and in whatever spelling.
+    let guesses = (0..14).map(|guess| {
+        let email = if guess % 3 == 0 { "ADA@example.com " } else { "ada@example.com" };
+        attempt(&chat, "192.0.2.1", email, wrong)
+    });
+    let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    for code in futures_util::future::join_all(guesses).await {
+        *codes.entry(code).or_default() += 1;
+    }
+    assert_eq!(codes, BTreeMap::from([("BAD_CREDENTIALS".into(), 10), ("RATE_LIMITED".into(), 4)]));
+    assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", right).await, "RATE_LIMITED");
+    assert_eq!(attempt(&chat, "192.0.2.2", "ada@example.com", right).await, "in");
+    // Success clears what went wrong before it.
+    for _ in 0..3 {
+        for _ in 0..5 {
+            assert_eq!(attempt(&chat, "192.0.2.3", "ada@example.com", wrong).await, "BAD_CREDENTIALS");
+        }
+        assert_eq!(attempt(&chat, "192.0.2.3", "ada@example.com", right).await, "in");
+    }
+    // A batch tries no more than the same number of requests.
+    let one = json!({ "query": SIGN_IN, "variables": { "email": "ada@example.com", "password": wrong } });
+    let request = chat.http.post(chat.url("/graphql")).header("x-forwarded-for", "192.0.2.4").json(&vec![one; 3]);
+    let answers: Value = soon(request.send()).await.unwrap().json().await.unwrap();
+    let codes: Vec<_> =
+        answers.as_array().unwrap().iter().map(|answer| answer["errors"][0]["extensions"]["code"].clone()).collect();
+    assert_eq!(codes, [Value::Null, json!("QUERY_TOO_COMPLEX"), json!("QUERY_TOO_COMPLEX")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_attempts() {
+    let chat = guarded(&["--max-sign-ins", "3", "--max-sign-ups", "2"]).await;
+    for number in 0..3 {
+        assert_eq!(attempt(&chat, "192.0.2.1", &format!("{number}@x"), "wrong wrong wrong").await, "BAD_CREDENTIALS");
+    }
+    assert_eq!(attempt(&chat, "192.0.2.1", "4@x", "wrong wrong wrong").await, "RATE_LIMITED");
+    assert_eq!(attempt(&chat, "192.0.2.2", "4@x", "wrong wrong wrong").await, "BAD_CREDENTIALS");
+    Member::signs_up(&chat, "Bob").await;
+    let input = r#"signUp(input: { name: "Eve", email: "eve@x", password: "long long long" }) { userErrors { code } }"#;
+    assert_eq!(code(&chat.ask(&format!("mutation {{ {input} }}"), json!({})).await), "RATE_LIMITED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_sends_so_often() {
+    let chat = guarded(&["--max-sends", "2"]).await;
+    let (ada, bob) = (Member::signs_in(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let send = async |from: &Member, to: &Member| {
+        let query =
+            r#"mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: "x" }) { message { id } } }"#;
+        let answer = from.asks(&chat, query, json!({ "to": to.id })).await;
+        answer.get("errors").map(|_| code(&answer))
+    };
+    let mut outcomes = Vec::new();
+    for _ in 0..12 {
+        outcomes.push(send(&ada, &bob).await);
+    }
+    // Six at once, and what the time that this took allows.
+    assert!(outcomes[..6].iter().all(Option::is_none), "{outcomes:?}");
+    assert!(outcomes.iter().flatten().all(|code| code == "RATE_LIMITED"), "{outcomes:?}");
+    assert!(outcomes.iter().flatten().count() > 0, "{outcomes:?}");
+    assert_eq!(send(&bob, &ada).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
+    let chat = guarded(&["--max-sign-ins", "0", "--max-sign-in-failures", "0"]).await;
+    let crowd = (0..300).map(|_| attempt(&chat, "192.0.2.1", "ada@example.com", "correct horse battery"));
+    let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    for code in futures_util::future::join_all(crowd).await {
+        *codes.entry(code).or_default() += 1;
+    }
+    assert!(codes["in"] >= 64 && codes["UNAVAILABLE"] > 0, "{codes:?}");
+    assert_eq!(codes.len(), 2, "{codes:?}");
+}

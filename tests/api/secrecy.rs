@@ -1,0 +1,131 @@
+//! Secrets: whatever happens, no password, token, address or text of a message is in the log, in the database as it is, or in
+//! an error.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use crate::{
+    harness::{ACCOUNTS, Chat, Database, Socket, code, soon, text},
+    program::{program, terminate},
+};
+
+const EMAIL: &str = "ada.lovelace@example.com";
+const PASSWORD: &str = "a very secret password";
+const MESSAGE: &str = "meet me at the secret place";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_secret_is_in_the_log_or_stored_as_it_is() {
+    let database = Database::new().await;
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
+    let mut command = program(&[&fixed, &ACCOUNTS[..]].concat());
+    let mut server = command.env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = server.stderr.take().unwrap();
+    let reading = tokio::spawn(async move {
+        let mut text = String::new();
+        log.read_to_string(&mut text).await.unwrap();
+        text
+    });
+    let mut line = String::new();
+    soon(BufReader::new(server.stdout.take().unwrap()).read_line(&mut line)).await.unwrap();
+    let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
+    let address = address.trim_end_matches('/').to_owned();
+
+    let http = reqwest::Client::new();
+    let ask = async |token: &str, query: &str, variables: Value| {
+        let body = json!({ "query": query, "variables": variables });
+        let request = http.post(format!("http://{address}/graphql")).json(&body);
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        let answer: Value = soon(request.send()).await.unwrap().json().await.unwrap();
+        answer
+    };
+    let sign_up = "mutation ($email: String!, $password: String!) {
+        signUp(input: { name: \"Ada\", email: $email, password: $password }) { accessToken refreshToken } }";
+    let signed = ask("", sign_up, json!({ "email": EMAIL, "password": PASSWORD })).await["data"]["signUp"].take();
+    let (access, refresh) = (text(&signed["accessToken"]), text(&signed["refreshToken"]));
+    let sign_in = sign_up.replace("signUp(input: { name: \"Ada\",", "signIn(input: {");
+    ask("", &sign_in, json!({ "email": EMAIL, "password": format!("{PASSWORD}!") })).await;
+    ask("", sign_up, json!({ "email": "bob@example.com", "password": PASSWORD })).await;
+    let send = "mutation ($text: String!) { sendMessage(input: { receiverId: 2, content: $text }) { message { id } } }";
+    let answer = ask(&access, send, json!({ "text": MESSAGE })).await;
+    assert_eq!(answer["data"]["sendMessage"]["message"]["id"], "msg_1", "{answer}");
+    ask(&format!("{access}x"), send, json!({ "text": MESSAGE })).await;
+    ask(&access, &format!("{{ {MESSAGE} }}"), json!({})).await;
+    ask("", "mutation ($t: String!) { refreshSession(refreshToken: $t) { accessToken } }", json!({ "t": refresh }))
+        .await;
+    let mut socket = Socket::open(address.parse().unwrap(), "graphql-transport-ws").await;
+    socket.says(json!({ "type": "connection_init", "payload": { "authorization": format!("Bearer {access}") } })).await;
+    socket.subscribes("1", "subscription { feed { message { content } } }", json!({})).await;
+    socket.hears().await;
+    terminate(server).await;
+
+    let log = soon(reading).await.unwrap();
+    assert!(log.contains("stopping"), "{log}");
+    let secrets = [EMAIL, PASSWORD, MESSAGE, &*access, &*refresh, access.rsplit('.').next().unwrap(), "correct horse"];
+    for secret in secrets {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
+    if let Some(path) = database.url.strip_prefix("sqlite:") {
+        let mut stored = std::fs::read(path).unwrap();
+        stored.extend(std::fs::read(format!("{path}-wal")).unwrap_or_default());
+        let stored = String::from_utf8_lossy(&stored);
+        assert!(stored.contains("$argon2id$v=19$m=19456,t=2,p=1$"));
+        for secret in [PASSWORD, &*access, &*refresh] {
+            assert!(!stored.contains(secret), "{secret}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_looks_after_accounts() {
+    let database = Database::new().await;
+    let admin = async |arguments: &[&str], input: &str| {
+        let fixed = [&["admin"], arguments, &["--database", &*database.url]].concat();
+        let mut command = program(&fixed);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = soon(child.wait_with_output()).await.unwrap();
+        let said = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        if output.status.success() { Ok(said(output.stdout)) } else { Err(said(output.stderr)) }
+    };
+    assert_eq!(
+        admin(&["create", "root@example.com"], "correct horse battery\n").await.as_deref(),
+        Ok("usr_1 is an admin.")
+    );
+    let short = admin(&["create", "root@example.com"], "short\n").await;
+    assert_eq!(short, Err("duologue: The password must have at least 12 characters.".into()));
+    let token = admin(&["issue-token", "billing"], "").await.unwrap();
+    assert!(token.starts_with("duo_svc_"));
+    let listed = admin(&["tokens"], "").await.unwrap();
+    assert!(listed.starts_with("svc_1\t") && listed.ends_with("\tbilling") && !listed.contains(&token), "{listed}");
+
+    let chat = Chat::in_real_time(database, &ACCOUNTS).await;
+    let made = r#"mutation { createUser(input: { name: "Ada", email: "ada@x" }) { user { id email } } }"#;
+    let answer = chat.ask_with(Some(&token), made, json!({})).await;
+    assert_eq!(answer["data"]["createUser"]["user"], json!({ "id": "usr_2", "email": "ada@x" }));
+    let sign_in = r#"mutation {
+        signIn(input: { email: "root@example.com", password: "correct horse battery" }) { accessToken }
+    }"#;
+    let root = text(&chat.data(sign_in, json!({})).await["signIn"]["accessToken"]);
+    let mut socket = Socket::open_with(chat.address, "graphql-transport-ws", Some(&format!("Bearer {root}"))).await;
+    socket.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    let url = chat.database.url.clone();
+    let admin = async |arguments: &[&str]| {
+        let output = soon(program(&[&["admin"], arguments, &["--database", &*url]].concat()).output()).await.unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert!(admin(&["sessions", "root@example.com"]).await.1.starts_with("ses_1\t"));
+    assert_eq!(admin(&["end-session", "ses_1"]).await, (true, "ses_1 of usr_1 has ended.\n".into()));
+    assert_eq!(admin(&["revoke-token", "svc_1"]).await, (true, "svc_1 does not hold any more.\n".into()));
+    assert!(!admin(&["revoke-token", "svc_1"]).await.0 && !admin(&["sessions", "nobody@x"]).await.0);
+    for token in [&token, &root] {
+        let refused = chat.ask_with(Some(token), "{ me { user { id } } }", json!({})).await;
+        assert_eq!(code(&refused), "UNAUTHENTICATED");
+    }
+    // Another process ended the session: the server notices in a few seconds.
+    duologue::domain::accounts::look_for_ends(&chat.app).await;
+    assert_eq!(socket.hears_close().await, 4403);
+}
