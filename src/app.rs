@@ -7,11 +7,21 @@ use crate::{
     config::{self, AuthMode},
     events::{Counts, Endings, Most, Presences, Rates, Signals, Wakeups},
     model::timestamps::Timestamp,
-    secrets::{BadKeys, Keys, Lifetimes, Passwords},
+    secrets::{BadIssuer, BadKeys, Issuer, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Store},
 };
 
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
+
+/// Why it cannot be known who asks: a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum BadAuth {
+    /// The keys that sign tokens.
+    Keys(#[from] BadKeys),
+    /// Somebody else's keys.
+    Issuer(#[from] BadIssuer),
+}
 
 /// What every verb needs. Clones share it.
 #[derive(Clone)]
@@ -34,6 +44,8 @@ pub struct App {
     pub passwords: Passwords,
     /// What signs tokens; `None` in open mode, where nobody signs in.
     pub keys: Option<Arc<Keys>>,
+    /// Somebody else whose tokens are accepted.
+    pub issuer: Option<Arc<Issuer>>,
     /// How long tokens hold.
     pub lifetimes: Lifetimes,
     /// How long after their last connection a user is still here.
@@ -80,6 +92,7 @@ impl App {
             endings: Endings::default(),
             passwords: Passwords::default(),
             keys: None,
+            issuer: None,
             lifetimes: Lifetimes::default(),
             offline_after: OFFLINE_AFTER,
             epoch: epoch.into(),
@@ -90,22 +103,26 @@ impl App {
     /// Takes over the settings of a server.
     ///
     /// # Errors
-    /// When people sign in and there is no key that could sign tokens.
-    pub fn configure(&mut self, settings: &config::Serve) -> Result<(), BadKeys> {
-        let config::Auth { mode, signing_key, signing_key_file, access_token_lifetime, refresh_token_lifetime } =
-            &settings.auth;
+    /// When people sign in and there is no key that could sign tokens, or an issuer whose keys cannot be read.
+    pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadAuth> {
+        let auth = &settings.auth;
         self.offline_after = settings.offline_after;
-        self.lifetimes = Lifetimes { access: *access_token_lifetime, refresh: *refresh_token_lifetime };
-        self.keys = match (mode, signing_key) {
-            (AuthMode::Open, _) => None,
-            (AuthMode::Jwt, Some(keys)) => Some(Arc::new(Keys::parse(&keys.0)?)),
-            (AuthMode::Jwt, None) => Some(Arc::new(Keys::read_or_make(signing_key_file)?)),
-        };
-        if self.keys.is_some() {
-            let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
-            let (sends, sign_ins) = (max_sends, max_sign_ins);
-            self.rates = Rates::of(Most { sends, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
+        self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
+        if auth.mode == AuthMode::Open {
+            return Ok(());
         }
+        let keys = match &auth.signing_key {
+            Some(keys) => Keys::parse(&keys.0)?,
+            None => Keys::read_or_make(&auth.signing_key_file)?,
+        };
+        self.keys = Some(Arc::new(keys));
+        if let (Some(issuer), Some(audience), Some(jwks)) = (&auth.issuer, &auth.audience, &auth.jwks) {
+            let opened = Issuer::open(issuer.clone(), audience.clone(), jwks.clone(), auth.create_users);
+            self.issuer = Some(Arc::new(opened.await?));
+        }
+        let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
+        let (sends, sign_ins) = (max_sends, max_sign_ins);
+        self.rates = Rates::of(Most { sends, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
         Ok(())
     }
 

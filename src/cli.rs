@@ -58,7 +58,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     let origins = http::origins(settings)?;
     let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let mut app = App::open(&settings.database).await?;
-    app.configure(settings)?;
+    app.configure(settings).await?;
     let address = listener.local_addr()?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

@@ -157,6 +157,19 @@ pub struct Auth {
     /// Seconds for which an access token holds
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_ACCESS_TOKEN_LIFETIME", default_value = "900", value_parser = seconds)]
     pub access_token_lifetime: Duration,
+    /// Issuer whose tokens are accepted too: the `iss` in them, such as https://login.example.com/
+    #[arg(long, value_name = "NAME", env = "DUOLOGUE_ISSUER", requires_all = ["audience", "jwks"])]
+    pub issuer: Option<String>,
+    /// What the issuer calls this server: the `aud` in its tokens
+    #[arg(long, value_name = "NAME", env = "DUOLOGUE_AUDIENCE", requires = "issuer")]
+    pub audience: Option<String>,
+    /// Public keys of the issuer: the URL of a JWKS, or a file with a JWKS or with one key as PEM
+    #[arg(long, value_name = "URL|FILE", env = "DUOLOGUE_JWKS", requires = "issuer")]
+    pub jwks: Option<String>,
+    /// Make an account for whom the issuer means for the first time. Otherwise its `sub` must be the id of a user, such as
+    /// usr_7
+    #[arg(long, env = "DUOLOGUE_CREATE_USERS", value_parser = FalseyValueParser::new())]
+    pub create_users: bool,
     /// Days after which a session ends that was not renewed
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
     pub refresh_token_lifetime: Duration,

@@ -25,7 +25,7 @@ const DOORS: [(&str, &[&str]); 12] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 10] = [
+const KNOWN_BY: [(&str, &[&str]); 11] = [
     ("axum", &["http"]),
     ("async_graphql", &["graphql"]),
     ("diesel", &["model", "store"]),
@@ -33,6 +33,7 @@ const KNOWN_BY: [(&str, &[&str]); 10] = [
     ("jsonwebtoken", &["secrets"]),
     ("argon2", &["secrets"]),
     ("governor", &["events"]),
+    ("reqwest", &["secrets"]),
     ("clap", &["config", "main"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),

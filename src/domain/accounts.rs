@@ -1,18 +1,18 @@
 //! Signing up, in and out: accounts that people make for themselves, and the sessions of their devices.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, str::FromStr};
 
 use super::{Error, Rejection, Result, Viewer, policy, users::taken};
 use crate::{
     app::App,
     model::{
-        ids::{SessionId, UserId},
+        ids::{AnyId, SessionId, UserId},
         sessions::{Credential, Session},
         texts::{Device, Email, Name, Password},
         timestamps::Timestamp,
         users::{Role, User},
     },
-    secrets::{Access, Keys, digest},
+    secrets::{Access, Issuer, Keys, Statement, digest},
     store::{self, Conn, users::NewUser},
 };
 
@@ -54,7 +54,7 @@ pub async fn sign_up(
     let begun = app
         .store
         .write(move |conn| {
-            let (name, email, role) = (&name, &email, Role::User);
+            let (name, email, role) = (&name, Some(&email), Role::User);
             let user = NewUser { id: None, name, email, created_at: at, password_hash: Some(&hash), role };
             let user = store::users::insert(conn, &user).map_err(taken)?;
             begin(conn, &signing, &user, device.as_ref(), [at, until])
@@ -90,6 +90,54 @@ pub async fn sign_in(
     signed_in(app, &keys, begun).await
 }
 
+/// The user whom an issuer means: one that has this id, such as usr_7, or one whom it meant before, or a new one if the
+/// operator wants that.
+pub(super) async fn stated(app: &App, issuer: &Issuer, statement: Statement) -> Result<(UserId, Role)> {
+    let (name, subject) = (issuer.name().to_owned(), statement.subject.clone());
+    let looked_for = AnyId::from_str(&subject).ok();
+    let look = move |conn: &mut Conn<'_>| match looked_for {
+        Some(AnyId::User(id)) => Ok::<_, store::Error>(store::users::role(conn, id)?.map(|role| (id, role))),
+        _ => store::identities::user(conn, &name, &subject),
+    };
+    let found = app.store.read(look).await?;
+    match found {
+        Some(found) => Ok(found),
+        None if issuer.makes_users() && !matches!(looked_for, Some(AnyId::User(_))) => {
+            let (name, subject) = (issuer.name().to_owned(), statement.subject.clone());
+            match meet(app, issuer, statement).await {
+                // Somebody else of the same name was faster.
+                Err(Error::Busy) => {
+                    let found = app.store.read(move |conn| store::identities::user(conn, &name, &subject)).await?;
+                    found.ok_or(Error::Busy)
+                }
+                met => met,
+            }
+        }
+        None => Err(Error::Unauthenticated),
+    }
+}
+
+/// Makes an account for somebody whom an issuer means for the first time. One that was erased does not come back.
+async fn meet(app: &App, issuer: &Issuer, Statement { subject, name, .. }: Statement) -> Result<(UserId, Role)> {
+    let (issuer, at) = (issuer.name().to_owned(), app.now());
+    let called = [name, Some(subject.clone()), Some("?".to_owned())].into_iter().flatten();
+    let name = called.map(Name::parse).find_map(Result::ok).ok_or(Error::Unauthenticated)?;
+    app.store
+        .write(move |conn| {
+            if store::identities::exists(conn, &issuer, &subject)? {
+                let found = store::identities::user(conn, &issuer, &subject)?;
+                return found.ok_or(Error::Unauthenticated);
+            }
+            let (name, role) = (&name, Role::User);
+            let user = NewUser { id: None, name, email: None, created_at: at, password_hash: None, role };
+            let user = store::users::insert(conn, &user)?;
+            // If somebody was faster, this account was never made.
+            let first = store::identities::insert(conn, &issuer, &subject, user.id)?;
+            if first { Ok((user.id, role)) } else { Err(Error::Busy) }
+        })
+        .await
+}
+
 /// Trades a refresh token for a new pair. Each works once: one that is shown again ends its session, because somebody has
 /// it who should not.
 pub async fn refresh(app: &App, token: &str) -> Result<SignedIn> {
@@ -122,7 +170,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<SignedIn> {
 /// Ends a session of the viewer's own: the one that asks, or another. Gives which one.
 pub async fn sign_out(app: &App, viewer: &Viewer, id: Option<SessionId>) -> Result<SessionId> {
     let user = viewer.user().ok_or(Error::Unauthenticated)?;
-    let id = id.or(viewer.session()).ok_or(Error::Unauthenticated)?;
+    let id = id.or(viewer.session()).ok_or(Rejection::NoSession)?;
     let at = app.now();
     app.store
         .write(move |conn| {

@@ -34,7 +34,7 @@ pub async fn make_admin(app: &App, viewer: &Viewer, name: Name, email: Email, pa
                 store::sessions::end_all(conn, user.id, None, at)?;
                 return Ok(user);
             }
-            let (name, email, role) = (&name, &email, Role::Admin);
+            let (name, email, role) = (&name, Some(&email), Role::Admin);
             let user = NewUser { id: None, name, email, created_at: at, password_hash: Some(&hash), role };
             store::users::insert(conn, &user).map_err(taken)
         })

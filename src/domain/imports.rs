@@ -159,7 +159,7 @@ impl Import {
         let name = valid(Name::parse(line.name))?;
         let email = valid(Email::parse(&line.email))?;
         let created_at = valid(line.created_at.parse())?;
-        let (name, email, role) = (&name, &email, Role::User);
+        let (name, email, role) = (&name, Some(&email), Role::User);
         let id = self.keeps_ids.then_some(id);
         let user = NewUser { id, name, email, created_at, password_hash: None, role };
         let user = store::users::insert(conn, &user).map_err(|error| {

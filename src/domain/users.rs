@@ -58,7 +58,7 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
     let created_at = app.now();
     app.store
         .write(move |conn| {
-            let (name, email, role) = (&name, &email, Role::User);
+            let (name, email, role) = (&name, Some(&email), Role::User);
             let user = NewUser { id: None, name, email, created_at, password_hash: hash.as_deref(), role };
             store::users::insert(conn, &user).map_err(taken)
         })
@@ -122,7 +122,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
     })
     .await?;
     app.signals.end(id);
-    app.endings.tell(ended.into_iter().map(Credential::Session));
+    app.endings.tell(ended.into_iter().map(Credential::Session).chain([Credential::Account(id)]));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Viewers: on whose behalf something is done.
 
-use super::{Error, Result};
+use super::{Error, Result, accounts};
 use crate::{
     app::App,
     model::{
@@ -26,7 +26,7 @@ enum Who {
     /// Somebody without a token.
     Nobody,
     /// Somebody who signed in.
-    User { id: UserId, session: SessionId, role: Role, until: Timestamp },
+    User { id: UserId, session: Option<SessionId>, role: Role, until: Timestamp },
     /// A program.
     Service(ServiceTokenId),
 }
@@ -53,8 +53,14 @@ impl Viewer {
             return service.map(|id| Self { who: Who::Service(id) }).ok_or(Error::Unauthenticated);
         }
         let now = app.now();
-        let access = keys.access(token, now).ok_or(Error::Unauthenticated)?;
-        Self::signed_in(app, access, now).await
+        if let Some(access) = keys.access(token, now) {
+            return Self::signed_in(app, access, now).await;
+        }
+        let issuer = app.issuer.as_ref().ok_or(Error::Unauthenticated)?;
+        let statement = issuer.statement(token, now).await.ok_or(Error::Unauthenticated)?;
+        let until = statement.expires_at;
+        let (id, role) = accounts::stated(app, issuer, statement).await?;
+        Ok(Self { who: Who::User { id, session: None, role, until } })
     }
 
     /// Who signed in, if the session is alive.
@@ -62,7 +68,9 @@ impl Viewer {
         let Access { user, session, expires_at } = access;
         let alive = app.store.read(move |conn| store::sessions::alive(conn, session, now)).await?;
         match alive {
-            Some((id, role)) if id == user => Ok(Self { who: Who::User { id, session, role, until: expires_at } }),
+            Some((id, role)) if id == user => {
+                Ok(Self { who: Who::User { id, session: Some(session), role, until: expires_at } })
+            }
             _ => Err(Error::Unauthenticated),
         }
     }
@@ -73,10 +81,10 @@ impl Viewer {
         if let Who::User { id, .. } = self.who { Some(id) } else { None }
     }
 
-    /// The session of the user who signed in.
+    /// The session of the user who signed in; `None` if it is somebody else's token.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
-        if let Who::User { session, .. } = self.who { Some(session) } else { None }
+        if let Who::User { session, .. } = self.who { session } else { None }
     }
 
     /// Whether the server is open, or its operator asks.
@@ -90,7 +98,9 @@ impl Viewer {
     pub fn credential(&self) -> Option<(Credential, Option<Timestamp>)> {
         match self.who {
             Who::Everyone | Who::Nobody => None,
-            Who::User { session, until, .. } => Some((Credential::Session(session), Some(until))),
+            Who::User { id, session, until, .. } => {
+                Some((session.map_or(Credential::Account(id), Credential::Session), Some(until)))
+            }
             Who::Service(id) => Some((Credential::Service(id), None)),
         }
     }

@@ -14,6 +14,8 @@ pub enum Credential {
     Session(SessionId),
     /// A service token.
     Service(ServiceTokenId),
+    /// Somebody else's word for it that it is this user.
+    Account(UserId),
 }
 
 /// A session that has not ended.

@@ -4,9 +4,11 @@
 //! Not here: whose session is still alive, and who may do what.
 
 mod keys;
+mod issuers;
 mod tokens;
 mod passwords;
 
+pub use issuers::{BadIssuer, Issuer, Statement};
 pub use keys::{BadKeys, Keys};
 pub use passwords::{Overloaded, Passwords};
 pub use tokens::{Access, Fresh, Lifetimes, digest};

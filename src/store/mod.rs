@@ -12,6 +12,7 @@ pub mod members;
 pub mod feed;
 pub mod sessions;
 pub mod service_tokens;
+pub mod identities;
 pub mod blocks;
 pub mod server;
 

@@ -94,6 +94,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    identities (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        user_id -> BigInt,
+    }
+}
+
+diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
-diesel::allow_tables_to_appear_in_same_query!(users, messages, members, feed, sessions, blocks);
+diesel::allow_tables_to_appear_in_same_query!(users, messages, members, feed, sessions, blocks, identities);

@@ -102,8 +102,8 @@ pub struct NewUser<'a> {
     pub id: Option<UserId>,
     /// Display name.
     pub name: &'a Name,
-    /// Address.
-    pub email: &'a Email,
+    /// Address, if it is known.
+    pub email: Option<&'a Email>,
     /// When the account was made.
     pub created_at: Timestamp,
     /// Of the password, if the user can sign in with one.
@@ -119,8 +119,8 @@ pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
             user.id.map(|id| users::id.eq(id)),
             users::name.eq(user.name.as_str()),
             users::name_key.eq(user.name.key()),
-            users::email.eq(user.email.as_str()),
-            users::email_key.eq(user.email.key()),
+            users::email.eq(user.email.map(Email::as_str)),
+            users::email_key.eq(user.email.map(Email::key)),
             users::created_at.eq(user.created_at),
             users::password_hash.eq(user.password_hash),
             users::role.eq(user.role.code()),
@@ -148,6 +148,13 @@ pub fn by_email(conn: &mut Conn<'_>, email: &Email) -> Result<Option<(User, Opti
         .filter(users::email_key.eq(email.key()))
         .filter(users::erased_at.is_null());
     Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// What a user may do; `None` if there is no such user.
+pub fn role(conn: &mut Conn<'_>, id: UserId) -> Result<Option<Role>> {
+    let query = users::table.select(users::role).find(id).filter(users::erased_at.is_null());
+    let role: Option<i16> = on!(conn, |c| query.first(c).optional())?;
+    Ok(role.map(Role::from_code))
 }
 
 /// Changes the password.

@@ -97,7 +97,7 @@ impl Chat {
     ) -> Self {
         let settings = database.settings(flags);
         let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
-        app.configure(&settings).unwrap();
+        app.configure(&settings).await.unwrap();
         let listener = duologue::http::listen(settings.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();

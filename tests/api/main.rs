@@ -25,6 +25,7 @@ mod signals;
 mod accounts;
 mod policy;
 mod rates;
+mod issuers;
 mod secrecy;
 mod endurance;
 mod nodes;

@@ -1,3 +1,4 @@
+DROP TABLE identities;
 DROP TABLE blocks;
 DROP TABLE service_tokens;
 DROP TABLE sessions;

@@ -33,3 +33,11 @@ CREATE TABLE blocks (
     CONSTRAINT blocks_two_people CHECK (user_id <> blocked_id)
 ) WITHOUT ROWID;
 CREATE INDEX blocks_blocked ON blocks (blocked_id);
+
+-- By which subjects the issuers of other tokens know people.
+CREATE TABLE identities (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user_id BIGINT NOT NULL REFERENCES users (id),
+    PRIMARY KEY (issuer, subject)
+) WITHOUT ROWID;

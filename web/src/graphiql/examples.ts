@@ -164,3 +164,84 @@ subscription Watch($user: ID!) {
 };
 
 export const examples = [create, send, reply, page, edit, watch] as const;
+
+const signUp = {
+  query: `# 1. Make an account: press the play button or
+#    Ctrl+Enter. From then on this page sends your
+#    token with all that you run, and renews it.
+#    For somebody to talk to, open a private window
+#    and sign up there with another name and email.
+mutation SignUp($input: SignUpInput!) {
+  signUp(input: $input) {
+    viewer { user { id name } }
+    accessToken
+    accessTokenExpiresAt
+    refreshToken
+    userErrors { code message field }
+  }
+}
+`,
+  variables: json({ input: { name: "Ada", email: "ada@example.com", password: "correct horse battery" } }),
+};
+
+const signIn = {
+  query: `# 2. Or come back to an account that you have.
+mutation SignIn($input: SignInInput!) {
+  signIn(input: $input) {
+    viewer { user { id name } unreadCount }
+    accessToken
+    accessTokenExpiresAt
+    refreshToken
+    userErrors { code message field }
+  }
+}
+`,
+  variables: json({ input: { email: "ada@example.com", password: "correct horse battery" } }),
+};
+
+const people = {
+  query: `# 3. Who you are, and who else is there.
+query People {
+  me {
+    user { id name email }
+    sessions { id device current }
+  }
+  users {
+    nodes { id name presence { online } }
+  }
+}
+`,
+  variables: "",
+};
+
+const write = {
+  query: `# 4. Write to somebody: put their id below. You are
+#    the sender.
+mutation Write($input: SendMessageInput!) {
+  sendMessage(input: $input) {
+    message { id content sender { name } receiver { name } }
+    duplicate
+    userErrors { code message field }
+  }
+}
+`,
+  variables: json({ input: { receiverId: "usr_2", content: "Shall we start at ten?", clientId: "1" } }),
+};
+
+const listen = {
+  query: `# 5. Watch your conversations: press play and stay on
+#    this tab, while somebody writes to you from
+#    another window.
+subscription Watch {
+  feed {
+    kind
+    cursor
+    message { id content sender { name } }
+  }
+}
+`,
+  variables: "",
+};
+
+/** Where people sign in. */
+export const signedInExamples = [signUp, signIn, people, write, listen] as const;

@@ -1,0 +1,37 @@
+//! The table `identities`: by which issuers know people.
+
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    schema::{identities, users},
+};
+use crate::model::{ids::UserId, users::Role};
+
+/// Whom an issuer knows by this subject, and what they may do.
+pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, Role)>> {
+    let query = identities::table
+        .inner_join(users::table)
+        .select((users::id, users::role))
+        .filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)))
+        .filter(users::erased_at.is_null());
+    let found: Option<(UserId, i16)> = on!(conn, |c| query.first(c).optional())?;
+    Ok(found.map(|(user, role)| (user, Role::from_code(role))))
+}
+
+/// Whether an issuer has ever known somebody by this subject, be the account erased or not.
+pub fn exists(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<bool> {
+    let found = identities::table.filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)));
+    let query = diesel::select(diesel::dsl::exists(found));
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// Notes by which subject an issuer knows a user; false if it knows somebody by it already.
+pub fn insert(conn: &mut Conn<'_>, issuer: &str, subject: &str, user: UserId) -> Result<bool> {
+    let query = diesel::insert_into(identities::table)
+        .values((identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(user)))
+        .on_conflict((identities::issuer, identities::subject))
+        .do_nothing();
+    Ok(on!(conn, |c| query.execute(c))? > 0)
+}

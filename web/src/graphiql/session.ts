@@ -1,0 +1,103 @@
+// Who is signed in on this page. Whatever operation signs somebody in, be it signUp, signIn or refreshSession, the page
+// keeps the tokens of its answer until the tab is closed, and sends them with all that follows.
+
+export interface Session {
+  name: string | null;
+  accessToken: string;
+  expiresAt: string;
+  refreshToken: string;
+}
+
+const KEY = "duologue:session";
+/** So long before its end a token is traded for the next one. */
+const EARLY = 60_000;
+
+let current: Session | null = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+let timer: ReturnType<typeof setTimeout> | undefined;
+const listeners = new Set<() => void>();
+
+export const session = {
+  get: () => current,
+  subscribe(listener: () => void) {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  },
+  set(next: Session | null) {
+    current = next;
+    if (next) sessionStorage.setItem(KEY, JSON.stringify(next));
+    else sessionStorage.removeItem(KEY);
+    renewInTime();
+    listeners.forEach((listener) => listener());
+  },
+};
+
+/** For the payload of `connection_init`: read anew for each socket. */
+export const connectionParams = {
+  get authorization() {
+    return current ? `Bearer ${current.accessToken}` : undefined;
+  },
+};
+
+/** `fetch`, with the token, unless the headers editor has one of its own. */
+export const authorizedFetch: typeof fetch = async (input, init) => {
+  const headers = new Headers(init?.headers);
+  if (current && !headers.has("authorization")) headers.set("authorization", `Bearer ${current.accessToken}`);
+  const response = await fetch(input, { ...init, headers });
+  const answer: unknown = await response
+    .clone()
+    .json()
+    .catch(() => null);
+  learn(answer);
+  return response;
+};
+
+/** Looks in an answer for tokens, or for the end of the session. */
+function learn(answer: unknown) {
+  const { data } = (answer ?? {}) as { data?: Record<string, Record<string, unknown> | null> | null };
+  for (const payload of Object.values(data ?? {})) {
+    const { accessToken, accessTokenExpiresAt, refreshToken, viewer, sessionId } = payload ?? {};
+    if (typeof accessToken === "string" && typeof refreshToken === "string") {
+      const name = (viewer as { user?: { name?: string } } | undefined)?.user?.name ?? current?.name ?? null;
+      // Without the time of its end it is taken to be as short as it may be.
+      const expiresAt = String(accessTokenExpiresAt ?? new Date(Date.now() + 2 * EARLY).toISOString());
+      session.set({ name, accessToken, expiresAt, refreshToken });
+    } else if (typeof sessionId === "string" && sessionId === sessionOf(current)) {
+      session.set(null);
+    }
+  }
+}
+
+/** The session that an access token is of. */
+function sessionOf(of: Session | null): string | null {
+  try {
+    const [, claims = ""] = of!.accessToken.split(".");
+    return JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/"))).sid;
+  } catch {
+    return null;
+  }
+}
+
+function renewInTime() {
+  clearTimeout(timer);
+  if (current) timer = setTimeout(renew, Math.max(0, Date.parse(current.expiresAt) - Date.now() - EARLY));
+}
+
+const REFRESH = `mutation ($token: String!) {
+  refreshSession(refreshToken: $token) { accessToken accessTokenExpiresAt refreshToken }
+}`;
+
+async function renew() {
+  if (!current) return;
+  const body = JSON.stringify({ query: REFRESH, variables: { token: current.refreshToken } });
+  try {
+    const response = await fetch("/graphql", { method: "POST", headers: { "content-type": "application/json" }, body });
+    const answer = await response.json();
+    if (answer.data?.refreshSession?.accessToken) learn(answer);
+    else session.set(null);
+  } catch {
+    // The server cannot be reached: the token may be traded later.
+    timer = setTimeout(renew, EARLY / 4);
+  }
+}
+
+renewInTime();
