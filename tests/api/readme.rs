@@ -1,10 +1,10 @@
 //! The README: its tour runs as it is written, with the answers that it shows, and its tables are complete.
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use duologue::config::Cli;
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, Socket};
+use crate::harness::{ACCOUNTS, Chat, Socket};
 
 const README: &str = include_str!("../../README.md");
 
@@ -41,6 +41,33 @@ async fn the_tour_runs_as_it_is_written() {
         }
     }
     assert!(steps >= 10, "{steps}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chapter_on_accounts_runs_as_it_is_written() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let (mut access, mut refresh) = (None, Value::Null);
+    let mut operations = 0;
+    for (language, text) in blocks("Accounts") {
+        if language == "graphql" {
+            operations += 1;
+            let answer = chat.ask_with(access.as_deref(), text, json!({ "token": refresh })).await;
+            assert_eq!(answer.get("errors"), None, "{text}");
+            let (_, root) = answer["data"].as_object().unwrap().iter().next().unwrap();
+            assert!(root.is_object() && root.get("userErrors").is_none_or(|errors| *errors == json!([])), "{answer}");
+            if let Some(token) = root["accessToken"].as_str() {
+                access = Some(token.to_owned());
+                refresh = root["refreshToken"].clone();
+            }
+        }
+        // The commands are as the program has them.
+        for line in text.replace("\\\n", " ").lines().filter(|line| line.starts_with("duologue ")) {
+            let words = line.split('#').next().unwrap().split_whitespace();
+            let parsed = Cli::try_parse_from(words);
+            assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+        }
+    }
+    assert_eq!(operations, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::{
-    harness::{ACCOUNTS, Chat, Database, Socket, code, soon, text},
+    accounts::Member,
+    harness::{ACCOUNTS, Chat, Database, KEY, Socket, code, soon, text},
     program::{program, terminate},
 };
 
@@ -76,6 +77,25 @@ async fn nothing_secret_is_in_the_log_or_stored_as_it_is() {
             assert!(!stored.contains(secret), "{secret}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_changed_without_signing_anybody_out() {
+    let new = "bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3IG5ldyE=";
+    let serving = async |database: Database, keys: &str| {
+        Chat::in_real_time(database, &["--auth", "jwt", "--signing-key", keys]).await
+    };
+    let known = async |chat: &Chat, member: &Member| {
+        let answer = member.asks(chat, "{ me { user { id } } }", json!({})).await;
+        answer["data"]["me"]["user"]["id"] == member.id
+    };
+    let chat = serving(Database::new().await, KEY).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let chat = serving(chat.stop().await, &format!("{new},{KEY}")).await;
+    let bob = Member::signs_up(&chat, "Bob").await;
+    assert!(known(&chat, &ada).await && known(&chat, &bob).await);
+    let chat = serving(chat.stop().await, new).await;
+    assert!(!known(&chat, &ada).await && known(&chat, &bob).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,10 @@
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, code, soon};
+use crate::{
+    accounts::{Member, accounts},
+    harness::{Chat, code, soon},
+};
 
 const FEED: &str = "subscription ($after: String) { feed(userId: 2, after: $after) { kind cursor messageId } }";
 
@@ -132,6 +135,19 @@ async fn queries_and_what_is_wrong_are_one_event_and_the_end() {
         assert_eq!(stream.next().await.unwrap(), ("complete".into(), None, String::new()));
         assert_eq!(stream.next().await, None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_session() {
+    let chat = accounts().await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let follow = |token: &str| post(&chat, "subscription { feed { kind cursor } }").bearer_auth(token);
+    let mut stream = Stream::open(follow(&ada.access)).await;
+    assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
+    ada.asks(&chat, "mutation { signOut { sessionId } }", json!({})).await;
+    assert_eq!(stream.next().await, None);
+    let refused = soon(follow(&ada.access).header("accept", "text/event-stream").send()).await.unwrap();
+    assert_eq!(refused.status(), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
