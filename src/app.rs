@@ -121,8 +121,8 @@ impl App {
             self.issuer = Some(Arc::new(opened.await?));
         }
         let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
-        let (sends, sign_ins) = (max_sends, max_sign_ins);
-        self.rates = Rates::of(Most { sends, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
+        let (writes, sign_ins) = (max_sends, max_sign_ins);
+        self.rates = Rates::of(Most { writes, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
         Ok(())
     }
 

@@ -262,13 +262,14 @@ pub struct Serve {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rates, where people sign in")]
 pub struct Rates {
-    /// Sends of a user in a second, and three times as many at once; 0: any
+    /// Sends, edits, marks and other changes of a user in a second, and three times as many at once; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20)]
     pub max_sends: u32,
     /// Attempts to sign in from an address in a minute; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_INS", default_value_t = 30)]
     pub max_sign_ins: u32,
-    /// Failed attempts to sign in to an account from an address in 15 minutes; 0: any
+    /// Failed attempts to sign in to an account from an address in 15 minutes, and changes of a user's password and address; 0:
+    /// any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_IN_FAILURES", default_value_t = 10)]
     pub max_sign_in_failures: u32,
     /// Sign-ups from an address in an hour; 0: any

@@ -1,6 +1,10 @@
 //! Signing up, in and out: accounts that people make for themselves, and the sessions of their devices.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::IpAddr,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use super::{Error, Rejection, Result, Viewer, policy, users::taken};
 use crate::{
@@ -19,7 +23,11 @@ use crate::{
 /// Sessions that are listed, at most.
 const LISTED: i64 = 100;
 /// How often it is looked which sessions another process has ended.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(2);
+/// How often sessions are cleared away that ended …
+const PURGE: Duration = Duration::from_mins(10);
+/// … more than these milliseconds ago: a day.
+const KEPT: i64 = 86_400_000;
 /// Milliseconds that a look goes back, for those whose end was being written meanwhile.
 const OVERLAP: i64 = 10_000;
 
@@ -79,30 +87,53 @@ pub async fn sign_in(
         None => None,
     };
     let (user, hash) = found.unzip();
-    let right = app.passwords.verify(password, hash.flatten()).await?;
+    let hash = hash.flatten();
+    let verified = app.passwords.verify(password, hash.clone()).await;
+    // Who was not even tried has not failed.
+    let right = match (verified, attempt) {
+        (Ok(true), Some(attempt)) => {
+            attempt.succeeded();
+            true
+        }
+        (Ok(right), _) => right,
+        (Err(overloaded), attempt) => {
+            if let Some(attempt) = attempt {
+                attempt.withdraw();
+            }
+            return Err(overloaded.into());
+        }
+    };
     let user = user.filter(|_| right).ok_or(Rejection::BadCredentials)?;
-    if let Some(attempt) = attempt {
-        attempt.succeeded();
-    }
     let (at, until) = (app.now(), app.refresh_until());
     let signing = keys.clone();
-    let begun = app.store.write(move |conn| begin(conn, &signing, &user, device.as_ref(), [at, until])).await?;
+    let begun = app
+        .store
+        .write(move |conn| {
+            // It may have been changed, or the account erased, since it was read.
+            store::users::lock(conn, &[user.id])?;
+            if store::users::password_hash(conn, user.id)? != hash {
+                return Err(Rejection::BadCredentials.into());
+            }
+            begin(conn, &signing, &user, device.as_ref(), [at, until])
+        })
+        .await?;
     signed_in(app, &keys, begun).await
 }
 
-/// The user whom an issuer means: one that has this id, such as usr_7, or one whom it meant before, or a new one if the
-/// operator wants that.
-pub(super) async fn stated(app: &App, issuer: &Issuer, statement: Statement) -> Result<(UserId, Role)> {
+/// The user whom an issuer means: the one that has this id, such as usr_7; or, if the operator wants that, whoever it meant
+/// by this subject before, or a new one.
+pub(super) async fn stated(app: &App, issuer: &Issuer, statement: Statement) -> Result<UserId> {
     let (name, subject) = (issuer.name().to_owned(), statement.subject.clone());
-    let looked_for = AnyId::from_str(&subject).ok();
+    // Those who get an account at first sight may choose their names: they are not to choose somebody else's id.
+    let looked_for = if issuer.makes_users() { None } else { AnyId::from_str(&subject).ok() };
     let look = move |conn: &mut Conn<'_>| match looked_for {
-        Some(AnyId::User(id)) => Ok::<_, store::Error>(store::users::role(conn, id)?.map(|role| (id, role))),
+        Some(AnyId::User(id)) => Ok::<_, store::Error>(store::users::by_ids(conn, &[id])?.pop().map(|user| user.id)),
         _ => store::identities::user(conn, &name, &subject),
     };
     let found = app.store.read(look).await?;
     match found {
         Some(found) => Ok(found),
-        None if issuer.makes_users() && !matches!(looked_for, Some(AnyId::User(_))) => {
+        None if issuer.makes_users() => {
             let (name, subject) = (issuer.name().to_owned(), statement.subject.clone());
             match meet(app, issuer, statement).await {
                 // Somebody else of the same name was faster.
@@ -118,7 +149,7 @@ pub(super) async fn stated(app: &App, issuer: &Issuer, statement: Statement) -> 
 }
 
 /// Makes an account for somebody whom an issuer means for the first time. One that was erased does not come back.
-async fn meet(app: &App, issuer: &Issuer, Statement { subject, name, .. }: Statement) -> Result<(UserId, Role)> {
+async fn meet(app: &App, issuer: &Issuer, Statement { subject, name, .. }: Statement) -> Result<UserId> {
     let (issuer, at) = (issuer.name().to_owned(), app.now());
     let called = [name, Some(subject.clone()), Some("?".to_owned())].into_iter().flatten();
     let name = called.map(Name::parse).find_map(Result::ok).ok_or(Error::Unauthenticated)?;
@@ -133,7 +164,7 @@ async fn meet(app: &App, issuer: &Issuer, Statement { subject, name, .. }: State
             let user = store::users::insert(conn, &user)?;
             // If somebody was faster, this account was never made.
             let first = store::identities::insert(conn, &issuer, &subject, user.id)?;
-            if first { Ok((user.id, role)) } else { Err(Error::Busy) }
+            if first { Ok(user.id) } else { Err(Error::Busy) }
         })
         .await
 }
@@ -203,10 +234,19 @@ pub async fn sessions(app: &App, viewer: &Viewer, user: UserId) -> Result<Vec<Se
 
 /// Ends connections whose session another process has ended, and forgets who did what how often, now and then, for ever.
 pub async fn keep_watch(app: App) {
+    let mut begun = Instant::now();
     loop {
         tokio::time::sleep(LOOK).await;
         app.rates.forget();
         look_for_ends(&app).await;
+        if begun.elapsed() > PURGE {
+            begun = Instant::now();
+            let old = app.now().milliseconds().saturating_sub(KEPT);
+            let purge = move |conn: &mut Conn<'_>| store::sessions::purge(conn, Timestamp::from_milliseconds(old));
+            if let Err(error) = app.store.write(purge).await {
+                tracing::warn!(%error, "old sessions could not be cleared away");
+            }
+        }
     }
 }
 

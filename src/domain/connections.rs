@@ -10,6 +10,9 @@ use crate::{
     events::{Counted, Ending},
 };
 
+/// Who showed no token on a server that wants one is let go after this time.
+const NOBODY: Duration = Duration::from_mins(1);
+
 /// A connection that stays open.
 pub struct Connection {
     app: App,
@@ -39,6 +42,11 @@ impl Connection {
 
     /// Goes on with this viewer's credential.
     pub fn renew(&mut self, viewer: &Viewer) {
+        if viewer.is_nobody() {
+            // Long enough to sign in, and no longer.
+            self.expiry = Some(Box::pin(sleep_until(Instant::now() + NOBODY)));
+            return;
+        }
         let credential = viewer.credential();
         self.ending = credential.map(|(credential, _)| self.app.endings.of(credential));
         self.expiry = credential.and_then(|(_, until)| until).map(|until| {
@@ -48,7 +56,7 @@ impl Connection {
         });
     }
 
-    /// Waits until it must end, and says why; for ever in open mode, and for nobody.
+    /// Waits until it must end, and says why; for ever in open mode.
     pub async fn end(&mut self) -> &'static str {
         let ended = async {
             match &mut self.ending {

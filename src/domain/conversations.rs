@@ -114,6 +114,9 @@ pub async fn mark(
     reach: Reach,
 ) -> Result<Conversation> {
     policy::require(viewer, policy::may_act_for(viewer, reader), Rejection::NotUser)?;
+    if let Some(user) = policy::limited(viewer) {
+        app.rates.write(user)?;
+    }
     let at = app.now();
     let id = app.store.write(move |conn| mark_reached(conn, reader, message, reach, at)).await?;
     app.wakeups.wake(id.members());
@@ -142,7 +145,9 @@ fn mark_reached(
     if moved {
         let message = Some(message);
         announce(conn, Kind::OwnMark, &[News { user: reader, message, peer }], at)?;
-        announce(conn, Kind::PeerMark, &[News { user: peer, message, peer: reader }], at)?;
+        if !store::blocks::stands_between(conn, reader, peer)? {
+            announce(conn, Kind::PeerMark, &[News { user: peer, message, peer: reader }], at)?;
+        }
     }
     Ok(id)
 }

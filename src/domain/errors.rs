@@ -101,6 +101,9 @@ pub enum Rejection {
     /// One of the two has blocked the other.
     #[error("One of you has blocked the other.")]
     Blocked,
+    /// One of the two has blocked the other since the message was sent.
+    #[error("One of you has blocked the other.")]
+    BlockedEdit,
     /// Nobody blocks themselves.
     #[error("You cannot block yourself.")]
     BlocksOneself,

@@ -52,8 +52,8 @@ pub struct Sent {
 /// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
 pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     policy::require(viewer, policy::may_act_for(viewer, draft.sender_id), Rejection::NotSender)?;
-    if let Some(user) = viewer.user().filter(|_| !viewer.acts_for_everyone()) {
-        app.rates.send(user)?;
+    if let Some(user) = policy::limited(viewer) {
+        app.rates.write(user)?;
     }
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
@@ -105,12 +105,19 @@ pub async fn update(
     content: Content,
     expected_version: Option<i32>,
 ) -> Result<Message> {
+    if let Some(user) = policy::limited(viewer) {
+        app.rates.write(user)?;
+    }
     let at = app.now();
     let viewer = viewer.clone();
     let (message, conversation) = app
         .store
         .write(move |conn| {
             let (before, conversation) = locked(conn, &viewer, id)?;
+            let [one, other] = conversation.members();
+            if store::blocks::stands_between(conn, one, other)? {
+                return Err(Rejection::BlockedEdit.into());
+            }
             if expected_version.is_some_and(|expected| expected != before.version) {
                 return Err(Rejection::VersionConflict(before.version).into());
             }

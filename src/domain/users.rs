@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Error, Rejection, Result, Viewer, messages,
     news::{News, announce},
-    policy,
+    policy::{self, limited},
 };
 use crate::{
     app::App,
@@ -80,20 +80,29 @@ pub struct Changes {
 pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let Changes { name, email, password } = changes;
+    if let Some(me) = limited(viewer) {
+        app.rates.write(me)?;
+        if email.is_some() || password.is_some() {
+            app.rates.change_credentials(me)?;
+        }
+    }
     let hash = hashed(app, password).await?;
-    let (at, spared) = (app.now(), viewer.session());
+    let (at, viewer) = (app.now(), viewer.clone());
     let (user, ended) = beside_peers(app, id, move |conn, user, peers| {
+        viewer.is_still_signed_in(conn, at)?;
         let mut after = user.clone();
         if name.is_some() || email.is_some() {
             let updated = store::users::update(conn, id, name.as_ref(), email.as_ref()).map_err(taken)?;
             after = updated.ok_or(Rejection::NoUser(id))?;
         }
         if (&after.name, &after.email) != (&user.name, &user.email) {
-            tell(conn, id, peers.iter().copied().chain([id]), at)?;
+            let blocked = store::blocks::of(conn, id)?;
+            let peers = peers.iter().copied().filter(|peer| !blocked.contains(peer));
+            tell(conn, id, peers.chain([id]), at)?;
         }
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
         store::users::set_password(conn, id, hash)?;
-        Ok((after, store::sessions::end_all(conn, id, spared, at)?))
+        Ok((after, store::sessions::end_all(conn, id, viewer.session(), at)?))
     })
     .await?;
     app.endings.tell(ended.into_iter().map(Credential::Session));
@@ -112,7 +121,9 @@ async fn hashed(app: &App, password: Option<Password>) -> Result<Option<String>>
 pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let at = app.now();
+    let viewer = viewer.clone();
     let ended = beside_peers(app, id, move |conn, _, peers| {
+        viewer.is_still_signed_in(conn, at)?;
         if erase_messages {
             messages::delete_all_sent_by(conn, id, at)?;
         }

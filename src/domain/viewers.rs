@@ -10,7 +10,7 @@ use crate::{
         users::Role,
     },
     secrets::{Access, Fresh, digest},
-    store,
+    store::{self, Conn},
 };
 
 /// On whose behalf something is done. Its fields are private: holding one is the proof that the credential was checked.
@@ -59,8 +59,9 @@ impl Viewer {
         let issuer = app.issuer.as_ref().ok_or(Error::Unauthenticated)?;
         let statement = issuer.statement(token, now).await.ok_or(Error::Unauthenticated)?;
         let until = statement.expires_at;
-        let (id, role) = accounts::stated(app, issuer, statement).await?;
-        Ok(Self { who: Who::User { id, session: None, role, until } })
+        let id = accounts::stated(app, issuer, statement).await?;
+        // Only those who sign in here may act for everyone.
+        Ok(Self { who: Who::User { id, session: None, role: Role::User, until } })
     }
 
     /// Who signed in, if the session is alive.
@@ -73,6 +74,12 @@ impl Viewer {
             }
             _ => Err(Error::Unauthenticated),
         }
+    }
+
+    /// Whether the session still is alive: for what took so long that it may have ended meanwhile.
+    pub(super) fn is_still_signed_in(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
+        let Some(session) = self.session() else { return Ok(()) };
+        store::sessions::alive(conn, session, at)?.map(drop).ok_or(Error::Unauthenticated)
     }
 
     /// The user who signed in.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -26,11 +26,11 @@ const FAILURES_KEPT: usize = 10_000;
 /// How much is too much; 0 is never.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Most {
-    /// Sends of a user in a second.
-    pub sends: u32,
+    /// Sends and other changes of a user in a second.
+    pub writes: u32,
     /// Attempts to sign in from an address in a minute.
     pub sign_ins: u32,
-    /// Failed attempts for an account from an address in 15 minutes.
+    /// Failed attempts for an account from an address in 15 minutes, and changes of passwords and addresses by a user.
     pub failures: u32,
     /// Sign-ups from an address in an hour.
     pub sign_ups: u32,
@@ -39,7 +39,8 @@ pub struct Most {
 /// The rates. Clones share them.
 #[derive(Clone, Default)]
 pub struct Rates {
-    sends: Rate<UserId>,
+    writes: Rate<UserId>,
+    credentials: Rate<UserId>,
     sign_ins: Rate<IpAddr>,
     sign_ups: Rate<IpAddr>,
     failures: Arc<Mutex<HashMap<Account, Failures>>>,
@@ -65,7 +66,8 @@ impl Rates {
     pub fn of(most: Most) -> Self {
         let (second, minute, hour) = (Duration::from_secs(1), Duration::from_mins(1), Duration::from_hours(1));
         Self {
-            sends: Rate::of(most.sends, second, BURST),
+            writes: Rate::of(most.writes, second, BURST),
+            credentials: Rate::of(most.failures, FAILURES_COUNT_FOR, 1),
             sign_ins: Rate::of(most.sign_ins, minute, 1),
             sign_ups: Rate::of(most.sign_ups, hour, 1),
             failures: Arc::default(),
@@ -73,12 +75,20 @@ impl Rates {
         }
     }
 
-    /// A user sends.
+    /// A user sends, or changes something else.
     ///
     /// # Errors
     /// [`TooOften`]
-    pub fn send(&self, user: UserId) -> Result<(), TooOften> {
-        self.sends.check(&user)
+    pub fn write(&self, user: UserId) -> Result<(), TooOften> {
+        self.writes.check(&user)
+    }
+
+    /// A user changes a password or an address.
+    ///
+    /// # Errors
+    /// [`TooOften`]
+    pub fn change_credentials(&self, user: UserId) -> Result<(), TooOften> {
+        self.credentials.check(&user)
     }
 
     /// Somebody signs up.
@@ -86,7 +96,7 @@ impl Rates {
     /// # Errors
     /// [`TooOften`]
     pub fn sign_up(&self, from: IpAddr) -> Result<(), TooOften> {
-        self.sign_ups.check(&from)
+        self.sign_ups.check(&network(from))
     }
 
     /// Somebody tries to sign in. It counts as failed, until it is known that it was not: so guesses that are made at the
@@ -95,11 +105,16 @@ impl Rates {
     /// # Errors
     /// [`TooOften`]
     pub fn sign_in(&self, account: String, from: IpAddr) -> Result<Attempt, TooOften> {
+        let from = network(from);
         self.sign_ins.check(&from)?;
         let account = (account, from);
         self.locked(|failures| {
             if failures.len() >= FAILURES_KEPT {
                 failures.retain(|_, failures| failures.since.elapsed() < FAILURES_COUNT_FOR);
+                if failures.len() >= FAILURES_KEPT {
+                    // So many at once are an attack; those who failed once are nobody's concern then.
+                    failures.retain(|_, failures| failures.count > 1);
+                }
             }
             let now = Instant::now();
             let its = failures.entry(account.clone()).or_insert(Failures { count: 0, since: now });
@@ -118,7 +133,8 @@ impl Rates {
 
     /// Forgets those who did nothing for so long that it does not count any more.
     pub fn forget(&self) {
-        self.sends.forget();
+        self.writes.forget();
+        self.credentials.forget();
         self.sign_ins.forget();
         self.sign_ups.forget();
     }
@@ -136,9 +152,26 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// It came to nothing: it is as if it had not been.
+    pub fn withdraw(self) {
+        self.rates.locked(|failures| {
+            if let Some(its) = failures.get_mut(&self.account) {
+                its.count = its.count.saturating_sub(1);
+            }
+        });
+    }
+
     /// It was not: nothing of before counts any more.
     pub fn succeeded(self) {
         self.rates.locked(|failures| failures.remove(&self.account));
+    }
+}
+
+/// Who has one address of IPv6 has all of its network, commonly a /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

@@ -216,6 +216,7 @@ impl From<Rejection> for UserError {
             Rejection::NotSender => (Is::NotAllowed, "input.senderId"),
             Rejection::NotUser => (Is::NotAllowed, "userId"),
             Rejection::Blocked => (Is::Blocked, "input.receiverId"),
+            Rejection::BlockedEdit => (Is::Blocked, "id"),
             Rejection::BlocksOneself => (Is::Invalid, "id"),
             Rejection::BadCredentials => (Is::BadCredentials, "input"),
             Rejection::TokenExpired => (Is::TokenExpired, "refreshToken"),

@@ -23,7 +23,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -191,7 +191,13 @@ fn router(server: Server) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(server.origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allow_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("last-event-id"),
+        ])
+        .expose_headers([header::RETRY_AFTER])
         .max_age(Duration::from_mins(10));
     Router::new()
         .route("/graphql", any(graphql).layer(cors))

@@ -96,6 +96,7 @@ impl Format {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
             (header::VARY, HeaderValue::from_static("Accept")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
         let hint = match status {

@@ -20,7 +20,7 @@ use futures_util::{
 use super::Server;
 use crate::{
     domain::connections::Connection,
-    graphql::{Answer, Asker, Prepared},
+    graphql::{Answer, Asker, Code, Prepared},
 };
 
 /// A comment goes out this often when there is nothing else.
@@ -33,11 +33,18 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
 
 /// The answers of an operation, one event each, and an event that says that this was all.
 pub(super) fn response(server: &Server, asker: &Asker, prepared: Result<Prepared, Answer>) -> Response {
+    let most = server.limits.max_user_sockets;
+    let counted = Connection::counted(&server.app, &asker.viewer, most);
+    let too_many =
+        || Answer::refusal(Code::Forbidden, format!("You have {most} connections already: close one first."));
+    let (prepared, mut connection) = match counted {
+        Some(connection) => (prepared, connection),
+        None => (Err(too_many()), Connection::of(&server.app, &asker.viewer)),
+    };
     let answers: BoxStream<'static, Arc<Answer>> = match prepared {
         Ok(prepared) => server.api.stream(asker, prepared),
         Err(answer) => stream::once(async move { Arc::new(answer) }).boxed(),
     };
-    let mut connection = Connection::of(&server.app, &asker.viewer);
     let stopping = server.stopping.clone();
     let stopped = async move {
         tokio::select! {

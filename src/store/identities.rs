@@ -7,17 +7,16 @@ use super::{
     conn::on,
     schema::{identities, users},
 };
-use crate::model::{ids::UserId, users::Role};
+use crate::model::ids::UserId;
 
-/// Whom an issuer knows by this subject, and what they may do.
-pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, Role)>> {
+/// Whom an issuer knows by this subject.
+pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<UserId>> {
     let query = identities::table
         .inner_join(users::table)
-        .select((users::id, users::role))
+        .select(users::id)
         .filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)))
         .filter(users::erased_at.is_null());
-    let found: Option<(UserId, i16)> = on!(conn, |c| query.first(c).optional())?;
-    Ok(found.map(|(user, role)| (user, Role::from_code(role))))
+    Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
 /// Whether an issuer has ever known somebody by this subject, be the account erased or not.

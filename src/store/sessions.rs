@@ -1,6 +1,8 @@
 //! The table `sessions`. An ended session stays for a while, so that those who hold it hear of its end.
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
+};
 
 use super::{
     Conn, Result,
@@ -116,6 +118,19 @@ pub fn end_all(conn: &mut Conn<'_>, user: UserId, but: Option<SessionId>, at: Ti
         .set(sessions::ended_at.eq(at))
         .returning(sessions::id);
     Ok(on!(conn, |c| query.get_results(c))?)
+}
+
+/// Removes sessions that ended, or were not renewed, before an instant; at most 1,000.
+pub fn purge(conn: &mut Conn<'_>, before: Timestamp) -> Result<()> {
+    let old = sessions::table
+        .select(sessions::id)
+        .filter(sessions::ended_at.lt(before).or(sessions::expires_at.nullable().lt(before)))
+        .order(sessions::id)
+        .limit(1_000);
+    let ids: Vec<SessionId> = on!(conn, |c| old.load(c))?;
+    let query = diesel::delete(sessions::table.filter(sessions::id.eq_any(ids)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
 }
 
 /// The sessions that ended at an instant or later.

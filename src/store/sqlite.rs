@@ -1,7 +1,8 @@
 //! Connections to the SQLite file.
 
 use std::{
-    path::PathBuf,
+    fs::OpenOptions,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     thread,
     time::{Duration, Instant},
@@ -36,6 +37,9 @@ impl Manager for SqliteFile {
     async fn create(&self) -> Result<SqliteConnection> {
         let (path, write, statements) = (self.path.clone(), self.write, self.statements.clone());
         let opened = tokio::task::spawn_blocking(move || {
+            if write {
+                make_private(&path);
+            }
             let path = path.display().to_string();
             let mut conn = SqliteConnection::establish(&path)
                 .map_err(|error| Error::Unusable(format!("cannot open the database {path}: {error}")))?;
@@ -53,6 +57,15 @@ impl Manager for SqliteFile {
         }
         Ok(())
     }
+}
+
+/// Makes a file that is not there yet, for its owner alone. Where that fails, opening it says why.
+fn make_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = options.open(path);
 }
 
 /// Every setting is one of the connection: each connection needs them all.

@@ -150,11 +150,11 @@ pub fn by_email(conn: &mut Conn<'_>, email: &Email) -> Result<Option<(User, Opti
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// What a user may do; `None` if there is no such user.
-pub fn role(conn: &mut Conn<'_>, id: UserId) -> Result<Option<Role>> {
-    let query = users::table.select(users::role).find(id).filter(users::erased_at.is_null());
-    let role: Option<i16> = on!(conn, |c| query.first(c).optional())?;
-    Ok(role.map(Role::from_code))
+/// The hash of a user's password; `None` if there is none, or no such user.
+pub fn password_hash(conn: &mut Conn<'_>, id: UserId) -> Result<Option<String>> {
+    let query = users::table.select(users::password_hash).find(id).filter(users::erased_at.is_null());
+    let found: Option<Option<String>> = on!(conn, |c| query.first(c).optional())?;
+    Ok(found.flatten())
 }
 
 /// Changes the password.

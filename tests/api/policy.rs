@@ -291,7 +291,16 @@ async fn a_block_stands_between_two() {
     assert_eq!(block("blockUser").await, json!({ "user": { "name": "Bob" }, "userErrors": [] }));
     assert_eq!(block("blockUser").await["userErrors"], json!([]));
     assert_eq!((tries(&ada, &bob).await, tries(&bob, &ada).await), (json!("BLOCKED"), json!("BLOCKED")));
+    // What was sent before cannot be made to say something else.
+    let edit = r#"mutation { updateMessage(id: "msg_1", input: { content: "x" }) { userErrors { code field } } }"#;
+    let refused = chat.data(edit, json!({})).await["updateMessage"].take();
+    assert_eq!(refused, json!({ "userErrors": [{ "code": "BLOCKED", "field": ["id"] }] }));
+    let mut feed = bob.feed().await;
+    let rename = r#"mutation { updateUser(id: 1, input: { name: "x" }) { userErrors { code } } }"#;
+    chat.data(rename, json!({})).await;
     block("unblockUser").await;
+    ada.sends("again", &bob).await;
+    assert_eq!(feed.next().await["kind"], "MESSAGE_SENT");
     assert_eq!((tries(&ada, &bob).await, tries(&bob, &ada).await), (Value::Null, Value::Null));
     for (wrong, expected) in [("id: 1, userId: 1", "INVALID"), ("id: 9, userId: 1", "NOT_FOUND"), ("id: 2", "INVALID")]
     {

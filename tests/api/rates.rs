@@ -56,6 +56,13 @@ async fn who_guesses_has_to_wait_and_the_owner_has_not() {
     assert_eq!(codes, BTreeMap::from([("BAD_CREDENTIALS".into(), 10), ("RATE_LIMITED".into(), 4)]));
     assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", right).await, "RATE_LIMITED");
     assert_eq!(attempt(&chat, "192.0.2.2", "ada@example.com", right).await, "in");
+    // All addresses of a network of IPv6 are one.
+    let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    for guess in 0..12 {
+        let from = format!("2001:db8:0:1::{guess:x}");
+        *codes.entry(attempt(&chat, &from, "ada@example.com", wrong).await).or_default() += 1;
+    }
+    assert_eq!(codes, BTreeMap::from([("BAD_CREDENTIALS".into(), 10), ("RATE_LIMITED".into(), 2)]));
     // Success clears what went wrong before it.
     for _ in 0..3 {
         for _ in 0..5 {

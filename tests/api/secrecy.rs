@@ -3,6 +3,10 @@
 
 use std::process::Stdio;
 
+use duologue::{
+    domain::{Error, Viewer, accounts, users},
+    model::texts::Password,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -79,6 +83,22 @@ async fn nothing_secret_is_in_the_log_or_stored_as_it_is() {
     }
 }
 
+/// A change that was begun before its session ended, and that took long, is not made.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_signed_out_meanwhile_changes_nothing() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let viewer = Viewer::of(&chat.app, Some(&format!("Bearer {}", ada.access))).await.unwrap();
+    accounts::sign_out(&chat.app, &viewer, None).await.unwrap();
+    let id = ada.id.parse().unwrap();
+    let changes = users::Changes { password: Password::parse("another password".into()).ok(), ..Default::default() };
+    let outcome = users::update(&chat.app, &viewer, id, changes).await;
+    assert!(matches!(outcome, Err(Error::Unauthenticated)));
+    assert!(matches!(users::delete(&chat.app, &viewer, id, true).await, Err(Error::Unauthenticated)));
+    // The password is still the old one.
+    Member::signs_in(&chat, "Ada").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_changed_without_signing_anybody_out() {
     let new = "bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3IG5ldyE=";
@@ -146,6 +166,6 @@ async fn the_operator_looks_after_accounts() {
         assert_eq!(code(&refused), "UNAUTHENTICATED");
     }
     // Another process ended the session: the server notices in a few seconds.
-    duologue::domain::accounts::look_for_ends(&chat.app).await;
+    accounts::look_for_ends(&chat.app).await;
     assert_eq!(socket.hears_close().await, 4403);
 }

@@ -11,6 +11,8 @@ export interface Session {
 const KEY = "duologue:session";
 /** So long before its end a token is traded for the next one. */
 const EARLY = 60_000;
+/** And no more often than this, whatever the clocks say. */
+const LEAST = 10_000;
 
 let current: Session | null = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 let timer: ReturnType<typeof setTimeout> | undefined;
@@ -41,8 +43,15 @@ export const connectionParams = {
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
   const headers = new Headers(init?.headers);
-  if (current && !headers.has("authorization")) headers.set("authorization", `Bearer ${current.accessToken}`);
-  const response = await fetch(input, { ...init, headers });
+  const ours = current !== null && !headers.has("authorization");
+  if (ours) headers.set("authorization", `Bearer ${current!.accessToken}`);
+  let response = await fetch(input, { ...init, headers });
+  if (ours && response.status === 401) {
+    // The session has ended elsewhere: signing in again must not fail for it.
+    session.set(null);
+    headers.delete("authorization");
+    response = await fetch(input, { ...init, headers });
+  }
   const answer: unknown = await response
     .clone()
     .json()
@@ -79,7 +88,7 @@ function sessionOf(of: Session | null): string | null {
 
 function renewInTime() {
   clearTimeout(timer);
-  if (current) timer = setTimeout(renew, Math.max(0, Date.parse(current.expiresAt) - Date.now() - EARLY));
+  if (current) timer = setTimeout(renew, Math.max(LEAST, Date.parse(current.expiresAt) - Date.now() - EARLY));
 }
 
 const REFRESH = `mutation ($token: String!) {
@@ -101,3 +110,11 @@ async function renew() {
 }
 
 renewInTime();
+
+/** Ends the session on the server too, if it can be reached. */
+export async function signOut() {
+  const headers = { "content-type": "application/json" };
+  const body = '{"query":"mutation { signOut { sessionId } }"}';
+  await authorizedFetch("/graphql", { method: "POST", headers, body }).catch(() => null);
+  session.set(null);
+}
