@@ -192,7 +192,7 @@ impl From<String> for Secret {
 }
 
 /// Where the data is.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 pub struct Database {
     /// Where the data is: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", env = "DUOLOGUE_DATABASE", default_value = "sqlite:duologue.db")]
@@ -202,6 +202,14 @@ pub struct Database {
     #[arg(long, value_name = "N", env = "DUOLOGUE_DATABASE_CONNECTIONS", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(2..))]
     pub database_connections: u16,
+}
+
+/// Without the URL: there may be a password in it.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = self.database_connections;
+        f.debug_struct("Database").field("database_connections", &connections).finish_non_exhaustive()
+    }
 }
 
 /// How much demo data.

@@ -31,6 +31,10 @@
 //!
 //! - No data without a [`domain::Viewer`]: every verb takes one, and no sentence in SQL knows one. Its fields are
 //!   private: holding one is the proof that the credential was checked.
+//! - Who may do what is decided in `domain/policy.rs`, before anything is looked up: what is not yours and what is not
+//!   there are the same.
+//! - What a client's connection drives holds no lock while it waits: a client that stands still holds up nobody. What
+//!   several share is made in a task of its own.
 //! - Only `domain` begins transactions, and `app` once, at the start; only `store` names tables; only `graphql` knows
 //!   async-graphql; only `http` knows axum.
 //! - A unit of work on the database is one synchronous closure ([`store::Store::write`]): it waits for nothing but the

@@ -132,7 +132,8 @@ impl Subscription {
         }
         let mut bytes: usize = shared.iter().map(SharedAnswer::bytes).sum();
         while shared.front().is_some_and(|oldest| !fresh(oldest) || shared.len() >= SHARED || bytes > SHARED_BYTES) {
-            bytes -= shared.pop_front().map_or(0, |oldest| oldest.bytes());
+            // One that was still being made may be larger by now.
+            bytes = bytes.saturating_sub(shared.pop_front().map_or(0, |oldest| oldest.bytes()));
         }
         let (operation, api, news) = (self.operation.clone(), api.clone(), News::Feed(event.clone()));
         let made = tokio::spawn(async move { operation.say(&api, news).await });

@@ -20,15 +20,15 @@ pub enum Direction {
 }
 
 impl Store {
-    /// Runs the migrations, each in a transaction of its own; gives the names of those that ran.
+    /// Runs the migrations, on PostgreSQL each in a transaction of its own; gives the names of those that ran.
     ///
     /// # Errors
-    /// When one failed; it was undone, those before it were not.
+    /// When one failed; it was undone, and on SQLite so were those before it.
     pub async fn migrate(&self, direction: Direction) -> Result<Vec<String>> {
         self.alone(move |conn| match conn {
-            Conn::Sqlite(c) => migrate(*c, SQLITE, direction),
+            // Several servers may start at once: all of it is one transaction, which is alone.
+            Conn::Sqlite(c) => c.immediate_transaction(|c| migrate(c, SQLITE, direction)),
             Conn::Postgres(c) => {
-                // Several servers may start at once.
                 c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
                 let done = migrate(*c, POSTGRES, direction);
                 c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Message, client::ClientRequestBuilder};
 
 use crate::{
-    harness::{Database, text},
+    harness::{Database, authorization, client, text},
     program::serve,
 };
 
@@ -36,6 +36,7 @@ type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 #[derive(Clone)]
 struct World {
     address: watch::Receiver<SocketAddr>,
+    authorization: Option<Arc<str>>,
     http: reqwest::Client,
     steps: Arc<AtomicUsize>,
     drops: Arc<AtomicUsize>,
@@ -118,7 +119,10 @@ impl World {
         let mut changes = self.done.clone();
         let done = *changes.borrow_and_update();
         let url = format!("ws://{}/graphql", *self.address.borrow());
-        let request = ClientRequestBuilder::new(url.parse()?).with_sub_protocol("graphql-transport-ws");
+        let mut request = ClientRequestBuilder::new(url.parse()?).with_sub_protocol("graphql-transport-ws");
+        if let Some(authorization) = &self.authorization {
+            request = request.with_header("authorization", &**authorization);
+        }
         let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
         socket.send(Message::text(r#"{"type":"connection_init"}"#)).await?;
         let query = "subscription ($user: ID!, $after: String!) {
@@ -185,11 +189,12 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_misses_anything_whatever_breaks() {
     let database = Database::new().await;
+    let authorization = authorization(&database).await.map(Arc::from);
+    let http = client(authorization.as_deref());
     let (mut child, mut address) = serve(&database, &[]).await;
     let (moved, current) = watch::channel(address);
     let (finish, done) = watch::channel(false);
-    let world =
-        World { address: current, http: reqwest::Client::new(), steps: Arc::default(), drops: Arc::default(), done };
+    let world = World { address: current, authorization, http, steps: Arc::default(), drops: Arc::default(), done };
     let mut starts = Vec::new();
     for number in 1..=PEOPLE {
         let create =

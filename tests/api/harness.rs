@@ -41,7 +41,7 @@ pub(crate) const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 pub(crate) const ACCOUNTS: [&str; 4] = ["--auth", "jwt", "--signing-key", KEY];
 
 /// Whether everything is done by a program with a service token, and not on an open server.
-fn signed_in() -> bool {
+pub(crate) fn signed_in() -> bool {
     std::env::var_os("DUOLOGUE_TEST_SIGNED_IN").is_some()
 }
 
@@ -69,8 +69,8 @@ impl Chat {
 
     pub(crate) async fn on(database: Database, flags: &[&str]) -> Self {
         if signed_in() && !flags.contains(&"--auth") {
-            let token = service_token(&database).await;
-            return Self::serving(database, &[&ACCOUNTS, flags].concat(), Some(format!("Bearer {token}"))).await;
+            let authorization = authorization(&database).await;
+            return Self::serving(database, &[&ACCOUNTS, flags].concat(), authorization).await;
         }
         Self::serving(database, flags, None).await
     }
@@ -109,11 +109,7 @@ impl Chat {
                 duologue::http::serve(listener, &app, &settings, origins, stop).await.unwrap();
             }
         });
-        let mut headers = reqwest::header::HeaderMap::new();
-        if let Some(authorization) = &authorization {
-            headers.insert("authorization", authorization.parse().unwrap());
-        }
-        let http = reqwest::Client::builder().default_headers(headers).build().unwrap();
+        let http = client(authorization.as_deref());
         Self { app, authorization, address, database, http, stop: Some(stop), serving }
     }
 
@@ -181,13 +177,22 @@ impl Chat {
     }
 }
 
-/// A token of a program that may act for everyone.
-async fn service_token(database: &Database) -> String {
+/// What is to be sent as `Authorization`: a new token of a program that may act for everyone; `None` on an open server.
+pub(crate) async fn authorization(database: &Database) -> Option<String> {
+    if !signed_in() {
+        return None;
+    }
     let app = App::open(&database.settings(&[]).database).await.unwrap();
     let name = Name::parse("tests".into()).unwrap();
     let (_, token) = admin::issue_token(&app, &Viewer::operator(&app), name).await.unwrap();
     app.close();
-    token
+    Some(format!("Bearer {token}"))
+}
+
+/// A client that sends this with each request.
+pub(crate) fn client(authorization: Option<&str>) -> reqwest::Client {
+    let header = authorization.map(|authorization| ("authorization".parse().unwrap(), authorization.parse().unwrap()));
+    reqwest::Client::builder().default_headers(header.into_iter().collect()).build().unwrap()
 }
 
 /// The text of a JSON string.

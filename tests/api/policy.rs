@@ -258,6 +258,29 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() {
     world.members.clear();
 }
 
+/// What a program with a service token may do, everybody may do on an open server; but nobody signs in there.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_an_open_server_everybody_may_do_everything() {
+    let chat = Chat::open_to_all(&[]).await;
+    let mut people = Vec::new();
+    for name in ["Ada", "Bob", "Eve", "Mallory", "Root"] {
+        people.push(chat.person(name).await);
+    }
+    for (row, (operation, expected)) in TABLE.iter().enumerate() {
+        let expected = match expected[6] {
+            "" => continue,
+            _ if operation.starts_with("subscription") => continue,
+            _ if ["signUp", "signIn", "refreshSession"].iter().any(|verb| operation.contains(verb)) => FORBIDDEN,
+            expected => expected,
+        };
+        let input = json!({ "receiverId": people[1].id, "content": "x", "clientId": row.to_string() });
+        let message = text(&people[0].tries_to_send(input).await["message"]["id"]);
+        let operation = operation.replace("MSG", &message).replace("NEW", &format!("n{row}"));
+        let answer = chat.ask(&operation, json!({})).await;
+        assert_eq!(outcome(&answer), expected, "{operation}: {answer}");
+    }
+}
+
 #[test]
 fn the_table_is_complete() {
     let mut roots = BTreeSet::new();

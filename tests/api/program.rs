@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::harness::{Chat, Database, soon};
+use crate::harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon};
 
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
@@ -36,7 +36,8 @@ async fn error(arguments: &[&str]) -> String {
 /// A server, and the lines that it printed first.
 async fn serve_with_lines(database: &Database, flags: &[&str]) -> (Child, Vec<String>) {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
-    let mut child = program(&[&fixed, flags].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let accounts: &[&str] = if signed_in() { &ACCOUNTS } else { &[] };
+    let mut child = program(&[&fixed, accounts, flags].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut lines = Vec::new();
     for _ in 0..2 {
@@ -78,10 +79,11 @@ async fn the_server_says_where_it_is_and_where_the_messages_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_is_there_after_a_kill() {
     let database = Database::new().await;
+    let authorization = authorization(&database).await;
     let mut answered = 0;
     for _ in 0..3 {
         let (mut child, address) = serve(&database, &[]).await;
-        let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
+        let (http, url) = (client(authorization.as_deref()), format!("http://{address}/graphql"));
         for _ in 0..20 {
             answered += 1;
             let query = format!(
@@ -98,8 +100,9 @@ async fn what_was_answered_is_there_after_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_told_to_stop_under_load_answers_what_it_took_in() {
     let database = Database::new().await;
+    let authorization = authorization(&database).await;
     let (child, address) = serve(&database, &[]).await;
-    let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
+    let (http, url) = (client(authorization.as_deref()), format!("http://{address}/graphql"));
     let answered = std::sync::Mutex::new(Vec::new());
     let write = async |writer: usize| {
         for number in 0.. {

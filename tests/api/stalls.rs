@@ -11,7 +11,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    harness::{Database, Socket, soon, text},
+    harness::{Database, Socket, authorization, client, soon, text},
     program::serve,
 };
 
@@ -23,8 +23,8 @@ const FEED: &str = "subscription ($after: String) {
     feed(userId: 2, after: $after) { kind cursor messageId message { content } }
 }";
 
-async fn listening(address: std::net::SocketAddr, after: Option<&str>) -> Socket {
-    let mut socket = Socket::open(address, "graphql-transport-ws").await;
+async fn listening(address: std::net::SocketAddr, authorization: Option<&str>, after: Option<&str>) -> Socket {
+    let mut socket = Socket::open_with(address, "graphql-transport-ws", authorization).await;
     socket.says(json!({ "type": "connection_init" })).await;
     assert_eq!(socket.hears().await["type"], "connection_ack");
     socket.subscribes("feed", FEED, json!({ "after": after })).await;
@@ -40,8 +40,10 @@ fn resident(server: &Child) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
     let database = Database::new().await;
+    let authorization = authorization(&database).await;
+    let authorization = authorization.as_deref();
     let (mut server, address) = serve(&database, &["--stall-timeout", "1"]).await;
-    let http = reqwest::Client::new();
+    let http = client(authorization);
     let url = format!("http://{address}/graphql");
     let ask = async |query: &str, variables: Value| {
         let body = json!({ "query": query, "variables": variables });
@@ -56,12 +58,12 @@ async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
     }
     let mut stalled = Vec::new();
     for _ in 0..STALLED {
-        let mut socket = listening(address, None).await;
+        let mut socket = listening(address, authorization, None).await;
         let start = text(&socket.hears().await["payload"]["data"]["feed"]["cursor"]);
         stalled.push((socket, start));
     }
     // One that follows several times on one socket, and reads nothing of it.
-    let mut many = listening(address, None).await;
+    let mut many = listening(address, authorization, None).await;
     for id in ["2", "3", "4", "5"] {
         many.subscribes(id, FEED, json!({})).await;
     }
@@ -69,11 +71,12 @@ async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
     let body = json!({ "query": FEED }).to_string();
     let head = format!(
         "POST /graphql HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+         content-type: application/json\r\n{}content-length: {}\r\n\r\n",
+        authorization.map(|text| format!("authorization: {text}\r\n")).unwrap_or_default(),
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    let mut reader = listening(address, None).await;
+    let mut reader = listening(address, authorization, None).await;
     reader.hears().await;
 
     let before = resident(&server);
@@ -118,7 +121,7 @@ async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
             note(&said["payload"]["data"]["feed"], &mut cursor, &mut seen);
         }
         assert!(seen.len() < ids.len(), "it was never let go");
-        let mut again = listening(address, Some(&cursor)).await;
+        let mut again = listening(address, authorization, Some(&cursor)).await;
         while note(&again.hears().await["payload"]["data"]["feed"], &mut cursor, &mut seen) {}
         assert_eq!(seen, ids);
     }
