@@ -157,7 +157,7 @@ pub struct Auth {
     /// Seconds for which an access token holds
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_ACCESS_TOKEN_LIFETIME", default_value = "900", value_parser = seconds)]
     pub access_token_lifetime: Duration,
-    /// Issuer whose tokens are accepted too: the `iss` in them, such as https://login.example.com/
+    /// Issuer whose tokens are accepted too: the `iss` in them, such as `https://login.example.com/`
     #[arg(long, value_name = "NAME", env = "DUOLOGUE_ISSUER", requires_all = ["audience", "jwks"])]
     pub issuer: Option<String>,
     /// What the issuer calls this server: the `aud` in its tokens
