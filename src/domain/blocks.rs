@@ -14,6 +14,7 @@ use crate::{
 /// Blocks another user; gives who was blocked.
 pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
+    viewer.count_change(app)?;
     if user == other {
         return Err(Rejection::BlocksOneself.into());
     }
@@ -35,6 +36,7 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
 /// Takes a block back; gives who is not blocked any more.
 pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
+    viewer.count_change(app)?;
     app.store
         .write(move |conn| {
             let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;

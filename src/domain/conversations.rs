@@ -114,9 +114,7 @@ pub async fn mark(
     reach: Reach,
 ) -> Result<Conversation> {
     policy::require(viewer, policy::may_act_for(viewer, reader), Rejection::NotUser)?;
-    if let Some(user) = policy::limited(viewer) {
-        app.rates.write(user)?;
-    }
+    viewer.count_change(app)?;
     let at = app.now();
     let id = app.store.write(move |conn| mark_reached(conn, reader, message, reach, at)).await?;
     app.wakeups.wake(id.members());

@@ -52,9 +52,7 @@ pub struct Sent {
 /// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
 pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     policy::require(viewer, policy::may_act_for(viewer, draft.sender_id), Rejection::NotSender)?;
-    if let Some(user) = policy::limited(viewer) {
-        app.rates.write(user)?;
-    }
+    viewer.count_change(app)?;
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
     let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
@@ -105,9 +103,7 @@ pub async fn update(
     content: Content,
     expected_version: Option<i32>,
 ) -> Result<Message> {
-    if let Some(user) = policy::limited(viewer) {
-        app.rates.write(user)?;
-    }
+    viewer.count_change(app)?;
     let at = app.now();
     let viewer = viewer.clone();
     let (message, conversation) = app
@@ -132,6 +128,7 @@ pub async fn update(
 
 /// Deletes a message for both sides.
 pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
+    viewer.count_change(app)?;
     let at = app.now();
     let viewer = viewer.clone();
     let conversation = app

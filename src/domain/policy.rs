@@ -77,11 +77,6 @@ impl Sieve {
     }
 }
 
-/// The user whose rates count: those who act for everyone have none.
-pub(super) fn limited(viewer: &Viewer) -> Option<UserId> {
-    viewer.user().filter(|_| !viewer.acts_for_everyone())
-}
-
 /// `Ok` if it is allowed. Nobody is asked to sign in first, whatever it is; others learn the reason.
 pub(super) fn require(viewer: &Viewer, allowed: bool, otherwise: impl Into<Error>) -> Result<()> {
     if allowed {

@@ -30,9 +30,7 @@ pub async fn set_typing(
     typing: bool,
 ) -> Result<()> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    if let Some(user) = policy::limited(viewer) {
-        app.rates.write(user)?;
-    }
+    viewer.count_change(app)?;
     let peer = conversation.peer_of(user).ok_or(Rejection::NoConversation)?;
     let look = move |conn: &mut Conn<'_>| {
         let blocked = store::blocks::stands_between(conn, user, peer)?;

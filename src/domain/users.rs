@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Error, Rejection, Result, Viewer, messages,
     news::{News, announce},
-    policy::{self, limited},
+    policy,
 };
 use crate::{
     app::App,
@@ -80,11 +80,9 @@ pub struct Changes {
 pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let Changes { name, email, password } = changes;
-    if let Some(me) = limited(viewer) {
-        app.rates.write(me)?;
-        if email.is_some() || password.is_some() {
-            app.rates.change_credentials(me)?;
-        }
+    viewer.count_change(app)?;
+    if email.is_some() || password.is_some() {
+        viewer.count_change_of_credentials(app)?;
     }
     let hash = hashed(app, password).await?;
     let (at, viewer) = (app.now(), viewer.clone());

@@ -82,6 +82,20 @@ impl Viewer {
         store::sessions::alive(conn, session, at)?.map(drop).ok_or(Error::Unauthenticated)
     }
 
+    /// Counts a change that a user makes, unless it is too often; those who act for everyone may make any number.
+    pub(super) fn count_change(&self, app: &App) -> Result<()> {
+        Ok(self.limited().map_or(Ok(()), |user| app.rates.write(user))?)
+    }
+
+    /// The same for a change of a password or an address.
+    pub(super) fn count_change_of_credentials(&self, app: &App) -> Result<()> {
+        Ok(self.limited().map_or(Ok(()), |user| app.rates.change_credentials(user))?)
+    }
+
+    fn limited(&self) -> Option<UserId> {
+        self.user().filter(|_| !self.acts_for_everyone())
+    }
+
     /// The user who signed in.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {

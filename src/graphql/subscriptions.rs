@@ -17,7 +17,7 @@ use futures_util::{
 };
 
 use super::{
-    Answer, Api, Asker, Prepared,
+    Answer, Api, Asker, Operation, Prepared,
     answers::{Identity, broken},
     calls::{Call, Turn, new_request_id},
     errors::top_level,
@@ -74,8 +74,8 @@ impl Subscriptions {
             return subscription;
         }
         let place = (self.clone(), key.clone());
-        let operation = Operation { viewer: viewer.clone(), prepared };
-        let subscription = Arc::new(Subscription { operation: Arc::new(operation), shared: Mutex::default(), place });
+        let runnable = Runnable { viewer: viewer.clone(), prepared };
+        let subscription = Arc::new(Subscription { runnable: Arc::new(runnable), shared: Mutex::default(), place });
         running.insert(key, Arc::downgrade(&subscription));
         subscription
     }
@@ -83,7 +83,7 @@ impl Subscriptions {
 
 /// A subscription that runs, for all who run the same.
 struct Subscription {
-    operation: Arc<Operation>,
+    runnable: Arc<Runnable>,
     /// The oldest first.
     shared: Mutex<VecDeque<SharedAnswer>>,
     /// Where it is known, and as what.
@@ -119,8 +119,8 @@ impl Subscription {
     async fn say(self: &Arc<Self>, api: &Api, news: domain::Result<News>) -> Arc<Answer> {
         match news {
             Ok(News::Feed(event)) if Arc::strong_count(self) > 1 => self.share(api, event).await,
-            Ok(news) => Arc::new(self.operation.say(api, news).await),
-            Err(error) => Arc::new(self.operation.fail(error)),
+            Ok(news) => Arc::new(self.runnable.say(api, news).await),
+            Err(error) => Arc::new(self.runnable.fail(error)),
         }
     }
 
@@ -135,8 +135,8 @@ impl Subscription {
             // One that was still being made may be larger by now.
             bytes = bytes.saturating_sub(shared.pop_front().map_or(0, |oldest| oldest.bytes()));
         }
-        let (operation, api, news) = (self.operation.clone(), api.clone(), News::Feed(event.clone()));
-        let made = tokio::spawn(async move { operation.say(&api, news).await });
+        let (runnable, api, news) = (self.runnable.clone(), api.clone(), News::Feed(event.clone()));
+        let made = tokio::spawn(async move { runnable.say(&api, news).await });
         let answer = made.map(|made| Arc::new(made.unwrap_or_else(|panic| broken(&panic, &new_request_id()))));
         let answer = answer.boxed().shared();
         shared.push_back(SharedAnswer { event, since: Instant::now(), answer: answer.clone() });
@@ -145,12 +145,12 @@ impl Subscription {
 }
 
 /// What a subscription runs, and for whom.
-struct Operation {
+struct Runnable {
     viewer: Viewer,
     prepared: Prepared,
 }
 
-impl Operation {
+impl Runnable {
     /// Where its news comes from.
     async fn begin(&self, api: &Api) -> Result<Source, Answer> {
         let source = Arc::default();
@@ -185,15 +185,15 @@ impl Api {
     #[must_use]
     pub fn stream(&self, asker: &Asker, prepared: Prepared) -> BoxStream<'static, Arc<Answer>> {
         let (api, asker) = (self.clone(), asker.clone());
-        if prepared.operation != super::Operation::Subscription {
+        if prepared.operation != Operation::Subscription {
             return stream::once(async move { Arc::new(api.execute(&asker, prepared).await) }).boxed();
         }
         async move {
             // Each begins with its own document and variables: one that resumes has another cursor.
-            let operation = Operation { viewer: asker.viewer, prepared };
-            match Box::pin(operation.begin(&api)).await {
+            let runnable = Runnable { viewer: asker.viewer, prepared };
+            match Box::pin(runnable.begin(&api)).await {
                 Ok(source) => {
-                    let subscription = api.subscriptions.run(&operation.viewer, operation.prepared);
+                    let subscription = api.subscriptions.run(&runnable.viewer, runnable.prepared);
                     answers(api, subscription, source).boxed()
                 }
                 Err(refusal) => stream::once(async { Arc::new(refusal) }).boxed(),
