@@ -23,6 +23,7 @@ mod pages;
 mod pools;
 mod schema;
 mod sqlite;
+mod writer;
 
 pub use conn::Conn;
 pub use errors::{Constraint, Error, Result};
