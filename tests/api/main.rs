@@ -31,6 +31,7 @@ mod endurance;
 mod nodes;
 mod paging;
 mod races;
+mod writes;
 
 mod documents;
 mod http;
