@@ -35,6 +35,7 @@ mod writes;
 
 mod documents;
 mod http;
+mod persisted;
 mod connections;
 mod pages;
 mod sockets;
