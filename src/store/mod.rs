@@ -18,6 +18,7 @@ pub mod server;
 
 mod conn;
 mod errors;
+mod inspection;
 mod migrations;
 mod pages;
 mod pools;

@@ -22,7 +22,7 @@ use diesel_async::{
 };
 use futures_util::FutureExt;
 
-use super::{Conn, Error, Result, conn::Postgres, sqlite::SqliteFile};
+use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile};
 
 /// How long a unit of work waits for a connection, and a connection for a lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
@@ -94,16 +94,16 @@ impl Store {
         let statements = Arc::new(AtomicU64::new(0));
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
+                inspection::inspect(path.clone()).await?;
                 let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
                 Pools::Sqlite { writer: pool(file(true), 1)?, readers: pool(file(false), SQLITE_READERS)? }
             }
             DatabaseUrl::Postgres(url) => Pools::Postgres(pool(postgres(url, &statements), connections)?),
         };
         let store = Self { pools, statements };
-        store.write(|_| Ok::<_, Error>(())).await.map_err(|error| match error {
-            Error::Unavailable(why) => Error::Unusable(format!("cannot open the database: {why}")),
-            Error::Busy => Error::Unusable("the database is held by another process".into()),
-            error @ (Error::Refused(_) | Error::Full | Error::Unusable(_) | Error::Failed(_)) => error,
+        store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
+            DatabaseUrl::Sqlite(path) => inspection::sentence(path, why),
+            DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
         })?;
         Ok(store)
     }
