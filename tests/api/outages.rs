@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     crowd::{Crowd, short_or_long},
     harness::{Chat, Database, code, signed_in, soon},
-    program::serve,
+    program::{server, started},
 };
 
 /// A PostgreSQL server of one's own, until this is dropped: other tests use the one of the suite.
@@ -52,7 +52,10 @@ async fn a_restart_of_postgresql_costs_a_few_seconds_and_nothing_that_was_answer
     }
     let cluster = Cluster::new().await;
     let database = Database::on(&cluster.url);
-    let (mut child, address) = serve(&database, &[]).await;
+    let mut server = server(&database, &[]);
+    // It has a lot to complain about.
+    server.stderr(Stdio::null());
+    let (mut child, address) = started(server).await;
     let mut crowd = Crowd::gathers(&database, address, 8, 24).await;
     for _ in 0..short_or_long(1, 5) {
         // In order, and as by a crash.
