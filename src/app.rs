@@ -165,8 +165,8 @@ impl App {
     }
 
     /// Ends what is still open, in order.
-    pub fn close(&self) {
-        self.store.close();
+    pub async fn close(&self) {
+        self.store.close().await;
     }
 }
 

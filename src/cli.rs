@@ -81,7 +81,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     http::serve(listener, &app, settings, origins, stop).await?;
     trimming.abort();
     watching.abort();
-    app.close();
+    app.close().await;
     Ok(())
 }
 
@@ -96,7 +96,7 @@ fn page(address: SocketAddr) -> String {
 
 async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
-    App::open(database).await?.close();
+    App::open(database).await?.close().await;
     println!("The database is up to date.");
     Ok(())
 }
@@ -104,7 +104,7 @@ async fn migrate(database: &Database) -> Result<()> {
 async fn new_epoch(database: &Database) -> Result<()> {
     let app = App::open(database).await?;
     app.begin_new_epoch().await?;
-    app.close();
+    app.close().await;
     println!("The database has a new epoch: clients that come back with an old cursor load everything again.");
     Ok(())
 }
@@ -145,7 +145,7 @@ async fn imported(
     lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
 ) -> Result<Count> {
     let outcome = imports::import(app, &Viewer::operator(app), lines).await;
-    app.close();
+    app.close().await;
     Ok(outcome?)
 }
 
@@ -194,7 +194,7 @@ async fn administer(task: Admin) -> Result<()> {
     };
     let app = App::open(&database).await?;
     let done = administer_on(&app, task).await;
-    app.close();
+    app.close().await;
     done
 }
 

@@ -23,8 +23,8 @@ pub enum Error {
     #[error("too often")]
     RateLimited(Duration),
     /// Too many want the same at once: try again.
-    #[error("too many want to sign in at once")]
-    Overloaded,
+    #[error("{0}")]
+    Overloaded(&'static str),
     /// Somebody else held the database for too long: try again.
     #[error("the database is busy")]
     Busy,
@@ -43,6 +43,7 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Busy => Self::Busy,
+            store::Error::Overloaded => Self::Overloaded("Too many want to change something at once. Try again."),
             store::Error::Full => Self::Full,
             store::Error::Unavailable(_) | store::Error::ReadOnly | store::Error::Unopened | store::Error::Disk => {
                 Self::Unavailable(error)
@@ -56,7 +57,7 @@ impl From<store::Error> for Error {
 
 impl From<secrets::Overloaded> for Error {
     fn from(_: secrets::Overloaded) -> Self {
-        Self::Overloaded
+        Self::Overloaded("Too many want to sign in at once. Try again.")
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
             field_error(Code::RateLimited, "Too often. Try again later.")
                 .extend_with(|_, extensions| extensions.set("retryAfterMs", milliseconds))
         }
-        domain::Error::Overloaded => field_error(Code::Unavailable, "Too many want to sign in at once. Try again."),
+        domain::Error::Overloaded(why) => field_error(Code::Unavailable, why),
         domain::Error::Busy => field_error(Code::DatabaseBusy, "The database is busy. Try again."),
         domain::Error::Full => field_error(Code::StorageFull, "The server has no room left on its disk."),
         domain::Error::Unavailable(cause) => {

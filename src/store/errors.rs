@@ -6,7 +6,7 @@ use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as Diese
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why the database did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A rule of the schema stood against it.
     #[error("the rule {0:?} of the schema stands against it")]
@@ -14,6 +14,9 @@ pub enum Error {
     /// Somebody else held the database for too long: try again.
     #[error("the database is busy")]
     Busy,
+    /// Too many others want to change something: try again.
+    #[error("too many changes are waiting")]
+    Overloaded,
     /// No room on the disk.
     #[error("there is no room left on the disk")]
     Full,

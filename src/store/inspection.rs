@@ -125,7 +125,11 @@ pub(super) fn sentence(path: &Path, why: Error) -> Error {
         Error::Disk => format!("{path} cannot be read or written: the disk fails; the log of the system says more"),
         Error::Full => format!("there is no room left on the disk of {path}: make some"),
         Error::Busy => format!("{path} is held by another process: end it, or try again later"),
-        why @ (Error::Refused(_) | Error::Unavailable(_) | Error::Unusable(_) | Error::Failed(_)) => return why,
+        why @ (Error::Refused(_)
+        | Error::Overloaded
+        | Error::Unavailable(_)
+        | Error::Unusable(_)
+        | Error::Failed(_)) => return why,
     })
 }
 

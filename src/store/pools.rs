@@ -21,14 +21,17 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
 };
 use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile};
+use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile, writer::Writer};
 
 /// How long a unit of work waits for a connection, and a connection for a lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// A PostgreSQL statement is stopped after this.
 const STATEMENT: Duration = Duration::from_secs(10);
 const SQLITE_READERS: usize = 4;
+/// Changes in hand at most; who comes then is told to come again.
+const WRITES: usize = 512;
 
 /// Where the data is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,12 +78,13 @@ type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 #[derive(Clone)]
 pub struct Store {
     pools: Pools,
+    writes: Arc<Semaphore>,
     statements: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { writer: Pool<SqliteFile>, readers: Pool<SqliteFile> },
+    Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile> },
     Postgres(PostgresPool),
 }
 
@@ -96,11 +100,16 @@ impl Store {
             DatabaseUrl::Sqlite(path) => {
                 inspection::inspect(path.clone()).await?;
                 let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
-                Pools::Sqlite { writer: pool(file(true), 1)?, readers: pool(file(false), SQLITE_READERS)? }
+                let writer = Writer::open(file(true)).await.map_err(|why| inspection::sentence(path, why))?;
+                Pools::Sqlite {
+                    file: file(true),
+                    writer: Arc::new(writer),
+                    readers: pool(file(false), SQLITE_READERS)?,
+                }
             }
             DatabaseUrl::Postgres(url) => Pools::Postgres(pool(postgres(url, &statements), connections)?),
         };
-        let store = Self { pools, statements };
+        let store = Self { pools, writes: Arc::new(Semaphore::new(WRITES)), statements };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
             DatabaseUrl::Sqlite(path) => inspection::sentence(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
@@ -124,19 +133,26 @@ impl Store {
     }
 
     /// Does the work in one transaction: when this returns `Ok`, it is on the disk; when it returns `Err`, nothing was
-    /// changed. It goes on to its end even if this future is dropped.
+    /// changed. Once begun, it goes on to its end even if this future is dropped.
     ///
     /// # Errors
-    /// Those of the work, and [`Error::Busy`] when no connection was free in 5 seconds.
+    /// Those of the work, [`Error::Overloaded`] when 512 others are in hand, and [`Error::Busy`] when its turn did not
+    /// come in 5 seconds.
     pub async fn write<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let work = |conn: &mut Conn<'_>| conn.transaction(work);
+        let place = self.writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
-            Pools::Sqlite { writer, .. } => on_sqlite(writer, work).await,
-            Pools::Postgres(pool) => on_postgres(pool, work).await,
+            Pools::Sqlite { writer, .. } => writer.write(place, work).await,
+            Pools::Postgres(pool) => {
+                on_postgres(pool, move |conn| {
+                    let _place: OwnedSemaphorePermit = place;
+                    conn.transaction(work)
+                })
+                .await
+            }
         }
     }
 
@@ -146,7 +162,10 @@ impl Store {
         work: impl FnOnce(&mut Conn<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         match &self.pools {
-            Pools::Sqlite { writer, .. } => on_sqlite(writer, work).await,
+            Pools::Sqlite { file, .. } => {
+                let mut conn = file.create().await?;
+                blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
+            }
             Pools::Postgres(pool) => on_postgres(pool, work).await,
         }
     }
@@ -158,11 +177,11 @@ impl Store {
     }
 
     /// Closes the connections once nobody uses them. The last SQLite connection takes the write-ahead log along.
-    pub fn close(&self) {
+    pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { writer, readers } => {
+            Pools::Sqlite { writer, readers, .. } => {
                 readers.close();
-                writer.close();
+                writer.close().await;
             }
             Pools::Postgres(pool) => pool.close(),
         }

@@ -21,6 +21,7 @@ use super::{
 };
 
 /// A file, and whether its connections may write.
+#[derive(Clone)]
 pub(super) struct SqliteFile {
     pub(super) path: PathBuf,
     pub(super) write: bool,
@@ -32,18 +33,8 @@ impl Manager for SqliteFile {
     type Error = Error;
 
     async fn create(&self) -> Result<SqliteConnection> {
-        let (path, write, statements) = (self.path.clone(), self.write, self.statements.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            if write {
-                make_private(&path);
-            }
-            let path = path.display().to_string();
-            let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
-            prepare(&mut conn, write)?;
-            conn.set_instrumentation(counting(statements));
-            Ok(conn)
-        });
-        opened.await.map_err(|panic| Error::Failed(panic.to_string()))?
+        let file = self.clone();
+        tokio::task::spawn_blocking(move || file.open()).await.map_err(|panic| Error::Failed(panic.to_string()))?
     }
 
     async fn recycle(&self, conn: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
@@ -52,6 +43,20 @@ impl Manager for SqliteFile {
             return Err(RecycleError::message("a unit of work broke off in its transaction"));
         }
         Ok(())
+    }
+}
+
+impl SqliteFile {
+    /// A new connection.
+    pub(super) fn open(&self) -> Result<SqliteConnection> {
+        if self.write {
+            make_private(&self.path);
+        }
+        let path = self.path.display().to_string();
+        let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
+        prepare(&mut conn, self.write)?;
+        conn.set_instrumentation(counting(self.statements.clone()));
+        Ok(conn)
     }
 }
 

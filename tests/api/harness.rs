@@ -117,7 +117,7 @@ impl Chat {
     pub(crate) async fn stop(mut self) -> Database {
         self.stop.take().unwrap().send(()).unwrap();
         soon(self.serving).await.unwrap();
-        self.app.close();
+        self.app.close().await;
         self.database
     }
 
@@ -185,7 +185,7 @@ pub(crate) async fn authorization(database: &Database) -> Option<String> {
     let app = App::open(&database.settings(&[]).database).await.unwrap();
     let name = Name::parse("tests".into()).unwrap();
     let (_, token) = admin::issue_token(&app, &Viewer::operator(&app), name).await.unwrap();
-    app.close();
+    app.close().await;
     Some(format!("Bearer {token}"))
 }
 

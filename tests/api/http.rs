@@ -282,7 +282,7 @@ async fn health_is_told() {
         let answer = chat.http.get(chat.url(path)).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok\n"));
     }
-    chat.app.close();
+    chat.app.close().await;
     let ready = chat.http.get(chat.url("/health/ready")).send().await.unwrap();
     assert_eq!((ready.status().as_u16(), ready.text().await.unwrap().as_str()), (503, "not ready\n"));
     assert_eq!(chat.http.get(chat.url("/health/live")).send().await.unwrap().status(), 200);

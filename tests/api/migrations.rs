@@ -32,7 +32,7 @@ async fn up_down_and_up_again_leaves_the_same_schema() {
     assert_eq!(down.len(), up.len());
     assert_eq!(described(&database), before);
     assert_eq!(app.store.migrate(Direction::Up).await.unwrap(), [""; 0]);
-    app.close();
+    app.close().await;
 }
 
 type Postgres = AsyncConnectionWrapper<AsyncPgConnection>;
