@@ -104,7 +104,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Compiled when it is first needed.
-fn library() -> &'static Path {
+pub(crate) fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/disk.c");

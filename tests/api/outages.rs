@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     crowd::{Crowd, short_or_long},
     harness::{Chat, Database, code, signed_in, soon},
-    program::{server, started},
+    program::{serve, server, started},
 };
 
 /// A PostgreSQL server of one's own, until this is dropped: other tests use the one of the suite.
@@ -43,6 +43,21 @@ impl Cluster {
         let done = soon(Command::new(&self.pg_ctl).args(["restart", "--mode", mode]).status()).await.unwrap();
         assert!(done.success());
     }
+
+    /// From now on, `extend 28` in the file that is given lets no table grow.
+    #[cfg(target_os = "linux")]
+    async fn gets_another_disk(&self) -> PathBuf {
+        let folder = self.pg_ctl.parent().unwrap().canonicalize().unwrap();
+        // Where the user of the server may read it.
+        let library = folder.join("disk.so");
+        std::fs::copy(crate::disk::library(), &library).unwrap();
+        let fault = folder.join("fault");
+        let mut restart = Command::new(&self.pg_ctl);
+        restart.args(["restart", "--mode", "fast"]);
+        restart.env("LD_PRELOAD", library).env("DISK_FAULT", &fault).env("DISK_FOLDER", folder.join("data/base"));
+        assert!(soon(restart.status()).await.unwrap().success());
+        fault
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,6 +84,35 @@ async fn a_restart_of_postgresql_costs_a_few_seconds_and_nothing_that_was_answer
             assert_eq!(crowd.tally(|tally| tally.rude), 0);
         }
     }
+    crowd.rests_and_finds_everything().await;
+    child.kill().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_postgresql_stops_what_writes_as_long_as_it_is_full() {
+    if signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    let cluster = Cluster::new().await;
+    let fault = cluster.gets_another_disk().await;
+    let database = Database::on(&cluster.url);
+    let (mut child, address) = serve(&database, &[]).await;
+    let mut crowd = Crowd::gathers(&database, address, 8, 16).await;
+    crowd.until_answered(50).await;
+    crowd.failed_only_with(&[]);
+    std::fs::write(&fault, "extend 28").unwrap();
+    crowd.until(|tally| tally.failures.values().sum::<usize>() >= 100).await;
+    let users = crowd.reads("{ users { nodes { id } } }").await;
+    assert_eq!(users["data"]["users"]["nodes"].as_array().unwrap().len(), 8);
+    crowd.failed_only_with(&[(507, "STORAGE_FULL")]);
+    std::fs::remove_file(&fault).unwrap();
+    let begun = Instant::now();
+    crowd.until(|tally| tally.last.values().all(|last| *last > begun)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // What was on its way.
+    crowd.failed_only_with(&[(507, "STORAGE_FULL")]);
+    assert!(child.try_wait().unwrap().is_none());
     crowd.rests_and_finds_everything().await;
     child.kill().await.unwrap();
 }

@@ -31,6 +31,7 @@ async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
     crowd.failed_only_with(&[]);
     for (fault, status, code) in [
         // ENOSPC, EROFS, EIO
+        ("extend 28", 507, "STORAGE_FULL"),
         ("write 28", 507, "STORAGE_FULL"),
         ("write 30", 503, "UNAVAILABLE"),
         ("write 5", 503, "UNAVAILABLE"),
