@@ -37,7 +37,9 @@ pub(super) async fn inspect(path: PathBuf) -> Result<()> {
 
 fn look(path: &Path) -> Result<()> {
     let shown = path.display();
-    let (size, log) = (size(path), size(&log_of(path)));
+    // The log first: another process may be making the file, and makes the log last.
+    let log = size(&log_of(path));
+    let size = size(path);
     if size == 0 && log > 0 {
         // SQLite would throw the log away.
         return Err(Error::Unusable(format!(

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, watch},
     task::{JoinHandle, yield_now},
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Tally {
 
 /// The senders. They stop when this is dropped.
 pub(crate) struct Crowd {
+    /// One crowd at a time: who measures how long things take wants no other beside it.
+    _alone: SemaphorePermit<'static>,
     world: World,
     going: watch::Sender<bool>,
     place: watch::Sender<SocketAddr>,
@@ -123,6 +125,8 @@ impl World {
 impl Crowd {
     /// Makes so many users, and as many send as are said.
     pub(crate) async fn gathers(database: &Database, address: SocketAddr, people: usize, senders: usize) -> Self {
+        static ALONE: Semaphore = Semaphore::const_new(1);
+        let alone = ALONE.acquire().await.unwrap();
         let authorization = authorization(database).await;
         let (place, current) = watch::channel(address);
         let (going, stopping) = watch::channel(true);
@@ -136,7 +140,7 @@ impl Crowd {
             assert_eq!(body["data"]["createUser"]["user"]["id"], format!("usr_{}", number + 1), "{body}");
         }
         let senders = (0..senders).map(|sender| tokio::spawn(world.clone().send(sender))).collect();
-        Self { world, going, place, senders }
+        Self { _alone: alone, world, going, place, senders }
     }
 
     /// The server is somewhere else now.
