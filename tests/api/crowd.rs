@@ -153,15 +153,18 @@ impl Crowd {
         look(&mut self.world.tally.lock().unwrap())
     }
 
-    /// Waits for it, as long as answers come at all.
+    /// Waits for it, with a deadline.
     pub(crate) async fn until(&self, reached: impl Fn(&Tally) -> bool) {
-        loop {
-            let noted = self.world.noted.notified();
-            if self.tally(|tally| reached(tally)) {
-                return;
+        soon(async {
+            loop {
+                let noted = self.world.noted.notified();
+                if self.tally(|tally| reached(tally)) {
+                    return;
+                }
+                noted.await;
             }
-            soon(noted).await;
-        }
+        })
+        .await;
     }
 
     /// Waits until so many more were answered.

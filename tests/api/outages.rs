@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -115,6 +116,38 @@ async fn a_full_disk_under_postgresql_stops_what_writes_as_long_as_it_is_full() 
     assert!(child.try_wait().unwrap().is_none());
     crowd.rests_and_finds_everything().await;
     child.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgresql_breaks_off_may_be_tried_again() {
+    let database = Database::new().await;
+    if signed_in() || database.is_sqlite() {
+        return;
+    }
+    let chat = Chat::on(database, &[]).await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for breaks_off in ["pg_terminate_backend", "pg_cancel_backend"] {
+        let lock = chat.database.run("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await;
+        let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "x", "clientId": "1" });
+        let send = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { duplicate } }";
+        let sends = join_all((0..4).map(|_| chat.ask(send, json!({ "input": input }))));
+        let reads = join_all((0..4).map(|_| chat.ask("{ users { nodes { id } } }", json!({}))));
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass";
+        let end = format!(
+            "DO $$ BEGIN
+                WHILE ({waiting}) < 8 LOOP PERFORM pg_sleep(0.01); END LOOP;
+                PERFORM {breaks_off}(pid) FROM pg_locks
+                    WHERE NOT granted AND relation = 'users'::regclass;
+            END $$"
+        );
+        let (sends, reads, _) = tokio::join!(sends, reads, soon(chat.database.run(&end)));
+        for answer in sends.iter().chain(&reads) {
+            assert_eq!(code(answer), "UNAVAILABLE", "{breaks_off}");
+        }
+        drop(lock);
+    }
+    ada.sends("after", &bob).await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["after"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
