@@ -22,6 +22,7 @@ pub mod server;
 mod conn;
 mod errors;
 mod inspection;
+mod kept;
 mod migrations;
 mod pages;
 mod pools;

@@ -33,6 +33,8 @@ fn serve(database: &Database) -> Command {
     program(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url])
 }
 
+type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// The bytes of all files of a database.
 fn bytes(database: &Database) -> Vec<Option<Vec<u8>>> {
     let named = |ending: &str| fs::read(format!("{}{ending}", database.path().display())).ok();
@@ -67,7 +69,7 @@ async fn a_damaged_file_is_named_and_left_as_it_is() {
         };
         let middle = bytes(&whole)[0].as_ref().unwrap().len() / 2 / 4_096 * 4_096;
         let application = |file: &mut Vec<u8>| file[68..72].copy_from_slice(b"SeeD");
-        let cases: [(&str, &dyn Fn(&mut Vec<u8>)); 5] = [
+        let cases: [(&str, Damage<'_>); 5] = [
             ("is damaged", &|file| file[middle..middle + 4_096].fill(0)),
             ("is damaged", &|file| file.truncate(middle)),
             ("is damaged", &|file| file[..200].fill(b'x')),

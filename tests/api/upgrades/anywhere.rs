@@ -31,7 +31,7 @@ fn messages_in(database: &Database) -> usize {
 /// time only what was synced is left, and every third time some more.
 async fn is_killed_everywhere(from: Option<&Database>, expected: &[String], step: usize) {
     let messages = if from.is_some() { MESSAGES } else { 0 };
-    for kill in (1..).step_by(step) {
+    for kill in (1_u64..).step_by(step) {
         let database = Database::at("chat.db");
         if let Some(from) = from {
             fs::copy(from.path(), database.path()).unwrap();
@@ -48,7 +48,7 @@ async fn is_killed_everywhere(from: Option<&Database>, expected: &[String], step
         match kill % 3 {
             0 => {}
             1 => disk.loses_power(None),
-            _ => disk.loses_power(Some(ChaCha8Rng::seed_from_u64(kill as u64))),
+            _ => disk.loses_power(Some(ChaCha8Rng::seed_from_u64(kill))),
         }
         if from.is_some() {
             // As it is left it can be read.
