@@ -115,7 +115,7 @@ struct Finding {
 pub(super) fn sentence(path: &Path, why: Error) -> Error {
     let path = path.display();
     Error::Unusable(match why {
-        Error::Damaged => format!("{path} is damaged, or no database{RESTORE}"),
+        Error::Damaged => format!("cannot read {path} as a database: it is damaged, or none{RESTORE}"),
         Error::ReadOnly => format!(
             "{path} may not be written: let the user of the server write the file and its folder, and see whether the \
              disk was mounted read-only"
