@@ -27,6 +27,9 @@ use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile,
 
 /// How long a unit of work waits for a connection, and a connection for a lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// How long a change waits until it may have a PostgreSQL connection. It must not take so long, with the lock that it may
+/// wait for after that, that nobody waits for it any more.
+const TURN: Duration = Duration::from_millis(2_500);
 /// A PostgreSQL statement is stopped after this.
 const STATEMENT: Duration = Duration::from_secs(10);
 const SQLITE_READERS: usize = 4;
@@ -85,7 +88,7 @@ pub struct Store {
 #[derive(Clone)]
 enum Pools {
     Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile> },
-    Postgres(PostgresPool),
+    Postgres { pool: PostgresPool, writers: Arc<Semaphore> },
 }
 
 impl Store {
@@ -107,7 +110,11 @@ impl Store {
                     readers: pool(file(false), SQLITE_READERS)?,
                 }
             }
-            DatabaseUrl::Postgres(url) => Pools::Postgres(pool(postgres(url, &statements), connections)?),
+            DatabaseUrl::Postgres(url) => {
+                // Changes that wait for a lock leave a connection in four to those who read.
+                let writers = Arc::new(Semaphore::new(connections - connections / 4));
+                Pools::Postgres { pool: pool(postgres(url, &statements), connections)?, writers }
+            }
         };
         let store = Self { pools, writes: Arc::new(Semaphore::new(WRITES)), statements };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
@@ -128,7 +135,7 @@ impl Store {
     {
         match &self.pools {
             Pools::Sqlite { readers, .. } => on_sqlite(readers, work).await,
-            Pools::Postgres(pool) => on_postgres(pool, work).await,
+            Pools::Postgres { pool, .. } => on_postgres(pool, work).await,
         }
     }
 
@@ -146,9 +153,11 @@ impl Store {
         let place = self.writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.write(place, work).await,
-            Pools::Postgres(pool) => {
+            Pools::Postgres { pool, writers } => {
+                let turn = tokio::time::timeout(TURN, writers.clone().acquire_owned());
+                let turn = turn.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
                 on_postgres(pool, move |conn| {
-                    let _place: OwnedSemaphorePermit = place;
+                    let _held: [OwnedSemaphorePermit; 2] = [place, turn];
                     conn.transaction(work)
                 })
                 .await
@@ -166,7 +175,7 @@ impl Store {
                 let mut conn = file.create().await?;
                 blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
             }
-            Pools::Postgres(pool) => on_postgres(pool, work).await,
+            Pools::Postgres { pool, .. } => on_postgres(pool, work).await,
         }
     }
 
@@ -183,7 +192,7 @@ impl Store {
                 readers.close();
                 writer.close().await;
             }
-            Pools::Postgres(pool) => pool.close(),
+            Pools::Postgres { pool, .. } => pool.close(),
         }
     }
 }
