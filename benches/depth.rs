@@ -66,7 +66,7 @@ async fn main() -> ExitCode {
     let viewer = Viewer::operator(&app);
     let lines = (1..).zip(demo::lines(100, MESSAGES * 10, 1).map(Ok));
     imports::import(&app, &viewer, lines).await.unwrap();
-    let server = Server { api: Api::new(&app, &settings.limits), asker: viewer.into() };
+    let server = Server { api: Api::open(&app, &settings.limits).unwrap(), asker: viewer.into() };
 
     let mut deep = Value::Null;
     for _ in 0..DEPTH / 100 {

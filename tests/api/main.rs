@@ -41,9 +41,11 @@ mod damage;
 mod nodes;
 mod paging;
 mod races;
+mod writes;
 
 mod documents;
 mod http;
+mod persisted;
 mod connections;
 mod pages;
 mod sockets;
