@@ -27,9 +27,9 @@ use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile,
 
 /// How long a unit of work waits for a connection, and a connection for a lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
-/// How long a change waits until it may have a PostgreSQL connection. It must not take so long, with the lock that it may
-/// wait for after that, that nobody waits for it any more.
-const TURN: Duration = Duration::from_millis(2_500);
+/// How long a change waits until it may have a PostgreSQL connection: under load it is better told soon to come again. With
+/// the lock that it may wait for after that, it must not take longer than anybody waits.
+const TURN: Duration = Duration::from_millis(1_500);
 /// A PostgreSQL statement is stopped after this.
 const STATEMENT: Duration = Duration::from_secs(10);
 const SQLITE_READERS: usize = 4;

@@ -54,16 +54,19 @@ struct World {
     place: watch::Receiver<SocketAddr>,
     going: watch::Receiver<bool>,
     people: usize,
+    /// Whether they wait for as long as they are told to; otherwise they come again at once.
+    patient: bool,
     tally: Arc<Mutex<Tally>>,
     noted: Arc<Notify>,
 }
 
 impl World {
-    async fn ask(&self, query: &str, variables: &Value) -> reqwest::Result<(u16, bool, Value)> {
+    async fn ask(&self, query: &str, variables: &Value) -> reqwest::Result<(u16, Option<Duration>, Value)> {
         let url = format!("http://{}/graphql", *self.place.borrow());
         let answer = self.http.post(url).json(&json!({ "query": query, "variables": variables })).send().await?;
-        let (status, patient) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
-        Ok((status, patient, answer.json().await?))
+        let status = answer.status().as_u16();
+        let wait = answer.headers().get("retry-after").map(|wait| wait.to_str().unwrap().parse().unwrap());
+        Ok((status, wait.map(Duration::from_secs), answer.json().await?))
     }
 
     async fn send(mut self, sender: usize) {
@@ -82,6 +85,7 @@ impl World {
                 self.place.borrow_and_update();
                 let begun = Instant::now();
                 let answer = self.ask(query, &variables).await;
+                let wait = answer.as_ref().ok().and_then(|(_, wait, _)| *wait);
                 if matches!(&answer, Err(error) if error.is_connect()) {
                     // It is down: somebody will say where it is up again.
                     tokio::select! {
@@ -94,13 +98,23 @@ impl World {
                 if answered {
                     break;
                 }
+                if self.patient {
+                    // As the server said.
+                    tokio::time::sleep(wait.unwrap_or_default()).await;
+                }
                 yield_now().await;
             }
         }
     }
 
     /// True if it was answered.
-    fn note(&self, sender: usize, name: &str, begun: Instant, answer: reqwest::Result<(u16, bool, Value)>) -> bool {
+    fn note(
+        &self,
+        sender: usize,
+        name: &str,
+        begun: Instant,
+        answer: reqwest::Result<(u16, Option<Duration>, Value)>,
+    ) -> bool {
         let mut tally = self.tally.lock().unwrap();
         let failure = match answer {
             Ok((200, _, body)) if body.get("errors").is_none() => {
@@ -111,8 +125,8 @@ impl World {
                 assert_eq!(tally.answered.insert(name.to_owned(), id), None);
                 return true;
             }
-            Ok((status, patient, body)) => {
-                tally.rude += usize::from(matches!(status, 429 | 503) && !patient);
+            Ok((status, wait, body)) => {
+                tally.rude += usize::from(matches!(status, 429 | 503) && wait.is_none());
                 (status, text(&body["errors"][0]["extensions"]["code"]))
             }
             Err(error) => (0, if error.is_connect() { "down".into() } else { format!("{error:?}") }),
@@ -125,14 +139,36 @@ impl World {
 impl Crowd {
     /// Makes so many users, and as many send as are said.
     pub(crate) async fn gathers(database: &Database, address: SocketAddr, people: usize, senders: usize) -> Self {
+        Self::gathers_with(database, address, people, senders, false).await
+    }
+
+    /// The same of people who wait for as long as the server tells them to.
+    pub(crate) async fn patient(database: &Database, address: SocketAddr, people: usize, senders: usize) -> Self {
+        Self::gathers_with(database, address, people, senders, true).await
+    }
+
+    async fn gathers_with(
+        database: &Database,
+        address: SocketAddr,
+        people: usize,
+        senders: usize,
+        patient: bool,
+    ) -> Self {
         static ALONE: Semaphore = Semaphore::const_new(1);
         let alone = ALONE.acquire().await.unwrap();
         let authorization = authorization(database).await;
         let (place, current) = watch::channel(address);
         let (going, stopping) = watch::channel(true);
         let http = client(authorization.as_deref());
-        let world =
-            World { http, place: current, going: stopping, people, tally: Arc::default(), noted: Arc::default() };
+        let world = World {
+            http,
+            place: current,
+            going: stopping,
+            people,
+            patient,
+            tally: Arc::default(),
+            noted: Arc::default(),
+        };
         for number in 0..people {
             let create =
                 "mutation ($email: String!) { createUser(input: { name: \"x\", email: $email }) { user { id } } }";

@@ -16,7 +16,7 @@ async fn too_many_at_once_are_served_or_told_to_come_again() {
     let database = Database::new().await;
     let (mut child, address) = serve(&database, &[]).await;
     let senders = short_or_long(300, 1_000);
-    let mut crowd = Crowd::gathers(&database, address, 100, senders).await;
+    let mut crowd = Crowd::patient(&database, address, 100, senders).await;
     // This is how long they go on, and nothing that is waited for.
     tokio::time::sleep(short_or_long(Duration::from_secs(2), Duration::from_secs(20))).await;
     let (mut delays, rude) = crowd.tally(|tally| (tally.delays.clone(), tally.rude));
