@@ -4,7 +4,7 @@ NPM := $(shell command -v npm)
 TOOLS := target/tools/bin
 WEB := web/dist/index.html.gz
 
-.PHONY: run test check bench web clients
+.PHONY: run test faults check bench web clients
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -16,6 +16,13 @@ test: web clients
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api
 	tests/with-postgres cargo test --test api
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api
+
+# The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers.
+FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance::
+faults: export DUOLOGUE_TEST_FAULTS := long
+faults:
+	cargo test --test api -- --test-threads=1 $(FAULTS)
+	tests/with-postgres cargo test --test api -- --test-threads=1 $(FAULTS)
 
 # What a change must pass besides its tests.
 check: $(TOOLS)/typos $(TOOLS)/cargo-deny

@@ -45,8 +45,12 @@ impl From<store::Error> for Error {
             store::Error::Busy => Self::Busy,
             store::Error::Overloaded => Self::Overloaded("Too many want to change something at once. Try again."),
             store::Error::Full => Self::Full,
-            store::Error::Unavailable(_) => Self::Unavailable(error),
-            store::Error::Refused(_) | store::Error::Unusable(_) | store::Error::Failed(_) => Self::Failed(error),
+            store::Error::Unavailable(_) | store::Error::ReadOnly | store::Error::Unopened | store::Error::Disk => {
+                Self::Unavailable(error)
+            }
+            store::Error::Refused(_) | store::Error::Damaged | store::Error::Unusable(_) | store::Error::Failed(_) => {
+                Self::Failed(error)
+            }
         }
     }
 }

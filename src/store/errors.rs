@@ -23,6 +23,24 @@ pub enum Error {
     /// The database does not answer: try again.
     #[error("the database does not answer: {0}")]
     Unavailable(String),
+    /// Reading goes on, writing may not.
+    #[error(
+        "the database may not be written: let the user of the server write its file and its folder, and see whether the \
+         disk was made read-only"
+    )]
+    ReadOnly,
+    /// A file of the database cannot be opened, or made.
+    #[error(
+        "the files of the database cannot be opened: see to the permissions of their folder, and to the limit of open \
+         files"
+    )]
+    Unopened,
+    /// The disk does not do what it is told.
+    #[error("the disk fails to read or to write the database: the log of the system says more")]
+    Disk,
+    /// What is in the file is no database any more.
+    #[error("the database is damaged: stop the server, keep a copy of the files, and restore a backup")]
+    Damaged,
     /// It cannot be used as it is: a sentence for the operator.
     #[error("{0}")]
     Unusable(String),
@@ -42,13 +60,22 @@ pub enum Constraint {
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
-        if let DieselError::RollbackErrorOnCommit { commit_error, .. } = error {
-            return Self::from(*commit_error);
-        }
-        if let DieselError::DatabaseError(kind, information) = &error {
-            from_database(*kind, information.as_ref())
-        } else {
-            Self::Failed(error.to_string())
+        match error {
+            DieselError::DatabaseError(kind, information) => from_database(kind, information.as_ref()),
+            // When it cannot go on, as on a full disk, SQLite has undone everything already.
+            DieselError::RollbackErrorOnCommit { commit_error, .. } => Self::from(*commit_error),
+            // The connection broke in a transaction before; the pool will not give it out again.
+            DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
+            DieselError::NotFound
+            | DieselError::AlreadyInTransaction
+            | DieselError::NotInTransaction
+            | DieselError::RollbackTransaction
+            | DieselError::InvalidCString(_)
+            | DieselError::QueryBuilderError(_)
+            | DieselError::SerializationError(_)
+            | DieselError::DeserializationError(_)
+            | DieselError::IntegerConversion(_)
+            | _ => Self::Failed(error.to_string()),
         }
     }
 }
@@ -71,30 +98,60 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
             Error::Unavailable(message.to_owned())
         }
         DatabaseErrorKind::SerializationFailure => Error::Busy,
-        DatabaseErrorKind::ReadOnlyTransaction
-        | DatabaseErrorKind::RestrictViolation
+        DatabaseErrorKind::ReadOnlyTransaction => Error::ReadOnly,
+        DatabaseErrorKind::RestrictViolation
         | DatabaseErrorKind::ExclusionViolation
         | DatabaseErrorKind::Unknown
-        | _ => from_message(message),
+        | _ => Error::of_words(message),
     }
 }
 
-/// diesel keeps no error code, so the words of SQLite (`sqlite3_errstr`) and of PostgreSQL (in English, its
-/// `lc_messages`) have to do.
-fn from_message(message: &str) -> Error {
-    let says = |words: &str| message.contains(words);
-    let busy =
-        ["database is locked", "database table is locked", "lock timeout", "statement timeout", "deadlock detected"];
-    if busy.into_iter().any(says) {
-        Error::Busy
-    } else if says("database or disk is full") || says("No space left on device") {
-        Error::Full
-    } else if says("connection closed") || says("terminating connection") || says("the database system is") {
-        Error::Unavailable(message.to_owned())
-    } else {
-        Error::Failed(message.to_owned())
+impl Error {
+    /// diesel keeps no error code, so the words of SQLite (`sqlite3_errstr`) and of PostgreSQL (in English, its
+    /// `lc_messages`) have to do.
+    pub(super) fn of_words(message: &str) -> Self {
+        let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+        if says(BUSY) {
+            Self::Busy
+        } else if says(FULL) {
+            Self::Full
+        } else if says(&["attempt to write a readonly database"]) {
+            Self::ReadOnly
+        } else if says(&["unable to open database", "access permission denied"]) {
+            Self::Unopened
+        } else if says(&["disk I/O error"]) {
+            Self::Disk
+        } else if says(&["malformed", "file is not a database"]) {
+            Self::Damaged
+        } else if says(GONE) {
+            Self::Unavailable(message.to_owned())
+        } else {
+            Self::Failed(message.to_owned())
+        }
     }
 }
+
+const BUSY: &[&str] = &[
+    "database is locked",
+    "database table is locked",
+    "locking protocol",
+    "lock timeout",
+    "statement timeout",
+    "deadlock detected",
+];
+
+const FULL: &[&str] = &["database or disk is full", "No space left on device", "Disk quota exceeded"];
+
+/// The server of PostgreSQL stops, starts, or has no room for one more; or this process has no memory.
+const GONE: &[&str] = &[
+    "connection closed",
+    "terminating connection",
+    "canceling statement due to user request",
+    "the database system is",
+    "too many clients",
+    "connection slots are reserved",
+    "out of memory",
+];
 
 /// PostgreSQL names the constraint, SQLite its columns.
 fn unique(name: &str) -> Constraint {

@@ -1,6 +1,8 @@
 //! The migrations of both databases, embedded in the binary, with the same names on both.
 
-use diesel::connection::SimpleConnection;
+use std::collections::HashSet;
+
+use diesel::{SqliteConnection, backend::Backend, connection::SimpleConnection, migration::MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{Conn, Error, Result, Store};
@@ -39,15 +41,45 @@ impl Store {
     }
 }
 
-fn migrate<DB: diesel::backend::Backend>(
+/// In words, after the name of the database.
+pub(super) fn newer(migration: &str) -> String {
+    format!(
+        "was brought up to date by a newer Duologue, with the migration {migration} that this one does not know; nothing \
+         was changed: use the newer one"
+    )
+}
+
+/// A migration in a SQLite file of ours that this program does not know.
+pub(super) fn unknown_of_sqlite(conn: &mut SqliteConnection) -> Result<Option<String>> {
+    unknown(conn, &SQLITE)
+}
+
+fn unknown<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    migrations: &EmbeddedMigrations,
+) -> Result<Option<String>> {
+    let known = MigrationSource::<DB>::migrations(migrations).map_err(failed)?;
+    let known: HashSet<_> = known.iter().map(|migration| migration.name().version().as_owned()).collect();
+    let applied = conn.applied_migrations().map_err(failed)?;
+    Ok(applied.into_iter().find(|version| !known.contains(version)).map(|version| version.to_string()))
+}
+
+fn migrate<DB: Backend>(
     conn: &mut impl MigrationHarness<DB>,
     migrations: EmbeddedMigrations,
     direction: Direction,
 ) -> Result<Vec<String>> {
+    if let Some(migration) = unknown(conn, &migrations)? {
+        return Err(Error::Unusable(format!("the database {}", newer(&migration))));
+    }
     let done = match direction {
         Direction::Up => conn.run_pending_migrations(migrations),
         Direction::Down => conn.revert_all_migrations(migrations),
     };
-    let done = done.map_err(|error| Error::Failed(format!("a migration failed: {error}")))?;
-    Ok(done.iter().map(ToString::to_string).collect())
+    Ok(done.map_err(failed)?.iter().map(ToString::to_string).collect())
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "this is what `map_err` has")]
+fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::of_words(&format!("a migration failed: {error}"))
 }

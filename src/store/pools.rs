@@ -23,10 +23,13 @@ use diesel_async::{
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Conn, Error, Result, conn::Postgres, sqlite::SqliteFile, writer::Writer};
+use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile, writer::Writer};
 
 /// How long a unit of work waits for a connection, and a connection for a lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// How long a change waits until it may have a PostgreSQL connection: under load it is better told soon to come again. With
+/// the lock that it may wait for after that, it must not take longer than anybody waits.
+const TURN: Duration = Duration::from_millis(1_500);
 /// A PostgreSQL statement is stopped after this.
 const STATEMENT: Duration = Duration::from_secs(10);
 const SQLITE_READERS: usize = 4;
@@ -85,7 +88,7 @@ pub struct Store {
 #[derive(Clone)]
 enum Pools {
     Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile> },
-    Postgres(PostgresPool),
+    Postgres { pool: PostgresPool, writers: Arc<Semaphore> },
 }
 
 impl Store {
@@ -98,19 +101,25 @@ impl Store {
         let statements = Arc::new(AtomicU64::new(0));
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
+                inspection::inspect(path.clone()).await?;
                 let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
-                let writer = Arc::new(Writer::open(file(true)).await?);
-                Pools::Sqlite { file: file(true), writer, readers: pool(file(false), SQLITE_READERS)? }
+                let writer = Writer::open(file(true)).await.map_err(|why| inspection::sentence(path, why))?;
+                Pools::Sqlite {
+                    file: file(true),
+                    writer: Arc::new(writer),
+                    readers: pool(file(false), SQLITE_READERS)?,
+                }
             }
-            DatabaseUrl::Postgres(url) => Pools::Postgres(pool(postgres(url, &statements), connections)?),
+            DatabaseUrl::Postgres(url) => {
+                // Changes that wait for a lock leave a connection in four to those who read.
+                let writers = Arc::new(Semaphore::new(connections - connections / 4));
+                Pools::Postgres { pool: pool(postgres(url, &statements), connections)?, writers }
+            }
         };
         let store = Self { pools, writes: Arc::new(Semaphore::new(WRITES)), statements };
-        store.write(|_| Ok::<_, Error>(())).await.map_err(|error| match error {
-            Error::Unavailable(why) => Error::Unusable(format!("cannot open the database: {why}")),
-            Error::Busy => Error::Unusable("the database is held by another process".into()),
-            error @ (Error::Refused(_) | Error::Full | Error::Overloaded | Error::Unusable(_) | Error::Failed(_)) => {
-                error
-            }
+        store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
+            DatabaseUrl::Sqlite(path) => inspection::sentence(path, why),
+            DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
         })?;
         Ok(store)
     }
@@ -126,7 +135,7 @@ impl Store {
     {
         match &self.pools {
             Pools::Sqlite { readers, .. } => on_sqlite(readers, work).await,
-            Pools::Postgres(pool) => on_postgres(pool, work).await,
+            Pools::Postgres { pool, .. } => on_postgres(pool, work).await,
         }
     }
 
@@ -144,9 +153,11 @@ impl Store {
         let place = self.writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.write(place, work).await,
-            Pools::Postgres(pool) => {
+            Pools::Postgres { pool, writers } => {
+                let turn = tokio::time::timeout(TURN, writers.clone().acquire_owned());
+                let turn = turn.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
                 on_postgres(pool, move |conn| {
-                    let _place: OwnedSemaphorePermit = place;
+                    let _held: [OwnedSemaphorePermit; 2] = [place, turn];
                     conn.transaction(work)
                 })
                 .await
@@ -164,7 +175,7 @@ impl Store {
                 let mut conn = file.create().await?;
                 blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
             }
-            Pools::Postgres(pool) => on_postgres(pool, work).await,
+            Pools::Postgres { pool, .. } => on_postgres(pool, work).await,
         }
     }
 
@@ -181,7 +192,7 @@ impl Store {
                 readers.close();
                 writer.close().await;
             }
-            Pools::Postgres(pool) => pool.close(),
+            Pools::Postgres { pool, .. } => pool.close(),
         }
     }
 }

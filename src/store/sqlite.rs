@@ -10,18 +10,15 @@ use std::{
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use diesel::{
-    Connection, QueryableByName, RunQueryDsl, SqliteConnection,
+    Connection, SqliteConnection,
     connection::{SimpleConnection, TransactionManager},
-    sql_types::{BigInt, Integer},
 };
 
 use super::{
     Error, Result,
+    inspection::{APPLICATION_ID, header},
     pools::{BUSY, counting},
 };
-
-/// 'Duol': tells our files from the databases of other programs.
-const APPLICATION_ID: i32 = 0x4475_6F6C;
 
 /// A file, and whether its connections may write.
 #[derive(Clone)]
@@ -56,9 +53,8 @@ impl SqliteFile {
             make_private(&self.path);
         }
         let path = self.path.display().to_string();
-        let mut conn = SqliteConnection::establish(&path)
-            .map_err(|error| Error::Unusable(format!("cannot open the database {path}: {error}")))?;
-        prepare(&mut conn, &path, self.write)?;
+        let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
+        prepare(&mut conn, self.write)?;
         conn.set_instrumentation(counting(self.statements.clone()));
         Ok(conn)
     }
@@ -74,11 +70,10 @@ fn make_private(path: &Path) {
 }
 
 /// Every setting is one of the connection: each connection needs them all.
-fn prepare(conn: &mut SqliteConnection, path: &str, write: bool) -> Result<()> {
+fn prepare(conn: &mut SqliteConnection, write: bool) -> Result<()> {
     conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY.as_millis()))?;
-    let header = header(conn, path)?;
     if write {
-        if header.tables == 0 {
+        if header(conn)?.tables == 0 {
             conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
         }
         use_write_ahead_log(conn)?;
@@ -106,34 +101,4 @@ fn use_write_ahead_log(conn: &mut SqliteConnection) -> Result<()> {
             done => return done,
         }
     }
-}
-
-/// What a file says about itself.
-#[derive(QueryableByName)]
-struct Header {
-    #[diesel(sql_type = Integer)]
-    application_id: i32,
-    #[diesel(sql_type = BigInt)]
-    tables: i64,
-}
-
-/// Reads the header before anything is written: the file of another program is left as it is.
-fn header(conn: &mut SqliteConnection, path: &str) -> Result<Header> {
-    // Raw, because pragmas are no tables of the schema.
-    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables FROM pragma_application_id";
-    let header: Header = diesel::sql_query(query).get_result(conn).map_err(|error| {
-        let why = Error::from(error);
-        if matches!(why, Error::Busy) {
-            return why;
-        }
-        Error::Unusable(format!(
-            "cannot read {path} as a database ({why}); nothing was changed: restore it from a backup, or name \
-             another file"
-        ))
-    })?;
-    if header.tables > 0 && header.application_id != APPLICATION_ID {
-        let sentence = format!("{path} is the database of another program; nothing was changed: name another file");
-        return Err(Error::Unusable(sentence));
-    }
-    Ok(header)
 }

@@ -1,6 +1,9 @@
 //! A database of one's own: a SQLite file, or a schema of a PostgreSQL server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use clap::Parser;
 use diesel::SqliteConnection;
@@ -19,7 +22,7 @@ impl Database {
         static SCHEMAS: AtomicU64 = AtomicU64::new(1);
         let folder = tempfile::tempdir().unwrap();
         let url = match std::env::var("DUOLOGUE_TEST_DATABASE") {
-            Err(_) => format!("sqlite:{}", folder.path().join("chat.db").display()),
+            Err(_) => return Self::at("chat.db"),
             Ok(server) => {
                 let schema = format!("test_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
                 let mut conn = AsyncPgConnection::establish(&server).await.unwrap();
@@ -28,6 +31,22 @@ impl Database {
             }
         };
         Self { url, folder }
+    }
+
+    /// A SQLite file of this name, in a folder of its own.
+    pub(crate) fn at(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { url: format!("sqlite:{}", folder.path().join(name).display()), folder }
+    }
+
+    /// All of the database of a PostgreSQL server.
+    pub(crate) fn on(url: &str) -> Self {
+        Self { url: url.to_owned(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// The SQLite file.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.url.strip_prefix("sqlite:").unwrap().into()
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {

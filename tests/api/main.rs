@@ -14,6 +14,9 @@
 
 mod database;
 mod harness;
+mod crowd;
+#[cfg(target_os = "linux")]
+mod disk;
 
 mod users;
 mod messages;
@@ -28,6 +31,13 @@ mod rates;
 mod issuers;
 mod secrecy;
 mod endurance;
+mod crashes;
+mod upgrades;
+mod backups;
+mod outages;
+mod overload;
+mod storage;
+mod damage;
 mod nodes;
 mod paging;
 mod races;

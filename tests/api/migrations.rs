@@ -38,7 +38,7 @@ async fn up_down_and_up_again_leaves_the_same_schema() {
 type Postgres = AsyncConnectionWrapper<AsyncPgConnection>;
 
 /// The schema in words: SQLite keeps them, PostgreSQL is asked for its columns and indexes.
-fn described(database: &Database) -> Vec<String> {
+pub(crate) fn described(database: &Database) -> Vec<String> {
     #[derive(diesel::QueryableByName)]
     struct Line {
         #[diesel(sql_type = diesel::sql_types::Text)]

@@ -33,11 +33,16 @@ async fn error(arguments: &[&str]) -> String {
     said.trim_end().strip_prefix("duologue: ").unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
-/// A server, and the lines that it printed first.
-async fn serve_with_lines(database: &Database, flags: &[&str]) -> (Child, Vec<String>) {
+/// What starts a server.
+pub(crate) fn server(database: &Database, flags: &[&str]) -> Command {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
     let accounts: &[&str] = if signed_in() { &ACCOUNTS } else { &[] };
-    let mut child = program(&[&fixed, accounts, flags].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    program(&[&fixed, accounts, flags].concat())
+}
+
+/// A server, and the lines that it printed first.
+async fn started_with_lines(mut server: Command) -> (Child, Vec<String>) {
+    let mut child = server.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut lines = Vec::new();
     for _ in 0..2 {
@@ -48,7 +53,12 @@ async fn serve_with_lines(database: &Database, flags: &[&str]) -> (Child, Vec<St
 
 /// A server, and where it is.
 pub(crate) async fn serve(database: &Database, flags: &[&str]) -> (Child, SocketAddr) {
-    let (child, lines) = serve_with_lines(database, flags).await;
+    started(server(database, flags)).await
+}
+
+/// The same of one that is to be started in its own way.
+pub(crate) async fn started(server: Command) -> (Child, SocketAddr) {
+    let (child, lines) = started_with_lines(server).await;
     let page = lines[0].split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
     (child, page.trim_end_matches('/').parse().unwrap())
 }
@@ -65,7 +75,7 @@ pub(crate) async fn terminate(mut child: Child) -> Option<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_where_it_is_and_where_the_messages_are() {
     let database = Database::new().await;
-    let (child, lines) = serve_with_lines(&database, &[]).await;
+    let (child, lines) = started_with_lines(server(&database, &[])).await;
     let page = lines[0]
         .strip_prefix("Duologue is ready: open ")
         .and_then(|rest| rest.strip_suffix(" and say something."))

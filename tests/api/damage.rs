@@ -1,0 +1,187 @@
+//! Files that cannot be used: the program says in one sentence which and what to do, does not start, and leaves them as
+//! they are.
+
+use std::{fs, path::Path, process::Stdio};
+
+use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use tokio::process::Command;
+
+use crate::{
+    harness::{Database, signed_in, soon},
+    program::program,
+};
+
+/// With 5,000 messages, and as a server leaves it that was told to stop.
+async fn filled() -> Database {
+    let database = Database::at("chat.db");
+    let fill = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
+    assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
+    database
+}
+
+/// What the program says when it is to serve from this database.
+async fn refusal(mut serve: Command) -> String {
+    let ended = soon(serve.output()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stdout.is_empty());
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+fn serve(database: &Database) -> Command {
+    program(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url])
+}
+
+type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+
+/// The bytes of all files of a database.
+fn bytes(database: &Database) -> Vec<Option<Vec<u8>>> {
+    let named = |ending: &str| fs::read(format!("{}{ending}", database.path().display())).ok();
+    [named(""), named("-wal"), named("-journal")].into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_named_and_left_as_it_is() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    // Each with a log beside it that was not copied yet, and without.
+    for log in [false, true] {
+        let whole = filled().await;
+        let mut holder = None;
+        if log {
+            // Whoever still reads keeps the log where it is.
+            let mut conn = SqliteConnection::establish(whole.path().to_str().unwrap()).unwrap();
+            conn.batch_execute("PRAGMA wal_autocheckpoint = 0; UPDATE users SET name = name || '!'").unwrap();
+            holder = Some(conn);
+        }
+        let copy = || {
+            let damaged = Database::at("chat.db");
+            for (from, to) in ["", "-wal"].map(|ending| {
+                (format!("{}{ending}", whole.path().display()), format!("{}{ending}", damaged.path().display()))
+            }) {
+                if Path::new(&from).exists() {
+                    fs::copy(from, to).unwrap();
+                }
+            }
+            damaged
+        };
+        let middle = bytes(&whole)[0].as_ref().unwrap().len() / 2 / 4_096 * 4_096;
+        let application = |file: &mut Vec<u8>| file[68..72].copy_from_slice(b"SeeD");
+        let cases: [(&str, Damage<'_>); 5] = [
+            ("is damaged", &|file| file[middle..middle + 4_096].fill(0)),
+            ("is damaged", &|file| file.truncate(middle)),
+            ("is damaged", &|file| file[..200].fill(b'x')),
+            ("is damaged", &|file| file.fill(7)),
+            ("is the database of another program", &application),
+        ];
+        for (why, damage) in cases {
+            let database = copy();
+            let mut file = fs::read(database.path()).unwrap();
+            damage(&mut file);
+            fs::write(database.path(), file).unwrap();
+            // The first page is in the log too, and the log holds.
+            if log && why != "is damaged" {
+                continue;
+            }
+            let before = bytes(&database);
+            let said = refusal(serve(&database)).await;
+            assert!(said.contains(why) && said.contains("nothing was changed"), "{said}");
+            assert!(said.contains(database.path().to_str().unwrap()), "{said}");
+            assert!(bytes(&database) == before, "{said}");
+        }
+        drop(holder);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_its_file_is_not_thrown_away() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    for empty in [false, true] {
+        let database = Database::at("chat.db");
+        if empty {
+            fs::write(database.path(), "").unwrap();
+        }
+        fs::write(format!("{}-wal", database.path().display()), "messages").unwrap();
+        let before = bytes(&database);
+        let said = refusal(serve(&database)).await;
+        assert!(said.contains("its write-ahead log") && said.contains("nothing was changed"), "{said}");
+        assert!(bytes(&database) == before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_program_is_left_as_it_is() {
+    if signed_in() {
+        return;
+    }
+    let database = Database::new().await;
+    assert!(soon(program(&["migrate", "--database", &database.url]).output()).await.unwrap().status.success());
+    drop(database.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')").await);
+    let before = database.is_sqlite().then(|| bytes(&database));
+    let said = refusal(serve(&database)).await;
+    assert!(said.contains("by a newer Duologue, with the migration 20991231000000"), "{said}");
+    if let Some(before) = before {
+        assert!(said.contains(database.path().to_str().unwrap()), "{said}");
+        assert!(bytes(&database) == before);
+    }
+}
+
+/// Root may write everything, unless it gives up that right.
+fn bound_by_permissions(command: &Command, folder: &Path) -> Command {
+    let probe = folder.join("probe");
+    fs::write(&probe, "").unwrap();
+    fs::set_permissions(&probe, permissions(0o400)).unwrap();
+    let privileged = fs::OpenOptions::new().write(true).open(&probe).is_ok();
+    fs::remove_file(probe).unwrap();
+    let command = command.as_std();
+    let mut bound = if privileged {
+        let mut setpriv = Command::new("setpriv");
+        let rights = "-dac_override,-dac_read_search";
+        setpriv.args(["--bounding-set", rights, "--inh-caps", rights]).arg(command.get_program());
+        setpriv
+    } else {
+        Command::new(command.get_program())
+    };
+    bound.args(command.get_args()).kill_on_drop(true);
+    bound
+}
+
+fn permissions(mode: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_or_a_folder_that_may_not_be_written_is_named() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    let database = filled().await;
+    let bound = bound_by_permissions(&serve(&database), database.folder());
+    drop(bound);
+    let start = || bound_by_permissions(&serve(&database), database.folder());
+    let before = bytes(&database);
+    let read_only_file = start();
+    fs::set_permissions(database.path(), permissions(0o400)).unwrap();
+    let said = refusal(read_only_file).await;
+    assert!(said.contains(database.path().to_str().unwrap()) && said.contains("may not be written"), "{said}");
+    fs::set_permissions(database.path(), permissions(0o600)).unwrap();
+
+    let (read_only_folder, nothing_there) = (start(), start());
+    fs::set_permissions(database.folder(), permissions(0o500)).unwrap();
+    let said = refusal(read_only_folder).await;
+    assert!(said.contains(database.path().to_str().unwrap()), "{said}");
+    assert!(bytes(&database) == before);
+    fs::set_permissions(database.folder(), permissions(0o700)).unwrap();
+
+    fs::remove_file(database.path()).unwrap();
+    fs::set_permissions(database.folder(), permissions(0o500)).unwrap();
+    let said = refusal(nothing_there).await;
+    assert!(said.contains("cannot open the database") && said.contains(database.path().to_str().unwrap()), "{said}");
+    fs::set_permissions(database.folder(), permissions(0o700)).unwrap();
+    assert!(!database.path().exists());
+}

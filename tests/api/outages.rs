@@ -1,0 +1,179 @@
+//! A PostgreSQL server that is restarted, crashes, or does not come to an end.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{
+    crowd::{Crowd, short_or_long},
+    harness::{Chat, Database, code, signed_in, soon},
+    program::{serve, server, started},
+};
+
+/// A PostgreSQL server of one's own, until this is dropped: other tests use the one of the suite.
+struct Cluster {
+    url: String,
+    pg_ctl: PathBuf,
+    /// Ends when its input does.
+    _with_postgres: Child,
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/with-postgres");
+        let say = r#"echo "$DUOLOGUE_TEST_DATABASE"; echo "$DUOLOGUE_TEST_PG_CTL"; exec cat"#;
+        let mut command = Command::new(script);
+        command.args(["sh", "-c", say]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = soon(lines.next_line()).await.unwrap().unwrap();
+        let pg_ctl = soon(lines.next_line()).await.unwrap().unwrap().into();
+        Self { url, pg_ctl, _with_postgres: child }
+    }
+
+    async fn restarts(&self, mode: &str) {
+        let done = soon(Command::new(&self.pg_ctl).args(["restart", "--mode", mode]).status()).await.unwrap();
+        assert!(done.success());
+    }
+
+    /// From now on, `extend 28` in the file that is given lets no table grow.
+    #[cfg(target_os = "linux")]
+    async fn gets_another_disk(&self) -> PathBuf {
+        let folder = self.pg_ctl.parent().unwrap().canonicalize().unwrap();
+        // Where the user of the server may read it.
+        let library = folder.join("disk.so");
+        std::fs::copy(crate::disk::library(), &library).unwrap();
+        let fault = folder.join("fault");
+        let mut restart = Command::new(&self.pg_ctl);
+        restart.args(["restart", "--mode", "fast"]);
+        restart.env("LD_PRELOAD", library).env("DISK_FAULT", &fault).env("DISK_FOLDER", folder.join("data/base"));
+        assert!(soon(restart.status()).await.unwrap().success());
+        fault
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_postgresql_costs_a_few_seconds_and_nothing_that_was_answered() {
+    if signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    let cluster = Cluster::new().await;
+    let database = Database::on(&cluster.url);
+    let mut server = server(&database, &[]);
+    // It has a lot to complain about.
+    server.stderr(Stdio::null());
+    let (mut child, address) = started(server).await;
+    let mut crowd = Crowd::gathers(&database, address, 8, 24).await;
+    for _ in 0..short_or_long(1, 5) {
+        // In order, and as by a crash.
+        for mode in ["fast", "immediate"] {
+            crowd.until_answered(100).await;
+            cluster.restarts(mode).await;
+            let back = Instant::now();
+            crowd.until(|tally| tally.last.values().all(|last| *last > back)).await;
+            assert!(back.elapsed() < Duration::from_secs(5), "{mode}: {:?}", back.elapsed());
+            crowd.failed_only_with(&[(503, "UNAVAILABLE"), (503, "DATABASE_BUSY")]);
+            assert_eq!(crowd.tally(|tally| tally.rude), 0);
+        }
+    }
+    crowd.rests_and_finds_everything().await;
+    child.kill().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_postgresql_stops_what_writes_as_long_as_it_is_full() {
+    if signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    let cluster = Cluster::new().await;
+    let fault = cluster.gets_another_disk().await;
+    let database = Database::on(&cluster.url);
+    let (mut child, address) = serve(&database, &[]).await;
+    let mut crowd = Crowd::gathers(&database, address, 8, 16).await;
+    crowd.until_answered(50).await;
+    crowd.failed_only_with(&[]);
+    std::fs::write(&fault, "extend 28").unwrap();
+    crowd.until(|tally| tally.failures.values().sum::<usize>() >= 100).await;
+    let users = crowd.reads("{ users { nodes { id } } }").await;
+    assert_eq!(users["data"]["users"]["nodes"].as_array().unwrap().len(), 8);
+    crowd.failed_only_with(&[(507, "STORAGE_FULL")]);
+    std::fs::remove_file(&fault).unwrap();
+    let begun = Instant::now();
+    crowd.until(|tally| tally.last.values().all(|last| *last > begun)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // What was on its way.
+    crowd.failed_only_with(&[(507, "STORAGE_FULL")]);
+    assert!(child.try_wait().unwrap().is_none());
+    crowd.rests_and_finds_everything().await;
+    child.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgresql_breaks_off_may_be_tried_again() {
+    let database = Database::new().await;
+    if signed_in() || database.is_sqlite() {
+        return;
+    }
+    let chat = Chat::on(database, &[]).await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for breaks_off in ["pg_terminate_backend", "pg_cancel_backend"] {
+        let lock = chat.database.run("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await;
+        let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "x", "clientId": "1" });
+        let send = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { duplicate } }";
+        let sends = join_all((0..4).map(|_| chat.ask(send, json!({ "input": input }))));
+        let reads = join_all((0..4).map(|_| chat.ask("{ users { nodes { id } } }", json!({}))));
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass";
+        let end = format!(
+            "DO $$ BEGIN
+                WHILE ({waiting}) < 8 LOOP PERFORM pg_sleep(0.01); END LOOP;
+                PERFORM {breaks_off}(pid) FROM pg_locks
+                    WHERE NOT granted AND relation = 'users'::regclass;
+            END $$"
+        );
+        let (sends, reads, _) = tokio::join!(sends, reads, soon(chat.database.run(&end)));
+        for answer in sends.iter().chain(&reads) {
+            assert_eq!(code(answer), "UNAVAILABLE", "{breaks_off}");
+        }
+        drop(lock);
+    }
+    ada.sends("after", &bob).await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_takes_too_long_is_stopped_in_the_database_too() {
+    let database = Database::new().await;
+    if signed_in() || database.is_sqlite() {
+        return;
+    }
+    let chat = Chat::on(database, &[]).await;
+    chat.person("Ada").await;
+    let slow = "ALTER TABLE users RENAME TO them;
+        CREATE VIEW users AS SELECT * FROM them WHERE pg_sleep(60) IS NOT NULL";
+    drop(chat.database.run(slow).await);
+    let begun = Instant::now();
+    let answer = chat.ask("{ users { nodes { id } } }", json!({})).await;
+    assert!(["TIMEOUT", "DATABASE_BUSY"].contains(&code(&answer).as_str()), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+    let schema = chat.database.url.rsplit("%3D").next().unwrap();
+    let ended = format!(
+        "DO $$ BEGIN
+            WHILE EXISTS (
+                SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                    WHERE relation = '{schema}.them'::regclass AND wait_event = 'PgSleep'
+            ) LOOP PERFORM pg_sleep(0.01); PERFORM pg_stat_clear_snapshot(); END LOOP;
+        END $$"
+    );
+    drop(soon(chat.database.run(&ended)).await);
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,40 @@
+//! More connections than can be served: each request is done, or told in time to come again.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    crowd::{Crowd, short_or_long},
+    harness::{Database, signed_in},
+    program::serve,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_at_once_are_served_or_told_to_come_again() {
+    if signed_in() {
+        return;
+    }
+    let database = Database::new().await;
+    let (mut child, address) = serve(&database, &[]).await;
+    let senders = short_or_long(300, 1_000);
+    let mut crowd = Crowd::patient(&database, address, 100, senders).await;
+    // This is how long they go on, and nothing that is waited for.
+    tokio::time::sleep(short_or_long(Duration::from_secs(2), Duration::from_secs(20))).await;
+    let (mut delays, rude) = crowd.tally(|tally| (tally.delays.clone(), tally.rude));
+    delays.sort();
+    let slow = delays[delays.len() * 99 / 100];
+    assert!(slow < Duration::from_secs(3), "{} were served, of 100 one after {slow:?}", delays.len());
+    assert_eq!(rude, 0, "were not told when to come again");
+    crowd.failed_only_with(&[(503, "UNAVAILABLE"), (503, "DATABASE_BUSY"), (429, "RATE_LIMITED")]);
+    crowd.rests().await;
+    let rested = Instant::now();
+    // As fast as ever, soon.
+    let mut quick = 0;
+    while quick < 10 {
+        let begun = Instant::now();
+        assert!(crowd.sends_one_more().await);
+        quick = if begun.elapsed() < Duration::from_millis(100) { quick + 1 } else { 0 };
+        assert!(rested.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    crowd.finds_everything().await;
+    child.kill().await.unwrap();
+}

@@ -1,0 +1,109 @@
+//! A disk without room, a disk that fails, and somebody else who holds the database: each has its code, reading goes on, and
+//! so does writing once it can.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+#[cfg(target_os = "linux")]
+use crate::{crashes::assert_sound, disk::Disk};
+use crate::{
+    crowd::{Crowd, short_or_long},
+    harness::{Chat, Database, code, signed_in},
+    program::{server, started},
+};
+
+const USERS: &str = "{ users { nodes { id } } }";
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let disk = Disk::under(&database);
+    let mut server = server(&database, &[]);
+    disk.carries(&mut server);
+    let (mut child, address) = started(server).await;
+    let mut crowd = Crowd::gathers(&database, address, 8, 16).await;
+    crowd.until_answered(50).await;
+    crowd.failed_only_with(&[]);
+    for (fault, status, code) in [
+        // ENOSPC, EROFS, EIO
+        ("extend 28", 507, "STORAGE_FULL"),
+        ("write 28", 507, "STORAGE_FULL"),
+        ("write 30", 503, "UNAVAILABLE"),
+        ("write 5", 503, "UNAVAILABLE"),
+        ("sync 5", 503, "UNAVAILABLE"),
+    ] {
+        disk.fails(fault);
+        let enough = short_or_long(100, 5_000);
+        crowd.until(|tally| tally.failures.values().sum::<usize>() >= enough).await;
+        let answered = crowd.tally(|tally| tally.answered.len());
+        for _ in 0..20 {
+            let begun = Instant::now();
+            assert_eq!(crowd.reads(USERS).await["data"]["users"]["nodes"].as_array().unwrap().len(), 8);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{fault}: {:?}", begun.elapsed());
+        }
+        assert_eq!(crowd.tally(|tally| tally.answered.len()), answered, "{fault}");
+        crowd.failed_only_with(&[(status, code)]);
+        disk.works_again();
+        let begun = Instant::now();
+        crowd.until_answered(50).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{fault}: {:?}", begun.elapsed());
+        // What was on its way.
+        crowd.failed_only_with(&[(status, code)]);
+    }
+    assert!(child.try_wait().unwrap().is_none());
+    crowd.rests_and_finds_everything().await;
+    child.kill().await.unwrap();
+    assert_sound(&database.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_the_database_delays_what_writes_and_not_what_reads() {
+    if signed_in() {
+        return;
+    }
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("before", &bob).await;
+    let held_for = short_or_long(Duration::ZERO, Duration::from_secs(10));
+    let lock = chat.database.locked().await;
+    let begun = Instant::now();
+    let send = async |number: usize| -> (Value, Duration) {
+        let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "x", "clientId": number.to_string() });
+        let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { duplicate } }";
+        (chat.ask(query, json!({ "input": input })).await, begun.elapsed())
+    };
+    let sends = futures_util::future::join_all((0..20).map(send));
+    let mut delays = Vec::new();
+    let reads = async {
+        loop {
+            let begun = Instant::now();
+            assert_eq!(chat.texts(&ada, &bob).await, ["before"]);
+            delays.push(begun.elapsed());
+        }
+    };
+    let answers = tokio::select! {
+        answers = async {
+            let answers = sends.await;
+            // Held for so long at least.
+            tokio::time::sleep_until((begun + held_for).into()).await;
+            answers
+        } => answers,
+        () = reads => unreachable!(),
+    };
+    for (answer, delay) in &answers {
+        assert_eq!(code(answer), "DATABASE_BUSY");
+        assert!(*delay < Duration::from_secs(15), "{delay:?}");
+    }
+    delays.sort();
+    assert!(delays[delays.len() * 99 / 100] < Duration::from_secs(1), "{:?}", delays.last());
+    drop(lock);
+    // The same sends again: none of them was done.
+    for (answer, _) in futures_util::future::join_all((0..20).map(send)).await {
+        assert_eq!(answer["data"]["sendMessage"]["duplicate"], json!(false), "{answer}");
+    }
+}
