@@ -9,24 +9,33 @@ use crate::model::{
     timestamps::Timestamp,
 };
 
-/// SQLite takes at most 32,766 parameters.
-const ENTRIES_PER_STATEMENT: usize = 5_000;
+/// PostgreSQL takes at most 65,535 parameters.
+const ENTRIES_PER_STATEMENT: usize = 10_000;
 
 /// Adds entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) gave.
 pub fn append(conn: &mut Conn<'_>, entries: &[(UserId, Entry)]) -> Result<()> {
-    for entries in entries.chunks(ENTRIES_PER_STATEMENT) {
-        let row = |(user, entry): &(UserId, Entry)| {
-            (
-                feed::user_id.eq(*user),
-                feed::position.eq(entry.position),
-                feed::kind.eq(entry.kind),
-                feed::message_id.eq(entry.message_id().map_or(0, MessageId::key)),
-                feed::peer_id.eq(entry.peer_id),
-                feed::at.eq(entry.at),
-            )
-        };
-        let query = diesel::insert_into(feed::table).values(entries.iter().map(row).collect::<Vec<_>>());
-        on!(conn, |c| query.execute(c))?;
+    let row = |(user, entry): &(UserId, Entry)| {
+        (
+            feed::user_id.eq(*user),
+            feed::position.eq(entry.position),
+            feed::kind.eq(entry.kind),
+            feed::message_id.eq(entry.message_id().map_or(0, MessageId::key)),
+            feed::peer_id.eq(entry.peer_id),
+            feed::at.eq(entry.at),
+        )
+    };
+    let table = diesel::insert_into(feed::table);
+    match conn {
+        Conn::Sqlite(c) => {
+            for entry in entries {
+                table.values(row(entry)).execute(*c)?;
+            }
+        }
+        Conn::Postgres(c) => {
+            for entries in entries.chunks(ENTRIES_PER_STATEMENT) {
+                table.values(entries.iter().map(row).collect::<Vec<_>>()).execute(*c)?;
+            }
+        }
     }
     Ok(())
 }

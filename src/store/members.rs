@@ -112,20 +112,25 @@ pub fn exists(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<bool>
 /// Notes the newest message of each conversation for both of its members; at most 1,000, for the sake of the number of
 /// parameters.
 pub fn advance(conn: &mut Conn<'_>, newest: &[(ConversationId, MessageId)]) -> Result<()> {
-    let places: Vec<_> = newest
-        .iter()
-        .flat_map(|(conversation, message)| {
-            let [low, high] = conversation.members();
-            [(low, high), (high, low)].map(|(user, peer)| {
-                (members::user_id.eq(user), members::peer_id.eq(peer), members::last_message_id.eq(*message))
-            })
+    let places = newest.iter().flat_map(|(conversation, message)| {
+        let [low, high] = conversation.members();
+        [(low, high), (high, low)].map(|(user, peer)| {
+            (members::user_id.eq(user), members::peer_id.eq(peer), members::last_message_id.eq(*message))
         })
-        .collect();
-    let query = diesel::insert_into(members::table)
-        .values(places)
-        .on_conflict((members::user_id, members::peer_id))
-        .do_update()
-        .set(members::last_message_id.eq(excluded(members::last_message_id)));
-    on!(conn, |c| query.execute(c))?;
+    });
+    let key = (members::user_id, members::peer_id);
+    let newer = members::last_message_id.eq(excluded(members::last_message_id));
+    let table = diesel::insert_into(members::table);
+    match conn {
+        Conn::Sqlite(c) => {
+            for place in places {
+                table.values(place).on_conflict(key).do_update().set(newer).execute(*c)?;
+            }
+        }
+        Conn::Postgres(c) => {
+            let places: Vec<_> = places.collect();
+            table.values(places).on_conflict(key).do_update().set(newer).execute(*c)?;
+        }
+    }
     Ok(())
 }

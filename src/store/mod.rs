@@ -4,6 +4,9 @@
 //! still waits for it. So a transaction cannot wait for anything but the database, and a client that goes away cannot
 //! leave half of one behind. [`Store::read`] and [`Store::write`] are the same on SQLite and on PostgreSQL.
 //!
+//! On PostgreSQL each statement is a trip to the server. On SQLite it is a call, and one that is always the same text stays
+//! prepared: there, many rows are written one by one.
+//!
 //! Not here: who may do what, and what absence means.
 
 pub mod users;

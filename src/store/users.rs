@@ -22,9 +22,6 @@ use crate::model::{
 type Columns = (users::id, users::name, users::email, users::created_at);
 const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
 
-/// SQLite takes at most 32,766 parameters.
-const IDS_PER_STATEMENT: usize = 10_000;
-
 /// The users with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let query = users::table.select(COLUMNS).filter(users::id.eq_any(ids)).filter(users::erased_at.is_null());
@@ -36,18 +33,27 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
 pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
-    let mut present = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(IDS_PER_STATEMENT) {
-        let query =
-            users::table.select((COLUMNS, users::erased_at.is_null())).filter(users::id.eq_any(ids)).order(users::id);
-        let rows: Vec<(User, bool)> = match conn {
-            // A transaction that writes is alone.
-            Conn::Sqlite(c) => query.load(*c)?,
-            Conn::Postgres(c) => query.for_no_key_update().load(*c)?,
-        };
-        present.extend(rows.into_iter().filter(|(_, present)| *present).map(|(user, _)| user));
+    ids.dedup();
+    match conn {
+        // A transaction that writes is alone.
+        Conn::Sqlite(c) => {
+            let mut present = Vec::with_capacity(ids.len());
+            for id in ids {
+                let query = users::table.select(COLUMNS).find(id).filter(users::erased_at.is_null());
+                present.extend(query.first(*c).optional()?);
+            }
+            Ok(present)
+        }
+        Conn::Postgres(c) => {
+            let rows: Vec<(User, bool)> = users::table
+                .select((COLUMNS, users::erased_at.is_null()))
+                .filter(users::id.eq_any(ids))
+                .order(users::id)
+                .for_no_key_update()
+                .load(*c)?;
+            Ok(rows.into_iter().filter(|(_, present)| *present).map(|(user, _)| user).collect())
+        }
     }
-    Ok(present)
 }
 
 /// Whose addresses a search may look at.
@@ -193,14 +199,22 @@ pub fn feed_position(conn: &mut Conn<'_>, id: UserId) -> Result<Option<i64>> {
 
 /// Makes room for so many more entries in the feed of each; gives their new last positions.
 pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec<(UserId, i64)>> {
-    let mut positions = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(IDS_PER_STATEMENT) {
-        let query = diesel::update(users::table.filter(users::id.eq_any(ids)))
-            .set(users::feed_position.eq(users::feed_position + by))
-            .returning((users::id, users::feed_position));
-        positions.extend(on!(conn, |c| query.get_results::<(UserId, i64)>(c))?);
+    let advanced = users::feed_position.eq(users::feed_position + by);
+    let position = (users::id, users::feed_position);
+    match conn {
+        Conn::Sqlite(c) => {
+            let mut positions = Vec::with_capacity(ids.len());
+            for id in ids {
+                let query = diesel::update(users::table.find(*id)).set(advanced).returning(position);
+                positions.extend(query.get_result::<(UserId, i64)>(*c).optional()?);
+            }
+            Ok(positions)
+        }
+        Conn::Postgres(c) => {
+            let these = users::table.filter(users::id.eq_any(ids));
+            Ok(diesel::update(these).set(advanced).returning(position).get_results(*c)?)
+        }
     }
-    Ok(positions)
 }
 
 /// The highest id that was ever given; 0 before the first.
