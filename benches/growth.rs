@@ -82,7 +82,7 @@ impl Server {
 
     /// The cursor before which the oldest messages of the conversation are.
     async fn deep(&self) -> Value {
-        let answer = self.answer(&request(OLDEST, json!({}))).await;
+        let answer = self.answer(&request(OLDEST, &json!({}))).await;
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         answer["data"]["conversation"]["messages"]["pageInfo"]["endCursor"].clone()
     }
@@ -107,7 +107,7 @@ fn time(number: i64) -> String {
     Timestamp::from_milliseconds(1_767_225_600_000 + number * 1_000).to_string()
 }
 
-fn request(query: &str, variables: Value) -> Request {
+fn request(query: &str, variables: &Value) -> Request {
     serde_json::from_value(json!({ "query": query, "variables": variables })).unwrap()
 }
 
@@ -128,11 +128,11 @@ impl Case {
     }
 
     async fn page(server: &Rc<Server>, size: i64, before: &Value, nodes: i64) -> Self {
-        Self::new(server, request(PAGE, json!({ "last": size, "before": before })), nodes).await
+        Self::new(server, request(PAGE, &json!({ "last": size, "before": before })), nodes).await
     }
 
     async fn users(server: &Rc<Server>, search: Option<&str>, nodes: i64) -> Self {
-        Self::new(server, request(FOUND, json!({ "search": search })), nodes).await
+        Self::new(server, request(FOUND, &json!({ "search": search })), nodes).await
     }
 
     async fn run(&mut self) {

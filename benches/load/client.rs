@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// No answer takes this long, also under an emulator.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Requests that are made in turn, and what their answers are.
 #[derive(Clone)]

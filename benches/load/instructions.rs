@@ -52,17 +52,17 @@ pub(crate) fn measure(report: &mut Report) {
 
 /// For each answer.
 fn each(database: &Database, program: fn(&Database) -> Command, script: &Script) -> f64 {
-    let [few, many] = [FEW, MANY].map(|answers| counted(database, program(database), script, answers));
+    let [few, many] = [FEW, MANY].map(|answers| counted(database, &program(database), script, answers));
     (many - few) / f64::from(MANY - FEW)
 }
 
 /// Of a whole life.
-fn counted(database: &Database, command: Command, script: &Script, answers: u32) -> f64 {
+fn counted(database: &Database, command: &Command, script: &Script, answers: u32) -> f64 {
     let log = database.beside("valgrind.log");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.arg(format!("--log-file={}", log.display()));
-    let server = Server::start(server::under(valgrind, &command));
+    let server = Server::start(server::under(valgrind, command));
     load(server.address, 1, script, Until::Answered(answers.try_into().unwrap()));
     server.stop();
     let text = fs::read_to_string(log).unwrap();

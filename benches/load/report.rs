@@ -86,13 +86,13 @@ impl fmt::Display for Table {
         let columns: Vec<String> = self.columns.iter().map(|&name| name.to_owned()).collect();
         let width = |at: usize| self.rows.iter().chain([&columns]).map(|row| row[at].chars().count()).max().unwrap();
         let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+        writeln!(f, "### {}\n", self.title)?;
         let mut line = |cells: &[String]| {
             for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
                 if at == 0 { write!(f, "| {cell:width$} |")? } else { write!(f, " {cell:>width$} |")? }
             }
             writeln!(f)
         };
-        writeln!(f, "### {}\n", self.title)?;
         line(&columns)?;
         let dashes =
             |(at, width): (usize, &usize)| if at == 0 { "-".repeat(*width) } else { "-".repeat(width - 1) + ":" };

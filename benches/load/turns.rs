@@ -101,9 +101,9 @@ fn turn(server: &Server, connections: usize, script: &Script, time: Duration) ->
 }
 
 /// Rounds in which each has a turn, the other way round every other time.
-fn in_turns<const N: usize>(connections: usize, contenders: [(&Server, Script); N]) -> [Turns; N] {
+fn in_turns<const N: usize>(connections: usize, contenders: &[(&Server, Script); N]) -> [Turns; N] {
     let mut all = [const { Turns(Vec::new()) }; N];
-    for (server, script) in &contenders {
+    for (server, script) in contenders {
         turn(server, connections, script, WARM_UP);
     }
     for round in 0..ROUNDS {
@@ -139,7 +139,7 @@ fn read(report: &mut Report, part: &str, work: &Work, connections: &[usize]) -> 
     for &connections in connections {
         eprintln!("  connections: {connections}");
         let [one, other] = scripts.clone();
-        let [own, floor] = in_turns(connections, [(&pair.duologue, one), (&pair.floor, other)]);
+        let [own, floor] = in_turns(connections, &[(&pair.duologue, one), (&pair.floor, other)]);
         row(report, work.name, connections, &own, &floor);
         figures.push(json!({ "connections": connections, "duologue": own.figures(), "floor": floor.figures(),
             "rateOfFloor": own.ratio(&floor, rate), "cpuOfFloor": own.ratio(&floor, cpu) }));
@@ -172,7 +172,7 @@ pub(crate) fn send(report: &mut Report) {
         let script = |requests: &[Vec<u8>]| Script::new(requests.to_vec(), works::sent());
         let [own, floor, alone] = in_turns(
             connections,
-            [
+            &[
                 (&pair.duologue, script(&work.duologue)),
                 (&pair.floor, script(&work.floor)),
                 (&pair.floor, script(&works::send_alone())),
