@@ -6,7 +6,7 @@ use async_graphql::{
     MergedObject, MergedSubscription, Pos, Response, SDLExportOptions, Schema, ServerError, Value, Variables,
     http::GraphiQLSource, parser::types::OperationType,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::JoinError;
 
@@ -28,6 +28,7 @@ use super::{
     subscriptions::Subscriptions,
     users::{UserMutation, UserQuery},
     values::check_values,
+    written::{Data, Written},
 };
 use crate::{app::App, config::Limits, domain};
 
@@ -126,6 +127,10 @@ impl Prepared {
         Identity(self.document.text.clone(), self.operation_name.clone(), variables)
     }
 
+    pub(super) fn nothing_written(&self) -> Written {
+        Written::nothing(&self.plan)
+    }
+
     /// Runs it once.
     pub(super) fn request(&self) -> async_graphql::Request {
         // The library does not look at the text of a document that it need not parse.
@@ -142,14 +147,25 @@ const MAX_ERRORS: usize = 20;
 const MAX_MESSAGE: usize = 500;
 
 /// An answer as the GraphQL specification has it: serialise it.
-#[derive(Serialize)]
+#[derive(Default)]
 pub struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Value>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    written: Vec<Box<RawValue>>,
     errors: Vec<ServerError>,
-    #[serde(skip)]
     json: OnceLock<Box<RawValue>>,
+}
+
+impl Serialize for Answer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut answer = serializer.serialize_map(None)?;
+        if let Some(data) = &self.data {
+            answer.serialize_entry("data", &Data(data, &self.written))?;
+        }
+        if !self.errors.is_empty() {
+            answer.serialize_entry("errors", &self.errors)?;
+        }
+        answer.end()
+    }
 }
 
 impl Answer {
@@ -169,11 +185,12 @@ impl Answer {
     }
 
     /// What the library answered. Errors without a path were found before anything was run.
-    pub(super) fn whole(mut response: Response, plan: &Plan) -> Self {
-        plan.complete(&mut response);
+    pub(super) fn whole(mut response: Response, written: &Written) -> Self {
+        written.plan.complete(&mut response);
         let refused = response.errors.iter().any(|error| error.path.is_empty());
         let errors = response.errors.into_iter().take(MAX_ERRORS).map(coded).collect();
-        Self { data: (!refused).then_some(response.data), errors, json: OnceLock::new() }
+        let data = (!refused).then_some(response.data);
+        Self { data, written: written.take(), errors, json: OnceLock::new() }
     }
 
     /// The same errors, as of a request of which nothing was run.
@@ -237,7 +254,7 @@ impl Answer {
 
 impl From<ServerError> for Answer {
     fn from(error: ServerError) -> Self {
-        Self { data: None, errors: vec![error], json: OnceLock::new() }
+        Self { errors: vec![error], ..Self::default() }
     }
 }
 
@@ -297,14 +314,15 @@ impl Api {
 
     /// Runs a query or a mutation, for as long as the limit allows.
     pub async fn execute(&self, asker: &Asker, prepared: Prepared) -> Answer {
-        let (mut call, mut loads) = Call::new(&self.app, asker);
+        let written = prepared.nothing_written();
+        let (mut call, mut loads) = Call::new(&self.app, asker, written.clone());
         let schema = self.schema.clone();
         let request_id = call.request_id.clone();
         let operation = prepared.operation;
         let running = async move {
             call.read_cursors(&prepared.cursors_of).await;
             let response = loads.beside(Box::pin(schema.execute(prepared.request().data(call)))).await;
-            Answer::whole(response, &prepared.plan)
+            Answer::whole(response, &written)
         };
         let answer = async {
             if operation == Operation::Mutation {

@@ -19,6 +19,7 @@ use super::{
     errors::{Code, bad_input, field_error, top_level},
     loads::{Loads, Relations},
     subscriptions::{News, Source},
+    written::Written,
 };
 use crate::{
     app::App,
@@ -36,6 +37,7 @@ pub(super) struct Call {
     pub(super) from: Option<IpAddr>,
     pub(super) request_id: String,
     pub(super) load: DataLoader<Relations>,
+    pub(super) written: Written,
     /// Where feeds stood before anything of the request was read.
     pub(super) cursors: Vec<(UserId, Cursor)>,
     turn: Option<Turn>,
@@ -51,13 +53,15 @@ pub(super) enum Turn {
 
 impl Call {
     /// A new call, and what it will load.
-    pub(super) fn new(app: &App, asker: &Asker) -> (Self, Loads) {
+    pub(super) fn new(app: &App, asker: &Asker, written: Written) -> (Self, Loads) {
         let request_id = new_request_id();
         let who = Who::is(asker.viewer.clone());
         let relations = Relations { app: app.clone(), who: who.clone(), request_id: request_id.clone() };
         let (load, loads) = relations.loader();
         let (app, renewal, sign_ins, from) = (app.clone(), asker.renewal.clone(), asker.sign_ins.clone(), asker.from);
-        (Self { app, who, renewal, sign_ins, from, request_id, load, cursors: Vec::new(), turn: None }, loads)
+        let call =
+            Self { app, who, renewal, sign_ins, from, request_id, load, written, cursors: Vec::new(), turn: None };
+        (call, loads)
     }
 
     /// On whose behalf it is.

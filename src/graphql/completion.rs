@@ -7,7 +7,7 @@
 //! different orders, it is the first one's for both.
 
 use async_graphql::{
-    Name, PathSegment, Positioned, Response, ServerError, Value,
+    Name, PathSegment, Positioned, QueryPathNode, QueryPathSegment, Response, ServerError, Value,
     indexmap::IndexMap,
     parser::types::{
         BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet, Type,
@@ -20,17 +20,21 @@ use super::{
 };
 
 /// The fields of an operation in their order, with all fragments spread and equal fields merged.
+#[derive(Default)]
 pub(super) struct Plan {
-    fields: Vec<Planned>,
+    pub(super) fields: Vec<Planned>,
+    /// Whether a directive may decide about some of them.
+    pub(super) conditional: bool,
 }
 
-struct Planned {
-    key: Name,
+/// What stands for one key in an object.
+pub(super) struct Planned {
+    pub(super) key: Name,
     /// `None` for fields of introspection.
     ty: Option<Type>,
     /// Each field that stands for this key, and the type it is on.
     fields: Vec<(Name, Field)>,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 impl Plan {
@@ -40,7 +44,7 @@ impl Plan {
         document: &ExecutableDocument,
         shape: &Shape,
     ) -> Result<Self, ServerError> {
-        let mut plan = Self { fields: Vec::new() };
+        let mut plan = Self::default();
         plan.add(&operation.selection_set.node, &root(operation.ty), document, shape)?;
         Ok(plan)
     }
@@ -53,6 +57,7 @@ impl Plan {
         shape: &Shape,
     ) -> Result<(), ServerError> {
         for selection in &set.items {
+            self.conditional |= !selection.node.directives().is_empty();
             match &selection.node {
                 Selection::Field(field) => self.add_field(field, on, document, shape)?,
                 Selection::InlineFragment(Positioned { node: inline, .. }) => {
@@ -81,13 +86,23 @@ impl Plan {
         let key = &field.node.response_key().node;
         let index = self.fields.iter().position(|planned| planned.key == *key).unwrap_or_else(|| {
             let ty = of.map(|of| of.ty.clone());
-            self.fields.push(Planned { key: key.clone(), ty, fields: Vec::new(), plan: Self { fields: Vec::new() } });
+            self.fields.push(Planned { key: key.clone(), ty, fields: Vec::new(), plan: Self::default() });
             self.fields.len() - 1
         });
         let Some(planned) = self.fields.get_mut(index) else { return Ok(()) };
         planned.merge(field, on, of.map(|of| &of.ty), shape)?;
         let ty = of.map_or_else(|| Name::new(""), |of| of.named_type().clone());
         planned.plan.add(&field.node.selection_set.node, &ty, document, shape)
+    }
+
+    /// The plan of the objects at a place in the answer.
+    pub(super) fn at(&self, place: Option<&QueryPathNode<'_>>) -> Option<&Self> {
+        let Some(place) = place else { return Some(self) };
+        let around = self.at(place.parent)?;
+        match place.segment {
+            QueryPathSegment::Index(_) => Some(around),
+            QueryPathSegment::Name(key) => Some(&around.fields.iter().find(|field| field.key == key)?.plan),
+        }
     }
 
     /// The path of the first field at the root.
@@ -164,6 +179,16 @@ impl Plan {
 }
 
 impl Planned {
+    /// The name of the field in the schema.
+    pub(super) fn name(&self) -> &str {
+        self.fields.first().map_or("", |(_, field)| &field.name.node)
+    }
+
+    /// Whether it is asked of this type by its name.
+    pub(super) fn is_on(&self, ty: &str) -> bool {
+        self.fields.iter().all(|(on, _)| on == ty)
+    }
+
     /// One more field for the same key: it must be the same one, unless they can never meet in one object
     /// (<https://spec.graphql.org/October2021/#sec-Field-Selection-Merging>). The library only compares neighbours.
     fn merge(

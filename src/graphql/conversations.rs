@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use serde::ser::SerializeMap;
 
 use super::{
     Connection, Message, User, UserError,
     calls::{Arguments, Call, id},
+    completion::Planned,
     pages::{Listed, Wanted},
     scalars::DateTime,
+    written::{Plain, Shown},
 };
 use crate::{
-    domain::conversations,
+    domain::{Viewer, conversations},
     model::{
         self,
         conversations::Reach,
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// Both members, in the order of their ids; one whose account was erased is `None`.
-pub(super) type Members = [Option<model::users::User>; 2];
+pub(super) type Members = [Option<User>; 2];
 
 /// `Conversation`
 #[derive(Clone)]
@@ -36,7 +39,7 @@ pub(super) struct Conversation {
 
 impl From<conversations::Conversation> for Conversation {
     fn from(found: conversations::Conversation) -> Self {
-        Self::new(found.id, Some(Arc::new(found.members)))
+        Self::new(found.id, Some(Arc::new(found.members.map(|member| member.map(User)))))
     }
 }
 
@@ -92,6 +95,16 @@ impl Conversation {
         let Some(reader) = reader else { return Ok(0) };
         let count = call.load.load_one((self.id, reader)).await?;
         Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
+    }
+}
+
+impl Plain for Conversation {
+    fn has(&self, field: &Planned) -> bool {
+        field.name() == "id"
+    }
+
+    fn write<M: SerializeMap>(&self, field: &Planned, _: &Viewer, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry(&field.key, &Shown(self.id))
     }
 }
 

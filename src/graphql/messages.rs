@@ -3,17 +3,23 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use serde::ser::SerializeMap;
 
 use super::{
     Connection, Conversation, User, UserError,
     calls::{Arguments, Call, id},
+    completion::Planned,
     conversations::Members,
     pages::{Listed, Wanted},
     scalars::DateTime,
     users::DeletePayload,
+    written::{Asked, Plain, Shown, is_plain},
 };
 use crate::{
-    domain::messages::{self, Sent},
+    domain::{
+        Viewer,
+        messages::{self, Sent},
+    },
     model::{
         self,
         conversations::Reach,
@@ -120,6 +126,38 @@ impl Message {
             Some(Reach::Delivered) => MessageStatus::Delivered,
             Some(Reach::Read) => MessageStatus::Read,
         })
+    }
+}
+
+impl Plain for Message {
+    fn has(&self, field: &Planned) -> bool {
+        match field.name() {
+            "id" | "content" | "clientId" | "version" | "createdAt" | "editedAt" => true,
+            "sender" | "receiver" => self.members.as_deref().is_some_and(|members| {
+                let user = members.iter().flatten().next();
+                user.is_none_or(|user| is_plain(user, &field.plan))
+            }),
+            _ => false,
+        }
+    }
+
+    fn write<M: SerializeMap>(&self, field: &Planned, viewer: &Viewer, map: &mut M) -> Result<(), M::Error> {
+        let row = &self.row;
+        let member = |id| {
+            let member = self.members.as_deref().and_then(|members| User::among(members, id));
+            member.map(|user| Asked { of: user, plan: &field.plan, viewer })
+        };
+        match field.name() {
+            "id" => map.serialize_entry(&field.key, &Shown(row.id)),
+            "content" => map.serialize_entry(&field.key, &row.content),
+            "sender" => map.serialize_entry(&field.key, &member(row.sender_id)),
+            "receiver" => map.serialize_entry(&field.key, &member(row.receiver_id)),
+            "clientId" => map.serialize_entry(&field.key, &messages::client_id(viewer, row)),
+            "version" => map.serialize_entry(&field.key, &row.version),
+            "createdAt" => map.serialize_entry(&field.key, &Shown(row.created_at)),
+            "editedAt" => map.serialize_entry(&field.key, &row.edited_at.map(Shown)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod scalars;
 mod shape;
 mod subscriptions;
 mod values;
+mod written;
 
 pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};
 pub use calls::Asker;

@@ -1,12 +1,23 @@
 //! Connections, cursors and their arguments, as the Relay cursor connections specification has them.
 
+use std::borrow::Cow;
+
 use async_graphql::{Object, OutputType, Result, SimpleObject};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::ser::SerializeMap;
 
-use super::{Conversation, Message, User, errors::bad_input};
-use crate::model::{
-    ids::key_from,
-    pages::{End, Page, Span},
+use super::{
+    Conversation, Message, User,
+    completion::Planned,
+    errors::bad_input,
+    written::{Asked, Items, Plain, is_plain},
+};
+use crate::{
+    domain::Viewer,
+    model::{
+        ids::key_from,
+        pages::{End, Page, Span},
+    },
 };
 
 /// Items of a page when its size is not given.
@@ -85,18 +96,18 @@ impl<N> From<Page<N>> for Connection<N> {
     concrete(name = "MessageConnection", params(Message)),
     concrete(name = "ConversationConnection", params(Conversation))
 )]
-impl<N: OutputType + Listed + Clone> Connection<N>
+impl<N: Plain + Listed + Clone> Connection<N>
 where
     Edge<N>: OutputType,
 {
     /// The items of the page, in the order of the list.
-    async fn nodes(&self) -> &[N] {
-        &self.page.items
+    async fn nodes(&self) -> Items<'_, N> {
+        Items(Cow::Borrowed(&self.page.items))
     }
 
     /// The same items, each with its cursor.
-    async fn edges(&self) -> Vec<Edge<N>> {
-        self.page.items.iter().map(|node| Edge { cursor: cursor(node), node: node.clone() }).collect()
+    async fn edges(&self) -> Items<'_, Edge<N>> {
+        Items(self.page.items.iter().map(|node| Edge { cursor: cursor(node), node: node.clone() }).collect())
     }
 
     /// What lies before and after the page.
@@ -111,7 +122,7 @@ where
 }
 
 /// An item of a list, and where it stands.
-#[derive(SimpleObject)]
+#[derive(Clone, SimpleObject)]
 #[graphql(
     concrete(name = "UserEdge", params(User)),
     concrete(name = "MessageEdge", params(Message)),
@@ -122,6 +133,22 @@ pub(super) struct Edge<N: OutputType> {
     node: N,
     /// Where it stands in the list, for `after` and `before`. Opaque.
     cursor: String,
+}
+
+impl<N: Plain> Plain for Edge<N>
+where
+    Self: OutputType,
+{
+    fn has(&self, field: &Planned) -> bool {
+        field.name() == "cursor" || is_plain(&self.node, &field.plan)
+    }
+
+    fn write<M: SerializeMap>(&self, field: &Planned, viewer: &Viewer, map: &mut M) -> Result<(), M::Error> {
+        match field.name() {
+            "cursor" => map.serialize_entry(&field.key, &self.cursor),
+            _ => map.serialize_entry(&field.key, &Asked { of: &self.node, plan: &field.plan, viewer }),
+        }
+    }
 }
 
 /// What lies before and after a page.

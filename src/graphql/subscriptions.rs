@@ -163,20 +163,21 @@ impl Runnable {
 
     async fn say(&self, api: &Api, news: News) -> Answer {
         let said = self.run(api, Turn::Says(news)).await;
-        said.unwrap_or_else(|| Answer::whole(Response::default(), &self.prepared.plan))
+        said.unwrap_or_else(|| Answer::whole(Response::default(), &self.prepared.nothing_written()))
     }
 
     fn fail(&self, error: domain::Error) -> Answer {
         let error = top_level(error, &new_request_id()).into_server_error(Pos::default());
         let error = error.with_path(self.prepared.plan.root_path());
-        Answer::whole(Response::from_errors(vec![error]), &self.prepared.plan)
+        Answer::whole(Response::from_errors(vec![error]), &self.prepared.nothing_written())
     }
 
     async fn run(&self, api: &Api, turn: Turn) -> Option<Answer> {
-        let (call, mut loads) = Call::new(&api.app, &self.viewer.clone().into());
+        let written = self.prepared.nothing_written();
+        let (call, mut loads) = Call::new(&api.app, &self.viewer.clone().into(), written.clone());
         let mut responses = api.schema.execute_stream(self.prepared.request().data(call.in_turn(turn)));
         let response = loads.beside(responses.next()).await?;
-        Some(Answer::whole(response, &self.prepared.plan))
+        Some(Answer::whole(response, &written))
     }
 }
 

@@ -3,18 +3,24 @@
 use std::fmt::Display;
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use serde::ser::SerializeMap;
 
 use super::{
     Connection, Conversation, Message, UserError,
     calls::{Arguments, Call, id},
+    completion::Planned,
     conversations::Members,
     loads::PresenceOf,
     pages::{Listed, Wanted},
     scalars::{DateTime, Flag},
     signals::Presence,
+    written::{Plain, Shown},
 };
 use crate::{
-    domain::users::{self, Changes},
+    domain::{
+        Viewer,
+        users::{self, Changes},
+    },
     model::{
         self,
         ids::UserId,
@@ -102,13 +108,35 @@ impl User {
     }
 }
 
+impl Plain for User {
+    fn has(&self, field: &Planned) -> bool {
+        matches!(field.name(), "id" | "name" | "email" | "createdAt")
+    }
+
+    fn write<M: SerializeMap>(&self, field: &Planned, viewer: &Viewer, map: &mut M) -> Result<(), M::Error> {
+        let Self(row) = self;
+        match field.name() {
+            "id" => map.serialize_entry(&field.key, &Shown(row.id)),
+            "name" => map.serialize_entry(&field.key, &row.name),
+            "email" => map.serialize_entry(&field.key, &users::email(viewer, row)),
+            "createdAt" => map.serialize_entry(&field.key, &Shown(row.created_at)),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl User {
     /// The member of a conversation with this id, at hand or loaded; null if there is none.
     pub(super) async fn of(ctx: &Context<'_>, id: UserId, members: Option<&Members>) -> Result<Option<Self>> {
         match members {
-            Some(members) => Ok(members.iter().flatten().find(|user| user.id == id).cloned().map(Self)),
+            Some(members) => Ok(Self::among(members, id).cloned()),
             None => Self::load(ctx, id).await,
         }
+    }
+
+    /// The member with this id.
+    pub(super) fn among(members: &Members, id: UserId) -> Option<&Self> {
+        members.iter().flatten().find(|user| user.0.id == id)
     }
 
     /// The user with this id; null if there is none.

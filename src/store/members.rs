@@ -5,6 +5,7 @@ use diesel::{ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl, sql_types::Integ
 use super::{
     Conn, Result,
     conn::on,
+    kept::Kept,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::members,
 };
@@ -124,7 +125,7 @@ pub fn advance(conn: &mut Conn<'_>, newest: &[(ConversationId, MessageId)]) -> R
     match conn {
         Conn::Sqlite(c) => {
             for place in places {
-                table.values(place).on_conflict(key).do_update().set(newer).execute(*c)?;
+                Kept(table.values(place).on_conflict(key).do_update().set(newer)).execute(*c)?;
             }
         }
         Conn::Postgres(c) => {

@@ -21,6 +21,7 @@ pub mod server;
 
 mod conn;
 mod errors;
+mod kept;
 mod migrations;
 mod pages;
 mod pools;

@@ -8,6 +8,7 @@ use diesel::{
 use super::{
     Conn, Result,
     conn::on,
+    kept::Kept,
     pages::{UnionAll, assemble, slices},
     schema::users,
 };
@@ -205,7 +206,7 @@ pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec
         Conn::Sqlite(c) => {
             let mut positions = Vec::with_capacity(ids.len());
             for id in ids {
-                let query = diesel::update(users::table.find(*id)).set(advanced).returning(position);
+                let query = Kept(diesel::update(users::table.find(*id)).set(advanced).returning(position));
                 positions.extend(query.get_result::<(UserId, i64)>(*c).optional()?);
             }
             Ok(positions)

@@ -40,6 +40,7 @@ mod sockets;
 mod stalls;
 mod streams;
 mod texts;
+mod written;
 mod statements;
 mod schema;
 mod migrations;
