@@ -76,7 +76,7 @@ impl Server {
         let lines = (1..=users).map(move |id| user(id, users)).chain((1..=messages).map(message));
         imports::import(&app, &viewer, (1..).zip(lines.map(Ok))).await.unwrap();
         eprintln!("Made {users} users and {messages} messages in {:.1} s", begun.elapsed().as_secs_f64());
-        Self { api: Api::new(&app, &settings.limits), asker: viewer.into(), _folder: folder }
+        Self { api: Api::open(&app, &settings.limits).unwrap(), asker: viewer.into(), _folder: folder }
     }
 
     async fn answer(&self, request: &Request) -> Vec<u8> {

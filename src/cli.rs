@@ -21,7 +21,8 @@ use duologue::{
         Viewer, accounts, admin, demo, feed,
         imports::{self, Count, Line},
     },
-    graphql, http,
+    graphql::{self, Api},
+    http,
     model::texts::{Email, Name, Password},
     store::DatabaseUrl,
 };
@@ -59,6 +60,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let mut app = App::open(&settings.database).await?;
     app.configure(settings).await?;
+    let api = Api::open(&app, &settings.limits)?;
     let address = listener.local_addr()?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -78,7 +80,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     );
     let trimming = tokio::spawn(feed::keep_trimmed(app.clone(), settings.feed_retention));
     let watching = tokio::spawn(accounts::keep_watch(app.clone()));
-    http::serve(listener, &app, settings, origins, stop).await?;
+    http::serve(listener, &app, api, settings, origins, stop).await?;
     trimming.abort();
     watching.abort();
     app.close().await;

@@ -313,6 +313,10 @@ pub struct Limits {
     /// Fields that an operation may fill: a list counts as many times as it may have items
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_COMPLEXITY", default_value_t = 5_000)]
     pub max_complexity: u64,
+    /// File with the only documents that may be run: a JSON object of ids and texts, or Apollo's manifest. A request
+    /// names one by its id, as `extensions.persistedQuery.sha256Hash`, or sends its text. GraphiQL needs more than that
+    #[arg(long, value_name = "FILE", env = "DUOLOGUE_TRUSTED_DOCUMENTS")]
+    pub trusted_documents: Option<PathBuf>,
     /// Operations in a batch
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_BATCH", default_value_t = 10)]
     pub max_batch: usize,

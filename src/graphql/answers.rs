@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::JoinError;
 
 use super::{
-    Code,
+    BadDocuments, Code,
     accounts::{AccountMutation, AccountQuery},
     blocks::BlockMutation,
     calls::{Asker, Call, new_request_id},
@@ -23,6 +23,7 @@ use super::{
     limits::check_document,
     messages::{MessageMutation, MessageQuery},
     nodes::NodeQuery,
+    persisted::{Persisted, hash_of},
     shape::Shape,
     signals::{SignalMutation, SignalSubscription},
     subscriptions::Subscriptions,
@@ -73,22 +74,42 @@ pub fn library_graphiql(endpoint: &str) -> String {
 
 /// A request as clients send it: <https://graphql.github.io/graphql-over-http/draft/#sec-Request-Parameters>.
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object with `query`")]
+#[serde(try_from = "Parameters")]
 pub struct Request {
-    /// The document.
-    pub query: String,
+    /// The document; only one that has a hash may be left out.
+    pub query: Option<String>,
+    /// The name of the document in the protocol of persisted queries.
+    pub hash: Option<String>,
     /// Which of its operations is meant, if it has several.
-    #[serde(default)]
     pub operation_name: Option<String>,
     /// Values of the operation's variables.
-    #[serde(default, deserialize_with = "map_or_null")]
     pub variables: serde_json::Map<String, serde_json::Value>,
-    /// Understood by none; must be an object all the same.
-    #[serde(default, deserialize_with = "map_or_null")]
-    pub extensions: serde_json::Map<String, serde_json::Value>,
     /// Not sent in the body: the cursor after which a feed goes on, instead of its own.
-    #[serde(skip)]
     pub resume_after: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object with `query`")]
+struct Parameters {
+    query: Option<String>,
+    operation_name: Option<String>,
+    #[serde(default, deserialize_with = "map_or_null")]
+    variables: serde_json::Map<String, serde_json::Value>,
+    #[serde(default, deserialize_with = "map_or_null")]
+    extensions: serde_json::Map<String, serde_json::Value>,
+}
+
+impl TryFrom<Parameters> for Request {
+    type Error = &'static str;
+
+    fn try_from(sent: Parameters) -> Result<Self, &'static str> {
+        let Parameters { query, operation_name, variables, extensions } = sent;
+        let hash = extensions.get("persistedQuery").map(hash_of).transpose()?;
+        if query.is_none() && hash.is_none() {
+            return Err("missing field `query`");
+        }
+        Ok(Self { query, hash, operation_name, variables, resume_after: None })
+    }
 }
 
 fn map_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<serde_json::Map<String, serde_json::Value>, D::Error> {
@@ -280,18 +301,22 @@ pub struct Api {
     pub(super) schema: ChatSchema,
     pub(super) subscriptions: Subscriptions,
     documents: Documents,
+    persisted: Persisted,
     shape: Arc<Shape>,
     limits: Limits,
 }
 
 impl Api {
     /// The API of an application.
-    #[must_use]
-    pub fn new(app: &App, limits: &Limits) -> Self {
+    ///
+    /// # Errors
+    /// When the list of trusted documents cannot be read.
+    pub fn open(app: &App, limits: &Limits) -> Result<Self, BadDocuments> {
+        let persisted = Persisted::open(limits.trusted_documents.as_deref())?;
         let schema = schema();
         let shape = Arc::new(Shape::of(&schema.sdl()));
         let (documents, subscriptions) = Default::default();
-        Self { app: app.clone(), schema, subscriptions, documents, shape, limits: limits.clone() }
+        Ok(Self { app: app.clone(), schema, subscriptions, documents, persisted, shape, limits: limits.clone() })
     }
 
     /// Checks a request without running anything.
@@ -299,7 +324,7 @@ impl Api {
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: Request) -> Result<Prepared, Answer> {
-        let mut document = self.documents.parsed(&request.query, &self.limits)?;
+        let mut document = self.documents.parsed(&self.persisted.text(&request)?, &self.limits)?;
         let mut variables = Variables::from_json(request.variables.into());
         if let Some(after) = request.resume_after {
             document = Arc::new(document.resuming(&mut variables, &after));

@@ -24,9 +24,9 @@ use super::{
 use crate::config::Limits;
 
 /// Documents that are kept at most …
-const KEPT: usize = 1_000;
+pub(super) const KEPT: usize = 1_000;
 /// … and bytes of their texts. Parsed, a document is some twenty times as large.
-const KEPT_BYTES: u64 = 256 * 1024;
+pub(super) const KEPT_BYTES: u64 = 256 * 1024;
 
 /// A document that was parsed.
 pub(super) struct Document {
@@ -116,10 +116,16 @@ impl Documents {
 
 /// A document weighs what its text does.
 #[derive(Clone)]
-struct Bytes;
+pub(super) struct Bytes;
 
 impl Weighter<Arc<str>, Arc<Document>> for Bytes {
     fn weight(&self, text: &Arc<str>, _: &Arc<Document>) -> u64 {
+        text.len() as u64
+    }
+}
+
+impl Weighter<String, Arc<str>> for Bytes {
+    fn weight(&self, _: &String, text: &Arc<str>) -> u64 {
         text.len() as u64
     }
 }

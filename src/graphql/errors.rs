@@ -22,6 +22,8 @@ pub enum Code {
     GraphqlValidationFailed,
     /// The request around the document is wrong.
     BadRequest,
+    /// The document was named by its hash, and is not known: send it once.
+    PersistedQueryNotFound,
     /// It needs somebody who has signed in, and whose token holds.
     Unauthenticated,
     /// Who asks may not.
@@ -44,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// The whole list.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RateLimited,
         Self::Unauthenticated,
         Self::BadUserInput,
@@ -53,6 +55,7 @@ impl Code {
         Self::GraphqlParseFailed,
         Self::GraphqlValidationFailed,
         Self::BadRequest,
+        Self::PersistedQueryNotFound,
         Self::Forbidden,
         Self::PayloadTooLarge,
         Self::Timeout,
@@ -72,6 +75,7 @@ impl Code {
             Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
             Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
             Self::BadRequest => "BAD_REQUEST",
+            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden => "FORBIDDEN",
             Self::RateLimited => "RATE_LIMITED",

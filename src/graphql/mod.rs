@@ -22,6 +22,7 @@ mod errors;
 mod limits;
 mod loads;
 mod pages;
+mod persisted;
 mod scalars;
 mod shape;
 mod subscriptions;
@@ -31,6 +32,7 @@ mod written;
 pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};
 pub use calls::Asker;
 pub use errors::Code;
+pub use persisted::BadDocuments;
 
 use conversations::Conversation;
 use errors::{UserError, UserErrorCode};

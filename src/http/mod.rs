@@ -106,13 +106,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     app: &App,
+    api: Api,
     settings: &Serve,
     origins: Vec<HeaderValue>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let server = Server {
         app: app.clone(),
-        api: Api::new(app, &settings.limits),
+        api,
         limits: Arc::new(settings.limits.clone()),
         origins: origins.into(),
         trusted_proxies: settings.trusted_proxies.clone().into(),

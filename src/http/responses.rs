@@ -78,6 +78,7 @@ impl Format {
             Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Code::BadUserInput
+            | Code::PersistedQueryNotFound
             | Code::QueryTooComplex
             | Code::QueryTooDeep
             | Code::GraphqlParseFailed

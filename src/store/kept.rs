@@ -6,8 +6,11 @@ use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
 };
 
+/// Values in an IN of a statement that is kept, at most: so many texts it may have.
+pub(super) const FEW: usize = 8;
+
 /// A statement that stays prepared, by its text. diesel keeps no UPDATE, no ON CONFLICT and no IN, as the texts of those
-/// may vary without end. This is for one with a handful of texts.
+/// may vary without end. This is for one with a handful of texts, and only where it gives rows: `execute` asks diesel.
 pub(super) struct Kept<Q>(pub(super) Q);
 
 impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for Kept<Q> {

@@ -125,7 +125,8 @@ pub fn advance(conn: &mut Conn<'_>, newest: &[(ConversationId, MessageId)]) -> R
     match conn {
         Conn::Sqlite(c) => {
             for place in places {
-                Kept(table.values(place).on_conflict(key).do_update().set(newer)).execute(*c)?;
+                let upsert = table.values(place).on_conflict(key).do_update().set(newer);
+                Kept(upsert.returning(members::user_id)).get_result::<UserId>(*c)?;
             }
         }
         Conn::Postgres(c) => {

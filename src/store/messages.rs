@@ -9,6 +9,7 @@ use diesel::{
 use super::{
     Conn, Result,
     conn::on,
+    kept::{FEW, Kept},
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::messages,
 };
@@ -97,7 +98,7 @@ fn lists(list: List) -> impl Iterator<Item = List> {
 /// The messages with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     let query = messages::table.select(COLUMNS).filter(messages::id.eq_any(ids)).filter(messages::deleted_at.is_null());
-    Ok(on!(conn, |c| query.load(c))?)
+    Ok(on!(conn, |c| if ids.len() <= FEW { Kept(query).load(c) } else { query.load(c) })?)
 }
 
 /// How many messages each of these conversations has for its reader after one that was read, or 0, in the same order.

@@ -97,9 +97,7 @@ struct Queued {
 
 /// A unit of work, whatever it gives.
 trait Job: Send {
-    /// Whether somebody still waits for it.
-    fn is_wanted(&self) -> bool;
-    /// Does the work. An error is one of the whole transaction.
+    /// Does the work, if somebody still waits for it. An error is one of the whole transaction.
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()>;
     /// Says what came of it.
     fn answer(self: Box<Self>, committed: Result<()>);
@@ -118,12 +116,8 @@ where
     T: Send,
     E: From<Error> + Send,
 {
-    fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
-    }
-
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()> {
-        let Some(work) = self.work.take() else { return Ok(()) };
+        let Some(work) = self.work.take().filter(|_| !self.answer.is_closed()) else { return Ok(()) };
         let mut why = None;
         let done = conn.transaction(|conn| {
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
@@ -169,7 +163,6 @@ fn write_all(file: &SqliteFile, conn: SqliteConnection, mut jobs: UnboundedRecei
         {
             batch.push(queued);
         }
-        batch.retain(|queued| queued.job.is_wanted());
         for overdue in batch.extract_if(.., |queued| queued.since.elapsed() >= BUSY) {
             overdue.job.answer(Err(Error::Busy));
         }

@@ -10,6 +10,7 @@ use std::{
 use duologue::{
     app::App,
     domain::{Viewer, admin},
+    graphql::Api,
     model::{texts::Name, timestamps::Timestamp},
 };
 use futures_util::{SinkExt, StreamExt};
@@ -101,12 +102,13 @@ impl Chat {
         let listener = duologue::http::listen(settings.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
+        let api = Api::open(&app, &settings.limits).unwrap();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn({
             let app = app.clone();
             async move {
                 let stop = async { stopped.await.unwrap_or_default() };
-                duologue::http::serve(listener, &app, &settings, origins, stop).await.unwrap();
+                duologue::http::serve(listener, &app, api, &settings, origins, stop).await.unwrap();
             }
         });
         let http = client(authorization.as_deref());

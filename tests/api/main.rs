@@ -31,9 +31,11 @@ mod endurance;
 mod nodes;
 mod paging;
 mod races;
+mod writes;
 
 mod documents;
 mod http;
+mod persisted;
 mod connections;
 mod pages;
 mod sockets;

@@ -1,0 +1,139 @@
+//! Documents that need not be sent. A client may name one by the SHA-256 of its text, and send the text only when it is
+//! asked for (Apollo's automatic persisted queries, <https://www.apollographql.com/docs/apollo-server/performance/apq>).
+//! And a server may have a list of documents that it trusts: then it runs no others.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt::Write,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_graphql::ServerError;
+use quick_cache::sync::Cache;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Code, Request,
+    documents::{Bytes, KEPT, KEPT_BYTES},
+    errors::request_error,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PersistedQuery {
+    version: u32,
+    sha256_hash: String,
+}
+
+/// Why there is no list of trusted documents: a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDocuments {
+    /// The file is not there.
+    #[error("cannot read the trusted documents in {0}: {1}")]
+    Unreadable(PathBuf, io::Error),
+    /// The file has something else in it.
+    #[error(
+        "{0} is no list of trusted documents ({1}): it must be a JSON object of ids and texts, or a manifest of Apollo's"
+    )]
+    Malformed(PathBuf, serde_json::Error),
+}
+
+/// The files that tools for clients make: an object of ids and texts, or Apollo's manifest.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Manifest {
+    Apollo { operations: Vec<Operation> },
+    Plain(HashMap<String, String>),
+}
+
+#[derive(Deserialize)]
+struct Operation {
+    id: String,
+    body: String,
+}
+
+/// What is known of documents that may not be sent along. Clones share it.
+#[derive(Clone)]
+pub(super) struct Persisted {
+    /// Those that clients have sent, by their hashes.
+    sent: Arc<Cache<String, Arc<str>, Bytes>>,
+    trusted: Option<Arc<Trusted>>,
+}
+
+/// The documents of the list.
+struct Trusted {
+    by_id: HashMap<String, String>,
+    texts: HashSet<String>,
+}
+
+impl Persisted {
+    /// With a list of trusted documents, if there is to be one.
+    pub(super) fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
+        let trusted = list.map(Trusted::read).transpose()?.map(Arc::new);
+        Ok(Self { sent: Arc::new(Cache::with_weighter(KEPT, KEPT_BYTES, Bytes)), trusted })
+    }
+
+    /// The text of the document that a request is about.
+    pub(super) fn text<'a>(&self, request: &'a Request) -> Result<Cow<'a, str>, ServerError> {
+        let (text, hash) = (request.query.as_deref(), request.hash.as_deref());
+        let not_found = || request_error(Code::PersistedQueryNotFound, "PersistedQueryNotFound", None);
+        if let Some(trusted) = &self.trusted {
+            return match (text, hash.and_then(|hash| trusted.by_id.get(hash))) {
+                (_, Some(text)) => Ok(text.clone().into()),
+                (Some(text), None) if trusted.texts.contains(text) => Ok(text.into()),
+                (None, None) => Err(not_found()),
+                (Some(_), None) => {
+                    let why = "This server runs only the documents of its own list, and this is none of them.";
+                    Err(request_error(Code::Forbidden, why, None))
+                }
+            };
+        }
+        match (text, hash) {
+            (Some(text), None) => Ok(text.into()),
+            (None, hash) => Ok(hash.and_then(|hash| self.sent.get(hash)).ok_or_else(not_found)?.to_string().into()),
+            (Some(text), Some(hash)) => {
+                if hash != hexadecimal(&Sha256::digest(text)) {
+                    let why = "`sha256Hash` is not the SHA-256 of `query`.";
+                    return Err(request_error(Code::BadRequest, why, None));
+                }
+                if self.sent.get(hash).is_none() {
+                    self.sent.insert(hash.into(), text.into());
+                }
+                Ok(text.into())
+            }
+        }
+    }
+}
+
+/// The hash that `extensions.persistedQuery` of a request has.
+pub(super) fn hash_of(persisted: &serde_json::Value) -> Result<String, &'static str> {
+    match PersistedQuery::deserialize(persisted) {
+        Ok(PersistedQuery { version: 1, sha256_hash }) => Ok(sha256_hash),
+        Ok(_) | Err(_) => Err("`persistedQuery` must have `version` 1 and `sha256Hash`"),
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Trusted {
+    fn read(file: &Path) -> Result<Self, BadDocuments> {
+        let json = fs::read(file).map_err(|error| BadDocuments::Unreadable(file.into(), error))?;
+        let manifest = serde_json::from_slice(&json).map_err(|error| BadDocuments::Malformed(file.into(), error))?;
+        let by_id: HashMap<_, _> = match manifest {
+            Manifest::Apollo { operations } => operations.into_iter().map(|its| (its.id, its.body)).collect(),
+            Manifest::Plain(by_id) => by_id,
+        };
+        let texts = by_id.values().cloned().collect();
+        Ok(Self { by_id, texts })
+    }
+}
