@@ -1,19 +1,14 @@
-//! What feeds cost, measured from outside: the server is a process of its own, the clients are WebSockets over loopback.
+//! What feeds cost.
 //!
 //! - Memory of an idle subscriber: what the server grows by from 1,000 to 10,000 of them, each with a feed of its own.
 //! - Many feeds: 1,000 users follow their own, 5,000 messages go between random pairs.
 //! - One feed: 1,000 followers of one user, who gets 100 messages.
 //!
-//! Prints a table, writes it to `target/feeds.json`, and ends with an error where a limit is not kept. Times are those of
-//! the server's CPU, which other programs on the machine disturb less than those of a clock. Needs Linux (`/proc`) and
-//! 20,000 open files (`ulimit -n`).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench may fail")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+//! Times are those of the server's CPU, which other programs on the machine disturb less than those of a clock.
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    process::{Child, Command, ExitCode, Stdio},
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -22,8 +17,6 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt, future::join_all, stream};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_tungstenite::{
@@ -31,76 +24,26 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::ClientRequestBuilder, protocol::WebSocketConfig},
 };
 
+use crate::{
+    limits::{DELIVERY_CPU, IDLE_SUBSCRIBER},
+    report::{Report, number},
+    server::{Database, Server, duologue},
+    works::pairs,
+};
+
 const FEW: u64 = 1_000;
 const MANY: u64 = 10_000;
 const PAIR_MESSAGES: usize = 5_000;
 const ONE_FEED_MESSAGES: usize = 100;
 const SENDERS: usize = 8;
-/// KiB for each idle subscriber.
-const MAX_MEMORY: f64 = 20.0;
-/// Microseconds of CPU for each delivery of one feed to many.
-const MAX_CPU: f64 = 25.0;
+/// A socket for each subscriber, and some more.
+pub(crate) const OPEN_FILES: u64 = 20_000;
+const COLUMNS: [&str; 5] = ["feeds", "deliveries/s", "p50 ms", "p99 ms", "CPU us"];
 
 const FEED: &str = "subscription Feed($user: ID!) {
     feed(userId: $user) { kind cursor messageId message { id content createdAt sender { id name } } }
 }";
 const SEND: &str = "mutation Send($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
-
-/// The server. It ends with this.
-struct Server {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// With 10,000 users.
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("chat.db").display());
-        let program = || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
-            command.env("DUOLOGUE_DATABASE", &url).stdout(Stdio::piped()).stderr(Stdio::inherit());
-            command
-        };
-        let users = MANY.to_string();
-        let made = program().args(["demo", "--messages", "0", "--users", &users]).status().unwrap();
-        assert!(made.success());
-        let mut child = program().args(["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let page = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
-        Self { child, address: page.trim_end_matches('/').to_owned(), _folder: folder }
-    }
-
-    /// Seconds of CPU that the server has used. Linux counts them in hundredths.
-    fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let after_name = stat.rsplit(')').next().unwrap();
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-        (ticks(11) + ticks(12)) / 100.0
-    }
-
-    /// KiB of memory that the server has.
-    fn resident(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    /// Followers of these users' feeds, each on a socket of its own.
-    async fn followed(&self, users: impl Iterator<Item = u64>) -> Vec<Follower> {
-        stream::iter(users.map(|user| Follower::of(&self.address, user))).buffer_unordered(64).collect().await
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A client that has caught up with a feed.
 struct Follower {
@@ -108,7 +51,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn of(address: &str, user: u64) -> Self {
+    async fn of(address: SocketAddr, user: u64) -> Self {
         let url = format!("ws://{address}/graphql").parse().unwrap();
         let request = ClientRequestBuilder::new(url).with_sub_protocol("graphql-transport-ws");
         let small = WebSocketConfig::default().read_buffer_size(4_096).write_buffer_size(0);
@@ -209,6 +152,12 @@ struct Load {
     cpu: f64,
 }
 
+impl Load {
+    fn rate(&self) -> f64 {
+        self.deliveries as f64 / self.seconds
+    }
+}
+
 /// Sends to followers until everything has arrived. Messages have ids from `first` on.
 async fn load(
     server: &Server,
@@ -240,63 +189,77 @@ async fn load(
     }
 }
 
+/// A server with 10,000 users.
+struct Crowd {
+    server: Server,
+    _database: Database,
+}
+
+impl Crowd {
+    fn gather() -> Self {
+        let database = Database::demo(MANY, 0);
+        Self { server: Server::start(duologue(&database)), _database: database }
+    }
+
+    /// Followers of these users' feeds, each on a socket of its own.
+    async fn followed(&self, users: impl Iterator<Item = u64>) -> Vec<Follower> {
+        let followers = users.map(|user| Follower::of(self.server.address, user));
+        stream::iter(followers).buffer_unordered(64).collect().await
+    }
+}
+
 /// KiB for each idle subscriber.
 async fn memory() -> f64 {
-    let server = Server::start();
-    let few = server.followed(1..=FEW).await;
-    let before = server.resident();
-    let more = server.followed(FEW + 1..=MANY).await;
-    let after = server.resident();
+    let crowd = Crowd::gather();
+    let few = crowd.followed(1..=FEW).await;
+    let before = crowd.server.resident();
+    let more = crowd.followed(FEW + 1..=MANY).await;
+    let after = crowd.server.resident();
     drop((few, more));
     (after - before) / (MANY - FEW) as f64
 }
 
-fn random_pairs(count: usize, seed: u64) -> Vec<(u64, u64)> {
-    let mut dice = ChaCha8Rng::seed_from_u64(seed);
-    let mut pair = || {
-        let from = dice.random_range(1..=FEW);
-        let distance = dice.random_range(1..FEW);
-        (from, (from - 1 + distance) % FEW + 1)
-    };
-    (0..count).map(|_| pair()).collect()
+/// Microseconds of CPU for each send while nobody follows, and what 1,000 feeds cost.
+async fn many_feeds() -> (f64, Load) {
+    let crowd = Crowd::gather();
+    let random = |seed| pairs(PAIR_MESSAGES as u64, 1..=FEW, seed);
+    let cpu = crowd.server.cpu();
+    send(&crowd.server, random(1), &Board::new(PAIR_MESSAGES, 1)).await;
+    let send_cpu = (crowd.server.cpu() - cpu) * 1e6 / PAIR_MESSAGES as f64;
+    let followers = crowd.followed(1..=FEW).await;
+    (send_cpu, load(&crowd.server, followers, random(2), PAIR_MESSAGES, PAIR_MESSAGES * 2).await)
+}
+
+async fn one_feed() -> Load {
+    let crowd = Crowd::gather();
+    let followers = crowd.followed((0..FEW).map(|_| 1)).await;
+    let pairs = vec![(2, 1); ONE_FEED_MESSAGES];
+    let deliveries = ONE_FEED_MESSAGES * usize::try_from(FEW).unwrap();
+    load(&crowd.server, followers, pairs, 0, deliveries).await
+}
+
+pub(crate) fn may_open_files() -> u64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap_or(u64::MAX)
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
+pub(crate) async fn measure(report: &mut Report) {
     let memory = memory().await;
-
-    let server = Server::start();
-    // The sends alone, to know what they cost.
-    let (begun, cpu) = (Instant::now(), server.cpu());
-    send(&server, random_pairs(PAIR_MESSAGES, 1), &Board::new(PAIR_MESSAGES, 1)).await;
-    let send_cpu = (server.cpu() - cpu) * 1e6 / PAIR_MESSAGES as f64;
-    let send_rate = PAIR_MESSAGES as f64 / begun.elapsed().as_secs_f64();
-    let followers = server.followed(1..=FEW).await;
-    let pairs = random_pairs(PAIR_MESSAGES, 2);
-    let many = load(&server, followers, pairs, PAIR_MESSAGES, PAIR_MESSAGES * 2).await;
-    drop(server);
-
-    let server = Server::start();
-    let followers = server.followed((0..FEW).map(|_| 1)).await;
-    let pairs = vec![(2, 1); ONE_FEED_MESSAGES];
-    let deliveries = ONE_FEED_MESSAGES * usize::try_from(FEW).unwrap();
-    let one = load(&server, followers, pairs, 0, deliveries).await;
-    drop(server);
-
-    println!("memory of an idle subscriber       {memory:8.1} KiB (at most {MAX_MEMORY})");
-    println!("{PAIR_MESSAGES} sends, nobody follows         {send_rate:8.0} /s, {send_cpu:.0} us of CPU each");
+    let (send_cpu, many) = many_feeds().await;
+    let one = one_feed().await;
     for (name, load) in [("1,000 feeds, 5,000 messages", &many), ("1,000 followers of one feed", &one)] {
-        let Load { deliveries, seconds, p50, p99, cpu } = load;
-        let rate = *deliveries as f64 / seconds;
-        println!("{name}        {rate:8.0} deliveries/s, {p50:.1} ms p50, {p99:.1} ms p99, {cpu:.1} us of CPU each");
+        let numbers = [load.rate(), load.p50, load.p99, load.cpu].map(number);
+        report.row("Feeds", &COLUMNS, [name.to_owned()].into_iter().chain(numbers).collect());
     }
-    println!("at most {MAX_CPU} us for each delivery of one feed");
     let figures = |load: &Load| {
-        json!({ "deliveriesPerSecond": load.deliveries as f64 / load.seconds, "p50Milliseconds": load.p50,
-            "p99Milliseconds": load.p99, "cpuMicroseconds": load.cpu })
+        json!({ "deliveriesPerSecond": load.rate(), "p50Milliseconds": load.p50, "p99Milliseconds": load.p99,
+            "cpuMicroseconds": load.cpu })
     };
-    let all = json!({ "idleSubscriberKiB": memory, "sendsPerSecond": send_rate, "sendCpuMicroseconds": send_cpu,
-        "manyFeeds": figures(&many), "oneFeed": figures(&one) });
-    fs::write("target/feeds.json", format!("{all:#}\n")).unwrap();
-    if memory <= MAX_MEMORY && one.cpu <= MAX_CPU { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let all = json!({ "idleSubscriberKiB": memory, "sendCpuMicroseconds": send_cpu, "manyFeeds": figures(&many),
+        "oneFeed": figures(&one) });
+    report.figures("feeds", all);
+    report.keep(IDLE_SUBSCRIBER, memory);
+    report.keep(DELIVERY_CPU, one.cpu);
 }

@@ -1,0 +1,52 @@
+//! What must hold: every limit of these benches is in this file. A figure beyond its limit ends the run with an error.
+
+/// On which side of the limit a figure may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    AtMost,
+    AtLeast,
+}
+
+/// A figure that must be kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) what: &'static str,
+    pub(crate) side: Side,
+    pub(crate) bound: f64,
+    pub(crate) unit: &'static str,
+}
+
+const fn at_most(bound: f64, unit: &'static str, what: &'static str) -> Limit {
+    Limit { what, side: Side::AtMost, bound, unit }
+}
+
+const fn at_least(bound: f64, unit: &'static str, what: &'static str) -> Limit {
+    Limit { what, side: Side::AtLeast, bound, unit }
+}
+
+// Against the floor: bare axum over the same store.
+pub(crate) const PAGE_RATE: Limit = at_least(0.5, "x the floor", "rate of the page of 50, 32 connections");
+pub(crate) const PAGE_CPU: Limit = at_most(2.0, "x the floor", "CPU of the page of 50, 32 connections");
+pub(crate) const PAGE_INSTRUCTIONS: Limit = at_most(2.0, "x the floor", "instructions of the page of 50");
+pub(crate) const USERS_RATE: Limit = at_least(0.7, "x the floor", "rate of the page of 100 users, 32 connections");
+
+// Against a server that commits every message by itself.
+pub(crate) const SEND_RATE: Limit = at_least(5.0, "x one commit each", "rate of sends, 32 connections");
+pub(crate) const SEND_ALONE_RATE: Limit = at_least(0.85, "x one commit each", "rate of sends, 1 connection");
+pub(crate) const SEND_TAIL: Limit = at_most(4.0, "x p50", "p99 of sends, 32 connections");
+
+pub(crate) const IDLE_SUBSCRIBER: Limit = at_most(20.0, "KiB", "memory of an idle subscriber");
+pub(crate) const DELIVERY_CPU: Limit = at_most(25.0, "us", "CPU of a delivery of one feed to many");
+
+pub(crate) const MEMORY: Limit = at_most(24.0, "MiB", "memory of an idle server, after one answer");
+pub(crate) const START: Limit = at_most(150.0, "ms", "start on no database, to the first answer");
+pub(crate) const SIZE: Limit = at_most(30.0, "MiB", "the program, without the pages in it");
+
+impl Limit {
+    pub(crate) fn holds(&self, figure: f64) -> bool {
+        match self.side {
+            Side::AtMost => figure <= self.bound,
+            Side::AtLeast => figure >= self.bound,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Pages and sends at full load: Duologue and the floor take turns on the same machine and disk, so that what else goes on
+//! there meets both. What counts is the median of the ratios of the rounds.
+
+use std::{process, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Outcome, Script, Until, load},
+    demo,
+    limits::{PAGE_CPU, PAGE_RATE, SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_RATE},
+    report::{Report, median, number},
+    server::{Database, Server, cpu_of, duologue, floor},
+    works::{self, Work},
+};
+
+const ROUNDS: usize = 7;
+const TURN: Duration = Duration::from_millis(1_200);
+const WARM_UP: Duration = Duration::from_millis(500);
+/// The number of connections that limits are for.
+const USUAL: usize = 32;
+
+const LOAD: &str = "Load";
+const LOAD_COLUMNS: [&str; 8] =
+    ["what", "connections", "answers/s", "of the floor's", "p50 ms", "p99 ms", "CPU us", "x the floor's CPU"];
+const SENDS: &str = "Sends: commits that are shared";
+const SEND_COLUMNS: [&str; 6] = [
+    "connections",
+    "messages/s",
+    "the floor, messages/s",
+    "one commit each, messages/s",
+    "x one commit each",
+    "p99 / p50",
+];
+
+/// Both servers, each on data of its own.
+struct Pair {
+    duologue: Server,
+    floor: Server,
+    _databases: [Database; 2],
+}
+
+impl Pair {
+    fn start() -> Self {
+        let one = demo();
+        let other = one.copy();
+        Self { duologue: Server::start(duologue(&one)), floor: Server::start(floor(&other)), _databases: [one, other] }
+    }
+}
+
+/// A turn of one server.
+struct Turn {
+    outcome: Outcome,
+    /// Microseconds for each answer.
+    cpu: f64,
+    /// The same of the client, which shares the cores.
+    client_cpu: f64,
+}
+
+/// All turns of one server.
+struct Turns(Vec<Turn>);
+
+impl Turns {
+    fn median(&self, figure: impl Fn(&Turn) -> f64) -> f64 {
+        median(self.0.iter().map(figure))
+    }
+
+    /// The median of the rounds' ratios.
+    fn ratio(&self, to: &Self, figure: impl Fn(&Turn) -> f64) -> f64 {
+        median(self.0.iter().zip(&to.0).map(|(one, other)| figure(one) / figure(other)))
+    }
+
+    fn figures(&self) -> Value {
+        json!({ "perSecond": self.median(rate), "p50Milliseconds": self.median(p50), "p99Milliseconds": self.median(p99),
+            "cpuMicroseconds": self.median(cpu), "clientCpuMicroseconds": self.median(|turn| turn.client_cpu) })
+    }
+}
+
+fn rate(turn: &Turn) -> f64 {
+    turn.outcome.rate()
+}
+
+fn p50(turn: &Turn) -> f64 {
+    turn.outcome.p50
+}
+
+fn p99(turn: &Turn) -> f64 {
+    turn.outcome.p99
+}
+
+fn cpu(turn: &Turn) -> f64 {
+    turn.cpu
+}
+
+fn turn(server: &Server, connections: usize, script: &Script, time: Duration) -> Turn {
+    let (servers, clients) = (server.cpu(), cpu_of(process::id()));
+    let outcome = load(server.address, connections, script, Until::Passed(time));
+    let each = |seconds: f64| seconds * 1e6 / outcome.answers as f64;
+    let (cpu, client_cpu) = (each(server.cpu() - servers), each(cpu_of(process::id()) - clients));
+    Turn { outcome, cpu, client_cpu }
+}
+
+/// Rounds in which each has a turn, the other way round every other time.
+fn in_turns<const N: usize>(connections: usize, contenders: &[(&Server, Script); N]) -> [Turns; N] {
+    let mut all = [const { Turns(Vec::new()) }; N];
+    for (server, script) in contenders {
+        turn(server, connections, script, WARM_UP);
+    }
+    for round in 0..ROUNDS {
+        for place in 0..N {
+            let number = if round % 2 == 0 { place } else { N - 1 - place };
+            let (server, script) = &contenders[number];
+            all[number].0.push(turn(server, connections, script, TURN));
+        }
+    }
+    all
+}
+
+fn row(report: &mut Report, name: &str, connections: usize, own: &Turns, floor: &Turns) {
+    let cells = vec![
+        name.to_owned(),
+        connections.to_string(),
+        number(own.median(rate)),
+        number(own.ratio(floor, rate)),
+        number(own.median(p50)),
+        number(own.median(p99)),
+        number(own.median(cpu)),
+        number(own.ratio(floor, cpu)),
+    ];
+    report.row(LOAD, &LOAD_COLUMNS, cells);
+}
+
+/// Reads the same at several numbers of connections; gives the turns at the usual one.
+fn read(report: &mut Report, part: &str, work: &Work, connections: &[usize]) -> [Turns; 2] {
+    let pair = Pair::start();
+    let scripts = work.scripts(&work.agreed(&pair.duologue, &pair.floor));
+    let mut figures = Vec::new();
+    let mut usual = None;
+    for &connections in connections {
+        eprintln!("  connections: {connections}");
+        let [one, other] = scripts.clone();
+        let [own, floor] = in_turns(connections, &[(&pair.duologue, one), (&pair.floor, other)]);
+        row(report, work.name, connections, &own, &floor);
+        figures.push(json!({ "connections": connections, "duologue": own.figures(), "floor": floor.figures(),
+            "rateOfFloor": own.ratio(&floor, rate), "cpuOfFloor": own.ratio(&floor, cpu) }));
+        if connections == USUAL {
+            usual = Some([own, floor]);
+        }
+    }
+    report.figures(part, figures.into());
+    usual.unwrap()
+}
+
+pub(crate) fn page(report: &mut Report) {
+    let [own, floor] = read(report, "page", &works::page(), &[1, USUAL, 128]);
+    report.keep(PAGE_RATE, own.ratio(&floor, rate));
+    report.keep(PAGE_CPU, own.ratio(&floor, cpu));
+}
+
+pub(crate) fn users(report: &mut Report) {
+    let [own, floor] = read(report, "users", &works::users(), &[USUAL]);
+    report.keep(USERS_RATE, own.ratio(&floor, rate));
+}
+
+pub(crate) fn send(report: &mut Report) {
+    let pair = Pair::start();
+    let work = works::send();
+    work.agreed(&pair.duologue, &pair.floor);
+    let mut figures = Vec::new();
+    for connections in [1, USUAL, 128] {
+        eprintln!("  connections: {connections}");
+        let script = |requests: &[Vec<u8>]| Script::new(requests.to_vec(), works::sent());
+        let [own, floor, alone] = in_turns(
+            connections,
+            &[
+                (&pair.duologue, script(&work.duologue)),
+                (&pair.floor, script(&work.floor)),
+                (&pair.floor, script(&works::send_alone())),
+            ],
+        );
+        row(report, work.name, connections, &own, &floor);
+        let (gain, tail) = (own.ratio(&alone, rate), own.median(|turn| turn.outcome.p99 / turn.outcome.p50));
+        let rates = [&own, &floor, &alone].map(|turns| number(turns.median(rate)));
+        let cells = [connections.to_string()].into_iter().chain(rates).chain([number(gain), number(tail)]);
+        report.row(SENDS, &SEND_COLUMNS, cells.collect());
+        figures.push(json!({ "connections": connections, "duologue": own.figures(), "floor": floor.figures(),
+            "oneCommitEach": alone.figures(), "rateOfFloor": own.ratio(&floor, rate),
+            "cpuOfFloor": own.ratio(&floor, cpu), "rateOfOneCommitEach": gain, "p99OfP50": tail }));
+        match connections {
+            1 => report.keep(SEND_ALONE_RATE, gain),
+            USUAL => {
+                report.keep(SEND_RATE, gain);
+                report.keep(SEND_TAIL, tail);
+            }
+            _ => {}
+        }
+    }
+    report.figures("send", figures.into());
+}

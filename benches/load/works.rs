@@ -1,0 +1,113 @@
+//! What is asked of Duologue, and of the floor for the same bytes.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use crate::{
+    client::{self, Expected, Script, get, post},
+    server::Server,
+};
+
+const PAGE: &str = "{ conversation(user1: 1, user2: 2) { messages {
+    nodes { id content createdAt sender { id name } receiver { id name } }
+    pageInfo { hasPreviousPage startCursor }
+} } }";
+const USERS: &str = "{ users(first: 100) { nodes { id name email createdAt } pageInfo { hasNextPage endCursor } } }";
+const SEND: &str = "mutation Send($input: SendMessageInput!) {
+    sendMessage(input: $input) { message { id } userErrors { message } }
+}";
+const NAME: &str = "{ __typename }";
+const TEXT: &str = "Lunch at noon? I know a place.";
+/// Different sends; then they come again.
+const SENDS: u64 = 4_096;
+
+/// Requests for the same.
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) duologue: Vec<Vec<u8>>,
+    pub(crate) floor: Vec<Vec<u8>>,
+}
+
+/// A request without variables.
+pub(crate) fn query(document: &str) -> Vec<u8> {
+    post("/graphql", &json!({ "query": document }).to_string())
+}
+
+pub(crate) fn page() -> Work {
+    Work { name: "page of 50 messages", duologue: vec![query(PAGE)], floor: vec![get("/conversation/1/2")] }
+}
+
+pub(crate) fn users() -> Work {
+    Work { name: "page of 100 users", duologue: vec![query(USERS)], floor: vec![get("/users/100")] }
+}
+
+/// The least that can be asked.
+pub(crate) fn name() -> Work {
+    Work { name: "{ __typename }", duologue: vec![query(NAME)], floor: vec![get("/name")] }
+}
+
+pub(crate) fn send() -> Work {
+    Work { name: "send", duologue: drafts(in_graphql), floor: drafts(|from, to| to_floor("/send", from, to)) }
+}
+
+/// The same to a floor where each has a commit of its own.
+pub(crate) fn send_alone() -> Vec<Vec<u8>> {
+    drafts(|from, to| to_floor("/send/alone", from, to))
+}
+
+/// Between random pairs, but not in the conversation whose page is read.
+fn drafts(request: impl Fn(u64, u64) -> Vec<u8>) -> Vec<Vec<u8>> {
+    pairs(SENDS, 3..=1_000, 1).into_iter().map(|(from, to)| request(from, to)).collect()
+}
+
+fn in_graphql(from: u64, to: u64) -> Vec<u8> {
+    let input = json!({ "senderId": from, "receiverId": to, "content": TEXT });
+    post("/graphql", &json!({ "query": SEND, "variables": { "input": input } }).to_string())
+}
+
+fn to_floor(path: &str, from: u64, to: u64) -> Vec<u8> {
+    post(path, &json!({ "senderId": from, "receiverId": to, "content": TEXT }).to_string())
+}
+
+/// Random pairs of different users.
+pub(crate) fn pairs(count: u64, users: std::ops::RangeInclusive<u64>, seed: u64) -> Vec<(u64, u64)> {
+    let mut dice = ChaCha8Rng::seed_from_u64(seed);
+    let (lowest, number) = (*users.start(), users.end() - users.start() + 1);
+    let mut pair = || {
+        let from = dice.random_range(0..number);
+        let distance = dice.random_range(1..number);
+        (lowest + from, lowest + (from + distance) % number)
+    };
+    (0..count).map(|_| pair()).collect()
+}
+
+/// An answer to what was asked, whatever it is: no errors come after the data.
+pub(crate) fn any_data() -> Expected {
+    Expected::Between(r#"{"data":{"#, "}}")
+}
+
+/// The answer to a send that was done.
+pub(crate) fn sent() -> Expected {
+    Expected::Between(r#"{"data":{"sendMessage":{"message":{"id":"msg_"#, r#""},"userErrors":[]}}}"#)
+}
+
+impl Work {
+    /// Asks both for the same, and sees to it that they answer the same.
+    pub(crate) fn agreed(&self, duologue: &Server, floor: &Server) -> Vec<u8> {
+        let answer = client::body(duologue.address, &self.duologue[0]);
+        let floors = client::body(floor.address, &self.floor[0]);
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            String::from_utf8_lossy(&floors),
+            "the floor answers something else"
+        );
+        assert!(!String::from_utf8_lossy(&answer).contains(r#""errors""#));
+        answer
+    }
+
+    /// The scripts of both, where every answer is the same.
+    pub(crate) fn scripts(&self, answer: &[u8]) -> [Script; 2] {
+        [&self.duologue, &self.floor].map(|requests| Script::new(requests.clone(), Expected::Exactly(answer.to_vec())))
+    }
+}
