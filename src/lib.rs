@@ -38,7 +38,8 @@
 //! - Only `domain` begins transactions, and `app` once, at the start; only `store` names tables; only `graphql` knows
 //!   async-graphql; only `http` knows axum.
 //! - A unit of work on the database is one synchronous closure ([`store::Store::write`]): it waits for nothing but the
-//!   database, and goes on to its end whether or not somebody still waits for it.
+//!   database, and once begun it goes on to its end whether or not somebody still waits for it.
+//! - Nobody is answered before the commit. On SQLite one thread writes, and commits together what has queued.
 //! - Everything that changes a row that others may change at the same time locks the users concerned first, in the order
 //!   of their ids ([`store::users::lock`]). So the ids of a conversation's messages and the positions of a feed are in
 //!   the order of their commits, on both databases, and nobody waits in a circle.

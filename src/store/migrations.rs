@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use diesel::{SqliteConnection, backend::Backend, connection::SimpleConnection, migration::MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Conn, Error, Result, Store};
+use super::{Conn, Error, Result, Store, pools::STATEMENT};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -22,7 +22,8 @@ pub enum Direction {
 }
 
 impl Store {
-    /// Runs the migrations, on PostgreSQL each in a transaction of its own; gives the names of those that ran.
+    /// Runs the migrations, on PostgreSQL each in a transaction of its own and for as long as it takes; gives the names of
+    /// those that ran.
     ///
     /// # Errors
     /// When one failed; it was undone, and on SQLite so were those before it.
@@ -31,9 +32,10 @@ impl Store {
             // Several servers may start at once: all of it is one transaction, which is alone.
             Conn::Sqlite(c) => c.immediate_transaction(|c| migrate(c, SQLITE, direction)),
             Conn::Postgres(c) => {
-                c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+                c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK}); SET statement_timeout = 0"))?;
                 let done = migrate(*c, POSTGRES, direction);
-                c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
+                let limit = STATEMENT.as_millis();
+                c.batch_execute(&format!("SET statement_timeout = {limit}; SELECT pg_advisory_unlock({LOCK})"))?;
                 done
             }
         })

@@ -31,7 +31,7 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// the lock that it may wait for after that, it must not take longer than anybody waits.
 const TURN: Duration = Duration::from_millis(1_500);
 /// A PostgreSQL statement is stopped after this.
-const STATEMENT: Duration = Duration::from_secs(10);
+pub(super) const STATEMENT: Duration = Duration::from_secs(10);
 const SQLITE_READERS: usize = 4;
 /// Changes in hand at most; who comes then is told to come again.
 const WRITES: usize = 512;
