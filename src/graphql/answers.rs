@@ -78,8 +78,8 @@ pub fn library_graphiql(endpoint: &str) -> String {
 pub struct Request {
     /// The document; only one that has a hash may be left out.
     pub query: Option<String>,
-    /// The name of the document in the protocol of persisted queries.
-    pub hash: Option<String>,
+    /// The name of the document in the protocol of persisted queries, or what is wrong with it.
+    pub hash: Option<Result<String, &'static str>>,
     /// Which of its operations is meant, if it has several.
     pub operation_name: Option<String>,
     /// Values of the operation's variables.
@@ -104,7 +104,7 @@ impl TryFrom<Parameters> for Request {
 
     fn try_from(sent: Parameters) -> Result<Self, &'static str> {
         let Parameters { query, operation_name, variables, extensions } = sent;
-        let hash = extensions.get("persistedQuery").map(hash_of).transpose()?;
+        let hash = extensions.get("persistedQuery").filter(|persisted| !persisted.is_null()).map(hash_of);
         if query.is_none() && hash.is_none() {
             return Err("missing field `query`");
         }

@@ -34,6 +34,8 @@ pub(super) struct Planned {
     ty: Option<Type>,
     /// Each field that stands for this key, and the type it is on.
     fields: Vec<(Name, Field)>,
+    /// Whether the document has it more than once, be it the same field.
+    repeated: bool,
     pub(super) plan: Plan,
 }
 
@@ -86,22 +88,28 @@ impl Plan {
         let key = &field.node.response_key().node;
         let index = self.fields.iter().position(|planned| planned.key == *key).unwrap_or_else(|| {
             let ty = of.map(|of| of.ty.clone());
-            self.fields.push(Planned { key: key.clone(), ty, fields: Vec::new(), plan: Self::default() });
+            let (fields, plan) = Default::default();
+            self.fields.push(Planned { key: key.clone(), ty, fields, repeated: false, plan });
             self.fields.len() - 1
         });
         let Some(planned) = self.fields.get_mut(index) else { return Ok(()) };
+        planned.repeated |= !planned.fields.is_empty();
         planned.merge(field, on, of.map(|of| &of.ty), shape)?;
         let ty = of.map_or_else(|| Name::new(""), |of| of.named_type().clone());
         planned.plan.add(&field.node.selection_set.node, &ty, document, shape)
     }
 
-    /// The plan of the objects at a place in the answer.
+    /// The plan of the objects at a place in the answer, if it says what the library resolves there: it resolves fields
+    /// that are repeated one by one, and not those that a directive leaves out.
     pub(super) fn at(&self, place: Option<&QueryPathNode<'_>>) -> Option<&Self> {
         let Some(place) = place else { return Some(self) };
         let around = self.at(place.parent)?;
         match place.segment {
             QueryPathSegment::Index(_) => Some(around),
-            QueryPathSegment::Name(key) => Some(&around.fields.iter().find(|field| field.key == key)?.plan),
+            QueryPathSegment::Name(key) => {
+                let field = around.fields.iter().find(|field| field.key == key && !field.repeated)?;
+                Some(&field.plan)
+            }
         }
     }
 

@@ -114,18 +114,22 @@ impl Documents {
     }
 }
 
-/// A document weighs what its text does.
+/// A document weighs what its text does, and as much as an average one at least: so there are at most [`KEPT`].
 #[derive(Clone)]
 pub(super) struct Bytes;
 
 impl Weighter<Arc<str>, Arc<Document>> for Bytes {
     fn weight(&self, text: &Arc<str>, _: &Arc<Document>) -> u64 {
-        text.len() as u64
+        weight(text)
     }
 }
 
 impl Weighter<String, Arc<str>> for Bytes {
     fn weight(&self, _: &String, text: &Arc<str>) -> u64 {
-        text.len() as u64
+        weight(text)
     }
+}
+
+fn weight(text: &str) -> u64 {
+    (text.len() as u64).max(KEPT_BYTES / KEPT as u64)
 }

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Code, Request,
-    documents::{Bytes, KEPT, KEPT_BYTES},
+    documents::{Bytes, KEPT_BYTES},
     errors::request_error,
 };
 
@@ -74,15 +74,19 @@ impl Persisted {
     /// With a list of trusted documents, if there is to be one.
     pub(super) fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
         let trusted = list.map(Trusted::read).transpose()?.map(Arc::new);
-        Ok(Self { sent: Arc::new(Cache::with_weighter(KEPT, KEPT_BYTES, Bytes)), trusted })
+        // For so few it is one piece, in which also a large document finds room.
+        Ok(Self { sent: Arc::new(Cache::with_weighter(1, KEPT_BYTES, Bytes)), trusted })
     }
 
     /// The text of the document that a request is about.
     pub(super) fn text<'a>(&self, request: &'a Request) -> Result<Cow<'a, str>, ServerError> {
-        let (text, hash) = (request.query.as_deref(), request.hash.as_deref());
+        let bad = |why| request_error(Code::BadRequest, why, None);
+        let text = request.query.as_deref();
+        let hash = request.hash.as_ref().map(|hash| hash.as_deref().map_err(|why| bad(*why))).transpose()?;
         let not_found = || request_error(Code::PersistedQueryNotFound, "PersistedQueryNotFound", None);
         if let Some(trusted) = &self.trusted {
             return match (text, hash.and_then(|hash| trusted.by_id.get(hash))) {
+                (Some(text), Some(its)) if text != its => Err(bad("`query` is not the document with this id.")),
                 (_, Some(text)) => Ok(text.clone().into()),
                 (Some(text), None) if trusted.texts.contains(text) => Ok(text.into()),
                 (None, None) => Err(not_found()),
@@ -97,8 +101,7 @@ impl Persisted {
             (None, hash) => Ok(hash.and_then(|hash| self.sent.get(hash)).ok_or_else(not_found)?.to_string().into()),
             (Some(text), Some(hash)) => {
                 if hash != hexadecimal(&Sha256::digest(text)) {
-                    let why = "`sha256Hash` is not the SHA-256 of `query`.";
-                    return Err(request_error(Code::BadRequest, why, None));
+                    return Err(bad("`sha256Hash` is not the SHA-256 of `query`."));
                 }
                 if self.sent.get(hash).is_none() {
                     self.sent.insert(hash.into(), text.into());
@@ -113,7 +116,7 @@ impl Persisted {
 pub(super) fn hash_of(persisted: &serde_json::Value) -> Result<String, &'static str> {
     match PersistedQuery::deserialize(persisted) {
         Ok(PersistedQuery { version: 1, sha256_hash }) => Ok(sha256_hash),
-        Ok(_) | Err(_) => Err("`persistedQuery` must have `version` 1 and `sha256Hash`"),
+        Ok(_) | Err(_) => Err("`persistedQuery` must have `version` 1 and `sha256Hash`."),
     }
 }
 

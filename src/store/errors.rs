@@ -121,7 +121,7 @@ impl Error {
             Self::Unopened
         } else if says(&["disk I/O error"]) {
             Self::Disk
-        } else if says(&["malformed", "file is not a database"]) {
+        } else if says(&["disk image is malformed", "file is not a database"]) {
             Self::Damaged
         } else if says(GONE) {
             Self::Unavailable(message.to_owned())

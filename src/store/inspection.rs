@@ -23,8 +23,22 @@ pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
 /// To read this much takes a second or more: the operator is told what takes so long.
 const LARGE: u64 = 256 << 20;
 
+/// Links in a row that Linux follows.
+const LINKS: usize = 40;
+
 const RESTORE: &str =
     "; nothing was changed: keep a copy of it and of the -wal beside it, then restore a backup, or name another file";
+
+/// The file itself, and not a link to it, which need not be there yet: its log is beside it. The path begins at the root:
+/// SQLite takes one that begins with `file:` for a URI.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
+    }
+    fs::canonicalize(&path).or_else(|_not_there| std::path::absolute(&path)).unwrap_or(path)
+}
 
 /// Reads the whole file. One that is not there, or empty, is fine: it is to be made.
 ///
@@ -124,7 +138,9 @@ pub(super) fn sentence(path: &Path, why: Error) -> Error {
             "cannot open the database {path}: the folder must be there, and the user of the server must be allowed to \
              make files in it and to read and write {path}"
         ),
-        Error::Disk => format!("{path} cannot be read or written: the disk fails; the log of the system says more"),
+        Error::Disk => format!(
+            "{path} cannot be read or written: the disk fails, or has no room at all; the log of the system says more"
+        ),
         Error::Full => format!("there is no room left on the disk of {path}: make some"),
         Error::Busy => format!("{path} is held by another process: end it, or try again later"),
         why @ (Error::Refused(_)

@@ -23,12 +23,18 @@ use diesel_async::{
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Conn, Error, Result, conn::Postgres, inspection, sqlite::SqliteFile, writer::Writer};
+use super::{
+    Conn, Error, Result,
+    conn::Postgres,
+    inspection,
+    sqlite::{SqliteFile, make_private},
+    writer::Writer,
+};
 
 /// How long a unit of work waits for a connection, and a connection for a lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
-/// How long a change waits until it may have a PostgreSQL connection: under load it is better told soon to come again. With
-/// the lock that it may wait for after that, it must not take longer than anybody waits.
+/// How long a change waits until it may have a PostgreSQL connection: under load it is better told soon to come again. After
+/// that it may have to wait for locks, too.
 const TURN: Duration = Duration::from_millis(1_500);
 /// A PostgreSQL statement is stopped after this.
 pub(super) const STATEMENT: Duration = Duration::from_secs(10);
@@ -101,7 +107,9 @@ impl Store {
         let statements = Arc::new(AtomicU64::new(0));
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
+                let path = &inspection::resolved(path);
                 inspection::inspect(path.clone()).await?;
+                make_private(path);
                 let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
                 let writer = Writer::open(file(true)).await.map_err(|why| inspection::sentence(path, why))?;
                 Pools::Sqlite {
@@ -144,7 +152,8 @@ impl Store {
     ///
     /// # Errors
     /// Those of the work, [`Error::Overloaded`] when 512 others are in hand, and [`Error::Busy`] when its turn did not
-    /// come in 5 seconds.
+    /// come, or a lock was not free, in 5 seconds. Work must give back an error of the database: after one, SQLite may have
+    /// undone all that was done before, and would keep what is done next.
     pub async fn write<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,

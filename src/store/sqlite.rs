@@ -49,8 +49,9 @@ impl Manager for SqliteFile {
 impl SqliteFile {
     /// A new connection.
     pub(super) fn open(&self) -> Result<SqliteConnection> {
-        if self.write {
-            make_private(&self.path);
+        // SQLite would make it, also where the disk that it is on is not there for a moment.
+        if !self.path.exists() {
+            return Err(Error::Unopened);
         }
         let path = self.path.display().to_string();
         let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
@@ -61,7 +62,7 @@ impl SqliteFile {
 }
 
 /// Makes a file that is not there yet, for its owner alone. Where that fails, opening it says why.
-fn make_private(path: &Path) {
+pub(super) fn make_private(path: &Path) {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -70,7 +70,7 @@ impl Writer {
         E: From<Error> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let unit = Unit { work: Some(work), outcome: None, answer, _place: place };
+        let unit = Unit { work: Some(work), outcome: None, ended: false, answer, _place: place };
         let queued = Queued { since: Instant::now(), job: Box::new(unit) };
         let taken = self.running().as_ref().is_some_and(|running| running.queue.send(queued).is_ok());
         let closed = || E::from(Error::Unavailable("it is being closed".into()));
@@ -106,6 +106,8 @@ trait Job: Send {
 struct Unit<W, T, E> {
     work: Option<W>,
     outcome: Option<Result<T, E>>,
+    /// Whether it was its failure that ended the transaction.
+    ended: bool,
     answer: oneshot::Sender<Result<T, E>>,
     _place: OwnedSemaphorePermit,
 }
@@ -134,14 +136,16 @@ where
             Err(error) => (why.map(Err), Err(Error::Unavailable(format!("a transaction broke off: {error}")))),
         };
         self.outcome = outcome;
+        self.ended = fate.is_err();
         fate
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
         let outcome = match (self.outcome, committed) {
-            (Some(Err(error)), _) => Err(error),
+            (Some(Err(error)), Err(_)) if self.ended => Err(error),
+            // What it found may have been a change of another unit that was undone.
             (_, Err(error)) => Err(error.into()),
-            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(outcome), Ok(())) => outcome,
             (None, Ok(())) => Err(Error::Failed("a unit of work was not done".into()).into()),
         };
         let _ = self.answer.send(outcome);
@@ -195,10 +199,14 @@ fn commit(file: &SqliteFile, place: &mut Option<SqliteConnection>, batch: &mut [
         Err(error) => return Commit::Done(Err(error)),
     };
     let mut begun = false;
+    // Where SQLite has undone everything already, diesel says only that there is nothing to undo.
+    let mut fate = Ok(());
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
-        batch.iter_mut().try_for_each(|queued| queued.job.run(conn))
+        fate = batch.iter_mut().try_for_each(|queued| queued.job.run(conn));
+        fate.clone()
     });
+    let committed = fate.and(committed);
     if !Transactions::is_broken_transaction_manager(&mut conn) {
         *place = Some(conn);
     }

@@ -113,6 +113,37 @@ async fn a_log_without_its_file_is_not_thrown_away() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_stands_for_the_file_and_a_name_is_only_a_name() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    let database = Database::at("chat.db");
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join("link.db");
+    std::os::unix::fs::symlink(database.path(), &link).unwrap();
+    let migrate = |path: &str| program(&["migrate", "--database", &format!("sqlite:{path}")]);
+    // The log is beside the file, not beside the link.
+    let log = format!("{}-wal", database.path().display());
+    fs::write(&log, "messages").unwrap();
+    let refused = soon(migrate(link.to_str().unwrap()).output()).await.unwrap();
+    assert!(!refused.status.success() && fs::read(&log).unwrap() == b"messages");
+    fs::remove_file(&log).unwrap();
+    // A link to what is not there yet, and names that mean something else to SQLite.
+    for (path, made) in [
+        (link.to_str().unwrap(), database.path()),
+        ("file:chat.db", links.path().join("file:chat.db")),
+        ("file:a.db?mode=memory", links.path().join("file:a.db?mode=memory")),
+        ("a b%20#c.db", links.path().join("a b%20#c.db")),
+    ] {
+        let output = soon(migrate(path).current_dir(links.path()).output()).await.unwrap();
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&made).unwrap().permissions());
+        assert_eq!((mode & 0o777, fs::metadata(&made).unwrap().len() > 0), (0o600, true), "{path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_program_is_left_as_it_is() {
     if signed_in() {

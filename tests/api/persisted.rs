@@ -47,10 +47,29 @@ async fn a_wrong_hash_is_refused_and_nothing_is_kept() {
         json!({ "query": QUERY, "extensions": { "persistedQuery": { "version": 2, "sha256Hash": HASH } } }),
         json!({ "query": QUERY, "extensions": { "persistedQuery": true } }),
         json!({}),
+        json!({ "extensions": { "persistedQuery": null } }),
     ] {
         assert_eq!(code(&ask(&chat, body).await), "BAD_REQUEST");
     }
     assert_eq!(code(&ask(&chat, json!({ "extensions": named(HASH) })).await), "PERSISTED_QUERY_NOT_FOUND");
+    let null = ask(&chat, json!({ "query": QUERY, "extensions": { "persistedQuery": null } })).await;
+    assert!(null["data"].is_object(), "{null}");
+    // On a socket it is one operation that fails, and not all of them.
+    let mut socket = Socket::ready(&chat).await;
+    let extensions = json!({ "persistedQuery": { "version": 2, "sha256Hash": HASH } });
+    socket
+        .says(json!({ "type": "subscribe", "id": "1", "payload": { "query": QUERY, "extensions": extensions } }))
+        .await;
+    assert_eq!(socket.hears().await["type"], "error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_document_is_kept_too() {
+    let chat = Chat::open().await;
+    let query = format!("{QUERY} # {}", "x".repeat(100_000));
+    let hash = sha256(&query);
+    assert!(ask(&chat, json!({ "query": query, "extensions": named(&hash) })).await["data"].is_object());
+    assert!(ask(&chat, json!({ "extensions": named(&hash) })).await["data"].is_object());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +106,8 @@ async fn a_server_with_a_list_runs_no_other_document() {
         assert_eq!(ask(&chat, json!({ "query": QUERY })).await, by_id);
         let other = "{ server { version } }";
         assert_eq!(code(&ask(&chat, json!({ "query": other })).await), "FORBIDDEN");
+        let mixed = json!({ "query": other, "extensions": named("server-mode") });
+        assert_eq!(code(&ask(&chat, mixed).await), "BAD_REQUEST");
         assert_eq!(
             code(&ask(&chat, json!({ "query": other, "extensions": named(&sha256(other)) })).await),
             "FORBIDDEN"

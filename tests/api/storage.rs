@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{crashes::assert_sound, disk::Disk};
 use crate::{
     crowd::{Crowd, short_or_long},
-    harness::{Chat, Database, code, signed_in},
+    harness::{Chat, Database, code, signed_in, soon},
     program::{server, started},
 };
 
@@ -59,6 +59,41 @@ async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
     crowd.rests_and_finds_everything().await;
     child.kill().await.unwrap();
     assert_sound(&database.path());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_of_a_change_that_was_undone() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let disk = Disk::under(&database);
+    let mut server = server(&database, &[]);
+    disk.carries(&mut server);
+    let (mut child, address) = started(server).await;
+    let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
+    let create = async |_: usize| -> Value {
+        let create =
+            r#"mutation { createUser(input: { name: "x", email: "one@x" }) { user { id } userErrors { code } } }"#;
+        soon(async { http.post(&url).json(&json!({ "query": create })).send().await.unwrap().json().await.unwrap() })
+            .await
+    };
+    // They queue behind the lock, and then most of them are one batch. Only the first would find the address free.
+    let lock = database.locked().await;
+    disk.fails("write 28");
+    let unlock = async {
+        tokio::task::yield_now().await;
+        drop(lock);
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all((0..20).map(create)), unlock);
+    for answer in answers {
+        assert_eq!(code(&answer), "STORAGE_FULL");
+    }
+    disk.works_again();
+    assert!(create(0).await["data"]["createUser"]["user"]["id"].is_string());
+    assert_eq!(create(0).await["data"]["createUser"]["userErrors"][0]["code"], "EMAIL_TAKEN");
+    child.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,28 @@ async fn directives_decide_about_fields_of_written_lists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_twice_is_answered_for_each_time_by_itself() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Hello", &bob).await;
+    let conversation = |of_messages: &str| format!("{{ conversation(user1: 1, user2: 2) {{ {of_messages} }} }}");
+    for skipped in [
+        conversation("messages { nodes { id } nodes @skip(if: true) { content } }"),
+        conversation("messages { nodes { id } } messages @skip(if: true) { nodes { content } }"),
+        conversation("messages { nodes { id } } ... @include(if: false) { messages { nodes { content } } }"),
+    ] {
+        let data = chat.data(&skipped, json!({})).await;
+        assert_eq!(data["conversation"]["messages"]["nodes"], json!([{ "id": "msg_1" }]), "{skipped}");
+    }
+    let elsewhere = r#"{ nodes(ids: ["usr_1", "cnv_1_2"]) {
+        ... on User { list: sentMessages { nodes { id } } } ... on Conversation { list: messages { nodes { content } } }
+    } }"#;
+    let data = chat.data(elsewhere, json!({})).await;
+    assert_eq!(data["nodes"][0]["list"]["nodes"], json!([{ "id": "msg_1" }]));
+    assert_eq!(data["nodes"][1]["list"]["nodes"], json!([{ "content": "Hello" }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_written_list_hides_what_the_viewer_may_not_see() {
     let chat = accounts().await;
     let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
