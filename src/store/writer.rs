@@ -37,7 +37,7 @@ struct Running {
 }
 
 impl Writer {
-    /// Opens the file and makes it if it is not there.
+    /// Opens the file.
     pub(super) async fn open(file: SqliteFile) -> Result<Self> {
         let (queue, jobs) = mpsc::unbounded_channel();
         let (opened, opening) = oneshot::channel();

@@ -1,9 +1,13 @@
 //! A disk without room, a disk that fails, and somebody else who holds the database: each has its code, reading goes on, and
 //! so does writing once it can.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
+use tokio::process::Child;
 
 #[cfg(target_os = "linux")]
 use crate::{crashes::assert_sound, disk::Disk};
@@ -15,17 +19,24 @@ use crate::{
 
 const USERS: &str = "{ users { nodes { id } } }";
 
+/// A server, and the disk under its file; `None` where the suite has nothing to say about that.
+#[cfg(target_os = "linux")]
+async fn served_from_a_disk(database: &Database) -> Option<(Disk, Child, SocketAddr)> {
+    if signed_in() || !database.is_sqlite() {
+        return None;
+    }
+    let disk = Disk::under(database);
+    let mut server = server(database, &[]);
+    disk.carries(&mut server);
+    let (child, address) = started(server).await;
+    Some((disk, child, address))
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
     let database = Database::new().await;
-    if signed_in() || !database.is_sqlite() {
-        return;
-    }
-    let disk = Disk::under(&database);
-    let mut server = server(&database, &[]);
-    disk.carries(&mut server);
-    let (mut child, address) = started(server).await;
+    let Some((disk, mut child, address)) = served_from_a_disk(&database).await else { return };
     let mut crowd = Crowd::gathers(&database, address, 8, 16).await;
     crowd.until_answered(50).await;
     crowd.failed_only_with(&[]);
@@ -65,13 +76,7 @@ async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_told_of_a_change_that_was_undone() {
     let database = Database::new().await;
-    if signed_in() || !database.is_sqlite() {
-        return;
-    }
-    let disk = Disk::under(&database);
-    let mut server = server(&database, &[]);
-    disk.carries(&mut server);
-    let (mut child, address) = started(server).await;
+    let Some((disk, mut child, address)) = served_from_a_disk(&database).await else { return };
     let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
     let create = async |_: usize| -> Value {
         let create =
