@@ -21,10 +21,6 @@ use duologue::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// That of the program.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const LENGTHS: [i64; 5] = [10, 1_000, 10_000, 100_000, 1_000_000];
 const USERS: [i64; 3] = [100, 10_000, 100_000];
 const SIZES: [i64; 4] = [1, 10, 50, 100];

@@ -7,9 +7,6 @@ use duologue::{config::Cli, telemetry};
 
 mod cli;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;

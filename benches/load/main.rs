@@ -24,10 +24,6 @@ use feeds::OPEN_FILES;
 use report::Report;
 use server::{Database, FLOOR};
 
-/// That of the program: the floor has it too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Part = fn(&mut Report);
 const PARTS: [(&str, Part); 6] = [
     ("page", turns::page),
