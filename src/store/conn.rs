@@ -52,22 +52,17 @@ macro_rules! on {
 }
 pub(super) use on;
 
-impl Conn<'_> {
-    /// Runs the work in a transaction: committed when it returns `Ok`, undone when it returns `Err`. On SQLite it is an
-    /// IMMEDIATE one: a transaction that reads before it writes would fail with a lock that no waiting resolves.
-    pub(super) fn transaction<T, E: From<Error>>(
-        &mut self,
-        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let outcome = match self {
-            Self::Sqlite(conn) => conn.immediate_transaction(|conn| work(&mut Conn::Sqlite(conn)).map_err(Abort::Work)),
-            Self::Postgres(conn) => conn.transaction(|conn| work(&mut Conn::Postgres(conn)).map_err(Abort::Work)),
-        };
-        outcome.map_err(|abort| match abort {
-            Abort::Work(error) => error,
-            Abort::Database(error) => E::from(Error::from(error)),
-        })
-    }
+/// Runs the work in a transaction: committed when it returns `Ok`, undone when it returns `Err`. On SQLite the writer has
+/// its own.
+pub(super) fn transaction<T, E: From<Error>>(
+    conn: &mut Postgres,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let outcome = conn.transaction(|conn| work(&mut Conn::Postgres(conn)).map_err(Abort::Work));
+    outcome.map_err(|abort| match abort {
+        Abort::Work(error) => error,
+        Abort::Database(error) => E::from(Error::from(error)),
+    })
 }
 
 /// Why a transaction was undone: by the work, or by the database.

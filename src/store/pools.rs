@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Conn, Error, Result,
-    conn::Postgres,
+    conn::{Postgres, transaction},
     inspection,
     sqlite::{SqliteFile, make_private},
     writer::Writer,
@@ -143,7 +143,7 @@ impl Store {
     {
         match &self.pools {
             Pools::Sqlite { readers, .. } => on_sqlite(readers, work).await,
-            Pools::Postgres { pool, .. } => on_postgres(pool, work).await,
+            Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
         }
     }
 
@@ -167,7 +167,7 @@ impl Store {
                 let turn = turn.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
                 on_postgres(pool, move |conn| {
                     let _held: [OwnedSemaphorePermit; 2] = [place, turn];
-                    conn.transaction(work)
+                    transaction(conn, work)
                 })
                 .await
             }
@@ -184,7 +184,7 @@ impl Store {
                 let mut conn = file.create().await?;
                 blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
             }
-            Pools::Postgres { pool, .. } => on_postgres(pool, work).await,
+            Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
         }
     }
 
@@ -220,14 +220,14 @@ where
 
 async fn on_postgres<T, E>(
     pool: &PostgresPool,
-    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+    work: impl FnOnce(&mut Postgres) -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
     let conn = checked_out(pool).await?;
-    blocking(move || work(&mut Conn::Postgres(&mut Postgres::from(conn)))).await
+    blocking(move || work(&mut Postgres::from(conn))).await
 }
 
 async fn checked_out<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {

@@ -201,6 +201,7 @@ fn commit(file: &SqliteFile, place: &mut Option<SqliteConnection>, batch: &mut [
     let mut begun = false;
     // Where SQLite has undone everything already, diesel says only that there is nothing to undo.
     let mut fate = Ok(());
+    // One that reads before it writes, and is not IMMEDIATE, would fail with a lock that no waiting resolves.
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
         fate = batch.iter_mut().try_for_each(|queued| queued.job.run(conn));
