@@ -203,6 +203,7 @@ fn router(server: Server) -> Router {
     Router::new()
         .route("/graphql", any(graphql).layer(cors))
         .route("/", get(pages::graphiql))
+        .route("/demo", get(pages::demo))
         .route("/health/live", get(|| async { "ok\n" }))
         .route("/health/ready", get(ready))
         .fallback(pages::file)

@@ -10,7 +10,7 @@ import { GraphiQL } from "graphiql";
 import { useSyncExternalStore } from "react";
 import { createRoot } from "react-dom/client";
 import { examples, signedInExamples } from "./examples";
-import { authorizedFetch, connectionParams, session, signOut } from "./session";
+import { authorizedFetch, connectionParams, session, signOut } from "../session";
 
 const endpoint = new URL("/graphql", location.origin);
 const socket = new URL(endpoint);
