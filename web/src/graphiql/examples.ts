@@ -1,9 +1,18 @@
 // The tabs that a new reader finds: two people meet, talk and watch each other's messages arrive.
 
+interface Example {
+  /** Begins with a comment that says what to do. */
+  query: string;
+  variables: string;
+}
+
 const json = (value: unknown) => JSON.stringify(value, null, 2);
 
+const numbered = (...examples: Example[]) =>
+  examples.map(({ query, variables }, i) => ({ query: query.replace("# ", `# ${i + 1}. `), variables }));
+
 const create = {
-  query: `# 1. Make two people: press the play button
+  query: `# Make two people: press the play button
 #    or Ctrl+Enter. On a new server they become usr_1
 #    and usr_2, the ids in the next tabs.
 #    Run it again: nothing is made, and userErrors
@@ -29,7 +38,7 @@ mutation Create(
 };
 
 const send = {
-  query: `# 2. Ada writes to Bob.
+  query: `# Ada writes to Bob.
 #    Run it again, as a client does when the answer
 #    got lost: the clientId is the same, so you get
 #    the first message back, and duplicate is true.
@@ -60,7 +69,7 @@ mutation Send($input: SendMessageInput!) {
 };
 
 const reply = {
-  query: `# 3. Bob answers. replyToId says which message he
+  query: `# Bob answers. replyToId says which message he
 #    answers: msg_1 is Ada's.
 mutation Reply($input: SendMessageInput!) {
   sendMessage(input: $input) {
@@ -87,7 +96,7 @@ mutation Reply($input: SendMessageInput!) {
 };
 
 const page = {
-  query: `# 4. Read what they said: the newest 50 messages,
+  query: `# Read what they said: the newest 50 messages,
 #    oldest first.
 #    To page back, set last to 1 and run it, then
 #    copy startCursor into before and run it again,
@@ -122,7 +131,7 @@ query Page(
 };
 
 const edit = {
-  query: `# 5. Ada changes her message; its version becomes 2.
+  query: `# Ada changes her message; its version becomes 2.
 #    Run it again: it was edited since version 1,
 #    so nothing is changed, and userErrors says
 #    VERSION_CONFLICT.
@@ -139,16 +148,31 @@ mutation Edit($id: ID!, $input: UpdateMessageInput!) {
   }),
 };
 
+const search = {
+  query: `# Search the schema: what can be changed, and what
+#    each change is for. Or open the docs, at the left,
+#    and type a word into their search, such as read.
+query Search {
+  __schema {
+    mutationType {
+      fields { name description }
+    }
+  }
+}
+`,
+  variables: "",
+};
+
 const watch = {
-  query: `# 6. Watch Bob's conversations: press play and stay
-#    on this tab. Open this page in a second window,
-#    go to Send, change content and clientId and run
-#    it: the message arrives here. Edits do too.
-#    Another tab in this window ends the watch. To get
-#    what you missed, start again with
-#    feed(userId: $user, after: "your last cursor").
-subscription Watch($user: ID!) {
-  feed(userId: $user) {
+  query: `# Watch Bob's conversations. In the panel "Live
+#    feed", at the left, choose "Run this tab's
+#    subscription here": it goes on while you go back
+#    to Send, change content and clientId and run it.
+#    Edits arrive too, and so does what others send,
+#    from another window or program. (With the play
+#    button a subscription ends when you leave its tab.)
+subscription Watch($user: ID!, $after: String) {
+  feed(userId: $user, after: $after) {
     kind
     cursor
     at
@@ -163,10 +187,10 @@ subscription Watch($user: ID!) {
   variables: json({ user: "usr_2" }),
 };
 
-export const examples = [create, send, reply, page, edit, watch] as const;
+export const examples = numbered(create, send, reply, page, edit, search, watch);
 
 const signUp = {
-  query: `# 1. Make an account: press the play button or
+  query: `# Make an account: press the play button or
 #    Ctrl+Enter. From then on this page sends your
 #    token with all that you run, and renews it.
 #    For somebody to talk to, open a private window
@@ -185,7 +209,7 @@ mutation SignUp($input: SignUpInput!) {
 };
 
 const signIn = {
-  query: `# 2. Or come back to an account that you have.
+  query: `# Or come back to an account that you have.
 mutation SignIn($input: SignInInput!) {
   signIn(input: $input) {
     viewer { user { id name } unreadCount }
@@ -200,7 +224,7 @@ mutation SignIn($input: SignInInput!) {
 };
 
 const people = {
-  query: `# 3. Who you are, and who else is there.
+  query: `# Who you are, and who else is there.
 query People {
   me {
     user { id name email }
@@ -215,7 +239,7 @@ query People {
 };
 
 const write = {
-  query: `# 4. Write to somebody: put their id below. You are
+  query: `# Write to somebody: put their id below. You are
 #    the sender.
 mutation Write($input: SendMessageInput!) {
   sendMessage(input: $input) {
@@ -228,12 +252,50 @@ mutation Write($input: SendMessageInput!) {
   variables: json({ input: { receiverId: "usr_2", content: "Shall we start at ten?", clientId: "1" } }),
 };
 
+const read = {
+  query: `# Read your conversations, most recently active
+#    first, and the newest messages of each.
+query Read {
+  me {
+    unreadCount
+    user {
+      conversations(first: 10) {
+        nodes {
+          id
+          members { user { name } readThrough { messageId } }
+          messages(last: 5) {
+            nodes { id content createdAt sender { name } }
+          }
+        }
+      }
+    }
+  }
+}
+`,
+  variables: "",
+};
+
+const change = {
+  query: `# Change what you wrote: put the id of a message
+#    of yours below.
+mutation Edit($id: ID!, $input: UpdateMessageInput!) {
+  updateMessage(id: $id, input: $input) {
+    message { id content version editedAt }
+    userErrors { code message field }
+  }
+}
+`,
+  variables: json({ id: "msg_1", input: { content: "Shall we start at eleven?", expectedVersion: 1 } }),
+};
+
 const listen = {
-  query: `# 5. Watch your conversations: press play and stay on
-#    this tab, while somebody writes to you from
-#    another window.
-subscription Watch {
-  feed {
+  query: `# Watch your conversations. In the panel "Live
+#    feed", at the left, choose "Run this tab's
+#    subscription here": it goes on while you work in
+#    the other tabs, and while somebody writes to you
+#    from another window.
+subscription Watch($after: String) {
+  feed(after: $after) {
     kind
     cursor
     message { id content sender { name } }
@@ -244,4 +306,4 @@ subscription Watch {
 };
 
 /** Where people sign in. */
-export const signedInExamples = [signUp, signIn, people, write, listen] as const;
+export const signedInExamples = numbered(signUp, signIn, people, write, read, change, search, listen);

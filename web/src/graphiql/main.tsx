@@ -5,18 +5,23 @@ import "@graphiql/plugin-doc-explorer/style.css";
 import "@graphiql/plugin-history/style.css";
 import "graphiql/graphiql.css";
 import "./page.css";
-import { createGraphiQLFetcher, createLocalStorage, StorageAPI } from "@graphiql/toolkit";
+import { Button } from "@graphiql/react";
+import { createGraphiQLFetcher, createLocalStorage, type Fetcher, StorageAPI } from "@graphiql/toolkit";
+import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { GraphiQL } from "graphiql";
+import { type DocumentNode, getOperationAST, parse } from "graphql";
 import { useSyncExternalStore } from "react";
 import { createRoot } from "react-dom/client";
 import { examples, signedInExamples } from "./examples";
+import { livePanel } from "./live";
+import { mendTabs } from "./tabs";
 import { authorizedFetch, connectionParams, session, signOut } from "../session";
 
 const endpoint = new URL("/graphql", location.origin);
 const socket = new URL(endpoint);
 socket.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
 
-const fetcher = createGraphiQLFetcher({
+const fetchAs = createGraphiQLFetcher({
   url: endpoint.href,
   fetch: authorizedFetch,
   subscriptionUrl: socket.href,
@@ -24,6 +29,22 @@ const fetcher = createGraphiQLFetcher({
   // Neither @defer nor @stream here: ask for plain JSON.
   enableIncrementalDelivery: false,
 });
+
+/** Right after a change of tabs GraphiQL still names the operation of the tab before. */
+const fetcher: Fetcher = (params, options) => {
+  const documentAST = parsed(params.query);
+  const named = documentAST && getOperationAST(documentAST, params.operationName);
+  return fetchAs({ ...params, operationName: named ? params.operationName : undefined }, { ...options, documentAST });
+};
+
+function parsed(query: string): DocumentNode | undefined {
+  try {
+    return parse(query);
+  } catch {
+    // The server will say what is wrong with it.
+    return undefined;
+  }
+}
 
 /** Whether people sign in on this server. */
 async function hasAccounts(): Promise<boolean> {
@@ -36,19 +57,6 @@ async function hasAccounts(): Promise<boolean> {
   }
 }
 
-function SignedIn() {
-  const current = useSyncExternalStore(session.subscribe, session.get);
-  if (!current) return <>Run signUp or signIn: the page then knows who you are.</>;
-  return (
-    <>
-      Signed in{current.name ? ` as ${current.name}` : ""}{" "}
-      <button type="button" className="graphiql-button" onClick={signOut}>
-        Sign out
-      </button>
-    </>
-  );
-}
-
 const accounts = await hasAccounts();
 const tabs = accounts ? signedInExamples : examples;
 
@@ -58,12 +66,49 @@ const storage = createLocalStorage({ namespace: accounts ? "duologue-accounts" :
 // GraphiQL fills the first editors from its storage, not from the first tab: without this the variables would be empty.
 const saved = new StorageAPI(storage);
 if (!saved.get("tabState")) {
-  saved.set("query", tabs[0].query);
-  saved.set("variables", tabs[0].variables);
+  saved.set("query", tabs[0]!.query);
+  saved.set("variables", tabs[0]!.variables);
 }
 
-createRoot(document.getElementById("app")!).render(
-  <GraphiQL fetcher={fetcher} storage={storage} defaultTabs={[...tabs]} defaultEditorToolsVisibility="variables">
-    <GraphiQL.Logo>{accounts ? <SignedIn /> : "Duologue"}</GraphiQL.Logo>
+/** Tabs are kept from visit to visit: this puts the examples in their place. The history keeps what was run. */
+function resetExamples() {
+  if (!confirm("Replace all tabs by the examples?")) return;
+  for (const name of ["tabState", "query", "variables", "headers"]) saved.set(name, "");
+  location.reload();
+}
+
+function SignedIn() {
+  const current = useSyncExternalStore(session.subscribe, session.get);
+  if (!current) return <span>Run signUp or signIn: the page then knows who you are.</span>;
+  return (
+    <>
+      <span>Signed in{current.name ? ` as ${current.name}` : ""}</span>
+      <Button type="button" onClick={signOut}>
+        Sign out
+      </Button>
+    </>
+  );
+}
+
+const app = document.getElementById("app")!;
+mendTabs(app);
+createRoot(app).render(
+  <GraphiQL
+    fetcher={fetcher}
+    storage={storage}
+    plugins={[HISTORY_PLUGIN, livePanel(socket.href, accounts)]}
+    defaultTabs={tabs}
+    defaultEditorToolsVisibility="variables"
+  >
+    <GraphiQL.Logo>
+      <div className="corner">
+        <h1>Duologue</h1>
+        {accounts && <SignedIn />}
+        <Button type="button" onClick={resetExamples}>
+          Reset examples
+        </Button>
+        <a href="/demo">Chat demo</a>
+      </div>
+    </GraphiQL.Logo>
   </GraphiQL>,
 );
