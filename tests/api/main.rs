@@ -59,4 +59,5 @@ mod migrations;
 mod imports;
 mod program;
 mod javascript;
+mod browser;
 mod readme;

@@ -10,12 +10,12 @@ import { createGraphiQLFetcher, createLocalStorage, type Fetcher, StorageAPI } f
 import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { GraphiQL } from "graphiql";
 import { type DocumentNode, getOperationAST, parse } from "graphql";
-import { useSyncExternalStore } from "react";
 import { createRoot } from "react-dom/client";
+import { Account } from "./account";
 import { examples, signedInExamples } from "./examples";
 import { livePanel } from "./live";
-import { mendTabs } from "./tabs";
-import { authorizedFetch, connectionParams, session, signOut } from "../session";
+import { keepRepaired } from "./repairs";
+import { authorizedFetch, connectionParams } from "../session";
 
 const endpoint = new URL("/graphql", location.origin);
 const socket = new URL(endpoint);
@@ -77,21 +77,8 @@ function resetExamples() {
   location.reload();
 }
 
-function SignedIn() {
-  const current = useSyncExternalStore(session.subscribe, session.get);
-  if (!current) return <span>Run signUp or signIn: the page then knows who you are.</span>;
-  return (
-    <>
-      <span>Signed in{current.name ? ` as ${current.name}` : ""}</span>
-      <Button type="button" onClick={signOut}>
-        Sign out
-      </Button>
-    </>
-  );
-}
-
 const app = document.getElementById("app")!;
-mendTabs(app);
+keepRepaired(app);
 createRoot(app).render(
   <GraphiQL
     fetcher={fetcher}
@@ -103,7 +90,7 @@ createRoot(app).render(
     <GraphiQL.Logo>
       <div className="corner">
         <h1>Duologue</h1>
-        {accounts && <SignedIn />}
+        {accounts && <Account />}
         <Button type="button" onClick={resetExamples}>
           Reset examples
         </Button>

@@ -1,0 +1,33 @@
+//! The pages in a real browser, as people use them: `tests/browser`.
+
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::harness::{ACCOUNTS, Chat, Database, signed_in};
+
+/// Runs a file of tests in JavaScript beside an open server and one where people sign in.
+async fn in_browser(tests: &str) {
+    if std::env::var_os("DUOLOGUE_TEST_WITHOUT_BROWSER").is_some() || signed_in() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    assert!(folder.join("node_modules").exists(), "run `make test`, which installs a browser and what {tests} needs");
+    let open = Chat::in_real_time(Database::new().await, &[]).await;
+    let accounts = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    let output = Command::new("node")
+        .args(["--test", "--test-reporter=spec", tests])
+        .env("DUOLOGUE_OPEN", open.url("/"))
+        .env("DUOLOGUE_ACCOUNTS", accounts.url("/"))
+        .current_dir(folder)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_use_graphiql() {
+    in_browser("graphiql.test.mjs").await;
+}

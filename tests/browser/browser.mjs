@@ -1,0 +1,93 @@
+// A browser for the tests: what each of its windows asks of other servers, or complains about, fails the test.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { readFile } from "node:fs/promises";
+import { chromium } from "playwright-core";
+
+const PROGRAMS = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+/** What is expected happens within this time, or not at all. */
+const DEADLINE = 20_000;
+
+export async function launch() {
+  // A browser that asks its maker for updates and the like would not be alone with the server.
+  const quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
+  return chromium.launch({
+    executablePath: PROGRAMS.find((program) => program && existsSync(program)),
+    args: [...quiet, "--no-first-run", "--disable-gpu"],
+    chromiumSandbox: process.getuid() !== 0,
+  });
+}
+
+/** A window with a memory of its own, as a person has one. */
+export async function openWindow(browser, address, { path = "/", ...options } = {}) {
+  const { origin } = new URL(address);
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  context.setDefaultTimeout(DEADLINE);
+  const troubles = [];
+  let isExpected = false;
+  context.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(`${origin}/`) && !/^(data|blob):/.test(url)) troubles.push(`asked ${url}`);
+  });
+  const trouble = (text) => isExpected || troubles.push(text);
+  context.on("console", (message) => message.type() === "error" && trouble(`console: ${message.text()}`));
+  context.on("weberror", (error) => trouble(`script: ${error.error().message}`));
+  const page = await context.newPage();
+  await page.goto(new URL(path, origin).href);
+  return {
+    page,
+    context,
+    /** While the network is cut a browser may say so. */
+    async inTrouble(what) {
+      isExpected = true;
+      try {
+        return await what();
+      } finally {
+        isExpected = false;
+      }
+    },
+    /** Closes it, and tells what it did that it should not. */
+    async close() {
+      await context.close();
+      assert.deepEqual(troubles, []);
+    },
+  };
+}
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** Whoever cannot see, hear or point well can use what is on the page now. */
+export async function isAccessible(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const found = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const told = found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 200)).join("\n  ")}`);
+  assert.deepEqual(told, []);
+}
+
+/** What a first visit takes from the network until the page is `ready`, in bytes. */
+export async function firstLoad(browser, address, path, ready) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const sizes = [];
+  page.on("requestfinished", (request) => sizes.push(request.sizes()));
+  await page.goto(new URL(path, address).href);
+  await ready(page);
+  const all = await Promise.all(sizes);
+  await context.close();
+  return all.reduce((sum, { responseBodySize }) => sum + responseBodySize, 0);
+}
+
+/** Asks the server itself, beside the browser. */
+export async function ask(address, query, variables = {}, token = undefined) {
+  const response = await fetch(new URL("/graphql", address), {
+    method: "POST",
+    signal: AbortSignal.timeout(DEADLINE),
+    headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
+    body: JSON.stringify({ query, variables }),
+  });
+  const { data, errors } = await response.json();
+  assert.equal(errors, undefined);
+  return data;
+}

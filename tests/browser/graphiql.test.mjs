@@ -1,0 +1,195 @@
+// GraphiQL as somebody uses it who has never seen the server: on an open one, and on one where people sign in.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { startProxy } from "../clients/proxy.mjs";
+import { ask, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
+
+const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+
+const ready = (page) => editor(page).locator(".view-line").first().waitFor();
+
+/** GraphiQL, once it can be used. */
+async function visit(address, options) {
+  const window = await openWindow(browser, address, options);
+  await ready(window.page);
+  return window;
+}
+
+const tab = (page, name) => page.getByRole("button", { name, exact: true });
+const panel = (page) => page.getByRole("region", { name: "Live feed" });
+const editor = (page) => page.getByRole("region", { name: "Operation Editor" });
+
+/** Goes to a tab, presses play, and gives the answer as the page shows it. */
+async function run(page, name) {
+  await tab(page, name).click();
+  const answered = page.waitForResponse((response) => response.request().method() === "POST");
+  await page.getByRole("button", { name: /^Execute query/ }).click();
+  const answer = await (await answered).json();
+  const [field] = Object.keys(answer.data);
+  await page.locator(".graphiql-response").getByText(`"${field}"`).first().waitFor();
+  return answer.data;
+}
+
+const openPanel = (page) => page.getByRole("button", { name: "Show Live feed" }).click();
+/** Waits for an event in the panel. */
+const event = (page, text) => panel(page).locator("summary", { hasText: text }).first().waitFor();
+const events = (page) => panel(page).locator("summary").allInnerTexts();
+
+const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
+  sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } userErrors { message } }
+}`;
+
+test("the examples tell their story, and the panel hears it", async () => {
+  const window = await visit(open);
+  const { page } = window;
+  const { ada, bob } = await run(page, "Create");
+  assert.deepEqual([ada.user, bob.user], [{ id: "usr_1", name: "Ada" }, { id: "usr_2", name: "Bob" }]);
+
+  await tab(page, "Watch").click();
+  await openPanel(page);
+  await panel(page).getByRole("button", { name: "Run this tab’s subscription here" }).click();
+  await event(page, "CAUGHT_UP");
+
+  const { sendMessage } = await run(page, "Send");
+  assert.equal(sendMessage.message.id, "msg_1");
+  await event(page, "Hello Bob, shall we start at ten?");
+  assert.equal((await run(page, "Send")).sendMessage.duplicate, true);
+  assert.deepEqual((await run(page, "Reply")).sendMessage.message.replyTo.id, "msg_1");
+  await event(page, "Ten is fine, Ada.");
+  assert.deepEqual((await run(page, "Page")).conversation.messages.nodes.length, 2);
+  assert.equal((await run(page, "Edit")).updateMessage.message.version, 2);
+  await event(page, "MESSAGE_UPDATED Hello Bob, shall we start at eleven?");
+  assert.ok((await run(page, "Search")).__schema.mutationType.fields.some(({ name }) => name === "sendMessage"));
+
+  const kinds = (await events(page)).map((text) => text.match(/[A-Z]+_[A-Z]+/)[0]);
+  assert.deepEqual(kinds, ["MESSAGE_UPDATED", "MESSAGE_SENT", "MESSAGE_SENT", "CAUGHT_UP"]);
+  await window.close();
+});
+
+test("the panel misses nothing when the network is cut", async () => {
+  const data = await ask(
+    open,
+    `mutation {
+      a: createUser(input: { name: "Cut", email: "cut@example.com" }) { user { id } }
+      b: createUser(input: { name: "Off", email: "off@example.com" }) { user { id } }
+    }`,
+  );
+  const [from, to] = [data.a.user.id, data.b.user.id];
+  const proxy = await startProxy(new URL(open));
+  const window = await visit(`http://127.0.0.1:${proxy.port}`);
+  const { page } = window;
+  await openPanel(page);
+  await panel(page).getByLabel("Whose feed").fill(to);
+  await panel(page).getByRole("button", { name: "Watch feed" }).click();
+  await event(page, "CAUGHT_UP");
+  await ask(open, SEND, { from, to, content: "before" });
+  await event(page, "before");
+  await window.inTrouble(async () => {
+    const refused = proxy.cut();
+    await panel(page).getByText("reconnecting").waitFor();
+    await ask(open, SEND, { from, to, content: "meanwhile" });
+    await refused;
+    proxy.comeBack();
+    await panel(page).getByText("live", { exact: true }).waitFor();
+  });
+  await event(page, "meanwhile");
+  await ask(open, SEND, { from, to, content: "after" });
+  await event(page, "after");
+  const heard = (await events(page)).map((text) => text.replace(/^.*?([A-Z]+_[A-Z]+ ?\w*)$/s, "$1").trim());
+  const sent = (content) => `MESSAGE_SENT ${content}`;
+  assert.deepEqual(heard, [sent("after"), "CAUGHT_UP", sent("meanwhile"), sent("before"), "CAUGHT_UP"]);
+  await panel(page).getByRole("button", { name: "Stop" }).click();
+  await panel(page).getByText("ended").waitFor();
+  await panel(page).getByRole("button", { name: "Remove" }).click();
+  assert.equal(await panel(page).getByRole("log").count(), 0);
+  await window.close();
+  proxy.stop();
+});
+
+test("tabs are kept, and the examples come back when asked for", async () => {
+  const window = await visit(open);
+  const { page } = window;
+  await editor(page).getByText("Make two people").waitFor();
+  await tab(page, "Send").click();
+  await page.getByRole("button", { name: "Close Tab" }).click();
+  // The page keeps them a moment later.
+  await page.waitForFunction(() => localStorage["duologue:graphiql:tabState"]?.includes("mutation Send(") === false);
+  await page.reload();
+  await tab(page, "Reply").waitFor();
+  assert.equal(await tab(page, "Send").count(), 0);
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.getByRole("button", { name: "Reset examples" }).click();
+  await tab(page, "Send").waitFor();
+  await editor(page).getByText("Make two people").waitFor();
+  await window.close();
+});
+
+test("the docs are searched, without a network beyond the server", async () => {
+  const window = await visit(open);
+  const { page } = window;
+  await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
+  await page.getByRole("combobox").fill("markRead");
+  await page.getByRole("option", { name: /markRead/ }).first().click();
+  await page.getByText("Everything up to this message has been read.").waitFor();
+  await isAccessible(page);
+  await window.close();
+});
+
+test("people sign in, and are known in every tab", async () => {
+  const people = ["Ada", "Bob"].map((name) => ({ name, email: `${name.toLowerCase()}@example.com` }));
+  const windows = await Promise.all(people.map(() => visit(accounts)));
+  for (const [i, { name, email }] of people.entries()) {
+    const { page } = windows[i];
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Email").fill(email);
+    await dialog.getByLabel("Password").fill("a wrong password");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.getByRole("alert").waitFor();
+    await dialog.getByRole("button", { name: "I have no account" }).click();
+    await isAccessible(page);
+    await dialog.getByLabel("Name").fill(name);
+    await dialog.getByLabel("Password").fill("correct horse battery");
+    await dialog.getByRole("button", { name: "Sign up" }).click();
+    await page.getByText(`Signed in as ${name}`).waitFor();
+  }
+  const [{ page: ada }, { page: bob }] = windows;
+  await openPanel(bob);
+  await panel(bob).getByRole("button", { name: "Watch your feed" }).click();
+  await event(bob, "CAUGHT_UP");
+  assert.equal((await run(ada, "People")).me.user.name, "Ada");
+  assert.equal((await run(ada, "Write")).sendMessage.message.receiver.name, "Bob");
+  await event(bob, "Shall we start at ten?");
+  assert.equal((await run(bob, "Read")).me.unreadCount, 1);
+  assert.equal((await run(ada, "Edit")).updateMessage.message.version, 2);
+  await event(bob, "MESSAGE_UPDATED Shall we start at eleven?");
+  await ada.getByRole("button", { name: "Sign out" }).click();
+  await ada.getByRole("button", { name: "Sign in", exact: true }).waitFor();
+  assert.equal((await run(ada, "People")).me, null);
+  await Promise.all(windows.map((window) => window.close()));
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`everybody can use it, in ${colorScheme} colours`, async () => {
+    const window = await visit(open, { colorScheme });
+    const { page } = window;
+    await run(page, "Search");
+    await isAccessible(page);
+    await openPanel(page);
+    await panel(page).getByRole("button", { name: "Watch feed" }).click();
+    await event(page, "CAUGHT_UP");
+    await panel(page).locator("summary").first().click();
+    await isAccessible(page);
+    await page.getByRole("button", { name: "Show History" }).click();
+    await isAccessible(page);
+    await window.close();
+  });
+}
+
+test("a first visit takes less than 2.2 MB", async () => {
+  const bytes = await firstLoad(browser, open, "/", ready);
+  assert.ok(bytes > 500_000 && bytes < 2_200_000, `${bytes} bytes`);
+});
