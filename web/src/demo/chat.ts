@@ -136,6 +136,7 @@ export class Chat {
     batch(() => {
       this.change((state) => model.withEvent(state, event));
       if (event.message && event.conversation) this.markDelivered(event.conversation.id, event.message);
+      if (event.messageId && !event.message) this.unquote(event.messageId);
       if (event.message?.sender?.id === this.me) this.outbox.remove(event.message.clientId);
       if (event.kind === "MESSAGE_SENT" && event.conversation) this.forgetTyping(event.conversation.id);
     });
@@ -144,6 +145,11 @@ export class Chat {
       this.banner.value = null;
       void this.refreshPresences();
     }
+  }
+
+  private unquote(message: string) {
+    this.outbox.unquote(message);
+    this.drafts.unquote(message);
   }
 
   /** The server cannot go on from the cursor: everything is loaded again, and followed from there. */

@@ -1,6 +1,6 @@
 // Where messages are written and changed.
 /** @jsxImportSource preact */
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Failure } from "./api";
 import type { Chat } from "./chat";
 import { lengthOf, oneLine } from "./format";
@@ -35,7 +35,7 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   }, [text, key]);
 
   // Whoever begins an edit or an answer goes on here.
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!edit && !replyTo) return;
     field.current!.focus();
     field.current!.setSelectionRange(text.length, text.length);

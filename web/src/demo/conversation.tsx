@@ -141,7 +141,7 @@ function Log({ chat, conversation }: { chat: Chat; conversation: Conversation })
 
   // The window, or the field below, changes its height.
   useEffect(() => {
-    const observer = new ResizeObserver(() => chat.atEnd.peek() && toEnd());
+    const observer = new ResizeObserver(() => log.current && chat.atEnd.peek() && toEnd());
     observer.observe(log.current!);
     return () => observer.disconnect();
   }, []);
@@ -170,7 +170,7 @@ function Log({ chat, conversation }: { chat: Chat; conversation: Conversation })
             {conversation.loading ? "Loading…" : "Load earlier messages"}
           </button>
         ) : (
-          <p class="note">{entries.length ? `Here begins what you and ${name} said.` : `Say something to ${name}.`}</p>
+          <p class="note">{entries.length ? `This is where your conversation with ${name} begins.` : `Say something to ${name}.`}</p>
         )}
         {chat.trouble.value && (
           <p class="trouble" role="alert">

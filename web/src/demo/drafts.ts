@@ -34,6 +34,13 @@ export class Drafts {
     this.store.value.value = { ...this.store.value.value, [key]: { ...this.of(key), ...change } };
   }
 
+  /** The message with this id was deleted: nothing can answer it any more. */
+  unquote(id: string) {
+    for (const [key, { replyTo }] of Object.entries(this.store.value.value)) {
+      if (replyTo?.id === id) this.change(key, { replyTo: null });
+    }
+  }
+
   stop() {
     this.store.stop();
   }

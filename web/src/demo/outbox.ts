@@ -32,14 +32,21 @@ export class Outbox {
   }
 
   add(peerId: string, content: string, replyTo: Quote | null) {
-    const item: Unsent = { clientId: newId(), peerId, content, replyTo, createdAt: new Date().toISOString(), state: "sending" };
-    this.store.value.value = [...this.items.value, item];
+    const createdAt = new Date().toISOString();
+    const state = this.items.value.some((item) => item.state === "waiting") ? "waiting" : "sending";
+    this.store.value.value = [...this.items.value, { clientId: newId(), peerId, content, replyTo, createdAt, state }];
     void this.run();
   }
 
   retry(clientId: string) {
     this.update(clientId, { state: "waiting", why: undefined });
     void this.run();
+  }
+
+  /** The message with this id was deleted: nothing can answer it any more. */
+  unquote(id: string) {
+    if (!this.items.value.some(({ replyTo }) => replyTo?.id === id)) return;
+    this.store.value.value = this.items.value.map((item) => (item.replyTo?.id === id ? { ...item, replyTo: null } : item));
   }
 
   /** Forgets an item: it has arrived, or is not to be sent. */
@@ -76,7 +83,7 @@ export class Outbox {
       } catch (error) {
         const failure = error as Failure;
         if (failure.isTemporary) {
-          this.update(clientId, { state: "waiting" });
+          for (const { clientId, state } of this.items.value) if (state === "sending") this.update(clientId, { state: "waiting" });
           await (failure.retryAfterMs ? pause(failure.retryAfterMs) : backoff(failures++));
         } else {
           this.update(clientId, { state: "failed", why: failure.message });

@@ -1,6 +1,7 @@
 // The list of conversations, and the search for somebody to talk to.
 /** @jsxImportSource preact */
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { signOut } from "../session";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
@@ -11,12 +12,20 @@ import { addressOf, go, route } from "./route";
 export function Sidebar({ chat, hasAccounts }: { chat: Chat; hasAccounts: boolean }) {
   const search = useSignal("");
   const state = chat.state.value!;
+  const list = useRef<HTMLElement>(null);
+  const openKey = chat.openKey.value;
+  const before = useRef(openKey);
+  // Who closes a conversation, as on a phone, is back at it in the list.
+  useEffect(() => {
+    if (!openKey && before.current) list.current!.querySelector<HTMLElement>(`[data-key="${before.current}"]`)?.focus();
+    before.current = openKey;
+  }, [openKey]);
   const open = (key: string) => {
     search.value = "";
     go({ with: key });
   };
   return (
-    <nav class="sidebar" aria-label="Conversations">
+    <nav ref={list} class="sidebar" aria-label="Conversations">
       <header>
         <Avatar person={state.me} />
         <h1 dir="auto">{state.me.name}</h1>
@@ -122,6 +131,7 @@ function ConversationRow({ chat, conversation, open }: RowProps) {
       <a
         class={unread ? "row unread" : "row"}
         href={addressOf({ ...route.value, with: key })}
+        data-key={key}
         aria-current={isOpen ? "page" : undefined}
         onClick={inPlace(() => open(key))}
       >

@@ -70,10 +70,8 @@ export function Pick() {
         </>
       )}
       <form class="inline" onSubmit={make.submit}>
-        <label class="field">
-          Or somebody new
-          <input name="name" required maxLength={100} placeholder="Name" autocomplete="off" />
-        </label>
+        <label for="new-name">Or somebody new</label>
+        <input id="new-name" name="name" required maxLength={100} placeholder="Name" autocomplete="off" />
         <button disabled={make.isBusy}>Make this person</button>
         {make.trouble}
       </form>
