@@ -15,7 +15,15 @@ const NO_LONGER_NEEDED = 1000;
 const TOKEN_ENDED = 4403;
 
 /** What may go well another time, with nothing changed. */
-const TEMPORARY = ["UNREACHABLE", "UNAVAILABLE", "DATABASE_BUSY", "RATE_LIMITED", "TIMEOUT", "STORAGE_FULL", "UNAUTHENTICATED"];
+const TEMPORARY = [
+  "UNREACHABLE",
+  "UNAVAILABLE",
+  "DATABASE_BUSY",
+  "RATE_LIMITED",
+  "TIMEOUT",
+  "STORAGE_FULL",
+  "UNAUTHENTICATED",
+];
 
 /** Why something was not done: a code for the program, and a sentence for the reader. */
 export class Failure extends Error {
@@ -136,7 +144,10 @@ session.subscribe(() => {
   const token = session.get()?.accessToken;
   if (!token || connection.value !== "open") return;
   const ignore = () => {};
-  socket.subscribe({ query: RENEW_CONNECTION, variables: { token } }, { next: ignore, error: ignore, complete: ignore });
+  socket.subscribe(
+    { query: RENEW_CONNECTION, variables: { token } },
+    { next: ignore, error: ignore, complete: ignore },
+  );
 });
 
 /**
@@ -174,7 +185,8 @@ export function follow<Event>(
           }
         },
         // A list of GraphQL errors, or why the socket was closed.
-        error: (why) => fail(Array.isArray(why) ? failureOf(why[0]) : new Failure("UNREACHABLE", "The connection broke.")),
+        error: (why) =>
+          fail(Array.isArray(why) ? failureOf(why[0]) : new Failure("UNREACHABLE", "The connection broke.")),
         complete: () => stopped || void again(),
       },
     );

@@ -56,8 +56,12 @@ export class Chat {
     if (!(await this.load())) return;
     this.follow();
     const onVisibility = () => (this.isVisible.value = document.visibilityState === "visible");
+    // A message that waits is kept while the tab is there, and no longer.
+    const onLeaving = (event: Event) => this.outbox.items.value.length && event.preventDefault();
     document.addEventListener("visibilitychange", onVisibility);
+    addEventListener("beforeunload", onLeaving);
     this.ends.push(
+      () => removeEventListener("beforeunload", onLeaving),
       () => document.removeEventListener("visibilitychange", onVisibility),
       follow<Signal>(operations.SIGNALS, { me: this.me }, (said) => this.hear(said)),
       effect(() => this.markRead()),
@@ -68,9 +72,19 @@ export class Chat {
       // Presence of somebody before the first message: the signals above do not tell it.
       effect(() => {
         const conversation = this.unstarted.value;
-        if (conversation) return follow<Signal>(operations.SIGNALS, { me: this.me, conversation }, (said) => this.hear(said));
+        if (conversation)
+          return follow<Signal>(operations.SIGNALS, { me: this.me, conversation }, (said) => this.hear(said));
       }),
     );
+  }
+
+  /** Leaves nothing of what was written on this machine, unless the reader has second thoughts. */
+  forget(): boolean {
+    if (this.outbox.items.value.length && !confirm("There are messages that were not sent yet. Drop them?"))
+      return false;
+    this.outbox.clear();
+    this.drafts.clear();
+    return true;
   }
 
   stop() {
@@ -169,7 +183,9 @@ export class Chat {
   /** Signals that were given while nobody listened are lost. */
   private async refreshPresences() {
     const ids = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []).slice(0, 100);
-    const { nodes } = await request<{ nodes: (operations.Person | null)[] }>(operations.PRESENCES, { ids }).catch(() => ({ nodes: [] }));
+    const { nodes } = await request<{ nodes: (operations.Person | null)[] }>(operations.PRESENCES, { ids }).catch(
+      () => ({ nodes: [] }),
+    );
     this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));
   }
 
@@ -185,7 +201,10 @@ export class Chat {
     this.typing.value = new Set([...this.typing.value, conversationId]);
     // The clock of this machine may be wrong.
     const lasts = Math.min(TYPING_LASTS, Math.max(TYPING_EVERY, Date.parse(expiresAt!) - Date.now()));
-    this.typingTimers.set(conversationId, setTimeout(() => this.forgetTyping(conversationId), lasts));
+    this.typingTimers.set(
+      conversationId,
+      setTimeout(() => this.forgetTyping(conversationId), lasts),
+    );
   }
 
   private forgetTyping(conversationId: string) {
@@ -206,8 +225,14 @@ export class Chat {
     if (there) this.setLoading(there.id, true);
     try {
       const { conversation } = isConversation(key)
-        ? await request<{ conversation: operations.OpenedRow | null }>(operations.CONVERSATION_BY_ID, { me: this.me, id: key })
-        : await request<{ conversation: operations.OpenedRow | null }>(operations.CONVERSATION, { me: this.me, peer: key });
+        ? await request<{ conversation: operations.OpenedRow | null }>(operations.CONVERSATION_BY_ID, {
+            me: this.me,
+            id: key,
+          })
+        : await request<{ conversation: operations.OpenedRow | null }>(operations.CONVERSATION, {
+            me: this.me,
+            peer: key,
+          });
       if (conversation) this.change((state) => model.withOpened(state, conversation));
       else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
     } catch (error) {
@@ -239,7 +264,10 @@ export class Chat {
 
   async loadMore() {
     const variables = { me: this.me, after: this.state.value?.more };
-    const { user } = await request<{ user: { conversations: operations.RowPage } | null }>(operations.MORE_CONVERSATIONS, variables);
+    const { user } = await request<{ user: { conversations: operations.RowPage } | null }>(
+      operations.MORE_CONVERSATIONS,
+      variables,
+    );
     if (user) this.change((state) => model.withRows(state, user.conversations));
   }
 

@@ -88,7 +88,10 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     if (failure.code !== "VERSION_CONFLICT") return notice(failure.message);
     const newer = await chat.reread(id);
     if (!newer) return notice("The message was deleted meanwhile.");
-    notice(`The message was changed meanwhile: “${newer.content}”. Save again to put your text in its place.`, newer.version);
+    notice(
+      `The message was changed meanwhile: “${newer.content}”. Save again to put your text in its place.`,
+      newer.version,
+    );
   }
 
   function onKeyDown(event: KeyboardEvent) {
@@ -119,7 +122,11 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     >
       {(edit || replyTo) && (
         <div class="context">
-          {edit ? <p>Edit your message</p> : <Quoted name={replyTo!.sender?.id === chat.me ? "You" : name} text={oneLine(replyTo!.content)} />}
+          {edit ? (
+            <p>Edit your message</p>
+          ) : (
+            <Quoted name={replyTo!.sender?.id === chat.me ? "You" : name} text={oneLine(replyTo!.content)} />
+          )}
           <button type="button" onClick={cancel}>
             Cancel
           </button>

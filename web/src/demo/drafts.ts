@@ -41,6 +41,10 @@ export class Drafts {
     }
   }
 
+  clear() {
+    this.store.value.value = {};
+  }
+
   stop() {
     this.store.stop();
   }

@@ -46,7 +46,7 @@ export class Marks {
     let failures = 0;
     // Events that come together give one mark.
     await pause(50);
-    for (let next; !this.stopped && (next = this.waiting.entries().next().value); ) {
+    for (let next; !this.stopped && (next = this.waiting.entries().next().value);) {
       const [conversation, mark] = next;
       try {
         const query = mark.isRead ? MARK_READ : MARK_DELIVERED;

@@ -1,6 +1,5 @@
 // One message of a conversation, and one that is on its way.
 /** @jsxImportSource preact */
-import { Component } from "preact";
 import { exactTimeOf, oneLine, timeOf } from "./format";
 import type { Entry } from "./model";
 import type { Status } from "./operations";
@@ -85,63 +84,57 @@ interface MessageProps {
   actions: Actions;
 }
 
-/** A class for this alone: of thousands of messages only those that changed are made anew. */
-export class MessageItem extends Component<MessageProps> {
-  override shouldComponentUpdate(next: MessageProps) {
-    return (Object.keys(next) as (keyof MessageProps)[]).some((name) => next[name] !== this.props[name]);
-  }
-
-  override render({ entry, isOwn, isNext, isLastOwn, isExpanded, canReply, author, quotedAuthor, actions }: MessageProps) {
-    const { replyTo } = entry;
-    return (
-      <li id={entry.id} class={`message ${isOwn ? "own" : "other"} ${isNext ? "next" : ""}`} tabIndex={-1}>
-        <div class="bubble">
-          <span class="hidden">{author}: </span>
-          {replyTo && <Quoted name={quotedAuthor} text={replyTo.content} show={() => actions.show(replyTo.id)} />}
-          <p class="text" dir="auto">
-            {entry.content}
-          </p>
-          <span class="foot">
-            {entry.editedAt && <span title={exactTimeOf(entry.editedAt)}>edited</span>}
-            <time dateTime={entry.createdAt} title={exactTimeOf(entry.createdAt)}>
-              {timeOf(entry.createdAt)}
-            </time>
-            {isOwn && <Sign stage={entry.status} inWords={isLastOwn} />}
-          </span>
+export function MessageItem(props: MessageProps) {
+  const { entry, isOwn, isNext, isLastOwn, isExpanded, canReply, author, quotedAuthor, actions } = props;
+  const { replyTo } = entry;
+  return (
+    <li id={entry.id} class={`message ${isOwn ? "own" : "other"} ${isNext ? "next" : ""}`} tabIndex={-1}>
+      <div class="bubble">
+        <span class="hidden">{author}: </span>
+        {replyTo && <Quoted name={quotedAuthor} text={replyTo.content} show={() => actions.show(replyTo.id)} />}
+        <p class="text" dir="auto">
+          {entry.content}
+        </p>
+        <span class="foot">
+          {entry.editedAt && <span title={exactTimeOf(entry.editedAt)}>edited</span>}
+          <time dateTime={entry.createdAt} title={exactTimeOf(entry.createdAt)}>
+            {timeOf(entry.createdAt)}
+          </time>
+          {isOwn && <Sign stage={entry.status} inWords={isLastOwn} />}
+        </span>
+      </div>
+      {(isOwn || canReply) && (
+        <button
+          type="button"
+          class="dots"
+          aria-label={`Actions for ${author}: ${oneLine(entry.content).slice(0, 40)}`}
+          aria-expanded={isExpanded}
+          onClick={() => actions.toggle(entry)}
+        >
+          ⋯
+        </button>
+      )}
+      {isExpanded && (
+        <div class="actions" role="group" aria-label="Message actions">
+          {canReply && (
+            <button type="button" onClick={() => actions.reply(entry)}>
+              Reply
+            </button>
+          )}
+          {isOwn && canReply && (
+            <button type="button" onClick={() => actions.edit(entry)}>
+              Edit
+            </button>
+          )}
+          {isOwn && (
+            <button type="button" onClick={() => actions.remove(entry)}>
+              Delete
+            </button>
+          )}
         </div>
-        {(isOwn || canReply) && (
-          <button
-            type="button"
-            class="dots"
-            aria-label={`Actions for ${author}: ${oneLine(entry.content).slice(0, 40)}`}
-            aria-expanded={isExpanded}
-            onClick={() => actions.toggle(entry)}
-          >
-            ⋯
-          </button>
-        )}
-        {isExpanded && (
-          <div class="actions" role="group" aria-label="Message actions">
-            {canReply && (
-              <button type="button" onClick={() => actions.reply(entry)}>
-                Reply
-              </button>
-            )}
-            {isOwn && canReply && (
-              <button type="button" onClick={() => actions.edit(entry)}>
-                Edit
-              </button>
-            )}
-            {isOwn && (
-              <button type="button" onClick={() => actions.remove(entry)}>
-                Delete
-              </button>
-            )}
-          </div>
-        )}
-      </li>
-    );
-  }
+      )}
+    </li>
+  );
 }
 
 interface UnsentProps {

@@ -46,7 +46,9 @@ export class Outbox {
   /** The message with this id was deleted: nothing can answer it any more. */
   unquote(id: string) {
     if (!this.items.value.some(({ replyTo }) => replyTo?.id === id)) return;
-    this.store.value.value = this.items.value.map((item) => (item.replyTo?.id === id ? { ...item, replyTo: null } : item));
+    this.store.value.value = this.items.value.map((item) =>
+      item.replyTo?.id === id ? { ...item, replyTo: null } : item,
+    );
   }
 
   /** Forgets an item: it has arrived, or is not to be sent. */
@@ -55,20 +57,26 @@ export class Outbox {
     this.store.value.value = this.items.value.filter((item) => item.clientId !== clientId);
   }
 
+  clear() {
+    this.store.value.value = [];
+  }
+
   stop() {
     this.stopped = true;
     this.store.stop();
   }
 
   private update(clientId: string, change: Partial<Unsent>) {
-    this.store.value.value = this.items.value.map((item) => (item.clientId === clientId ? { ...item, ...change } : item));
+    this.store.value.value = this.items.value.map((item) =>
+      item.clientId === clientId ? { ...item, ...change } : item,
+    );
   }
 
   private async run() {
     if (this.running) return;
     this.running = true;
     let failures = 0;
-    for (let item; !this.stopped && (item = this.items.value.find(({ state }) => state !== "failed")); ) {
+    for (let item; !this.stopped && (item = this.items.value.find(({ state }) => state !== "failed"));) {
       const { clientId, peerId: peer, content, replyTo } = item;
       try {
         const variables = { me: this.me, peer, content, clientId, replyTo: replyTo?.id };
@@ -83,7 +91,8 @@ export class Outbox {
       } catch (error) {
         const failure = error as Failure;
         if (failure.isTemporary) {
-          for (const { clientId, state } of this.items.value) if (state === "sending") this.update(clientId, { state: "waiting" });
+          for (const { clientId, state } of this.items.value)
+            if (state === "sending") this.update(clientId, { state: "waiting" });
           await (failure.retryAfterMs ? pause(failure.retryAfterMs) : backoff(failures++));
         } else {
           this.update(clientId, { state: "failed", why: failure.message });

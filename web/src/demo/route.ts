@@ -18,7 +18,9 @@ export const route = signal(read());
 addEventListener("popstate", () => (route.value = read()));
 
 export function addressOf(target: Partial<Route>): string {
-  const parameters = new URLSearchParams(Object.entries(target).filter((entry): entry is [string, string] => !!entry[1]));
+  const parameters = new URLSearchParams(
+    Object.entries(target).filter((entry): entry is [string, string] => !!entry[1]),
+  );
   return `${location.pathname}${parameters.size ? `?${parameters}` : ""}`;
 }
 

@@ -30,7 +30,7 @@ export function Sidebar({ chat, hasAccounts }: { chat: Chat; hasAccounts: boolea
         <Avatar person={state.me} />
         <h1 dir="auto">{state.me.name}</h1>
         {hasAccounts ? (
-          <button type="button" class="quiet" onClick={signOut}>
+          <button type="button" class="quiet" onClick={() => chat.forget() && signOut()}>
             Sign out
           </button>
         ) : (
@@ -71,7 +71,9 @@ function Conversations({ chat, open }: { chat: Chat; open: (key: string) => void
   const { conversations, more } = chat.state.value!;
   const failed = useSignal<string | null>(null);
   const isShown = (conversation: Conversation) =>
-    conversation.last || conversation === chat.open.value || chat.outbox.items.value.some(({ peerId }) => peerId === conversation.peerId);
+    conversation.last ||
+    conversation === chat.open.value ||
+    chat.outbox.items.value.some(({ peerId }) => peerId === conversation.peerId);
   const shown = conversations.filter(isShown);
   const loadMore = () => {
     failed.value = null;
