@@ -11,6 +11,8 @@ import { Outbox } from "./outbox";
 /** A word about typing is repeated after this time, and forgotten after the other one at the latest. */
 const TYPING_EVERY = 3_000;
 const TYPING_LASTS = 6_000;
+/** What the server answers where an argument names nobody. */
+const NO_SUCH_ID = "BAD_USER_INPUT";
 
 export class Chat {
   readonly state = signal<model.State | null>(null);
@@ -101,11 +103,8 @@ export class Chat {
   }
 
   private async load(): Promise<boolean> {
-    const { me } = this;
-    const peer = this.openKey.value;
-    const open = peer !== null && !isConversation(peer) && peer !== me;
-    const snapshot = await request<operations.Snapshot>(operations.SNAPSHOT, { me, peer: open ? peer : me, open });
-    if (!snapshot.user) {
+    const snapshot = await this.loadSnapshot(this.openKey.value);
+    if (!snapshot?.user) {
       this.isGone.value = true;
       return false;
     }
@@ -124,6 +123,19 @@ export class Chat {
     return true;
   }
 
+  /** Null if there is nobody with the id of the reader. */
+  private async loadSnapshot(peer: string | null): Promise<operations.Snapshot | null> {
+    const { me } = this;
+    const open = peer !== null && !isConversation(peer);
+    try {
+      return await request<operations.Snapshot>(operations.SNAPSHOT, { me, peer: peer ?? me, open });
+    } catch (error) {
+      if ((error as Failure).code !== NO_SUCH_ID) throw error;
+      // Whose id was it? A conversation that is not there is told of when it is shown.
+      return open ? this.loadSnapshot(null) : null;
+    }
+  }
+
   private follow() {
     const chat = this;
     const variables = {
@@ -134,8 +146,8 @@ export class Chat {
       },
     };
     const refused = ({ code }: Failure) => {
-      // There is no such user any more.
-      if (code === "BAD_USER_INPUT") this.isGone.value = true;
+      // The account was deleted.
+      if (code === NO_SUCH_ID) this.isGone.value = true;
       this.banner.value ??= "catching up";
       return this.isGone.value;
     };
