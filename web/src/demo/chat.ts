@@ -45,6 +45,7 @@ export class Chat {
   private readonly ends: (() => void)[] = [];
   private readonly typingTimers = new Map<string, ReturnType<typeof setTimeout>>();
   private saidTypingAt = 0;
+  private stopped = false;
 
   constructor(readonly me: string) {
     this.outbox = new Outbox(me, (message) => this.takeChanged(message));
@@ -55,7 +56,7 @@ export class Chat {
   /** Loads what is shown and begins to follow. Fails if the server cannot be reached at first. */
   async start(openKey: string | null) {
     this.openKey.value = openKey;
-    if (!(await this.load())) return;
+    if (!(await this.load()) || this.stopped) return;
     this.follow();
     const onVisibility = () => (this.isVisible.value = document.visibilityState === "visible");
     // A message that waits is kept while the tab is there, and no longer.
@@ -90,6 +91,7 @@ export class Chat {
   }
 
   stop() {
+    this.stopped = true;
     this.stopFeed();
     this.ends.forEach((end) => end());
     this.typingTimers.forEach(clearTimeout);
@@ -169,6 +171,8 @@ export class Chat {
     this.cursor = event.cursor;
     if (event.kind === "CAUGHT_UP" && this.banner.value) {
       this.banner.value = null;
+      this.trouble.value = null;
+      if (!this.open.value?.opened) void this.show(this.openKey.value);
       void this.refreshPresences();
     }
   }
@@ -182,9 +186,9 @@ export class Chat {
   private async reset() {
     this.stopFeed();
     this.banner.value = "catching up";
-    for (let failures = 0; ; failures++) {
+    for (let failures = 0; !this.stopped; failures++) {
       try {
-        if (await this.load()) this.follow();
+        if ((await this.load()) && !this.stopped) this.follow();
         return;
       } catch {
         await backoff(failures);
@@ -261,6 +265,7 @@ export class Chat {
   async loadEarlier() {
     const open = this.open.value;
     if (!open?.earlier || open.loading) return;
+    this.trouble.value = null;
     this.setLoading(open.id, true);
     try {
       const { node } = await request<{ node: { messages: operations.MessagePage } | null }>(operations.EARLIER, {
@@ -269,8 +274,10 @@ export class Chat {
       });
       if (node) this.change((state) => model.withPage(state, open.id, node.messages));
     } catch (error) {
-      this.setLoading(open.id, false);
-      this.trouble.value = (error as Failure).message;
+      batch(() => {
+        this.setLoading(open.id, false);
+        this.trouble.value = (error as Failure).message;
+      });
     }
   }
 

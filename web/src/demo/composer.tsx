@@ -17,6 +17,11 @@ interface ComposerProps {
 /** From so many characters before the limit on it is said how many are left. */
 const WARN_AT = 500;
 
+/** Where the reader goes on once what they were at is gone. */
+export function focusComposer() {
+  document.querySelector<HTMLElement>(".composer textarea")?.focus();
+}
+
 export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   const field = useRef<HTMLTextAreaElement>(null);
   const [isSaving, setSaving] = useState(false);

@@ -2,7 +2,7 @@
 /** @jsxImportSource preact */
 import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
-import { Composer } from "./composer";
+import { Composer, focusComposer } from "./composer";
 import { lastSeenOf } from "./format";
 import { Log } from "./log";
 import { Avatar, inPlace, nameOf } from "./parts";
@@ -22,9 +22,8 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
   // Who opens a conversation goes on in it; a phone would put its keyboard over the messages.
   useEffect(() => {
     if (!conversation?.opened) return;
-    const field = document.querySelector<HTMLElement>(".composer textarea");
-    if (field && matchMedia("(pointer: fine)").matches) field.focus();
-    else heading.current?.focus();
+    heading.current?.focus();
+    if (matchMedia("(pointer: fine)").matches) focusComposer();
   }, [key, conversation?.opened]);
 
   if (!key) {
@@ -57,7 +56,7 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
   }
   const { peer, id } = conversation;
   const presence = peer?.presence;
-  const presenceText = presence?.online ? "online" : presence?.lastSeenAt ? lastSeenOf(presence.lastSeenAt) : "";
+  const presenceText = presence ? (presence.online ? "online" : lastSeenOf(presence.lastSeenAt)) : "";
   return (
     <main class="conversation" aria-label={`Conversation with ${nameOf(peer)}`}>
       <header>
@@ -67,9 +66,9 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
         </a>
         <Avatar person={peer} />
         <div class="who">
-          <h2 ref={heading} tabIndex={-1} dir="auto">
+          <h1 ref={heading} tabIndex={-1} dir="auto">
             {nameOf(peer)}
-          </h2>
+          </h1>
           <p role="status">{chat.typing.value.has(id) ? `${nameOf(peer)} is typing…` : presenceText}</p>
         </div>
         {!hasAccounts && peer && (

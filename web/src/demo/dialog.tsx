@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
+import { focusComposer } from "./composer";
 import { oneLine } from "./format";
 import type { Entry } from "./model";
 
@@ -19,7 +20,7 @@ export function DeleteDialog({ chat, conversation, entry, close }: DialogProps) 
   useEffect(() => dialog.current!.showModal(), []);
   const done = () => {
     close();
-    document.querySelector<HTMLElement>(".composer textarea")?.focus();
+    focusComposer();
   };
   const remove = () => chat.delete(conversation, entry.id).then(done, (error) => (trouble.value = error.message));
   return (

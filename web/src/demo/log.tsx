@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
+import { focusComposer } from "./composer";
 import { DeleteDialog } from "./dialog";
 import { dayOf } from "./format";
 import { MessageItem, UnsentItem, type Actions } from "./message";
@@ -68,7 +69,7 @@ export function Log({ chat, conversation }: LogProps) {
     chat.atEnd.value = isAtEnd;
     if (isAtEnd) return;
     if (below < NEAR_EDGE && end < entries.length) endWith(end + STEP - 1);
-    else if (scrollTop < NEAR_EDGE && start === 0) void chat.loadEarlier();
+    else if (scrollTop < NEAR_EDGE && start === 0 && !chat.trouble.peek()) void chat.loadEarlier();
     // Not when it would have to come back at once, in a very high window.
     else if (scrollTop < NEAR_EDGE && below > NEAR_EDGE) endWith(end - STEP - 1);
   }
@@ -95,6 +96,11 @@ export function Log({ chat, conversation }: LogProps) {
     observer.observe(log.current!);
     return () => observer.disconnect();
   }, []);
+
+  function fold() {
+    log.current!.querySelector<HTMLElement>("[aria-expanded=true]")?.focus();
+    expanded.value = null;
+  }
 
   const then = (act: (entry: Entry) => void) => (entry: Entry) => {
     expanded.value = null;
@@ -127,7 +133,7 @@ export function Log({ chat, conversation }: LogProps) {
         aria-label={`Messages with ${name}`}
         tabIndex={0}
         onScroll={() => log.current && look()}
-        onKeyDown={(event) => event.key === "Escape" && (expanded.value = null)}
+        onKeyDown={(event) => event.key === "Escape" && fold()}
       >
         {start === 0 &&
           (conversation.earlier ? (
@@ -172,8 +178,14 @@ export function Log({ chat, conversation }: LogProps) {
                 key={item.clientId}
                 item={item}
                 quotedAuthor={authorOf(item.replyTo?.sender)}
-                retry={() => chat.outbox.retry(item.clientId)}
-                discard={() => chat.outbox.remove(item.clientId)}
+                retry={() => {
+                  chat.outbox.retry(item.clientId);
+                  focusComposer();
+                }}
+                discard={() => {
+                  chat.outbox.remove(item.clientId);
+                  focusComposer();
+                }}
               />
             ))}
           </ol>

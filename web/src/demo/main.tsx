@@ -9,6 +9,8 @@ import { Chat } from "./chat";
 import { ConversationPane } from "./conversation";
 import { ME, SERVER, type Server } from "./operations";
 import "./page.css";
+import "./panes.css";
+import "./conversation.css";
 import { Page, Trouble, Waiting } from "./parts";
 import { go, route } from "./route";
 import { Sidebar } from "./sidebar";

@@ -27,7 +27,7 @@ export function Sidebar({ chat, hasAccounts }: { chat: Chat; hasAccounts: boolea
   return (
     <nav ref={list} class="sidebar" aria-label="Conversations">
       <header>
-        <Avatar person={state.me} />
+        <Avatar person={{ ...state.me, presence: null }} />
         <h1 dir="auto">{state.me.name}</h1>
         {hasAccounts ? (
           <button type="button" class="quiet" onClick={() => chat.forget() && signOut()}>
