@@ -112,7 +112,7 @@ export class Chat {
     }
     const { conversations, ...person } = snapshot.user;
     let state = model.withRows(model.begin(person), conversations);
-    if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation);
+    if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation, this.openKey.value!);
     batch(() => {
       this.state.value = state;
       this.cursor = snapshot.feedCursor;
@@ -199,16 +199,15 @@ export class Chat {
   /** Signals that were given while nobody listened are lost. */
   private async refreshPresences() {
     const ids = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []).slice(0, 100);
-    const { nodes } = await request<{ nodes: (operations.Person | null)[] }>(operations.PRESENCES, { ids }).catch(
-      () => ({ nodes: [] }),
-    );
+    const nobody: operations.Presences = { nodes: [] };
+    const { nodes } = await request<operations.Presences>(operations.PRESENCES, { ids }).catch(() => nobody);
     this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));
   }
 
   private hear({ kind, user, conversationId, expiresAt }: Signal) {
     this.change((state) => model.withPerson(state, user));
     if (kind === "OFFLINE") {
-      const theirs = this.state.value?.conversations.find(({ peerId }) => peerId === user.id);
+      const theirs = this.state.value?.conversations.find(({ key }) => key === user.id);
       if (theirs) this.forgetTyping(theirs.id);
     }
     if (!conversationId) return;
@@ -240,16 +239,9 @@ export class Chat {
     if (!key || there?.opened || there?.loading) return;
     if (there) this.setLoading(there.id, true);
     try {
-      const { conversation } = isConversation(key)
-        ? await request<{ conversation: operations.OpenedRow | null }>(operations.CONVERSATION_BY_ID, {
-            me: this.me,
-            id: key,
-          })
-        : await request<{ conversation: operations.OpenedRow | null }>(operations.CONVERSATION, {
-            me: this.me,
-            peer: key,
-          });
-      if (conversation) this.change((state) => model.withOpened(state, conversation));
+      const query = isConversation(key) ? operations.CONVERSATION_BY_ID : operations.CONVERSATION;
+      const { conversation } = await request<operations.Opened>(query, { me: this.me, key });
+      if (conversation) this.change((state) => model.withOpened(state, conversation, key));
       else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
     } catch (error) {
       if (there) this.setLoading(there.id, false);
@@ -265,17 +257,17 @@ export class Chat {
   async loadEarlier() {
     const open = this.open.value;
     if (!open?.earlier || open.loading) return;
+    const { id, earlier: before } = open;
     this.trouble.value = null;
-    this.setLoading(open.id, true);
+    this.setLoading(id, true);
     try {
-      const { node } = await request<{ node: { messages: operations.MessagePage } | null }>(operations.EARLIER, {
-        id: open.id,
-        before: open.earlier,
-      });
-      if (node) this.change((state) => model.withPage(state, open.id, node.messages));
+      const { node } = await request<operations.Earlier>(operations.EARLIER, { id, before });
+      // Unless all was loaded again meanwhile: the page would not join.
+      const joins = this.state.value?.conversations.some((its) => its.id === id && its.earlier === before);
+      if (node && joins) this.change((state) => model.withPage(state, id, node.messages));
     } catch (error) {
       batch(() => {
-        this.setLoading(open.id, false);
+        this.setLoading(id, false);
         this.trouble.value = (error as Failure).message;
       });
     }
@@ -283,10 +275,7 @@ export class Chat {
 
   async loadMore() {
     const variables = { me: this.me, after: this.state.value?.more };
-    const { user } = await request<{ user: { conversations: operations.RowPage } | null }>(
-      operations.MORE_CONVERSATIONS,
-      variables,
-    );
+    const { user } = await request<operations.MoreConversations>(operations.MORE_CONVERSATIONS, variables);
     if (user) this.change((state) => model.withRows(state, user.conversations));
   }
 
@@ -300,7 +289,7 @@ export class Chat {
 
   /** What is written now changes a message of the reader's. */
   startEdit({ id, version, content }: Message) {
-    if (this.open.value) this.drafts.change(model.keyOf(this.open.value), { edit: { id, version, text: content } });
+    if (this.open.value) this.drafts.change(this.open.value.key, { edit: { id, version, text: content } });
   }
 
   async edit(id: string, content: string, version: number) {

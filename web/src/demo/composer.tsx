@@ -4,7 +4,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Failure } from "./api";
 import type { Chat } from "./chat";
 import { lengthOf, oneLine } from "./format";
-import { keyOf, shown, type Conversation } from "./model";
+import { shown, type Conversation } from "./model";
 import { Quoted } from "./message";
 import { nameOf } from "./parts";
 
@@ -25,7 +25,7 @@ export function focusComposer() {
 export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   const field = useRef<HTMLTextAreaElement>(null);
   const [isSaving, setSaving] = useState(false);
-  const key = keyOf(conversation);
+  const { key } = conversation;
   const draft = chat.drafts.of(key);
   const { edit, replyTo } = draft;
   const text = edit ? edit.text : draft.text;

@@ -7,7 +7,7 @@ import { focusComposer } from "./composer";
 import { DeleteDialog } from "./dialog";
 import { dayOf } from "./format";
 import { MessageItem, UnsentItem, type Actions } from "./message";
-import { keyOf, shown, type Conversation, type Entry } from "./model";
+import { shown, type Conversation, type Entry } from "./model";
 import { nameOf } from "./parts";
 
 /** So many messages are in the page at most. */
@@ -41,7 +41,7 @@ export function Log({ chat, conversation }: LogProps) {
   const end = last < 0 ? entries.length : last + 1;
   const start = Math.max(0, end - WINDOW);
   const part = entries.slice(start, end);
-  const unsent = chat.outbox.items.value.filter(({ peerId }) => peerId === conversation.peerId);
+  const unsent = chat.outbox.items.value.filter(({ peerId }) => peerId === conversation.key);
   const lastOwn = unsent.length ? undefined : entries.findLast(({ sender }) => sender?.id === chat.me)?.id;
   const name = nameOf(conversation.peer);
   const authorOf = (sender: { id: string } | null | undefined) => (sender?.id === chat.me ? "You" : name);
@@ -109,7 +109,7 @@ export function Log({ chat, conversation }: LogProps) {
   const actions: Actions = {
     toggle: ({ id }) => (expanded.value = expanded.value === id ? null : id),
     reply: then(({ id, content, sender }) => {
-      chat.drafts.change(keyOf(conversation), { replyTo: { id, content, sender }, edit: null });
+      chat.drafts.change(conversation.key, { replyTo: { id, content, sender }, edit: null });
     }),
     edit: then((entry) => chat.startEdit(entry)),
     remove: then((entry) => (deleting.value = entry)),
@@ -152,7 +152,7 @@ export function Log({ chat, conversation }: LogProps) {
         )}
         {daysOf(part).map(([day, messages]) => (
           <section key={day} aria-label={day}>
-            <h3 class="day">{day}</h3>
+            <h2 class="day">{day}</h2>
             <ol>
               {messages.map((entry, index) => (
                 <MessageItem

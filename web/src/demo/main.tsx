@@ -7,7 +7,7 @@ import { session, signOut } from "../session";
 import { Failure, request } from "./api";
 import { Chat } from "./chat";
 import { ConversationPane } from "./conversation";
-import { ME, SERVER, type Server } from "./operations";
+import { ME, SERVER, type Me, type Server } from "./operations";
 import "./page.css";
 import "./panes.css";
 import "./conversation.css";
@@ -49,7 +49,7 @@ function WithSession({ server }: { server: Server }) {
 }
 
 function WithViewer({ server }: { server: Server }) {
-  const { answer, retry } = useAnswer(() => request<{ me: { user: { id: string } } | null }>(ME));
+  const { answer, retry } = useAnswer(() => request<Me>(ME));
   if (!answer) return <Waiting />;
   if (answer instanceof Failure) return <Trouble failure={answer} retry={retry} />;
   return answer.me ? <WithChat me={answer.me.user.id} server={server} leave={signOut} /> : <Waiting />;

@@ -7,10 +7,10 @@ export type Entry = Message & { deleted?: boolean };
 
 export interface Conversation {
   id: string;
+  /** What the address of the page calls it: the id of its peer, or its own if that is not known any more. */
+  key: string;
   /** Null when the account was erased. */
   peer: Person | null;
-  /** Also of an account that was erased since; null if it was before. */
-  peerId: string | null;
   unread: number;
   last: Message | null;
   /** How far the peer has got: ids of messages. */
@@ -34,11 +34,8 @@ export interface State {
   more: string | null;
 }
 
-/** What the address of the page calls a conversation: its peer, or itself when there is no peer any more. */
-export const keyOf = ({ id, peerId }: Conversation) => peerId ?? id;
-
 export const find = (state: State, key: string | null) =>
-  state.conversations.find((conversation) => conversation.peerId === key || conversation.id === key);
+  state.conversations.find((conversation) => conversation.key === key || conversation.id === key);
 
 export const shown = ({ entries }: Conversation) => entries.filter((entry) => !entry.deleted);
 
@@ -54,8 +51,8 @@ export function withRow(state: State, row: Row, toFront = false): State {
   const next = withMarks(state.me.id, {
     ...(there ?? empty),
     id: row.id,
+    key: member.user?.id ?? there?.key ?? row.id,
     peer: member.user,
-    peerId: member.user?.id ?? there?.peerId ?? null,
     unread: row.unreadCount,
     last: row.lastMessage,
     delivered: member.deliveredThrough?.messageId ?? null,
@@ -75,7 +72,7 @@ export function withRows(state: State, { nodes, pageInfo }: RowPage): State {
   // One that was opened before its page came takes its place in it.
   const before = state.conversations.filter(({ id }) => !ids.has(id));
   const all = nodes.reduce((next, row) => withRow(next, row), state);
-  const page = nodes.map(({ id }) => find(all, id)!);
+  const page = nodes.map(({ id }) => all.conversations.find((conversation) => conversation.id === id)!);
   return { ...all, conversations: [...before, ...page], more: pageInfo.hasNextPage ? pageInfo.endCursor : null };
 }
 
@@ -86,9 +83,10 @@ export function withChanged(state: State, id: string, change: (conversation: Con
   return { ...state, conversations };
 }
 
-/** Takes over the newest messages of a conversation that was opened. */
-export function withOpened(state: State, row: OpenedRow): State {
-  return withPage(withRow(state, row), row.id, row.messages);
+/** Takes over the newest messages of a conversation that was opened by this key. */
+export function withOpened(state: State, row: OpenedRow, key: string): State {
+  const opened = withPage(withRow(state, row), row.id, row.messages);
+  return withChanged(opened, row.id, (conversation) => ({ ...conversation, key: conversation.peer?.id ?? key }));
 }
 
 /** Takes over a page of messages that lies before what is there. */

@@ -82,6 +82,9 @@ export interface Server {
 }
 
 export const ME = `query Me { me { user { id } } }`;
+export interface Me {
+  me: { user: { id: string } } | null;
+}
 
 /** All that the page shows and the cursor from which the feed goes on, in one request: so nothing falls between. */
 export const SNAPSHOT = `query Snapshot($me: ID!, $peer: ID!, $open: Boolean!) {
@@ -98,17 +101,23 @@ export interface Snapshot {
   feedCursor: string;
 }
 
-export const CONVERSATION = `query Conversation($me: ID!, $peer: ID!) {
-  conversation(user1: $me, user2: $peer) { ...Opened }
+export const CONVERSATION = `query Conversation($me: ID!, $key: ID!) {
+  conversation(user1: $me, user2: $key) { ...Opened }
 } ${OPENED}`;
 
-export const CONVERSATION_BY_ID = `query ConversationById($me: ID!, $id: ID!) {
-  conversation: node(id: $id) { ...Opened }
+export const CONVERSATION_BY_ID = `query ConversationById($me: ID!, $key: ID!) {
+  conversation: node(id: $key) { ...Opened }
 } ${OPENED}`;
+export interface Opened {
+  conversation: OpenedRow | null;
+}
 
 export const MORE_CONVERSATIONS = `query MoreConversations($me: ID!, $after: String) {
   user(id: $me) { conversations(first: 30, after: $after) { nodes { ...Row } pageInfo { hasNextPage endCursor } } }
 } ${ROW}`;
+export interface MoreConversations {
+  user: { conversations: RowPage } | null;
+}
 
 export const EARLIER = `query Earlier($id: ID!, $before: String) {
   node(id: $id) {
@@ -117,6 +126,9 @@ export const EARLIER = `query Earlier($id: ID!, $before: String) {
     }
   }
 } ${MESSAGE}`;
+export interface Earlier {
+  node: { messages: MessagePage } | null;
+}
 
 export const PEOPLE = `query People($search: String, $after: String) {
   users(first: 20, search: $search, after: $after) { nodes { ...Person } pageInfo { hasNextPage endCursor } }
@@ -126,6 +138,9 @@ export interface People {
 }
 
 export const PRESENCES = `query Presences($ids: [ID!]!) { nodes(ids: $ids) { ... on User { ...Person } } } ${PERSON}`;
+export interface Presences {
+  nodes: (Person | null)[];
+}
 
 export const FEED = `subscription Feed($me: ID!, $after: String) {
   feed(userId: $me, after: $after) {

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { signOut } from "../session";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
-import { keyOf, type Conversation } from "./model";
+import type { Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
 import { addressOf, go, route } from "./route";
 
@@ -73,7 +73,7 @@ function Conversations({ chat, open }: { chat: Chat; open: (key: string) => void
   const isShown = (conversation: Conversation) =>
     conversation.last ||
     conversation === chat.open.value ||
-    chat.outbox.items.value.some(({ peerId }) => peerId === conversation.peerId);
+    chat.outbox.items.value.some(({ peerId }) => peerId === conversation.key);
   const shown = conversations.filter(isShown);
   const loadMore = () => {
     failed.value = null;
@@ -119,9 +119,8 @@ interface RowProps {
 }
 
 function ConversationRow({ chat, conversation, open }: RowProps) {
-  const { id, peer, last } = conversation;
-  const key = keyOf(conversation);
-  const unsent = chat.outbox.items.value.findLast(({ peerId }) => peerId === conversation.peerId);
+  const { id, key, peer, last } = conversation;
+  const unsent = chat.outbox.items.value.findLast(({ peerId }) => peerId === conversation.key);
   const isOpen = chat.open.value?.id === id;
   const unread = chat.unreadOf(conversation);
   let preview = last ? oneLine(last.content) : "";

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { mutate, type Failure } from "./api";
 import { CREATE_USER, SIGN_IN, SIGN_UP, type Created, type Payload } from "./operations";
-import { Page, PeopleList, usePeople } from "./parts";
+import { Page, PeopleList, usePeople, Waiting } from "./parts";
 import { addressOf, go } from "./route";
 
 /** What a form does: at most once at a time, and it says why it could not. */
@@ -37,12 +37,13 @@ async function createUser(name: string): Promise<string> {
 /** Where nobody signs in: pick a person, or make one. */
 export function Pick() {
   const [search, setSearch] = useState("");
-  const { people } = usePeople("");
+  const { people, failure } = usePeople("");
   const make = useAction(async ({ name }) => go({ as: await createUser(name!), with: null }));
   const makeTwo = useAction(async () => {
     const as = await createUser("Ada");
     go({ as, with: await createUser("Bob") });
   });
+  if (!people && !failure) return <Waiting />;
   const isEmpty = people?.length === 0;
   return (
     <Page title="Who are you?">
