@@ -118,7 +118,7 @@ export function Log({ chat, conversation }: LogProps) {
       if (index < 0) return;
       wanted.value = id;
       chat.atEnd.value = false;
-      if (index < start || index >= end) endWith(index + WINDOW / 2);
+      endWith(index < start || index >= end ? index + WINDOW / 2 : end - 1);
     },
   };
 

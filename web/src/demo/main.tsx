@@ -37,12 +37,17 @@ function App() {
 }
 
 const isSignedIn = signal(session.get() !== null);
-/** A session that was there is not any more. */
+/** A session that was there is not any more, and the reader did not say so. */
 const hasEnded = signal(false);
 session.subscribe(() => {
   hasEnded.value = isSignedIn.value && session.get() === null;
   isSignedIn.value = session.get() !== null;
 });
+
+async function leaveSession() {
+  await signOut();
+  hasEnded.value = false;
+}
 
 function WithSession({ server }: { server: Server }) {
   return isSignedIn.value ? <WithViewer server={server} /> : <SignIn ended={hasEnded.value} />;
@@ -52,7 +57,7 @@ function WithViewer({ server }: { server: Server }) {
   const { answer, retry } = useAnswer(() => request<Me>(ME));
   if (!answer) return <Waiting />;
   if (answer instanceof Failure) return <Trouble failure={answer} retry={retry} />;
-  return answer.me ? <WithChat me={answer.me.user.id} server={server} leave={signOut} /> : <Waiting />;
+  return answer.me ? <WithChat me={answer.me.user.id} server={server} leave={leaveSession} /> : <Waiting />;
 }
 
 interface WithChatProps {
@@ -83,10 +88,16 @@ function WithChat({ me, server, leave }: WithChatProps) {
       </Page>
     );
   }
-  return <Shown chat={chat} server={server} />;
+  return <Shown chat={chat} server={server} leave={leave} />;
 }
 
-function Shown({ chat, server }: { chat: Chat; server: Server }) {
+interface ShownProps {
+  chat: Chat;
+  server: Server;
+  leave: () => void;
+}
+
+function Shown({ chat, server, leave }: ShownProps) {
   const hasAccounts = server.features.includes("accounts");
   useEffect(
     () =>
@@ -111,7 +122,7 @@ function Shown({ chat, server }: { chat: Chat; server: Server }) {
         {chat.banner.value === "offline" && "Offline. What you write is sent when the connection is back."}
         {chat.banner.value === "catching up" && "Catching up…"}
       </div>
-      <Sidebar chat={chat} hasAccounts={hasAccounts} />
+      <Sidebar chat={chat} hasAccounts={hasAccounts} leave={leave} />
       <ConversationPane chat={chat} hasAccounts={hasAccounts} maxLength={server.maxContentLength} />
     </div>
   );

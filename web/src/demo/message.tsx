@@ -9,7 +9,7 @@ type Stage = Status | Unsent["state"];
 
 const STAGES: Record<Stage, string> = {
   sending: "Sending",
-  waiting: "Waiting for the connection",
+  waiting: "Waiting to be sent",
   failed: "Not sent",
   SENT: "Sent",
   DELIVERED: "Delivered",

@@ -2,14 +2,20 @@
 /** @jsxImportSource preact */
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { signOut } from "../session";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
 import type { Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
 import { addressOf, go, route } from "./route";
 
-export function Sidebar({ chat, hasAccounts }: { chat: Chat; hasAccounts: boolean }) {
+interface SidebarProps {
+  chat: Chat;
+  hasAccounts: boolean;
+  /** Is the reader no longer. */
+  leave: () => void;
+}
+
+export function Sidebar({ chat, hasAccounts, leave }: SidebarProps) {
   const search = useSignal("");
   const state = chat.state.value!;
   const list = useRef<HTMLElement>(null);
@@ -30,11 +36,11 @@ export function Sidebar({ chat, hasAccounts }: { chat: Chat; hasAccounts: boolea
         <Avatar person={{ ...state.me, presence: null }} />
         <h1 dir="auto">{state.me.name}</h1>
         {hasAccounts ? (
-          <button type="button" class="quiet" onClick={() => chat.forget() && signOut()}>
+          <button type="button" class="quiet" onClick={() => chat.forget() && leave()}>
             Sign out
           </button>
         ) : (
-          <a class="quiet" href={addressOf({})} onClick={inPlace(() => go({ as: null, with: null }))}>
+          <a class="quiet" href={addressOf({})} onClick={inPlace(leave)}>
             Change person
           </a>
         )}
