@@ -73,7 +73,7 @@ export function Pick() {
       <form class="inline" onSubmit={make.submit}>
         <label for="new-name">Or somebody new</label>
         <input id="new-name" name="name" required maxLength={100} placeholder="Name" autocomplete="off" />
-        <button disabled={make.isBusy}>Make this person</button>
+        <button disabled={make.isBusy}>Make</button>
         {make.trouble}
       </form>
     </Page>
