@@ -57,7 +57,7 @@ $(TOOLS)/cargo-deny:
 ifneq ($(NPM),)
 web: $(WEB)
 
-$(WEB): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.json $(shell find web/src web/public -type f)
+$(WEB): web/package-lock.json $(wildcard web/*.html) web/vite.config.ts web/tsconfig.json $(shell find web/src web/public -type f)
 	@cd web && npm ci --silent --no-audit --no-fund && npm run --silent build || \
 		echo "The pages could not be built: the binary gets no GraphiQL of its own."
 

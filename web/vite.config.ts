@@ -45,7 +45,7 @@ export default defineConfig({
     license: { fileName: licences },
     rolldownOptions: {
       // One HTML file per page.
-      input: [join(root, "index.html")],
+      input: [join(root, "index.html"), join(root, "demo.html")],
       // GraphiQL makes its icons' titles, which readers see and hear, from function names.
       output: { keepNames: true },
       onwarn(warning, warn) {

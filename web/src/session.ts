@@ -16,6 +16,8 @@ const LEAST = 10_000;
 
 let current: Session | null = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 let timer: ReturnType<typeof setTimeout> | undefined;
+let renewing: Promise<void> | undefined;
+let renewedAt = 0;
 const listeners = new Set<() => void>();
 
 export const session = {
@@ -43,14 +45,19 @@ export const connectionParams = {
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
   const headers = new Headers(init?.headers);
+  const attempt = () => {
+    if (current) headers.set("authorization", `Bearer ${current.accessToken}`);
+    else headers.delete("authorization");
+    return fetch(input, { ...init, headers });
+  };
   const ours = current !== null && !headers.has("authorization");
-  if (ours) headers.set("authorization", `Bearer ${current!.accessToken}`);
-  let response = await fetch(input, { ...init, headers });
+  // A machine that slept has missed the time to renew.
+  if (ours && isEnding()) await renew();
+  let response = await (ours ? attempt() : fetch(input, { ...init, headers }));
   if (ours && response.status === 401) {
-    // The session has ended elsewhere: signing in again must not fail for it.
-    session.set(null);
-    headers.delete("authorization");
-    response = await fetch(input, { ...init, headers });
+    // Where the session has ended elsewhere, this signs out: signing in again must not fail for an old token.
+    await renew();
+    response = await attempt();
   }
   const answer: unknown = await response
     .clone()
@@ -86,27 +93,44 @@ function sessionOf(of: Session | null): string | null {
   }
 }
 
+function isEnding(): boolean {
+  return current !== null && Date.parse(current.expiresAt) - Date.now() < EARLY && Date.now() - renewedAt > LEAST;
+}
+
 function renewInTime() {
   clearTimeout(timer);
   if (current) timer = setTimeout(renew, Math.max(LEAST, Date.parse(current.expiresAt) - Date.now() - EARLY));
 }
 
 const REFRESH = `mutation ($token: String!) {
-  refreshSession(refreshToken: $token) { accessToken accessTokenExpiresAt refreshToken }
+  refreshSession(refreshToken: $token) { accessToken accessTokenExpiresAt refreshToken userErrors { code } }
 }`;
 
-async function renew() {
+/** Trades the tokens for the next ones, once for all who ask at the same time; signs out if the server refuses. */
+export function renew(): Promise<void> {
+  return (renewing ??= trade().finally(() => (renewing = undefined)));
+}
+
+async function trade() {
   if (!current) return;
-  const body = JSON.stringify({ query: REFRESH, variables: { token: current.refreshToken } });
+  const { refreshToken } = current;
+  const body = JSON.stringify({ query: REFRESH, variables: { token: refreshToken } });
   try {
     const response = await fetch("/graphql", { method: "POST", headers: { "content-type": "application/json" }, body });
     const answer = await response.json();
-    if (answer.data?.refreshSession?.accessToken) learn(answer);
-    else session.set(null);
+    if (current?.refreshToken !== refreshToken) return;
+    renewedAt = Date.now();
+    if (answer.data?.refreshSession) {
+      if (answer.data.refreshSession.accessToken) learn(answer);
+      else session.set(null);
+      return;
+    }
   } catch {
-    // The server cannot be reached: the token may be traded later.
-    timer = setTimeout(renew, EARLY / 4);
+    // The server cannot be reached.
   }
+  // The tokens may be traded later.
+  clearTimeout(timer);
+  timer = setTimeout(renew, EARLY / 4);
 }
 
 renewInTime();

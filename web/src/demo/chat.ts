@@ -1,0 +1,339 @@
+// Somebody's chat: loads what is shown, follows what happens, and does what the reader asks for.
+import { batch, computed, effect, signal } from "@preact/signals";
+import { backoff, connection, Failure, follow, mutate, request } from "./api";
+import { Drafts } from "./drafts";
+import { Marks } from "./marks";
+import * as model from "./model";
+import * as operations from "./operations";
+import type { FeedEvent, Message, Row, Signal } from "./operations";
+import { Outbox } from "./outbox";
+
+/** A word about typing is repeated after this time, and forgotten after the other one at the latest. */
+const TYPING_EVERY = 3_000;
+const TYPING_LASTS = 6_000;
+/** What the server answers where an argument names nobody. */
+const NO_SUCH_ID = "BAD_USER_INPUT";
+
+export class Chat {
+  readonly state = signal<model.State | null>(null);
+  /** The key of the open conversation. */
+  readonly openKey = signal<string | null>(null);
+  readonly open = computed(() => this.state.value && model.find(this.state.value, this.openKey.value));
+  private readonly unstarted = computed(() => (this.open.value && !this.open.value.last ? this.open.value.id : null));
+  /** Why the open conversation cannot be shown. */
+  readonly trouble = signal<string | null>(null);
+  /** Conversations in which the peer types. */
+  readonly typing = signal<ReadonlySet<string>>(new Set());
+  /** Null while all is well. */
+  readonly banner = signal<"offline" | "catching up" | null>(null);
+  /** The account is not there any more. */
+  readonly isGone = signal(false);
+  /** Whether the reader sees the end of the open conversation. */
+  readonly atEnd = signal(true);
+  private readonly isVisible = signal(document.visibilityState === "visible");
+  private readonly isReading = computed(() => this.isVisible.value && this.atEnd.value);
+  /** Over all conversations that are loaded. */
+  readonly unread = computed(() => {
+    return (this.state.value?.conversations ?? []).reduce((sum, conversation) => sum + this.unreadOf(conversation), 0);
+  });
+
+  readonly outbox: Outbox;
+  readonly drafts: Drafts;
+  private readonly marks: Marks;
+  private cursor = "";
+  private stopFeed = () => {};
+  private readonly ends: (() => void)[] = [];
+  private readonly typingTimers = new Map<string, ReturnType<typeof setTimeout>>();
+  private saidTypingAt = 0;
+  private stopped = false;
+
+  constructor(readonly me: string) {
+    this.outbox = new Outbox(me, (message) => this.takeChanged(message));
+    this.marks = new Marks(me, (row) => this.change((state) => model.withRow(state, row)));
+    this.drafts = new Drafts(me);
+  }
+
+  /** Loads what is shown and begins to follow. Fails if the server cannot be reached at first. */
+  async start(openKey: string | null) {
+    this.openKey.value = openKey;
+    if (!(await this.load()) || this.stopped) return;
+    this.follow();
+    const onVisibility = () => (this.isVisible.value = document.visibilityState === "visible");
+    // A message that waits is kept while the tab is there, and no longer.
+    const onLeaving = (event: Event) => this.outbox.items.value.length && event.preventDefault();
+    document.addEventListener("visibilitychange", onVisibility);
+    addEventListener("beforeunload", onLeaving);
+    this.ends.push(
+      () => removeEventListener("beforeunload", onLeaving),
+      () => document.removeEventListener("visibilitychange", onVisibility),
+      follow<Signal>(operations.SIGNALS, { me: this.me }, (said) => this.hear(said)),
+      effect(() => this.markRead()),
+      effect(() => {
+        if (connection.value === "lost") this.banner.value = "offline";
+        else if (this.banner.peek() === "offline" && connection.value === "open") this.banner.value = "catching up";
+      }),
+      // Presence of somebody before the first message: the signals above do not tell it.
+      effect(() => {
+        const conversation = this.unstarted.value;
+        if (conversation)
+          return follow<Signal>(operations.SIGNALS, { me: this.me, conversation }, (said) => this.hear(said));
+      }),
+    );
+  }
+
+  /** Leaves nothing of what was written on this machine, unless the reader has second thoughts. */
+  forget(): boolean {
+    if (this.outbox.items.value.length && !confirm("There are messages that were not sent yet. Drop them?"))
+      return false;
+    this.outbox.clear();
+    this.drafts.clear();
+    return true;
+  }
+
+  stop() {
+    this.stopped = true;
+    this.stopFeed();
+    this.ends.forEach((end) => end());
+    this.typingTimers.forEach(clearTimeout);
+    this.outbox.stop();
+    this.marks.stop();
+    this.drafts.stop();
+  }
+
+  private change(change: (state: model.State) => model.State) {
+    if (this.state.value) this.state.value = change(this.state.value);
+  }
+
+  private async load(): Promise<boolean> {
+    const snapshot = await this.loadSnapshot(this.openKey.value);
+    if (!snapshot?.user) {
+      this.isGone.value = true;
+      return false;
+    }
+    const { conversations, ...person } = snapshot.user;
+    let state = model.withRows(model.begin(person), conversations);
+    if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation, this.openKey.value!);
+    batch(() => {
+      this.state.value = state;
+      this.cursor = snapshot.feedCursor;
+      state.conversations.forEach((conversation) => {
+        conversation.entries.forEach((message) => this.outbox.remove(message.clientId));
+        if (conversation.last) this.markDelivered(conversation.id, conversation.last);
+      });
+    });
+    await this.show(this.openKey.value);
+    return true;
+  }
+
+  /** Null if there is nobody with the id of the reader. */
+  private async loadSnapshot(peer: string | null): Promise<operations.Snapshot | null> {
+    const { me } = this;
+    const open = peer !== null && !isConversation(peer);
+    try {
+      return await request<operations.Snapshot>(operations.SNAPSHOT, { me, peer: peer ?? me, open });
+    } catch (error) {
+      if ((error as Failure).code !== NO_SUCH_ID) throw error;
+      // Whose id was it? A conversation that is not there is told of when it is shown.
+      return open ? this.loadSnapshot(null) : null;
+    }
+  }
+
+  private follow() {
+    const chat = this;
+    const variables = {
+      me: this.me,
+      // Read anew whenever the socket connects again.
+      get after() {
+        return chat.cursor;
+      },
+    };
+    const refused = ({ code }: Failure) => {
+      // The account was deleted.
+      if (code === NO_SUCH_ID) this.isGone.value = true;
+      this.banner.value ??= "catching up";
+      return this.isGone.value;
+    };
+    this.stopFeed = follow<FeedEvent>(operations.FEED, variables, (event) => this.take(event), refused);
+  }
+
+  private take(event: FeedEvent) {
+    if (event.kind === "RESET") {
+      void this.reset();
+      return;
+    }
+    batch(() => {
+      this.change((state) => model.withEvent(state, event));
+      if (event.message && event.conversation) this.markDelivered(event.conversation.id, event.message);
+      if (event.messageId && !event.message) this.unquote(event.messageId);
+      if (event.message?.sender?.id === this.me) this.outbox.remove(event.message.clientId);
+      if (event.kind === "MESSAGE_SENT" && event.conversation) this.forgetTyping(event.conversation.id);
+    });
+    this.cursor = event.cursor;
+    if (event.kind === "CAUGHT_UP" && this.banner.value) {
+      this.banner.value = null;
+      this.trouble.value = null;
+      if (!this.open.value?.opened) void this.show(this.openKey.value);
+      void this.refreshPresences();
+    }
+  }
+
+  private unquote(message: string) {
+    this.outbox.unquote(message);
+    this.drafts.unquote(message);
+  }
+
+  /** The server cannot go on from the cursor: everything is loaded again, and followed from there. */
+  private async reset() {
+    this.stopFeed();
+    this.banner.value = "catching up";
+    for (let failures = 0; !this.stopped; failures++) {
+      try {
+        if ((await this.load()) && !this.stopped) this.follow();
+        return;
+      } catch {
+        await backoff(failures);
+      }
+    }
+  }
+
+  /** Signals that were given while nobody listened are lost. */
+  private async refreshPresences() {
+    const ids = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []).slice(0, 100);
+    const nobody: operations.Presences = { nodes: [] };
+    const { nodes } = await request<operations.Presences>(operations.PRESENCES, { ids }).catch(() => nobody);
+    this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));
+  }
+
+  private hear({ kind, user, conversationId, expiresAt }: Signal) {
+    this.change((state) => model.withPerson(state, user));
+    if (kind === "OFFLINE") {
+      const theirs = this.state.value?.conversations.find(({ key }) => key === user.id);
+      if (theirs) this.forgetTyping(theirs.id);
+    }
+    if (!conversationId) return;
+    this.forgetTyping(conversationId);
+    if (kind !== "TYPING") return;
+    this.typing.value = new Set([...this.typing.value, conversationId]);
+    // The clock of this machine may be wrong.
+    const lasts = Math.min(TYPING_LASTS, Math.max(TYPING_EVERY, Date.parse(expiresAt!) - Date.now()));
+    this.typingTimers.set(
+      conversationId,
+      setTimeout(() => this.forgetTyping(conversationId), lasts),
+    );
+  }
+
+  private forgetTyping(conversationId: string) {
+    clearTimeout(this.typingTimers.get(conversationId));
+    if (!this.typing.value.has(conversationId)) return;
+    this.typing.value = new Set([...this.typing.value].filter((id) => id !== conversationId));
+  }
+
+  /** Opens a conversation, unless it is there already. */
+  async show(key: string | null) {
+    batch(() => {
+      this.openKey.value = key;
+      this.trouble.value = null;
+      this.atEnd.value = true;
+    });
+    const there = this.open.value;
+    if (!key || there?.opened || there?.loading) return;
+    if (there) this.setLoading(there.id, true);
+    try {
+      const query = isConversation(key) ? operations.CONVERSATION_BY_ID : operations.CONVERSATION;
+      const { conversation } = await request<operations.Opened>(query, { me: this.me, key });
+      if (conversation) this.change((state) => model.withOpened(state, conversation, key));
+      else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
+    } catch (error) {
+      if (there) this.setLoading(there.id, false);
+      if (this.openKey.value === key) this.trouble.value = (error as Failure).message;
+    }
+  }
+
+  private setLoading(id: string, loading: boolean) {
+    this.change((state) => model.withChanged(state, id, (conversation) => ({ ...conversation, loading })));
+  }
+
+  /** Loads messages that lie before those of the open conversation. */
+  async loadEarlier() {
+    const open = this.open.value;
+    if (!open?.earlier || open.loading) return;
+    const { id, earlier: before } = open;
+    this.trouble.value = null;
+    this.setLoading(id, true);
+    try {
+      const { node } = await request<operations.Earlier>(operations.EARLIER, { id, before });
+      // Unless all was loaded again meanwhile: the page would not join.
+      const joins = this.state.value?.conversations.some((its) => its.id === id && its.earlier === before);
+      if (node && joins) this.change((state) => model.withPage(state, id, node.messages));
+    } catch (error) {
+      batch(() => {
+        this.setLoading(id, false);
+        this.trouble.value = (error as Failure).message;
+      });
+    }
+  }
+
+  async loadMore() {
+    const variables = { me: this.me, after: this.state.value?.more };
+    const { user } = await request<operations.MoreConversations>(operations.MORE_CONVERSATIONS, variables);
+    if (user) this.change((state) => model.withRows(state, user.conversations));
+  }
+
+  /** The outbox or an edit has an answer. */
+  private takeChanged(message: Message & { conversation: Row }) {
+    this.change((state) => {
+      const isNew = message.version === 1;
+      return model.withMessage(model.withRow(state, message.conversation, isNew), message.conversation.id, message);
+    });
+  }
+
+  /** What is written now changes a message of the reader's. */
+  startEdit({ id, version, content }: Message) {
+    if (this.open.value) this.drafts.change(this.open.value.key, { edit: { id, version, text: content } });
+  }
+
+  async edit(id: string, content: string, version: number) {
+    const { message } = await mutate<operations.Changed>(operations.EDIT, { me: this.me, id, content, version });
+    if (message) this.takeChanged(message);
+  }
+
+  /** A message as it is now; null if it was deleted. */
+  async reread(id: string): Promise<Message | null> {
+    const { message } = await request<Pick<operations.Changed, "message">>(operations.REREAD, { me: this.me, id });
+    if (message) this.takeChanged(message);
+    return message;
+  }
+
+  async delete(conversation: string, id: string) {
+    await mutate(operations.DELETE, { id });
+    this.change((state) => model.withMessage(state, conversation, model.deletedMessage(id)));
+  }
+
+  /** Tells that the reader writes, or has stopped. Never mind if it gets lost. */
+  sayTyping(typing: boolean) {
+    const since = Date.now() - this.saidTypingAt;
+    const open = this.open.value;
+    if (!open || (typing ? since < TYPING_EVERY : since > TYPING_LASTS)) return;
+    this.saidTypingAt = typing ? Date.now() : 0;
+    mutate(operations.SET_TYPING, { me: this.me, conversation: open.id, typing }).catch(() => {});
+  }
+
+  private markDelivered(conversation: string, { id, sender, status }: Message) {
+    if (sender?.id !== this.me && status === "SENT") this.marks.delivered(conversation, id);
+  }
+
+  /** What the reader sees is as good as read. */
+  unreadOf({ id, unread }: model.Conversation): number {
+    return this.isReading.value && id === this.open.value?.id ? 0 : unread;
+  }
+
+  private markRead() {
+    const open = this.open.value;
+    if (!open?.opened || open.unread === 0 || !this.isReading.value) return;
+    const newest = model.shown(open).at(-1);
+    if (newest) this.marks.read(open.id, newest.id);
+  }
+}
+
+/** A conversation whose peer is gone is called by its own id. */
+const isConversation = (key: string) => key.startsWith("cnv_");

@@ -1,0 +1,164 @@
+// Where messages are written and changed.
+/** @jsxImportSource preact */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Failure } from "./api";
+import type { Chat } from "./chat";
+import { lengthOf, oneLine } from "./format";
+import { shown, type Conversation } from "./model";
+import { Quoted } from "./message";
+import { nameOf } from "./parts";
+
+interface ComposerProps {
+  chat: Chat;
+  conversation: Conversation;
+  maxLength: number;
+}
+
+/** From so many characters before the limit on it is said how many are left. */
+const WARN_AT = 500;
+
+/** Where the reader goes on once what they were at is gone. */
+export function focusComposer() {
+  document.querySelector<HTMLElement>(".composer textarea")?.focus();
+}
+
+export function Composer({ chat, conversation, maxLength }: ComposerProps) {
+  const field = useRef<HTMLTextAreaElement>(null);
+  const [isSaving, setSaving] = useState(false);
+  const { key } = conversation;
+  const draft = chat.drafts.of(key);
+  const { edit, replyTo } = draft;
+  const text = edit ? edit.text : draft.text;
+  const left = maxLength - lengthOf(text);
+  const name = nameOf(conversation.peer);
+
+  // As high as its text, as far as the style sheet lets it.
+  useLayoutEffect(() => {
+    const { style } = field.current!;
+    style.height = "auto";
+    style.height = `${field.current!.scrollHeight + 2}px`;
+  }, [text, key]);
+
+  // Whoever begins an edit or an answer goes on here.
+  useLayoutEffect(() => {
+    if (!edit && !replyTo) return;
+    field.current!.focus();
+    field.current!.setSelectionRange(text.length, text.length);
+  }, [edit?.id, replyTo?.id]);
+
+  function write(text: string) {
+    if (edit) {
+      chat.drafts.change(key, { edit: { ...edit, text } });
+    } else {
+      chat.drafts.change(key, { text });
+      chat.sayTyping(text !== "");
+    }
+  }
+
+  function cancel() {
+    if (edit) chat.drafts.change(key, { edit: null });
+    else chat.drafts.change(key, { replyTo: null });
+    field.current!.focus();
+  }
+
+  function submit() {
+    if (text.trim() === "" || left < 0) return;
+    if (edit) {
+      if (!isSaving) void save(edit.id, edit.version, text.trim());
+      return;
+    }
+    chat.outbox.add(key, text.trim(), replyTo);
+    chat.drafts.change(key, { text: "", replyTo: null });
+    chat.sayTyping(false);
+    chat.atEnd.value = true;
+  }
+
+  async function save(id: string, version: number, content: string) {
+    setSaving(true);
+    try {
+      await chat.edit(id, content, version);
+      chat.drafts.change(key, { edit: null });
+    } catch (error) {
+      await explain(id, error as Failure).catch((why: Failure) => notice(why.message));
+    }
+    setSaving(false);
+  }
+
+  function notice(notice: string, version?: number) {
+    const { edit } = chat.drafts.of(key);
+    if (edit) chat.drafts.change(key, { edit: { ...edit, version: version ?? edit.version, notice } });
+  }
+
+  async function explain(id: string, failure: Failure) {
+    if (failure.code !== "VERSION_CONFLICT") return notice(failure.message);
+    const newer = await chat.reread(id);
+    if (!newer) return notice("The message was deleted meanwhile.");
+    notice(
+      `The message was changed meanwhile: “${newer.content}”. Save again to put your text in its place.`,
+      newer.version,
+    );
+  }
+
+  function onKeyDown(event: KeyboardEvent) {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      submit();
+    } else if (event.key === "Escape" && (edit || replyTo)) {
+      event.preventDefault();
+      cancel();
+    } else if (event.key === "ArrowUp" && !edit && text === "") {
+      const last = shown(conversation).findLast(({ sender }) => sender?.id === chat.me);
+      if (!last) return;
+      event.preventDefault();
+      chat.startEdit(last);
+    }
+  }
+
+  return (
+    <form
+      class="composer"
+      aria-label={edit ? "Edit message" : "New message"}
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+        field.current!.focus();
+      }}
+    >
+      {(edit || replyTo) && (
+        <div class="context">
+          {edit ? (
+            <p>Edit your message</p>
+          ) : (
+            <Quoted name={replyTo!.sender?.id === chat.me ? "You" : name} text={oneLine(replyTo!.content)} />
+          )}
+          <button type="button" onClick={cancel}>
+            Cancel
+          </button>
+        </div>
+      )}
+      {edit?.notice && (
+        <p class="trouble" role="alert" dir="auto">
+          {edit.notice}
+        </p>
+      )}
+      <textarea
+        ref={field}
+        rows={1}
+        dir="auto"
+        enterkeyhint="send"
+        aria-label={edit ? "Edit message" : `Message to ${name}`}
+        placeholder={`Message to ${name}`}
+        value={text}
+        onInput={(event) => write(event.currentTarget.value)}
+        onKeyDown={onKeyDown}
+      />
+      <button class="primary send" disabled={text.trim() === "" || left < 0 || isSaving}>
+        {edit ? "Save" : "Send"}
+      </button>
+      <p class="left" role="status">
+        {left < 0 ? `${-left} characters too many` : left < WARN_AT && `${left} characters left`}
+      </p>
+    </form>
+  );
+}

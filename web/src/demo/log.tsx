@@ -1,0 +1,220 @@
+// The messages of the open conversation. Of a long one only a part is in the page, which follows the reader.
+/** @jsxImportSource preact */
+import { useSignal } from "@preact/signals";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import type { Chat } from "./chat";
+import { focusComposer } from "./composer";
+import { DeleteDialog } from "./dialog";
+import { dayOf } from "./format";
+import { MessageItem, UnsentItem, type Actions } from "./message";
+import { shown, type Conversation, type Entry } from "./model";
+import { nameOf } from "./parts";
+
+/** So many messages are in the page at most. */
+const WINDOW = 200;
+/** And so many come and go at once. */
+const STEP = 50;
+/** So near the end, in pixels, the reader sees what comes. */
+const NEAR_END = 60;
+/** So near the edge of what is in the page more is shown. */
+const NEAR_EDGE = 800;
+
+interface LogProps {
+  chat: Chat;
+  conversation: Conversation;
+}
+
+export function Log({ chat, conversation }: LogProps) {
+  const log = useRef<HTMLDivElement>(null);
+  /** The topmost message in sight, and how far it is below the upper edge. */
+  const anchor = useRef<{ id: string; offset: number } | null>(null);
+  /** The last message in the page; null: the newest. */
+  const lastShown = useSignal<string | null>(null);
+  /** A message to be brought into sight. */
+  const wanted = useSignal<string | null>(null);
+  const expanded = useSignal<string | null>(null);
+  const deleting = useSignal<Entry | null>(null);
+
+  const entries = shown(conversation);
+  const atEnd = chat.atEnd.value;
+  const last = atEnd || !lastShown.value ? -1 : entries.findIndex(({ id }) => id === lastShown.value);
+  const end = last < 0 ? entries.length : last + 1;
+  const start = Math.max(0, end - WINDOW);
+  const part = entries.slice(start, end);
+  const unsent = chat.outbox.items.value.filter(({ peerId }) => peerId === conversation.key);
+  const lastOwn = unsent.length ? undefined : entries.findLast(({ sender }) => sender?.id === chat.me)?.id;
+  const name = nameOf(conversation.peer);
+  const authorOf = (sender: { id: string } | null | undefined) => (sender?.id === chat.me ? "You" : name);
+
+  /** Ends what is in the page with the message at this place. */
+  function endWith(index: number) {
+    lastShown.value = entries[Math.min(index, entries.length - 1)]?.id ?? null;
+  }
+
+  function toEnd() {
+    chat.atEnd.value = true;
+    log.current!.scrollTop = log.current!.scrollHeight;
+  }
+
+  /** Notes where the reader is, and shows more where there is need. */
+  function look() {
+    const { scrollTop, scrollHeight, clientHeight } = log.current!;
+    const below = scrollHeight - scrollTop - clientHeight;
+    const top = [...log.current!.querySelectorAll<HTMLElement>(".message[id]")].find(
+      (its) => its.offsetTop + its.offsetHeight > scrollTop,
+    );
+    anchor.current = top ? { id: top.id, offset: top.offsetTop - scrollTop } : null;
+    const isAtEnd = end === entries.length && below < NEAR_END;
+    if (atEnd && !isAtEnd) endWith(entries.length - 1);
+    chat.atEnd.value = isAtEnd;
+    if (isAtEnd) return;
+    if (below < NEAR_EDGE && end < entries.length) endWith(end + STEP - 1);
+    else if (scrollTop < NEAR_EDGE && start === 0 && !chat.trouble.peek()) void chat.loadEarlier();
+    // Not when it would have to come back at once, in a very high window.
+    else if (scrollTop < NEAR_EDGE && below > NEAR_EDGE) endWith(end - STEP - 1);
+  }
+
+  // Who is at the end stays there; for anybody else what they see stays where it is, whatever comes above and below.
+  useLayoutEffect(() => {
+    const element = anchor.current && document.getElementById(anchor.current.id);
+    const target = wanted.value && document.getElementById(wanted.value);
+    if (target) {
+      wanted.value = null;
+      target.scrollIntoView({ block: "center" });
+      target.focus({ preventScroll: true });
+    } else if (atEnd) {
+      log.current!.scrollTop = log.current!.scrollHeight;
+    } else if (element) {
+      log.current!.scrollTop = element.offsetTop - anchor.current!.offset;
+    }
+    look();
+  });
+
+  // The window, or the field below, changes its height.
+  useEffect(() => {
+    const observer = new ResizeObserver(() => log.current && chat.atEnd.peek() && toEnd());
+    observer.observe(log.current!);
+    return () => observer.disconnect();
+  }, []);
+
+  function fold() {
+    log.current!.querySelector<HTMLElement>("[aria-expanded=true]")?.focus();
+    expanded.value = null;
+  }
+
+  const then = (act: (entry: Entry) => void) => (entry: Entry) => {
+    expanded.value = null;
+    act(entry);
+  };
+  const actions: Actions = {
+    toggle: ({ id }) => (expanded.value = expanded.value === id ? null : id),
+    reply: then(({ id, content, sender }) => {
+      chat.drafts.change(conversation.key, { replyTo: { id, content, sender }, edit: null });
+    }),
+    edit: then((entry) => chat.startEdit(entry)),
+    remove: then((entry) => (deleting.value = entry)),
+    show(id) {
+      const index = entries.findIndex((entry) => entry.id === id);
+      if (index < 0) return;
+      wanted.value = id;
+      chat.atEnd.value = false;
+      endWith(index < start || index >= end ? index + WINDOW / 2 : end - 1);
+    },
+  };
+
+  return (
+    <>
+      <div
+        ref={log}
+        class="log"
+        role="log"
+        // What was said before is no news.
+        aria-live={conversation.loading || !atEnd ? "off" : "polite"}
+        aria-label={`Messages with ${name}`}
+        tabIndex={0}
+        onScroll={() => log.current && look()}
+        onKeyDown={(event) => event.key === "Escape" && fold()}
+      >
+        {start === 0 &&
+          (conversation.earlier ? (
+            <button type="button" class="more" disabled={conversation.loading} onClick={() => chat.loadEarlier()}>
+              {conversation.loading ? "Loading…" : "Load earlier messages"}
+            </button>
+          ) : (
+            <p class="note">
+              {entries.length ? `This is where your conversation with ${name} begins.` : `Say something to ${name}.`}
+            </p>
+          ))}
+        {chat.trouble.value && (
+          <p class="trouble" role="alert">
+            {chat.trouble.value}
+          </p>
+        )}
+        {daysOf(part).map(([day, messages]) => (
+          <section key={day} aria-label={day}>
+            <h2 class="day">{day}</h2>
+            <ol>
+              {messages.map((entry, index) => (
+                <MessageItem
+                  key={entry.id}
+                  entry={entry}
+                  isOwn={entry.sender?.id === chat.me}
+                  isNext={index > 0 && messages[index - 1]!.sender?.id === entry.sender?.id}
+                  isLastOwn={entry.id === lastOwn}
+                  isExpanded={entry.id === expanded.value}
+                  canReply={conversation.peer !== null}
+                  author={authorOf(entry.sender)}
+                  quotedAuthor={authorOf(entry.replyTo?.sender)}
+                  actions={actions}
+                />
+              ))}
+            </ol>
+          </section>
+        ))}
+        {unsent.length > 0 && end === entries.length && (
+          <ol aria-label="Not sent yet">
+            {unsent.map((item) => (
+              <UnsentItem
+                key={item.clientId}
+                item={item}
+                quotedAuthor={authorOf(item.replyTo?.sender)}
+                retry={() => {
+                  chat.outbox.retry(item.clientId);
+                  focusComposer();
+                }}
+                discard={() => {
+                  chat.outbox.remove(item.clientId);
+                  focusComposer();
+                }}
+              />
+            ))}
+          </ol>
+        )}
+      </div>
+      {!atEnd && (
+        <button type="button" class="to-end" onClick={toEnd}>
+          {conversation.unread ? `${conversation.unread} new` : "To the newest"} <span aria-hidden="true">↓</span>
+        </button>
+      )}
+      {deleting.value && (
+        <DeleteDialog
+          chat={chat}
+          conversation={conversation.id}
+          entry={deleting.value}
+          close={() => (deleting.value = null)}
+        />
+      )}
+    </>
+  );
+}
+
+function daysOf(entries: Entry[]): [string, Entry[]][] {
+  const days = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const day = dayOf(entry.createdAt);
+    const there = days.get(day);
+    if (there) there.push(entry);
+    else days.set(day, [entry]);
+  }
+  return [...days];
+}

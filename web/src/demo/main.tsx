@@ -1,0 +1,131 @@
+// Starts the chat demo: finds out what server this is and who is here, and shows the chat.
+/** @jsxImportSource preact */
+import { effect, signal } from "@preact/signals";
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { session, signOut } from "../session";
+import { Failure, request } from "./api";
+import { Chat } from "./chat";
+import { ConversationPane } from "./conversation";
+import { ME, SERVER, type Me, type Server } from "./operations";
+import "./page.css";
+import "./panes.css";
+import "./conversation.css";
+import { Page, Trouble, Waiting } from "./parts";
+import { go, route } from "./route";
+import { Sidebar } from "./sidebar";
+import { Pick, SignIn } from "./welcome";
+
+/** A value that is asked for when the component is shown, and once more on `retry`. */
+function useAnswer<Value>(ask: () => Promise<Value>) {
+  const [answer, setAnswer] = useState<Value | Failure | null>(null);
+  const begin = () => {
+    setAnswer(null);
+    ask().then(setAnswer as (value: Value) => void, setAnswer);
+  };
+  useEffect(begin, []);
+  return { answer, retry: begin };
+}
+
+function App() {
+  const { answer, retry } = useAnswer(async () => (await request<{ server: Server }>(SERVER)).server);
+  if (!answer) return <Waiting />;
+  if (answer instanceof Failure) return <Trouble failure={answer} retry={retry} />;
+  if (answer.features.includes("accounts")) return <WithSession server={answer} />;
+  const me = route.value.as;
+  return me ? <WithChat key={me} me={me} server={answer} leave={() => go({ as: null, with: null })} /> : <Pick />;
+}
+
+const isSignedIn = signal(session.get() !== null);
+/** A session that was there is not any more, and the reader did not say so. */
+const hasEnded = signal(false);
+session.subscribe(() => {
+  hasEnded.value = isSignedIn.value && session.get() === null;
+  isSignedIn.value = session.get() !== null;
+});
+
+async function leaveSession() {
+  await signOut();
+  hasEnded.value = false;
+}
+
+function WithSession({ server }: { server: Server }) {
+  return isSignedIn.value ? <WithViewer server={server} /> : <SignIn ended={hasEnded.value} />;
+}
+
+function WithViewer({ server }: { server: Server }) {
+  const { answer, retry } = useAnswer(() => request<Me>(ME));
+  if (!answer) return <Waiting />;
+  if (answer instanceof Failure) return <Trouble failure={answer} retry={retry} />;
+  return answer.me ? <WithChat me={answer.me.user.id} server={server} leave={leaveSession} /> : <Waiting />;
+}
+
+interface WithChatProps {
+  me: string;
+  server: Server;
+  leave: () => void;
+}
+
+function WithChat({ me, server, leave }: WithChatProps) {
+  const [chat, setChat] = useState<Chat | null>(null);
+  const [failure, setFailure] = useState<Failure | null>(null);
+  const [attempt, setAttempt] = useState(0);
+  useEffect(() => {
+    const next = new Chat(me);
+    setFailure(null);
+    next.start(route.value.with).then(() => setChat(next), setFailure);
+    return () => next.stop();
+  }, [attempt]);
+  if (failure) return <Trouble failure={failure} retry={() => setAttempt(attempt + 1)} />;
+  if (!chat) return <Waiting />;
+  if (chat.isGone.value) {
+    return (
+      <Page title="Nobody there">
+        <p role="alert">There is no such account on this server.</p>
+        <button type="button" class="primary" onClick={leave}>
+          Be somebody else
+        </button>
+      </Page>
+    );
+  }
+  return <Shown chat={chat} server={server} leave={leave} />;
+}
+
+interface ShownProps {
+  chat: Chat;
+  server: Server;
+  leave: () => void;
+}
+
+function Shown({ chat, server, leave }: ShownProps) {
+  const hasAccounts = server.features.includes("accounts");
+  useEffect(
+    () =>
+      effect(() => {
+        const key = route.value.with;
+        if (key !== chat.openKey.peek()) void chat.show(key);
+      }),
+    [],
+  );
+  useEffect(
+    () =>
+      effect(() => {
+        const unread = chat.unread.value;
+        const name = chat.open.value?.peer?.name;
+        document.title = `${unread ? `(${unread}) ` : ""}${name ? `${name} · ` : ""}Duologue`;
+      }),
+    [],
+  );
+  return (
+    <div class="chat" data-open={chat.openKey.value !== null}>
+      <div class="banner" role="status">
+        {chat.banner.value === "offline" && "Offline. What you write is sent when the connection is back."}
+        {chat.banner.value === "catching up" && "Catching up…"}
+      </div>
+      <Sidebar chat={chat} hasAccounts={hasAccounts} leave={leave} />
+      <ConversationPane chat={chat} hasAccounts={hasAccounts} maxLength={server.maxContentLength} />
+    </div>
+  );
+}
+
+render(<App />, document.getElementById("app")!);

@@ -1,0 +1,174 @@
+// One message of a conversation, and one that is on its way.
+/** @jsxImportSource preact */
+import { exactTimeOf, oneLine, timeOf } from "./format";
+import type { Entry } from "./model";
+import type { Status } from "./operations";
+import type { Unsent } from "./outbox";
+
+type Stage = Status | Unsent["state"];
+
+const STAGES: Record<Stage, string> = {
+  sending: "Sending",
+  waiting: "Waiting to be sent",
+  failed: "Not sent",
+  SENT: "Sent",
+  DELIVERED: "Delivered",
+  READ: "Read",
+};
+
+const TICK = "M2 9l4 4 8-9";
+const SHAPES: Record<Stage, string[]> = {
+  sending: ["M10 3a6 6 0 1 0 .01 0M10 5.500v3.500l2.500 1.500"],
+  waiting: ["M10 3a6 6 0 1 0 .01 0M10 5.500v3.500l2.500 1.500"],
+  failed: ["M10 2.500a6.500 6.500 0 1 0 .01 0M10 5.500v4M10 11.800v.2"],
+  SENT: [TICK],
+  DELIVERED: [TICK, "M9 12l1 1 8-9"],
+  READ: [TICK, "M9 12l1 1 8-9"],
+};
+
+/** How far a message got, as a sign; in words for those who hear it, and where `inWords` says so. */
+function Sign({ stage, inWords }: { stage: Stage; inWords: boolean }) {
+  return (
+    <span class={`sign ${stage.toLowerCase()}`} title={STAGES[stage]}>
+      <span class={inWords ? undefined : "hidden"}>{STAGES[stage]}</span>
+      <svg viewBox="0 0 20 18" aria-hidden="true">
+        {SHAPES[stage].map((shape) => (
+          <path key={shape} d={shape} />
+        ))}
+      </svg>
+    </span>
+  );
+}
+
+interface QuoteProps {
+  name: string;
+  text: string;
+  show?: () => void;
+}
+
+export function Quoted({ name, text, show }: QuoteProps) {
+  const inside = (
+    <>
+      <span class="hidden">In answer to </span>
+      <b dir="auto">{name}</b> <span dir="auto">{oneLine(text)}</span>
+    </>
+  );
+  return show ? (
+    <button type="button" class="quote" onClick={show}>
+      {inside}
+    </button>
+  ) : (
+    <p class="quote">{inside}</p>
+  );
+}
+
+export interface Actions {
+  toggle: (entry: Entry) => void;
+  reply: (entry: Entry) => void;
+  edit: (entry: Entry) => void;
+  remove: (entry: Entry) => void;
+  show: (id: string) => void;
+}
+
+interface MessageProps {
+  entry: Entry;
+  isOwn: boolean;
+  /** Of the same sender as the one before it, on the same day. */
+  isNext: boolean;
+  /** The state is shown in words too. */
+  isLastOwn: boolean;
+  isExpanded: boolean;
+  canReply: boolean;
+  author: string;
+  quotedAuthor: string;
+  actions: Actions;
+}
+
+export function MessageItem(props: MessageProps) {
+  const { entry, isOwn, isNext, isLastOwn, isExpanded, canReply, author, quotedAuthor, actions } = props;
+  const { replyTo } = entry;
+  return (
+    <li id={entry.id} class={`message ${isOwn ? "own" : "other"} ${isNext ? "next" : ""}`} tabIndex={-1}>
+      <div class="bubble">
+        <span class="hidden">{author}: </span>
+        {replyTo && <Quoted name={quotedAuthor} text={replyTo.content} show={() => actions.show(replyTo.id)} />}
+        <p class="text" dir="auto">
+          {entry.content}
+        </p>
+        <span class="foot">
+          {entry.editedAt && <span title={exactTimeOf(entry.editedAt)}>edited</span>}
+          <time dateTime={entry.createdAt} title={exactTimeOf(entry.createdAt)}>
+            {timeOf(entry.createdAt)}
+          </time>
+          {isOwn && <Sign stage={entry.status} inWords={isLastOwn} />}
+        </span>
+      </div>
+      {(isOwn || canReply) && (
+        <button
+          type="button"
+          class="dots"
+          aria-label={`Actions for ${author}: ${oneLine(entry.content).slice(0, 40)}`}
+          aria-expanded={isExpanded}
+          onClick={() => actions.toggle(entry)}
+        >
+          ⋯
+        </button>
+      )}
+      {isExpanded && (
+        <div class="actions" role="group" aria-label="Message actions">
+          {canReply && (
+            <button type="button" onClick={() => actions.reply(entry)}>
+              Reply
+            </button>
+          )}
+          {isOwn && canReply && (
+            <button type="button" onClick={() => actions.edit(entry)}>
+              Edit
+            </button>
+          )}
+          {isOwn && (
+            <button type="button" onClick={() => actions.remove(entry)}>
+              Delete
+            </button>
+          )}
+        </div>
+      )}
+    </li>
+  );
+}
+
+interface UnsentProps {
+  item: Unsent;
+  quotedAuthor: string;
+  retry: () => void;
+  discard: () => void;
+}
+
+export function UnsentItem({ item, quotedAuthor, retry, discard }: UnsentProps) {
+  return (
+    <li class="message own unsent">
+      <div class="bubble">
+        <span class="hidden">You: </span>
+        {item.replyTo && <Quoted name={quotedAuthor} text={item.replyTo.content} />}
+        <p class="text" dir="auto">
+          {item.content}
+        </p>
+        <span class="foot">
+          <time dateTime={item.createdAt}>{timeOf(item.createdAt)}</time>
+          <Sign stage={item.state} inWords={item.state === "failed"} />
+        </span>
+      </div>
+      {item.state === "failed" && (
+        <div class="actions">
+          <span role="alert">{item.why}</span>
+          <button type="button" onClick={retry}>
+            Retry
+          </button>
+          <button type="button" onClick={discard}>
+            Discard
+          </button>
+        </div>
+      )}
+    </li>
+  );
+}

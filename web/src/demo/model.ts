@@ -1,0 +1,179 @@
+// What the page knows of somebody's conversations, and how it changes by what the server tells. Nothing here does anything:
+// each function gives the next state.
+import type { FeedEvent, Message, MessagePage, OpenedRow, Person, Quote, Row, RowPage, Status } from "./operations";
+
+/** A message of a list; what was deleted keeps its place for the marks that name it. */
+export type Entry = Message & { deleted?: boolean };
+
+export interface Conversation {
+  id: string;
+  /** What the address of the page calls it: the id of its peer, or its own if that is not known any more. */
+  key: string;
+  /** Null when the account was erased. */
+  peer: Person | null;
+  unread: number;
+  last: Message | null;
+  /** How far the peer has got: ids of messages. */
+  delivered: string | null;
+  read: string | null;
+  /** Oldest first. */
+  entries: Entry[];
+  /** The newest page has been read once. */
+  opened: boolean;
+  /** A page is on its way: what is not there yet may be in it. */
+  loading: boolean;
+  /** The cursor before which there is more; null if there is nothing. */
+  earlier: string | null;
+}
+
+export interface State {
+  me: Person;
+  /** The most recently active first. */
+  conversations: Conversation[];
+  /** The cursor after which there are more conversations; null if there are none. */
+  more: string | null;
+}
+
+export const find = (state: State, key: string | null) =>
+  state.conversations.find((conversation) => conversation.key === key || conversation.id === key);
+
+export const shown = ({ entries }: Conversation) => entries.filter((entry) => !entry.deleted);
+
+/** The state of somebody of whom nothing is known but who they are. */
+export const begin = (me: Person): State => ({ me, conversations: [], more: null });
+
+const empty = { entries: [], opened: false, loading: false, earlier: null };
+
+/** Takes over a row of the list; `toFront` if something was said in it. */
+export function withRow(state: State, row: Row, toFront = false): State {
+  const there = state.conversations.find(({ id }) => id === row.id);
+  const member = row.members.find(({ user }) => user?.id !== state.me.id) ?? row.members[0]!;
+  const next = withMarks(state.me.id, {
+    ...(there ?? empty),
+    id: row.id,
+    key: member.user?.id ?? there?.key ?? row.id,
+    peer: member.user,
+    unread: row.unreadCount,
+    last: row.lastMessage,
+    delivered: member.deliveredThrough?.messageId ?? null,
+    read: member.readThrough?.messageId ?? null,
+  });
+  const others = state.conversations.filter((conversation) => conversation !== there);
+  if (toFront) return { ...state, conversations: [next, ...others] };
+  const conversations = there
+    ? state.conversations.map((conversation) => (conversation === there ? next : conversation))
+    : [...others, next];
+  return { ...state, conversations };
+}
+
+/** Takes over a page of the list, which goes on after what is there. */
+export function withRows(state: State, { nodes, pageInfo }: RowPage): State {
+  const ids = new Set(nodes.map(({ id }) => id));
+  // One that was opened before its page came takes its place in it.
+  const before = state.conversations.filter(({ id }) => !ids.has(id));
+  const all = nodes.reduce((next, row) => withRow(next, row), state);
+  const page = nodes.map(({ id }) => all.conversations.find((conversation) => conversation.id === id)!);
+  return { ...all, conversations: [...before, ...page], more: pageInfo.hasNextPage ? pageInfo.endCursor : null };
+}
+
+export function withChanged(state: State, id: string, change: (conversation: Conversation) => Conversation): State {
+  const conversations = state.conversations.map((conversation) => {
+    return conversation.id === id ? withMarks(state.me.id, change(conversation)) : conversation;
+  });
+  return { ...state, conversations };
+}
+
+/** Takes over the newest messages of a conversation that was opened by this key. */
+export function withOpened(state: State, row: OpenedRow, key: string): State {
+  const opened = withPage(withRow(state, row), row.id, row.messages);
+  return withChanged(opened, row.id, (conversation) => ({ ...conversation, key: conversation.peer?.id ?? key }));
+}
+
+/** Takes over a page of messages that lies before what is there. */
+export function withPage(state: State, id: string, { nodes, pageInfo }: MessagePage): State {
+  return withChanged(state, id, (conversation) => {
+    const earlier = pageInfo.hasPreviousPage ? pageInfo.startCursor : null;
+    const entries = merged(nodes, conversation.entries);
+    // What came by the feed meanwhile and is older than the page belongs to a page that is not there yet.
+    const first = nodes[0]?.createdAt;
+    const connected = earlier && first ? entries.filter(({ createdAt }) => createdAt >= first) : entries;
+    return { ...conversation, entries: connected, earlier, opened: true, loading: false };
+  });
+}
+
+/** Takes over a message as it is now, of whatever age and in whatever order it comes. */
+export function withMessage(state: State, id: string, message: Entry): State {
+  return withChanged(state, id, (conversation) => {
+    const { entries, loading, earlier } = conversation;
+    const there = entries.some((entry) => entry.id === message.id);
+    const isBefore = message.createdAt < (entries[0]?.createdAt ?? "");
+    if (!there && isBefore && earlier && !loading) return conversation;
+    const quote = (entry: Entry): Entry => {
+      if (entry.replyTo?.id !== message.id) return entry;
+      const replyTo: Quote | null = message.deleted ? null : { ...entry.replyTo, content: message.content };
+      return { ...entry, replyTo };
+    };
+    return { ...conversation, entries: merged(entries, [message]).map(quote) };
+  });
+}
+
+/** A message that is gone. */
+export function deletedMessage(id: string, createdAt = ""): Entry {
+  const nothing = { clientId: null, content: "", editedAt: null, sender: null, replyTo: null };
+  return { id, createdAt, ...nothing, version: 0, status: "SENT", deleted: true };
+}
+
+/** Takes over an event of the feed. It does no harm to see one twice. */
+export function withEvent(state: State, event: FeedEvent): State {
+  let next = state;
+  if (event.user?.id === state.me.id) next = { ...next, me: event.user };
+  if (!event.conversation) return next;
+  next = withRow(next, event.conversation, event.kind === "MESSAGE_SENT");
+  if (!event.messageId) return next;
+  const sentAt = event.kind === "MESSAGE_SENT" ? event.at : undefined;
+  return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId, sentAt));
+}
+
+/** Takes over what is true of somebody now. */
+export function withPerson(state: State, person: Person): State {
+  const update = (conversation: Conversation) =>
+    conversation.peer?.id === person.id ? { ...conversation, peer: person } : conversation;
+  return { ...state, conversations: state.conversations.map(update) };
+}
+
+/** Both lists by the time of their messages, each message once. */
+function merged(first: Entry[], second: Entry[]): Entry[] {
+  const byId = new Map<string, Entry>();
+  for (const entry of [...first, ...second]) {
+    const other = byId.get(entry.id);
+    byId.set(entry.id, other ? newer(other, entry) : entry);
+  }
+  return [...byId.values()].sort((a, b) => (a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0));
+}
+
+/** Of two states of the same message the later one, whichever came first. */
+function newer(a: Entry, b: Entry): Entry {
+  if (a.deleted || b.deleted) return deletedMessage(a.id, (a.deleted ? b : a).createdAt || a.createdAt);
+  const later = b.version >= a.version ? b : a;
+  return { ...later, status: further(a.status, b.status) };
+}
+
+const STEPS: Status[] = ["SENT", "DELIVERED", "READ"];
+const further = (a: Status, b: Status) => (STEPS.indexOf(a) > STEPS.indexOf(b) ? a : b);
+
+/** Marks cover all that was sent before the message that they name. */
+function withMarks(me: string, conversation: Conversation): Conversation {
+  const { entries, delivered, read } = conversation;
+  const readThrough = entries.findLastIndex(({ id }) => id === read);
+  const deliveredThrough = entries.findLastIndex(({ id }) => id === delivered);
+  let changed = false;
+  const marked = entries.map((entry, index) => {
+    if (entry.sender?.id !== me) return entry;
+    const reached = index <= readThrough ? "READ" : index <= deliveredThrough ? "DELIVERED" : "SENT";
+    const status = further(entry.status, reached);
+    if (status === entry.status) return entry;
+    changed = true;
+    return { ...entry, status };
+  });
+  return changed ? { ...conversation, entries: marked } : conversation;
+}
