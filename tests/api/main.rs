@@ -14,6 +14,7 @@
 
 mod database;
 mod harness;
+mod proxy;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -59,4 +60,5 @@ mod migrations;
 mod imports;
 mod program;
 mod javascript;
+mod examples;
 mod readme;

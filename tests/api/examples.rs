@@ -1,0 +1,188 @@
+//! The programs in `examples`, as somebody runs them: each tells its story, loses its connection, and misses and repeats
+//! nothing.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+use crate::{
+    harness::{Chat, Person, soon},
+    proxy::Proxy,
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What make installs or builds for an example; `None` where that cannot be, and make says so with the variable.
+fn installed(file: &str, unless: &str) -> Option<PathBuf> {
+    let file = root().join(file);
+    if !file.exists() {
+        assert!(std::env::var_os(unless).is_some(), "run `make test`, which makes {}", file.display());
+        return None;
+    }
+    Some(file)
+}
+
+/// A running example.
+struct Example {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    /// What Ada's side says of her own messages: one example shows them before they are sent.
+    own: Vec<String>,
+}
+
+impl Example {
+    /// With the server's address, and the number of messages after which it ends.
+    fn start(chat: &Chat, mut command: Command, address: std::net::SocketAddr, count: usize) -> Self {
+        command.arg(format!("http://{address}/graphql")).arg(count.to_string());
+        let mut child = signed_in(chat, &mut command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, input, output, own: Vec::new() }
+    }
+
+    async fn is_told(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn next_line(&mut self) -> Option<String> {
+        while let Some(line) = soon(self.output.next_line()).await.unwrap() {
+            if !line.starts_with("Ada ") {
+                return Some(line.trim_end().to_owned());
+            }
+            self.own.push(line);
+        }
+        None
+    }
+
+    async fn prints(&mut self, expected: &[&str]) {
+        for expected in expected {
+            let Some(line) = self.next_line().await else { panic!("no «{expected}»: {}", self.complaints().await) };
+            assert_eq!(line, *expected);
+        }
+    }
+
+    async fn complaints(&mut self) -> String {
+        let mut complaints = String::new();
+        soon(self.child.stderr.take().unwrap().read_to_string(&mut complaints)).await.unwrap();
+        complaints
+    }
+
+    /// It prints nothing more; gives what it said of Ada's own messages.
+    async fn ends(mut self) -> Vec<String> {
+        assert_eq!(self.next_line().await, None);
+        let ended = soon(self.child.wait()).await.unwrap();
+        assert!(ended.success(), "{ended}: {}", self.complaints().await);
+        self.own
+    }
+}
+
+/// As somebody who may act for everyone, if people sign in.
+fn signed_in<'a>(chat: &Chat, command: &'a mut Command) -> &'a mut Command {
+    match &chat.authorization {
+        Some(authorization) => command.env("DUOLOGUE_TOKEN", authorization.strip_prefix("Bearer ").unwrap()),
+        None => command.env_remove("DUOLOGUE_TOKEN"),
+    }
+}
+
+/// Ada and Bob, the first two users.
+fn people(chat: &Chat) -> [Person<'_>; 2] {
+    ["usr_1", "usr_2"].map(|id| Person { chat, id: id.into() })
+}
+
+/// Gives what the example said of Ada's own messages.
+async fn tells_the_story(command: impl Fn() -> Command) -> Vec<String> {
+    let chat = Chat::open().await;
+    let proxy = Proxy::to(chat.address).await;
+    let mut example = Example::start(&chat, command(), proxy.address, 6);
+    example.prints(&["CAUGHT_UP"]).await;
+    // It has made them.
+    let [ada, bob] = people(&chat);
+    example.is_told("one").await;
+    example.prints(&["MESSAGE_SENT msg_1 Ada: one"]).await;
+    ada.sends("two", &bob).await;
+    example.prints(&["MESSAGE_SENT msg_2 Ada: two"]).await;
+
+    // It arrives, but nobody hears of it.
+    proxy.cut_at(chat.address, &["sendMessage", "three"]);
+    example.is_told("three").await;
+    proxy.refused().await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["one", "two", "three"]);
+    ada.edits("msg_2", "two!").await;
+    ada.deletes("msg_1").await;
+    bob.sends("four", &ada).await;
+    proxy.lead_to(chat.address);
+    let missed = ["MESSAGE_SENT msg_3 Ada: three", "MESSAGE_UPDATED msg_2 Ada: two!", "MESSAGE_DELETED msg_1"];
+    example.prints(&missed).await;
+    example.prints(&["MESSAGE_SENT msg_4 Bob: four", "CAUGHT_UP"]).await;
+
+    // As after a backup was restored.
+    proxy.cut();
+    chat.app.begin_new_epoch().await.unwrap();
+    let chat = Chat::on(chat.stop().await, &[]).await;
+    let [ada, bob] = people(&chat);
+    proxy.lead_to(chat.address);
+    example.prints(&["msg_2 Ada: two!", "msg_3 Ada: three", "msg_4 Bob: four", "CAUGHT_UP"]).await;
+
+    bob.sends("five", &ada).await;
+    example.prints(&["MESSAGE_SENT msg_5 Bob: five"]).await;
+    example.is_told("six").await;
+    example.prints(&["MESSAGE_SENT msg_6 Ada: six"]).await;
+    let own = example.ends().await;
+
+    // Now they are there already.
+    let mut again = Example::start(&chat, command(), chat.address, 1);
+    again.prints(&["msg_2 Ada: two!", "msg_3 Ada: three", "msg_4 Bob: four"]).await;
+    again.prints(&["msg_5 Bob: five", "msg_6 Ada: six", "CAUGHT_UP"]).await;
+    again.is_told("seven").await;
+    again.prints(&["MESSAGE_SENT msg_7 Ada: seven"]).await;
+    again.ends().await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["two!", "three", "four", "five", "six", "seven"]);
+    own
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript() {
+    let Some(program) = installed("examples/typescript/build/main.js", "DUOLOGUE_TEST_WITHOUT_NODE") else { return };
+    let command = || {
+        let mut command = Command::new("node");
+        command.arg(&program);
+        command
+    };
+    // Each message is shown at once, and replaced once.
+    let shown = ["one", "three", "six"].map(|text| [format!("Ada sends {text}"), format!("Ada has sent {text}")]);
+    assert_eq!(tells_the_story(command).await, shown.concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rust() {
+    let Some(program) = installed("target/examples/debug/duologue-example", "DUOLOGUE_TEST_WITHOUT_RUST") else {
+        return;
+    };
+    tells_the_story(|| Command::new(&program)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python() {
+    let Some(python) = installed("target/python/bin/python", "DUOLOGUE_TEST_WITHOUT_PYTHON") else { return };
+    let command = || {
+        let mut command = Command::new(&python);
+        command.arg(root().join("examples/python/chat.py"));
+        command
+    };
+    tells_the_story(command).await;
+}
