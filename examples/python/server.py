@@ -48,7 +48,9 @@ class Server:
         """What a subscription brings. The variables are asked for anew whenever the connection was lost."""
         failures = 0
         while True:
-            transport = WebsocketsTransport(url=self._socket_url, init_payload=self._headers)
+            # Left to itself it takes the older protocol: it does not find the server's choice among lower-case headers.
+            protocols = [WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL]
+            transport = WebsocketsTransport(url=self._socket_url, init_payload=self._headers, subprotocols=protocols)
             try:
                 async with Client(transport=transport) as session:
                     async for data in session.subscribe(GraphQLRequest(document, variable_values=variables())):

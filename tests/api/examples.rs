@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -73,6 +74,17 @@ impl Example {
         for expected in expected {
             let Some(line) = self.next_line().await else { panic!("no «{expected}»: {}", self.complaints().await) };
             assert_eq!(line, *expected);
+        }
+    }
+
+    /// Prints events as they come, in JSON.
+    async fn prints_events(&mut self, expected: &[&str]) {
+        for expected in expected {
+            let line = self.next_line().await.unwrap();
+            let mut event = serde_json::from_str::<Value>(&line).unwrap();
+            let event = event["data"]["feed"].take();
+            let content = event["message"]["content"].as_str().unwrap_or_default();
+            assert_eq!(format!("{} {content}", event["kind"].as_str().unwrap()).trim_end(), *expected);
         }
     }
 
@@ -185,4 +197,38 @@ async fn python() {
         command
     };
     tells_the_story(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl() {
+    let chat = Chat::open().await;
+    let proxy = Proxy::to(chat.address).await;
+    for round in 0..2 {
+        let command = Command::new(root().join("examples/curl/chat.sh"));
+        let mut example = Example::start(&chat, command, proxy.address, 3);
+        let mut before = Vec::new();
+        loop {
+            let line = example.next_line().await.unwrap();
+            if line.starts_with("# Bob's feed") {
+                break;
+            }
+            before.push(line);
+        }
+        // A page, another if there is one before, and an answer for each try.
+        let answers: Vec<_> = before.iter().filter(|line| line.starts_with(r#"{"data":"#)).collect();
+        assert_eq!(answers.len(), 3 + round, "{before:?}");
+        assert!(answers[answers.len() - 2].contains(r#""duplicate":false"#), "{before:?}");
+        assert!(answers[answers.len() - 1].contains(r#""duplicate":true"#), "{before:?}");
+
+        let [ada, bob] = people(&chat);
+        example.prints_events(&["MESSAGE_SENT Hello Bob!", "CAUGHT_UP"]).await;
+        proxy.cut();
+        ada.sends("missed", &bob).await;
+        proxy.refused().await;
+        proxy.lead_to(chat.address);
+        example.prints_events(&["MESSAGE_SENT missed", "CAUGHT_UP"]).await;
+        ada.sends("live", &bob).await;
+        example.prints_events(&["MESSAGE_SENT live"]).await;
+        example.ends().await;
+    }
 }
