@@ -4,14 +4,18 @@ NPM := $(shell command -v npm)
 TOOLS := target/tools/bin
 WEB := web/dist/index.html.gz
 
-.PHONY: run test faults check bench web clients
+TYPESCRIPT := examples/typescript
+# Of a version that the example in Python runs on.
+PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
+
+.PHONY: run test faults check bench web clients examples example-in-rust
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
 	cargo run -- serve $(FLAGS)
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
-test: web clients
+test: web clients examples
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api
 	tests/with-postgres cargo test --test api
@@ -28,6 +32,7 @@ faults:
 check: $(TOOLS)/typos $(TOOLS)/cargo-deny
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
+	cd examples/rust && cargo fmt --check && cargo clippy --locked --target-dir ../../target/examples -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos
 	cargo run --quiet -- schema | diff schema.graphql -
@@ -50,6 +55,34 @@ $(TOOLS)/typos:
 $(TOOLS)/cargo-deny:
 	cargo install --quiet --locked --root target/tools cargo-deny
 
+# What the tests run of the folder examples: each is installed or built as its own words say.
+examples: example-in-rust
+
+example-in-rust:
+	cd examples/rust && cargo build --quiet --locked --target-dir ../../target/examples
+
+ifeq ($(shell command -v curl),)
+test: export DUOLOGUE_TEST_WITHOUT_CURL := 1
+endif
+
+ifneq ($(PYTHON),)
+examples: target/python/installed
+
+# On Debian venv is a package of its own.
+target/python/installed: examples/python/requirements.txt
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing python3-venv for the example in Python." >&2; \
+		apt-get update -q >&2 && apt-get install -q -y --no-install-recommends python3-venv >&2; \
+	fi
+	$(PYTHON) -m venv --clear target/python
+	target/python/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+else
+examples:
+	@echo "Python 3.11 or later is not there: the example in Python is not run."
+test: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
+endif
+
 # Without npm the program is whole all the same: it then shows the GraphiQL page of its library.
 ifneq ($(NPM),)
 web: $(WEB)
@@ -60,13 +93,20 @@ $(WEB): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.jso
 
 clients: tests/audit/node_modules/.package-lock.json tests/clients/node_modules/.package-lock.json
 
-tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
-	cd tests/$* && npm ci --silent --no-audit --no-fund
+examples: $(TYPESCRIPT)/build/main.js
+
+$(TYPESCRIPT)/build/main.js: $(TYPESCRIPT)/node_modules/.package-lock.json schema.graphql $(wildcard $(TYPESCRIPT)/*.ts \
+		$(TYPESCRIPT)/*.json $(TYPESCRIPT)/src/*.ts)
+	cd $(TYPESCRIPT) && npm run --silent generate -- --errors-only && npm run --silent check && npm run --silent build
+	touch $@
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --silent --no-audit --no-fund
 else
 web:
 	@echo "npm is not there: the binary gets no GraphiQL of its own."
 
 clients:
-	@echo "npm is not there: the audit of GraphQL over HTTP and the clients in JavaScript are not run."
+	@echo "npm is not there: the audit of GraphQL over HTTP, the clients in JavaScript and the example in TypeScript are not run."
 test: export DUOLOGUE_TEST_WITHOUT_NODE := 1
 endif
