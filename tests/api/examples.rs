@@ -181,6 +181,20 @@ async fn typescript() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn typescript_with_trusted_documents() {
+    let Some(program) = installed("examples/typescript/build/main.js", "DUOLOGUE_TEST_WITHOUT_NODE") else { return };
+    let documents = root().join("examples/typescript/src/gql/persisted-documents.json");
+    let chat = Chat::with(&["--trusted-documents", documents.to_str().unwrap()]).await;
+    let mut command = Command::new("node");
+    command.arg(&program).env("DUOLOGUE_TRUSTED_DOCUMENTS", "1");
+    let mut example = Example::start(&chat, command, chat.address, 1);
+    example.prints(&["CAUGHT_UP"]).await;
+    example.is_told("one").await;
+    example.prints(&["MESSAGE_SENT msg_1 Ada: one"]).await;
+    example.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rust() {
     let program = root().join("target/examples/debug/duologue-example");
     assert!(program.exists(), "run `make test`, which builds {}", program.display());

@@ -85,8 +85,7 @@ async fn follow(server: &Server, me: &str, other: &str, mut count: u64) -> Resul
         for message in conversation.messages.nodes {
             println!("{}", line(&message.id, message.sender.map(|sender| sender.name), &message.content));
         }
-        let place =
-            feed::Variables { me: me.into(), conversation: conversation.id, after: Some(page.feed_cursor) };
+        let place = feed::Variables { me: me.into(), conversation: conversation.id, after: Some(page.feed_cursor) };
         server
             .follow(place, |event| {
                 if event.kind == feed::FeedEventKind::RESET {

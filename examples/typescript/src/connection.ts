@@ -1,5 +1,13 @@
 // How the server is reached: queries and mutations by HTTP, subscriptions on a WebSocket that comes back by itself.
-import { Client, type CombinedError, type OperationResult, fetchExchange, subscriptionExchange } from "@urql/core";
+import {
+  Client,
+  type CombinedError,
+  type OperationResult,
+  fetchExchange,
+  makeOperation,
+  mapExchange,
+  subscriptionExchange,
+} from "@urql/core";
 import { createClient } from "graphql-ws";
 // Node 20 has no WebSocket of its own. A browser leaves out this line and `webSocketImpl` below.
 import WebSocket from "ws";
@@ -8,8 +16,17 @@ import WebSocket from "ws";
 const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
 const LONGEST_WAIT = 10_000;
 
+/** For a server with `--trusted-documents`: names a document by its id in persisted-documents.json, and leaves out its text. */
+const nameDocuments = mapExchange({
+  onOperation(operation) {
+    const { hash } = (operation.query as { __meta__?: { hash: string } }).__meta__ ?? {};
+    const extensions = { ...operation.extensions, persistedQuery: { version: 1 as const, sha256Hash: hash ?? "" } };
+    return makeOperation(operation.kind, { ...operation, extensions }, operation.context);
+  },
+});
+
 /** `token` is asked whenever something is sent, and gives an access token that still holds. */
-export function connect(url: string, token: () => string | undefined) {
+export function connect(url: string, token: () => string | undefined, trustedDocuments = false) {
   const headers = (): Record<string, string> => {
     const its = token();
     return its ? { authorization: `Bearer ${its}` } : {};
@@ -20,20 +37,21 @@ export function connect(url: string, token: () => string | undefined) {
     connectionParams: headers,
     retryAttempts: Infinity,
     retryWait: pause,
-    // `ws` reports a refused connection as an error, not as a close. What the server forbids for good is not retried.
-    shouldRetry: () => true,
+    // `ws` reports a refused connection as an event too. Faults of this program are not retried.
+    shouldRetry: (cause) => !(cause instanceof Error),
+    // The library wants a text in every request; one with a name has none.
+    jsonMessageReplacer: (key, value: unknown) => (key === "query" && value === "" ? undefined : value),
   });
   const client = new Client({
     url,
     fetchOptions: () => ({ headers: headers() }),
     // No cache here: messages come by the feed, and src/conversation.ts keeps them.
     exchanges: [
+      ...(trustedDocuments ? [nameDocuments] : []),
       fetchExchange,
       subscriptionExchange({
         forwardSubscription: (request) => ({
-          subscribe: (sink) => ({
-            unsubscribe: socket.subscribe({ ...request, query: request.query ?? "" }, sink),
-          }),
+          subscribe: (sink) => ({ unsubscribe: socket.subscribe({ ...request, query: request.query ?? "" }, sink) }),
         }),
       }),
     ],

@@ -4,6 +4,7 @@
 //   npm start -- http://127.0.0.1:8000/graphql [COUNT]
 //
 // It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_TOKEN is a service token.
+// DUOLOGUE_TRUSTED_DOCUMENTS=1 is for a server with `--trusted-documents src/gql/persisted-documents.json`.
 import { createInterface } from "node:readline";
 import type { Client } from "@urql/core";
 import { connect, patiently } from "./connection.js";
@@ -27,7 +28,7 @@ const line = ({ id, sender, content }: Message) => `${id} ${sender?.name ?? "(er
 const [url, count = "Infinity"] = process.argv.slice(2);
 if (!url) throw new Error("say where the server is: npm start -- http://127.0.0.1:8000/graphql [COUNT]");
 
-const { client, stop } = connect(url, () => process.env.DUOLOGUE_TOKEN);
+const { client, stop } = connect(url, () => process.env.DUOLOGUE_TOKEN, "DUOLOGUE_TRUSTED_DOCUMENTS" in process.env);
 const ada = await user(client, "Ada", "ada@example.com");
 const bob = await user(client, "Bob", "bob@example.com");
 
