@@ -45,3 +45,9 @@ async fn client_libraries_resume_after_a_lost_connection() {
     let ok: Vec<_> = lines.iter().filter(|line| line.starts_with("ok ")).collect();
     assert_eq!((ok.len(), lines.len()), (4, 4), "{lines:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_of_client_libraries_are_kept_current_by_the_feed() {
+    let Some(lines) = printed("clients", "caches.mjs").await else { return };
+    assert_eq!(lines, ["ok apollo", "ok relay"]);
+}
