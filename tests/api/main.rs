@@ -62,3 +62,4 @@ mod program;
 mod javascript;
 mod examples;
 mod readme;
+mod clients;

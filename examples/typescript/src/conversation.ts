@@ -42,6 +42,8 @@ export class Conversation {
   /** Loads what is shown together with the feed's cursor, and follows the feed from there. */
   async open(): Promise<void> {
     this.close();
+    // The page has these, or they are gone.
+    for (const [clientId, { message }] of this.outbox) if (message) this.outbox.delete(clientId);
     const { me, other } = this;
     const page = await patiently(() => this.client.query(Open, { me, other }, { requestPolicy: "network-only" }));
     if (!page.conversation) throw new Error("there is no such conversation, or it is not yours");
@@ -77,10 +79,12 @@ export class Conversation {
       this.open().catch((error: Error) => this.listener.failed?.(error.message));
       return;
     }
-    if (messageId && message) this.messages.set(messageId, message);
-    else if (messageId) {
+    if (messageId && !message) {
       this.messages.delete(messageId);
       this.#deleted.add(messageId);
+    } else if (messageId && message && (kind === "MESSAGE_SENT" || this.messages.has(messageId))) {
+      // An edit of what is not loaded changes nothing that is shown.
+      this.messages.set(messageId, message);
     }
     // Only now: what was not handled comes again.
     this.#cursor = cursor;
@@ -97,26 +101,31 @@ export class Conversation {
     }
   }
 
-  /** Shows the message at once, and sends it after those before it, as often as it takes. */
+  /** Shows the message at once, and sends it. */
   send(content: string): Promise<void> {
     const clientId = crypto.randomUUID();
     this.outbox.set(clientId, { content });
     this.listener.sending?.(content);
-    this.#sends = this.#sends.then(() => this.#deliver(clientId, content));
+    return this.again(clientId);
+  }
+
+  /** Sends what is in the outbox, after those before it. However often: the `clientId` makes one message of all tries. */
+  again(clientId: string): Promise<void> {
+    this.#sends = this.#sends.then(() => this.#deliver(clientId));
     return this.#sends;
   }
 
-  /** May be called again with what is still in the outbox: the `clientId` makes one message of all tries. */
-  async #deliver(clientId: string, content: string): Promise<void> {
+  async #deliver(clientId: string): Promise<void> {
+    const content = this.outbox.get(clientId)?.content;
+    if (content === undefined) return;
     const input = { senderId: this.me, receiverId: this.other, content, clientId };
-    const result = await patiently(() => this.client.mutation(Send, { input })).then(
+    const { message, userErrors: [problem] } = await patiently(() => this.client.mutation(Send, { input })).then(
       ({ sendMessage }) => sendMessage,
       (error: Error) => ({ message: null, userErrors: [error] }),
     );
     const outgoing = this.outbox.get(clientId);
     // The feed was faster.
     if (!outgoing) return;
-    const { message, userErrors: [problem] } = result;
     if (problem) {
       outgoing.problem = problem.message;
       this.listener.failed?.(problem.message);
