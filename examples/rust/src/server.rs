@@ -33,10 +33,10 @@ impl Server {
         loop {
             let mut wait = None;
             if let Some(answer) = self.try_to_ask::<Q>(&body).await? {
-                if let Some(data) = answer.data {
-                    return Ok(data);
+                match answer {
+                    Response { data: Some(data), errors: None, .. } => return Ok(data),
+                    Response { errors, .. } => wait = wait_for(&errors.unwrap_or_default())?,
                 }
-                wait = wait_for(&answer.errors.unwrap_or_default())?;
             }
             pause(failures, wait).await;
             failures += 1;
@@ -70,7 +70,8 @@ impl Server {
             let mut wait = None;
             if let Some(mut events) = self.subscribe(&place).await? {
                 while let Some(Ok(answer)) = events.next().await {
-                    let Some(data) = answer.data else {
+                    let Response { data: Some(data), errors: None, .. } = answer else {
+                        // Half an event is none. From the cursor before, it comes again.
                         wait = wait_for(&answer.errors.unwrap_or_default())?;
                         break;
                     };

@@ -70,14 +70,15 @@ export async function patiently<Data>(ask: () => PromiseLike<OperationResult<Dat
   }
 }
 
-function passes({ graphQLErrors, networkError, response }: CombinedError): boolean {
+/** Whether it is worth another try; else somebody has to do something. */
+export function passes({ graphQLErrors, networkError, response }: CombinedError): boolean {
   // No answer at all, or the one of a proxy that does not reach the server.
   if (networkError) return !(response?.status < 500);
   return graphQLErrors.some(({ extensions }) => PASSES.has(String(extensions.code)));
 }
 
 /** Waits longer each time, and never as long as others, so that not all come back at once. */
-function pause(failures: number, wanted?: unknown): Promise<void> {
+export function pause(failures: number, wanted?: unknown): Promise<void> {
   console.error("No answer; trying again.");
   const wait = Math.min(200 * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);
   return new Promise((resolve) => setTimeout(resolve, typeof wanted === "number" ? wanted : wait));

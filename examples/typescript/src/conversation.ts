@@ -1,6 +1,6 @@
 // A conversation as an app keeps it: the messages of the server, kept current by the feed, and what is on its way there.
-import type { Client } from "@urql/core";
-import { patiently } from "./connection.js";
+import type { Client, CombinedError } from "@urql/core";
+import { passes, patiently, pause } from "./connection.js";
 import { Feed, Open, Send } from "./documents.js";
 import type { FeedSubscription, MessagePartsFragment as Message } from "./gql/graphql.js";
 
@@ -67,9 +67,17 @@ export class Conversation {
     // The variables are read anew whenever the socket reconnects: the getter is what makes the feed go on.
     const variables = { me: this.me, conversation, get after() { return cursor(); } };
     this.#following = this.client.subscription(Feed, variables).subscribe(({ data, error }) => {
-      if (error) this.listener.failed?.(error.message);
+      if (error) this.#followAgain(conversation, error);
       else if (data) this.#take(data.feed);
     });
+  }
+
+  /** Half an event is none: what could not be read is null, as if it was deleted. From the cursor before, it comes again. */
+  async #followAgain(conversation: string, error: CombinedError): Promise<void> {
+    this.close();
+    if (!passes(error)) return this.listener.failed?.(error.message);
+    await pause(0);
+    this.#follow(conversation);
   }
 
   #take(event: Event): void {
