@@ -16,7 +16,7 @@ echo "${DUOLOGUE_TOKEN:+Authorization: Bearer $DUOLOGUE_TOKEN}" >"$folder/header
 
 # DOCUMENT VARIABLES: the answer. It asks again when none came: only for what does no harm when it is done twice.
 ask() {
-    curl --silent --show-error --fail-with-body --retry 3 --retry-all-errors --header "@$folder/headers" "$url" \
+    curl --silent --show-error --retry 3 --retry-all-errors --header "@$folder/headers" "$url" \
         --json "{\"query\": \"$1\", \"variables\": $2}"
 }
 
@@ -24,15 +24,15 @@ ask() {
 user() {
     create='mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id email } userErrors { code } } }'
     find='query ($search: String!) { users(search: $search) { nodes { id email } } }'
-    {
-        ask "$create" "{\"input\": {\"name\": \"$1\", \"email\": \"$2\"}}"
-        ask "$find" "{\"search\": \"$2\"}"
-    } | grep -o "\"id\":\"[^\"]*\",\"email\":\"$2\"" | head -n 1 | cut -d '"' -f 4
+    answers=$(ask "$create" "{\"input\": {\"name\": \"$1\", \"email\": \"$2\"}}" && ask "$find" "{\"search\": \"$2\"}")
+    echo "$answers" | grep -o "\"id\":\"[^\"]*\",\"email\":\"$2\"" | head -n 1 | cut -d '"' -f 4 | grep . || {
+        echo "$answers" >&2
+        return 1
+    }
 }
 
 ada=$(user Ada ada@example.com)
 bob=$(user Bob bob@example.com)
-[ -n "$ada" ] && [ -n "$bob" ]
 
 echo "# The newest two of the conversation, and where Bob's feed stands; to go back, pass startCursor as before."
 open='query ($me: ID!, $other: ID!, $before: String) { conversation(user1: $me, user2: $other) {

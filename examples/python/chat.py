@@ -16,7 +16,7 @@ from typing import Any
 
 from gql import gql
 
-from server import Server
+from server import FAILURES, Server
 
 CREATE = gql("""
     mutation Create($input: CreateUserInput!) {
@@ -83,7 +83,8 @@ async def follow(server: Server, me: str, other: str, count: float) -> None:
                 if event["kind"] == "RESET":
                     break
                 message = event["message"]
-                print(event["kind"], line(message) if message else event["messageId"] or "", flush=True)
+                about = line(message) if message else event["messageId"]
+                print(*filter(None, [event["kind"], about]), flush=True)
                 # Only now: what was not handled comes again.
                 place["after"] = event["cursor"]
                 if event["kind"] == "MESSAGE_SENT":
@@ -130,5 +131,7 @@ if __name__ == "__main__":
         raise SystemExit(__doc__)
     try:
         asyncio.run(main(sys.argv[1], *map(float, sys.argv[2:])))
+    except FAILURES as failure:
+        raise SystemExit(str(failure))
     except KeyboardInterrupt:
         pass

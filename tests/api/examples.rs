@@ -63,7 +63,7 @@ impl Example {
     async fn next_line(&mut self) -> Option<String> {
         while let Some(line) = soon(self.output.next_line()).await.unwrap() {
             if !line.starts_with("Ada ") {
-                return Some(line.trim_end().to_owned());
+                return Some(line);
             }
             self.own.push(line);
         }

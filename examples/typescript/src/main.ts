@@ -12,6 +12,11 @@ import { Conversation } from "./conversation.js";
 import { Create, Find } from "./documents.js";
 import type { MessagePartsFragment as Message } from "./gql/graphql.js";
 
+process.on("uncaughtException", ({ message }) => {
+  console.error(message);
+  process.exit(1);
+});
+
 async function user(client: Client, name: string, email: string): Promise<string> {
   const { createUser } = await patiently(() => client.mutation(Create, { input: { name, email } }));
   if (createUser.user) return createUser.user.id;
