@@ -58,7 +58,10 @@ async def user(server: Server, name: str, email: str) -> str:
         raise SystemExit(created["userErrors"][0]["message"])
     # `search` finds whatever begins like this.
     found = (await server.ask(FIND, search=email))["users"]["nodes"]
-    return next(node["id"] for node in found if node["email"] == email)
+    for node in found:
+        if node["email"] == email:
+            return node["id"]
+    raise SystemExit("the address is taken, but not for you to see")
 
 
 async def send(server: Server, me: str, other: str, content: str) -> None:

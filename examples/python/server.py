@@ -15,6 +15,8 @@ from gql.transport.websockets import WebsocketsTransport
 # What is worth another try, with the same variables.
 PASSES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
 LONGEST_WAIT = 10.0
+# The server answers a request within 10 seconds: after this time there is no network. A WebSocket is pinged by the library.
+SILENCE = 60
 FAILURES = (TransportError, OSError, asyncio.TimeoutError)
 
 
@@ -24,7 +26,7 @@ class Server:
     def __init__(self, url: str, token: str | None) -> None:
         self._socket_url = "ws" + url.removeprefix("http")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = Client(transport=AIOHTTPTransport(url=url, headers=self._headers))
+        self._client = Client(transport=AIOHTTPTransport(url=url, headers=self._headers, timeout=SILENCE))
 
     async def __aenter__(self) -> "Server":
         self._session = await self._client.connect_async()

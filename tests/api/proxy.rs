@@ -21,53 +21,66 @@ enum Mode {
     Refused,
 }
 
+#[derive(Clone, Copy)]
+struct State {
+    mode: Mode,
+    /// A connection from before the last cut does not outlive it, however short that is.
+    cuts: usize,
+}
+
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    mode: watch::Sender<Mode>,
+    state: watch::Sender<State>,
 }
 
 impl Proxy {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (mode, _) = watch::channel(Mode::Open(server));
-        tokio::spawn(accept(listener, mode.clone()));
-        Self { address, mode }
+        let (state, _) = watch::channel(State { mode: Mode::Open(server), cuts: 0 });
+        tokio::spawn(accept(listener, state.clone()));
+        Self { address, state }
     }
 
     /// Cuts all connections.
     pub(crate) fn cut(&self) {
-        self.mode.send_replace(Mode::Cut);
+        cut(&self.state);
     }
 
     /// Cuts all connections instead of passing on what has one of these words in it.
     pub(crate) fn cut_at(&self, server: SocketAddr, words: &'static [&'static str]) {
-        self.mode.send_replace(Mode::OpenUntil(server, words));
+        self.state.send_modify(|state| state.mode = Mode::OpenUntil(server, words));
     }
 
     /// The connections were cut, and somebody has tried to come back.
     pub(crate) async fn refused(&self) {
-        soon(self.mode.subscribe().wait_for(|mode| *mode == Mode::Refused)).await.unwrap();
+        soon(self.state.subscribe().wait_for(|state| state.mode == Mode::Refused)).await.unwrap();
     }
 
     pub(crate) fn lead_to(&self, server: SocketAddr) {
-        self.mode.send_replace(Mode::Open(server));
+        self.state.send_modify(|state| state.mode = Mode::Open(server));
     }
 }
 
-async fn accept(listener: TcpListener, mode: watch::Sender<Mode>) {
+fn cut(state: &watch::Sender<State>) {
+    state.send_modify(|state| *state = State { mode: Mode::Cut, cuts: state.cuts + 1 });
+}
+
+async fn accept(listener: TcpListener, state: watch::Sender<State>) {
     loop {
         let (client, _) = listener.accept().await.unwrap();
-        let now = *mode.borrow();
-        match now {
-            Mode::Open(server) | Mode::OpenUntil(server, _) => drop(tokio::spawn(relay(client, server, mode.clone()))),
-            Mode::Cut | Mode::Refused => drop(mode.send_replace(Mode::Refused)),
+        let now = *state.borrow();
+        match now.mode {
+            Mode::Open(server) | Mode::OpenUntil(server, _) => {
+                tokio::spawn(relay(client, server, now.cuts, state.clone()));
+            }
+            Mode::Cut | Mode::Refused => state.send_modify(|state| state.mode = Mode::Refused),
         }
     }
 }
 
-/// Passes on what both sides say, until one of them ends or all is cut.
-async fn relay(client: TcpStream, server: SocketAddr, mode: watch::Sender<Mode>) {
+/// Passes on what both sides say, until one of them ends or there is another cut.
+async fn relay(client: TcpStream, server: SocketAddr, cuts: usize, state: watch::Sender<State>) {
     let server = TcpStream::connect(server).await.unwrap();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -75,20 +88,19 @@ async fn relay(client: TcpStream, server: SocketAddr, mode: watch::Sender<Mode>)
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
             let said = String::from_utf8_lossy(&buffer[..length]);
-            let now = *mode.borrow();
-            let lost = matches!(now, Mode::OpenUntil(_, words) if words.iter().any(|word| said.contains(word)));
-            if lost {
-                mode.send_replace(Mode::Cut);
+            let mode = state.borrow().mode;
+            if matches!(mode, Mode::OpenUntil(_, words) if words.iter().any(|word| said.contains(word))) {
+                return cut(&state);
             }
-            if lost || to_client.write_all(&buffer[..length]).await.is_err() {
-                break;
+            if to_client.write_all(&buffer[..length]).await.is_err() {
+                return;
             }
         }
     };
-    let mut changes = mode.subscribe();
+    let mut changes = state.subscribe();
     tokio::select! {
         _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
         () = answers => {}
-        _ = changes.wait_for(|mode| matches!(mode, Mode::Cut | Mode::Refused)) => {}
+        _ = changes.wait_for(|state| state.cuts != cuts) => {}
     }
 }

@@ -22,7 +22,7 @@ async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().context("say where the server is: http://127.0.0.1:8000/graphql [COUNT]")?;
     let count = arguments.next().map_or(Ok(u64::MAX), |count| count.parse())?;
-    let server = Server::new(url, std::env::var("DUOLOGUE_TOKEN").ok().filter(|token| !token.is_empty()));
+    let server = Server::new(url, std::env::var("DUOLOGUE_TOKEN").ok().filter(|token| !token.is_empty()))?;
 
     let ada = user(&server, "Ada", "ada@example.com").await?;
     let bob = user(&server, "Bob", "bob@example.com").await?;

@@ -14,6 +14,8 @@ use crate::documents::{Feed, feed};
 /// What is worth another try, with the same variables.
 const PASSES: [&str; 5] = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The server pings every 25 seconds, and answers a request within 10: after this time there is no network.
+const SILENCE: Duration = Duration::from_mins(1);
 
 pub struct Server {
     url: String,
@@ -22,8 +24,8 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(url: String, token: Option<String>) -> Self {
-        Self { url, token, http: reqwest::Client::new() }
+    pub fn new(url: String, token: Option<String>) -> Result<Self> {
+        Ok(Self { url, token, http: reqwest::Client::builder().timeout(SILENCE).build()? })
     }
 
     /// Asks until there is an answer: only for what does no harm when it is done twice.
@@ -95,7 +97,7 @@ impl Server {
         };
         let payload = self.token.as_ref().map(|token| json!({ "authorization": format!("Bearer {token}") }));
         let operation = StreamingOperation::<Feed>::new(place.clone());
-        match Client::build(connection).payload(payload)?.subscribe(operation).await {
+        match Client::build(connection).keep_alive_interval(SILENCE / 4).payload(payload)?.subscribe(operation).await {
             Ok(events) => Ok(Some(events)),
             // The server does not want this token, or this client.
             Err(Error::Close(code @ 4400..4500, reason)) => bail!("closed with {code}: {reason}"),

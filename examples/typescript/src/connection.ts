@@ -8,13 +8,15 @@ import {
   mapExchange,
   subscriptionExchange,
 } from "@urql/core";
-import { createClient } from "graphql-ws";
+import { TerminatedCloseEvent, createClient } from "graphql-ws";
 // Node 20 has no WebSocket of its own. A browser leaves out this line and `webSocketImpl` below.
 import WebSocket from "ws";
 
 /** What is worth another try, with the same variables. */
 const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
 const LONGEST_WAIT = 10_000;
+/** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
+const SILENCE = 60_000;
 
 /** For a server with `--trusted-documents`: names a document by its id in persisted-documents.json, and leaves out its text. */
 const nameDocuments = mapExchange({
@@ -31,6 +33,7 @@ export function connect(url: string, token: () => string | undefined, trustedDoc
     const its = token();
     return its ? { authorization: `Bearer ${its}` } : {};
   };
+  let silence: NodeJS.Timeout | undefined;
   const socket = createClient({
     url: url.replace(/^http/, "ws"),
     webSocketImpl: WebSocket,
@@ -38,13 +41,21 @@ export function connect(url: string, token: () => string | undefined, trustedDoc
     retryAttempts: Infinity,
     retryWait: pause,
     // `ws` reports a refused connection as an event too. Faults of this program are not retried.
-    shouldRetry: (cause) => !(cause instanceof Error),
+    shouldRetry: (cause) => !(cause instanceof Error) || cause instanceof TerminatedCloseEvent,
+    on: {
+      message() {
+        clearTimeout(silence);
+        silence = setTimeout(() => socket.terminate(), SILENCE);
+      },
+      closed: () => clearTimeout(silence),
+    },
     // The library wants a text in every request; one with a name has none.
     jsonMessageReplacer: (key, value: unknown) => (key === "query" && value === "" ? undefined : value),
   });
   const client = new Client({
     url,
     fetchOptions: () => ({ headers: headers() }),
+    fetch: (input, init) => fetch(input, { ...init, signal: within(SILENCE, init?.signal) }),
     // No cache here: messages come by the feed, and src/conversation.ts keeps them.
     exchanges: [
       ...(trustedDocuments ? [nameDocuments] : []),
@@ -58,6 +69,10 @@ export function connect(url: string, token: () => string | undefined, trustedDoc
     preferGetMethod: false,
   });
   return { client, stop: () => socket.dispose() };
+}
+
+function within(time: number, signal?: AbortSignal | null): AbortSignal {
+  return AbortSignal.any([AbortSignal.timeout(time), ...(signal ? [signal] : [])]);
 }
 
 /** Asks until there is an answer. Only for what does no harm when it is done twice: queries, and sends with a `clientId`. */
