@@ -5,6 +5,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from "@apollo/client/core";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { Client as UrqlClient, fetchExchange, subscriptionExchange } from "@urql/core";
+import { cacheExchange } from "@urql/exchange-graphcache";
 import { createClient as createSseClient } from "graphql-sse";
 import { defer, map, retry } from "rxjs";
 import { startProxy } from "./proxy.mjs";
@@ -68,21 +69,32 @@ const clients = {
     const forwardSubscription = (request) => ({
       subscribe: (sink) => ({ unsubscribe: socket.subscribe(request, sink) }),
     });
-    const client = new UrqlClient({
-      url: address,
-      fetchOptions: { headers },
-      exchanges: [fetchExchange, subscriptionExchange({ forwardSubscription })],
-    });
-    const follow = () =>
-      client.subscription(FEED, feed.variables).subscribe(({ data, error }) => {
-        if (error) feed.error(error);
-        else feed.next({ data });
-      });
-    const query = (text, variables) => client.query(text, variables).then(result);
-    const mutate = (text, variables) => client.mutation(text, variables).then(result);
-    return { follow, query, mutate, stop: () => socket.dispose() };
+    return urql(address, feed, socket, [fetchExchange, subscriptionExchange({ forwardSubscription })]);
+  },
+
+  // Its normalised cache copies the variables: the getter has to come after it.
+  "urql with Graphcache"(address, feed) {
+    const socket = createSocket(address, Infinity);
+    const forwardSubscription = (request) => {
+      const variables = { ...request.variables, get after() { return feed.variables.after; } };
+      return { subscribe: (sink) => ({ unsubscribe: socket.subscribe({ ...request, variables }, sink) }) };
+    };
+    const exchanges = [cacheExchange({}), fetchExchange, subscriptionExchange({ forwardSubscription })];
+    return urql(address, feed, socket, exchanges);
   },
 };
+
+function urql(address, feed, socket, exchanges) {
+  const client = new UrqlClient({ url: address, fetchOptions: { headers }, exchanges });
+  const follow = () =>
+    client.subscription(FEED, feed.variables).subscribe(({ data, error }) => {
+      if (error) feed.error(error);
+      else feed.next({ data });
+    });
+  const query = (text, variables) => client.query(text, variables).then(result);
+  const mutate = (text, variables) => client.mutation(text, variables).then(result);
+  return { follow, query, mutate, stop: () => socket.dispose() };
+}
 
 /** What a client sees of a feed. */
 class Feed extends EventEmitter {
