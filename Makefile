@@ -2,19 +2,24 @@
 
 NPM := $(shell command -v npm)
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
-# What root may install: Debian's packages.
+# Where packages can be installed without a question: Debian, as root.
 DEBIAN := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
+install = echo "Installing $(1)." >&2 && apt-get update -q >&2 && apt-get install -q -y --no-install-recommends $(1) >&2
 TOOLS := target/tools/bin
 WEB := web/dist/index.html.gz
 
-.PHONY: run test faults check bench web clients browser
+TYPESCRIPT := examples/typescript
+# Of a version that the example in Python runs on.
+PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
+
+.PHONY: run test faults check bench web clients browser examples example-in-rust
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
 	cargo run -- serve $(FLAGS)
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
-test: web clients browser
+test: web clients browser examples
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api
 	tests/with-postgres cargo test --test api
@@ -31,6 +36,7 @@ faults:
 check: $(TOOLS)/typos $(TOOLS)/cargo-deny
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
+	cd examples/rust && cargo fmt --check && cargo clippy --locked --target-dir ../../target/examples -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos
 	cargo run --quiet -- schema | diff schema.graphql -
@@ -41,10 +47,7 @@ check: $(TOOLS)/typos $(TOOLS)/cargo-deny
 # it. Some ten minutes on a machine that does nothing else. An error means that a limit was not kept. The instructions are
 # counted by valgrind, which is installed as root on Debian; without it they are left out. Feeds need 20,000 open files.
 bench:
-	@if ! command -v valgrind >/dev/null && [ -n "$(DEBIAN)" ]; then \
-		echo "Installing valgrind for the benches." >&2; \
-		apt-get update -q >&2 && apt-get install -q -y --no-install-recommends valgrind >&2 || true; \
-	fi
+	@command -v valgrind >/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,valgrind); } || true
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench
 
 $(TOOLS)/typos:
@@ -52,6 +55,31 @@ $(TOOLS)/typos:
 
 $(TOOLS)/cargo-deny:
 	cargo install --quiet --locked --root target/tools cargo-deny
+
+# What the tests run of the folder examples: each is installed or built as its own words say.
+examples: example-in-rust
+
+example-in-rust:
+	cd examples/rust && cargo build --quiet --locked --target-dir ../../target/examples
+
+ifeq ($(shell command -v curl),)
+test: export DUOLOGUE_TEST_WITHOUT_CURL := 1
+endif
+
+ifneq ($(PYTHON),)
+examples: target/python/installed
+
+# On Debian venv is a package of its own.
+target/python/installed: examples/python/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
+	$(PYTHON) -m venv --clear target/python
+	target/python/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+else
+examples:
+	@echo "Python 3.11 or later is not there: the example in Python is not run."
+test: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
+endif
 
 # Without npm the program is whole all the same: it then shows the GraphiQL page of its library.
 ifneq ($(NPM),)
@@ -66,7 +94,7 @@ clients: tests/audit/node_modules/.package-lock.json tests/clients/node_modules/
 ifneq ($(BROWSER)$(DEBIAN),)
 browser: tests/browser/node_modules/.package-lock.json
 ifeq ($(BROWSER),)
-	apt-get update -q >&2 && apt-get install -q -y --no-install-recommends chromium >&2
+	@$(call install,chromium)
 endif
 else
 browser:
@@ -74,14 +102,21 @@ browser:
 test: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
 endif
 
-tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
-	cd tests/$* && npm ci --silent --no-audit --no-fund
+examples: $(TYPESCRIPT)/build/main.js
+
+$(TYPESCRIPT)/build/main.js: $(TYPESCRIPT)/node_modules/.package-lock.json schema.graphql $(wildcard $(TYPESCRIPT)/*.ts \
+		$(TYPESCRIPT)/*.json $(TYPESCRIPT)/src/*.ts)
+	cd $(TYPESCRIPT) && npm run --silent generate -- --errors-only && npm run --silent check && npm run --silent build
+	touch $@
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --silent --no-audit --no-fund
 else
 web:
 	@echo "npm is not there: the binary gets no GraphiQL of its own."
 
 clients browser:
-	@echo "npm is not there: $@ are not tested: the audit of GraphQL over HTTP, client libraries, pages in a browser."
+	@echo "npm is not there: what is tested with JavaScript is left out ($@)."
 test: export DUOLOGUE_TEST_WITHOUT_NODE := 1
 test: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
 endif

@@ -140,6 +140,7 @@ fn every_file_says_what_it_is_for_and_is_not_too_long() {
     let mut all = files(&root().join("src"), "rs");
     all.extend(files(&root().join("tests"), "rs"));
     all.extend(files(&root().join("benches"), "rs"));
+    all.extend(files(&root().join("examples/rust/src"), "rs"));
     for path in all {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//! "), "{} does not say what it is for", path.display());

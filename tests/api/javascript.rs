@@ -5,17 +5,22 @@ use std::{path::Path, process::Stdio};
 
 use tokio::process::Command;
 
-use crate::harness::Chat;
+use crate::harness::{ACCOUNTS, Chat, Database};
 
 /// The lines that a program prints when it is given the server's address; `None` where there is no Node.js.
 async fn printed(folder: &str, program: &str) -> Option<Vec<String>> {
+    printed_of(Chat::open(), folder, program).await
+}
+
+/// The same of a server that is not as the others.
+async fn printed_of(chat: impl Future<Output = Chat>, folder: &str, program: &str) -> Option<Vec<String>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     if !folder.join("node_modules").exists() {
         let without = std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some();
         assert!(without, "run `make test`, which installs what {program} needs");
         return None;
     }
-    let chat = Chat::open().await;
+    let chat = chat.await;
     let output = Command::new("node")
         .arg(program)
         .arg(chat.url("/graphql"))
@@ -43,5 +48,18 @@ async fn the_official_audit_finds_nothing() {
 async fn client_libraries_resume_after_a_lost_connection() {
     let Some(lines) = printed("clients", "clients.mjs").await else { return };
     let ok: Vec<_> = lines.iter().filter(|line| line.starts_with("ok ")).collect();
-    assert_eq!((ok.len(), lines.len()), (4, 4), "{lines:#?}");
+    assert_eq!((ok.len(), lines.len()), (5, 5), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_of_client_libraries_are_kept_current_by_the_feed() {
+    let Some(lines) = printed("clients", "caches.mjs").await else { return };
+    assert_eq!(lines, ["ok apollo", "ok relay"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_renewed_once_for_all_tabs_and_on_a_socket() {
+    let chat = async { Chat::in_real_time(Database::new().await, &ACCOUNTS).await };
+    let Some(lines) = printed_of(chat, "clients", "tokens.mjs").await else { return };
+    assert_eq!(lines, ["ok tabs_refresh_once", "ok a_socket_is_renewed_and_ends_with_the_session"]);
 }

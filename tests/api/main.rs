@@ -14,6 +14,7 @@
 
 mod database;
 mod harness;
+mod proxy;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -60,4 +61,6 @@ mod imports;
 mod program;
 mod javascript;
 mod browser;
+mod examples;
 mod readme;
+mod clients;

@@ -1,25 +1,20 @@
 // Client libraries follow a feed of the server at the URL given, lose their connection, and miss or repeat nothing.
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from "@apollo/client/core";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { Client as UrqlClient, fetchExchange, subscriptionExchange } from "@urql/core";
+import { cacheExchange } from "@urql/exchange-graphcache";
 import { createClient as createSseClient } from "graphql-sse";
-import { createClient as createWsClient } from "graphql-ws";
 import { defer, map, retry } from "rxjs";
-import WebSocket from "ws";
 import { startProxy } from "./proxy.mjs";
+import { RETRY_WAIT, SEND, ask, createSocket, headers, result, url, user } from "./server.mjs";
 
 const DEADLINE = 20_000;
-const RETRY_WAIT = 50;
 
 const FEED = `subscription ($user: ID!, $after: String) {
   feed(userId: $user, after: $after) { kind cursor messageId message { content } }
-}`;
-const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
-  sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } userErrors { message } }
 }`;
 const NEWEST = `query ($from: ID!, $to: ID!) {
   conversation(user1: $from, user2: $to) { messages(last: 10) { nodes { id } } }
@@ -27,34 +22,6 @@ const NEWEST = `query ($from: ID!, $to: ID!) {
 const MARK_READ = `mutation ($user: ID!, $message: ID!) {
   markRead(userId: $user, messageId: $message) { userErrors { message } }
 }`;
-const CREATE_USER = `mutation ($email: String!) {
-  createUser(input: { name: "Client", email: $email }) { user { id } userErrors { message } }
-}`;
-
-const url = new URL(process.argv[2]);
-// What a server where people sign in wants to see.
-const authorization = process.env.AUTHORIZATION;
-const headers = authorization ? { authorization } : {};
-
-// Node 20 has none of its own, and Apollo looks here to understand the errors of one.
-globalThis.WebSocket ??= WebSocket;
-
-const createSocket = (address, retryAttempts) =>
-  createWsClient({
-    url: address.replace(/^http/, "ws"),
-    webSocketImpl: WebSocket,
-    connectionParams: headers,
-    retryAttempts,
-    retryWait: () => pause(RETRY_WAIT),
-    // `ws` reports a refused connection as an error, after which it would give up; a protocol error stays the end.
-    shouldRetry: () => true,
-  });
-
-/** Apollo and urql put what went wrong beside the data. */
-const result = ({ data, error }) => {
-  if (error) throw error;
-  return { data };
-};
 
 /** How to make each client. `follow` begins to follow the feed; some have `query` and `mutate` by HTTP too. */
 const clients = {
@@ -102,21 +69,32 @@ const clients = {
     const forwardSubscription = (request) => ({
       subscribe: (sink) => ({ unsubscribe: socket.subscribe(request, sink) }),
     });
-    const client = new UrqlClient({
-      url: address,
-      fetchOptions: { headers },
-      exchanges: [fetchExchange, subscriptionExchange({ forwardSubscription })],
-    });
-    const follow = () =>
-      client.subscription(FEED, feed.variables).subscribe(({ data, error }) => {
-        if (error) feed.error(error);
-        else feed.next({ data });
-      });
-    const query = (text, variables) => client.query(text, variables).then(result);
-    const mutate = (text, variables) => client.mutation(text, variables).then(result);
-    return { follow, query, mutate, stop: () => socket.dispose() };
+    return urql(address, feed, socket, [fetchExchange, subscriptionExchange({ forwardSubscription })]);
+  },
+
+  // Its normalised cache copies the variables: the getter has to come after it.
+  "urql with Graphcache"(address, feed) {
+    const socket = createSocket(address, Infinity);
+    const forwardSubscription = (request) => {
+      const variables = { ...request.variables, get after() { return feed.variables.after; } };
+      return { subscribe: (sink) => ({ unsubscribe: socket.subscribe({ ...request, variables }, sink) }) };
+    };
+    const exchanges = [cacheExchange({}), fetchExchange, subscriptionExchange({ forwardSubscription })];
+    return urql(address, feed, socket, exchanges);
   },
 };
+
+function urql(address, feed, socket, exchanges) {
+  const client = new UrqlClient({ url: address, fetchOptions: { headers }, exchanges });
+  const follow = () =>
+    client.subscription(FEED, feed.variables).subscribe(({ data, error }) => {
+      if (error) feed.error(error);
+      else feed.next({ data });
+    });
+  const query = (text, variables) => client.query(text, variables).then(result);
+  const mutate = (text, variables) => client.mutation(text, variables).then(result);
+  return { follow, query, mutate, stop: () => socket.dispose() };
+}
 
 /** What a client sees of a feed. */
 class Feed extends EventEmitter {
@@ -162,21 +140,6 @@ class Feed extends EventEmitter {
   }
 }
 
-/** Asks the server itself, not by way of the proxy. */
-async function ask(query, variables) {
-  const response = await fetch(url, {
-    method: "POST",
-    signal: AbortSignal.timeout(DEADLINE),
-    headers: { ...headers, "content-type": "application/json" },
-    body: JSON.stringify({ query, variables }),
-  });
-  const { data, errors } = await response.json();
-  if (errors) throw new Error(JSON.stringify(errors));
-  const [payload] = Object.values(data);
-  assert.deepEqual(payload.userErrors, []);
-  return payload;
-}
-
 async function scenario(name, { from, to }, feed, proxy) {
   const client = clients[name](`http://127.0.0.1:${proxy.port}${url.pathname}`, feed);
   const sent = [];
@@ -217,10 +180,6 @@ async function scenario(name, { from, to }, feed, proxy) {
   } finally {
     client.stop();
   }
-}
-
-async function user() {
-  return (await ask(CREATE_USER, { email: `${randomUUID()}@example.com` })).user.id;
 }
 
 const users = { from: await user(), to: await user() };

@@ -1,0 +1,140 @@
+"""Ada writes to Bob, each line that you type; Bob follows the conversation, across lost connections.
+
+    python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
+    .venv/bin/python chat.py http://127.0.0.1:8000/graphql [COUNT]
+
+It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_TOKEN is a service token.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+import uuid
+from contextlib import aclosing
+from typing import Any
+
+from gql import gql
+
+from server import FAILURES, Server
+
+CREATE = gql("""
+    mutation Create($input: CreateUserInput!) {
+      createUser(input: $input) { user { id } userErrors { code message } }
+    }
+""")
+FIND = gql("""
+    query Find($search: String!) {
+      users(search: $search) { nodes { id email } }
+    }
+""")
+# What is shown, and where its feed stands: the cursor is never newer than the messages.
+OPEN = gql("""
+    query Open($me: ID!, $other: ID!) {
+      conversation(user1: $me, user2: $other) { id messages(last: 50) { nodes { id content sender { name } } } }
+      feedCursor(userId: $me)
+    }
+""")
+FEED = gql("""
+    subscription Feed($me: ID!, $conversation: ID!, $after: String) {
+      feed(userId: $me, conversationId: $conversation, after: $after) {
+        kind cursor messageId message { id content sender { name } }
+      }
+    }
+""")
+SEND = gql("""
+    mutation Send($input: SendMessageInput!) {
+      sendMessage(input: $input) { message { id } duplicate userErrors { code message } }
+    }
+""")
+
+
+async def user(server: Server, name: str, email: str) -> str:
+    """The id of somebody who is there now, or was there already."""
+    created = (await server.ask(CREATE, input={"name": name, "email": email}))["createUser"]
+    if created["user"]:
+        return created["user"]["id"]
+    if created["userErrors"][0]["code"] != "EMAIL_TAKEN":
+        raise SystemExit(created["userErrors"][0]["message"])
+    # `search` finds whatever begins like this.
+    found = (await server.ask(FIND, search=email))["users"]["nodes"]
+    for node in found:
+        if node["email"] == email:
+            return node["id"]
+    raise SystemExit("the address is taken, but not for you to see")
+
+
+async def send(server: Server, me: str, other: str, content: str) -> None:
+    """Sends as often as it takes: the `clientId`, chosen before the first try, makes one message of all tries."""
+    message = {"senderId": me, "receiverId": other, "content": content, "clientId": str(uuid.uuid4())}
+    sent = (await server.ask(SEND, input=message))["sendMessage"]
+    for problem in sent["userErrors"]:
+        print("FAILED", problem["message"], flush=True)
+
+
+async def follow(server: Server, me: str, other: str, count: float) -> None:
+    """Prints the conversation and all that happens in it, until that was `count` messages."""
+    # Once more after each RESET.
+    while True:
+        page = await server.ask(OPEN, me=me, other=other)
+        for message in page["conversation"]["messages"]["nodes"]:
+            print(line(message), flush=True)
+        place = {"me": me, "conversation": page["conversation"]["id"], "after": page["feedCursor"]}
+        async with aclosing(server.follow(FEED, lambda: place)) as feed:
+            async for data in feed:
+                event = data["feed"]
+                if event["kind"] == "RESET":
+                    break
+                message = event["message"]
+                about = line(message) if message else event["messageId"]
+                print(*filter(None, [event["kind"], about]), flush=True)
+                # Only now: what was not handled comes again.
+                place["after"] = event["cursor"]
+                if event["kind"] == "MESSAGE_SENT":
+                    count -= 1
+                    if count <= 0:
+                        return
+
+
+def line(message: dict[str, Any]) -> str:
+    sender = message["sender"]
+    return f"{message['id']} {sender['name'] if sender else '(erased)'}: {message['content']}"
+
+
+async def send_lines(server: Server, me: str, other: str) -> None:
+    """Sends what is typed, one after the other."""
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        for typed in open(0, encoding="utf-8", closefd=False):
+            loop.call_soon_threadsafe(lines.put_nowait, typed.rstrip("\n"))
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        await send(server, me, other, await lines.get())
+
+
+async def main(url: str, count: float = float("inf")) -> None:
+    async with Server(url, os.environ.get("DUOLOGUE_TOKEN")) as server:
+        ada = await user(server, "Ada", "ada@example.com")
+        bob = await user(server, "Bob", "bob@example.com")
+        sending = asyncio.create_task(send_lines(server, ada, bob))
+        following = asyncio.create_task(follow(server, bob, ada, count))
+        # The sending ends only when it fails.
+        done, _ = await asyncio.wait({sending, following}, return_when=asyncio.FIRST_COMPLETED)
+        sending.cancel()
+        following.cancel()
+        for task in done:
+            task.result()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        raise SystemExit(__doc__)
+    try:
+        asyncio.run(main(sys.argv[1], *map(float, sys.argv[2:])))
+    except FAILURES as failure:
+        raise SystemExit(str(failure))
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,91 @@
+"""How the server is reached: queries and mutations by HTTP, the feed on a WebSocket that is opened again when it is lost."""
+
+import asyncio
+import itertools
+import random
+import sys
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from gql import Client, GraphQLRequest
+from gql.transport.aiohttp import AIOHTTPTransport
+from gql.transport.exceptions import TransportError, TransportQueryError, TransportServerError
+from gql.transport.websockets import WebsocketsTransport
+
+# What is worth another try, with the same variables.
+PASSES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
+LONGEST_WAIT = 10.0
+# The server answers a request within 10 seconds: after this time there is no network. A WebSocket is pinged by the library.
+SILENCE = 60
+FAILURES = (TransportError, OSError, asyncio.TimeoutError)
+
+
+class Server:
+    """`async with Server(url, token) as server:`; the token may be None on an open server."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._socket_url = "ws" + url.removeprefix("http")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = Client(transport=AIOHTTPTransport(url=url, headers=self._headers, timeout=SILENCE))
+
+    async def __aenter__(self) -> "Server":
+        self._session = await self._client.connect_async()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close_async()
+
+    async def ask(self, document: GraphQLRequest, **variables: Any) -> dict[str, Any]:
+        """Asks until there is an answer: only for what does no harm when it is done twice."""
+        for failures in itertools.count():
+            try:
+                return await self._session.execute(GraphQLRequest(document, variable_values=variables))
+            except FAILURES as error:
+                await pause(failures, error)
+        raise AssertionError("unreachable")
+
+    async def follow(
+        self, document: GraphQLRequest, variables: Callable[[], dict[str, Any]]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """What a subscription brings. The variables are asked for anew whenever the connection was lost."""
+        failures = 0
+        while True:
+            # Left to itself it takes the older protocol: it does not find the server's choice among lower-case headers.
+            protocols = [WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL]
+            transport = WebsocketsTransport(url=self._socket_url, init_payload=self._headers, subprotocols=protocols)
+            try:
+                async with Client(transport=transport) as session:
+                    async for data in session.subscribe(GraphQLRequest(document, variable_values=variables())):
+                        failures = 0
+                        yield data
+                return
+            except FAILURES as error:
+                await pause(failures, error)
+                failures += 1
+
+
+async def pause(failures: int, error: Exception) -> None:
+    """Waits longer each time, and never as long as others; raises what no waiting helps against."""
+    if not passes(error):
+        raise error
+    print("No answer; trying again.", file=sys.stderr)
+    wait = min(0.2 * 2**failures, LONGEST_WAIT) * random.uniform(0.5, 1)
+    await asyncio.sleep(wanted(error) or wait)
+
+
+def passes(error: Exception) -> bool:
+    if isinstance(error, TransportQueryError):
+        return any(each["extensions"]["code"] in PASSES for each in error.errors or [])
+    if isinstance(error, TransportServerError):
+        return error.code is None or error.code >= 500
+    # 44xx: the server does not want this token, or this client.
+    close = getattr(error.__cause__, "rcvd", None)
+    return close is None or not 4400 <= close.code < 4500
+
+
+def wanted(error: Exception) -> float | None:
+    """The seconds that the server wants a client to wait."""
+    for each in getattr(error, "errors", None) or []:
+        if milliseconds := each["extensions"].get("retryAfterMs"):
+            return milliseconds / 1000
+    return None

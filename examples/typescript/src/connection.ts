@@ -1,0 +1,100 @@
+// How the server is reached: queries and mutations by HTTP, subscriptions on a WebSocket that comes back by itself.
+import {
+  Client,
+  type CombinedError,
+  type OperationResult,
+  fetchExchange,
+  makeOperation,
+  mapExchange,
+  subscriptionExchange,
+} from "@urql/core";
+import { TerminatedCloseEvent, createClient } from "graphql-ws";
+// Node 20 has no WebSocket of its own. A browser leaves out this line and `webSocketImpl` below.
+import WebSocket from "ws";
+
+/** What is worth another try, with the same variables. */
+const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
+const LONGEST_WAIT = 10_000;
+/** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
+const SILENCE = 60_000;
+
+/** For a server with `--trusted-documents`: names a document by its id in persisted-documents.json, and leaves out its text. */
+const nameDocuments = mapExchange({
+  onOperation(operation) {
+    const { hash } = (operation.query as { __meta__?: { hash: string } }).__meta__ ?? {};
+    const extensions = { ...operation.extensions, persistedQuery: { version: 1 as const, sha256Hash: hash ?? "" } };
+    return makeOperation(operation.kind, { ...operation, extensions }, operation.context);
+  },
+});
+
+/** `token` is asked whenever something is sent, and gives an access token that still holds. */
+export function connect(url: string, token: () => string | undefined, trustedDocuments = false) {
+  const headers = (): Record<string, string> => {
+    const its = token();
+    return its ? { authorization: `Bearer ${its}` } : {};
+  };
+  let silence: NodeJS.Timeout | undefined;
+  const socket = createClient({
+    url: url.replace(/^http/, "ws"),
+    webSocketImpl: WebSocket,
+    connectionParams: headers,
+    retryAttempts: Infinity,
+    retryWait: pause,
+    // `ws` reports a refused connection as an event too. Faults of this program are not retried.
+    shouldRetry: (cause) => !(cause instanceof Error) || cause instanceof TerminatedCloseEvent,
+    on: {
+      message() {
+        clearTimeout(silence);
+        silence = setTimeout(() => socket.terminate(), SILENCE);
+      },
+      closed: () => clearTimeout(silence),
+    },
+    // The library wants a text in every request; one with a name has none.
+    jsonMessageReplacer: (key, value: unknown) => (key === "query" && value === "" ? undefined : value),
+  });
+  const client = new Client({
+    url,
+    fetchOptions: () => ({ headers: headers() }),
+    fetch: (input, init) => fetch(input, { ...init, signal: within(SILENCE, init?.signal) }),
+    // No cache here: messages come by the feed, and src/conversation.ts keeps them.
+    exchanges: [
+      ...(trustedDocuments ? [nameDocuments] : []),
+      fetchExchange,
+      subscriptionExchange({
+        forwardSubscription: (request) => ({
+          subscribe: (sink) => ({ unsubscribe: socket.subscribe({ ...request, query: request.query ?? "" }, sink) }),
+        }),
+      }),
+    ],
+    preferGetMethod: false,
+  });
+  return { client, stop: () => socket.dispose() };
+}
+
+function within(time: number, signal?: AbortSignal | null): AbortSignal {
+  return AbortSignal.any([AbortSignal.timeout(time), ...(signal ? [signal] : [])]);
+}
+
+/** Asks until there is an answer. Only for what does no harm when it is done twice: queries, and sends with a `clientId`. */
+export async function patiently<Data>(ask: () => PromiseLike<OperationResult<Data>>): Promise<Data> {
+  for (let failures = 0; ; failures++) {
+    const { data, error } = await ask();
+    if (!error && data) return data;
+    if (error && !passes(error)) throw error;
+    await pause(failures, error?.graphQLErrors[0]?.extensions.retryAfterMs);
+  }
+}
+
+/** Whether it is worth another try; else somebody has to do something. */
+export function passes({ graphQLErrors, networkError, response }: CombinedError): boolean {
+  // No answer at all, or the one of a proxy that does not reach the server.
+  if (networkError) return !(response?.status < 500);
+  return graphQLErrors.some(({ extensions }) => PASSES.has(String(extensions.code)));
+}
+
+/** Waits longer each time, and never as long as others, so that not all come back at once. */
+export function pause(failures: number, wanted?: unknown): Promise<void> {
+  console.error("No answer; trying again.");
+  const wait = Math.min(200 * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);
+  return new Promise((resolve) => setTimeout(resolve, typeof wanted === "number" ? wanted : wait));
+}

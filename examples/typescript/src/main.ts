@@ -1,0 +1,69 @@
+// Ada writes to Bob, each line that you type; both follow their conversation, across lost connections.
+//
+//   npm ci && npm run generate
+//   npm start -- http://127.0.0.1:8000/graphql [COUNT]
+//
+// It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_TOKEN is a service token.
+// DUOLOGUE_TRUSTED_DOCUMENTS=1 is for a server with `--trusted-documents src/gql/persisted-documents.json`.
+import { createInterface } from "node:readline";
+import type { Client } from "@urql/core";
+import { connect, patiently } from "./connection.js";
+import { Conversation } from "./conversation.js";
+import { Create, Find } from "./documents.js";
+import type { MessagePartsFragment as Message } from "./gql/graphql.js";
+
+process.on("uncaughtException", ({ message }) => {
+  console.error(message);
+  process.exit(1);
+});
+
+async function user(client: Client, name: string, email: string): Promise<string> {
+  const { createUser } = await patiently(() => client.mutation(Create, { input: { name, email } }));
+  if (createUser.user) return createUser.user.id;
+  const [problem] = createUser.userErrors;
+  if (problem?.code !== "EMAIL_TAKEN") throw new Error(problem?.message);
+  // `search` finds whatever begins like this.
+  const { users } = await patiently(() => client.query(Find, { search: email }, { requestPolicy: "network-only" }));
+  const found = users.nodes.find((user) => user.email === email);
+  if (!found) throw new Error("the address is taken, but not for you to see");
+  return found.id;
+}
+
+const line = ({ id, sender, content }: Message) => `${id} ${sender?.name ?? "(erased)"}: ${content}`;
+const [url, count = "Infinity"] = process.argv.slice(2);
+if (!url) throw new Error("say where the server is: npm start -- http://127.0.0.1:8000/graphql [COUNT]");
+
+const { client, stop } = connect(url, () => process.env.DUOLOGUE_TOKEN, "DUOLOGUE_TRUSTED_DOCUMENTS" in process.env);
+const ada = await user(client, "Ada", "ada@example.com");
+const bob = await user(client, "Bob", "bob@example.com");
+
+let left = Number(count);
+let enough = () => {};
+const heardEnough = new Promise<void>((resolve) => (enough = resolve));
+const failed = (problem: string) => console.log(`FAILED ${problem}`);
+
+const atBob = new Conversation(client, bob, ada, {
+  loaded: (messages) => messages.forEach((message) => console.log(line(message))),
+  heard({ kind, messageId, message }) {
+    console.log([kind, message ? line(message) : messageId].filter(Boolean).join(" "));
+    if (kind === "MESSAGE_SENT" && --left === 0) enough();
+  },
+  failed,
+});
+const atAda = new Conversation(client, ada, bob, {
+  sending: (content) => console.log(`Ada sends ${content}`),
+  sent: (message) => console.log(`Ada has sent ${message.content}`),
+  failed,
+});
+await atBob.open();
+await atAda.open();
+
+let sends: Promise<unknown> = Promise.resolve();
+createInterface({ input: process.stdin }).on("line", (content) => (sends = atAda.send(content)));
+
+await heardEnough;
+await sends;
+atAda.close();
+atBob.close();
+stop();
+process.exit();
