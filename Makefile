@@ -12,7 +12,7 @@ TYPESCRIPT := examples/typescript
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run test faults check bench web clients browser examples example-in-rust
+.PHONY: run test faults check pictures bench web clients browser examples example-in-rust
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -42,6 +42,10 @@ check: $(TOOLS)/typos $(TOOLS)/cargo-deny
 	cargo run --quiet -- schema | diff schema.graphql -
 	$(TOOLS)/cargo-deny --log-level error check bans licenses sources
 	$(TOOLS)/cargo-deny --log-level error check advisories
+
+# The pictures of the README.
+pictures: web browser
+	cargo build && cd tests/browser && node pictures.mjs ../../target/debug/duologue ../../docs/images
 
 # What pages, sends and feeds cost, against bare axum on the same data, and how the cost grows; docs/performance.md explains
 # it. Some ten minutes on a machine that does nothing else. An error means that a limit was not kept. The instructions are

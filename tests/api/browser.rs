@@ -31,3 +31,8 @@ async fn in_browser(tests: &str) {
 async fn people_use_graphiql() {
     in_browser("graphiql.test.mjs").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_use_the_demo() {
+    in_browser("demo.test.mjs").await;
+}

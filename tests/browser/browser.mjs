@@ -70,13 +70,13 @@ export async function isAccessible(page) {
 export async function firstLoad(browser, address, path, ready) {
   const context = await browser.newContext();
   const page = await context.newPage();
-  const sizes = [];
-  page.on("requestfinished", (request) => sizes.push(request.sizes()));
+  const requests = [];
+  page.on("requestfinished", (request) => requests.push(request));
   await page.goto(new URL(path, address).href);
   await ready(page);
-  const all = await Promise.all(sizes);
+  const sizes = await Promise.all(requests.map((request) => request.sizes()));
   await context.close();
-  return all.reduce((sum, { responseBodySize }) => sum + responseBodySize, 0);
+  return sizes.reduce((sum, { responseBodySize }) => sum + responseBodySize, 0);
 }
 
 /** Asks the server itself, beside the browser. */

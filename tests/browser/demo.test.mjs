@@ -1,0 +1,299 @@
+// The chat demo as two people use it, each in a window: on an open server, and where people sign in.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { startProxy } from "../clients/proxy.mjs";
+import { ask, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
+
+const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+const composer = (page) => page.getByRole("textbox", { name: /^Message to / });
+const log = (page) => page.getByRole("log");
+/** A message that the server has. */
+const message = (page, text) => log(page).locator("li:not(.unsent)").filter({ hasText: text });
+const texts = (page) => log(page).locator("li .text").allInnerTexts();
+const banner = (page, text) => page.getByRole("status").filter({ hasText: text });
+
+async function send(page, text) {
+  await composer(page).fill(text);
+  await composer(page).press("Enter");
+}
+
+/** Opens what one can do with a message, and does it. */
+async function act(page, text, action) {
+  await message(page, text).getByRole("button", { name: /^Actions for / }).click();
+  await button(page, action).click();
+}
+
+/** Windows of two new people who talk to each other. */
+async function two(names, options = [{}, {}]) {
+  const CREATE = `mutation ($name: String!, $email: String!) {
+    createUser(input: { name: $name, email: $email }) { user { id } }
+  }`;
+  const ids = [];
+  for (const name of names) {
+    const data = await ask(open, CREATE, { name, email: `${name.toLowerCase()}@example.com` });
+    ids.push(data.createUser.user.id);
+  }
+  const visit = ({ address = open, ...rest }, i) =>
+    openWindow(browser, address, { ...rest, path: `/demo?as=${ids[i]}&with=${ids[1 - i]}` });
+  const windows = await Promise.all(options.map(visit));
+  await Promise.all(windows.map(({ page }) => composer(page).waitFor()));
+  return { ids, windows, pages: windows.map(({ page }) => page) };
+}
+
+const close = (windows) => Promise.all(windows.map((window) => window.close()));
+
+test("a first visit: two people, a window for each, and a word", async () => {
+  const window = await openWindow(browser, open, { path: "/demo" });
+  const { page: ada, context } = window;
+  await isAccessible(ada);
+  await button(ada, "Make Ada and Bob").click();
+  const [bob] = await Promise.all([
+    context.waitForEvent("page"),
+    ada.getByRole("link", { name: "Open Bob’s window" }).click(),
+  ]);
+  await composer(bob).waitFor();
+  await send(ada, "Hello Bob!");
+  await message(bob, "Hello Bob!").waitFor();
+  await send(bob, "Hi Ada");
+  await message(ada, "Hi Ada").waitFor();
+  assert.deepEqual(await texts(ada), ["Hello Bob!", "Hi Ada"]);
+  assert.deepEqual(await texts(bob), ["Hello Bob!", "Hi Ada"]);
+  await window.close();
+});
+
+test("what one does, the other sees", async () => {
+  const { windows, pages } = await two(["Clara", "Dora"]);
+  const [clara, dora] = pages;
+  // For some seconds, as people do: who does not listen yet misses the first word of it.
+  const typed = composer(clara).pressSequentially("Lunch. Or is that too early for you today?", { delay: 100 });
+  await banner(dora, "Clara is typing…").waitFor();
+  await typed;
+  await send(clara, "Lunch at noon?");
+  await message(dora, "Lunch at noon?").waitFor();
+  await message(clara, "Lunch at noon?").getByText("Read").waitFor();
+
+  await act(clara, "Lunch at noon?", "Edit");
+  await clara.getByRole("textbox", { name: "Edit message" }).fill("Lunch at one?");
+  await button(clara, "Save").click();
+  await message(dora, "Lunch at one?").getByText("edited").waitFor();
+
+  await act(dora, "Lunch at one?", "Reply");
+  await send(dora, "One is fine.");
+  await message(clara, "One is fine.").filter({ hasText: "Lunch at one?" }).waitFor();
+
+  await send(clara, "Or not");
+  await act(clara, "Or not", "Delete");
+  await isAccessible(clara);
+  await clara.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await message(dora, "Or not").waitFor({ state: "detached" });
+  for (const page of pages) assert.deepEqual(await texts(page), ["Lunch at one?", "One is fine."]);
+  await close(windows);
+});
+
+test("an edit that somebody was faster with is not lost, and neither is theirs", async () => {
+  const { ids, windows, pages } = await two(["Emil", "Finn"]);
+  const [emil] = pages;
+  await send(emil, "first");
+  await act(emil, "first", "Edit");
+  const editor = emil.getByRole("textbox", { name: "Edit message" });
+  await editor.fill("mine");
+  const { user } = await ask(open, `query ($id: ID!) { user(id: $id) { sentMessages { nodes { id } } } }`, { id: ids[0] });
+  const EDIT = `mutation ($id: ID!) { updateMessage(id: $id, input: { content: "theirs" }) { message { id } } }`;
+  await ask(open, EDIT, { id: user.sentMessages.nodes[0].id });
+  await button(emil, "Save").click();
+  await emil.getByRole("alert").filter({ hasText: "“theirs”" }).waitFor();
+  assert.equal(await editor.inputValue(), "mine");
+  await button(emil, "Save").click();
+  await message(pages[1], "mine").waitFor();
+  await close(windows);
+});
+
+test("nothing is lost and nothing comes twice when the network is cut", async () => {
+  const proxy = await startProxy(new URL(open));
+  const { windows, pages } = await two(["Gerd", "Hanna"], [{ address: `http://127.0.0.1:${proxy.port}` }, {}]);
+  const [gerd, hanna] = pages;
+  await send(gerd, "before");
+  await message(hanna, "before").waitFor();
+  await windows[0].inTrouble(async () => {
+    const refused = proxy.cut();
+    await banner(gerd, "Offline. What you write is sent when the connection is back.").waitFor();
+    await isAccessible(gerd);
+    for (const text of ["mine 1", "mine 2", "mine 2"]) await send(gerd, text);
+    for (const text of ["hers 1", "hers 2"]) await send(hanna, text);
+    await message(hanna, "hers 2").waitFor();
+    await refused;
+    proxy.comeBack();
+    await banner(gerd, "Offline").waitFor({ state: "detached" });
+    await message(gerd, "hers 2").waitFor();
+    await message(hanna, "mine 2").nth(1).waitFor();
+  });
+  await send(hanna, "after");
+  await message(gerd, "after").waitFor();
+  const all = ["before", "hers 1", "hers 2", "mine 1", "mine 2", "mine 2", "after"];
+  for (const page of pages) assert.deepEqual(await texts(page), all);
+  await gerd.reload();
+  await message(gerd, "after").waitFor();
+  assert.deepEqual(await texts(gerd), all);
+  await close(windows);
+  proxy.stop();
+});
+
+test("a reload loses neither what waits nor what is being written", async () => {
+  const { windows, pages } = await two(["Ida", "Jan"]);
+  const [ida, jan] = pages;
+  ida.on("dialog", (dialog) => dialog.accept());
+  await windows[0].inTrouble(async () => {
+    await ida.route("**/graphql", (route) => route.abort());
+    await send(ida, "waits");
+    await ida.getByRole("list", { name: "Not sent yet" }).getByText("waits").waitFor();
+    await composer(ida).fill("half a th");
+    await ida.unroute("**/graphql");
+    await ida.reload();
+  });
+  await message(jan, "waits").waitFor();
+  await message(ida, "waits").waitFor();
+  assert.equal(await composer(ida).inputValue(), "half a th");
+  assert.deepEqual(await texts(ida), ["waits"]);
+  await close(windows);
+});
+
+test("what is refused stays, with the reason", async () => {
+  const { ids, windows, pages } = await two(["Karl", "Lisa"]);
+  const [karl, lisa] = pages;
+  const block = (mutation) => ask(open, `mutation ($by: ID!, $whom: ID!) { ${mutation}(userId: $by, id: $whom) { user { id } } }`, {
+    by: ids[1],
+    whom: ids[0],
+  });
+  await block("blockUser");
+  await send(karl, "Are you angry?");
+  const unsent = karl.getByRole("list", { name: "Not sent yet" });
+  await unsent.getByRole("alert").waitFor();
+  await isAccessible(karl);
+  await block("unblockUser");
+  await unsent.getByRole("button", { name: "Retry" }).click();
+  await message(lisa, "Are you angry?").waitFor();
+  await close(windows);
+});
+
+test("people sign up, find each other and talk; a session ends when they say so", async () => {
+  const names = ["Mona", "Nils"];
+  const windows = await Promise.all(names.map(() => openWindow(browser, accounts, { path: "/demo" })));
+  for (const [i, name] of names.entries()) {
+    const { page } = windows[i];
+    await isAccessible(page);
+    await button(page, "Make an account").click();
+    await isAccessible(page);
+    await page.getByLabel("Name").fill(name);
+    await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
+    await page.getByLabel("Password").fill("correct horse battery");
+    await button(page, "Sign up").click();
+    await button(page, "Sign out").waitFor();
+  }
+  const [mona, nils] = windows.map(({ page }) => page);
+  await mona.getByRole("searchbox", { name: "Find people" }).fill("Nil");
+  await mona.getByRole("list", { name: "People found" }).getByRole("link", { name: /Nils/ }).click();
+  await send(mona, "Found you");
+  const row = nils.getByRole("list", { name: "Conversations" }).getByRole("link", { name: /Mona.*1 unread/ });
+  await row.waitFor();
+  assert.match(await nils.title(), /^\(1\)/);
+  await row.click();
+  await message(nils, "Found you").waitFor();
+  await message(mona, "Found you").getByText("Read").waitFor();
+  await button(mona, "Sign out").click();
+  await mona.getByRole("heading", { name: "Sign in" }).waitFor();
+  await mona.getByLabel("Email").fill("mona@example.com");
+  await mona.getByLabel("Password").fill("not that one at all");
+  await button(mona, "Sign in").click();
+  await mona.getByRole("alert").waitFor();
+  await mona.getByLabel("Password").fill("correct horse battery");
+  await button(mona, "Sign in").click();
+  await mona.getByRole("list", { name: "Conversations" }).getByRole("link", { name: /Nils/ }).click();
+  await message(mona, "Found you").waitFor();
+  await close(windows);
+});
+
+test("a keyboard is enough", async () => {
+  const { windows, pages } = await two(["Olga", "Paul"]);
+  const [olga, paul] = pages;
+  await composer(olga).focus();
+  await olga.keyboard.type("one");
+  await olga.keyboard.press("Shift+Enter");
+  await olga.keyboard.type("two");
+  await olga.keyboard.press("Enter");
+  await message(paul, "one\ntwo").waitFor();
+  await olga.keyboard.press("ArrowUp");
+  const editor = olga.getByRole("textbox", { name: "Edit message" });
+  assert.equal(await editor.inputValue(), "one\ntwo");
+  await olga.keyboard.press("Escape");
+  await composer(olga).waitFor();
+  await olga.keyboard.type("three");
+  await olga.keyboard.press("Enter");
+  await message(paul, "three").waitFor();
+  await close(windows);
+});
+
+test("a message is a text, whatever is in it", async () => {
+  const { windows, pages } = await two(["Quinn", "Rosa"]);
+  const odd = [
+    `<img src="https://example.com/x.png" onerror="alert(1)"><script>alert(1)</script>`,
+    "שלום 👋🏽 and a word of 200 letters: " + "x".repeat(200),
+    "line 1\nline 2",
+  ];
+  for (const text of odd) await send(pages[0], text);
+  await message(pages[1], "line 2").waitFor();
+  for (const page of pages) {
+    assert.deepEqual(await texts(page), odd);
+    assert.equal(await page.evaluate(() => document.scrollingElement.scrollWidth <= innerWidth), true);
+  }
+  await close(windows);
+});
+
+test("a long conversation is read back to its beginning", async () => {
+  const { ids, windows, pages } = await two(["Sara", "Tom"]);
+  const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
+    sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
+  }`;
+  for (let i = 1; i <= 120; i++) await ask(open, SEND, { from: ids[0], to: ids[1], content: `number ${i}.` });
+  const [, tom] = pages;
+  await message(tom, "number 120.").waitFor();
+  await tom.reload();
+  await message(tom, "number 120.").waitFor();
+  assert.equal(await message(tom, "number 70.").count(), 0);
+  while ((await message(tom, "number 1.").count()) === 0) {
+    const first = await log(tom).locator("li").first().getAttribute("id");
+    await button(tom, "Load earlier messages").click();
+    await tom.waitForFunction((id) => document.querySelector("[role=log] li").id !== id, first);
+  }
+  const heard = (await texts(tom)).map((text) => Number(text.match(/\d+/)[0]));
+  assert.deepEqual(heard, Array.from({ length: 120 }, (_, i) => i + 1));
+  await close(windows);
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`everybody can use it, on a phone too, in ${colorScheme} colours`, async () => {
+    const phone = { viewport: { width: 360, height: 640 }, colorScheme };
+    const { windows, pages } = await two([`Ute${colorScheme}`, `Vera${colorScheme}`], [phone, { colorScheme }]);
+    const [ute, vera] = pages;
+    await send(ute, "Can you read this?");
+    await message(vera, "Can you read this?").waitFor();
+    await act(vera, "Can you read this?", "Reply");
+    for (const page of pages) {
+      await isAccessible(page);
+      assert.equal(await page.evaluate(() => document.scrollingElement.scrollWidth <= innerWidth), true);
+    }
+    await ute.getByRole("link", { name: "Back to conversations" }).click();
+    await ute.getByRole("list", { name: "Conversations" }).getByRole("link", { name: /Vera/ }).waitFor();
+    await isAccessible(ute);
+    await close(windows);
+  });
+}
+
+test("a first visit takes less than 40 KB", async () => {
+  const bytes = await firstLoad(browser, open, "/demo", (page) => page.getByRole("heading").waitFor());
+  assert.ok(bytes > 10_000 && bytes < 40_000, `${bytes} bytes`);
+});
