@@ -81,7 +81,8 @@ impl Persisted {
     /// The text of the document that a request is about.
     pub(super) fn text<'a>(&self, request: &'a Request) -> Result<Cow<'a, str>, ServerError> {
         let bad = |why| request_error(Code::BadRequest, why, None);
-        let text = request.query.as_deref();
+        // Libraries that cannot leave the text out, such as graphql-ws, send an empty one beside the hash.
+        let text = request.query.as_deref().filter(|text| !text.is_empty() || request.hash.is_none());
         let hash = request.hash.as_ref().map(|hash| hash.as_deref().map_err(|why| bad(*why))).transpose()?;
         let not_found = || request_error(Code::PersistedQueryNotFound, "PersistedQueryNotFound", None);
         if let Some(trusted) = &self.trusted {

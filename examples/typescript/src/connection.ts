@@ -49,8 +49,6 @@ export function connect(url: string, token: () => string | undefined, trustedDoc
       },
       closed: () => clearTimeout(silence),
     },
-    // The library wants a text in every request; one with a name has none.
-    jsonMessageReplacer: (key, value: unknown) => (key === "query" && value === "" ? undefined : value),
   });
   const client = new Client({
     url,
