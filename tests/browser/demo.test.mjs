@@ -28,6 +28,14 @@ async function act(page, text, action) {
   await button(page, action).click();
 }
 
+async function remove(page, text) {
+  await act(page, text, "Delete");
+  const dialog = page.getByRole("dialog");
+  await isAccessible(page);
+  await dialog.getByRole("button", { name: "Delete" }).click();
+  await dialog.waitFor({ state: "detached" });
+}
+
 /** Windows of two new people who talk to each other. */
 async function two(names, options = [{}, {}]) {
   const CREATE = `mutation ($name: String!, $email: String!) {
@@ -87,9 +95,7 @@ test("what one does, the other sees", async () => {
   await message(clara, "One is fine.").filter({ hasText: "Lunch at one?" }).waitFor();
 
   await send(clara, "Or not");
-  await act(clara, "Or not", "Delete");
-  await isAccessible(clara);
-  await clara.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await remove(clara, "Or not");
   await message(dora, "Or not").waitFor({ state: "detached" });
   for (const page of pages) assert.deepEqual(await texts(page), ["Lunch at one?", "One is fine."]);
   await close(windows);
@@ -165,7 +171,9 @@ test("a reload loses neither what waits nor what is being written", async () => 
 test("where the server cannot go on, all is loaded again", async () => {
   const { windows, pages } = await two(["Wim", "Xenia"]);
   const [wim, xenia] = pages;
-  const SIGN_UP = `mutation { signUp(input: { name: "Yves", email: "yves@example.com", password: "correct horse battery" }) { accessToken } }`;
+  const SIGN_UP = `mutation {
+    signUp(input: { name: "Yves", email: "yves@example.com", password: "correct horse battery" }) { accessToken }
+  }`;
   const { signUp } = await ask(accounts, SIGN_UP);
   const { feedCursor: foreign } = await ask(accounts, "{ feedCursor }", {}, signUp.accessToken);
   // Wim's page comes back with the cursor of another database, as if the server had been restored from a backup.
@@ -186,8 +194,7 @@ test("where the server cannot go on, all is loaded again", async () => {
   await message(wim, "two").waitFor();
   await windows[0].inTrouble(async () => {
     await socket.close({ code: 1012 });
-    await act(xenia, "one", "Delete");
-    await xenia.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+    await remove(xenia, "one");
     await send(xenia, "three");
     await message(wim, "three").waitFor();
     await message(wim, "one").waitFor({ state: "detached" });

@@ -68,7 +68,13 @@ function Form({ close }: { close: () => void }) {
       </label>
       <label>
         Password
-        <input name="password" type="password" autoComplete={isNew ? "new-password" : "current-password"} required minLength={isNew ? 12 : 1} />
+        <input
+          name="password"
+          type="password"
+          autoComplete={isNew ? "new-password" : "current-password"}
+          required
+          minLength={isNew ? 12 : 1}
+        />
       </label>
       {problem && <p role="alert">{problem}</p>}
       <Button type="submit">{isNew ? "Sign up" : "Sign in"}</Button>
