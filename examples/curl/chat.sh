@@ -41,7 +41,7 @@ open='query ($me: ID!, $other: ID!, $before: String) { conversation(user1: $me, 
 # A JSON string has no line breaks.
 open=$(echo "$open" | tr '\n' ' ')
 page=$(ask "$open" "{\"me\": \"$bob\", \"other\": \"$ada\"}")
-echo "$page"
+printf '%s\n' "$page"
 before=$(echo "$page" | grep -o '"startCursor":"[^"]*"' | cut -d '"' -f 4) || true
 if [ -n "$before" ]; then
     ask "$open" "{\"me\": \"$bob\", \"other\": \"$ada\", \"before\": \"$before\"}"
@@ -68,10 +68,11 @@ while [ "$left" -ne 0 ]; do
     while [ "$left" -ne 0 ] && IFS=': ' read -r field value; do
         case "$field $value" in
             id\ *) cursor=$value ;;
-            data\ *'"kind":"RESET"'*) echo "$value" && echo "# What is shown is to be loaded again." ;;
-            data\ *'"kind":"MESSAGE_SENT"'*) echo "$value" && left=$((left - 1)) ;;
-            data\ ?*) echo "$value" ;;
+            data\ *'"kind":"RESET"'*) printf '%s\n' "$value" && echo "# What is shown is to be loaded again." ;;
+            data\ *'"kind":"MESSAGE_SENT"'*) printf '%s\n' "$value" && left=$((left - 1)) ;;
+            data\ ?*) printf '%s\n' "$value" ;;
         esac
     done <"$folder/events"
-    kill "$following" 2>/dev/null || sleep 1
+    kill "$following" 2>/dev/null || true
+    sleep 1
 done

@@ -69,13 +69,13 @@ async def pause(failures: int, error: Exception) -> None:
     if not passes(error):
         raise error
     print("No answer; trying again.", file=sys.stderr)
-    wait = min(0.2 * 2**failures, LONGEST_WAIT) * random.uniform(0.5, 1)
+    wait = min(0.2 * 2 ** min(failures, 10), LONGEST_WAIT) * random.uniform(0.5, 1)
     await asyncio.sleep(wanted(error) or wait)
 
 
 def passes(error: Exception) -> bool:
     if isinstance(error, TransportQueryError):
-        return any(each["extensions"]["code"] in PASSES for each in error.errors or [])
+        return any(each.get("extensions", {}).get("code") in PASSES for each in error.errors or [])
     if isinstance(error, TransportServerError):
         return error.code is None or error.code >= 500
     # 44xx: the server does not want this token, or this client.
@@ -86,6 +86,6 @@ def passes(error: Exception) -> bool:
 def wanted(error: Exception) -> float | None:
     """The seconds that the server wants a client to wait."""
     for each in getattr(error, "errors", None) or []:
-        if milliseconds := each["extensions"].get("retryAfterMs"):
+        if milliseconds := each.get("extensions", {}).get("retryAfterMs"):
             return milliseconds / 1000
     return None

@@ -257,7 +257,10 @@ fn next(conn: &mut Conn<'_>, epoch: &Arc<str>, user: UserId, after: i64, limit: 
         messages.extend(store::messages::by_ids(conn, &ids)?.into_iter().map(|message| (message.id, message)));
     }
     let through = entries.last().map_or(after, |entry| entry.position);
-    let is_last = entries.len() < limit;
+    // Who is erased with all that they sent hears of the messages last: nothing more comes that would wake them for the rest.
+    let was_deletion = entries.last().is_some_and(|entry| Kind::from_code(entry.kind) == Some(Kind::Deleted));
+    let is_erased = was_deletion && store::users::feed_position(conn, user)?.is_none();
+    let is_last = entries.len() < limit && !is_erased;
     let told = |entry: &Entry| {
         let message = entry.message_id().and_then(|id| messages.get(&id).cloned());
         event(epoch, user, entry, message).map(Arc::new)

@@ -1,10 +1,17 @@
 //! The pages in a real browser, as people use them: `tests/browser`.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path, time::Duration};
 
 use tokio::process::Command;
 
 use crate::harness::{ACCOUNTS, Chat, Database, signed_in};
+
+/// For all tests of a file, on a busy machine.
+const DEADLINE: Duration = Duration::from_mins(5);
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
 
 /// Runs a file of tests in JavaScript beside an open server and one where people sign in.
 async fn in_browser(tests: &str) {
@@ -15,16 +22,15 @@ async fn in_browser(tests: &str) {
     assert!(folder.join("node_modules").exists(), "run `make test`, which installs a browser and what {tests} needs");
     let open = Chat::in_real_time(Database::new().await, &[]).await;
     let accounts = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
-    let output = Command::new("node")
+    let run = Command::new("node")
         .args(["--test", "--test-reporter=spec", tests])
         .env("DUOLOGUE_OPEN", open.url("/"))
         .env("DUOLOGUE_ACCOUNTS", accounts.url("/"))
         .current_dir(folder)
         .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        .output();
+    let output = tokio::time::timeout(DEADLINE, run).await.expect("the browser does not come to an end").unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,6 +99,13 @@ async fn the_feed_of_an_erased_user_ends() {
     let mut feed = ada.feed().await;
     ada.leaves(false).await;
     assert_eq!(feed.socket.hears().await, json!({ "type": "complete", "id": "feed" }));
+    // Also when the last thing to hear is that the messages are gone.
+    let (bob, eve) = (chat.person("Bob").await, chat.person("Eve").await);
+    bob.sends("Hi", &eve).await;
+    let mut feed = bob.feed().await;
+    bob.leaves(true).await;
+    assert_eq!(feed.next().await["kind"], "MESSAGE_DELETED");
+    assert_eq!(feed.socket.hears().await, json!({ "type": "complete", "id": "feed" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

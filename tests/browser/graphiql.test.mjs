@@ -25,7 +25,8 @@ const editor = (page) => page.getByRole("region", { name: "Operation Editor" });
 /** Goes to a tab, presses play, and gives the answer as the page shows it. */
 async function run(page, name) {
   await tab(page, name).click();
-  const answered = page.waitForResponse((response) => response.request().method() === "POST");
+  const isOurs = (request) => request.postDataJSON()?.operationName === name;
+  const answered = page.waitForResponse((response) => isOurs(response.request()));
   await page.getByRole("button", { name: /^Execute query/ }).click();
   const answer = await (await answered).json();
   const [field] = Object.keys(answer.data);
@@ -69,7 +70,7 @@ test("the examples tell their story, and the panel hears it", async () => {
   await window.close();
 });
 
-test("the panel misses nothing when the network is cut", async () => {
+test("the panel misses nothing when the network is cut", async (context) => {
   const data = await ask(
     open,
     `mutation {
@@ -79,6 +80,7 @@ test("the panel misses nothing when the network is cut", async () => {
   );
   const [from, to] = [data.a.user.id, data.b.user.id];
   const proxy = await startProxy(new URL(open));
+  context.after(() => proxy.stop());
   const window = await visit(`http://127.0.0.1:${proxy.port}`);
   const { page } = window;
   await openPanel(page);
@@ -106,7 +108,6 @@ test("the panel misses nothing when the network is cut", async () => {
   await panel(page).getByRole("button", { name: "Remove" }).click();
   assert.equal(await panel(page).getByRole("log").count(), 0);
   await window.close();
-  proxy.stop();
 });
 
 test("tabs are kept, and the examples come back when asked for", async () => {

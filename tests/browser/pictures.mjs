@@ -31,7 +31,7 @@ async function graphiql(address) {
   const { page, close } = await openWindow(browser, address, { viewport: { width: 1360, height: 760 } });
   const run = async (tab) => {
     await page.getByRole("button", { name: tab, exact: true }).click();
-    const answered = page.waitForResponse((response) => response.request().method() === "POST");
+    const answered = page.waitForResponse((response) => response.request().postDataJSON()?.operationName === tab);
     await page.getByRole("button", { name: /^Execute query/ }).click();
     await answered;
   };

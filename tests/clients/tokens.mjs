@@ -41,7 +41,8 @@ const store = {
   removeItem: (key) => values.delete(key),
 };
 let last = Promise.resolve();
-const locks = { request: (_name, work) => (last = last.then(work)) };
+const locks = { request: (_name, work) => (last = last.catch(() => {}).then(work)) };
+const SIGNED_OUT = "signed out";
 
 async function tabs_refresh_once() {
   const [one, other] = [new Session(ask, store, locks), new Session(ask, store, locks)];
@@ -59,7 +60,9 @@ async function tabs_refresh_once() {
 }
 
 async function a_socket_is_renewed_and_ends_with_the_session() {
-  const session = new Session(ask, store, locks);
+  let isAway = false;
+  const askOrFail = (...request) => (isAway ? Promise.reject(new Error("nobody answers")) : ask(...request));
+  const session = new Session(askOrFail, store, locks);
   const changes = new EventEmitter();
   const closes = [];
   const socket = createClient({
@@ -68,11 +71,16 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
     async connectionParams() {
       const token = await session.token();
       // Which ends what was followed: somebody has to sign in.
-      if (!token) throw new Error("signed out");
+      if (!token) throw new Error(SIGNED_OUT);
       return { authorization: `Bearer ${token}` };
     },
+    // A refresh that failed because the server was away is tried again, with everything else.
+    shouldRetry: (cause) => cause.message !== SIGNED_OUT,
     retryAttempts: Infinity,
-    retryWait: () => pause(RETRY_WAIT),
+    retryWait() {
+      changes.emit("retry");
+      return pause(RETRY_WAIT);
+    },
     on: {
       closed({ code }) {
         closes.push(code);
@@ -101,9 +109,19 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
   assert.ok(Date.parse(value.data.renewConnection.expiresAt) > Date.now());
   assert.deepEqual([events.map(({ kind }) => kind), closes], [["CAUGHT_UP"], []]);
 
+  // The connection breaks, and at first there is no new token for it.
+  session.distrust();
+  isAway = true;
+  const failed = once(changes, "retry");
+  socket.terminate();
+  await failed;
+  isAway = false;
+  while (events.length < 2) await once(changes, "change");
+  assert.equal(failure, null);
+
   await ask(SIGN_OUT, {}, await session.token());
   while (!failure) await once(changes, "change");
-  assert.equal(closes[0], 4403);
+  assert.ok(closes.includes(4403), `${closes}`);
   assert.equal(await session.token(), null);
 }
 

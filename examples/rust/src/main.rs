@@ -18,7 +18,16 @@ use crate::{
 };
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() {
+    let end = run().await;
+    if let Err(error) = &end {
+        eprintln!("Error: {error:#}");
+    }
+    // What still reads the keyboard is not waited for.
+    std::process::exit(end.is_err().into())
+}
+
+async fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().context("say where the server is: http://127.0.0.1:8000/graphql [COUNT]")?;
     let count = arguments.next().map_or(Ok(u64::MAX), |count| count.parse())?;
@@ -30,8 +39,7 @@ async fn main() -> Result<()> {
         sending = send_lines(&server, &ada, &bob) => sending?,
         following = follow(&server, &bob, &ada, count) => following?,
     }
-    // What still reads the keyboard is not waited for.
-    std::process::exit(0)
+    Ok(())
 }
 
 /// The id of somebody who is there now, or was there already.

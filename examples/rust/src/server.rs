@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use graphql_client::{GraphQLQuery, Response};
 use graphql_ws_client::{Client, Error, Subscription, graphql::StreamingOperation};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::{connect_async, tungstenite::ClientRequestBuilder};
 
 use crate::documents::{Feed, feed};
@@ -70,7 +71,9 @@ impl Server {
         let mut failures = 0;
         loop {
             let mut wait = None;
-            if let Some(mut events) = self.subscribe(&place).await? {
+            // Where the network died the answer to a handshake may never come.
+            let subscribing = timeout(SILENCE, self.subscribe(&place)).await;
+            if let Some(mut events) = subscribing.unwrap_or(Ok(None))? {
                 while let Some(Ok(answer)) = events.next().await {
                     let Response { data: Some(data), errors: None, .. } = answer else {
                         // Half an event is none. From the cursor before, it comes again.
@@ -122,5 +125,5 @@ fn wait_for(errors: &[graphql_client::Error]) -> Result<Option<Duration>> {
 async fn pause(failures: u32, wanted: Option<Duration>) {
     eprintln!("No answer; trying again.");
     let longest = (Duration::from_millis(200) * 2_u32.pow(failures.min(10))).min(LONGEST_WAIT);
-    tokio::time::sleep(wanted.unwrap_or(longest.mul_f64(rand::random_range(0.5..1.0)))).await;
+    sleep(wanted.unwrap_or(longest.mul_f64(rand::random_range(0.5..1.0)))).await;
 }

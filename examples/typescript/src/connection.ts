@@ -9,7 +9,7 @@ import {
   subscriptionExchange,
 } from "@urql/core";
 import { TerminatedCloseEvent, createClient } from "graphql-ws";
-// Node 20 has no WebSocket of its own. A browser leaves out this line and `webSocketImpl` below.
+// Node 20 has no WebSocket of its own. A browser leaves out this line, the class below, and `webSocketImpl`.
 import WebSocket from "ws";
 
 /** What is worth another try, with the same variables. */
@@ -17,6 +17,13 @@ const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOU
 const LONGEST_WAIT = 10_000;
 /** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
 const SILENCE = 60_000;
+
+/** Where the network died the answer to a handshake may never come; browsers give up by themselves. */
+class ImpatientWebSocket extends WebSocket {
+  constructor(url: string, protocols: string) {
+    super(url, protocols, { handshakeTimeout: SILENCE });
+  }
+}
 
 /** For a server with `--trusted-documents`: names a document by its id in persisted-documents.json, and leaves out its text. */
 const nameDocuments = mapExchange({
@@ -36,7 +43,8 @@ export function connect(url: string, token: () => string | undefined, trustedDoc
   let silence: NodeJS.Timeout | undefined;
   const socket = createClient({
     url: url.replace(/^http/, "ws"),
-    webSocketImpl: WebSocket,
+    webSocketImpl: ImpatientWebSocket,
+    connectionAckWaitTimeout: SILENCE,
     connectionParams: headers,
     retryAttempts: Infinity,
     retryWait: pause,
@@ -79,12 +87,19 @@ export async function patiently<Data>(ask: () => PromiseLike<OperationResult<Dat
     const { data, error } = await ask();
     if (!error && data) return data;
     if (error && !passes(error)) throw error;
-    await pause(failures, error?.graphQLErrors[0]?.extensions.retryAfterMs);
+    await pause(failures, wantedWait(error));
   }
+}
+
+/** How long the server wants a client to wait, in milliseconds, if it says so. */
+export function wantedWait(error?: CombinedError): unknown {
+  return error?.graphQLErrors[0]?.extensions.retryAfterMs;
 }
 
 /** Whether it is worth another try; else somebody has to do something. */
 export function passes({ graphQLErrors, networkError, response }: CombinedError): boolean {
+  // The socket comes back by itself, unless there is no use: it was closed with 4400, say.
+  if (networkError && "code" in networkError && "wasClean" in networkError) return false;
   // No answer at all, or the one of a proxy that does not reach the server.
   if (networkError) return !(response?.status < 500);
   return graphQLErrors.some(({ extensions }) => PASSES.has(String(extensions.code)));

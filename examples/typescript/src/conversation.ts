@@ -1,6 +1,6 @@
 // A conversation as an app keeps it: the messages of the server, kept current by the feed, and what is on its way there.
 import type { Client, CombinedError } from "@urql/core";
-import { passes, patiently, pause } from "./connection.js";
+import { passes, patiently, pause, wantedWait } from "./connection.js";
 import { Feed, Open, Send } from "./documents.js";
 import type { FeedSubscription, MessagePartsFragment as Message } from "./gql/graphql.js";
 
@@ -29,6 +29,8 @@ export class Conversation {
   readonly outbox = new Map<string, Outgoing>();
   readonly #deleted = new Set<string>();
   #cursor = "";
+  /** In a row, of the feed. */
+  #failures = 0;
   #following: { unsubscribe(): void } | undefined;
   #sends: Promise<void> = Promise.resolve();
 
@@ -76,7 +78,7 @@ export class Conversation {
   async #followAgain(conversation: string, error: CombinedError): Promise<void> {
     this.close();
     if (!passes(error)) return this.listener.failed?.(error.message);
-    await pause(0);
+    await pause(this.#failures++, wantedWait(error));
     this.#follow(conversation);
   }
 
@@ -96,6 +98,7 @@ export class Conversation {
     }
     // Only now: what was not handled comes again.
     this.#cursor = cursor;
+    this.#failures = 0;
     this.listener.heard?.(event);
     if (messageId) this.#settle(messageId, message);
   }

@@ -164,12 +164,17 @@ export function follow<Event>(
   let stopped = false;
   let failures = 0;
   let stop = () => {};
-  const again = async () => {
-    await backoff(failures++);
-    if (!stopped) begin();
-  };
-  const fail = (failure: Failure) => stopped || refused(failure) || void again();
   function begin() {
+    let ended = false;
+    // Whoever stops a subscription is told that it is complete: it ends once, and is begun again once.
+    const end = async (failure?: Failure) => {
+      if (ended || stopped) return;
+      ended = true;
+      stop();
+      if (failure && refused(failure)) return;
+      await backoff(failures++);
+      if (!stopped) begin();
+    };
     stop = socket.subscribe<Record<string, Event>>(
       { query, variables },
       {
@@ -177,8 +182,7 @@ export function follow<Event>(
           const [error] = errors ?? [];
           if (stopped) return;
           if (error) {
-            stop();
-            fail(failureOf(error));
+            void end(failureOf(error));
           } else {
             failures = 0;
             next(Object.values(data!)[0]!);
@@ -186,8 +190,8 @@ export function follow<Event>(
         },
         // A list of GraphQL errors, or why the socket was closed.
         error: (why) =>
-          fail(Array.isArray(why) ? failureOf(why[0]) : new Failure("UNREACHABLE", "The connection broke.")),
-        complete: () => stopped || void again(),
+          void end(Array.isArray(why) ? failureOf(why[0]) : new Failure("UNREACHABLE", "The connection broke.")),
+        complete: () => void end(),
       },
     );
   }

@@ -250,7 +250,7 @@ export class Chat {
   }
 
   private setLoading(id: string, loading: boolean) {
-    this.change((state) => model.withChanged(state, id, (conversation) => ({ ...conversation, loading })));
+    this.change((state) => model.withLoading(state, id, loading));
   }
 
   /** Loads messages that lie before those of the open conversation. */
@@ -282,8 +282,10 @@ export class Chat {
   /** The outbox or an edit has an answer. */
   private takeChanged(message: Message & { conversation: Row }) {
     this.change((state) => {
+      const { conversation } = message;
       const isNew = message.version === 1;
-      return model.withMessage(model.withRow(state, message.conversation, isNew), message.conversation.id, message);
+      const entry = { ...message, provisional: isNew };
+      return model.withMessage(model.withRow(state, conversation, isNew), conversation.id, entry, isNew);
     });
   }
 

@@ -2,8 +2,11 @@
 // each function gives the next state.
 import type { FeedEvent, Message, MessagePage, OpenedRow, Person, Quote, Row, RowPage, Status } from "./operations";
 
-/** A message of a list; what was deleted keeps its place for the marks that name it. */
-export type Entry = Message & { deleted?: boolean };
+/**
+ * A message of a list. What was deleted keeps its place for the marks that name it; what only the answer to its send has
+ * told of gets its place when the feed does.
+ */
+export type Entry = Message & { deleted?: boolean; provisional?: boolean };
 
 export interface Conversation {
   id: string;
@@ -16,11 +19,13 @@ export interface Conversation {
   /** How far the peer has got: ids of messages. */
   delivered: string | null;
   read: string | null;
-  /** Oldest first. */
+  /** In the order of the server: as its pages have them, and then as the feed has told of them. */
   entries: Entry[];
+  /** What was heard of others while a page was on its way: it may have them as they were before. */
+  changes: Entry[];
   /** The newest page has been read once. */
   opened: boolean;
-  /** A page is on its way: what is not there yet may be in it. */
+  /** A page is on its way. */
   loading: boolean;
   /** The cursor before which there is more; null if there is nothing. */
   earlier: string | null;
@@ -42,7 +47,7 @@ export const shown = ({ entries }: Conversation) => entries.filter((entry) => !e
 /** The state of somebody of whom nothing is known but who they are. */
 export const begin = (me: Person): State => ({ me, conversations: [], more: null });
 
-const empty = { entries: [], opened: false, loading: false, earlier: null };
+const empty = { entries: [], changes: [], opened: false, loading: false, earlier: null };
 
 /** Takes over a row of the list; `toFront` if something was said in it. */
 export function withRow(state: State, row: Row, toFront = false): State {
@@ -83,6 +88,14 @@ export function withChanged(state: State, id: string, change: (conversation: Con
   return { ...state, conversations };
 }
 
+/** A page is on its way, or not any more. Of what was heard before the first one it is not known where it belongs. */
+export function withLoading(state: State, id: string, loading: boolean): State {
+  return withChanged(state, id, (conversation) => {
+    const entries = loading && !conversation.opened ? [] : conversation.entries;
+    return { ...conversation, entries, loading };
+  });
+}
+
 /** Takes over the newest messages of a conversation that was opened by this key. */
 export function withOpened(state: State, row: OpenedRow, key: string): State {
   const opened = withPage(withRow(state, row), row.id, row.messages);
@@ -92,46 +105,50 @@ export function withOpened(state: State, row: OpenedRow, key: string): State {
 /** Takes over a page of messages that lies before what is there. */
 export function withPage(state: State, id: string, { nodes, pageInfo }: MessagePage): State {
   return withChanged(state, id, (conversation) => {
+    const heard = new Map([...conversation.changes, ...conversation.entries].map((entry) => [entry.id, entry]));
+    const page = nodes.map((node) => newer(node, heard.get(node.id) ?? node));
+    const ids = new Set(nodes.map((node) => node.id));
+    const entries = [...page, ...conversation.entries.filter((entry) => !ids.has(entry.id))];
     const earlier = pageInfo.hasPreviousPage ? pageInfo.startCursor : null;
-    const entries = merged(nodes, conversation.entries);
-    // What came by the feed meanwhile and is older than the page belongs to a page that is not there yet.
-    const first = nodes[0]?.createdAt;
-    const connected = earlier && first ? entries.filter(({ createdAt }) => createdAt >= first) : entries;
-    return { ...conversation, entries: connected, earlier, opened: true, loading: false };
+    return { ...conversation, entries, changes: [], earlier, opened: true, loading: false };
   });
 }
 
-/** Takes over a message as it is now, of whatever age and in whatever order it comes. */
-export function withMessage(state: State, id: string, message: Entry): State {
+/** Takes over a message as it is now; at the end if it `isNew`, else where it is, if it is there. */
+export function withMessage(state: State, id: string, message: Entry, isNew = false): State {
   return withChanged(state, id, (conversation) => {
-    const { entries, loading, earlier } = conversation;
-    const there = entries.some((entry) => entry.id === message.id);
-    const isBefore = message.createdAt < (entries[0]?.createdAt ?? "");
-    if (!there && isBefore && earlier && !loading) return conversation;
+    const { entries, changes, loading } = conversation;
+    const there = entries.find((entry) => entry.id === message.id);
+    if (!there && !isNew) return loading ? { ...conversation, changes: [...changes, message] } : conversation;
+    const next = there ? { ...newer(there, message), provisional: there.provisional && message.provisional } : message;
+    const isPlaced = there && !(isNew && there.provisional && !message.provisional);
     const quote = (entry: Entry): Entry => {
       if (entry.replyTo?.id !== message.id) return entry;
       const replyTo: Quote | null = message.deleted ? null : { ...entry.replyTo, content: message.content };
       return { ...entry, replyTo };
     };
-    return { ...conversation, entries: merged(entries, [message]).map(quote) };
+    const all = isPlaced
+      ? entries.map((entry) => (entry === there ? next : entry))
+      : [...entries.filter((entry) => entry !== there), next];
+    return { ...conversation, entries: all.map(quote) };
   });
 }
 
 /** A message that is gone. */
-export function deletedMessage(id: string, createdAt = ""): Entry {
-  const nothing = { clientId: null, content: "", editedAt: null, sender: null, replyTo: null };
-  return { id, createdAt, ...nothing, version: 0, status: "SENT", deleted: true };
+export function deletedMessage(id: string): Entry {
+  const nothing = { clientId: null, content: "", createdAt: "", editedAt: null, sender: null, replyTo: null };
+  return { id, ...nothing, version: 0, status: "SENT", deleted: true };
 }
 
 /** Takes over an event of the feed. It does no harm to see one twice. */
 export function withEvent(state: State, event: FeedEvent): State {
+  const isNew = event.kind === "MESSAGE_SENT";
   let next = state;
   if (event.user?.id === state.me.id) next = { ...next, me: event.user };
   if (!event.conversation) return next;
-  next = withRow(next, event.conversation, event.kind === "MESSAGE_SENT");
+  next = withRow(next, event.conversation, isNew);
   if (!event.messageId) return next;
-  const sentAt = event.kind === "MESSAGE_SENT" ? event.at : undefined;
-  return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId, sentAt));
+  return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId), isNew);
 }
 
 /** Takes over what is true of somebody now. */
@@ -141,19 +158,9 @@ export function withPerson(state: State, person: Person): State {
   return { ...state, conversations: state.conversations.map(update) };
 }
 
-/** Both lists by the time of their messages, each message once. */
-function merged(first: Entry[], second: Entry[]): Entry[] {
-  const byId = new Map<string, Entry>();
-  for (const entry of [...first, ...second]) {
-    const other = byId.get(entry.id);
-    byId.set(entry.id, other ? newer(other, entry) : entry);
-  }
-  return [...byId.values()].sort((a, b) => (a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0));
-}
-
 /** Of two states of the same message the later one, whichever came first. */
 function newer(a: Entry, b: Entry): Entry {
-  if (a.deleted || b.deleted) return deletedMessage(a.id, (a.deleted ? b : a).createdAt || a.createdAt);
+  if (a.deleted || b.deleted) return deletedMessage(a.id);
   const later = b.version >= a.version ? b : a;
   return { ...later, status: further(a.status, b.status) };
 }

@@ -127,7 +127,7 @@ function Answers({ of }: { of: Stream }) {
 
 /** An answer in one line: what happened, and what was said. */
 function Summary({ of: { data, errors } }: { of: Answer }) {
-  if (errors) return <span className="problem">{JSON.stringify(errors)}</span>;
+  if (errors) return <span className="problem">{toSentence(errors)}</span>;
   const event = eventOf(data);
   if (typeof event?.kind !== "string") return JSON.stringify(data);
   const { content } = (event.message ?? {}) as { content?: unknown };
@@ -136,4 +136,10 @@ function Summary({ of: { data, errors } }: { of: Answer }) {
       <b>{event.kind}</b> {typeof content === "string" ? content : null}
     </>
   );
+}
+
+/** What went wrong, for people; the details are one click away. */
+function toSentence(errors: unknown): string {
+  if (!Array.isArray(errors)) return String(errors);
+  return errors.map(({ message }: { message: string }) => message).join(" ");
 }

@@ -5,11 +5,12 @@ import "@graphiql/plugin-doc-explorer/style.css";
 import "@graphiql/plugin-history/style.css";
 import "graphiql/graphiql.css";
 import "./page.css";
-import { Button } from "@graphiql/react";
+import { Button, useGraphiQL } from "@graphiql/react";
 import { createGraphiQLFetcher, createLocalStorage, type Fetcher, StorageAPI } from "@graphiql/toolkit";
 import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { GraphiQL } from "graphiql";
 import { type DocumentNode, getOperationAST, parse } from "graphql";
+import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
 import { Account } from "./account";
 import { examples, signedInExamples } from "./examples";
@@ -74,7 +75,16 @@ if (!saved.get("tabState")) {
 function resetExamples() {
   if (!confirm("Replace all tabs by the examples?")) return;
   for (const name of ["tabState", "query", "variables", "headers"]) saved.set(name, "");
+  // GraphiQL writes its tabs a moment after they changed: not any more.
+  storage.setItem = () => {};
   location.reload();
+}
+
+/** The examples say what to do in comments, which must be read whole, however narrow the editor is. */
+function WrapLines() {
+  const editor = useGraphiQL((state) => state.queryEditor);
+  useEffect(() => editor?.updateOptions({ wordWrap: "on" }), [editor]);
+  return null;
 }
 
 const app = document.getElementById("app")!;
@@ -88,6 +98,7 @@ createRoot(app).render(
     defaultEditorToolsVisibility="variables"
   >
     <GraphiQL.Logo>
+      <WrapLines />
       <div className="corner">
         <h1>Duologue</h1>
         {accounts && <Account />}
