@@ -55,6 +55,12 @@ export async function openWindow(browser, address, { path = "/", ...options } = 
   };
 }
 
+/** The answer to an operation of this name. */
+export function answerTo(page, name) {
+  const isNamed = (document) => new RegExp(`^(query|mutation) ${name}\\b`, "m").test(document);
+  return page.waitForResponse((response) => isNamed(response.request().postDataJSON()?.query ?? ""));
+}
+
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** Whoever cannot see, hear or point well can use what is on the page now. */

@@ -129,6 +129,31 @@ test("an edit that somebody was faster with is not lost, and neither is theirs",
   await close(windows);
 });
 
+test("what is written while an edit is saved is kept", async () => {
+  const { windows, pages } = await two(["Zoe", "Yuri"]);
+  const [zoe, yuri] = pages;
+  await send(zoe, "first");
+  await message(zoe, "first").waitFor();
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await zoe.route("**/graphql", async (route) => {
+    if (route.request().postData()?.includes("updateMessage")) await released;
+    await route.continue();
+  });
+  await zoe.keyboard.press("ArrowUp");
+  const editor = zoe.getByRole("textbox", { name: "Edit message" });
+  await editor.fill("second");
+  await editor.press("Enter");
+  await editor.fill("second and more");
+  release();
+  await message(yuri, "second").waitFor();
+  await message(zoe, "second").waitFor();
+  assert.equal(await editor.inputValue(), "second and more");
+  await editor.press("Enter");
+  await message(yuri, "second and more").waitFor();
+  await close(windows);
+});
+
 test("nothing is lost and nothing comes twice when the network is cut", async (context) => {
   const proxy = await startProxy(new URL(open));
   context.after(() => proxy.stop());

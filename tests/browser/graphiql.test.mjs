@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
+import { answerTo, ask, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -25,8 +25,7 @@ const editor = (page) => page.getByRole("region", { name: "Operation Editor" });
 /** Goes to a tab, presses play, and gives the answer as the page shows it. */
 async function run(page, name) {
   await tab(page, name).click();
-  const isOurs = (request) => request.postDataJSON()?.operationName === name;
-  const answered = page.waitForResponse((response) => isOurs(response.request()));
+  const answered = answerTo(page, name);
   await page.getByRole("button", { name: /^Execute query/ }).click();
   const answer = await (await answered).json();
   const [field] = Object.keys(answer.data);

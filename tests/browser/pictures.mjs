@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { ask, launch, openWindow } from "./browser.mjs";
+import { answerTo, ask, launch, openWindow } from "./browser.mjs";
 
 const [program, folder] = process.argv.slice(2).map((path) => resolve(path));
 const scratch = await mkdtemp(join(tmpdir(), "duologue-pictures-"));
@@ -31,7 +31,7 @@ async function graphiql(address) {
   const { page, close } = await openWindow(browser, address, { viewport: { width: 1360, height: 760 } });
   const run = async (tab) => {
     await page.getByRole("button", { name: tab, exact: true }).click();
-    const answered = page.waitForResponse((response) => response.request().postDataJSON()?.operationName === tab);
+    const answered = answerTo(page, tab);
     await page.getByRole("button", { name: /^Execute query/ }).click();
     await answered;
   };

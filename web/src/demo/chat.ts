@@ -66,7 +66,7 @@ export class Chat {
     this.ends.push(
       () => removeEventListener("beforeunload", onLeaving),
       () => document.removeEventListener("visibilitychange", onVisibility),
-      follow<Signal>(operations.SIGNALS, { me: this.me }, (said) => this.hear(said)),
+      follow<Signal>(operations.SIGNALS, { me: this.me }, (said) => this.hear(said), this.endsWith),
       effect(() => this.markRead()),
       effect(() => {
         if (connection.value === "lost") this.banner.value = "offline";
@@ -147,14 +147,18 @@ export class Chat {
         return chat.cursor;
       },
     };
-    const refused = ({ code }: Failure) => {
-      // The account was deleted.
-      if (code === NO_SUCH_ID) this.isGone.value = true;
+    const refused = (failure: Failure) => {
       this.banner.value ??= "catching up";
-      return this.isGone.value;
+      return this.endsWith(failure);
     };
     this.stopFeed = follow<FeedEvent>(operations.FEED, variables, (event) => this.take(event), refused);
   }
+
+  /** Whether there is no use in trying again: the account was deleted. */
+  private readonly endsWith = ({ code }: Failure) => {
+    if (code === NO_SUCH_ID) this.isGone.value = true;
+    return this.isGone.value;
+  };
 
   private take(event: FeedEvent) {
     if (event.kind === "RESET") {
@@ -241,7 +245,8 @@ export class Chat {
     try {
       const query = isConversation(key) ? operations.CONVERSATION_BY_ID : operations.CONVERSATION;
       const { conversation } = await request<operations.Opened>(query, { me: this.me, key });
-      if (conversation) this.change((state) => model.withOpened(state, conversation, key));
+      const isMine = conversation?.members.some(({ user }) => user?.id === this.me);
+      if (conversation && isMine) this.change((state) => model.withOpened(state, conversation, key));
       else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
     } catch (error) {
       if (there) this.setLoading(there.id, false);
@@ -276,7 +281,9 @@ export class Chat {
   async loadMore() {
     const variables = { me: this.me, after: this.state.value?.more };
     const { user } = await request<operations.MoreConversations>(operations.MORE_CONVERSATIONS, variables);
-    if (user) this.change((state) => model.withRows(state, user.conversations));
+    if (!user) return;
+    this.change((state) => model.withRows(state, user.conversations));
+    for (const { id, lastMessage } of user.conversations.nodes) if (lastMessage) this.markDelivered(id, lastMessage);
   }
 
   /** The outbox or an edit has an answer. */

@@ -64,7 +64,8 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   function submit() {
     if (text.trim() === "" || left < 0) return;
     if (edit) {
-      if (!isSaving) void save(edit.id, edit.version, text.trim());
+      if (text.trim() === entryOf(edit.id)?.content) cancel();
+      else if (!isSaving) void save(edit.id, edit.version, text);
       return;
     }
     chat.outbox.add(key, text.trim(), replyTo);
@@ -73,11 +74,18 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     chat.atEnd.value = true;
   }
 
-  async function save(id: string, version: number, content: string) {
+  const entryOf = (id: string) => conversation.entries.find((entry) => entry.id === id);
+
+  async function save(id: string, version: number, text: string) {
     setSaving(true);
     try {
-      await chat.edit(id, content, version);
-      chat.drafts.change(key, { edit: null });
+      await chat.edit(id, text.trim(), version);
+      const { edit } = chat.drafts.of(key);
+      // What was written while it was saved is not saved yet; and it may be another message by now.
+      if (edit?.id === id) {
+        const next = edit.text === text ? null : { id, version: version + 1, text: edit.text };
+        chat.drafts.change(key, { edit: next });
+      }
     } catch (error) {
       await explain(id, error as Failure).catch((why: Failure) => notice(why.message));
     }

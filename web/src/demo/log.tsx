@@ -41,6 +41,7 @@ export function Log({ chat, conversation }: LogProps) {
   const end = last < 0 ? entries.length : last + 1;
   const start = Math.max(0, end - WINDOW);
   const part = entries.slice(start, end);
+  const ids = new Set<string | undefined>(entries.map(({ id }) => id));
   const unsent = chat.outbox.items.value.filter(({ peerId }) => peerId === conversation.key);
   const lastOwn = unsent.length ? undefined : entries.findLast(({ sender }) => sender?.id === chat.me)?.id;
   const name = nameOf(conversation.peer);
@@ -163,6 +164,7 @@ export function Log({ chat, conversation }: LogProps) {
                   isLastOwn={entry.id === lastOwn}
                   isExpanded={entry.id === expanded.value}
                   canReply={conversation.peer !== null}
+                  hasQuoted={ids.has(entry.replyTo?.id)}
                   author={authorOf(entry.sender)}
                   quotedAuthor={authorOf(entry.replyTo?.sender)}
                   actions={actions}

@@ -47,6 +47,8 @@ session.subscribe(() => {
 async function leaveSession() {
   await signOut();
   hasEnded.value = false;
+  // Whoever comes next has other conversations.
+  go({ with: null });
 }
 
 function WithSession({ server }: { server: Server }) {

@@ -79,19 +79,27 @@ interface MessageProps {
   isLastOwn: boolean;
   isExpanded: boolean;
   canReply: boolean;
+  /** What it answers is among the messages that are there. */
+  hasQuoted: boolean;
   author: string;
   quotedAuthor: string;
   actions: Actions;
 }
 
 export function MessageItem(props: MessageProps) {
-  const { entry, isOwn, isNext, isLastOwn, isExpanded, canReply, author, quotedAuthor, actions } = props;
+  const { entry, isOwn, isNext, isLastOwn, isExpanded, canReply, hasQuoted, author, quotedAuthor, actions } = props;
   const { replyTo } = entry;
   return (
     <li id={entry.id} class={`message ${isOwn ? "own" : "other"} ${isNext ? "next" : ""}`} tabIndex={-1}>
       <div class="bubble">
         <span class="hidden">{author}: </span>
-        {replyTo && <Quoted name={quotedAuthor} text={replyTo.content} show={() => actions.show(replyTo.id)} />}
+        {replyTo && (
+          <Quoted
+            name={quotedAuthor}
+            text={replyTo.content}
+            show={hasQuoted ? () => actions.show(replyTo.id) : undefined}
+          />
+        )}
         <p class="text" dir="auto">
           {entry.content}
         </p>

@@ -136,6 +136,7 @@ export function PeopleList({ label, search, without, addressOf, choose }: People
               <span class="name" dir="auto">
                 {person.name}
               </span>
+              {shown.some(({ id, name }) => name === person.name && id !== person.id) && <small>{person.id}</small>}
             </a>
           </li>
         ))}

@@ -8,9 +8,12 @@ export interface Route {
   with: string | null;
 }
 
+/** As the server does, it takes the bare number of a user too. */
+const userId = (text: string | null) => (text && /^\d+$/.test(text) ? `usr_${text}` : text);
+
 function read(): Route {
   const parameters = new URLSearchParams(location.search);
-  return { as: parameters.get("as"), with: parameters.get("with") };
+  return { as: userId(parameters.get("as")), with: userId(parameters.get("with")) };
 }
 
 export const route = signal(read());

@@ -23,7 +23,7 @@ export function Sidebar({ chat, hasAccounts, leave }: SidebarProps) {
   const before = useRef(openKey);
   // Who closes a conversation, as on a phone, is back at it in the list.
   useEffect(() => {
-    if (!openKey && before.current) list.current!.querySelector<HTMLElement>(`[data-key="${before.current}"]`)?.focus();
+    if (!openKey && before.current) list.current!.querySelector<HTMLElement>(`[data-key="${CSS.escape(before.current)}"]`)?.focus();
     before.current = openKey;
   }, [openKey]);
   const open = (key: string) => {

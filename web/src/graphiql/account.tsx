@@ -40,7 +40,7 @@ export function Account() {
       <Button type="button" onClick={() => dialog.current?.showModal()}>
         Sign in
       </Button>
-      <dialog ref={dialog} className="account" aria-label="Sign in">
+      <dialog ref={dialog} className="account" aria-label="Your account">
         <Form close={() => dialog.current?.close()} />
       </dialog>
     </>
@@ -78,7 +78,13 @@ function Form({ close }: { close: () => void }) {
       </label>
       {problem && <p role="alert">{problem}</p>}
       <Button type="submit">{isNew ? "Sign up" : "Sign in"}</Button>
-      <Button type="button" onClick={() => setNew(!isNew)}>
+      <Button
+        type="button"
+        onClick={() => {
+          setNew(!isNew);
+          setProblem("");
+        }}
+      >
         {isNew ? "I have an account" : "I have no account"}
       </Button>
       <Button type="button" onClick={close}>
