@@ -1,4 +1,5 @@
 """Ada writes to Bob, each line that you type; Bob follows the conversation, across lost connections.
+For Python 3.11 or later.
 
     python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
     .venv/bin/python chat.py http://127.0.0.1:8000/graphql [COUNT]
@@ -107,7 +108,7 @@ async def send_lines(server: Server, me: str, other: str) -> None:
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        for typed in open(0, encoding="utf-8", closefd=False):
+        for typed in open(0, encoding="utf-8", errors="replace", closefd=False):
             loop.call_soon_threadsafe(lines.put_nowait, typed.rstrip("\n"))
 
     threading.Thread(target=read, daemon=True).start()

@@ -195,6 +195,8 @@ const signUp = {
 #    token with all that you run, and renews it.
 #    For somebody to talk to, open a private window
 #    and sign up there with another name and email.
+#    This browser keeps what is in a tab: for a password
+#    that matters take the button "Sign in", above.
 mutation SignUp($input: SignUpInput!) {
   signUp(input: $input) {
     viewer { user { id name } }
@@ -240,7 +242,8 @@ query People {
 
 const write = {
   query: `# Write to somebody: put their id below. You are
-#    the sender.
+#    the sender. For another message change the
+#    clientId too.
 mutation Write($input: SendMessageInput!) {
   sendMessage(input: $input) {
     message { id content sender { name } receiver { name } }
