@@ -296,6 +296,26 @@ test("people sign up, find each other and talk; a session ends when they say so"
   await close(windows);
 });
 
+test("the address names people by their numbers too, and opens nobody else's conversation", async () => {
+  const { ids, windows, pages } = await two(["Abel", "Abel2"]);
+  const [abel] = pages;
+  const { conversation } = await ask(open, `{ conversation(user1: "${ids[0]}", user2: "${ids[1]}") { id } }`);
+  const number = (id) => id.replace("usr_", "");
+  await abel.goto(new URL(`/demo?as=${number(ids[0])}&with=${number(ids[1])}`, open).href);
+  await send(abel, "by number");
+  await message(pages[1], "by number").waitFor();
+  const NAMESAKE = `mutation { createUser(input: { name: "Abel", email: "namesake@example.com" }) { user { id } } }`;
+  const { id } = (await ask(open, NAMESAKE)).createUser.user;
+  await abel.goto(new URL(`/demo?as=${id}&with=${conversation.id}`, open).href);
+  await abel.getByRole("alert").filter({ hasText: "There is no such person here" }).waitFor();
+  assert.equal(await composer(abel).count(), 0);
+  await abel.goto(new URL("/demo", open).href);
+  await abel.getByRole("searchbox", { name: "Find a person" }).fill("Abel");
+  const list = abel.getByRole("list", { name: "People" });
+  for (const its of [ids[0], id]) await list.getByText(its, { exact: true }).waitFor();
+  await close(windows);
+});
+
 test("a keyboard is enough", async () => {
   const { windows, pages } = await two(["Olga", "Paul"]);
   const [olga, paul] = pages;
