@@ -15,7 +15,8 @@ use duologue::{
         Viewer,
         imports::{self, Line, MessageLine, UserLine},
     },
-    graphql::{Api, Asker, Request},
+    execution::Request,
+    graphql::{Api, Caller},
     model::timestamps::Timestamp,
 };
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ const FOUND: &str = "query ($search: String) {
 /// A server without a network.
 struct Server {
     api: Api,
-    asker: Asker,
+    caller: Caller,
     _folder: TempDir,
 }
 
@@ -72,12 +73,12 @@ impl Server {
         let lines = (1..=users).map(move |id| user(id, users)).chain((1..=messages).map(message));
         imports::import(&app, &viewer, (1..).zip(lines.map(Ok))).await.unwrap();
         eprintln!("Made {users} users and {messages} messages in {:.1} s", begun.elapsed().as_secs_f64());
-        Self { api: Api::open(&app, &settings.limits).unwrap(), asker: viewer.into(), _folder: folder }
+        Self { api: Api::open(&app, &settings.limits).unwrap(), caller: viewer.into(), _folder: folder }
     }
 
     async fn answer(&self, request: &Request) -> Vec<u8> {
-        let prepared = self.api.prepare(request.clone()).ok().unwrap();
-        serde_json::to_vec(&self.api.execute(&self.asker, prepared).await).unwrap()
+        let prepared = self.api.prepare(request).ok().unwrap();
+        self.api.execute(&self.caller, prepared).await.json().as_bytes().to_vec()
     }
 
     /// The cursor before which the oldest messages of the conversation are.

@@ -15,16 +15,17 @@
 //! | [`secrets`] | what proves who somebody is: keys, tokens, hashes of passwords | `model` |
 //! | [`app`] | what a server is made of | `config`, `store`, `events`, `secrets`, `model` |
 //! | [`domain`] | verbs and rules | `model`, `store`, `events`, `secrets`, `app` |
-//! | [`graphql`] | words: the contract spoken to clients | `model`, `domain`, `app`, `config` |
-//! | [`http`] | wire | `config`, `app`, `domain` (the viewer only), `graphql` |
+//! | [`execution`] | how a document is run: parsing, validation, limits, plans, batches, answers; no noun of chat | `config` |
+//! | [`graphql`] | the contract spoken to clients | `model`, `domain`, `execution`, `app`, `config` |
+//! | [`http`] | wire | `config`, `app`, `domain` (the viewer only), `execution`, `graphql` |
 //!
 //! The program (`main.rs`, `cli.rs`) is a thin shell around this library. `tests/tidy.rs` holds the doors.
 //!
 //! ```text
-//! request -> http -> graphql -> domain -> store -> SQLite | PostgreSQL
-//!                                 | after commit: a wake-up, no payload
-//!                                 v
-//! client  <- http <- graphql <- domain (reads the feed) <- events
+//! request -> http -> execution (a plan) -> graphql -> domain -> store -> SQLite | PostgreSQL
+//!                                                       | after commit: a wake-up, no payload
+//!                                                       v
+//! client  <- http <- execution (JSON)   <- graphql <- domain (reads the feed) <- events
 //! ```
 //!
 //! # What always holds
@@ -35,8 +36,10 @@
 //!   there are the same.
 //! - What a client's connection drives holds no lock while it waits: a client that stands still holds up nobody. What
 //!   several share is made in a task of its own.
-//! - Only `domain` begins transactions, and `app` once, at the start; only `store` names tables; only `graphql` knows
-//!   async-graphql; only `http` knows axum.
+//! - Only `domain` begins transactions that write, and `app` once, at the start; only `store` names tables; only `execution`
+//!   and `graphql` know async-graphql, only `execution` apollo-compiler; only `http` knows axum.
+//! - A response key is executed once, and a query reads one moment: on SQLite always, on PostgreSQL where it asks for a
+//!   feed's cursor and something else.
 //! - A unit of work on the database is one synchronous closure ([`store::Store::write`]): it waits for nothing but the
 //!   database, and once begun it goes on to its end whether or not somebody still waits for it.
 //! - Nobody is answered before the commit. On SQLite one thread writes, and commits together what has queued.
@@ -46,7 +49,7 @@
 //! - The feed is the truth and is written in the transaction of the change. Events only wake readers: a lost wake-up
 //!   delays, it never loses.
 //! - Nothing is global: two [`app::App`]s live in one process, and every test has its own.
-//! - Every relation goes through a loader; a test counts the statements of each operation.
+//! - What fields need is loaded in batches, level by level; a test counts the statements of each operation.
 
 pub mod config;
 pub mod telemetry;
@@ -56,5 +59,6 @@ pub mod events;
 pub mod secrets;
 pub mod app;
 pub mod domain;
+pub mod execution;
 pub mod graphql;
 pub mod http;

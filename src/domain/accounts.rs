@@ -226,10 +226,9 @@ pub async fn renewed(app: &App, viewer: &Viewer, token: &str) -> Result<Viewer> 
 }
 
 /// A user's sessions, the newest first.
-pub async fn sessions(app: &App, viewer: &Viewer, user: UserId) -> Result<Vec<Session>> {
+pub fn sessions(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -> Result<Vec<Session>> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    let at = app.now();
-    Ok(app.store.read(move |conn| store::sessions::of_user(conn, user, at, LISTED)).await?)
+    Ok(store::sessions::of_user(conn, user, app.now(), LISTED)?)
 }
 
 /// Ends connections whose session another process has ended, and forgets who did what how often, now and then, for ever.

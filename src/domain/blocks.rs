@@ -8,7 +8,7 @@ use crate::{
         pages::{Page, Span},
         users::User,
     },
-    store,
+    store::{self, Conn},
 };
 
 /// Blocks another user; gives who was blocked.
@@ -47,7 +47,7 @@ pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) ->
 }
 
 /// A page of the users whom a user has blocked, by id.
-pub async fn page(app: &App, viewer: &Viewer, user: UserId, span: Span) -> Result<Page<User>> {
+pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, user: UserId, span: Span) -> Result<Page<User>> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    Ok(app.store.read(move |conn| store::blocks::page(conn, user, span)).await?)
+    Ok(store::blocks::page(conn, user, span)?)
 }

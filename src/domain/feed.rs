@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, stream};
-
 use super::{Rejection, Result, Viewer, policy, signals::Attendance};
 use crate::{
     app::App,
@@ -40,15 +38,16 @@ pub async fn follow(
     user: UserId,
     after: Option<Cursor>,
     conversation: Option<ConversationId>,
-) -> Result<impl Stream<Item = Result<Arc<Event>>> + use<>> {
+) -> Result<Follower> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
     if conversation.is_some_and(|id| id.peer_of(user).is_none()) {
         return Err(Rejection::NoConversation.into());
     }
     // Watch first, read then: what comes in between wakes.
     let watch = app.wakeups.watch(user);
-    let place = Place::of(app, user, after).await?;
-    let follower = Follower {
+    let epoch = app.epoch().clone();
+    let place = app.store.read(move |conn| Place::of(conn, &epoch, user, after.as_ref())).await?;
+    Ok(Follower {
         app: app.clone(),
         user,
         conversation,
@@ -58,17 +57,13 @@ pub async fn follow(
         waiting: VecDeque::new(),
         at_end: false,
         caught_up: false,
-    };
-    Ok(stream::try_unfold(follower, |mut follower| async move {
-        let event = follower.next().await?;
-        Ok(event.map(|event| (event, follower)))
-    }))
+    })
 }
 
 /// Where a user's feed stands now.
-pub async fn cursor(app: &App, viewer: &Viewer, user: UserId) -> Result<Cursor> {
+pub fn cursor(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -> Result<Cursor> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
-    let position = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
+    let position = store::users::feed_position(conn, user)?;
     Ok(Cursor { epoch: app.epoch().clone(), position: position.ok_or(Rejection::NoUser(user))? })
 }
 
@@ -83,13 +78,20 @@ pub struct Events {
 }
 
 /// What came after a cursor: at most `limit` events, oldest first, or the one that says to begin anew.
-pub async fn events(app: &App, viewer: &Viewer, user: UserId, after: Cursor, limit: u16) -> Result<Events> {
+pub fn events(
+    conn: &mut Conn<'_>,
+    app: &App,
+    viewer: &Viewer,
+    user: UserId,
+    after: &Cursor,
+    limit: u16,
+) -> Result<Events> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
-    let place = Place::of(app, user, Some(after)).await?;
-    let (epoch, position) = (app.epoch().clone(), place.position);
+    let place = Place::of(conn, app.epoch(), user, Some(after))?;
+    let position = place.position;
     // One more, to know whether there is more.
-    let read = move |conn: &mut Conn<'_>| next(conn, &epoch, user, position, usize::from(limit) + 1);
-    let found = if place.lost { Next::Lost(position) } else { app.store.read(read).await? };
+    let limit_and_one = usize::from(limit) + 1;
+    let found = if place.lost { Next::Lost(position) } else { next(conn, app.epoch(), user, position, limit_and_one)? };
     let cursor = |position| Cursor { epoch: app.epoch().clone(), position };
     match found {
         Next::Page(Page { mut events, through, .. }) => {
@@ -151,12 +153,11 @@ struct Place {
 }
 
 impl Place {
-    async fn of(app: &App, user: UserId, after: Option<Cursor>) -> Result<Self> {
-        let head = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
-        let head = head.ok_or(Rejection::NoUser(user))?;
+    fn of(conn: &mut Conn<'_>, epoch: &Arc<str>, user: UserId, after: Option<&Cursor>) -> Result<Self> {
+        let head = store::users::feed_position(conn, user)?.ok_or(Rejection::NoUser(user))?;
         Ok(match after {
             None => Self { position: head, lost: false },
-            Some(cursor) if cursor.epoch == *app.epoch() && cursor.position <= head => {
+            Some(cursor) if cursor.epoch == *epoch && cursor.position <= head => {
                 Self { position: cursor.position, lost: false }
             }
             Some(_) => Self { position: head, lost: true },
@@ -164,7 +165,8 @@ impl Place {
     }
 }
 
-struct Follower {
+/// Somebody who follows a user's feed.
+pub struct Follower {
     app: App,
     user: UserId,
     conversation: Option<ConversationId>,
@@ -179,45 +181,73 @@ struct Follower {
 }
 
 impl Follower {
-    async fn next(&mut self) -> Result<Option<Arc<Event>>> {
+    /// The next events that are at hand, oldest first, once `taken` of the last ones were passed on; `None` when the feed
+    /// ends.
+    pub async fn next(&mut self, taken: usize) -> Result<Option<Vec<Arc<Event>>>> {
+        self.pass(taken);
         loop {
             if std::mem::take(&mut self.place.lost) {
-                return Ok(Some(self.tell(News::Reset)));
+                return Ok(Some(vec![self.tell(News::Reset)]));
             }
-            if !self.watch.is_true() {
-                // What they tell is not so any more.
+            if !self.is_current() {
                 self.waiting.clear();
                 self.at_end = false;
             }
-            while let Some(event) = self.waiting.pop_front() {
-                self.place.position = event.cursor.position;
-                if self.wants(&event) {
-                    return Ok(Some(event));
-                }
+            self.pass(0);
+            if !self.waiting.is_empty() {
+                return Ok(Some(self.waiting.iter().filter(|event| self.wants(event)).cloned().collect()));
             }
             if std::mem::take(&mut self.at_end) && self.watch.is_quiet() {
                 if !self.caught_up {
                     (self.caught_up, self.at_end) = (true, true);
-                    return Ok(Some(self.tell(News::CaughtUp)));
+                    return Ok(Some(vec![self.tell(News::CaughtUp)]));
                 }
                 self.watch.changed().await;
             }
-            let (app, user) = (self.app.clone(), self.user);
-            let read = move |after| {
-                let (store, epoch) = (app.store.clone(), app.epoch().clone());
-                async move { store.read(move |conn| next(conn, &epoch, user, after, PAGE)).await }
-            };
             // Boxed: most followers wait most of the time, and need no room for it then.
-            match Box::pin(self.watch.next(self.place.position, PAGE, read)).await? {
-                Next::Page(Page { events, through, is_last }) => {
-                    // What comes after the last event is of a kind that only later versions know.
-                    self.place.position = if events.is_empty() { through } else { self.place.position };
-                    (self.waiting, self.at_end) = (events.into(), is_last);
-                }
-                Next::Lost(position) => self.place = Place { position, lost: true },
-                Next::Erased => return Ok(None),
+            if !Box::pin(self.read_on()).await? {
+                return Ok(None);
             }
         }
+    }
+
+    /// Goes on after so many events that were wanted, and after all that follow and are not.
+    fn pass(&mut self, mut taken: usize) {
+        while let Some(event) = self.waiting.front() {
+            if self.wants(event) {
+                if taken == 0 {
+                    return;
+                }
+                taken -= 1;
+            }
+            self.place.position = event.cursor.position;
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Whether the last events still show what is so now.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.watch.is_true()
+    }
+
+    /// Reads what comes next; false when the feed ends.
+    async fn read_on(&mut self) -> Result<bool> {
+        let (app, user) = (self.app.clone(), self.user);
+        let read = move |after| {
+            let (store, epoch) = (app.store.clone(), app.epoch().clone());
+            async move { store.read(move |conn| next(conn, &epoch, user, after, PAGE)).await }
+        };
+        match self.watch.next(self.place.position, PAGE, read).await? {
+            Next::Page(Page { events, through, is_last }) => {
+                // What comes after the last event is of a kind that only later versions know.
+                self.place.position = if events.is_empty() { through } else { self.place.position };
+                (self.waiting, self.at_end) = (events.into(), is_last);
+            }
+            Next::Lost(position) => self.place = Place { position, lost: true },
+            Next::Erased => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn tell(&self, news: News) -> Arc<Event> {

@@ -12,7 +12,7 @@ use crate::{
         texts::{Content, Email, Name},
         users::Role,
     },
-    store::{self, Conn, Constraint, messages::ImportedMessage, users::NewUser},
+    store::{self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser},
 };
 
 /// Rows of one insert.
@@ -132,7 +132,7 @@ struct Import {
     last_message_id: i64,
     users: HashMap<i64, UserId>,
     messages: HashSet<i64>,
-    newest: HashMap<ConversationId, MessageId>,
+    activity: HashMap<ConversationId, Activity>,
     waiting: Vec<ImportedMessage>,
     count: Count,
 }
@@ -144,7 +144,7 @@ impl Import {
             last_message_id: store::messages::last_id(conn)?,
             users: HashMap::new(),
             messages: HashSet::new(),
-            newest: HashMap::new(),
+            activity: HashMap::new(),
             waiting: Vec::with_capacity(BATCH),
             count: Count::default(),
         })
@@ -187,8 +187,12 @@ impl Import {
         let content = valid(Content::parse(line.content))?;
         let created_at = valid(line.created_at.parse())?;
         let id = if self.keeps_ids { own_id } else { self.next_message_id()? };
-        let newest = self.newest.entry(conversation).or_insert(id);
-        *newest = id.max(*newest);
+        let activity =
+            self.activity.entry(conversation).or_insert(Activity { conversation, last: id, received: [0, 0] });
+        activity.last = id.max(activity.last);
+        for (member, received) in conversation.members().into_iter().zip(&mut activity.received) {
+            *received += i64::from(member == receiver_id);
+        }
         self.waiting.push(ImportedMessage { id, sender_id, receiver_id, content, created_at });
         self.count.messages += 1;
         if self.waiting.len() == BATCH {
@@ -210,9 +214,9 @@ impl Import {
 
     fn finish(mut self, conn: &mut Conn<'_>) -> Result<Count, ImportError> {
         self.flush(conn)?;
-        let newest: Vec<_> = self.newest.into_iter().collect();
-        for newest in newest.chunks(BATCH) {
-            store::members::advance(conn, newest)?;
+        let activity: Vec<_> = self.activity.into_values().collect();
+        for activity in activity.chunks(BATCH) {
+            store::members::advance(conn, activity)?;
         }
         store::server::release_ids(conn)?;
         Ok(self.count)

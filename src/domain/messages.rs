@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Error, Rejection, Result, Viewer,
     news::{announce, to_both},
-    policy::{self, Sieve},
+    policy,
 };
 use crate::{
     app::App,
@@ -17,22 +17,25 @@ use crate::{
         texts::Content,
         timestamps::Timestamp,
     },
-    store::{self, Conn},
+    store::{self, Conn, members::Activity},
 };
 
 /// The messages with these ids that the viewer may see.
-pub async fn by_ids(app: &App, viewer: &Viewer, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Message>> {
-    let messages = app.store.read(move |conn| store::messages::by_ids(conn, &ids)).await?;
+pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
+    let messages = store::messages::by_ids(conn, ids)?;
     let seen = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
     Ok(seen.map(|message| (message.id, message)).collect())
 }
 
 /// A page of each list, of the messages that the viewer may see, oldest first.
-pub async fn pages(app: &App, viewer: &Viewer, wanted: Vec<(List, Span)>) -> Result<Vec<Page<Message>>> {
-    let seen = |(list, span)| Some((policy::seen_of(viewer, list)?, span));
-    let (sieve, seen) = Sieve::sift(wanted.into_iter().map(seen));
-    let found = app.store.read(move |conn| store::messages::pages(conn, &seen)).await?;
-    Ok(sieve.fill(found, Page::empty))
+pub fn pages(
+    conn: &mut Conn<'_>,
+    viewer: &Viewer,
+    wanted: &[(List, Span)],
+) -> Result<HashMap<(List, Span), Page<Message>>> {
+    let seen = |&(list, span): &(List, Span)| Some(((list, span), (policy::seen_of(viewer, list)?, span)));
+    let (keys, seen): (Vec<_>, Vec<_>) = wanted.iter().filter_map(seen).unzip();
+    Ok(keys.into_iter().zip(store::messages::pages(conn, &seen)?).collect())
 }
 
 /// The id that the sender chose, for those who may see it.
@@ -90,7 +93,8 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
         }
     }
     let message = store::messages::insert(conn, draft, at)?;
-    store::members::advance(conn, &[(conversation, message.id)])?;
+    let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
+    store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
     announce(conn, Kind::Sent, &to_both(message.id, conversation), at)?;
     Ok(Sent { message: Some(message), duplicate: false })
 }
@@ -134,8 +138,9 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
     let conversation = app
         .store
         .write(move |conn| {
-            let (_, conversation) = locked(conn, &viewer, id)?;
+            let (message, conversation) = locked(conn, &viewer, id)?;
             store::messages::delete(conn, &[id], at)?;
+            store::members::forget_unread(conn, (message.receiver_id, message.sender_id), id)?;
             announce(conn, Kind::Deleted, &to_both(id, conversation), at)?;
             Ok::<_, Error>(conversation)
         })
@@ -144,8 +149,9 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
     Ok(())
 }
 
-/// Deletes all that a user sent; the user and everybody they wrote to are locked.
-pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, at: Timestamp) -> Result<()> {
+/// Deletes all that a user sent; the user and all their peers are locked.
+pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
+    store::members::forget_unread_of(conn, sender, peers)?;
     let oldest = Span { after: None, before: None, limit: 1_000, end: End::First };
     loop {
         let pages = store::messages::pages(conn, &[(List::SentBy(sender), oldest)])?;

@@ -59,24 +59,6 @@ pub(super) fn seen_of(viewer: &Viewer, list: List) -> Option<List> {
     }
 }
 
-/// Which of several things that are wanted at once the viewer sees.
-pub(super) struct Sieve(Vec<bool>);
-
-impl Sieve {
-    /// Lets through what is `Some`.
-    pub(super) fn sift<T>(wanted: impl Iterator<Item = Option<T>>) -> (Self, Vec<T>) {
-        let mut seen = Vec::new();
-        let passed = wanted.inspect(|wanted| seen.push(wanted.is_some())).flatten().collect();
-        (Self(seen), passed)
-    }
-
-    /// What was found for those that passed, in the order in which all were wanted; nothing for the others.
-    pub(super) fn fill<T>(self, found: Vec<T>, nothing: impl Fn() -> T) -> Vec<T> {
-        let mut found = found.into_iter();
-        self.0.into_iter().map(|seen| seen.then(|| found.next()).flatten().unwrap_or_else(&nothing)).collect()
-    }
-}
-
 /// `Ok` if it is allowed. Nobody is asked to sign in first, whatever it is; others learn the reason.
 pub(super) fn require(viewer: &Viewer, allowed: bool, otherwise: impl Into<Error>) -> Result<()> {
     if allowed {

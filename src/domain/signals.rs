@@ -86,18 +86,20 @@ async fn giver(app: &App, signal: Signal, listener: UserId) -> Result<Option<Use
 }
 
 /// Whether these users are online, those of whom the viewer may know it: not if one of the two has blocked the other.
-pub async fn presences(app: &App, viewer: &Viewer, users: Vec<UserId>) -> Result<HashMap<UserId, Presence>> {
+pub fn presences(
+    conn: &mut Conn<'_>,
+    app: &App,
+    viewer: &Viewer,
+    users: &[UserId],
+) -> Result<HashMap<UserId, Presence>> {
     if !policy::sees_users(viewer) {
         return Ok(HashMap::new());
     }
     let hidden = match viewer.user() {
-        Some(me) if !viewer.acts_for_everyone() => {
-            let users = users.clone();
-            app.store.read(move |conn| store::blocks::among(conn, me, &users)).await?
-        }
+        Some(me) if !viewer.acts_for_everyone() => store::blocks::among(conn, me, users)?,
         _ => Vec::new(),
     };
-    let seen = users.into_iter().filter(|user| !hidden.contains(user));
+    let seen = users.iter().copied().filter(|user| !hidden.contains(user));
     Ok(seen.map(|user| (user, app.presences.of(user))).collect())
 }
 

@@ -25,11 +25,11 @@ use crate::{
 const ATTEMPTS: u32 = 10;
 
 /// The users with these ids whom the viewer may see.
-pub async fn by_ids(app: &App, viewer: &Viewer, ids: Vec<UserId>) -> Result<HashMap<UserId, User>> {
+pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
     if !policy::sees_users(viewer) {
         return Ok(HashMap::new());
     }
-    let users = app.store.read(move |conn| store::users::by_ids(conn, &ids)).await?;
+    let users = store::users::by_ids(conn, ids)?;
     Ok(users.into_iter().map(|user| (user.id, user)).collect())
 }
 
@@ -41,13 +41,11 @@ pub fn email<'a>(viewer: &Viewer, user: &'a User) -> Option<&'a str> {
 
 /// A page of the users whom the viewer may see, in the order of their creation. With `search` only those whose name, or
 /// an email that the viewer may see, starts with it.
-pub async fn page(app: &App, viewer: &Viewer, search: Option<String>, span: Span) -> Result<Page<User>> {
+pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, span: Span) -> Result<Page<User>> {
     // No text has a NUL in it, and PostgreSQL cannot be asked for one.
-    let impossible = search.as_ref().is_some_and(|search| search.contains('\0'));
+    let impossible = search.is_some_and(|search| search.contains('\0'));
     let Some(addresses) = policy::findable(viewer).filter(|_| !impossible) else { return Ok(Page::empty()) };
-    let read =
-        move |conn: &mut Conn<'_>| store::users::page(conn, search.as_deref().map(|search| (search, addresses)), span);
-    Ok(app.store.read(read).await?)
+    Ok(store::users::page(conn, search.map(|search| (search, addresses)), span)?)
 }
 
 /// Makes an account for somebody else; without a password it is one that cannot sign in with one.
@@ -123,7 +121,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
     let ended = beside_peers(app, id, move |conn, _, peers| {
         viewer.is_still_signed_in(conn, at)?;
         if erase_messages {
-            messages::delete_all_sent_by(conn, id, at)?;
+            messages::delete_all_sent_by(conn, id, peers, at)?;
         }
         store::users::erase(conn, id, at)?;
         tell(conn, id, peers.iter().copied(), at)?;

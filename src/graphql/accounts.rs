@@ -1,129 +1,94 @@
-//! Accounts in words: who you are, signing up, in and out, and the sessions of your devices.
+//! Accounts: who you are, signing up, in and out, and the sessions of your devices.
 
-use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use std::sync::Arc;
+
+use async_graphql::{ID, InputObject};
 
 use super::{
-    Connection, User, UserError,
+    Connection, Context, User,
     calls::{Arguments, Call},
-    errors::{Code, field_error},
-    pages::Wanted,
+    conversations::count,
+    pages::PageArguments,
+    payloads::{Outcome, user_errors},
+    roots::Query,
     scalars::DateTime,
 };
 use crate::{
-    domain::{
-        accounts::{self, SignedIn},
-        blocks, conversations,
-    },
+    domain::accounts::{self, SignedIn},
+    execution::{Code, Error, Fields, Id, Mutations, Object},
     model::{
         self,
         ids::{SessionId, UserId},
-        pages::End,
+        pages::{End, Page},
         texts::{Device, Email, Name, Password},
+        timestamps::Timestamp,
     },
 };
 
 /// `Viewer`
-struct Viewer(UserId);
+struct Viewer;
 
-/// You.
-#[Object]
-impl Viewer {
-    /// Your account.
-    async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        let user = User::load(ctx, self.0).await?;
-        user.ok_or_else(|| field_error(Code::Unauthenticated, "Your account was erased."))
-    }
+impl Object for Viewer {
+    const NAME: &'static str = "Viewer";
+    const DESCRIPTION: &'static str = "You.";
+    type Context = Context;
+    type Row<'a> = UserId;
 
-    /// Messages you have not read, over all conversations.
-    async fn unread_count(&self, ctx: &Context<'_>) -> Result<i32> {
-        let call = Call::of(ctx);
-        let count = call.answer(conversations::unread_by(&call.app, &call.viewer(), self.0).await)?;
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
-    }
-
-    /// Devices signed in to your account, newest first; at most 100.
-    async fn sessions(&self, ctx: &Context<'_>) -> Result<Vec<Session>> {
-        let call = Call::of(ctx);
-        let viewer = call.viewer();
-        let sessions = call.answer(accounts::sessions(&call.app, &viewer, self.0).await)?;
-        Ok(sessions.into_iter().map(|row| Session { current: viewer.session() == Some(row.id), row }).collect())
-    }
-
-    /// Those whom you have blocked, by their ids; with no arguments the first 50.
-    async fn blocked_users(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "At most so many from the start of the list, 0 to 100; not with `last`.")] first: Option<i32>,
-        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most so many from the end of the list, 0 to 100; not with `first`.")] last: Option<i32>,
-        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<User>> {
-        let call = Call::of(ctx);
-        let span = Wanted { first, after, last, before }.span::<User>(End::First)?;
-        let page = call.answer(blocks::page(&call.app, &call.viewer(), self.0, span).await)?;
-        Ok(page.map(User).into())
+    fn fields(fields: &mut Fields<Self>) {
+        fields.field::<User>("user", "Your account.", |me, context| {
+            let user = context.users.get(me)?;
+            Ok(user.ok_or_else(|| Error::new(Code::Unauthenticated, "Your account was erased."))?)
+        });
+        fields.field::<i32>("unreadCount", "Messages you have not read, over all conversations.", |me, context| {
+            Ok(count(context.unread.get(me)?.copied().unwrap_or(0)))
+        });
+        fields.field::<Vec<Session>>(
+            "sessions",
+            "Devices signed in to your account, newest first; at most 100.",
+            |me, context| Ok(context.sessions.get(me)?.into_iter().flatten().collect()),
+        );
+        fields.with::<Connection<User>, PageArguments>(
+            "blockedUsers",
+            "Those whom you have blocked, by their ids; with no arguments the first 50.",
+            |me, context, wanted| {
+                let page = context.blocked_pages.get((me, wanted.span::<User>(End::First)?))?;
+                Ok(page.unwrap_or(Page::EMPTY))
+            },
+        );
     }
 }
 
 /// `Session`
-#[derive(Clone)]
-pub(super) struct Session {
-    row: model::sessions::Session,
-    current: bool,
-}
+pub(super) struct Session;
 
-/// One signed-in device.
-#[Object]
-impl Session {
-    /// The id, such as ses_7.
-    pub(super) async fn id(&self) -> ID {
-        ID(self.row.id.to_string())
-    }
+impl Object for Session {
+    const NAME: &'static str = "Session";
+    const DESCRIPTION: &'static str = "One signed-in device.";
+    type Context = Context;
+    type Row<'a> = &'a model::sessions::Session;
 
-    /// What the client called it; null if nothing.
-    async fn device(&self) -> Option<&str> {
-        self.row.device.as_deref()
-    }
-
-    /// When it signed in.
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.row.created_at)
-    }
-
-    /// When it last renewed its tokens.
-    async fn last_used_at(&self) -> DateTime {
-        DateTime(self.row.last_used_at)
-    }
-
-    /// Whether this request is of this session.
-    async fn current(&self) -> bool {
-        self.current
-    }
-}
-
-impl Session {
-    /// The viewer's own session with this id; null if there is none.
-    pub(super) async fn load(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>> {
-        let Some(me) = Call::of(ctx).viewer().user() else { return Ok(None) };
-        let mine = Viewer(me).sessions(ctx).await?;
-        Ok(mine.into_iter().find(|session| session.row.id == id))
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Id<SessionId>>("id", "The id, such as ses_7.", |it, _| it.id);
+        fields.plain::<Option<String>>("device", "What the client called it; null if nothing.", |it, _| {
+            it.device.as_deref()
+        });
+        fields.plain::<DateTime>("createdAt", "When it signed in.", |it, _| it.created_at);
+        fields.plain::<DateTime>("lastUsedAt", "When it last renewed its tokens.", |it, _| it.last_used_at);
+        fields.plain::<bool>("current", "Whether this request is of this session.", |it, context| {
+            context.viewer.session() == Some(it.id)
+        });
     }
 }
 
 /// Queries about yourself.
-#[derive(Default)]
-pub(super) struct AccountQuery;
-
-#[Object]
-impl AccountQuery {
-    /// Who you are; null when not signed in, and in open mode.
-    async fn me(&self, ctx: &Context<'_>) -> Option<Viewer> {
-        Call::of(ctx).viewer().user().map(Viewer)
-    }
+pub(super) fn queries(fields: &mut Fields<Query>) {
+    fields.plain::<Option<Viewer>>("me", "Who you are; null when not signed in, and in open mode.", |(), context| {
+        context.viewer.user()
+    });
 }
 
 /// An account for yourself.
-#[derive(InputObject)]
+#[derive(Clone, InputObject)]
 struct SignUpInput {
     /// Display name, 1 to 100 characters, not all blank.
     name: String,
@@ -136,7 +101,7 @@ struct SignUpInput {
 }
 
 /// What you sign in with.
-#[derive(InputObject)]
+#[derive(Clone, InputObject)]
 struct SignInInput {
     /// The address of your account.
     email: String,
@@ -146,152 +111,190 @@ struct SignInInput {
     device: Option<String>,
 }
 
-/// Who you now are, and the tokens that prove it. What follows in the same request is done as you.
-#[derive(SimpleObject, Default)]
-struct AuthPayload {
-    /// You; null if there are errors.
-    viewer: Option<Viewer>,
-    /// Send it as `Authorization: Bearer …`; null if there are errors.
-    access_token: Option<String>,
-    /// When the access token ends: refresh the session before.
-    access_token_expires_at: Option<DateTime>,
-    /// Trade it for the next pair. Keep it as safe as a password.
-    refresh_token: Option<String>,
-    /// What to fix; empty if you are signed in.
-    user_errors: Vec<UserError>,
-}
+/// `AuthPayload`
+struct AuthPayload;
 
-impl AuthPayload {
-    fn of(call: &Call, outcome: Result<SignedIn, Vec<UserError>>) -> Self {
-        let signed_in = match outcome {
-            Ok(signed_in) => signed_in,
-            Err(user_errors) => return Self { user_errors, ..Self::default() },
-        };
-        let viewer = signed_in.viewer.user().map(Viewer);
-        call.go_on_as(signed_in.viewer);
-        Self {
-            viewer,
-            access_token: Some(signed_in.access_token),
-            access_token_expires_at: Some(DateTime(signed_in.access_token_expires_at)),
-            refresh_token: Some(signed_in.refresh_token),
-            user_errors: Vec::new(),
-        }
+impl Object for AuthPayload {
+    const NAME: &'static str = "AuthPayload";
+    const DESCRIPTION: &'static str =
+        "Who you now are, and the tokens that prove it. What follows in the same request is done as you.";
+    type Context = Context;
+    type Row<'a> = &'a Outcome<SignedIn>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Option<Viewer>>("viewer", "You; null if there are errors.", |it, _| {
+            it.as_ref().ok()?.viewer.user()
+        });
+        fields.plain::<Option<String>>(
+            "accessToken",
+            "Send it as `Authorization: Bearer …`; null if there are errors.",
+            |it, _| Some(&*it.as_ref().ok()?.access_token),
+        );
+        fields.plain::<Option<DateTime>>(
+            "accessTokenExpiresAt",
+            "When the access token ends: refresh the session before.",
+            |it, _| Some(it.as_ref().ok()?.access_token_expires_at),
+        );
+        fields.plain::<Option<String>>(
+            "refreshToken",
+            "Trade it for the next pair. Keep it as safe as a password.",
+            |it, _| Some(&*it.as_ref().ok()?.refresh_token),
+        );
+        user_errors(fields);
     }
 }
 
-/// What became of a sign-out.
-#[derive(SimpleObject)]
-struct SignOutPayload {
-    /// The session that ended; null if there are errors.
-    session_id: Option<ID>,
-    /// What to fix; empty if it was done.
-    user_errors: Vec<UserError>,
+/// `SignOutPayload`
+struct SignOutPayload;
+
+impl Object for SignOutPayload {
+    const NAME: &'static str = "SignOutPayload";
+    const DESCRIPTION: &'static str = "What became of a sign-out.";
+    type Context = Context;
+    type Row<'a> = &'a Outcome<SessionId>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Option<Id<SessionId>>>(
+            "sessionId",
+            "The session that ended; null if there are errors.",
+            |it, _| it.as_ref().ok().copied(),
+        );
+        user_errors(fields);
+    }
 }
 
-/// What became of a connection's renewal.
-#[derive(SimpleObject)]
-struct RenewConnectionPayload {
-    /// Until when the connection now stays open; null if there are errors.
-    expires_at: Option<DateTime>,
-    /// What to fix; empty if it was done.
-    user_errors: Vec<UserError>,
+/// `RenewConnectionPayload`
+struct RenewConnectionPayload;
+
+impl Object for RenewConnectionPayload {
+    const NAME: &'static str = "RenewConnectionPayload";
+    const DESCRIPTION: &'static str = "What became of a connection's renewal.";
+    type Context = Context;
+    type Row<'a> = &'a Outcome<Option<Timestamp>>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Option<DateTime>>(
+            "expiresAt",
+            "Until when the connection now stays open; null if there are errors.",
+            |it, _| it.as_ref().ok().copied().flatten(),
+        );
+        user_errors(fields);
+    }
+}
+
+#[derive(Clone, InputObject)]
+struct SignUpArguments {
+    /// The new account.
+    input: SignUpInput,
+}
+
+#[derive(Clone, InputObject)]
+struct SignInArguments {
+    /// The account.
+    input: SignInInput,
+}
+
+#[derive(Clone, InputObject)]
+struct RefreshSessionArguments {
+    /// The last refresh token of the session.
+    refresh_token: String,
+}
+
+#[derive(Clone, InputObject)]
+struct SignOutArguments {
+    /// Which one; this one, if it is left out.
+    session_id: Option<ID>,
+}
+
+#[derive(Clone, InputObject)]
+struct RenewConnectionArguments {
+    /// A fresh access token of yours.
+    access_token: String,
 }
 
 /// Signing up, in and out.
-#[derive(Default)]
-pub(super) struct AccountMutation;
+pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+    fields.verb::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
+    fields.verb::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
+    fields.verb::<AuthPayload, _, _, _>(
+        "refreshSession",
+        "Trade a refresh token for a new pair. Each works once; a second use ends the session.",
+        refresh_session,
+    );
+    fields.verb::<SignOutPayload, _, _, _>("signOut", "End this session, or another of yours.", sign_out);
+    fields.verb::<RenewConnectionPayload, _, _, _>(
+        "renewConnection",
+        "On an open WebSocket: swap in a fresh access token without reconnecting.",
+        renew_connection,
+    );
+}
 
-#[Object]
-impl AccountMutation {
-    /// Make an account for yourself and sign in.
-    async fn sign_up(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The new account.")] input: SignUpInput,
-    ) -> Result<AuthPayload> {
-        let call = Call::of(ctx);
-        call.count_sign_in()?;
-        let mut arguments = Arguments::default();
-        let name = arguments.text("input.name", Name::parse(input.name));
-        let email = arguments.text("input.email", Email::parse(&input.email));
-        let password = arguments.text("input.password", Password::parse(input.password));
-        let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
-        match (name, email, password) {
-            (Some(name), Some(email), Some(password)) if arguments.errors.is_empty() => {
-                let outcome = accounts::sign_up(&call.app, name, email, password, device, call.from).await;
-                Ok(AuthPayload::of(call, call.outcome(outcome)?))
-            }
-            _ => Ok(AuthPayload::of(call, Err(arguments.errors))),
+/// What follows in the same request is done as who signed in.
+fn signed_in(call: &Call, outcome: Outcome<SignedIn>) -> Outcome<SignedIn> {
+    outcome.inspect(|signed_in| call.go_on_as(signed_in.viewer.clone()))
+}
+
+async fn sign_up(call: Arc<Call>, SignUpArguments { input }: SignUpArguments) -> Result<Outcome<SignedIn>, Error> {
+    call.count_sign_in()?;
+    let mut arguments = Arguments::default();
+    let name = arguments.text("input.name", Name::parse(input.name));
+    let email = arguments.text("input.email", Email::parse(&input.email));
+    let password = arguments.text("input.password", Password::parse(input.password));
+    let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
+    match (name, email, password) {
+        (Some(name), Some(email), Some(password)) if arguments.errors.is_empty() => {
+            let outcome = accounts::sign_up(&call.app, name, email, password, device, call.caller.from).await;
+            Ok(signed_in(&call, call.outcome(outcome)?))
         }
+        _ => Ok(Err(arguments.errors)),
     }
+}
 
-    /// Sign in with email and password.
-    async fn sign_in(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The account.")] input: SignInInput,
-    ) -> Result<AuthPayload> {
-        let call = Call::of(ctx);
-        call.count_sign_in()?;
-        let mut arguments = Arguments::default();
-        let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
-        if !arguments.errors.is_empty() {
-            return Ok(AuthPayload::of(call, Err(arguments.errors)));
-        }
-        // What cannot be an address is no account's.
-        let email = Email::parse(&input.email).ok();
-        let outcome = accounts::sign_in(&call.app, email, input.password, device, call.from).await;
-        Ok(AuthPayload::of(call, call.outcome(outcome)?))
+async fn sign_in(call: Arc<Call>, SignInArguments { input }: SignInArguments) -> Result<Outcome<SignedIn>, Error> {
+    call.count_sign_in()?;
+    let mut arguments = Arguments::default();
+    let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
+    if !arguments.errors.is_empty() {
+        return Ok(Err(arguments.errors));
     }
+    // What cannot be an address is no account's.
+    let email = Email::parse(&input.email).ok();
+    let outcome = accounts::sign_in(&call.app, email, input.password, device, call.caller.from).await;
+    Ok(signed_in(&call, call.outcome(outcome)?))
+}
 
-    /// Trade a refresh token for a new pair. Each works once; a second use ends the session.
-    async fn refresh_session(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The last refresh token of the session.")] refresh_token: String,
-    ) -> Result<AuthPayload> {
-        let call = Call::of(ctx);
-        let outcome = accounts::refresh(&call.app, &refresh_token).await;
-        Ok(AuthPayload::of(call, call.outcome(outcome)?))
-    }
+async fn refresh_session(
+    call: Arc<Call>,
+    RefreshSessionArguments { refresh_token }: RefreshSessionArguments,
+) -> Result<Outcome<SignedIn>, Error> {
+    let outcome = accounts::refresh(&call.app, &refresh_token).await;
+    Ok(signed_in(&call, call.outcome(outcome)?))
+}
 
-    /// End this session, or another of yours.
-    async fn sign_out(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Which one; this one, if it is left out.")] session_id: Option<ID>,
-    ) -> Result<SignOutPayload> {
-        let call = Call::of(ctx);
-        let mut arguments = Arguments::default();
-        let id = session_id.and_then(|id| arguments.id("sessionId", &id));
-        if !arguments.errors.is_empty() {
-            return Ok(SignOutPayload { session_id: None, user_errors: arguments.errors });
-        }
-        let outcome = accounts::sign_out(&call.app, &call.viewer(), id).await;
-        Ok(match call.outcome(outcome)? {
-            Ok(ended) => SignOutPayload { session_id: Some(ID(ended.to_string())), user_errors: Vec::new() },
-            Err(user_errors) => SignOutPayload { session_id: None, user_errors },
-        })
+async fn sign_out(
+    call: Arc<Call>,
+    SignOutArguments { session_id }: SignOutArguments,
+) -> Result<Outcome<SessionId>, Error> {
+    let mut arguments = Arguments::default();
+    let id = session_id.and_then(|id| arguments.id("sessionId", &id));
+    if !arguments.errors.is_empty() {
+        return Ok(Err(arguments.errors));
     }
+    call.outcome(accounts::sign_out(&call.app, &call.viewer(), id).await)
+}
 
-    /// On an open WebSocket: swap in a fresh access token without reconnecting.
-    async fn renew_connection(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "A fresh access token of yours.")] access_token: String,
-    ) -> Result<RenewConnectionPayload> {
-        let call = Call::of(ctx);
-        let Some(connection) = call.renewable() else {
-            return Err(field_error(Code::BadRequest, "There is nothing to renew: this is no WebSocket of a session."));
-        };
-        let outcome = accounts::renewed(&call.app, &call.viewer(), &access_token).await;
-        Ok(match call.outcome(outcome)? {
-            Ok(viewer) => {
-                let until = viewer.credential().and_then(|(_, until)| until);
-                connection.send_replace(viewer);
-                RenewConnectionPayload { expires_at: until.map(DateTime), user_errors: Vec::new() }
-            }
-            Err(user_errors) => RenewConnectionPayload { expires_at: None, user_errors },
-        })
-    }
+async fn renew_connection(
+    call: Arc<Call>,
+    RenewConnectionArguments { access_token }: RenewConnectionArguments,
+) -> Result<Outcome<Option<Timestamp>>, Error> {
+    let Some(connection) = &call.caller.renewal else {
+        let why = "There is nothing to renew: this is no WebSocket of a session.";
+        return Err(Error::new(Code::BadRequest, why));
+    };
+    let outcome = accounts::renewed(&call.app, &call.viewer(), &access_token).await;
+    Ok(call.outcome(outcome)?.map(|viewer| {
+        let until = viewer.credential().and_then(|(_, until)| until);
+        connection.send_replace(viewer);
+        until
+    }))
 }

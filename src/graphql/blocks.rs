@@ -1,44 +1,59 @@
-//! Blocks in words.
+//! Blocks: who wants to hear nothing of whom.
 
-use async_graphql::{Context, ID, Object, Result};
+use std::sync::Arc;
+
+use async_graphql::{ID, InputObject};
 
 use super::{
+    Context,
     calls::{Arguments, Call},
+    payloads::Outcome,
     users::UserPayload,
 };
-use crate::domain::blocks;
+use crate::{
+    domain::blocks,
+    execution::{Error, Mutations},
+    model::users::User,
+};
+
+#[derive(Clone, InputObject)]
+struct BlockArguments {
+    /// Whom.
+    id: ID,
+    /// Who blocks: you, if it is left out. Needed in open mode.
+    user_id: Option<ID>,
+}
+
+#[derive(Clone, InputObject)]
+struct UnblockArguments {
+    /// Whom.
+    id: ID,
+    /// Who blocked: you, if it is left out. Needed in open mode.
+    user_id: Option<ID>,
+}
 
 /// Changes to blocks.
-#[derive(Default)]
-pub(super) struct BlockMutation;
+pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+    fields.verb::<UserPayload, _, _, _>(
+        "blockUser",
+        "They can no longer message you or see your presence, nor you theirs.",
+        |call, BlockArguments { id, user_id }| change(call, true, id, user_id),
+    );
+    fields.verb::<UserPayload, _, _, _>(
+        "unblockUser",
+        "Take a block back.",
+        |call, UnblockArguments { id, user_id }| change(call, false, id, user_id),
+    );
+}
 
-#[Object]
-impl BlockMutation {
-    /// They can no longer message you or see your presence, nor you theirs.
-    async fn block_user(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom.")] id: ID,
-        #[graphql(desc = "Who blocks: you, if it is left out. Needed in open mode.")] user_id: Option<ID>,
-    ) -> Result<UserPayload> {
-        let call = Call::of(ctx);
-        let mut arguments = Arguments::default();
-        let (other, user) = (arguments.id("id", &id), arguments.user(call, "userId", user_id.as_ref())?);
-        let (Some(other), Some(user)) = (other, user) else { return Ok(UserPayload::of(Err(arguments.errors))) };
-        Ok(UserPayload::of(call.outcome(blocks::block(&call.app, &call.viewer(), user, other).await)?))
-    }
-
-    /// Take a block back.
-    async fn unblock_user(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom.")] id: ID,
-        #[graphql(desc = "Who blocked: you, if it is left out. Needed in open mode.")] user_id: Option<ID>,
-    ) -> Result<UserPayload> {
-        let call = Call::of(ctx);
-        let mut arguments = Arguments::default();
-        let (other, user) = (arguments.id("id", &id), arguments.user(call, "userId", user_id.as_ref())?);
-        let (Some(other), Some(user)) = (other, user) else { return Ok(UserPayload::of(Err(arguments.errors))) };
-        Ok(UserPayload::of(call.outcome(blocks::unblock(&call.app, &call.viewer(), user, other).await)?))
-    }
+async fn change(call: Arc<Call>, block: bool, id: ID, user_id: Option<ID>) -> Result<Outcome<User>, Error> {
+    let mut arguments = Arguments::default();
+    let (other, user) = (arguments.id("id", &id), arguments.user(&call, "userId", user_id.as_ref())?);
+    let (Some(other), Some(user)) = (other, user) else { return Ok(Err(arguments.errors)) };
+    let viewer = call.viewer();
+    call.outcome(if block {
+        blocks::block(&call.app, &viewer, user, other).await
+    } else {
+        blocks::unblock(&call.app, &viewer, user, other).await
+    })
 }

@@ -1,4 +1,4 @@
-//! A call: what every resolver of one request has at hand, and how its arguments are parsed.
+//! A call: what the fields of one request have at hand while they do something, and how their arguments are parsed.
 
 use std::{
     fmt::Display,
@@ -10,123 +10,82 @@ use std::{
     },
 };
 
-use async_graphql::{Context, ID, Result, Value, dataloader::DataLoader};
-use futures_util::{Stream, StreamExt};
+use async_graphql::ID;
 use tokio::sync::watch;
 
 use super::{
-    UserError, UserErrorCode,
-    errors::{Code, bad_input, field_error, top_level},
-    loads::{Loads, Relations},
-    subscriptions::{News, Source},
-    written::Written,
+    errors::{UserError, UserErrorCode, top_level},
+    payloads::Outcome,
 };
 use crate::{
     app::App,
     domain::{self, Viewer},
-    model::{feed::Cursor, ids::UserId, texts::BadText},
+    execution::{Code, Error},
+    model::{ids::UserId, texts::BadText},
 };
 
-/// What every resolver of one request has at hand.
-pub(super) struct Call {
-    pub(super) app: App,
-    who: Who,
-    renewal: Option<Arc<watch::Sender<Viewer>>>,
-    sign_ins: Arc<AtomicU32>,
-    /// From where.
-    pub(super) from: Option<IpAddr>,
-    pub(super) request_id: String,
-    pub(super) load: DataLoader<Relations>,
-    pub(super) written: Written,
-    /// Where feeds stood before anything of the request was read.
-    pub(super) cursors: Vec<(UserId, Cursor)>,
-    turn: Option<Turn>,
+/// Who calls, and how; in a batch, for all of it.
+#[derive(Clone)]
+pub struct Caller {
+    /// On whose behalf.
+    pub viewer: Viewer,
+    /// On a socket of a session: takes the viewer with whom it goes on.
+    pub renewal: Option<Arc<watch::Sender<Viewer>>>,
+    /// From which address, if it is known.
+    pub from: Option<IpAddr>,
+    /// How often they tried to sign in, or up, in this request.
+    pub sign_ins: Arc<AtomicU32>,
+    /// The id of the last event that they have seen: a feed goes on after it.
+    pub last_event_id: Option<String>,
 }
 
-/// What the resolver of a subscription is called for.
-pub(super) enum Turn {
-    /// To put the source of its news here.
-    Begins(Arc<Mutex<Option<Source>>>),
-    /// To say this.
-    Says(News),
+impl From<Viewer> for Caller {
+    fn from(viewer: Viewer) -> Self {
+        Self { viewer, renewal: None, from: None, sign_ins: Arc::default(), last_event_id: None }
+    }
+}
+
+/// What the fields of one request have at hand while they do something.
+pub(super) struct Call {
+    pub(super) app: App,
+    pub(super) caller: Caller,
+    pub(super) request_id: String,
+    /// On whose behalf it is by now.
+    viewer: Mutex<Viewer>,
 }
 
 impl Call {
-    /// A new call, and what it will load.
-    pub(super) fn new(app: &App, asker: &Asker, written: Written) -> (Self, Loads) {
-        let request_id = new_request_id();
-        let who = Who::is(asker.viewer.clone());
-        let relations = Relations { app: app.clone(), who: who.clone(), request_id: request_id.clone() };
-        let (load, loads) = relations.loader();
-        let (app, renewal, sign_ins, from) = (app.clone(), asker.renewal.clone(), asker.sign_ins.clone(), asker.from);
-        let call =
-            Self { app, who, renewal, sign_ins, from, request_id, load, written, cursors: Vec::new(), turn: None };
-        (call, loads)
+    /// A new call.
+    pub(super) fn new(app: &App, caller: &Caller) -> Self {
+        let viewer = Mutex::new(caller.viewer.clone());
+        Self { app: app.clone(), caller: caller.clone(), request_id: new_request_id(), viewer }
     }
 
     /// On whose behalf it is.
     pub(super) fn viewer(&self) -> Viewer {
-        self.who.now()
+        self.viewer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From here on it is on behalf of somebody who has just signed in.
     pub(super) fn go_on_as(&self, viewer: Viewer) {
-        self.who.becomes(viewer);
-    }
-
-    /// The connection of the call, if its end can be moved.
-    pub(super) fn renewable(&self) -> Option<&watch::Sender<Viewer>> {
-        self.renewal.as_deref()
+        *self.viewer.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
     }
 
     /// Passwords cannot be tried many at a time.
-    pub(super) fn count_sign_in(&self) -> Result<()> {
-        if self.sign_ins.fetch_add(1, Ordering::Relaxed) == 0 {
+    pub(super) fn count_sign_in(&self) -> Result<(), Error> {
+        if self.caller.sign_ins.fetch_add(1, Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        Err(field_error(Code::QueryTooComplex, "Sign in or up only once in a request."))
+        Err(Error::new(Code::QueryTooComplex, "Sign in or up only once in a request."))
     }
 
-    /// The same in a turn of a subscription.
-    pub(super) fn in_turn(self, turn: Turn) -> Self {
-        Self { turn: Some(turn), ..self }
-    }
-
-    /// What a subscription has to say; `None` while it begins.
-    pub(super) fn news(&self) -> Option<&News> {
-        if let Some(Turn::Says(news)) = &self.turn { Some(news) } else { None }
-    }
-
-    /// Begins a subscription with the source of its news.
-    pub(super) fn begin(&self, source: impl Stream<Item = domain::Result<News>> + Send + 'static) {
-        if let Some(Turn::Begins(place)) = &self.turn {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(source.boxed());
-        }
-    }
-
-    /// Reads where the feeds of these users stand; one that cannot be read is told by its field.
-    pub(super) async fn read_cursors(&mut self, users: &[Value]) {
-        for user in users {
-            let id = if let Value::String(id) = user { id.parse() } else { user.to_string().parse() };
-            let Ok(id) = id else { continue };
-            if let Ok(cursor) = domain::feed::cursor(&self.app, &self.viewer(), id).await {
-                self.cursors.push((id, cursor));
-            }
-        }
-    }
-
-    /// The call that this resolver is part of.
-    pub(super) fn of<'a>(ctx: &Context<'a>) -> &'a Self {
-        ctx.data_unchecked()
-    }
-
-    /// What a query's verb gave.
-    pub(super) fn answer<T>(&self, outcome: domain::Result<T>) -> Result<T> {
+    /// What the verb of a subscription gave.
+    pub(super) fn answer<T>(&self, outcome: domain::Result<T>) -> Result<T, Error> {
         outcome.map_err(|error| top_level(error, &self.request_id))
     }
 
     /// What a mutation's verb gave: what a person can fix comes as `userErrors`.
-    pub(super) fn outcome<T>(&self, outcome: domain::Result<T>) -> Result<Result<T, Vec<UserError>>> {
+    pub(super) fn outcome<T>(&self, outcome: domain::Result<T>) -> Result<Outcome<T>, Error> {
         match outcome {
             Ok(done) => Ok(Ok(done)),
             Err(domain::Error::Rejected(rejection)) => Ok(Err(vec![rejection.into()])),
@@ -141,55 +100,19 @@ pub(super) fn new_request_id() -> String {
 }
 
 /// An id in an argument of a query or of a subscription.
-pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T> {
-    id.parse().map_err(bad_input)
-}
-
-/// On whose behalf a call is, for all parts of it.
-#[derive(Clone)]
-pub(super) struct Who(Arc<Mutex<Viewer>>);
-
-impl Who {
-    fn is(viewer: Viewer) -> Self {
-        Self(Arc::new(Mutex::new(viewer)))
-    }
-
-    pub(super) fn now(&self) -> Viewer {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn becomes(&self, viewer: Viewer) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
-    }
-}
-
-/// Who asks, and how; in a batch, for all of it.
-#[derive(Clone)]
-pub struct Asker {
-    /// On whose behalf.
-    pub viewer: Viewer,
-    /// On a socket of a session: takes the viewer with whom it goes on.
-    pub renewal: Option<Arc<watch::Sender<Viewer>>>,
-    /// From which address, if it is known.
-    pub from: Option<IpAddr>,
-    /// How often they tried to sign in, or up, in this request.
-    pub sign_ins: Arc<AtomicU32>,
-}
-
-impl From<Viewer> for Asker {
-    fn from(viewer: Viewer) -> Self {
-        Self { viewer, renewal: None, from: None, sign_ins: Arc::default() }
-    }
+pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T, Error> {
+    id.parse().map_err(Error::bad_input)
 }
 
 /// The user whose feed or signals are meant: the viewer, if it is not said.
-pub(super) fn whose(call: &Call, user_id: Option<&ID>) -> Result<UserId> {
+pub(super) fn target_user(viewer: &Viewer, request_id: &str, user_id: Option<&ID>) -> Result<UserId, Error> {
     match user_id {
         Some(user) => id(user),
-        None => match call.viewer() {
-            viewer if viewer.is_nobody() => Err(top_level(domain::Error::Unauthenticated, &call.request_id)),
-            viewer => viewer.user().ok_or_else(|| bad_input("Say whose with `userId`: you did not sign in as a user.")),
-        },
+        None if viewer.is_nobody() => Err(top_level(domain::Error::Unauthenticated, request_id)),
+        None => {
+            let why = "Say whose with `userId`: you did not sign in as a user.";
+            viewer.user().ok_or_else(|| Error::bad_input(why))
+        }
     }
 }
 
@@ -214,7 +137,7 @@ impl Arguments {
     }
 
     /// The user at this path: the viewer, if it is not said.
-    pub(super) fn user(&mut self, call: &Call, path: &str, id: Option<&ID>) -> Result<Option<UserId>> {
+    pub(super) fn user(&mut self, call: &Call, path: &str, id: Option<&ID>) -> Result<Option<UserId>, Error> {
         let viewer = call.viewer();
         match (id, viewer.user()) {
             (Some(id), _) => Ok(self.id(path, id)),

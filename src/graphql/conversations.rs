@@ -1,246 +1,271 @@
-//! Conversations in words: the types and the query.
+//! Conversations: the types, the query and the marks.
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
-use serde::ser::SerializeMap;
+use async_graphql::{ID, InputObject};
 
 use super::{
-    Connection, Message, User, UserError,
+    Connection, Context, Message, User,
     calls::{Arguments, Call, id},
-    completion::Planned,
-    pages::{Listed, Wanted},
+    messages,
+    pages::{Listed, PageArguments},
+    payloads::{Outcome, user_errors},
+    roots::Query,
     scalars::DateTime,
-    written::{Plain, Shown},
 };
 use crate::{
-    domain::{Viewer, conversations},
+    domain::conversations,
+    execution::{Error, Fields, Id, Mutations, Object, Stop},
     model::{
         self,
         conversations::Reach,
-        ids::{ConversationId, UserId},
+        ids::{ConversationId, MessageId, UserId},
         messages::List,
         pages::{End, Page, Span},
     },
 };
 
-/// Both members, in the order of their ids; one whose account was erased is `None`.
-pub(super) type Members = [Option<User>; 2];
-
 /// `Conversation`
-#[derive(Clone)]
-pub(super) struct Conversation {
+pub(super) struct Conversation;
+
+/// What stands for a conversation.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
     id: ConversationId,
-    /// If whoever made this had them at hand.
-    members: Option<Arc<Members>>,
-    /// What a user's conversations are ordered by; 0 outside of such a list.
-    activity: i64,
+    /// The newest message that was ever in it, if it is known.
+    last_message_id: Option<MessageId>,
 }
 
-impl From<conversations::Conversation> for Conversation {
-    fn from(found: conversations::Conversation) -> Self {
-        Self::new(found.id, Some(Arc::new(found.members.map(|member| member.map(User)))))
+impl Place {
+    pub(super) fn of(id: ConversationId) -> Self {
+        Self { id, last_message_id: None }
     }
+}
+
+impl Object for Conversation {
+    const NAME: &'static str = "Conversation";
+    const DESCRIPTION: &'static str =
+        "What two users say to each other. It exists for every pair, also before the first message.";
+    type Context = Context;
+    type Row<'a> = Place;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Id<ConversationId>>(
+            "id",
+            "The id, such as cnv_1_2: the ids of its members, the lower one first.",
+            |it, _| it.id,
+        );
+        fields.plain::<Vec<Member>>("members", "Both members, in the order of their ids.", |it, _| {
+            let [low, high] = it.id.members();
+            vec![Member { user: low, peer: high }, Member { user: high, peer: low }]
+        });
+        fields.with::<Option<User>, PeerArguments>(
+            "peer",
+            "The member that is not you, or not the user named; null for somebody who is not a member, and when the account \
+             was erased.",
+            |it, context, PeerArguments { of }| {
+                let user = of.as_ref().map(id).transpose()?.or_else(|| context.viewer.user());
+                let peer = user.and_then(|user| it.id.peer_of(user));
+                peer.map_or(Ok(None), |peer| context.users.get(peer))
+            },
+        );
+        fields.with::<Connection<Message>, PageArguments>(
+            "messages",
+            "Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.",
+            |it, context, wanted| messages::page(context, List::Conversation(it.id), wanted),
+        );
+        fields.field::<Option<Message>>("lastMessage", "The newest message; null if there is none.", last_message);
+        fields.with::<i32, UnreadArguments>(
+            "unreadCount",
+            "Messages that you, or the user named, have not read. 0 for somebody who is not a member.",
+            |it, context, UnreadArguments { user_id }| {
+                let reader = user_id.as_ref().map(id).transpose()?.or_else(|| context.viewer.user());
+                let Some((reader, peer)) = reader.and_then(|reader| Some((reader, it.id.peer_of(reader)?))) else {
+                    return Ok(0);
+                };
+                let member = context.members.get((reader, peer))?;
+                Ok(count(member.map_or(0, |member| member.unread)))
+            },
+        );
+    }
+}
+
+/// A number for clients.
+pub(super) fn count(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn last_message(it: Place, context: &Context) -> Result<Option<&model::messages::Message>, Stop> {
+    if let Some(id) = it.last_message_id
+        && let Some(message) = context.messages.get(id)?
+    {
+        return Ok(Some(message));
+    }
+    let page = context.message_pages.get((List::Conversation(it.id), Span::last(1)))?;
+    Ok(page.and_then(|page| page.items.last()))
 }
 
 impl Listed for Conversation {
+    const CONNECTION: &'static str = "ConversationConnection";
+    const EDGE: &'static str = "ConversationEdge";
     const KIND: &'static str = "conversation";
+    type Item = model::conversations::Member;
 
-    fn key(&self) -> i64 {
-        self.activity
+    fn key(item: &Self::Item) -> i64 {
+        item.last_message_id.key()
+    }
+
+    fn row(item: &Self::Item) -> Place {
+        Place { id: item.conversation_id(), last_message_id: Some(item.last_message_id) }
     }
 }
 
-/// What two users say to each other. It exists for every pair, also before the first message.
-#[Object]
-impl Conversation {
-    /// The id, such as cnv_1_2: the ids of its members, the lower one first.
-    pub(super) async fn id(&self) -> ID {
-        ID(self.id.to_string())
-    }
-
-    /// Both members, in the order of their ids.
-    async fn members(&self) -> Vec<Member> {
-        let [low, high] = self.id.members();
-        [(low, high), (high, low)].map(|(user, peer)| Member { user, peer, known: self.members.clone() }).into()
-    }
-
-    /// Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.
-    async fn messages(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "At most so many from the start of the list, 0 to 100; not with `last`.")] first: Option<i32>,
-        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most so many from the end of the list, 0 to 100; not with `first`.")] last: Option<i32>,
-        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Message>> {
-        let wanted = Wanted { first, after, last, before };
-        Message::list_between(ctx, List::Conversation(self.id), wanted, self.members.clone()).await
-    }
-
-    /// The newest message; null if there is none.
-    async fn last_message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
-        let page = Call::of(ctx).load.load_one((List::Conversation(self.id), Span::last(1))).await?;
-        Ok(page.and_then(|mut page| page.items.pop()).map(Message::from))
-    }
-
-    /// Messages that you, or the user named, have not read. 0 for somebody who is not a member.
-    async fn unread_count(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The reader. Needed in open mode, where nobody is you.")] user_id: Option<ID>,
-    ) -> Result<i32> {
-        let call = Call::of(ctx);
-        let reader = user_id.as_ref().map(id).transpose()?.or_else(|| call.viewer().user());
-        let Some(reader) = reader else { return Ok(0) };
-        let count = call.load.load_one((self.id, reader)).await?;
-        Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
-    }
+/// A page of a user's conversations.
+pub(super) fn page<'a>(
+    context: &'a Context,
+    user: UserId,
+    wanted: &PageArguments,
+) -> Result<&'a Page<model::conversations::Member>, Stop> {
+    let page = context.conversation_pages.get((user, wanted.span::<Conversation>(End::First)?))?;
+    Ok(page.unwrap_or(Page::EMPTY))
 }
 
-impl Plain for Conversation {
-    fn has(&self, field: &Planned) -> bool {
-        field.name() == "id"
-    }
-
-    fn write<M: SerializeMap>(&self, field: &Planned, _: &Viewer, map: &mut M) -> Result<(), M::Error> {
-        map.serialize_entry(&field.key, &Shown(self.id))
-    }
+#[derive(Clone, InputObject)]
+struct PeerArguments {
+    /// The other one than the member that is meant. Needed in open mode, where nobody is you.
+    of: Option<ID>,
 }
 
-impl Conversation {
-    pub(super) fn new(id: ConversationId, members: Option<Arc<Members>>) -> Self {
-        Self { id, members, activity: 0 }
-    }
-
-    /// The conversation with this id; null if the viewer may not see it.
-    pub(super) async fn load(ctx: &Context<'_>, id: ConversationId) -> Result<Option<Self>> {
-        let call = Call::of(ctx);
-        let found = call.answer(conversations::find(&call.app, &call.viewer(), id).await)?;
-        Ok(found.map(Self::from))
-    }
-
-    /// A page of a user's conversations. The list goes from the most recent activity to the least, against its keys.
-    pub(super) async fn list(ctx: &Context<'_>, user: UserId, wanted: Wanted) -> Result<Connection<Self>> {
-        let span = wanted.span::<Self>(End::First)?.reversed();
-        let page = Call::of(ctx).load.load_one((user, span)).await?;
-        let conversation = |member: model::conversations::Member| {
-            let activity = member.last_message_id.key();
-            Self { id: member.conversation_id(), members: None, activity }
-        };
-        Ok(page.unwrap_or_else(Page::empty).reversed().map(conversation).into())
-    }
-}
-
-/// `Member`
-pub(super) struct Member {
-    pub(super) user: UserId,
-    pub(super) peer: UserId,
-    /// Both, if whoever made this had them at hand.
-    pub(super) known: Option<Arc<Members>>,
+#[derive(Clone, InputObject)]
+struct UnreadArguments {
+    /// The reader. Needed in open mode, where nobody is you.
+    user_id: Option<ID>,
 }
 
 /// A user's place in a conversation. Marks only move forward and cover everything before them.
-#[Object]
-impl Member {
-    /// Null when the account was erased.
-    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        User::of(ctx, self.user, self.known.as_deref()).await
-    }
+#[derive(Clone, Copy)]
+pub(super) struct Member {
+    pub(super) user: UserId,
+    pub(super) peer: UserId,
+}
 
-    /// The newest message that arrived at a device of this user; null before the first.
-    async fn delivered_through(&self, ctx: &Context<'_>) -> Result<Option<Mark>> {
-        self.mark(ctx, Reach::Delivered).await
-    }
+impl Object for Member {
+    const NAME: &'static str = "Member";
+    const DESCRIPTION: &'static str =
+        "A user's place in a conversation. Marks only move forward and cover everything before them.";
+    type Context = Context;
+    type Row<'a> = Self;
 
-    /// The newest message that this user has read; null before the first.
-    async fn read_through(&self, ctx: &Context<'_>) -> Result<Option<Mark>> {
-        self.mark(ctx, Reach::Read).await
+    fn fields(fields: &mut Fields<Self>) {
+        fields.field::<Option<User>>("user", "Null when the account was erased.", |it, context| {
+            context.users.get(it.user)
+        });
+        fields.field::<Option<Mark>>(
+            "deliveredThrough",
+            "The newest message that arrived at a device of this user; null before the first.",
+            |it, context| mark_of(it, context, Reach::Delivered),
+        );
+        fields.field::<Option<Mark>>(
+            "readThrough",
+            "The newest message that this user has read; null before the first.",
+            |it, context| mark_of(it, context, Reach::Read),
+        );
     }
 }
 
-impl Member {
-    async fn mark(&self, ctx: &Context<'_>, reach: Reach) -> Result<Option<Mark>> {
-        let place = Call::of(ctx).load.load_one((self.user, self.peer)).await?;
-        let mark = place.and_then(|place| place.mark(reach));
-        Ok(mark.map(|mark| Mark { message_id: ID(mark.message_id.to_string()), at: DateTime(mark.at) }))
+fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<model::conversations::Mark>, Stop> {
+    Ok(context.members.get((it.user, it.peer))?.and_then(|member| member.mark(reach)))
+}
+
+/// `Mark`
+struct Mark;
+
+impl Object for Mark {
+    const NAME: &'static str = "Mark";
+    const DESCRIPTION: &'static str = "A message reached, and when.";
+    type Context = Context;
+    type Row<'a> = model::conversations::Mark;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields
+            .plain::<Id<MessageId>>("messageId", "The message; it may have been deleted since.", |it, _| it.message_id);
+        fields.plain::<DateTime>("at", "When the mark was set.", |it, _| it.at);
     }
 }
 
-/// A message reached, and when.
-#[derive(SimpleObject)]
-pub(super) struct Mark {
-    /// The message; it may have been deleted since.
-    message_id: ID,
-    /// When the mark was set.
-    at: DateTime,
-}
-
-/// What became of a mark.
-#[derive(SimpleObject)]
-pub(super) struct ConversationPayload {
-    /// The conversation as it is now; null if there are errors.
-    conversation: Option<Conversation>,
-    /// What to fix; empty if it was done.
-    user_errors: Vec<UserError>,
-}
-
-/// Changes to conversations.
-#[derive(Default)]
-pub(super) struct ConversationMutation;
-
-#[Object]
-impl ConversationMutation {
-    /// Everything up to this message has arrived.
-    async fn mark_delivered(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The newest message that arrived.")] message_id: ID,
-        #[graphql(desc = "Where it arrived: a member of its conversation. Needed in open mode.")] user_id: Option<ID>,
-    ) -> Result<ConversationPayload> {
-        mark(ctx, Reach::Delivered, &message_id, user_id.as_ref()).await
-    }
-
-    /// Everything up to this message has been read.
-    async fn mark_read(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The newest message that was read.")] message_id: ID,
-        #[graphql(desc = "Who read it: a member of its conversation. Needed in open mode.")] user_id: Option<ID>,
-    ) -> Result<ConversationPayload> {
-        mark(ctx, Reach::Read, &message_id, user_id.as_ref()).await
-    }
-}
-
-async fn mark(ctx: &Context<'_>, reach: Reach, message: &ID, user: Option<&ID>) -> Result<ConversationPayload> {
-    let call = Call::of(ctx);
-    let mut arguments = Arguments::default();
-    let message = arguments.id("messageId", message);
-    let user = arguments.user(call, "userId", user)?;
-    let (Some(message), Some(user)) = (message, user) else {
-        return Ok(ConversationPayload { conversation: None, user_errors: arguments.errors });
-    };
-    let outcome = conversations::mark(&call.app, &call.viewer(), user, message, reach).await;
-    Ok(match call.outcome(outcome)? {
-        Ok(found) => ConversationPayload { conversation: Some(found.into()), user_errors: Vec::new() },
-        Err(user_errors) => ConversationPayload { conversation: None, user_errors },
-    })
+#[derive(Clone, InputObject)]
+struct ConversationArguments {
+    /// One of them, such as usr_1.
+    user1: ID,
+    /// The other one.
+    user2: ID,
 }
 
 /// Queries about conversations.
-#[derive(Default)]
-pub(super) struct ConversationQuery;
+pub(super) fn queries(fields: &mut Fields<Query>) {
+    fields.with::<Option<Conversation>, ConversationArguments>(
+        "conversation",
+        "What two users say to each other. Null if you do not know one of them, or it is none of your business.",
+        |(), context, ConversationArguments { user1, user2 }| {
+            let between = ConversationId::between(id(user1)?, id(user2)?);
+            between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(Place::of)))
+        },
+    );
+}
 
-#[Object]
-impl ConversationQuery {
-    /// What two users say to each other. Null if you do not know one of them, or it is none of your business.
-    async fn conversation(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "One of them, such as usr_1.")] user1: ID,
-        #[graphql(desc = "The other one.")] user2: ID,
-    ) -> Result<Option<Conversation>> {
-        let Some(id) = ConversationId::between(id(&user1)?, id(&user2)?) else { return Ok(None) };
-        Conversation::load(ctx, id).await
+/// `ConversationPayload`
+struct ConversationPayload;
+
+impl Object for ConversationPayload {
+    const NAME: &'static str = "ConversationPayload";
+    const DESCRIPTION: &'static str = "What became of a mark.";
+    type Context = Context;
+    type Row<'a> = &'a Outcome<ConversationId>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Option<Conversation>>(
+            "conversation",
+            "The conversation as it is now; null if there are errors.",
+            |it, _| it.as_ref().ok().copied().map(Place::of),
+        );
+        user_errors(fields);
     }
+}
+
+#[derive(Clone, InputObject)]
+struct MarkDeliveredArguments {
+    /// The newest message that arrived.
+    message_id: ID,
+    /// Where it arrived: a member of its conversation. Needed in open mode.
+    user_id: Option<ID>,
+}
+
+#[derive(Clone, InputObject)]
+struct MarkReadArguments {
+    /// The newest message that was read.
+    message_id: ID,
+    /// Who read it: a member of its conversation. Needed in open mode.
+    user_id: Option<ID>,
+}
+
+/// Changes to conversations.
+pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+    fields.verb::<ConversationPayload, _, _, _>(
+        "markDelivered",
+        "Everything up to this message has arrived.",
+        |call, MarkDeliveredArguments { message_id, user_id }| mark(call, Reach::Delivered, message_id, user_id),
+    );
+    fields.verb::<ConversationPayload, _, _, _>(
+        "markRead",
+        "Everything up to this message has been read.",
+        |call, MarkReadArguments { message_id, user_id }| mark(call, Reach::Read, message_id, user_id),
+    );
+}
+
+async fn mark(call: Arc<Call>, reach: Reach, message: ID, user: Option<ID>) -> Result<Outcome<ConversationId>, Error> {
+    let mut arguments = Arguments::default();
+    let message = arguments.id("messageId", &message);
+    let user = arguments.user(&call, "userId", user.as_ref())?;
+    let (Some(message), Some(user)) = (message, user) else { return Ok(Err(arguments.errors)) };
+    call.outcome(conversations::mark(&call.app, &call.viewer(), user, message, reach).await)
 }

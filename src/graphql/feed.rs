@@ -1,87 +1,74 @@
-//! The feed in words: the event and the subscription.
+//! The feed: the event, the query and the subscription.
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, Enum, ID, Name, Object, Pos, Positioned, Result, SimpleObject, Subscription, Value, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection},
-};
-use futures_util::TryStreamExt;
+use async_graphql::{Enum, ID, InputObject};
 
 use super::{
-    Conversation, Message, User,
-    calls::{Call, id, whose},
-    conversations::Member,
-    errors::bad_input,
-    pages::MAX_SIZE,
+    Context, Conversation, Message, User,
+    calls::{Call, id, target_user},
+    conversations::{Member, Place},
+    errors::top_level,
+    roots::Query,
     scalars::DateTime,
-    subscriptions::{News, Told, told},
 };
 use crate::{
-    domain::feed,
-    model::feed::{self as model, Change, Cursor, Kind},
+    domain::feed::{self, Follower},
+    execution::{self, Error, Fields, Id, MAX_PAGE, Object, Subscriptions, Text, Values},
+    model::{
+        feed::{Change, Cursor, Event, Kind, News},
+        ids::{ConversationId, MessageId},
+    },
 };
 
 /// `FeedEvent`
-struct FeedEvent(Arc<model::Event>);
+struct FeedEvent;
 
-/// Something that happened in a user's conversations.
-#[Object]
-impl FeedEvent {
-    /// Where you are in the feed. Opaque.
-    async fn cursor(&self) -> String {
-        self.0.cursor.to_string()
-    }
+impl Object for FeedEvent {
+    const NAME: &'static str = "FeedEvent";
+    const DESCRIPTION: &'static str = "Something that happened in a user's conversations.";
+    type Context = Context;
+    type Row<'a> = &'a Arc<Event>;
 
-    /// What happened.
-    async fn kind(&self) -> FeedEventKind {
-        match &self.0.news {
-            model::News::Changed(change) => change.kind.into(),
-            model::News::CaughtUp => FeedEventKind::CaughtUp,
-            model::News::Reset => FeedEventKind::Reset,
-        }
-    }
-
-    /// When it happened.
-    async fn at(&self) -> DateTime {
-        DateTime(self.0.at)
-    }
-
-    /// Where it happened; null for `CAUGHT_UP` and `RESET`, and for a change of your own account.
-    async fn conversation(&self) -> Option<Conversation> {
-        self.change()?.conversation.map(|id| Conversation::new(id, None))
-    }
-
-    /// The message as it is now; null once deleted.
-    async fn message(&self) -> Option<Message> {
-        self.change()?.message.clone().map(Message::from)
-    }
-
-    /// The id of the message, also once it is deleted; null if the event is not about one.
-    async fn message_id(&self) -> Option<ID> {
-        self.change()?.message_id.map(|id| ID(id.to_string()))
-    }
-
-    /// For RECEIPT: whose marks moved.
-    async fn member(&self) -> Option<Member> {
-        let change = self.change().filter(|change| matches!(change.kind, Kind::OwnMark | Kind::PeerMark))?;
-        let user = change.user?;
-        Some(Member { user, peer: change.conversation?.peer_of(user)?, known: None })
-    }
-
-    /// For USER_CHANGED: the user as they are now; null once the account was erased.
-    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        match self.change() {
-            Some(Change { kind: Kind::UserChanged, user: Some(user), .. }) => User::load(ctx, *user).await,
-            _ => Ok(None),
-        }
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Text<Cursor>>("cursor", "Where you are in the feed. Opaque.", |it, _| it.cursor.clone());
+        fields.plain::<execution::Enum<FeedEventKind>>("kind", "What happened.", |it, _| match &it.news {
+            News::Changed(change) => change.kind.into(),
+            News::CaughtUp => FeedEventKind::CaughtUp,
+            News::Reset => FeedEventKind::Reset,
+        });
+        fields.plain::<DateTime>("at", "When it happened.", |it, _| it.at);
+        fields.plain::<Option<Conversation>>(
+            "conversation",
+            "Where it happened; null for `CAUGHT_UP` and `RESET`, and for a change of your own account.",
+            |it, _| change(it)?.conversation.map(Place::of),
+        );
+        fields.plain::<Option<Message>>("message", "The message as it is now; null once deleted.", |it, _| {
+            change(it)?.message.as_ref()
+        });
+        fields.plain::<Option<Id<MessageId>>>(
+            "messageId",
+            "The id of the message, also once it is deleted; null if the event is not about one.",
+            |it, _| change(it)?.message_id,
+        );
+        fields.plain::<Option<Member>>("member", "For RECEIPT: whose marks moved.", |it, _| {
+            let change = change(it).filter(|change| matches!(change.kind, Kind::OwnMark | Kind::PeerMark))?;
+            let user = change.user?;
+            Some(Member { user, peer: change.conversation?.peer_of(user)? })
+        });
+        fields.field::<Option<User>>(
+            "user",
+            "For USER_CHANGED: the user as they are now; null once the account was erased.",
+            |it, context| match change(it) {
+                Some(Change { kind: Kind::UserChanged, user: Some(user), .. }) => context.users.get(*user),
+                _ => Ok(None),
+            },
+        );
     }
 }
 
-impl FeedEvent {
-    fn change(&self) -> Option<&Change> {
-        if let model::News::Changed(change) = &self.0.news { Some(change) } else { None }
-    }
+fn change(event: &Event) -> Option<&Change> {
+    if let News::Changed(change) = &event.news { Some(change) } else { None }
 }
 
 /// What can happen in a feed.
@@ -115,111 +102,120 @@ impl From<Kind> for FeedEventKind {
     }
 }
 
-/// A part of a feed.
-#[derive(SimpleObject)]
-struct FeedPage {
-    /// What happened, oldest first; only `RESET` if the server cannot go on from your cursor.
-    events: Vec<FeedEvent>,
-    /// Where to go on.
-    cursor: String,
-    /// Whether there is more already.
-    has_more: bool,
+/// `FeedPage`
+struct FeedPage;
+
+impl Object for FeedPage {
+    const NAME: &'static str = "FeedPage";
+    const DESCRIPTION: &'static str = "A part of a feed.";
+    type Context = Context;
+    type Row<'a> = &'a feed::Events;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Vec<FeedEvent>>(
+            "events",
+            "What happened, oldest first; only `RESET` if the server cannot go on from your cursor.",
+            |it, _| it.events.iter().collect(),
+        );
+        fields.plain::<Text<Cursor>>("cursor", "Where to go on.", |it, _| it.cursor.clone());
+        fields.plain::<bool>("hasMore", "Whether there is more already.", |it, _| it.has_more);
+    }
+}
+
+#[derive(Clone, InputObject)]
+struct FeedCursorArguments {
+    /// Whose feed. Needed in open mode.
+    user_id: Option<ID>,
+}
+
+#[derive(Clone, InputObject)]
+struct FeedEventsArguments {
+    /// Whose feed. Needed in open mode.
+    user_id: Option<ID>,
+    /// A cursor of this feed.
+    after: String,
+    /// At most so many events, 1 to 100.
+    #[graphql(default_with = "Some(100)")]
+    first: Option<i32>,
 }
 
 /// Queries about feeds.
-#[derive(Default)]
-pub(super) struct FeedQuery;
+pub(super) fn queries(fields: &mut Fields<Query>) {
+    fields.with::<Text<Cursor>, FeedCursorArguments>(
+        "feedCursor",
+        "Where a user's feed stands now: ask for it in the same request as your first page, then pass it to `feed(after:)`.",
+        |(), context, FeedCursorArguments { user_id }| {
+            let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
+            Ok(context.cursors.get(user)?.cloned().ok_or_else(|| Error::bad_input("This user has no feed."))?)
+        },
+    );
+    fields.with::<FeedPage, FeedEventsArguments>(
+        "feedEvents",
+        "The feed without a socket: up to `first` stored events after a cursor.",
+        |(), context, FeedEventsArguments { user_id, after, first }| {
+            let limit = u16::try_from(first.unwrap_or(100)).ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+            let limit = limit.ok_or_else(|| Error::bad_input(format!("`first` must be from 1 to {MAX_PAGE}.")))?;
+            let after = after.parse::<Cursor>().map_err(Error::bad_input)?;
+            let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
+            let events = context.feeds.get((user, after, limit))?;
+            Ok(events.ok_or_else(|| Error::bad_input("This user has no feed."))?)
+        },
+    );
+}
 
-#[Object]
-impl FeedQuery {
-    /// Where a user's feed stands now: ask for it in the same request as your first page, then pass it to `feed(after:)`.
-    async fn feed_cursor(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
-    ) -> Result<String> {
-        let call = Call::of(ctx);
-        let user = whose(call, user_id.as_ref())?;
-        // It was read before anything else of this request: what the request reads is not older than it.
-        match call.cursors.iter().find(|(its, _)| *its == user) {
-            Some((_, cursor)) => Ok(cursor.to_string()),
-            None => Ok(call.answer(feed::cursor(&call.app, &call.viewer(), user).await)?.to_string()),
-        }
-    }
-
-    /// The feed without a socket: up to `first` stored events after a cursor.
-    async fn feed_events(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
-        #[graphql(desc = "A cursor of this feed.")] after: String,
-        #[graphql(default_with = "Some(100)", desc = "At most so many events, 1 to 100.")] first: Option<i32>,
-    ) -> Result<FeedPage> {
-        let call = Call::of(ctx);
-        let limit = u16::try_from(first.unwrap_or(100)).ok().filter(|limit| (1..=MAX_SIZE).contains(limit));
-        let limit = limit.ok_or_else(|| bad_input(format!("`first` must be from 1 to {MAX_SIZE}.")))?;
-        let after = after.parse::<Cursor>().map_err(bad_input)?;
-        let found = feed::events(&call.app, &call.viewer(), whose(call, user_id.as_ref())?, after, limit).await;
-        let feed::Events { events, cursor, has_more } = call.answer(found)?;
-        let events = events.into_iter().map(FeedEvent).collect();
-        Ok(FeedPage { events, cursor: cursor.to_string(), has_more })
-    }
+#[derive(Clone, InputObject)]
+struct FeedArguments {
+    /// Whose feed. Needed in open mode.
+    user_id: Option<ID>,
+    /// The cursor of the last event that you handled.
+    after: Option<String>,
+    /// Only what happens in this conversation, and changes of its members.
+    conversation_id: Option<ID>,
 }
 
 /// Subscriptions to feeds.
-#[derive(Default)]
-pub(super) struct FeedSubscription;
-
-#[Subscription]
-impl FeedSubscription {
-    /// Everything that changes in a user's conversations, in order, edits and deletions too.
-    /// Keep the cursor of the last event you handled; after a disconnect pass it as `after`
-    /// and you get what you missed, then CAUGHT_UP, then live events. No event is ever skipped
-    /// in silence: if the server cannot continue from your cursor it sends RESET first.
-    /// Without `after` it starts now. The user is you; in open mode it is `userId`.
-    async fn feed(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whose feed. Needed in open mode.")] user_id: Option<ID>,
-        #[graphql(desc = "The cursor of the last event that you handled.")] after: Option<String>,
-        #[graphql(desc = "Only what happens in this conversation, and changes of its members.")]
-        conversation_id: Option<ID>,
-    ) -> Result<Told<FeedEvent>> {
-        let call = Call::of(ctx);
-        if let Some(News::Feed(event)) = call.news() {
-            return Ok(told(Some(FeedEvent(event.clone()))));
-        }
-        let user = whose(call, user_id.as_ref())?;
-        let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(bad_input)?;
-        let conversation = conversation_id.as_ref().map(id).transpose()?;
-        let events = call.answer(feed::follow(&call.app, &call.viewer(), user, after, conversation).await)?;
-        call.begin(events.map_ok(News::Feed));
-        Ok(told(None))
-    }
+pub(super) fn subscriptions(fields: &mut Subscriptions<Call, Context>) {
+    fields.stream::<FeedEvent, _, _, _>(
+        "feed",
+        "Everything that changes in a user's conversations, in order, edits and deletions too.\n\
+         Keep the cursor of the last event you handled; after a disconnect pass it as `after`\n\
+         and you get what you missed, then CAUGHT_UP, then live events. No event is ever skipped\n\
+         in silence: if the server cannot continue from your cursor it sends RESET first.\n\
+         Without `after` it starts now. The user is you; in open mode it is `userId`.",
+        follow,
+    );
 }
 
-/// Lets a subscription to a feed go on after this cursor, instead of its own.
-pub(super) fn resume(document: &mut ExecutableDocument, variables: &mut Variables, after: &str) {
-    let operations: Vec<_> = match &mut document.operations {
-        DocumentOperations::Single(operation) => vec![operation],
-        DocumentOperations::Multiple(operations) => operations.values_mut().collect(),
-    };
-    for Positioned { node: operation, .. } in operations {
-        for selection in &mut operation.selection_set.node.items {
-            let Selection::Field(Positioned { node: field, .. }) = &mut selection.node else { continue };
-            if operation.ty != OperationType::Subscription || field.name.node != "feed" {
-                continue;
-            }
-            let cursor = Value::from(after);
-            let argument = field.get_argument("after").map(|argument| argument.node.to_string());
-            if let Some(name) = argument.as_deref().and_then(|argument| argument.strip_prefix('$')) {
-                // The document stays as it is: a variable that is not used would be an error.
-                variables.insert(Name::new(name), cursor);
-            } else {
-                field.arguments.retain(|(name, _)| name.node != "after");
-                let name = Positioned::new(Name::new("after"), Pos::default());
-                field.arguments.push((name, Positioned::new(cursor.into_value(), Pos::default())));
-            }
-        }
+async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<Followed, Error> {
+    let viewer = call.viewer();
+    let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
+    // Who comes back over HTTP has their place in a header.
+    let after = call.caller.last_event_id.clone().or(arguments.after);
+    let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;
+    let conversation: Option<ConversationId> = arguments.conversation_id.as_ref().map(id).transpose()?;
+    let follower = call.answer(feed::follow(&call.app, &viewer, user, after, conversation).await)?;
+    Ok(Followed { follower, request_id: call.request_id.clone() })
+}
+
+/// A feed that is followed.
+struct Followed {
+    follower: Follower,
+    request_id: String,
+}
+
+impl Values for Followed {
+    type Value = Arc<Event>;
+
+    async fn next(&mut self, taken: usize) -> Option<Result<Vec<Arc<Event>>, Error>> {
+        let events = self.follower.next(taken).await;
+        events.map_err(|error| top_level(error, &self.request_id)).transpose()
+    }
+
+    fn is_current(&self) -> bool {
+        self.follower.is_current()
+    }
+
+    fn event_id(event: &Arc<Event>) -> Option<String> {
+        Some(event.cursor.to_string())
     }
 }

@@ -1,9 +1,9 @@
-//! Words: the contract spoken to clients. Per noun: its type, inputs, queries and mutations.
+//! The contract spoken to clients. Per noun: its type, inputs, queries, mutations and subscriptions.
 //!
-//! A resolver decides nothing: it parses, calls one verb, and wraps. Everything that comes in goes through [`Api`],
-//! which knows the limits and sees to it that every error has a code.
+//! A field decides nothing: it says what stands for it, or calls one verb. Everything that comes in goes through [`Api`],
+//! and is run by [`crate::execution`].
 //!
-//! Not here: HTTP and sockets.
+//! Not here: how a document is run, HTTP and sockets.
 
 mod users;
 mod messages;
@@ -14,28 +14,20 @@ mod accounts;
 mod blocks;
 mod nodes;
 
-mod answers;
+mod api;
+mod roots;
 mod calls;
-mod completion;
-mod documents;
+mod context;
 mod errors;
-mod limits;
-mod loads;
 mod pages;
-mod persisted;
+mod payloads;
 mod scalars;
-mod shape;
-mod subscriptions;
-mod values;
-mod written;
 
-pub use answers::{Answer, Api, Operation, Prepared, Request, library_graphiql, sdl};
-pub use calls::Asker;
-pub use errors::Code;
-pub use persisted::BadDocuments;
+pub use api::{Api, Prepared, library_graphiql, sdl};
+pub use calls::Caller;
 
+use context::Context;
 use conversations::Conversation;
-use errors::{UserError, UserErrorCode};
 use messages::Message;
 use pages::Connection;
 use users::User;

@@ -1,91 +1,167 @@
 //! Any object by its id, and what the server says about itself.
 
-use async_graphql::{Context, ID, Interface, Object, Result, SimpleObject};
-use futures_util::future::try_join_all;
+use async_graphql::{ID, InputObject, OutputType, registry::Registry};
 
-use super::{Conversation, Message, User, accounts::Session, calls::Call, errors::bad_input, pages::MAX_SIZE};
-use crate::model::{
-    ids::{AnyId, NotAnId},
-    texts::MAX_CONTENT,
+use super::{Context, Conversation, Message, User, accounts::Session, conversations::Place, roots::Query};
+use crate::{
+    execution::{
+        self, Binder, CollectedField, Error, Fields, MAX_PAGE, Null, Object, Output, Selection, Stop, Writer, interface,
+    },
+    model::{
+        self,
+        ids::{AnyId, NotAnId},
+        texts::MAX_CONTENT,
+    },
 };
 
-/// Anything with an id that is unique on this server. Ids are opaque: store them, never parse them.
-#[derive(Clone, Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "Type-prefixed id, such as usr_1, msg_42, cnv_1_2, ses_7."))]
-pub(super) enum Node {
-    /// `usr_1`
-    User(User),
-    /// `msg_42`
-    Message(Message),
-    /// `cnv_1_2`
-    Conversation(Conversation),
-    /// `ses_7`
-    Session(Session),
+/// `Node`
+pub(super) struct Node;
+
+/// What stands for any object that has an id.
+pub(super) enum Found<'a> {
+    User(&'a model::users::User),
+    Message(&'a model::messages::Message),
+    Conversation(Place),
+    Session(&'a model::sessions::Session),
 }
 
-impl Node {
-    /// The object with this id; null if there is none that the viewer may see, or if it is no id at all.
-    async fn load(ctx: &Context<'_>, id: &ID) -> Result<Option<Self>> {
+impl Found<'_> {
+    /// The object with this id; `None` if there is none that the viewer may see, or if it is no id at all.
+    fn load<'a>(context: &'a Context, id: &ID) -> Result<Option<Found<'a>>, Stop> {
         let id: Result<AnyId, NotAnId> = id.parse();
         Ok(match id {
-            Ok(AnyId::User(id)) => User::load(ctx, id).await?.map(Self::User),
-            Ok(AnyId::Message(id)) => Message::load(ctx, id).await?.map(Self::Message),
-            Ok(AnyId::Conversation(id)) => Conversation::load(ctx, id).await?.map(Self::Conversation),
-            Ok(AnyId::Session(id)) => Session::load(ctx, id).await?.map(Self::Session),
+            Ok(AnyId::User(id)) => context.users.get(id)?.map(Found::User),
+            Ok(AnyId::Message(id)) => context.messages.get(id)?.map(Found::Message),
+            Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Place::of).map(Found::Conversation),
+            Ok(AnyId::Session(id)) => {
+                let Some(me) = context.viewer.user() else { return Ok(None) };
+                let mine = context.sessions.get(me)?.into_iter().flatten();
+                mine.into_iter().find(|session| session.id == id).map(Found::Session)
+            }
             Err(_no_id) => None,
         })
     }
 }
 
-/// Version, optional features and limits of the server.
-#[derive(SimpleObject)]
-pub(super) struct ServerInfo {
-    /// Version of the server, such as 0.1.0.
-    version: &'static str,
-    /// Optional features that are on: `open`, if nobody signs in and everybody may act for everyone; `accounts`, if people
-    /// sign in.
-    features: Vec<&'static str>,
-    /// In characters (Unicode scalar values).
-    max_content_length: usize,
-    /// The most that `first` and `last` may ask for.
-    max_page_size: u16,
+/// What is asked of an object, for each type that it can have.
+pub(super) struct NodeSelection {
+    user: Selection<User>,
+    message: Selection<Message>,
+    conversation: Selection<Conversation>,
+    session: Selection<Session>,
+}
+
+/// Stands for the interface where async-graphql wants to know it.
+struct Interface;
+
+impl execution::Declare for Interface {
+    const NAME: &'static str = "Node";
+
+    fn describe(registry: &mut Registry) -> async_graphql::registry::MetaType {
+        let description =
+            "Anything with an id that is unique on this server. Ids are opaque: store them, never parse them.";
+        let id = "Type-prefixed id, such as usr_1, msg_42, cnv_1_2, ses_7.";
+        let id = execution::field("id", id, ID::create_type_info(registry), Default::default());
+        let types = [User::NAME, Message::NAME, Conversation::NAME, Session::NAME];
+        for ty in types {
+            registry.add_implements(ty, Self::NAME);
+        }
+        interface(Self::NAME, description, [id], &types)
+    }
+}
+
+impl Output<Context> for Node {
+    type Of<'a> = Found<'a>;
+    type Selection = NodeSelection;
+
+    fn declare(registry: &mut Registry) -> String {
+        <User as Output<Context>>::declare(registry);
+        <Message as Output<Context>>::declare(registry);
+        <Conversation as Output<Context>>::declare(registry);
+        <Session as Output<Context>>::declare(registry);
+        <execution::Declared<Interface> as OutputType>::create_type_info(registry)
+    }
+
+    fn bind(field: &CollectedField, binder: &mut Binder) -> NodeSelection {
+        NodeSelection {
+            user: Selection::bind(field.selection_of(User::NAME), binder),
+            message: Selection::bind(field.selection_of(Message::NAME), binder),
+            conversation: Selection::bind(field.selection_of(Conversation::NAME), binder),
+            session: Selection::bind(field.selection_of(Session::NAME), binder),
+        }
+    }
+
+    fn write<'a>(
+        found: Found<'a>,
+        selection: &NodeSelection,
+        context: &'a Context,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Null> {
+        match found {
+            Found::User(row) => selection.user.write(row, context, writer),
+            Found::Message(row) => selection.message.write(row, context, writer),
+            Found::Conversation(row) => selection.conversation.write(row, context, writer),
+            Found::Session(row) => selection.session.write(row, context, writer),
+        }
+    }
+}
+
+/// `ServerInfo`
+struct ServerInfo;
+
+impl Object for ServerInfo {
+    const NAME: &'static str = "ServerInfo";
+    const DESCRIPTION: &'static str = "Version, optional features and limits of the server.";
+    type Context = Context;
+    type Row<'a> = ();
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<String>("version", "Version of the server, such as 0.1.0.", |(), _| env!("CARGO_PKG_VERSION"));
+        fields.plain::<Vec<String>>(
+            "features",
+            "Optional features that are on: `open`, if nobody signs in and everybody may act for everyone; `accounts`, if \
+             people sign in.",
+            |(), context| vec![if context.app.keys.is_none() { "open" } else { "accounts" }],
+        );
+        fields.plain::<i32>("maxContentLength", "In characters (Unicode scalar values).", |(), _| {
+            i32::try_from(MAX_CONTENT).unwrap_or(i32::MAX)
+        });
+        fields.plain::<i32>("maxPageSize", "The most that `first` and `last` may ask for.", |(), _| MAX_PAGE.into());
+    }
+}
+
+#[derive(Clone, InputObject)]
+struct NodeArguments {
+    /// The id, with its prefix.
+    id: ID,
+}
+
+#[derive(Clone, InputObject)]
+struct NodesArguments {
+    /// At most 100 ids, with their prefixes.
+    ids: Vec<ID>,
 }
 
 /// Queries about anything.
-#[derive(Default)]
-pub(super) struct NodeQuery;
-
-#[Object]
-impl NodeQuery {
-    /// Any object by id.
-    async fn node(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The id, with its prefix.")] id: ID,
-    ) -> Result<Option<Node>> {
-        Node::load(ctx, &id).await
-    }
-
-    /// Objects in the order asked; null for any you may not see.
-    async fn nodes(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "At most 100 ids, with their prefixes.")] ids: Vec<ID>,
-    ) -> Result<Vec<Option<Node>>> {
-        if ids.len() > usize::from(MAX_SIZE) {
-            return Err(bad_input(format!("Ask for at most {MAX_SIZE} ids at once.")));
-        }
-        try_join_all(ids.iter().map(|id| Node::load(ctx, id))).await
-    }
-
-    /// Version, optional features that are on, and limits: check before you use something new.
-    async fn server(&self, ctx: &Context<'_>) -> ServerInfo {
-        let open = Call::of(ctx).app.keys.is_none();
-        ServerInfo {
-            version: env!("CARGO_PKG_VERSION"),
-            features: vec![if open { "open" } else { "accounts" }],
-            max_content_length: MAX_CONTENT,
-            max_page_size: MAX_SIZE,
-        }
-    }
+pub(super) fn queries(fields: &mut Fields<Query>) {
+    fields.with::<Option<Node>, NodeArguments>("node", "Any object by id.", |(), context, NodeArguments { id }| {
+        Found::load(context, id)
+    });
+    fields.with::<Vec<Option<Node>>, NodesArguments>(
+        "nodes",
+        "Objects in the order asked; null for any you may not see.",
+        |(), context, NodesArguments { ids }| {
+            if ids.len() > usize::from(MAX_PAGE) {
+                return Err(Error::bad_input(format!("Ask for at most {MAX_PAGE} ids at once.")).into());
+            }
+            // All are asked for, also where one has to be loaded first.
+            let found: Vec<_> = ids.iter().map(|id| Found::load(context, id)).collect();
+            found.into_iter().collect()
+        },
+    );
+    fields.plain::<ServerInfo>(
+        "server",
+        "Version, optional features that are on, and limits: check before you use something new.",
+        |(), _| (),
+    );
 }

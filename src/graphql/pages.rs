@@ -1,19 +1,13 @@
 //! Connections, cursors and their arguments, as the Relay cursor connections specification has them.
 
-use std::borrow::Cow;
+use std::fmt;
 
-use async_graphql::{Object, OutputType, Result, SimpleObject};
+use async_graphql::InputObject;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::ser::SerializeMap;
 
-use super::{
-    Conversation, Message, User,
-    completion::Planned,
-    errors::bad_input,
-    written::{Asked, Items, Plain, is_plain},
-};
+use super::Context;
 use crate::{
-    domain::Viewer,
+    execution::{Error, Fields, MAX_PAGE, Object, Text},
     model::{
         ids::key_from,
         pages::{End, Page, Span},
@@ -22,30 +16,41 @@ use crate::{
 
 /// Items of a page when its size is not given.
 const DEFAULT_SIZE: u16 = 50;
-/// Items of a page at most.
-pub(super) const MAX_SIZE: u16 = 100;
 
 /// What a list can have as its items.
-pub(super) trait Listed {
+pub(super) trait Listed: Object<Context = Context> {
+    /// The name of the type of its pages.
+    const CONNECTION: &'static str;
+    /// The name of the type of its edges.
+    const EDGE: &'static str;
     /// Tells the cursors of one type from those of another.
     const KIND: &'static str;
+    /// What pages have in them.
+    type Item: 'static;
     /// What its lists are ordered by.
-    fn key(&self) -> i64;
+    fn key(item: &Self::Item) -> i64;
+    /// What stands for an item.
+    fn row(item: &Self::Item) -> Self::Row<'_>;
 }
 
-/// The page arguments of a list field.
-pub(super) struct Wanted {
-    pub(super) first: Option<i32>,
-    pub(super) after: Option<String>,
-    pub(super) last: Option<i32>,
-    pub(super) before: Option<String>,
+/// Which part of a list is wanted.
+#[derive(Clone, InputObject)]
+pub(super) struct PageArguments {
+    /// At most so many from the start of the list, 0 to 100; not with `last`.
+    first: Option<i32>,
+    /// Only items after this cursor.
+    after: Option<String>,
+    /// At most so many from the end of the list, 0 to 100; not with `first`.
+    last: Option<i32>,
+    /// Only items before this cursor.
+    before: Option<String>,
 }
 
-impl Wanted {
+impl PageArguments {
     /// The part of the list that is meant. Without any argument it is at the `usual` end.
-    pub(super) fn span<N: Listed>(&self, usual: End) -> Result<Span> {
+    pub(super) fn span<N: Listed>(&self, usual: End) -> Result<Span, Error> {
         let (end, size) = match (self.first, self.last) {
-            (Some(_), Some(_)) => return Err(bad_input("Give `first` or `last`, not both.")),
+            (Some(_), Some(_)) => return Err(Error::bad_input("Give `first` or `last`, not both.")),
             (Some(size), None) => (End::First, Some(size)),
             (None, Some(size)) => (End::Last, Some(size)),
             (None, None) => match (&self.after, &self.before) {
@@ -56,19 +61,15 @@ impl Wanted {
         };
         let limit = match size.map(u16::try_from) {
             None => DEFAULT_SIZE,
-            Some(Ok(size)) if size <= MAX_SIZE => size,
-            Some(_) => return Err(bad_input(format!("`first` and `last` must be from 0 to {MAX_SIZE}."))),
+            Some(Ok(size)) if size <= MAX_PAGE => size,
+            Some(_) => return Err(Error::bad_input(format!("`first` and `last` must be from 0 to {MAX_PAGE}."))),
         };
-        Ok(Span { after: key::<N>(self.after.as_deref())?, before: key::<N>(self.before.as_deref())?, limit, end })
+        let key = |cursor: &Option<String>| cursor.as_deref().map(parse_cursor::<N>).transpose();
+        Ok(Span { after: key(&self.after)?, before: key(&self.before)?, limit, end })
     }
 }
 
-fn cursor<N: Listed>(item: &N) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{}:{}", N::KIND, item.key()))
-}
-
-fn key<N: Listed>(cursor: Option<&str>) -> Result<Option<i64>> {
-    let Some(cursor) = cursor else { return Ok(None) };
+fn parse_cursor<N: Listed>(cursor: &str) -> Result<i64, Error> {
     let key = BASE64_URL_SAFE_NO_PAD
         .decode(cursor)
         .ok()
@@ -76,90 +77,100 @@ fn key<N: Listed>(cursor: Option<&str>) -> Result<Option<i64>> {
         .and_then(|text| key_from(text.strip_prefix(N::KIND)?.strip_prefix(':')?));
     let why =
         "This is no cursor of this list. Pass one exactly as it came from `cursor`, `startCursor` or `endCursor`.";
-    key.map(Some).ok_or_else(|| bad_input(why))
+    key.ok_or_else(|| Error::bad_input(why))
 }
 
-/// A page of a list.
-pub(super) struct Connection<N> {
-    page: Page<N>,
+/// A place in a list.
+#[derive(Clone, Copy)]
+pub(super) struct Position {
+    kind: &'static str,
+    key: i64,
 }
 
-impl<N> From<Page<N>> for Connection<N> {
-    fn from(page: Page<N>) -> Self {
-        Self { page }
+impl Position {
+    fn of<N: Listed>(item: &N::Item) -> Self {
+        Self { kind: N::KIND, key: N::key(item) }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(format!("{}:{}", self.kind, self.key)))
     }
 }
 
 /// A page of a list.
-#[Object(
-    concrete(name = "UserConnection", params(User)),
-    concrete(name = "MessageConnection", params(Message)),
-    concrete(name = "ConversationConnection", params(Conversation))
-)]
-impl<N: Plain + Listed + Clone> Connection<N>
-where
-    Edge<N>: OutputType,
-{
-    /// The items of the page, in the order of the list.
-    async fn nodes(&self) -> Items<'_, N> {
-        Items(Cow::Borrowed(&self.page.items))
-    }
+pub(super) struct Connection<N>(std::marker::PhantomData<N>);
 
-    /// The same items, each with its cursor.
-    async fn edges(&self) -> Items<'_, Edge<N>> {
-        Items(self.page.items.iter().map(|node| Edge { cursor: cursor(node), node: node.clone() }).collect())
-    }
+impl<N: Listed> Object for Connection<N> {
+    const NAME: &'static str = N::CONNECTION;
+    const DESCRIPTION: &'static str = "A page of a list.";
+    type Context = Context;
+    type Row<'a> = &'a Page<N::Item>;
 
-    /// What lies before and after the page.
-    async fn page_info(&self) -> PageInfo {
-        PageInfo {
-            has_next_page: self.page.has_next,
-            has_previous_page: self.page.has_previous,
-            start_cursor: self.page.items.first().map(cursor),
-            end_cursor: self.page.items.last().map(cursor),
-        }
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Vec<N>>("nodes", "The items of the page, in the order of the list.", |page, _| {
+            page.items.iter().map(N::row).collect()
+        });
+        fields.plain::<Vec<Edge<N>>>("edges", "The same items, each with its cursor.", |page, _| {
+            page.items.iter().collect()
+        });
+        fields.plain::<PageInfo>("pageInfo", "What lies before and after the page.", |page, _| PageInfo {
+            has_next: page.has_next,
+            has_previous: page.has_previous,
+            start: page.items.first().map(Position::of::<N>),
+            end: page.items.last().map(Position::of::<N>),
+        });
     }
 }
 
 /// An item of a list, and where it stands.
-#[derive(Clone, SimpleObject)]
-#[graphql(
-    concrete(name = "UserEdge", params(User)),
-    concrete(name = "MessageEdge", params(Message)),
-    concrete(name = "ConversationEdge", params(Conversation))
-)]
-pub(super) struct Edge<N: OutputType> {
-    /// The item.
-    node: N,
-    /// Where it stands in the list, for `after` and `before`. Opaque.
-    cursor: String,
-}
+struct Edge<N>(std::marker::PhantomData<N>);
 
-impl<N: Plain> Plain for Edge<N>
-where
-    Self: OutputType,
-{
-    fn has(&self, field: &Planned) -> bool {
-        field.name() == "cursor" || is_plain(&self.node, &field.plan)
-    }
+impl<N: Listed> Object for Edge<N> {
+    const NAME: &'static str = N::EDGE;
+    const DESCRIPTION: &'static str = "An item of a list, and where it stands.";
+    type Context = Context;
+    type Row<'a> = &'a N::Item;
 
-    fn write<M: SerializeMap>(&self, field: &Planned, viewer: &Viewer, map: &mut M) -> Result<(), M::Error> {
-        match field.name() {
-            "cursor" => map.serialize_entry(&field.key, &self.cursor),
-            _ => map.serialize_entry(&field.key, &Asked { of: &self.node, plan: &field.plan, viewer }),
-        }
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<N>("node", "The item.", |item, _| N::row(item));
+        fields.plain::<Text<Position>>(
+            "cursor",
+            "Where it stands in the list, for `after` and `before`. Opaque.",
+            |item, _| Position::of::<N>(item),
+        );
     }
 }
 
 /// What lies before and after a page.
-#[derive(SimpleObject)]
-pub(super) struct PageInfo {
-    /// Whether the list has items after this page.
-    has_next_page: bool,
-    /// Whether the list has items before this page.
-    has_previous_page: bool,
-    /// The cursor of the first item; null if the page is empty.
-    start_cursor: Option<String>,
-    /// The cursor of the last item; null if the page is empty.
-    end_cursor: Option<String>,
+#[derive(Clone, Copy)]
+struct PageInfo {
+    has_next: bool,
+    has_previous: bool,
+    start: Option<Position>,
+    end: Option<Position>,
+}
+
+impl Object for PageInfo {
+    const NAME: &'static str = "PageInfo";
+    const DESCRIPTION: &'static str = "What lies before and after a page.";
+    type Context = Context;
+    type Row<'a> = Self;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<bool>("hasNextPage", "Whether the list has items after this page.", |it, _| it.has_next);
+        fields
+            .plain::<bool>("hasPreviousPage", "Whether the list has items before this page.", |it, _| it.has_previous);
+        fields.plain::<Option<Text<Position>>>(
+            "startCursor",
+            "The cursor of the first item; null if the page is empty.",
+            |it, _| it.start,
+        );
+        fields.plain::<Option<Text<Position>>>(
+            "endCursor",
+            "The cursor of the last item; null if the page is empty.",
+            |it, _| it.end,
+        );
+    }
 }

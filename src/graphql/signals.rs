@@ -1,54 +1,71 @@
-//! Signals in words: typing and presence.
+//! Signals: typing and presence.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, Subscription};
-use futures_util::TryStreamExt;
+use std::{pin::Pin, sync::Arc};
+
+use async_graphql::{Enum, ID, InputObject};
+use futures_util::{Stream, StreamExt};
 
 use super::{
-    User, UserError,
-    calls::{Arguments, Call, id, whose},
-    scalars::{DateTime, Flag},
-    subscriptions::{News, Told, told},
+    Context, User,
+    calls::{Arguments, Call, id, target_user},
+    errors::top_level,
+    payloads::{Outcome, user_errors},
+    scalars::DateTime,
 };
-use crate::{domain::signals, model};
+use crate::{
+    domain::{self, signals},
+    execution::{self, Error, Fields, Id, Mutations, Object, Subscriptions, Values},
+    model::{self, ids::ConversationId},
+};
 
-/// Whether a user is connected now. Never stored.
-#[derive(SimpleObject)]
-pub(super) struct Presence {
-    /// Whether the user follows their feed or their signals, or did so a moment ago (30 seconds, unless the server has another
-    /// setting).
-    online: bool,
-    /// When the user's last connection ended; null while there is one, or if the server has not seen them since it was
-    /// started.
-    last_seen_at: Option<DateTime>,
-}
+/// `Presence`
+pub(super) struct Presence;
 
-impl From<model::signals::Presence> for Presence {
-    fn from(presence: model::signals::Presence) -> Self {
-        Self { online: presence.online, last_seen_at: presence.last_seen_at.map(DateTime) }
+impl Object for Presence {
+    const NAME: &'static str = "Presence";
+    const DESCRIPTION: &'static str = "Whether a user is connected now. Never stored.";
+    type Context = Context;
+    type Row<'a> = &'a model::signals::Presence;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<bool>(
+            "online",
+            "Whether the user follows their feed or their signals, or did so a moment ago (30 seconds, unless the server has \
+             another setting).",
+            |it, _| it.online,
+        );
+        fields.plain::<Option<DateTime>>(
+            "lastSeenAt",
+            "When the user's last connection ended; null while there is one, or if the server has not seen them since it was \
+             started.",
+            |it, _| it.last_seen_at,
+        );
     }
 }
 
-/// What another user lets you know for the moment.
-#[derive(SimpleObject)]
-struct Signal {
-    /// What it is.
-    kind: SignalKind,
-    /// Who gives it.
-    user: User,
-    /// Where the user types; null for `ONLINE` and `OFFLINE`.
-    conversation_id: Option<ID>,
-    /// Forget a TYPING signal at this time.
-    expires_at: Option<DateTime>,
-}
+/// What is heard: a signal, and who gives it.
+type Heard = (model::signals::Signal, model::users::User);
 
-impl From<(model::signals::Signal, model::users::User)> for Signal {
-    fn from((signal, user): (model::signals::Signal, model::users::User)) -> Self {
-        Self {
-            kind: signal.kind.into(),
-            user: User(user),
-            conversation_id: signal.conversation.map(|id| ID(id.to_string())),
-            expires_at: signal.expires_at.map(DateTime),
-        }
+/// `Signal`
+struct Signal;
+
+impl Object for Signal {
+    const NAME: &'static str = "Signal";
+    const DESCRIPTION: &'static str = "What another user lets you know for the moment.";
+    type Context = Context;
+    type Row<'a> = &'a Heard;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<execution::Enum<SignalKind>>("kind", "What it is.", |(signal, _), _| signal.kind.into());
+        fields.plain::<User>("user", "Who gives it.", |(_, user), _| user);
+        fields.plain::<Option<Id<ConversationId>>>(
+            "conversationId",
+            "Where the user types; null for `ONLINE` and `OFFLINE`.",
+            |(signal, _), _| signal.conversation,
+        );
+        fields.plain::<Option<DateTime>>("expiresAt", "Forget a TYPING signal at this time.", |(signal, _), _| {
+            signal.expires_at
+        });
     }
 }
 
@@ -66,68 +83,85 @@ enum SignalKind {
     Offline,
 }
 
-/// What became of a word about typing.
-#[derive(SimpleObject)]
-struct SetTypingPayload {
-    /// Whether it was passed on.
-    ok: bool,
-    /// What to fix; empty if it was done.
-    user_errors: Vec<UserError>,
+/// `SetTypingPayload`
+struct SetTypingPayload;
+
+impl Object for SetTypingPayload {
+    const NAME: &'static str = "SetTypingPayload";
+    const DESCRIPTION: &'static str = "What became of a word about typing.";
+    type Context = Context;
+    type Row<'a> = &'a Outcome<()>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<bool>("ok", "Whether it was passed on.", |it, _| it.is_ok());
+        user_errors(fields);
+    }
 }
 
-impl SetTypingPayload {
-    fn of(outcome: Result<(), Vec<UserError>>) -> Self {
-        Self { ok: outcome.is_ok(), user_errors: outcome.err().unwrap_or_default() }
-    }
+#[derive(Clone, InputObject)]
+struct SetTypingArguments {
+    /// Where, such as cnv_1_2.
+    conversation_id: ID,
+    /// False: has stopped.
+    #[graphql(default = true)]
+    typing: bool,
+    /// Who types: a member of the conversation. Needed in open mode.
+    user_id: Option<ID>,
 }
 
 /// Signals to give.
-#[derive(Default)]
-pub(super) struct SignalMutation;
+pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+    fields.verb::<SetTypingPayload, _, _, _>(
+        "setTyping",
+        "Repeat every 3 seconds while typing; it ends by itself after 6.",
+        set_typing,
+    );
+}
 
-#[Object]
-impl SignalMutation {
-    /// Repeat every 3 seconds while typing; it ends by itself after 6.
-    async fn set_typing(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Where, such as cnv_1_2.")] conversation_id: ID,
-        #[graphql(default, desc = "False: has stopped.")] typing: Flag<true>,
-        #[graphql(desc = "Who types: a member of the conversation. Needed in open mode.")] user_id: Option<ID>,
-    ) -> Result<SetTypingPayload> {
-        let call = Call::of(ctx);
-        let mut arguments = Arguments::default();
-        let conversation = arguments.id("conversationId", &conversation_id);
-        let user = arguments.user(call, "userId", user_id.as_ref())?;
-        let (Some(conversation), Some(user)) = (conversation, user) else {
-            return Ok(SetTypingPayload::of(Err(arguments.errors)));
-        };
-        let outcome = signals::set_typing(&call.app, &call.viewer(), user, conversation, typing.0).await;
-        Ok(SetTypingPayload::of(call.outcome(outcome)?))
-    }
+async fn set_typing(call: Arc<Call>, given: SetTypingArguments) -> Result<Outcome<()>, Error> {
+    let mut arguments = Arguments::default();
+    let conversation = arguments.id("conversationId", &given.conversation_id);
+    let user = arguments.user(&call, "userId", given.user_id.as_ref())?;
+    let (Some(conversation), Some(user)) = (conversation, user) else { return Ok(Err(arguments.errors)) };
+    call.outcome(signals::set_typing(&call.app, &call.viewer(), user, conversation, given.typing).await)
+}
+
+#[derive(Clone, InputObject)]
+struct SignalsArguments {
+    /// Who listens. Needed in open mode.
+    user_id: Option<ID>,
+    /// Only what the other member of this conversation does, before its first message too.
+    conversation_id: Option<ID>,
 }
 
 /// Subscriptions to signals.
-#[derive(Default)]
-pub(super) struct SignalSubscription;
+pub(super) fn subscriptions(fields: &mut Subscriptions<Call, Context>) {
+    fields.stream::<Signal, _, _, _>(
+        "signals",
+        "Who is typing and who is online. Never stored; may be dropped when you are slow.",
+        listen,
+    );
+}
 
-#[Subscription]
-impl SignalSubscription {
-    /// Who is typing and who is online. Never stored; may be dropped when you are slow.
-    async fn signals(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Who listens. Needed in open mode.")] user_id: Option<ID>,
-        #[graphql(desc = "Only what the other member of this conversation does, before its first message too.")]
-        conversation_id: Option<ID>,
-    ) -> Result<Told<Signal>> {
-        let call = Call::of(ctx);
-        if let Some(News::Signal(signal)) = call.news() {
-            return Ok(told(Some(Signal::from(*signal.clone()))));
-        }
-        let conversation = conversation_id.as_ref().map(id).transpose()?;
-        let heard = signals::listen(&call.app, &call.viewer(), whose(call, user_id.as_ref())?, conversation).await;
-        call.begin(call.answer(heard)?.map_ok(|signal| News::Signal(Box::new(signal))));
-        Ok(told(None))
+async fn listen(call: Arc<Call>, arguments: SignalsArguments) -> Result<Listening, Error> {
+    let viewer = call.viewer();
+    let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
+    let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
+    let signals = call.answer(signals::listen(&call.app, &viewer, user, conversation).await)?;
+    Ok(Listening { signals: Box::pin(signals), request_id: call.request_id.clone() })
+}
+
+/// Signals that are listened to.
+struct Listening {
+    signals: Pin<Box<dyn Stream<Item = domain::Result<Heard>> + Send>>,
+    request_id: String,
+}
+
+impl Values for Listening {
+    type Value = Heard;
+
+    async fn next(&mut self, _: usize) -> Option<Result<Vec<Heard>, Error>> {
+        let heard = self.signals.next().await?;
+        Some(heard.map(|heard| vec![heard]).map_err(|error| top_level(error, &self.request_id)))
     }
 }

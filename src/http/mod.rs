@@ -42,7 +42,8 @@ use crate::{
     app::App,
     config::{Limits, Serve},
     domain::{self, Viewer},
-    graphql::{self, Answer, Api, Asker, Code, Operation, Prepared},
+    execution::{Answer, Code, OperationType, Request as GraphqlRequest},
+    graphql::{Api, Caller, Prepared},
 };
 use peers::{ForPeer, Peer};
 use responses::{Format, refused};
@@ -261,23 +262,23 @@ async fn posted(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let asker = match asker(server, headers, from).await {
-        Ok(asker) => asker,
+    let caller = match caller(server, headers, from).await {
+        Ok(caller) => caller,
         Err(refusal) => return format.response(&refusal),
     };
     match requests::parse(&body, server.limits.max_batch) {
         Ok(requests::Posted::One(request)) if format == Format::EventStream => {
-            streams::response(server, &asker, prepared(server, *request, headers))
+            streams::response(server, &caller, server.api.prepare(&request))
         }
         Ok(requests::Posted::One(request)) => {
-            let answer = answer(server, &asker, *request).await;
+            let answer = answer(server, &caller, *request).await;
             format.response(&answer)
         }
         Ok(requests::Posted::Batch(batch)) => {
             let mut answers = Vec::with_capacity(batch.len());
             for request in batch {
                 answers.push(match request {
-                    Ok(request) => answer(server, &asker, request).await,
+                    Ok(request) => answer(server, &caller, request).await,
                     Err(answer) => answer,
                 });
             }
@@ -288,31 +289,27 @@ async fn posted(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body
 }
 
 /// Who asks, by the header `Authorization`.
-async fn asker(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Asker, Answer> {
+async fn caller(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Caller, Answer> {
     let viewer = match headers.get(header::AUTHORIZATION).map(HeaderValue::to_str) {
         None => Viewer::of(&server.app, None).await,
         Some(Ok(authorization)) => Viewer::of(&server.app, Some(authorization)).await,
         Some(Err(_no_text)) => Err(domain::Error::Unauthenticated),
     };
-    viewer.map(|viewer| Asker { from, ..viewer.into() }).map_err(Answer::of_failure)
+    let last_event_id = streams::last_event_id(headers);
+    viewer.map(|viewer| Caller { from, last_event_id, ..viewer.into() }).map_err(Api::refuse)
 }
 
-/// An operation whose answers will be streamed.
-fn prepared(server: &Server, request: graphql::Request, headers: &HeaderMap) -> Result<Prepared, Answer> {
-    server.api.prepare(graphql::Request { resume_after: streams::last_event_id(headers), ..request })
-}
-
-async fn answer(server: &Server, asker: &Asker, request: graphql::Request) -> Answer {
-    match server.api.prepare(request) {
-        Ok(prepared) => run(server, asker, prepared).await,
+async fn answer(server: &Server, caller: &Caller, request: GraphqlRequest) -> Answer {
+    match server.api.prepare(&request) {
+        Ok(prepared) => run(server, caller, prepared).await,
         Err(answer) => answer,
     }
 }
 
-async fn run(server: &Server, asker: &Asker, prepared: Prepared) -> Answer {
-    match prepared.operation {
-        Operation::Query | Operation::Mutation => server.api.execute(asker, prepared).await,
-        Operation::Subscription => Answer::refusal(
+async fn run(server: &Server, caller: &Caller, prepared: Prepared) -> Answer {
+    match prepared.operation() {
+        OperationType::Query | OperationType::Mutation => server.api.execute(caller, prepared).await,
+        OperationType::Subscription => Answer::refusal(
             Code::BadRequest,
             "A subscription needs a WebSocket with the subprotocol graphql-transport-ws, or Accept: text/event-stream.",
         ),
@@ -324,21 +321,21 @@ async fn got(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: 
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
-    let asker = match asker(server, headers, from).await {
-        Ok(asker) => asker,
+    let caller = match caller(server, headers, from).await {
+        Ok(caller) => caller,
         Err(refusal) => return format.response(&refusal),
     };
     let ready = requests::from_query_string(query)
         .map_err(|why| Answer::refusal(Code::BadRequest, why))
-        .and_then(|request| prepared(server, request, headers));
+        .and_then(|request| server.api.prepare(&request));
     match ready {
-        Ok(prepared) if prepared.operation == Operation::Mutation => {
+        Ok(prepared) if prepared.operation() == OperationType::Mutation => {
             let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
             let why = "A mutation needs POST: GET only reads.";
             (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
         }
-        ready if format == Format::EventStream => streams::response(server, &asker, ready),
-        Ok(prepared) => format.response(&run(server, &asker, prepared).await),
+        ready if format == Format::EventStream => streams::response(server, &caller, ready),
+        Ok(prepared) => format.response(&run(server, &caller, prepared).await),
         Err(answer) => format.response(&answer),
     }
 }

@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use rust_embed::RustEmbed;
 
 use super::responses::refused;
-use crate::graphql::{Code, library_graphiql};
+use crate::{execution::Code, graphql::library_graphiql};
 
 /// The built files, each compressed: `index.html` is `index.html.gz`.
 #[derive(RustEmbed)]

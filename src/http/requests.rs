@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::responses::refused;
 use crate::{
     config::Limits,
-    graphql::{Answer, Code, Request},
+    execution::{Answer, Code, Request},
 };
 
 /// What was posted.

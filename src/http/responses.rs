@@ -1,12 +1,10 @@
 //! From answers to responses: the media type that was asked for, and the status that goes with it.
 
+use crate::execution::{Answer, Code};
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{AppendHeaders, IntoResponse, Response},
 };
-use serde::Serialize;
-
-use crate::graphql::{Answer, Code};
 
 /// The media type of an answer: <https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +52,7 @@ impl Format {
             Some(code) if answer.is_refusal() || (answer.is_empty() && may_be_repeated(code)) => self.status(code),
             _ => StatusCode::OK,
         };
-        let mut response = self.body(status, answer);
+        let mut response = self.body(status, answer.json().to_owned());
         if let Some(seconds) = answer.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -63,7 +61,8 @@ impl Format {
 
     /// The answers to a batch.
     pub(super) fn batch(self, answers: &[Answer]) -> Response {
-        self.body(StatusCode::OK, answers)
+        let all: Vec<_> = answers.iter().map(Answer::json).collect();
+        self.body(StatusCode::OK, format!("[{}]", all.join(",")))
     }
 
     fn status(self, code: Code) -> StatusCode {
@@ -89,7 +88,7 @@ impl Format {
         }
     }
 
-    fn body(self, status: StatusCode, body: &(impl Serialize + ?Sized)) -> Response {
+    fn body(self, status: StatusCode, json: String) -> Response {
         let media_type = match self {
             Self::Json | Self::EventStream => "application/json; charset=utf-8",
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
@@ -105,19 +104,13 @@ impl Format {
             StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => None,
         };
-        match serde_json::to_vec(body) {
-            Ok(bytes) => (status, headers, AppendHeaders(hint), bytes).into_response(),
-            Err(error) => {
-                tracing::error!(%error, "an answer could not be written");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-        }
+        (status, headers, AppendHeaders(hint), json).into_response()
     }
 }
 
 /// A response to what is no GraphQL request yet, with a body of the same shape.
 pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) -> Response {
-    Format::Json.body(status, &Answer::refusal(code, why))
+    Format::Json.body(status, Answer::refusal(code, why).json().to_owned())
 }
 
 /// Whether it is the server's state that stood against a request: proxies and clients may try again.

@@ -21,7 +21,7 @@ use futures_util::{
     stream::{self, AbortHandle, Abortable, BoxStream, SelectAll},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -32,7 +32,8 @@ use crate::{
     app::App,
     config::Limits,
     domain::{self, Viewer, connections::Connection},
-    graphql::{Answer, Asker, Code, Request},
+    execution::{Answer, Code, Request},
+    graphql::Caller,
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -79,14 +80,6 @@ enum Say<'a> {
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<Map<String, Value>>,
-    },
-    Next {
-        id: &'a str,
-        payload: &'a RawValue,
-    },
-    Error {
-        id: &'a str,
-        payload: &'a [Value],
     },
     Complete {
         id: &'a str,
@@ -138,7 +131,7 @@ async fn converse(server: Server, socket: WebSocket, authorization: Option<Strin
 }
 
 /// An answer of the operation with this id; `None` is its end.
-type Event = (Arc<str>, Option<Arc<Answer>>);
+type Event = (Arc<str>, Option<Answer>);
 
 struct Conversation {
     server: Server,
@@ -153,7 +146,7 @@ struct Conversation {
 
 /// On whose behalf a socket speaks.
 struct Ready {
-    asker: Asker,
+    caller: Caller,
     /// With whom it goes on after a renewal.
     renewed: watch::Receiver<Viewer>,
     connection: Connection,
@@ -185,7 +178,7 @@ impl Ready {
         let connection = Connection::counted(app, &viewer, most).ok_or_else(too_many)?;
         let (renewal, renewed) = watch::channel(viewer.clone());
         let renewal = viewer.user().map(|_| Arc::new(renewal));
-        Ok(Self { asker: Asker { renewal, ..viewer.into() }, renewed, connection })
+        Ok(Self { caller: Caller { renewal, ..viewer.into() }, renewed, connection })
     }
 
     /// Waits until the socket must close; a renewal puts it off.
@@ -194,8 +187,8 @@ impl Ready {
             tokio::select! {
                 why = self.connection.end() => return why,
                 Ok(()) = self.renewed.changed() => {
-                    self.asker.viewer = self.renewed.borrow_and_update().clone();
-                    self.connection.renew(&self.asker.viewer);
+                    self.caller.viewer = self.renewed.borrow_and_update().clone();
+                    self.connection.renew(&self.caller.viewer);
                 }
             }
         }
@@ -262,16 +255,16 @@ impl Conversation {
                 let (app, limits) = (&self.server.app, &self.server.limits);
                 let mut ready =
                     Ready::begin(app, limits, payload.unwrap_or_default(), self.authorization.take()).await?;
-                ready.asker.from = self.from;
+                ready.caller.from = self.from;
                 self.ready = Some(ready);
                 wire.say(&Say::ConnectionAck).await
             }
             Said::Ping { payload } => wire.say(&Say::Pong { payload }).await,
             Said::Pong { .. } => Ok(()),
-            Said::Subscribe { id, payload } => match self.ready.as_ref().map(|ready| ready.asker.clone()) {
-                Some(asker) => {
-                    let asker = Asker { sign_ins: Arc::default(), ..asker };
-                    self.start(wire, &asker, &id, *payload).await
+            Said::Subscribe { id, payload } => match self.ready.as_ref().map(|ready| ready.caller.clone()) {
+                Some(caller) => {
+                    let caller = Caller { sign_ins: Arc::default(), ..caller };
+                    self.start(wire, &caller, &id, *payload).await
                 }
                 None => Err(Some(Close::new(4401, "Unauthorized"))),
             },
@@ -293,7 +286,7 @@ impl Conversation {
         Ok(())
     }
 
-    async fn start(&mut self, wire: &mut Wire, asker: &Asker, id: &str, request: Request) -> Outcome {
+    async fn start(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> Outcome {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
@@ -307,8 +300,8 @@ impl Conversation {
             let why = format!("This socket has {most} operations already: end one first.");
             return wire.refuse(id, &Answer::refusal(Code::BadRequest, why)).await;
         }
-        let answers = match self.server.api.prepare(request) {
-            Ok(prepared) => self.server.api.stream(asker, prepared),
+        let answers = match self.server.api.prepare(&request) {
+            Ok(prepared) => self.server.api.stream(caller, prepared),
             Err(answer) => return wire.refuse(id, &answer).await,
         };
         let id: Arc<str> = id.into();
@@ -333,10 +326,7 @@ impl Conversation {
                 self.end(&id);
                 wire.refuse(&id, &answer).await
             }
-            Some(answer) => {
-                let payload = answer.json().map_err(|error| broken(&error))?;
-                wire.say(&Say::Next { id: &id, payload }).await
-            }
+            Some(answer) => wire.say_with("next", &id, answer.json()).await,
             None => {
                 self.operations.remove(&id);
                 wire.say(&Say::Complete { id: &id }).await
@@ -364,8 +354,13 @@ struct Wire {
 
 impl Wire {
     async fn refuse(&mut self, id: &str, answer: &Answer) -> Outcome {
-        let errors: Vec<Value> = answer.errors().iter().filter_map(|error| serde_json::to_value(error).ok()).collect();
-        self.say(&Say::Error { id, payload: &errors }).await
+        self.say_with("error", id, &answer.errors_json()).await
+    }
+
+    /// A message whose payload is JSON already.
+    async fn say_with(&mut self, kind: &str, id: &str, payload: &str) -> Outcome {
+        let id = serde_json::to_string(id).map_err(|error| broken(&error))?;
+        self.send(Message::text(format!(r#"{{"type":"{kind}","id":{id},"payload":{payload}}}"#))).await
     }
 
     async fn say(&mut self, message: &Say<'_>) -> Outcome {

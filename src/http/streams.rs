@@ -3,7 +3,7 @@
 //!
 //! An event of a feed carries its cursor as its id: a client that comes back with it as `Last-Event-ID` goes on from there.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     http::HeaderMap,
@@ -20,7 +20,8 @@ use futures_util::{
 use super::Server;
 use crate::{
     domain::connections::Connection,
-    graphql::{Answer, Asker, Code, Prepared},
+    execution::{Answer, Code},
+    graphql::{Caller, Prepared},
 };
 
 /// A comment goes out this often when there is nothing else.
@@ -32,18 +33,18 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The answers of an operation, one event each, and an event that says that this was all.
-pub(super) fn response(server: &Server, asker: &Asker, prepared: Result<Prepared, Answer>) -> Response {
+pub(super) fn response(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
     let most = server.limits.max_user_sockets;
-    let counted = Connection::counted(&server.app, &asker.viewer, most);
+    let counted = Connection::counted(&server.app, &caller.viewer, most);
     let too_many =
         || Answer::refusal(Code::Forbidden, format!("You have {most} connections already: close one first."));
     let (prepared, mut connection) = match counted {
         Some(connection) => (prepared, connection),
-        None => (Err(too_many()), Connection::of(&server.app, &asker.viewer)),
+        None => (Err(too_many()), Connection::of(&server.app, &caller.viewer)),
     };
-    let answers: BoxStream<'static, Arc<Answer>> = match prepared {
-        Ok(prepared) => server.api.stream(asker, prepared),
-        Err(answer) => stream::once(async move { Arc::new(answer) }).boxed(),
+    let answers: BoxStream<'static, Answer> = match prepared {
+        Ok(prepared) => server.api.stream(caller, prepared),
+        Err(answer) => stream::once(async move { answer }).boxed(),
     };
     let stopping = server.stopping.clone();
     let stopped = async move {
@@ -60,15 +61,9 @@ pub(super) fn response(server: &Server, asker: &Asker, prepared: Result<Prepared
 
 fn next(answer: &Answer) -> Event {
     let event = Event::default().event("next");
-    let event = match answer.cursor() {
-        Some(cursor) => event.id(cursor),
+    let event = match answer.event_id() {
+        Some(id) => event.id(id),
         None => event,
     };
-    match answer.json() {
-        Ok(json) => event.data(json.get()),
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written");
-            Event::default().comment("an answer could not be written")
-        }
-    }
+    event.data(answer.json())
 }

@@ -18,6 +18,8 @@ pub struct Member {
     pub last_message_id: MessageId,
     delivered: (i64, Timestamp),
     read: (i64, Timestamp),
+    /// Messages of the other one that the user has not read.
+    pub unread: i64,
 }
 
 /// How far a member got with the messages of a conversation.

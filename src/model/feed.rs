@@ -133,7 +133,7 @@ pub struct Page {
 
 /// A place in a user's feed: after the entry at `position`, in the database that has this epoch. Clients see it as an
 /// opaque text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// Random text, made with the database.
     pub epoch: Arc<str>,

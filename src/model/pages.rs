@@ -54,21 +54,16 @@ pub struct Page<T> {
     pub has_previous: bool,
 }
 
+impl<T: 'static> Page<T> {
+    /// A page of an empty list.
+    pub const EMPTY: &'static Self = &Self { items: Vec::new(), has_next: false, has_previous: false };
+}
+
 impl<T> Page<T> {
     /// A page of an empty list.
     #[must_use]
     pub fn empty() -> Self {
         Self { items: Vec::new(), has_next: false, has_previous: false }
-    }
-
-    /// The same page of something else.
-    #[must_use]
-    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
-        Page {
-            items: self.items.into_iter().map(change).collect(),
-            has_next: self.has_next,
-            has_previous: self.has_previous,
-        }
     }
 
     /// The same page, seen from the other end of the list.

@@ -1,7 +1,9 @@
 //! One connection to either database, and the macro that writes a query once for both.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use deadpool::managed::Object;
-use diesel::{Connection, SqliteConnection};
+use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use diesel_async::{
     AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper,
     pooled_connection::AsyncDieselConnectionManager,
@@ -63,6 +65,38 @@ pub(super) fn transaction<T, E: From<Error>>(
         Abort::Work(error) => error,
         Abort::Database(error) => E::from(Error::from(error)),
     })
+}
+
+/// Runs the work as of one moment.
+pub(super) fn snapshot<T, E: From<Error>>(
+    conn: &mut Postgres,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    transaction(conn, |conn| {
+        if let Conn::Postgres(conn) = conn {
+            // Raw, because diesel has no synchronous way to say so.
+            let kind = sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+            kind.execute(&mut **conn).map_err(Error::from)?;
+        }
+        work(conn)
+    })
+}
+
+/// The same on SQLite, where each transaction is of one moment. A panic is passed on once the transaction has ended.
+pub(super) fn sqlite_snapshot<T, E: From<Error>>(
+    conn: &mut SqliteConnection,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let read = conn.transaction(|conn| {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
+        done.map_or_else(|panic| Ok(Err(panic)), |done| done.map(Ok).map_err(Abort::Work))
+    });
+    match read {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(Abort::Work(error)) => Err(error),
+        Err(Abort::Database(error)) => Err(E::from(Error::from(error))),
+    }
 }
 
 /// Why a transaction was undone: by the work, or by the database.

@@ -1,6 +1,13 @@
 //! The table `members`: for each user and peer, their place in the conversation.
 
-use diesel::{ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl, sql_types::Integer, upsert::excluded};
+use std::collections::HashMap;
+
+use diesel::{
+    ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
+    dsl::sql,
+    sql_types::{BigInt, Integer},
+    upsert::excluded,
+};
 
 use super::{
     Conn, Result,
@@ -15,12 +22,16 @@ use crate::model::{
     pages::{End, Page, Span},
 };
 
+/// SQLite takes at most 32,766 parameters.
+const KEYS_PER_STATEMENT: usize = 10_000;
+
 type Columns = (
     members::user_id,
     members::peer_id,
     members::last_message_id,
     (members::delivered_through, members::delivered_at),
     (members::read_through, members::read_at),
+    members::unread,
 );
 const COLUMNS: Columns = (
     members::user_id,
@@ -28,6 +39,7 @@ const COLUMNS: Columns = (
     members::last_message_id,
     (members::delivered_through, members::delivered_at),
     (members::read_through, members::read_at),
+    members::unread,
 );
 
 /// A page of each user's places, by their last messages: one statement for up to 150 users.
@@ -69,17 +81,24 @@ pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Mem
     Ok(found)
 }
 
-/// A user's places in conversations whose newest message they have not read, be it theirs or not.
-pub fn behind(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<Member>> {
-    let query = members::table
-        .select(COLUMNS)
-        .filter(members::user_id.eq(user))
-        .filter(members::last_message_id.gt(members::read_through));
-    Ok(on!(conn, |c| query.load(c))?)
+/// How many messages these users have not read, over all conversations; nothing for those who have none.
+pub fn unread_of(conn: &mut Conn<'_>, users: &[UserId]) -> Result<HashMap<UserId, i64>> {
+    // A sum of `BigInt` is a `Numeric` to diesel, which SQLite does not have.
+    let sum = sql::<BigInt>("CAST(sum(unread) AS BIGINT)");
+    let query = members::table.group_by(members::user_id).select((members::user_id, sum));
+    let query = query.filter(members::user_id.eq_any(users));
+    let sums: Vec<(UserId, i64)> = on!(conn, |c| query.load(c))?;
+    Ok(sums.into_iter().collect())
 }
 
-/// Moves a member's mark.
-pub fn set_mark(conn: &mut Conn<'_>, (user, peer): (UserId, UserId), reach: Reach, mark: Mark) -> Result<()> {
+/// Moves a member's mark. With [`Reach::Read`], `unread` messages are left.
+pub fn set_mark(
+    conn: &mut Conn<'_>,
+    (user, peer): (UserId, UserId),
+    reach: Reach,
+    mark: Mark,
+    unread: i64,
+) -> Result<()> {
     let place = members::table.find((user, peer));
     let (message, at) = (mark.message_id, mark.at);
     match reach {
@@ -89,10 +108,28 @@ pub fn set_mark(conn: &mut Conn<'_>, (user, peer): (UserId, UserId), reach: Reac
             on!(conn, |c| query.execute(c))?;
         }
         Reach::Read => {
-            let marks = (members::read_through.eq(message), members::read_at.eq(at));
+            let marks = (members::read_through.eq(message), members::read_at.eq(at), members::unread.eq(unread));
             let query = diesel::update(place).set(marks);
             on!(conn, |c| query.execute(c))?;
         }
+    }
+    Ok(())
+}
+
+/// A message was deleted: its receiver has one less to read, unless it was read.
+pub fn forget_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId), message: MessageId) -> Result<()> {
+    let place = members::table.find((receiver, sender)).filter(members::read_through.lt(message.key()));
+    let query = diesel::update(place).set(members::unread.eq(members::unread - 1));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// All that a user sent was deleted: nobody has anything of it to read.
+pub fn forget_unread_of(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserId]) -> Result<()> {
+    for receivers in receivers.chunks(KEYS_PER_STATEMENT) {
+        let places = members::table.filter(members::user_id.eq_any(receivers)).filter(members::peer_id.eq(sender));
+        let query = diesel::update(places).set(members::unread.eq(0));
+        on!(conn, |c| query.execute(c))?;
     }
     Ok(())
 }
@@ -103,24 +140,35 @@ pub fn peers_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<UserId>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Whether the two have ever written to each other.
-pub fn exists(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<bool> {
-    let [low, high] = conversation.members();
-    let query = diesel::select(diesel::dsl::exists(members::table.find((low, high))));
-    Ok(on!(conn, |c| query.get_result(c))?)
+/// New messages of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Activity {
+    /// Where.
+    pub conversation: ConversationId,
+    /// The newest of them.
+    pub last: MessageId,
+    /// How many of them the lower and the higher member received.
+    pub received: [i64; 2],
 }
 
-/// Notes the newest message of each conversation for both of its members; at most 1,000, for the sake of the number of
-/// parameters.
-pub fn advance(conn: &mut Conn<'_>, newest: &[(ConversationId, MessageId)]) -> Result<()> {
-    let places = newest.iter().flat_map(|(conversation, message)| {
-        let [low, high] = conversation.members();
-        [(low, high), (high, low)].map(|(user, peer)| {
-            (members::user_id.eq(user), members::peer_id.eq(peer), members::last_message_id.eq(*message))
+/// Notes new messages for both members of each conversation; at most 1,000, for the sake of the number of parameters.
+pub fn advance(conn: &mut Conn<'_>, activity: &[Activity]) -> Result<()> {
+    let places = activity.iter().flat_map(|Activity { conversation, last, received }| {
+        let ([low, high], [to_low, to_high]) = (conversation.members(), *received);
+        [(low, high, to_low), (high, low, to_high)].map(|(user, peer, received)| {
+            (
+                members::user_id.eq(user),
+                members::peer_id.eq(peer),
+                members::last_message_id.eq(*last),
+                members::unread.eq(received),
+            )
         })
     });
     let key = (members::user_id, members::peer_id);
-    let newer = members::last_message_id.eq(excluded(members::last_message_id));
+    let newer = (
+        members::last_message_id.eq(excluded(members::last_message_id)),
+        members::unread.eq(members::unread + excluded(members::unread)),
+    );
     let table = diesel::insert_into(members::table);
     match conn {
         Conn::Sqlite(c) => {

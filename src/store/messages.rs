@@ -101,26 +101,23 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     Ok(on!(conn, |c| if ids.len() <= FEW { Kept(query).load(c) } else { query.load(c) })?)
 }
 
-/// How many messages each of these conversations has for its reader after one that was read, or 0, in the same order.
-pub fn count_unread(conn: &mut Conn<'_>, readers: &[(ConversationId, UserId, i64)]) -> Result<Vec<i64>> {
-    let mut counts = Vec::with_capacity(readers.len());
-    for readers in readers.chunks(PAGES_PER_STATEMENT) {
-        let selects = (0_i32..).zip(readers).map(|(tag, (conversation, reader, read_through))| {
-            let [low, high] = conversation.members();
-            messages::table
-                .select((tag.into_sql::<Integer>(), count_star()))
-                .filter(messages::low_id.eq(low))
-                .filter(messages::high_id.eq(high))
-                .filter(messages::id.gt(*read_through))
-                .filter(messages::receiver_id.eq(*reader))
-                .filter(messages::deleted_at.is_null())
-        });
-        let query = UnionAll::new(selects.collect());
-        let mut rows: Vec<(i32, i64)> = on!(conn, |c| query.load(c))?;
-        rows.sort_unstable();
-        counts.extend(rows.into_iter().map(|(_, count)| count));
-    }
-    Ok(counts)
+/// How many messages a reader received in a conversation after one id and up to another.
+pub fn count_received(
+    conn: &mut Conn<'_>,
+    conversation: ConversationId,
+    reader: UserId,
+    (after, through): (i64, MessageId),
+) -> Result<i64> {
+    let [low, high] = conversation.members();
+    let query = messages::table
+        .select(count_star())
+        .filter(messages::low_id.eq(low))
+        .filter(messages::high_id.eq(high))
+        .filter(messages::id.gt(after))
+        .filter(messages::id.le(through))
+        .filter(messages::receiver_id.eq(reader))
+        .filter(messages::deleted_at.is_null());
+    Ok(on!(conn, |c| query.first(c))?)
 }
 
 /// An earlier send of the same sender with the same `clientId`.

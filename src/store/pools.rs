@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Conn, Error, Result,
-    conn::{Postgres, transaction},
+    conn::{Postgres, snapshot, sqlite_snapshot, transaction},
     inspection,
     sqlite::{SqliteFile, make_private},
     writer::Writer,
@@ -144,6 +144,30 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { readers, .. } => on_sqlite(readers, work).await,
             Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
+        }
+    }
+
+    /// Reads several things as they are at one moment: always on SQLite, and where it is said on PostgreSQL, where it takes
+    /// three more trips to the server.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn snapshot<T, E>(
+        &self,
+        always: bool,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                let mut conn = checked_out(readers).await?;
+                blocking(move || sqlite_snapshot(&mut conn, work)).await
+            }
+            Pools::Postgres { pool, .. } if always => on_postgres(pool, |conn| snapshot(conn, work)).await,
+            Pools::Postgres { .. } => self.read(work).await,
         }
     }
 

@@ -80,6 +80,7 @@ diesel::table! {
         delivered_at -> BigInt,
         read_through -> BigInt,
         read_at -> BigInt,
+        unread -> BigInt,
     }
 }
 

@@ -151,8 +151,8 @@ export function Log({ chat, conversation }: LogProps) {
             {chat.trouble.value}
           </p>
         )}
-        {daysOf(part).map(([day, messages]) => (
-          <section key={day} aria-label={day}>
+        {daysOf(part).map(({ key, day, messages }) => (
+          <section key={key} aria-label={day}>
             <h2 class="day">{day}</h2>
             <ol>
               {messages.map((entry, index) => (
@@ -210,13 +210,14 @@ export function Log({ chat, conversation }: LogProps) {
   );
 }
 
-function daysOf(entries: Entry[]): [string, Entry[]][] {
-  const days = new Map<string, Entry[]>();
+/** Messages by their days, in their order. A day comes again where the server's clock went backwards. */
+function daysOf(entries: Entry[]): { key: string; day: string; messages: Entry[] }[] {
+  const days: { key: string; day: string; messages: Entry[] }[] = [];
   for (const entry of entries) {
     const day = dayOf(entry.createdAt);
-    const there = days.get(day);
-    if (there) there.push(entry);
-    else days.set(day, [entry]);
+    const last = days.at(-1);
+    if (last?.day === day) last.messages.push(entry);
+    else days.push({ key: `${day} ${days.filter((its) => its.day === day).length}`, day, messages: [entry] });
   }
-  return [...days];
+  return days;
 }

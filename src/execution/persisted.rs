@@ -11,16 +11,14 @@ use std::{
     sync::Arc,
 };
 
-use async_graphql::ServerError;
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{
-    Code, Request,
-    documents::{Bytes, KEPT_BYTES},
-    errors::request_error,
-};
+use super::{Code, Error, Request};
+
+/// Bytes of the texts that are cached, at most.
+const CACHED_BYTES: u64 = 256 * 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,10 +56,19 @@ struct Operation {
 
 /// What is known of documents that may not be sent along. Clones share it.
 #[derive(Clone)]
-pub(super) struct Persisted {
+pub struct Persisted {
     /// Those that clients have sent, by their hashes.
-    sent: Arc<Cache<String, Arc<str>, Bytes>>,
+    sent: Arc<Cache<String, Arc<str>, ByLength>>,
     trusted: Option<Arc<Trusted>>,
+}
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<String, Arc<str>> for ByLength {
+    fn weight(&self, hash: &String, text: &Arc<str>) -> u64 {
+        (hash.len() + text.len()) as u64
+    }
 }
 
 /// The documents of the list.
@@ -72,19 +79,25 @@ struct Trusted {
 
 impl Persisted {
     /// With a list of trusted documents, if there is to be one.
-    pub(super) fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
         let trusted = list.map(Trusted::read).transpose()?.map(Arc::new);
         // For so few it is one piece, in which also a large document finds room.
-        Ok(Self { sent: Arc::new(Cache::with_weighter(1, KEPT_BYTES, Bytes)), trusted })
+        Ok(Self { sent: Arc::new(Cache::with_weighter(1, CACHED_BYTES, ByLength)), trusted })
     }
 
     /// The text of the document that a request is about.
-    pub(super) fn text<'a>(&self, request: &'a Request) -> Result<Cow<'a, str>, ServerError> {
-        let bad = |why| request_error(Code::BadRequest, why, None);
+    ///
+    /// # Errors
+    /// When it is not known, not trusted, or not the one that its hash says.
+    pub fn text<'a>(&self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
+        let bad = |why| Error::new(Code::BadRequest, why);
         // Libraries that cannot leave the text out, such as graphql-ws, send an empty one beside the hash.
         let text = request.query.as_deref().filter(|text| !text.is_empty() || request.hash.is_none());
         let hash = request.hash.as_ref().map(|hash| hash.as_deref().map_err(|why| bad(*why))).transpose()?;
-        let not_found = || request_error(Code::PersistedQueryNotFound, "PersistedQueryNotFound", None);
+        let not_found = || Error::new(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
         if let Some(trusted) = &self.trusted {
             return match (text, hash.and_then(|hash| trusted.by_id.get(hash))) {
                 (Some(text), Some(its)) if text != its => Err(bad("`query` is not the document with this id.")),
@@ -93,7 +106,7 @@ impl Persisted {
                 (None, None) => Err(not_found()),
                 (Some(_), None) => {
                     let why = "This server runs only the documents of its own list, and this is none of them.";
-                    Err(request_error(Code::Forbidden, why, None))
+                    Err(Error::new(Code::Forbidden, why))
                 }
             };
         }

@@ -1,0 +1,290 @@
+//! Values of variables and of arguments, coerced before anything is run
+//! (<https://spec.graphql.org/October2021/#sec-Coercing-Variable-Values>,
+//! <https://spec.graphql.org/October2021/#sec-Coercing-Field-Arguments>): a mutation is not done by half.
+
+use std::{any::Any, collections::HashMap, fmt::Write as _, sync::Arc};
+
+use apollo_compiler::{
+    Name, Node,
+    ast::{InputValueDefinition, Type, Value as Literal},
+    executable::Operation,
+    schema::ExtendedType,
+};
+use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
+use serde_json::Map;
+
+use super::{CollectedField, Error, Schema, errors::Location};
+
+/// The values of an operation's variables: those that were sent, or their defaults. What has neither is not there.
+#[derive(Default)]
+pub(super) struct Variables(HashMap<Name, Value>);
+
+impl Variables {
+    /// The values that were sent, as the operation declares them.
+    ///
+    /// # Errors
+    /// For the first that does not fit.
+    pub(super) fn coerce(
+        operation: &Node<Operation>,
+        sent: &Map<String, serde_json::Value>,
+        document: &super::Document,
+        schema: &Schema,
+    ) -> Result<Self, Error> {
+        let mut values = HashMap::with_capacity(operation.variables.len());
+        for definition in &operation.variables {
+            let (name, ty) = (&definition.name, &*definition.ty);
+            let value = match (sent.get(name.as_str()), &definition.default_value) {
+                (Some(sent), _) => from_json(sent),
+                (None, Some(default)) => literal(default, &Self::default()).unwrap_or(Value::Null),
+                (None, None) if ty.is_non_null() => Value::Null,
+                (None, None) => continue,
+            };
+            let value = coerced(value, ty, schema).map_err(|misfit| {
+                let location = Location::of(definition, &document.parsed.sources);
+                misfit.of(&format!("variable `${name}"), location)
+            })?;
+            values.insert(name.clone(), value);
+        }
+        Ok(Self(values))
+    }
+
+    /// Whether the value is `true`.
+    pub(super) fn is_true(&self, name: &Name) -> bool {
+        self.0.get(name) == Some(&Value::Boolean(true))
+    }
+
+    /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any.
+    pub(super) fn arguments(
+        &self,
+        fields: &[CollectedField],
+        places: usize,
+        schema: &Schema,
+    ) -> Result<Vec<Value>, Error> {
+        let mut values = vec![Value::Null; places];
+        let mut remaining: Vec<&CollectedField> = fields.iter().collect();
+        while let Some(field) = remaining.pop() {
+            if let Some(place) = field.arguments.and_then(|place| values.get_mut(place)) {
+                *place = self.arguments_of(field, schema)?;
+            }
+            remaining.extend(field.selections.iter().flat_map(|(_, fields)| fields));
+        }
+        Ok(values)
+    }
+
+    fn arguments_of(&self, field: &CollectedField, schema: &Schema) -> Result<Value, Error> {
+        let mut values = IndexMap::new();
+        for definition in &field.field.definition.arguments {
+            let name = &definition.name;
+            let given = field.field.specified_argument_by_name(name).and_then(|given| literal(given, self));
+            let coerced = input(given, definition, schema)
+                .map_err(|misfit| misfit.of(&format!("argument `{name}"), field.location))?;
+            if let Some(value) = coerced {
+                values.insert(async_graphql::Name::new(name), value);
+            }
+        }
+        Ok(Value::Object(values))
+    }
+}
+
+/// A number without a fraction is an integer, however it is written: `-0` and `2.0` are.
+fn from_json(value: &serde_json::Value) -> Value {
+    let mut value = Value::from_json(value.clone()).unwrap_or(Value::Null);
+    make_whole(&mut value);
+    value
+}
+
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "it is within the integers that a double can tell apart"
+            )]
+            if let Some(float) = number.as_f64()
+                && !number.is_i64()
+                && float.fract() == 0.0
+                && float.abs() < 9_007_199_254_740_992.0
+            {
+                *number = (float as i64).into();
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Null | Value::String(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) => {}
+    }
+}
+
+/// What a literal stands for; `None` for a variable that has no value.
+fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
+    Some(match &**given {
+        Literal::Null => Value::Null,
+        Literal::Boolean(value) => Value::Boolean(*value),
+        Literal::Enum(name) => Value::Enum(async_graphql::Name::new(name)),
+        Literal::String(text) => Value::String(text.clone()),
+        Literal::Int(number) => from_json(&serde_json::from_str(number.as_str()).unwrap_or_default()),
+        Literal::Float(number) => Value::from_json(serde_json::from_str(number.as_str()).unwrap_or_default()).ok()?,
+        Literal::Variable(name) => return variables.0.get(name).cloned(),
+        Literal::List(items) => {
+            Value::List(items.iter().map(|item| literal(item, variables).unwrap_or(Value::Null)).collect())
+        }
+        Literal::Object(fields) => {
+            let field = |(name, given): &(Name, Node<Literal>)| {
+                Some((async_graphql::Name::new(name), literal(given, variables)?))
+            };
+            Value::Object(fields.iter().filter_map(field).collect())
+        }
+    })
+}
+
+/// The value of an argument or of a field of an input object; `None` if it has none.
+fn input(given: Option<Value>, definition: &InputValueDefinition, schema: &Schema) -> Result<Option<Value>, Misfit> {
+    match (given, &definition.default_value) {
+        (Some(Value::Null), Some(_)) if definition.ty.is_non_null() => Err(Misfit::new("left out, or not null")),
+        (Some(given), _) => coerced(given, &definition.ty, schema).map(Some),
+        (None, Some(default)) => {
+            let default = literal(default, &Variables::default()).unwrap_or(Value::Null);
+            coerced(default, &definition.ty, schema).map(Some)
+        }
+        (None, None) if definition.ty.is_non_null() => coerced(Value::Null, &definition.ty, schema).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A value that does not fit its type: where in it, and what should be there.
+struct Misfit {
+    path: String,
+    expected: String,
+}
+
+impl Misfit {
+    fn new(expected: impl Into<String>) -> Self {
+        Self { path: String::new(), expected: expected.into() }
+    }
+
+    fn of(self, what: &str, location: Option<Location>) -> Error {
+        Error::bad_input(format!("The {what}{}` must be {}.", self.path, self.expected)).at(location)
+    }
+
+    fn within(mut self, part: &str) -> Self {
+        self.path.insert_str(0, part);
+        self
+    }
+}
+
+fn coerced(value: Value, ty: &Type, schema: &Schema) -> Result<Value, Misfit> {
+    match (value, ty) {
+        (Value::Null, Type::NonNullNamed(_) | Type::NonNullList(_)) => {
+            Err(Misfit::new(format!("of the type {ty}, and not null")))
+        }
+        (Value::Null, _) => Ok(Value::Null),
+        (Value::List(items), Type::List(inner) | Type::NonNullList(inner)) => {
+            let item = |(index, item)| {
+                coerced(item, inner, schema).map_err(|misfit: Misfit| misfit.within(&format!("[{index}]")))
+            };
+            Ok(Value::List(items.into_iter().enumerate().map(item).collect::<Result<_, _>>()?))
+        }
+        // One item stands for a list of one.
+        (item, Type::List(inner) | Type::NonNullList(inner)) => {
+            coerced(item, inner, schema).map(|item| Value::List(vec![item]))
+        }
+        (value, Type::Named(name) | Type::NonNullNamed(name)) => coerced_as(value, name, schema),
+    }
+}
+
+fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, Misfit> {
+    match schema.definitions.types.get(name) {
+        Some(ExtendedType::InputObject(definition)) => {
+            let Value::Object(mut given) = value else {
+                return Err(Misfit::new(format!("an object of the type {name}")));
+            };
+            if given.keys().any(|key| !definition.fields.contains_key(key.as_str())) {
+                return Err(Misfit::new(format!("of the type {name}, and have no other fields than that")));
+            }
+            let mut fields = IndexMap::with_capacity(given.len());
+            for (field, definition) in &definition.fields {
+                let coerced = input(given.swap_remove(field.as_str()), definition, schema)
+                    .map_err(|misfit| misfit.within(&format!(".{field}")))?;
+                if let Some(value) = coerced {
+                    fields.insert(async_graphql::Name::new(field), value);
+                }
+            }
+            Ok(Value::Object(fields))
+        }
+        Some(ExtendedType::Enum(definition)) => {
+            let name = match value {
+                Value::String(name) => async_graphql::Name::new(name),
+                Value::Enum(name) => name,
+                _ => return Err(Misfit::new(one_of(definition.values.keys()))),
+            };
+            let known = definition.values.contains_key(name.as_str());
+            if known { Ok(Value::Enum(name)) } else { Err(Misfit::new(one_of(definition.values.keys()))) }
+        }
+        _ => scalar(value, name),
+    }
+}
+
+fn one_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    names.fold("one of".to_owned(), |mut text, name| {
+        // Writing to a string does not fail.
+        let _ = write!(text, " {name}");
+        text
+    })
+}
+
+fn scalar(value: Value, name: &Name) -> Result<Value, Misfit> {
+    let integer = |value: &Value| if let Value::Number(number) = value { number.as_i64() } else { None };
+    let (fits, expected) = match name.as_str() {
+        "Int" => (
+            integer(&value).is_some_and(|number| i32::try_from(number).is_ok()),
+            "a whole number from -2147483648 to 2147483647",
+        ),
+        "ID" => (matches!(value, Value::String(_)) || integer(&value).is_some(), "an id: a string, or a number"),
+        "String" => (matches!(value, Value::String(_)), "a string"),
+        "Boolean" => (matches!(value, Value::Boolean(_)), "true or false"),
+        _ => (true, ""),
+    };
+    if fits { Ok(value) } else { Err(Misfit::new(expected)) }
+}
+
+/// Makes a Rust value of the arguments of a field.
+pub(super) type Parser = fn(Value) -> Result<Parsed, String>;
+type Parsed = Box<dyn Any + Send + Sync>;
+
+/// Makes a value of this type.
+pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, String> {
+    let parsed = A::parse(Some(value)).map_err(|error| error.into_server_error(Pos::default()).message)?;
+    Ok(Box::new(parsed))
+}
+
+/// The arguments of all fields of a plan.
+pub struct Arguments {
+    parsed: Vec<Option<Parsed>>,
+    pub(super) schema: Arc<Schema>,
+}
+
+impl Arguments {
+    pub(super) fn parse(values: Vec<Value>, parsers: &[Option<Parser>], schema: Arc<Schema>) -> Result<Self, Error> {
+        let parse = |(value, parser): (Value, &Option<Parser>)| parser.map(|parser| parser(value)).transpose();
+        let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>().map_err(Error::bad_input)?;
+        Ok(Self { parsed, schema })
+    }
+
+    /// Those at this place; `None` if it has others.
+    pub(super) fn get<A: 'static>(&self, place: Option<usize>) -> Option<&A> {
+        self.parsed.get(place?)?.as_ref()?.downcast_ref()
+    }
+}
+
+/// How many items a list may have by its arguments: by `first` or `last`, or as many as there are `ids`.
+pub(super) fn size(arguments: &Value) -> Option<u64> {
+    let Value::Object(arguments) = arguments else { return None };
+    let number = |name: &str| {
+        let Value::Number(number) = arguments.get(name)? else { return None };
+        number.as_u64()
+    };
+    let ids = || {
+        let Value::List(ids) = arguments.get("ids")? else { return None };
+        Some(ids.len() as u64)
+    };
+    number("first").or_else(|| number("last")).or_else(ids)
+}

@@ -1,0 +1,251 @@
+//! Fields of object types, each said once: the same line declares it, plans it, and answers it.
+
+use async_graphql::{
+    InputType,
+    indexmap::IndexMap,
+    registry::{MetaField, MetaInputValue, MetaType, Registry},
+};
+
+use super::{
+    CollectedField, Schema, Stop, Writer,
+    arguments::{Parser, parser},
+    declarations::{self, Declare},
+    errors::{Location, Segment},
+    introspection::{SchemaObject, TypeArguments, TypeObject, TypeRow},
+    outputs::Output,
+    writer::Null,
+};
+
+/// A type of objects.
+pub trait Object: Sized + 'static {
+    /// Its name in the schema.
+    const NAME: &'static str;
+    /// Its description in the schema.
+    const DESCRIPTION: &'static str;
+    /// What fields have at hand besides their object: above all, what was loaded.
+    type Context: 'static;
+    /// What stands for an object while it is answered.
+    type Row<'a>: Copy;
+    /// Its fields.
+    fn fields(fields: &mut Fields<Self>);
+}
+
+/// Collects what has to be known of the arguments of fields while a plan is bound.
+pub struct Binder(Vec<Option<Parser>>);
+
+impl Binder {
+    pub(super) fn new(places: usize) -> Self {
+        Self(vec![None; places])
+    }
+
+    pub(super) fn parsers(self) -> Vec<Option<Parser>> {
+        self.0
+    }
+
+    pub(super) fn parse<A: InputType + Send + Sync + 'static>(&mut self, field: &CollectedField) -> Option<usize> {
+        let place = field.arguments?;
+        *self.0.get_mut(place)? = Some(parser::<A>);
+        Some(place)
+    }
+}
+
+/// Answers a field of an object.
+type Resolver<O> = Box<
+    dyn for<'a> Fn(<O as Object>::Row<'a>, &'a <O as Object>::Context, &mut Writer<'_>) -> Result<(), Null>
+        + Send
+        + Sync,
+>;
+
+/// Plans a field of an object.
+type Bind<O> = Box<dyn Fn(&CollectedField, &mut Binder) -> Resolver<O> + Send + Sync>;
+
+/// The fields of a type.
+pub struct Fields<O: Object>(Vec<Line<O>>);
+
+struct Line<O: Object> {
+    name: &'static str,
+    description: &'static str,
+    declare: fn(&mut Registry) -> String,
+    arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
+    /// Whether it is a leaf that waits for nothing.
+    plain: bool,
+    bind: Bind<O>,
+}
+
+impl<O: Object> Fields<O> {
+    fn all() -> Vec<Line<O>> {
+        let mut fields = Self(Vec::new());
+        O::fields(&mut fields);
+        fields.0
+    }
+
+    /// A field that is at hand.
+    pub fn plain<T: Output<O::Context>>(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context) -> T::Of<'a> + Copy + Send + Sync + 'static,
+    ) {
+        let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
+            let selection = T::bind(field, binder);
+            Box::new(move |row, context, writer| T::write(get(row, context), &selection, context, writer))
+        };
+        self.add::<T>(name, description, T::LEAF, |_| IndexMap::new(), Box::new(bind));
+    }
+
+    /// A field that has to be loaded, or may fail.
+    pub fn field<T: Output<O::Context>>(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context) -> Result<T::Of<'a>, Stop> + Copy + Send + Sync + 'static,
+    ) {
+        let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
+            let (selection, location) = (T::bind(field, binder), field.location);
+            Box::new(move |row, context, writer| {
+                write_or_stop::<T, _>(get(row, context), &selection, context, writer, location)
+            })
+        };
+        self.add::<T>(name, description, false, |_| IndexMap::new(), Box::new(bind));
+    }
+
+    /// A field with arguments: the fields of the input object `A`.
+    pub fn with<T: Output<O::Context>, A: InputType + Send + Sync + 'static>(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context, &A) -> Result<T::Of<'a>, Stop> + Copy + Send + Sync + 'static,
+    ) {
+        let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
+            let (selection, location, place) = (T::bind(field, binder), field.location, binder.parse::<A>(field));
+            Box::new(move |row, context, writer| {
+                let Some(arguments) = writer.arguments.get::<A>(place) else { return Err(Null) };
+                write_or_stop::<T, _>(get(row, context, arguments), &selection, context, writer, location)
+            })
+        };
+        self.add::<T>(name, description, false, declarations::arguments::<A>, Box::new(bind));
+    }
+
+    fn add<T: Output<O::Context>>(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        plain: bool,
+        arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
+        bind: Bind<O>,
+    ) {
+        self.0.push(Line { name, description, declare: T::declare, arguments, plain, bind });
+    }
+}
+
+/// Writes what a field has, or notes why it has nothing.
+fn write_or_stop<'a, T: Output<C>, C>(
+    got: Result<T::Of<'a>, Stop>,
+    selection: &T::Selection,
+    context: &'a C,
+    writer: &mut Writer<'_>,
+    location: Option<Location>,
+) -> Result<(), Null> {
+    match got {
+        Ok(value) => T::write(value, selection, context, writer),
+        Err(stop) => writer.stop(stop, T::NULLABLE, location),
+    }
+}
+
+impl<O: Object> Declare for Fields<O> {
+    const NAME: &'static str = O::NAME;
+
+    fn describe(registry: &mut Registry) -> MetaType {
+        let field = |line: Line<O>| -> MetaField {
+            let (ty, arguments) = ((line.declare)(registry), (line.arguments)(registry));
+            declarations::field(line.name, line.description, ty, arguments)
+        };
+        let fields: Vec<_> = Self::all().into_iter().map(field).collect();
+        declarations::object(O::NAME, O::DESCRIPTION, fields)
+    }
+}
+
+/// What is asked of an object.
+pub struct Selection<O: Object>(Vec<Planned<O>>);
+
+struct Planned<O: Object> {
+    /// The response key …
+    key: Box<str>,
+    /// … as it is written, with a colon.
+    written_key: Box<str>,
+    plain: bool,
+    resolve: Resolve<O>,
+}
+
+enum Resolve<O: Object> {
+    Typename,
+    Schema(Selection<SchemaObject>),
+    Type(Selection<TypeObject>, Option<usize>),
+    Field(Resolver<O>),
+}
+
+impl<O: Object> Selection<O> {
+    /// Plans these fields of an object.
+    pub fn bind(fields: &[CollectedField], binder: &mut Binder) -> Self {
+        let lines = Fields::<O>::all();
+        let planned = fields.iter().map(|field| {
+            let line = lines.iter().find(|line| field.field.name == *line.name);
+            let resolve = match (line, field.field.name.as_str()) {
+                (Some(line), _) => Resolve::Field((line.bind)(field, binder)),
+                (None, "__schema") => Resolve::Schema(Selection::bind(field.selection_of(SchemaObject::NAME), binder)),
+                (None, "__type") => {
+                    let selection = Selection::bind(field.selection_of(TypeObject::NAME), binder);
+                    Resolve::Type(selection, binder.parse::<TypeArguments>(field))
+                }
+                (None, _) => Resolve::Typename,
+            };
+            let plain = line.is_none_or(|line| line.plain);
+            Planned { key: field.key.as_str().into(), written_key: written_key(&field.key), plain, resolve }
+        });
+        Self(planned.collect())
+    }
+
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// [`Null`] if a field is null that may not be; the error was noted.
+    pub fn write<'a>(&self, row: O::Row<'a>, context: &'a O::Context, writer: &mut Writer<'_>) -> Result<(), Null> {
+        writer.push("{");
+        for (index, field) in self.0.iter().enumerate() {
+            if writer.is_incomplete() && field.plain {
+                continue;
+            }
+            if index > 0 {
+                writer.push(",");
+            }
+            writer.push(&field.written_key);
+            let errors = writer.errors.len();
+            let written = match &field.resolve {
+                Resolve::Typename => {
+                    writer.json(O::NAME);
+                    Ok(())
+                }
+                Resolve::Schema(selection) => {
+                    let schema = &*writer.arguments.schema;
+                    selection.write((), schema, writer)
+                }
+                Resolve::Type(selection, place) => {
+                    let (schema, arguments) = (&*writer.arguments.schema, writer.arguments);
+                    let name = arguments.get::<TypeArguments>(*place).map_or("", |arguments| &arguments.name);
+                    let found = TypeRow::named(schema, name);
+                    <Option<TypeObject> as Output<Schema>>::write(found, selection, schema, writer)
+                }
+                Resolve::Field(resolve) => resolve(row, context, writer),
+            };
+            writer.extend_paths(errors, || Segment::Key(field.key.to_string()));
+            written?;
+        }
+        writer.push("}");
+        Ok(())
+    }
+}
+
+/// A response key as it is written, with a colon. Names have nothing in them that JSON would escape.
+pub(super) fn written_key(key: &str) -> Box<str> {
+    format!("\"{key}\":").into()
+}

@@ -1,0 +1,282 @@
+//! Introspection: the schema answers about itself
+//! (<https://spec.graphql.org/September2025/#sec-Schema-Introspection>).
+
+use apollo_compiler::{
+    Name, Node,
+    ast::{DirectiveList, FieldDefinition, InputValueDefinition, Type},
+    schema::{DirectiveDefinition, EnumValueDefinition, ExtendedType},
+};
+use async_graphql::{InputObject, OutputType};
+
+use super::{
+    Schema,
+    fields::{Fields, Object},
+    outputs::{Text, leaf},
+};
+
+/// A text that is made for the answer.
+struct Made;
+leaf!(Made, [], String, <String as OutputType>::create_type_info, |text, writer| writer.json(&text));
+
+/// `__Schema`
+pub(super) struct SchemaObject;
+
+impl Object for SchemaObject {
+    const NAME: &'static str = "__Schema";
+    const DESCRIPTION: &'static str = "";
+    type Context = Schema;
+    type Row<'a> = ();
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Option<String>>("description", "", |(), schema| {
+            schema.definitions.schema_definition.description.as_deref()
+        });
+        fields.plain::<Vec<TypeObject>>("types", "", |(), schema| {
+            schema.definitions.types.values().map(TypeRow::Named).collect()
+        });
+        fields.plain::<Option<TypeObject>>("queryType", "", |(), schema| {
+            TypeRow::named(schema, schema.definitions.schema_definition.query.as_ref()?)
+        });
+        fields.plain::<Option<TypeObject>>("mutationType", "", |(), schema| {
+            TypeRow::named(schema, schema.definitions.schema_definition.mutation.as_ref()?)
+        });
+        fields.plain::<Option<TypeObject>>("subscriptionType", "", |(), schema| {
+            TypeRow::named(schema, schema.definitions.schema_definition.subscription.as_ref()?)
+        });
+        fields.plain::<Vec<DirectiveObject>>("directives", "", |(), schema| {
+            schema.definitions.directive_definitions.values().map(|directive| &**directive).collect()
+        });
+    }
+}
+
+/// A type, as it stands somewhere in the schema.
+#[derive(Clone, Copy)]
+pub(super) enum TypeRow<'a> {
+    Named(&'a ExtendedType),
+    NonNull(&'a Type),
+    /// A list of these.
+    List(&'a Type),
+}
+
+impl<'a> TypeRow<'a> {
+    pub(super) fn named(schema: &'a Schema, name: &str) -> Option<Self> {
+        schema.definitions.types.get(name).map(Self::Named)
+    }
+
+    fn of(schema: &'a Schema, ty: &'a Type) -> Option<Self> {
+        match ty {
+            Type::Named(name) => Self::named(schema, name),
+            Type::List(inner) => Some(Self::List(inner)),
+            Type::NonNullNamed(_) | Type::NonNullList(_) => Some(Self::NonNull(ty)),
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::NonNull(_) => "NON_NULL",
+            Self::List(_) => "LIST",
+            Self::Named(ExtendedType::Scalar(_)) => "SCALAR",
+            Self::Named(ExtendedType::Object(_)) => "OBJECT",
+            Self::Named(ExtendedType::Interface(_)) => "INTERFACE",
+            Self::Named(ExtendedType::Union(_)) => "UNION",
+            Self::Named(ExtendedType::Enum(_)) => "ENUM",
+            Self::Named(ExtendedType::InputObject(_)) => "INPUT_OBJECT",
+        }
+    }
+
+    fn definition(self) -> Option<&'a ExtendedType> {
+        if let Self::Named(definition) = self { Some(definition) } else { None }
+    }
+
+    fn of_type(self, schema: &'a Schema) -> Option<Self> {
+        match self {
+            Self::Named(_) => None,
+            Self::List(inner) => Self::of(schema, inner),
+            Self::NonNull(Type::NonNullNamed(name) | Type::Named(name)) => Self::named(schema, name),
+            Self::NonNull(Type::NonNullList(inner) | Type::List(inner)) => Some(Self::List(inner)),
+        }
+    }
+
+    fn fields(self) -> Option<impl Iterator<Item = &'a Node<FieldDefinition>>> {
+        let fields = match self.definition()? {
+            ExtendedType::Object(object) => &object.fields,
+            ExtendedType::Interface(interface) => &interface.fields,
+            ExtendedType::Scalar(_) | ExtendedType::Union(_) | ExtendedType::Enum(_) | ExtendedType::InputObject(_) => {
+                return None;
+            }
+        };
+        Some(fields.values().map(|field| &field.node))
+    }
+
+    fn interfaces(self, schema: &'a Schema) -> Option<Vec<Self>> {
+        let interfaces = match self.definition()? {
+            ExtendedType::Object(object) => &object.implements_interfaces,
+            ExtendedType::Interface(interface) => &interface.implements_interfaces,
+            ExtendedType::Scalar(_) | ExtendedType::Union(_) | ExtendedType::Enum(_) | ExtendedType::InputObject(_) => {
+                return None;
+            }
+        };
+        Some(interfaces.iter().filter_map(|interface| Self::named(schema, &interface.name)).collect())
+    }
+
+    fn possible_types(self, schema: &'a Schema) -> Option<Vec<Self>> {
+        let definition = self.definition().filter(|its| its.is_interface() || its.is_union())?;
+        let types = schema.possible_types(definition.name());
+        Some(types.iter().filter_map(|name| Self::named(schema, name)).collect())
+    }
+}
+
+#[derive(Clone, InputObject)]
+struct DeprecatedArguments {
+    include_deprecated: Option<bool>,
+}
+
+impl DeprecatedArguments {
+    /// What is listed: without the deprecated, unless they are asked for.
+    fn list<'a, T: 'a>(
+        &self,
+        all: impl Iterator<Item = &'a T>,
+        directives: impl Fn(&'a T) -> &'a DirectiveList,
+    ) -> Vec<&'a T> {
+        all.filter(|its| self.include_deprecated == Some(true) || !directives(its).has("deprecated")).collect()
+    }
+}
+
+/// `__Type`
+pub(super) struct TypeObject;
+
+#[derive(Clone, InputObject)]
+pub(super) struct TypeArguments {
+    pub(super) name: String,
+}
+
+impl Object for TypeObject {
+    const NAME: &'static str = "__Type";
+    const DESCRIPTION: &'static str = "";
+    type Context = Schema;
+    type Row<'a> = TypeRow<'a>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Text<&'static str>>("kind", "", |it, _| it.kind());
+        fields.plain::<Option<String>>("name", "", |it, _| Some(it.definition()?.name().as_str()));
+        fields.plain::<Option<String>>("description", "", |it, _| Some(it.definition()?.description()?.as_str()));
+        fields.with::<Option<Vec<FieldObject>>, DeprecatedArguments>("fields", "", |it, _, wanted| {
+            Ok(it.fields().map(|fields| wanted.list(fields, |field| &field.directives)))
+        });
+        fields.plain::<Option<Vec<TypeObject>>>("interfaces", "", |it, schema| it.interfaces(schema));
+        fields.plain::<Option<Vec<TypeObject>>>("possibleTypes", "", |it, schema| it.possible_types(schema));
+        fields.with::<Option<Vec<EnumValueObject>>, DeprecatedArguments>("enumValues", "", |it, _, wanted| {
+            let values = it.definition().and_then(ExtendedType::as_enum).map(|of| of.values.values());
+            Ok(values.map(|values| wanted.list(values.map(|value| &value.node), |value| &value.directives)))
+        });
+        fields.with::<Option<Vec<InputValueObject>>, DeprecatedArguments>("inputFields", "", |it, _, wanted| {
+            let values = it.definition().and_then(ExtendedType::as_input_object).map(|of| of.fields.values());
+            Ok(values.map(|values| wanted.list(values.map(|value| &value.node), |value| &value.directives)))
+        });
+        fields.plain::<Option<TypeObject>>("ofType", "", |it, schema| it.of_type(schema));
+        fields.plain::<Option<String>>("specifiedByURL", "", |it, _| {
+            let scalar = it.definition()?.as_scalar()?;
+            scalar.directives.get("specifiedBy")?.specified_argument_by_name("url")?.as_str()
+        });
+        fields.plain::<Option<bool>>("isOneOf", "", |it, _| {
+            it.definition()?.as_input_object().map(|of| of.directives.has("oneOf"))
+        });
+    }
+}
+
+/// Why something is deprecated; `None` if it is not.
+fn reason<'a>(directives: &'a DirectiveList, schema: &'a Schema) -> Option<&'a str> {
+    directives.get("deprecated")?.argument_by_name("reason", &schema.definitions).ok()?.as_str()
+}
+
+/// `__Field`
+struct FieldObject;
+
+impl Object for FieldObject {
+    const NAME: &'static str = "__Field";
+    const DESCRIPTION: &'static str = "";
+    type Context = Schema;
+    type Row<'a> = &'a Node<FieldDefinition>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<String>("name", "", |it, _| &it.name);
+        fields.plain::<Option<String>>("description", "", |it, _| it.description.as_deref());
+        fields.with::<Vec<InputValueObject>, DeprecatedArguments>("args", "", |it, _, wanted| {
+            Ok(wanted.list(it.arguments.iter(), |argument| &argument.directives))
+        });
+        fields.plain::<Option<TypeObject>>("type", "", |it, schema| TypeRow::of(schema, &it.ty));
+        fields.plain::<bool>("isDeprecated", "", |it, _| it.directives.has("deprecated"));
+        fields.plain::<Option<String>>("deprecationReason", "", |it, schema| reason(&it.directives, schema));
+    }
+}
+
+/// `__InputValue`
+struct InputValueObject;
+
+impl Object for InputValueObject {
+    const NAME: &'static str = "__InputValue";
+    const DESCRIPTION: &'static str = "";
+    type Context = Schema;
+    type Row<'a> = &'a Node<InputValueDefinition>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<String>("name", "", |it, _| &it.name);
+        fields.plain::<Option<String>>("description", "", |it, _| it.description.as_deref());
+        fields.plain::<Option<TypeObject>>("type", "", |it, schema| TypeRow::of(schema, &it.ty));
+        fields.plain::<Option<Made>>("defaultValue", "", |it, _| {
+            it.default_value.as_ref().map(|value| value.serialize().no_indent().to_string())
+        });
+        fields.plain::<bool>("isDeprecated", "", |it, _| it.directives.has("deprecated"));
+        fields.plain::<Option<String>>("deprecationReason", "", |it, schema| reason(&it.directives, schema));
+    }
+}
+
+/// `__EnumValue`
+struct EnumValueObject;
+
+impl Object for EnumValueObject {
+    const NAME: &'static str = "__EnumValue";
+    const DESCRIPTION: &'static str = "";
+    type Context = Schema;
+    type Row<'a> = &'a Node<EnumValueDefinition>;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<String>("name", "", |it, _| &it.value);
+        fields.plain::<Option<String>>("description", "", |it, _| it.description.as_deref());
+        fields.plain::<bool>("isDeprecated", "", |it, _| it.directives.has("deprecated"));
+        fields.plain::<Option<String>>("deprecationReason", "", |it, schema| reason(&it.directives, schema));
+    }
+}
+
+/// `__Directive`
+struct DirectiveObject;
+
+impl Object for DirectiveObject {
+    const NAME: &'static str = "__Directive";
+    const DESCRIPTION: &'static str = "";
+    type Context = Schema;
+    type Row<'a> = &'a DirectiveDefinition;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<String>("name", "", |it, _| &it.name);
+        fields.plain::<Option<String>>("description", "", |it, _| it.description.as_deref());
+        fields.plain::<bool>("isRepeatable", "", |it, _| it.repeatable);
+        fields.plain::<Vec<Text<&'static str>>>("locations", "", |it, _| {
+            it.locations.iter().map(|location| location.name()).collect()
+        });
+        fields.with::<Vec<InputValueObject>, DeprecatedArguments>("args", "", |it, _, wanted| {
+            Ok(wanted.list(it.arguments.iter(), |argument| &argument.directives))
+        });
+    }
+}
+
+/// The field that apollo-compiler's `__Type` lacks.
+pub(super) fn is_one_of() -> FieldDefinition {
+    FieldDefinition {
+        description: None,
+        name: Name::new_static_unchecked("isOneOf"),
+        arguments: Vec::new(),
+        ty: Type::Named(Name::new_static_unchecked("Boolean")),
+        directives: DirectiveList::default(),
+    }
+}

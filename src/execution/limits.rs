@@ -1,0 +1,203 @@
+//! What an operation may ask for. Tokens and brackets are counted before a document is parsed, all else over the plan of the
+//! operation.
+
+use apollo_compiler::{ast::Type, executable::OperationType};
+use async_graphql::Value;
+
+use super::{Code, CollectedField, Error, arguments::size};
+use crate::config::Limits;
+
+/// Errors of a response at most.
+pub(super) const MAX_ERRORS: usize = 20;
+/// Items that a list counts for when nothing says how many it has.
+const USUAL_LIST: u64 = 2;
+/// Items that a page counts for without `first` or `last`.
+const USUAL_PAGE: u64 = 50;
+/// Items of a page at most: more is refused when it is asked for.
+pub const MAX_PAGE: u16 = 100;
+/// Fields inside fields in introspection. The usual query of clients is about 15 deep.
+const MAX_INTROSPECTION_DEPTH: u32 = 20;
+/// Lists inside lists in introspection: `fields { type { fields … } }` would go round in circles.
+const MAX_INTROSPECTION_LISTS: u32 = 2;
+/// What a field of introspection counts for: it is there for many types.
+const INTROSPECTION_WEIGHT: u64 = 10;
+
+/// Counts tokens, directives and brackets of a text that need not be GraphQL. What it takes for one token is never more than one to
+/// the parser: <https://spec.graphql.org/October2021/#sec-Appendix-Grammar-Summary.Lexical-Tokens>.
+pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), Error> {
+    let (mut tokens, mut depth, mut directives) = (0_usize, 0_u32, 0_u64);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let token = match first {
+            '#' => {
+                rest = rest.split_once(['\n', '\r']).map_or("", |(_, after)| after);
+                continue;
+            }
+            c if c.is_whitespace() || c == ',' || c == '\u{FEFF}' => {
+                rest = rest.strip_prefix(c).unwrap_or_default();
+                continue;
+            }
+            '"' => string_length(rest).ok_or_else(|| {
+                let message = "The document is not GraphQL: a string in it does not end.";
+                Error::new(Code::GraphqlParseFailed, message)
+            })?,
+            '.' if rest.starts_with("...") => 3,
+            c if c.is_ascii_alphanumeric() || c == '_' => {
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len())
+            }
+            c => c.len_utf8(),
+        };
+        tokens += 1;
+        match first {
+            '{' | '[' | '(' => depth += 1,
+            '}' | ']' | ')' => depth = depth.saturating_sub(1),
+            '@' => directives += 1,
+            _ => {}
+        }
+        if tokens > limits.max_tokens {
+            let message = format!("The document has more than {} tokens. Ask for less at once.", limits.max_tokens);
+            return Err(Error::new(Code::QueryTooComplex, message));
+        }
+        if directives > limits.max_directives {
+            let message = format!("The document has more than {} directives.", limits.max_directives);
+            return Err(Error::new(Code::QueryTooComplex, message));
+        }
+        if depth > limits.max_recursion {
+            let message = format!("The document has brackets nested more than {} deep.", limits.max_recursion);
+            return Err(Error::new(Code::QueryTooDeep, message));
+        }
+        rest = rest.get(token..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Bytes of the string that the text starts with; `None` if it does not end.
+fn string_length(text: &str) -> Option<usize> {
+    let block = text.starts_with("\"\"\"");
+    let mut at = if block { 3 } else { 1 };
+    loop {
+        let rest = text.get(at..)?;
+        let step = match rest.chars().next()? {
+            '"' if !block => return Some(at + 1),
+            '"' if rest.starts_with("\"\"\"") => return Some(at + 3),
+            '\n' | '\r' if !block => return None,
+            '\\' if block && rest.starts_with("\\\"\"\"") => 4,
+            '\\' if !block => 1 + rest.chars().nth(1)?.len_utf8(),
+            c => c.len_utf8(),
+        };
+        at += step;
+    }
+}
+
+/// What a part of a plan asks for. Sums do not overflow: they stay at the highest number.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    depth: u32,
+    /// Lists inside lists of introspection.
+    lists: u32,
+    /// Fields outside of lists.
+    once: u64,
+    /// Fields inside the lists of the page that this is part of.
+    per_item: u64,
+    aliases: u64,
+}
+
+impl Cost {
+    fn beside(self, other: Self) -> Self {
+        Self {
+            depth: self.depth.max(other.depth),
+            lists: self.lists.max(other.lists),
+            once: self.once.saturating_add(other.once),
+            per_item: self.per_item.saturating_add(other.per_item),
+            aliases: self.aliases.saturating_add(other.aliases),
+        }
+    }
+
+    /// An object is of one type: the most that any of them asks for.
+    fn or(self, other: Self) -> Self {
+        Self {
+            depth: self.depth.max(other.depth),
+            lists: self.lists.max(other.lists),
+            once: self.once.max(other.once),
+            per_item: self.per_item.max(other.per_item),
+            aliases: self.aliases.max(other.aliases),
+        }
+    }
+
+    fn total(self) -> u64 {
+        self.once.saturating_add(self.per_item.saturating_mul(USUAL_PAGE))
+    }
+}
+
+/// Counts what an operation asks for, with these arguments.
+pub(super) fn check_costs(
+    operation: OperationType,
+    fields: &[CollectedField],
+    arguments: &[Value],
+    limits: &Limits,
+) -> Result<(), Error> {
+    let cost = selection(operation.name(), fields, arguments)?;
+    let location = fields.first().and_then(|field| field.location);
+    for (is, at_most, what) in [
+        (cost.aliases, limits.max_aliases, "aliases"),
+        (fields.len() as u64, limits.max_root_fields, "fields at its root"),
+        (cost.total(), limits.max_complexity, "fields to fill, where a list counts for all its items"),
+    ] {
+        if is > at_most {
+            let message = format!("The operation has {is} {what}; {at_most} are allowed. Ask for less at once.");
+            return Err(Error::new(Code::QueryTooComplex, message).at(location));
+        }
+    }
+    if cost.depth > limits.max_depth { Err(too_deep(cost.depth, limits.max_depth).at(location)) } else { Ok(()) }
+}
+
+/// An operation with more fields inside fields than are allowed.
+pub(super) fn too_deep(is: u32, at_most: u32) -> Error {
+    Error::new(Code::QueryTooDeep, format!("The operation is {is} fields deep; {at_most} are allowed."))
+}
+
+fn selection(on: &str, fields: &[CollectedField], arguments: &[Value]) -> Result<Cost, Error> {
+    fields.iter().try_fold(Cost::default(), |cost, its| Ok(cost.beside(field(on, its, arguments)?)))
+}
+
+fn field(on: &str, field: &CollectedField, arguments: &[Value]) -> Result<Cost, Error> {
+    let inner = field
+        .selections
+        .iter()
+        .try_fold(Cost::default(), |cost, (ty, fields)| Ok::<_, Error>(cost.or(selection(ty, fields, arguments)?)))?;
+    let aliases = inner.aliases + u64::from(field.field.alias.is_some());
+    let cost = Cost { depth: inner.depth + 1, lists: inner.lists, once: 0, per_item: 0, aliases };
+    Ok(match field.field.name.as_str() {
+        "__typename" => cost,
+        "__schema" | "__type" => {
+            if cost.depth > MAX_INTROSPECTION_DEPTH || cost.lists > MAX_INTROSPECTION_LISTS {
+                let message = "This introspection goes round in circles: its lists are nested too deeply.";
+                return Err(Error::new(Code::QueryTooDeep, message).at(field.location));
+            }
+            Cost { depth: 1, once: inner.total().saturating_mul(INTROSPECTION_WEIGHT), ..cost }
+        }
+        name if on.starts_with("__") => {
+            let goes_round = matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes");
+            Cost { lists: cost.lists + u32::from(goes_round), once: inner.total().saturating_add(1), ..cost }
+        }
+        _ => filled(cost, inner, field, on, arguments),
+    })
+}
+
+/// Adds what the field itself fills: once, or once for each item of the list that it is.
+fn filled(cost: Cost, inner: Cost, field: &CollectedField, on: &str, arguments: &[Value]) -> Cost {
+    let definition = &field.field.definition;
+    let is_list = matches!(definition.ty, Type::List(_) | Type::NonNullList(_));
+    let is_page = definition.argument_by_name("first").is_some();
+    let items = field.arguments.and_then(|place| size(arguments.get(place)?));
+    if is_page {
+        let items = items.unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
+        Cost { once: inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(1), ..cost }
+    } else if is_list && (on.ends_with("Connection") || on.ends_with("Page")) {
+        Cost { once: 1, per_item: inner.total().saturating_add(1), ..cost }
+    } else if is_list {
+        Cost { once: inner.total().saturating_mul(items.unwrap_or(USUAL_LIST)).saturating_add(1), ..cost }
+    } else {
+        Cost { once: inner.total().saturating_add(1), ..cost }
+    }
+}

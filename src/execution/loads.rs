@@ -1,0 +1,67 @@
+//! Loading in batches, as the dataloader pattern has it: fields ask for keys, all that were asked for are loaded together,
+//! and each is loaded once for an answer.
+
+use std::{cell::RefCell, collections::HashMap, hash::Hash};
+
+use async_graphql::indexmap::IndexSet;
+
+use super::{Error, Stop};
+
+/// What is loaded by keys of one kind.
+pub struct Batch<K, V> {
+    loaded: HashMap<K, Result<Option<V>, Error>>,
+    wanted: RefCell<IndexSet<K>>,
+}
+
+impl<K, V> Default for Batch<K, V> {
+    fn default() -> Self {
+        Self { loaded: HashMap::new(), wanted: RefCell::default() }
+    }
+}
+
+impl<K: Eq + Hash + Clone, V> Batch<K, V> {
+    /// What was loaded for a key; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`Stop::Later`] if it has to be loaded first.
+    pub fn get(&self, key: K) -> Result<Option<&V>, Stop> {
+        match self.loaded.get(&key) {
+            Some(Ok(found)) => Ok(found.as_ref()),
+            Some(Err(error)) => Err(error.clone().into()),
+            None => {
+                self.wanted.borrow_mut().insert(key);
+                Err(Stop::Later)
+            }
+        }
+    }
+
+    /// Puts something here that need not be loaded.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.loaded.insert(key, Ok(Some(value)));
+    }
+
+    /// Loads all keys that were asked for since, in the order in which they were; false if there are none.
+    pub fn load(&mut self, load: impl FnOnce(&[K]) -> Result<HashMap<K, V>, Error>) -> bool {
+        let wanted: Vec<K> = self.wanted.take().into_iter().collect();
+        if wanted.is_empty() {
+            return false;
+        }
+        let mut found = load(&wanted);
+        for key in wanted {
+            let value = found.as_mut().map(|found| found.remove(&key)).map_err(|error| error.clone());
+            self.loaded.insert(key, value);
+        }
+        true
+    }
+
+    /// The same, one by one.
+    pub fn load_each(&mut self, mut load: impl FnMut(&K) -> Result<V, Error>) -> bool {
+        let wanted = self.wanted.take();
+        let any = !wanted.is_empty();
+        for key in wanted {
+            let value = load(&key).map(Some);
+            self.loaded.insert(key, value);
+        }
+        any
+    }
+}

@@ -1,0 +1,90 @@
+//! How a document is run: parsed and validated, its limits, the fields that it asks for, loading in batches, and the answer.
+//!
+//! async-graphql publishes the schema; a document is parsed and validated by apollo-compiler, and run here.
+//!
+//! Not here: any noun of the schema, and what its fields mean.
+
+mod requests;
+mod persisted;
+mod documents;
+mod schema;
+mod arguments;
+mod plan;
+mod limits;
+mod fields;
+mod outputs;
+mod roots;
+mod introspection;
+mod loads;
+mod writer;
+mod answers;
+mod errors;
+mod declarations;
+
+pub use answers::{Answer, Fieldwise, Part, whole, write};
+pub use arguments::Arguments;
+pub use declarations::{Declare, Declared, field, interface};
+pub use documents::{Document, Documents};
+pub use errors::{Code, Error};
+pub use fields::{Binder, Fields, Object, Selection};
+pub use limits::MAX_PAGE;
+pub use loads::Batch;
+pub(crate) use outputs::leaf;
+pub use outputs::{Enum, Id, Output, Text};
+pub use persisted::{BadDocuments, Persisted};
+pub use plan::{CollectedField, Plan, Plans};
+pub use requests::Request;
+pub use roots::{
+    Event, Mutation, MutationRoot, Mutations, PlannedMutation, PlannedSubscription, Source, Subscription,
+    SubscriptionRoot, Subscriptions, Values, Write,
+};
+pub use schema::Schema;
+pub use writer::{Null, Stop, Writer};
+
+pub use apollo_compiler::executable::OperationType;
+
+use std::sync::Arc;
+
+use crate::config::Limits;
+
+/// Prepares requests: all that can be known before anything is run.
+pub struct Engine<R> {
+    schema: Arc<Schema>,
+    documents: Documents,
+    plans: Plans<R>,
+    persisted: Persisted,
+    limits: Limits,
+}
+
+/// An operation with its arguments, ready to be run any number of times.
+pub struct Prepared<R> {
+    /// What is done.
+    pub plan: Arc<Plan<R>>,
+    /// The arguments of its fields.
+    pub arguments: Arc<Arguments>,
+}
+
+impl<R> Engine<R> {
+    /// For this schema.
+    ///
+    /// # Errors
+    /// When the list of trusted documents cannot be read.
+    pub fn open(schema: Schema, plans: Plans<R>, limits: &Limits) -> Result<Self, BadDocuments> {
+        let persisted = Persisted::open(limits.trusted_documents.as_deref())?;
+        Ok(Self { schema: Arc::new(schema), documents: Documents::default(), plans, persisted, limits: limits.clone() })
+    }
+
+    /// Checks a request without running anything.
+    ///
+    /// # Errors
+    /// The answer to a request that must not be run.
+    pub fn prepare(&self, request: &Request) -> Result<Prepared<R>, Answer> {
+        let text = self.persisted.text(request)?;
+        let document = self.documents.get(&text, &self.schema, &self.limits)?;
+        let (index, operation) = document.operation(request.operation_name.as_deref())?;
+        let variables = arguments::Variables::coerce(operation, &request.variables, &document, &self.schema)?;
+        let plan = self.plans.get(&document, (index, operation), &variables, &self.schema)?;
+        let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
+        Ok(Prepared { plan, arguments })
+    }
+}

@@ -1,0 +1,177 @@
+//! Values of fields: objects, leaves, and lists of both, each of which may be null or not.
+
+use std::{fmt::Display, marker::PhantomData};
+
+use async_graphql::{
+    ID, OutputType, Value,
+    registry::Registry,
+    resolver_utils::{EnumType, enum_value},
+};
+
+use super::{
+    CollectedField, Writer,
+    declarations::Declared,
+    errors::Segment,
+    fields::{Binder, Fields, Object, Selection},
+    writer::Null,
+};
+
+/// A type of a field's values.
+pub trait Output<C: 'static>: Sized + 'static {
+    /// A value.
+    type Of<'a>;
+    /// What of it is asked for.
+    type Selection: Send + Sync + 'static;
+    /// Whether a value may be null.
+    const NULLABLE: bool = false;
+    /// Whether it has no fields of its own.
+    const LEAF: bool = false;
+    /// Declares the type; gives its name, such as `[User!]!`.
+    fn declare(registry: &mut Registry) -> String;
+    /// Plans what is asked of it.
+    fn bind(field: &CollectedField, binder: &mut Binder) -> Self::Selection;
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// [`Null`] if there is a null where none may be; the error was noted.
+    fn write<'a>(
+        value: Self::Of<'a>,
+        selection: &Self::Selection,
+        context: &'a C,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Null>;
+}
+
+impl<O: Object> Output<O::Context> for O {
+    type Of<'a> = O::Row<'a>;
+    type Selection = Selection<O>;
+
+    fn declare(registry: &mut Registry) -> String {
+        <Declared<Fields<O>> as OutputType>::create_type_info(registry)
+    }
+
+    fn bind(field: &CollectedField, binder: &mut Binder) -> Selection<O> {
+        Selection::bind(field.selection_of(O::NAME), binder)
+    }
+
+    fn write<'a>(
+        row: O::Row<'a>,
+        selection: &Selection<O>,
+        context: &'a O::Context,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Null> {
+        selection.write(row, context, writer)
+    }
+}
+
+impl<C: 'static, T: Output<C>> Output<C> for Option<T> {
+    type Of<'a> = Option<T::Of<'a>>;
+    type Selection = T::Selection;
+    const NULLABLE: bool = true;
+    const LEAF: bool = T::LEAF;
+
+    fn declare(registry: &mut Registry) -> String {
+        T::declare(registry).trim_end_matches('!').to_owned()
+    }
+
+    fn bind(field: &CollectedField, binder: &mut Binder) -> T::Selection {
+        T::bind(field, binder)
+    }
+
+    fn write<'a>(
+        value: Option<T::Of<'a>>,
+        selection: &T::Selection,
+        context: &'a C,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Null> {
+        let start = writer.position();
+        if value.is_none_or(|value| T::write(value, selection, context, writer).is_err()) {
+            writer.null_from(start);
+        }
+        Ok(())
+    }
+}
+
+impl<C: 'static, T: Output<C>> Output<C> for Vec<T> {
+    type Of<'a> = Vec<T::Of<'a>>;
+    type Selection = T::Selection;
+    const LEAF: bool = T::LEAF;
+
+    fn declare(registry: &mut Registry) -> String {
+        format!("[{}]!", T::declare(registry))
+    }
+
+    fn bind(field: &CollectedField, binder: &mut Binder) -> T::Selection {
+        T::bind(field, binder)
+    }
+
+    fn write<'a>(
+        values: Vec<T::Of<'a>>,
+        selection: &T::Selection,
+        context: &'a C,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Null> {
+        writer.push("[");
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                writer.push(",");
+            }
+            let errors = writer.errors.len();
+            let written = T::write(value, selection, context, writer);
+            writer.extend_paths(errors, || Segment::Index(index));
+            written?;
+        }
+        writer.push("]");
+        Ok(())
+    }
+}
+
+/// A leaf: a type without fields. The third word is what a value is, the last how it is written.
+macro_rules! leaf {
+    ($type:ty, [$($generics:tt)*], $of:ty, $declared:expr, |$value:ident, $writer:ident| $write:expr) => {
+        impl<C: 'static, $($generics)*> $crate::execution::Output<C> for $type {
+            type Of<'a> = $of;
+            type Selection = ();
+            const LEAF: bool = true;
+
+            fn declare(registry: &mut ::async_graphql::registry::Registry) -> String {
+                let declare: fn(&mut ::async_graphql::registry::Registry) -> String = $declared;
+                declare(registry)
+            }
+
+            fn bind(_: &$crate::execution::CollectedField, _: &mut $crate::execution::Binder) {}
+
+            fn write<'a>(
+                $value: $of,
+                (): &(),
+                _: &'a C,
+                $writer: &mut $crate::execution::Writer<'_>,
+            ) -> Result<(), $crate::execution::Null> {
+                $write;
+                Ok(())
+            }
+        }
+    };
+}
+pub(crate) use leaf;
+
+leaf!(String, [], &'a str, <String as OutputType>::create_type_info, |text, writer| writer.json(text));
+leaf!(bool, [], bool, <bool as OutputType>::create_type_info, |flag, writer| writer.json(&flag));
+leaf!(i32, [], i32, <i32 as OutputType>::create_type_info, |number, writer| writer.json(&number));
+
+/// An id: of type `ID`, whatever it is inside.
+pub struct Id<K>(PhantomData<K>);
+leaf!(Id<K>, [K: Display + 'static], K, <ID as OutputType>::create_type_info, |id, writer| writer
+    .display(&id));
+
+/// A text that is made when it is written.
+pub struct Text<T>(PhantomData<T>);
+leaf!(Text<T>, [T: Display + 'static], T, <String as OutputType>::create_type_info, |text, writer| writer.display(&text));
+
+/// A value of an enum.
+pub struct Enum<E>(PhantomData<E>);
+leaf!(Enum<E>, [E: EnumType + OutputType + 'static], E, E::create_type_info, |value, writer| {
+    if let Value::Enum(name) = enum_value(value) {
+        writer.json(name.as_str());
+    }
+});

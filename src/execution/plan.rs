@@ -1,0 +1,259 @@
+//! Plans: what an operation asks for, with its fragments spread, its directives decided and equal fields merged. It is
+//! made once for each operation of a document, and for each way in which its directives can be decided.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
+
+use apollo_compiler::{
+    Name, Node,
+    ast::{DirectiveList, Value},
+    collections::IndexMap,
+    executable::{Field, Operation, OperationType, Selection, SelectionSet},
+};
+use quick_cache::{Weighter, sync::Cache};
+
+use super::{
+    Arguments, Code, Document, Error, Schema,
+    arguments::{Parser, Variables},
+    errors::Location,
+    fields::Binder,
+    limits::{check_costs, too_deep},
+    schema::named,
+};
+use crate::config::Limits;
+
+/// Selections, each as often as it is reached, that may be visited to make a plan.
+const MAX_SELECTIONS: u32 = 10_000;
+/// Fields inside fields at most, whatever the settings are: they are followed by functions that call themselves.
+const MAX_DEPTH: u32 = 100;
+/// Plans that are cached, at most …
+const CACHED: usize = 1_000;
+/// … and the fields that they have. A field takes some 500 bytes.
+const CACHED_FIELDS: u64 = 16_000;
+
+/// What is done with an operation.
+pub struct Plan<R> {
+    /// What kind of operation it is.
+    pub operation: OperationType,
+    /// The fields at its root.
+    pub fields: Vec<CollectedField>,
+    /// How they are answered.
+    pub root: R,
+    parsers: Vec<Option<Parser>>,
+    /// The arguments, once they are known, if no variable decides about them.
+    constant: Option<OnceLock<Arc<Arguments>>>,
+    weight: u64,
+}
+
+/// All that stands for one response key of an object (<https://spec.graphql.org/October2021/#sec-Field-Collection>).
+pub struct CollectedField {
+    /// The response key.
+    pub key: Name,
+    /// The first field with that key: the others are the same, but for what they select.
+    pub field: Node<Field>,
+    /// Its place among the arguments of the plan, if the schema gives it any.
+    pub arguments: Option<usize>,
+    /// What is selected, for each type that an object here can have.
+    pub selections: Vec<(Name, Vec<CollectedField>)>,
+    /// Where it is in the document.
+    pub location: Option<Location>,
+}
+
+impl CollectedField {
+    /// What is selected of an object of this type.
+    #[must_use]
+    pub fn selection_of(&self, ty: &str) -> &[Self] {
+        let found = self.selections.iter().find(|(its, _)| its == ty);
+        found.map_or(&[], |(_, fields)| fields)
+    }
+}
+
+impl<R> Plan<R> {
+    /// The arguments of all fields, if they fit and keep the limits.
+    ///
+    /// # Errors
+    /// What is wrong with them, or with what they ask for.
+    pub(super) fn arguments(
+        &self,
+        variables: &Variables,
+        schema: &Arc<Schema>,
+        limits: &Limits,
+    ) -> Result<Arc<Arguments>, Error> {
+        if let Some(constant) = self.constant.as_ref().and_then(OnceLock::get) {
+            return Ok(constant.clone());
+        }
+        let values = variables.arguments(&self.fields, self.parsers.len(), schema)?;
+        check_costs(self.operation, &self.fields, &values, limits)?;
+        let arguments = Arc::new(Arguments::parse(values, &self.parsers, schema.clone())?);
+        if let Some(constant) = &self.constant {
+            let _ = constant.set(arguments.clone());
+        }
+        Ok(arguments)
+    }
+}
+
+/// The plans that are cached, and how their roots are bound. Clones share them.
+pub struct Plans<R> {
+    cached: Arc<Cache<Key, Arc<Plan<R>>, ByFields>>,
+    bind: fn(OperationType, &[CollectedField], &mut Binder) -> R,
+}
+
+/// A document, the place of an operation in it, and how its directives are decided.
+type Key = (u64, usize, Box<[bool]>);
+
+#[derive(Clone)]
+struct ByFields;
+
+impl<R> Weighter<Key, Arc<Plan<R>>> for ByFields {
+    fn weight(&self, _: &Key, plan: &Arc<Plan<R>>) -> u64 {
+        plan.weight.max(CACHED_FIELDS / CACHED as u64)
+    }
+}
+
+impl<R> Clone for Plans<R> {
+    fn clone(&self) -> Self {
+        Self { cached: self.cached.clone(), bind: self.bind }
+    }
+}
+
+impl<R> Plans<R> {
+    /// No plans yet.
+    pub fn new(bind: fn(OperationType, &[CollectedField], &mut Binder) -> R) -> Self {
+        Self { cached: Arc::new(Cache::with_weighter(CACHED, CACHED_FIELDS, ByFields)), bind }
+    }
+
+    /// The plan of an operation of this document.
+    ///
+    /// # Errors
+    /// When it asks for too much.
+    pub(super) fn get(
+        &self,
+        document: &Document,
+        (index, operation): (usize, &Node<Operation>),
+        variables: &Variables,
+        schema: &Schema,
+    ) -> Result<Arc<Plan<R>>, Error> {
+        let conditions = document.conditions.iter().map(|name| variables.is_true(name));
+        let key = (document.id, index, conditions.collect());
+        if let Some(plan) = self.cached.get(&key) {
+            return Ok(plan);
+        }
+        let mut collector = Collector { document, schema, variables, visited: 0, arguments: 0 };
+        let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
+        let mut binder = Binder::new(collector.arguments);
+        let root = (self.bind)(operation.operation_type, &fields, &mut binder);
+        let (operation_type, parsers, weight) = (operation.operation_type, binder.parsers(), count(&fields));
+        let constant = operation.variables.is_empty().then(OnceLock::new);
+        let plan = Arc::new(Plan { operation: operation_type, fields, root, parsers, constant, weight });
+        self.cached.insert(key, plan.clone());
+        Ok(plan)
+    }
+}
+
+fn count(fields: &[CollectedField]) -> u64 {
+    let below = |field: &CollectedField| field.selections.iter().map(|(_, fields)| count(fields)).sum::<u64>();
+    fields.iter().map(|field| 1 + below(field)).sum()
+}
+
+struct Collector<'a> {
+    document: &'a Document,
+    schema: &'a Schema,
+    variables: &'a Variables,
+    visited: u32,
+    /// Fields that have arguments.
+    arguments: usize,
+}
+
+/// The fields for each response key, and the sets of selections below them.
+type Groups<'a> = IndexMap<&'a Name, (&'a Node<Field>, Vec<&'a SelectionSet>)>;
+
+impl<'a> Collector<'a> {
+    /// The fields that several selection sets have for an object of this type, in the order in which they first come.
+    fn collect(&mut self, object: &Name, sets: &[&'a SelectionSet], depth: u32) -> Result<Vec<CollectedField>, Error> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep(depth, MAX_DEPTH));
+        }
+        let (mut groups, mut spread) = (Groups::default(), HashSet::new());
+        for set in sets {
+            self.group(object, set, &mut groups, &mut spread)?;
+        }
+        groups.into_iter().map(|(key, (field, sets))| self.field(key, field, &sets, depth)).collect()
+    }
+
+    fn field(
+        &mut self,
+        key: &Name,
+        field: &Node<Field>,
+        sets: &[&'a SelectionSet],
+        depth: u32,
+    ) -> Result<CollectedField, Error> {
+        let arguments = (!field.definition.arguments.is_empty()).then_some(self.arguments);
+        self.arguments += usize::from(arguments.is_some());
+        let types = if field.selection_set.is_empty() {
+            Vec::new()
+        } else {
+            self.schema.possible_types(named(&field.definition.ty))
+        };
+        let selection = |ty: Name| Ok((ty.clone(), self.collect(&ty, sets, depth + 1)?));
+        let selections = types.into_iter().map(selection).collect::<Result<_, Error>>()?;
+        let location = Location::of(field, &self.document.parsed.sources);
+        Ok(CollectedField { key: key.clone(), field: field.clone(), arguments, selections, location })
+    }
+
+    fn group(
+        &mut self,
+        object: &Name,
+        set: &'a SelectionSet,
+        groups: &mut Groups<'a>,
+        spread: &mut HashSet<&'a Name>,
+    ) -> Result<(), Error> {
+        for selection in &set.selections {
+            self.visited += 1;
+            if self.visited > MAX_SELECTIONS {
+                let message = format!(
+                    "The operation has more than {MAX_SELECTIONS} fields, each as often as its fragment is used. Ask for \
+                     less at once."
+                );
+                return Err(Error::new(Code::QueryTooComplex, message));
+            }
+            if !self.is_included(selection.directives()) {
+                continue;
+            }
+            match selection {
+                Selection::Field(field) => {
+                    let (_, sets) = groups.entry(field.response_key()).or_insert_with(|| (field, Vec::new()));
+                    sets.push(&field.selection_set);
+                }
+                Selection::InlineFragment(inline) => {
+                    if inline.type_condition.as_ref().is_none_or(|ty| self.schema.is_of(object, ty)) {
+                        self.group(object, &inline.selection_set, groups, spread)?;
+                    }
+                }
+                Selection::FragmentSpread(its) => {
+                    let document = self.document;
+                    if spread.insert(&its.fragment_name)
+                        && let Some(fragment) = document.parsed.fragments.get(&its.fragment_name)
+                        && self.schema.is_of(object, fragment.type_condition())
+                    {
+                        self.group(object, &fragment.selection_set, groups, spread)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// <https://spec.graphql.org/October2021/#sec--skip>
+    fn is_included(&self, directives: &DirectiveList) -> bool {
+        let says = |directive: &str| {
+            let condition = directives.get(directive)?.specified_argument_by_name("if")?;
+            Some(match &**condition {
+                Value::Variable(name) => self.variables.is_true(name),
+                condition => condition.to_bool() == Some(true),
+            })
+        };
+        says("skip") != Some(true) && says("include") != Some(false)
+    }
+}

@@ -1,0 +1,277 @@
+//! The one way in: requests are prepared, run for as long as the limit allows, and answered.
+
+use std::sync::Arc;
+
+use async_graphql::{SDLExportOptions, http::GraphiQLSource};
+use futures_util::{
+    FutureExt as _, StreamExt,
+    stream::{self, BoxStream},
+};
+
+use super::{
+    Context,
+    calls::{Call, Caller, new_request_id},
+    errors::{internal, top_level},
+    roots::{Mutation, Query, Root, Subscription},
+};
+use crate::{
+    app::App,
+    config::Limits,
+    domain,
+    execution::{
+        self, Answer, Arguments, BadDocuments, Code, Declared, Engine, Error, Event, Fields, Fieldwise, OperationType,
+        Part, Plans, Request, Schema, Source, Write,
+    },
+};
+
+type PublishedSchema = async_graphql::Schema<
+    Declared<Fields<Query>>,
+    Declared<execution::Mutation<Mutation>>,
+    Declared<execution::Subscription<Subscription>>,
+>;
+
+/// The schema in the schema definition language, sorted.
+#[must_use]
+pub fn sdl() -> String {
+    let (query, mutation, subscription) = Default::default();
+    let sorted = SDLExportOptions::new().sorted_fields().sorted_arguments().sorted_enum_items().include_specified_by();
+    PublishedSchema::build(query, mutation, subscription).finish().sdl_with_options(sorted)
+}
+
+/// The library's own GraphiQL page, for a server that has no built one. It loads its parts from a public network.
+#[must_use]
+pub fn library_graphiql(endpoint: &str) -> String {
+    GraphiQLSource::build().title("Duologue").endpoint(endpoint).subscription_endpoint(endpoint).finish()
+}
+
+/// A request that keeps the limits and names an operation.
+pub struct Prepared(execution::Prepared<Root>);
+
+impl Prepared {
+    /// What kind of operation it is.
+    #[must_use]
+    pub fn operation(&self) -> OperationType {
+        self.0.plan.operation
+    }
+}
+
+/// The one way in. Clones share it.
+#[derive(Clone)]
+pub struct Api {
+    app: App,
+    engine: Arc<Engine<Root>>,
+    limits: Limits,
+}
+
+impl Api {
+    /// The API of an application.
+    ///
+    /// # Errors
+    /// When the list of trusted documents cannot be read.
+    ///
+    /// # Panics
+    /// Never: the schema is the program's own, and a test reads it.
+    #[allow(clippy::expect_used, reason = "the schema is the program's own, and a test reads it")]
+    pub fn open(app: &App, limits: &Limits) -> Result<Self, BadDocuments> {
+        let schema = Schema::parse(&sdl()).expect("the schema is valid");
+        let engine = Engine::open(schema, Plans::new(Root::bind), limits)?;
+        Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone() })
+    }
+
+    /// Checks a request without running anything.
+    ///
+    /// # Errors
+    /// The answer to a request that must not be run.
+    pub fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
+        self.engine.prepare(request).map(Prepared)
+    }
+
+    /// An answer to a request whose caller could not be made out.
+    #[must_use]
+    pub fn refuse(error: domain::Error) -> Answer {
+        top_level(error, &new_request_id()).into()
+    }
+
+    /// Runs a query or a mutation, for as long as the limit allows.
+    pub async fn execute(&self, caller: &Caller, prepared: Prepared) -> Answer {
+        let call = Arc::new(Call::new(&self.app, caller));
+        let limit = self.limits.request_timeout;
+        let running = async {
+            if prepared.operation() != OperationType::Mutation {
+                return run(call, prepared).await;
+            }
+            // A task of its own: once begun it goes on to its end, also when nobody waits for it any more.
+            let request_id = call.request_id.clone();
+            tokio::spawn(run(call, prepared)).await.unwrap_or_else(|panic| {
+                tracing::error!(request.id = request_id, error = %panic, "request failed");
+                internal(&request_id).into()
+            })
+        };
+        tokio::time::timeout(limit, running).await.unwrap_or_else(|_elapsed| {
+            Answer::refusal(Code::Timeout, format!("The answer took longer than {} seconds.", limit.as_secs()))
+        })
+    }
+
+    /// Runs any operation, a subscription for as long as it goes on. If the first answer is a refusal, it is the only one.
+    #[must_use]
+    pub fn stream(&self, caller: &Caller, prepared: Prepared) -> BoxStream<'static, Answer> {
+        let (api, caller) = (self.clone(), caller.clone());
+        if prepared.operation() != OperationType::Subscription {
+            return stream::once(async move { api.execute(&caller, prepared).await }).boxed();
+        }
+        let begin = async move {
+            match Box::pin(Subscribed::begin(Arc::new(Call::new(&api.app, &caller)), prepared)).await {
+                Ok(subscribed) => stream::unfold(subscribed, Subscribed::next).boxed(),
+                Err(refusal) => stream::once(async { refusal.into() }).boxed(),
+            }
+        };
+        begin.flatten_stream().boxed()
+    }
+}
+
+/// Runs a query, or the fields of a mutation one after the other.
+async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
+    match &prepared.plan.root {
+        Root::Query(_) => {
+            let always = wants_one_moment(&prepared);
+            let (plan, arguments) = (prepared.plan.clone(), prepared.arguments.clone());
+            let write: Write<Context> = Arc::new(move |context, writer| match &plan.root {
+                Root::Query(selection) => selection.write((), context, writer),
+                Root::Mutation(_) | Root::Subscription(_) => Err(execution::Null),
+            });
+            let mut parts = written(&call, arguments, vec![write], always).await;
+            parts.pop().map_or_else(|| internal(&call.request_id).into(), execution::whole)
+        }
+        Root::Mutation(fields) => {
+            let mut answer = Fieldwise::default();
+            for field in fields {
+                let part = match &field.bound {
+                    Some(verb) => done(&call, &prepared.arguments, verb(call.clone(), &prepared.arguments).await).await,
+                    None => Ok((b"\"Mutation\"".to_vec(), Vec::new())),
+                };
+                answer.add(field, part);
+            }
+            answer.finish()
+        }
+        Root::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
+    }
+}
+
+/// Whether something else is asked for beside a feed's cursor: neither may be newer than the other.
+fn wants_one_moment(prepared: &execution::Prepared<Root>) -> bool {
+    let fields = &prepared.plan.fields;
+    fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
+}
+
+/// Writes what a field of a mutation did.
+async fn done(
+    call: &Arc<Call>,
+    arguments: &Arc<Arguments>,
+    done: Result<Write<Context>, Error>,
+) -> Result<Part, Error> {
+    let mut parts = written(call, arguments.clone(), vec![done?], false).await;
+    parts.pop().ok_or_else(|| internal(&call.request_id))
+}
+
+/// Writes parts of an answer, or answers, with all that has to be loaded for them.
+async fn written(
+    call: &Arc<Call>,
+    arguments: Arc<Arguments>,
+    writes: Vec<Write<Context>>,
+    one_moment: bool,
+) -> Vec<Part> {
+    let mut context = Context::new(call);
+    if let Some(parts) = attempt(&context, &arguments, &writes) {
+        return parts;
+    }
+    let writes = Arc::new(writes);
+    let (all, shared) = (writes.clone(), arguments.clone());
+    let loaded = domain::snapshot(&call.app, one_moment, move |conn| {
+        while context.load(Ok(conn)) {
+            if let Some(parts) = attempt(&context, &shared, &all) {
+                return parts;
+            }
+        }
+        Vec::new()
+    });
+    match loaded.await {
+        Ok(parts) => parts,
+        Err(error) => {
+            let error = top_level(error, &call.request_id);
+            let mut context = Context::new(call);
+            loop {
+                let parts = attempt(&context, &arguments, &writes);
+                if parts.is_some() || !context.load(Err(&error)) {
+                    return parts.unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+/// Writes everything; `None` if something has to be loaded first.
+fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>]) -> Option<Vec<Part>> {
+    // All are looked through, also once one is not complete: what they want is loaded together.
+    let parts: Vec<_> =
+        writes.iter().map(|write| execution::write(arguments, |writer| write(context, writer))).collect();
+    parts.into_iter().collect()
+}
+
+/// A subscription that goes on.
+struct Subscribed {
+    call: Arc<Call>,
+    prepared: execution::Prepared<Root>,
+    source: Box<dyn Source<Context>>,
+    /// Answers to events that came together.
+    answers: std::vec::IntoIter<Answer>,
+    taken: usize,
+    failed: bool,
+}
+
+impl Subscribed {
+    async fn begin(call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
+        let Root::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
+        let begin = fields.first().and_then(|field| field.bound.as_ref()).ok_or_else(|| internal(&call.request_id))?;
+        let source = begin(call.clone(), &prepared.arguments).await?;
+        Ok(Self { call, prepared, source, answers: Vec::new().into_iter(), taken: 0, failed: false })
+    }
+
+    /// The next answer, and what goes on after it. What was answered before something changed is answered anew.
+    async fn next(mut self) -> Option<(Answer, Self)> {
+        if !self.source.is_current() {
+            self.answers = Vec::new().into_iter();
+        }
+        if self.answers.as_slice().is_empty() {
+            if self.failed {
+                return None;
+            }
+            let events = self.source.next(self.taken).await?;
+            self.taken = 0;
+            self.answers = Box::pin(self.answer(events)).await.into_iter();
+        }
+        let answer = self.answers.next()?;
+        self.taken += 1;
+        Some((answer, self))
+    }
+
+    async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
+        let Root::Subscription(fields) = &self.prepared.plan.root else { return Vec::new() };
+        let Some(field) = fields.first() else { return Vec::new() };
+        let answer = |part, id| {
+            let mut answer = Fieldwise::default();
+            answer.add(field, part);
+            answer.finish().with_event_id(id)
+        };
+        match events {
+            Ok(events) => {
+                let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
+                let parts = written(&self.call, self.prepared.arguments.clone(), writes, false).await;
+                parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect()
+            }
+            Err(error) => {
+                self.failed = true;
+                vec![answer(Err(error), None)]
+            }
+        }
+    }
+}

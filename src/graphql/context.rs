@@ -1,0 +1,141 @@
+//! What the fields of an answer have at hand: who asks, and everything that was loaded.
+
+use std::collections::HashMap;
+
+use super::{calls::Call, errors::top_level};
+use crate::{
+    app::App,
+    domain::{self, Conn, Viewer, accounts, blocks, conversations, feed, messages, signals, users},
+    execution::{Batch, Error, Stop},
+    model::{
+        conversations::Member,
+        feed::Cursor,
+        ids::{ConversationId, MessageId, UserId},
+        messages::{List, Message},
+        pages::{Page, Span},
+        sessions::Session,
+        signals::Presence,
+        users::User,
+    },
+};
+
+/// What the fields of an answer have at hand. An answer has one of its own: it never shows what was true before.
+pub(super) struct Context {
+    pub(super) app: App,
+    pub(super) viewer: Viewer,
+    pub(super) request_id: String,
+    pub(super) users: Batch<UserId, User>,
+    pub(super) messages: Batch<MessageId, Message>,
+    pub(super) message_pages: Batch<(List, Span), Page<Message>>,
+    pub(super) user_pages: Batch<(Option<String>, Span), Page<User>>,
+    pub(super) blocked_pages: Batch<(UserId, Span), Page<User>>,
+    /// Each user's conversations.
+    pub(super) conversation_pages: Batch<(UserId, Span), Page<Member>>,
+    /// Conversations that had messages.
+    begun: Batch<ConversationId, ()>,
+    /// A user's place with a peer.
+    pub(super) members: Batch<(UserId, UserId), Member>,
+    /// Over all conversations of a user.
+    pub(super) unread: Batch<UserId, i64>,
+    pub(super) presences: Batch<UserId, Presence>,
+    pub(super) sessions: Batch<UserId, Vec<Session>>,
+    pub(super) cursors: Batch<UserId, Cursor>,
+    pub(super) feeds: Batch<(UserId, Cursor, u16), feed::Events>,
+}
+
+impl Context {
+    /// Nothing is loaded yet.
+    pub(super) fn new(call: &Call) -> Self {
+        Self {
+            app: call.app.clone(),
+            viewer: call.viewer(),
+            request_id: call.request_id.clone(),
+            users: Batch::default(),
+            messages: Batch::default(),
+            message_pages: Batch::default(),
+            user_pages: Batch::default(),
+            blocked_pages: Batch::default(),
+            conversation_pages: Batch::default(),
+            begun: Batch::default(),
+            members: Batch::default(),
+            unread: Batch::default(),
+            presences: Batch::default(),
+            sessions: Batch::default(),
+            cursors: Batch::default(),
+            feeds: Batch::default(),
+        }
+    }
+
+    /// Loads all that was asked for since; false if that was nothing. What is asked for at the same time and of the same kind
+    /// is one statement. Where there is no connection, all of it fails.
+    pub(super) fn load(&mut self, conn: Result<&mut Conn<'_>, &Error>) -> bool {
+        let Self { app, viewer, request_id, .. } = self;
+        let (app, viewer) = (&*app, &*viewer);
+        let mut loads = Loads { conn, request_id, any: false };
+        loads.all(&mut self.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
+        loads.all(&mut self.feeds, |conn, (user, after, limit)| feed::events(conn, app, viewer, *user, after, *limit));
+        loads.batch(&mut self.users, |conn, ids| users::by_ids(conn, viewer, ids));
+        loads.batch(&mut self.messages, |conn, ids| messages::by_ids(conn, viewer, ids));
+        loads.batch(&mut self.message_pages, |conn, keys| messages::pages(conn, viewer, keys));
+        loads.all(&mut self.user_pages, |conn, (search, span)| users::page(conn, viewer, search.as_deref(), *span));
+        loads.all(&mut self.blocked_pages, |conn, (user, span)| blocks::page(conn, viewer, *user, *span));
+        let members = &mut self.members;
+        loads.batch(&mut self.conversation_pages, |conn, keys| {
+            let pages = conversations::pages(conn, viewer, keys)?;
+            for member in pages.values().flat_map(|page| &page.items) {
+                members.insert((member.user_id, member.peer_id), *member);
+            }
+            Ok(pages)
+        });
+        loads.batch(&mut self.begun, |conn, ids| conversations::begun(conn, viewer, ids));
+        loads.batch(&mut self.members, |conn, keys| conversations::members(conn, viewer, keys));
+        loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
+        loads.batch(&mut self.presences, |conn, users| signals::presences(conn, app, viewer, users));
+        loads.all(&mut self.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
+        loads.any
+    }
+
+    /// The conversation, if the viewer may see it: there is one between any two users, and one whose members were erased is
+    /// there if it ever had messages.
+    pub(super) fn conversation(&self, id: ConversationId) -> Result<Option<ConversationId>, Stop> {
+        if !conversations::sees(&self.viewer, id) {
+            return Ok(None);
+        }
+        let [low, high] = id.members().map(|member| self.users.get(member));
+        let both_are_there = low?.is_some() && high?.is_some();
+        Ok(if both_are_there || self.begun.get(id)?.is_some() { Some(id) } else { None })
+    }
+}
+
+/// Loads on one connection.
+struct Loads<'a, 'c> {
+    conn: Result<&'a mut Conn<'c>, &'a Error>,
+    request_id: &'a str,
+    any: bool,
+}
+
+impl<'c> Loads<'_, 'c> {
+    /// Loads what was asked for of one kind, all at once.
+    fn batch<K: Eq + std::hash::Hash + Clone, V>(
+        &mut self,
+        batch: &mut Batch<K, V>,
+        load: impl FnOnce(&mut Conn<'c>, &[K]) -> domain::Result<HashMap<K, V>>,
+    ) {
+        self.any |= batch.load(|keys| match &mut self.conn {
+            Ok(conn) => load(conn, keys).map_err(|error| top_level(error, self.request_id)),
+            Err(error) => Err(error.clone()),
+        });
+    }
+
+    /// Loads what was asked for of one kind that is not asked for many times at once.
+    fn all<K: Eq + std::hash::Hash + Clone, V>(
+        &mut self,
+        batch: &mut Batch<K, V>,
+        load: impl Fn(&mut Conn<'c>, &K) -> domain::Result<V>,
+    ) {
+        self.any |= batch.load_each(|key| match &mut self.conn {
+            Ok(conn) => load(conn, key).map_err(|error| top_level(error, self.request_id)),
+            Err(error) => Err(error.clone()),
+        });
+    }
+}
