@@ -7,6 +7,7 @@
 mod requests;
 mod persisted;
 mod documents;
+mod validation;
 mod schema;
 mod arguments;
 mod plan;

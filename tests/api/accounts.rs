@@ -23,7 +23,7 @@ const ME: &str = "{ me { user { id } } }";
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) access: String,
-    refresh: String,
+    pub(crate) refresh: String,
 }
 
 impl Member {

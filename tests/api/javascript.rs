@@ -5,7 +5,12 @@ use std::{path::Path, process::Stdio};
 
 use tokio::process::Command;
 
-use crate::harness::{ACCOUNTS, Chat, Database};
+use serde_json::json;
+
+use crate::{
+    crowd::short_or_long,
+    harness::{ACCOUNTS, Chat, Database},
+};
 
 /// The lines that a program prints when it is given the server's address; `None` where there is no Node.js.
 async fn printed(folder: &str, program: &str) -> Option<Vec<String>> {
@@ -14,6 +19,15 @@ async fn printed(folder: &str, program: &str) -> Option<Vec<String>> {
 
 /// The same of a server that is not as the others.
 async fn printed_of(chat: impl Future<Output = Chat>, folder: &str, program: &str) -> Option<Vec<String>> {
+    printed_with(chat, folder, program, &[]).await
+}
+
+async fn printed_with(
+    chat: impl Future<Output = Chat>,
+    folder: &str,
+    program: &str,
+    environment: &[(&str, String)],
+) -> Option<Vec<String>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     if !folder.join("node_modules").exists() {
         let without = std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some();
@@ -24,6 +38,7 @@ async fn printed_of(chat: impl Future<Output = Chat>, folder: &str, program: &st
     let output = Command::new("node")
         .arg(program)
         .arg(chat.url("/graphql"))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("AUTHORIZATION", chat.authorization.as_deref().unwrap_or_default())
         .current_dir(folder)
         .stderr(Stdio::inherit())
@@ -42,6 +57,39 @@ async fn the_official_audit_finds_nothing() {
     assert!(lines.len() > 50, "{lines:#?}");
     let failed: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok\t")).collect();
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Random documents, valid and invalid, get the same verdict and the same data from graphql-js; docs/graphql.md has the few
+/// ways in which they differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_run_as_graphql_js_runs_them() {
+    let documents: u32 = short_or_long(600, 8_000);
+    let limits = ["complexity", "depth", "aliases", "root-fields", "directives", "tokens", "recursion"];
+    let flags: Vec<String> = limits.iter().flat_map(|limit| [format!("--max-{limit}"), "1000000000".into()]).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let chat = async {
+        let chat = Chat::with(&flags).await;
+        let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+        for number in 1..=12_u32 {
+            let (from, to) = [(&ada, &bob), (&bob, &ada), (&bob, &eve)][number as usize % 3];
+            let reply = (number > 3).then(|| format!("msg_{}", number - 3));
+            let content = format!("text {number} \"quoted\" \u{1} 👋");
+            from.tries_to_send(json!({ "receiverId": to.id, "content": content, "replyToId": reply })).await;
+        }
+        bob.edits("msg_2", "edited").await;
+        ada.deletes("msg_6").await;
+        let marks = "mutation { markRead(messageId: 4, userId: 1) { userErrors { code } } markDelivered(messageId: 7, userId: 1) { userErrors { code } } }";
+        chat.data(marks, json!({})).await;
+        chat
+    };
+    let Some(lines) = printed_with(chat, "audit", "differential.mjs", &[("DOCUMENTS", documents.to_string())]).await
+    else {
+        return;
+    };
+    let last = lines.last().unwrap();
+    assert!(last.ends_with(" 0 different"), "{}", lines.join("\n"));
+    let answered: u32 = last.split(' ').next().unwrap().parse().unwrap();
+    assert!(answered > documents / 4, "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
