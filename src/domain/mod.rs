@@ -25,16 +25,16 @@ mod viewers;
 pub use errors::{Error, Rejection, Result};
 pub use viewers::Viewer;
 
-use crate::app::App;
-/// A connection on which the parts of an answer are read.
-pub use crate::store::Conn;
+/// What the parts of an answer are read on, and how.
+pub use crate::store::{Conn, Snapshot};
 
-/// Reads several things as they are at one moment: always on SQLite, and where it is said on PostgreSQL, where it takes three
-/// more trips to the server.
+use crate::app::App;
+
+/// Reads several things as they are at one moment.
 pub async fn snapshot<T: Send + 'static>(
     app: &App,
-    always: bool,
+    how: Snapshot,
     read: impl FnOnce(&mut Conn<'_>) -> T + Send + 'static,
 ) -> Result<T> {
-    app.store.snapshot(always, move |conn| Ok(read(conn))).await
+    app.store.snapshot(how, move |conn| Ok(read(conn))).await
 }

@@ -258,15 +258,22 @@ pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Str
 
 /// The arguments of all fields of a plan.
 pub struct Arguments {
+    /// How many fields an operation with these fills at most.
+    pub cost: u64,
     parsed: Vec<Option<Parsed>>,
     pub(super) schema: Arc<Schema>,
 }
 
 impl Arguments {
-    pub(super) fn parse(values: Vec<Value>, parsers: &[Option<Parser>], schema: Arc<Schema>) -> Result<Self, Error> {
+    pub(super) fn parse(
+        cost: u64,
+        values: Vec<Value>,
+        parsers: &[Option<Parser>],
+        schema: Arc<Schema>,
+    ) -> Result<Self, Error> {
         let parse = |(value, parser): (Value, &Option<Parser>)| parser.map(|parser| parser(value)).transpose();
         let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>().map_err(Error::bad_input)?;
-        Ok(Self { parsed, schema })
+        Ok(Self { cost, parsed, schema })
     }
 
     /// Those at this place; `None` if it has others.

@@ -129,13 +129,13 @@ impl Cost {
     }
 }
 
-/// Counts what an operation asks for, with these arguments.
+/// Counts what an operation asks for, with these arguments; gives how many fields it fills at most.
 pub(super) fn check_costs(
     operation: OperationType,
     fields: &[CollectedField],
     arguments: &[Value],
     limits: &Limits,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let cost = selection(operation.name(), fields, arguments)?;
     let location = fields.first().and_then(|field| field.location);
     for (is, at_most, what) in [
@@ -148,7 +148,10 @@ pub(super) fn check_costs(
             return Err(Error::new(Code::QueryTooComplex, message).at(location));
         }
     }
-    if cost.depth > limits.max_depth { Err(too_deep(cost.depth, limits.max_depth).at(location)) } else { Ok(()) }
+    if cost.depth > limits.max_depth {
+        return Err(too_deep(cost.depth, limits.max_depth).at(location));
+    }
+    Ok(cost.total())
 }
 
 /// An operation with more fields inside fields than are allowed.

@@ -85,8 +85,8 @@ impl<R> Plan<R> {
             return Ok(constant.clone());
         }
         let values = variables.arguments(&self.fields, self.parsers.len(), schema)?;
-        check_costs(self.operation, &self.fields, &values, limits)?;
-        let arguments = Arc::new(Arguments::parse(values, &self.parsers, schema.clone())?);
+        let cost = check_costs(self.operation, &self.fields, &values, limits)?;
+        let arguments = Arc::new(Arguments::parse(cost, values, &self.parsers, schema.clone())?);
         if let Some(constant) = &self.constant {
             let _ = constant.set(arguments.clone());
         }

@@ -17,12 +17,16 @@ use super::{
 use crate::{
     app::App,
     config::Limits,
-    domain,
+    domain::{self, Snapshot},
     execution::{
         self, Answer, Arguments, BadDocuments, Code, Declared, Engine, Error, Event, Fields, Fieldwise, OperationType,
         Part, Plans, Request, Schema, Source, Write,
     },
 };
+
+/// Fields that are filled in well under a millisecond.
+const LIGHT: u64 = 1_000;
+const LIGHT_SNAPSHOT: Snapshot = Snapshot { always: false, light: true };
 
 type PublishedSchema = async_graphql::Schema<
     Declared<Fields<Query>>,
@@ -133,13 +137,13 @@ impl Api {
 async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
     match &prepared.plan.root {
         Root::Query(_) => {
-            let always = wants_one_moment(&prepared);
+            let how = how_to_read(&prepared);
             let (plan, arguments) = (prepared.plan.clone(), prepared.arguments.clone());
             let write: Write<Context> = Arc::new(move |context, writer| match &plan.root {
                 Root::Query(selection) => selection.write((), context, writer),
                 Root::Mutation(_) | Root::Subscription(_) => Err(execution::Null),
             });
-            let mut parts = written(&call, arguments, vec![write], always).await;
+            let mut parts = written(&call, arguments, vec![write], how).await;
             parts.pop().map_or_else(|| internal(&call.request_id).into(), execution::whole)
         }
         Root::Mutation(fields) => {
@@ -157,10 +161,11 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
     }
 }
 
-/// Whether something else is asked for beside a feed's cursor: neither may be newer than the other.
-fn wants_one_moment(prepared: &execution::Prepared<Root>) -> bool {
+/// Where something else is asked for beside a feed's cursor, neither may be newer than the other.
+fn how_to_read(prepared: &execution::Prepared<Root>) -> Snapshot {
     let fields = &prepared.plan.fields;
-    fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
+    let always = fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor");
+    Snapshot { always, light: prepared.arguments.cost <= LIGHT }
 }
 
 /// Writes what a field of a mutation did.
@@ -169,24 +174,19 @@ async fn done(
     arguments: &Arc<Arguments>,
     done: Result<Write<Context>, Error>,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments.clone(), vec![done?], false).await;
+    let mut parts = written(call, arguments.clone(), vec![done?], LIGHT_SNAPSHOT).await;
     parts.pop().ok_or_else(|| internal(&call.request_id))
 }
 
 /// Writes parts of an answer, or answers, with all that has to be loaded for them.
-async fn written(
-    call: &Arc<Call>,
-    arguments: Arc<Arguments>,
-    writes: Vec<Write<Context>>,
-    one_moment: bool,
-) -> Vec<Part> {
+async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<Context>>, how: Snapshot) -> Vec<Part> {
     let mut context = Context::new(call);
     if let Some(parts) = attempt(&context, &arguments, &writes) {
         return parts;
     }
     let writes = Arc::new(writes);
     let (all, shared) = (writes.clone(), arguments.clone());
-    let loaded = domain::snapshot(&call.app, one_moment, move |conn| {
+    let loaded = domain::snapshot(&call.app, how, move |conn| {
         while context.load(Ok(conn)) {
             if let Some(parts) = attempt(&context, &shared, &all) {
                 return parts;
@@ -265,7 +265,7 @@ impl Subscribed {
         match events {
             Ok(events) => {
                 let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let parts = written(&self.call, self.prepared.arguments.clone(), writes, false).await;
+                let parts = written(&self.call, self.prepared.arguments.clone(), writes, LIGHT_SNAPSHOT).await;
                 parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect()
             }
             Err(error) => {

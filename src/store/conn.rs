@@ -68,7 +68,7 @@ pub(super) fn transaction<T, E: From<Error>>(
 }
 
 /// Runs the work as of one moment.
-pub(super) fn snapshot<T, E: From<Error>>(
+pub(super) fn at_one_moment<T, E: From<Error>>(
     conn: &mut Postgres,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
 ) -> Result<T, E> {

@@ -33,4 +33,4 @@ mod writer;
 pub use conn::Conn;
 pub use errors::{Constraint, Error, Result};
 pub use migrations::Direction;
-pub use pools::{BadUrl, DatabaseUrl, Store};
+pub use pools::{BadUrl, DatabaseUrl, Snapshot, Store};

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Conn, Error, Result,
-    conn::{Postgres, snapshot, sqlite_snapshot, transaction},
+    conn::{Postgres, at_one_moment, sqlite_snapshot, transaction},
     inspection,
     sqlite::{SqliteFile, make_private},
     writer::Writer,
@@ -79,6 +79,15 @@ impl fmt::Display for DatabaseUrl {
             Self::Postgres(_) => f.write_str("PostgreSQL"),
         }
     }
+}
+
+/// How several things are read at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot {
+    /// On PostgreSQL too.
+    pub always: bool,
+    /// It takes less than a millisecond: nobody else is held up by it.
+    pub light: bool,
 }
 
 type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
@@ -148,13 +157,14 @@ impl Store {
     }
 
     /// Reads several things as they are at one moment: always on SQLite, and where it is said on PostgreSQL, where it takes
-    /// three more trips to the server.
+    /// three more trips to the server. On SQLite what is light is read on the thread that asks for it: handing it to another
+    /// costs as much as reading it.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub async fn snapshot<T, E>(
         &self,
-        always: bool,
+        snapshot: Snapshot,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -164,9 +174,14 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let mut conn = checked_out(readers).await?;
+                if snapshot.light && std::env::var_os("HOP").is_none() {
+                    return sqlite_snapshot(&mut conn, work);
+                }
                 blocking(move || sqlite_snapshot(&mut conn, work)).await
             }
-            Pools::Postgres { pool, .. } if always => on_postgres(pool, |conn| snapshot(conn, work)).await,
+            Pools::Postgres { pool, .. } if snapshot.always => {
+                on_postgres(pool, |conn| at_one_moment(conn, work)).await
+            }
             Pools::Postgres { .. } => self.read(work).await,
         }
     }

@@ -223,12 +223,14 @@ async fn errors_have_the_paths_of_their_fields() {
     let answer = chat.ask(query, json!({})).await;
     assert_eq!(answer["data"], json!(null));
     assert_eq!(answer["errors"][0]["path"], json!(["users", "nodes", 0, "bad"]));
-    let query = r#"{ nodes(ids: ["usr_1", "cnv_1_2"]) { ... on Conversation { members { user { m: sentMessages(last: 101) { nodes { id } } } } } } }"#;
+    let query = r#"{ nodes(ids: ["usr_1", "cnv_1_2"]) { ... on Conversation {
+        members { user { m: sentMessages(last: 101) { nodes { id } } } }
+    } } }"#;
     let answer = chat.ask(query, json!({})).await;
     assert_eq!(answer["data"], json!({ "nodes": [{}, { "members": [{ "user": null }, { "user": null }] }] }));
     let paths: Vec<_> = answer["errors"].as_array().unwrap().iter().map(|error| error["path"].clone()).collect();
     assert_eq!(paths, [0, 1].map(|member| json!(["nodes", 1, "members", member, "user", "m"])));
-    assert_eq!(answer["errors"][0]["locations"], json!([{ "line": 1, "column": 77 }]));
+    assert_eq!(answer["errors"][0]["locations"], json!([{ "line": 2, "column": 26 }]));
 }
 
 /// While others write, an answer is of one moment: what stands in two places is the same.
