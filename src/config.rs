@@ -301,13 +301,13 @@ pub struct Limits {
     /// Brackets of any kind inside brackets
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_RECURSION", default_value_t = 32)]
     pub max_recursion: u32,
-    /// Aliases, each as often as its fragment is used
+    /// Aliases of an operation, once its fragments are spread
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_ALIASES", default_value_t = 30)]
     pub max_aliases: u64,
     /// Fields at the root of an operation
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_ROOT_FIELDS", default_value_t = 20)]
     pub max_root_fields: u64,
-    /// Directives, each as often as its fragment is used
+    /// Directives in a document
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_DIRECTIVES", default_value_t = 50)]
     pub max_directives: u64,
     /// Fields that an operation may fill: a list counts as many times as it may have items

@@ -25,7 +25,8 @@ use report::Report;
 use server::{Database, FLOOR};
 
 type Part = fn(&mut Report);
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
+    ("chat", turns::chat),
     ("page", turns::page),
     ("users", turns::users),
     ("send", turns::send),

@@ -6,9 +6,11 @@ use std::{process, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Outcome, Script, Until, load},
+    client::{Expected, Outcome, Script, Until, body, load},
     demo,
-    limits::{PAGE_CPU, PAGE_RATE, SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_RATE},
+    limits::{
+        CHAT_CPU, CONVERSATIONS_CPU, PAGE_CPU, PAGE_RATE, SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_CPU, USERS_RATE,
+    },
     report::{Report, median, number},
     server::{Database, Server, cpu_of, duologue, floor},
     works::{self, Work},
@@ -20,6 +22,8 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// The number of connections that limits are for.
 const USUAL: usize = 32;
 
+const CHAT: &str = "What chat clients ask for";
+const CHAT_COLUMNS: [&str; 6] = ["what", "answers/s", "p50 ms", "p99 ms", "CPU us", "x the page's CPU"];
 const LOAD: &str = "Load";
 const LOAD_COLUMNS: [&str; 8] =
     ["what", "connections", "answers/s", "of the floor's", "p50 ms", "p99 ms", "CPU us", "x the floor's CPU"];
@@ -160,6 +164,33 @@ pub(crate) fn page(report: &mut Report) {
 pub(crate) fn users(report: &mut Report) {
     let [own, floor] = read(report, "users", &works::users(), &[USUAL]);
     report.keep(USERS_RATE, own.ratio(&floor, rate));
+    report.keep(USERS_CPU, own.ratio(&floor, cpu));
+}
+
+/// What chat clients ask for, beside the plain page.
+pub(crate) fn chat(report: &mut Report) {
+    let database = demo();
+    let server = Server::start(duologue(&database));
+    let plain = works::page();
+    let [chat, conversations, snapshot] = works::realistic();
+    let works = [(plain.name, plain.duologue[0].clone()), chat, conversations, snapshot];
+    let contenders = works.each_ref().map(|(_, request)| {
+        let answer = body(server.address, request);
+        assert!(!String::from_utf8_lossy(&answer).contains(r#""errors""#));
+        (&server, Script::new(vec![request.clone()], Expected::Exactly(answer)))
+    });
+    let turns = in_turns(USUAL, &contenders);
+    let mut figures = Vec::new();
+    for ((name, _), turns_of_one) in works.iter().zip(&turns) {
+        let times = turns_of_one.ratio(&turns[0], cpu);
+        let medians = [rate, p50, p99, cpu].map(|figure| number(turns_of_one.median(figure)));
+        let cells = [(*name).to_owned()].into_iter().chain(medians).chain([number(times)]);
+        report.row(CHAT, &CHAT_COLUMNS, cells.collect());
+        figures.push(json!({ "what": name, "duologue": turns_of_one.figures(), "cpuOfPage": times }));
+    }
+    report.figures("chat", figures.into());
+    report.keep(CHAT_CPU, turns[1].ratio(&turns[0], cpu));
+    report.keep(CONVERSATIONS_CPU, turns[2].median(cpu));
 }
 
 pub(crate) fn send(report: &mut Report) {

@@ -18,6 +18,45 @@ const SEND: &str = "mutation Send($input: SendMessageInput!) {
     sendMessage(input: $input) { message { id } userErrors { message } }
 }";
 const NAME: &str = "{ __typename }";
+/// The open conversation, as chat clients ask for it.
+const CHAT: &str = "query Chat($one: ID!, $other: ID!, $before: String) { conversation(user1: $one, user2: $other) {
+    id
+    members { user { ...Person } deliveredThrough { messageId } readThrough { messageId } }
+    messages(last: 50, before: $before) {
+        edges { cursor node {
+            id clientId content createdAt editedAt version status
+            sender { id ...Person }
+            replyTo { id content sender { id } }
+        } }
+        pageInfo { hasPreviousPage hasNextPage startCursor endCursor }
+    }
+} }
+fragment Person on User { id name presence { online lastSeenAt } }";
+/// The list of conversations beside it.
+const CONVERSATIONS: &str = "query Conversations($me: ID!) { user(id: $me) { conversations(first: 20) {
+    nodes {
+        id unreadCount(userId: $me)
+        lastMessage { id content createdAt status sender { id } }
+        members { user { id name presence { online lastSeenAt } } readThrough { messageId } }
+    }
+    pageInfo { hasNextPage endCursor }
+} } }";
+/// The first query of the page at /demo: 30 conversations, the open one, and where the feed stands.
+const SNAPSHOT: &str = "query Snapshot($me: ID!, $peer: ID!, $open: Boolean!) {
+    user(id: $me) { ...Person conversations(first: 30) { nodes { ...Row } pageInfo { hasNextPage endCursor } } }
+    conversation(user1: $me, user2: $peer) @include(if: $open) {
+        ...Row messages(last: 50) { nodes { ...Message } pageInfo { hasPreviousPage startCursor } }
+    }
+    feedCursor(userId: $me)
+}
+fragment Person on User { id name presence { online lastSeenAt } }
+fragment Message on Message {
+    id clientId content createdAt editedAt version status sender { id } replyTo { id content sender { id } }
+}
+fragment Row on Conversation {
+    id unreadCount(userId: $me) lastMessage { ...Message }
+    members { user { ...Person } deliveredThrough { messageId } readThrough { messageId } }
+}";
 const TEXT: &str = "Lunch at noon? I know a place.";
 /// Different sends; then they come again.
 const SENDS: u64 = 4_096;
@@ -40,6 +79,17 @@ pub(crate) fn page() -> Work {
 
 pub(crate) fn users() -> Work {
     Work { name: "page of 100 users", duologue: vec![query(USERS)], floor: vec![get("/users/100")] }
+}
+
+/// What chat clients ask for, with its variables: the open conversation, the list of conversations, and both at once.
+pub(crate) fn realistic() -> [(&'static str, Vec<u8>); 3] {
+    let asked =
+        |document: &str, variables| post("/graphql", &json!({ "query": document, "variables": variables }).to_string());
+    [
+        ("open conversation, 50 messages", asked(CHAT, json!({ "one": 1, "other": 2 }))),
+        ("list of 20 conversations", asked(CONVERSATIONS, json!({ "me": 1 }))),
+        ("first query of the demo", asked(SNAPSHOT, json!({ "me": 1, "peer": 2, "open": true }))),
+    ]
 }
 
 /// The least that can be asked.

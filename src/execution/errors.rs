@@ -9,7 +9,8 @@ use apollo_compiler::{Node, parser::SourceMap};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// `extensions.code` of every error of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// An argument or a variable has a value that cannot be.
     BadUserInput,
@@ -43,57 +44,6 @@ pub enum Code {
     Unavailable,
     /// A defect or an accident. `extensions.requestId` finds it in the server's log.
     Internal,
-}
-
-impl Code {
-    /// The whole list.
-    pub const ALL: [Self; 16] = [
-        Self::RateLimited,
-        Self::Unauthenticated,
-        Self::BadUserInput,
-        Self::QueryTooComplex,
-        Self::QueryTooDeep,
-        Self::GraphqlParseFailed,
-        Self::GraphqlValidationFailed,
-        Self::BadRequest,
-        Self::PersistedQueryNotFound,
-        Self::Forbidden,
-        Self::PayloadTooLarge,
-        Self::Timeout,
-        Self::DatabaseBusy,
-        Self::StorageFull,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
-    /// As it is sent.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadUserInput => "BAD_USER_INPUT",
-            Self::QueryTooComplex => "QUERY_TOO_COMPLEX",
-            Self::QueryTooDeep => "QUERY_TOO_DEEP",
-            Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
-            Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
-            Self::BadRequest => "BAD_REQUEST",
-            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::Forbidden => "FORBIDDEN",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::Timeout => "TIMEOUT",
-            Self::DatabaseBusy => "DATABASE_BUSY",
-            Self::StorageFull => "STORAGE_FULL",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::Internal => "INTERNAL",
-        }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Characters of a message at most: a message may repeat what was sent.
@@ -192,7 +142,7 @@ impl Serialize for Error {
         error.serialize_entry(
             "extensions",
             &Extensions {
-                code: self.code.as_str(),
+                code: self.code.into(),
                 retry_after_ms: self.retry_after_ms(),
                 request_id: self.request_id.as_deref(),
             },

@@ -35,10 +35,7 @@ pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
 pub use plan::{CollectedField, Plan, Plans};
 pub use requests::Request;
-pub use roots::{
-    Event, Mutation, MutationRoot, Mutations, PlannedMutation, PlannedSubscription, Source, Subscription,
-    SubscriptionRoot, Subscriptions, Values, Write,
-};
+pub use roots::{Begin, Event, PlannedRoot, Root, RootFields, Source, Values, Verb, Write};
 pub use schema::Schema;
 pub use writer::{Null, Stop, Writer};
 

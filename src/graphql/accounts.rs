@@ -10,12 +10,12 @@ use super::{
     conversations::count,
     pages::PageArguments,
     payloads::{Outcome, user_errors},
-    roots::Query,
+    roots::{Mutation, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::accounts::{self, SignedIn},
-    execution::{Code, Error, Fields, Id, Mutations, Object},
+    execution::{Code, Error, Fields, Id, Object, RootFields},
     model::{
         self,
         ids::{SessionId, UserId},
@@ -213,7 +213,7 @@ struct RenewConnectionArguments {
 }
 
 /// Signing up, in and out.
-pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.verb::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
     fields.verb::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
     fields.verb::<AuthPayload, _, _, _>(

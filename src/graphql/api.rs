@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{SDLExportOptions, http::GraphiQLSource};
+use async_graphql::http::GraphiQLSource;
 use futures_util::{
     FutureExt as _, StreamExt,
     stream::{self, BoxStream},
@@ -12,35 +12,20 @@ use super::{
     Context,
     calls::{Call, Caller, new_request_id},
     errors::{internal, top_level},
-    roots::{Mutation, Query, Root, Subscription},
+    schema::{Planned, sdl},
 };
 use crate::{
     app::App,
     config::Limits,
     domain::{self, Snapshot},
     execution::{
-        self, Answer, Arguments, BadDocuments, Code, Declared, Engine, Error, Event, Fields, Fieldwise, OperationType,
-        Part, Plans, Request, Schema, Source, Write,
+        self, Answer, Arguments, BadDocuments, Code, Engine, Error, Event, Fieldwise, OperationType, Part, Plans,
+        Request, Schema, Source, Write,
     },
 };
 
 /// Fields that are filled in well under a millisecond.
 const LIGHT: u64 = 1_000;
-const LIGHT_SNAPSHOT: Snapshot = Snapshot { always: false, light: true };
-
-type PublishedSchema = async_graphql::Schema<
-    Declared<Fields<Query>>,
-    Declared<execution::Mutation<Mutation>>,
-    Declared<execution::Subscription<Subscription>>,
->;
-
-/// The schema in the schema definition language, sorted.
-#[must_use]
-pub fn sdl() -> String {
-    let (query, mutation, subscription) = Default::default();
-    let sorted = SDLExportOptions::new().sorted_fields().sorted_arguments().sorted_enum_items().include_specified_by();
-    PublishedSchema::build(query, mutation, subscription).finish().sdl_with_options(sorted)
-}
 
 /// The library's own GraphiQL page, for a server that has no built one. It loads its parts from a public network.
 #[must_use]
@@ -49,7 +34,7 @@ pub fn library_graphiql(endpoint: &str) -> String {
 }
 
 /// A request that keeps the limits and names an operation.
-pub struct Prepared(execution::Prepared<Root>);
+pub struct Prepared(execution::Prepared<Planned>);
 
 impl Prepared {
     /// What kind of operation it is.
@@ -63,7 +48,7 @@ impl Prepared {
 #[derive(Clone)]
 pub struct Api {
     app: App,
-    engine: Arc<Engine<Root>>,
+    engine: Arc<Engine<Planned>>,
     limits: Limits,
 }
 
@@ -78,7 +63,7 @@ impl Api {
     #[allow(clippy::expect_used, reason = "the schema is the program's own, and a test reads it")]
     pub fn open(app: &App, limits: &Limits) -> Result<Self, BadDocuments> {
         let schema = Schema::parse(&sdl()).expect("the schema is valid");
-        let engine = Engine::open(schema, Plans::new(Root::bind), limits)?;
+        let engine = Engine::open(schema, Plans::new(Planned::bind), limits)?;
         Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone() })
     }
 
@@ -136,20 +121,20 @@ impl Api {
 /// Runs a query, or the fields of a mutation one after the other.
 async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
     match &prepared.plan.root {
-        Root::Query(_) => {
-            let how = how_to_read(&prepared);
+        Planned::Query(_) => {
+            let always = wants_one_moment(&prepared);
             let (plan, arguments) = (prepared.plan.clone(), prepared.arguments.clone());
             let write: Write<Context> = Arc::new(move |context, writer| match &plan.root {
-                Root::Query(selection) => selection.write((), context, writer),
-                Root::Mutation(_) | Root::Subscription(_) => Err(execution::Null),
+                Planned::Query(selection) => selection.write((), context, writer),
+                Planned::Mutation(_) | Planned::Subscription(_) => Err(execution::Null),
             });
-            let mut parts = written(&call, arguments, vec![write], how).await;
+            let mut parts = written(&call, arguments, vec![write], always).await;
             parts.pop().map_or_else(|| internal(&call.request_id).into(), execution::whole)
         }
-        Root::Mutation(fields) => {
+        Planned::Mutation(fields) => {
             let mut answer = Fieldwise::default();
             for field in fields {
-                let part = match &field.bound {
+                let part = match &field.act {
                     Some(verb) => done(&call, &prepared.arguments, verb(call.clone(), &prepared.arguments).await).await,
                     None => Ok((b"\"Mutation\"".to_vec(), Vec::new())),
                 };
@@ -157,15 +142,14 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
             }
             answer.finish()
         }
-        Root::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
+        Planned::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
     }
 }
 
 /// Where something else is asked for beside a feed's cursor, neither may be newer than the other.
-fn how_to_read(prepared: &execution::Prepared<Root>) -> Snapshot {
+fn wants_one_moment(prepared: &execution::Prepared<Planned>) -> bool {
     let fields = &prepared.plan.fields;
-    let always = fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor");
-    Snapshot { always, light: prepared.arguments.cost <= LIGHT }
+    fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
 }
 
 /// Writes what a field of a mutation did.
@@ -174,16 +158,17 @@ async fn done(
     arguments: &Arc<Arguments>,
     done: Result<Write<Context>, Error>,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments.clone(), vec![done?], LIGHT_SNAPSHOT).await;
+    let mut parts = written(call, arguments.clone(), vec![done?], false).await;
     parts.pop().ok_or_else(|| internal(&call.request_id))
 }
 
 /// Writes parts of an answer, or answers, with all that has to be loaded for them.
-async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<Context>>, how: Snapshot) -> Vec<Part> {
+async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<Context>>, always: bool) -> Vec<Part> {
     let mut context = Context::new(call);
     if let Some(parts) = attempt(&context, &arguments, &writes) {
         return parts;
     }
+    let how = Snapshot { always, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
     let writes = Arc::new(writes);
     let (all, shared) = (writes.clone(), arguments.clone());
     let loaded = domain::snapshot(&call.app, how, move |conn| {
@@ -220,7 +205,7 @@ fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>]) 
 /// A subscription that goes on.
 struct Subscribed {
     call: Arc<Call>,
-    prepared: execution::Prepared<Root>,
+    prepared: execution::Prepared<Planned>,
     source: Box<dyn Source<Context>>,
     /// Answers to events that came together.
     answers: std::vec::IntoIter<Answer>,
@@ -230,8 +215,8 @@ struct Subscribed {
 
 impl Subscribed {
     async fn begin(call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
-        let Root::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
-        let begin = fields.first().and_then(|field| field.bound.as_ref()).ok_or_else(|| internal(&call.request_id))?;
+        let Planned::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
+        let begin = fields.first().and_then(|field| field.act.as_ref()).ok_or_else(|| internal(&call.request_id))?;
         let source = begin(call.clone(), &prepared.arguments).await?;
         Ok(Self { call, prepared, source, answers: Vec::new().into_iter(), taken: 0, failed: false })
     }
@@ -255,7 +240,7 @@ impl Subscribed {
     }
 
     async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
-        let Root::Subscription(fields) = &self.prepared.plan.root else { return Vec::new() };
+        let Planned::Subscription(fields) = &self.prepared.plan.root else { return Vec::new() };
         let Some(field) = fields.first() else { return Vec::new() };
         let answer = |part, id| {
             let mut answer = Fieldwise::default();
@@ -265,7 +250,7 @@ impl Subscribed {
         match events {
             Ok(events) => {
                 let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let parts = written(&self.call, self.prepared.arguments.clone(), writes, LIGHT_SNAPSHOT).await;
+                let parts = written(&self.call, self.prepared.arguments.clone(), writes, false).await;
                 parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect()
             }
             Err(error) => {

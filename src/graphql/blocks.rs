@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    Context,
     calls::{Arguments, Call},
     payloads::Outcome,
+    roots::Mutation,
     users::UserPayload,
 };
 use crate::{
     domain::blocks,
-    execution::{Error, Mutations},
+    execution::{Error, RootFields},
     model::users::User,
 };
 
@@ -33,7 +33,7 @@ struct UnblockArguments {
 }
 
 /// Changes to blocks.
-pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.verb::<UserPayload, _, _, _>(
         "blockUser",
         "They can no longer message you or see your presence, nor you theirs.",

@@ -10,12 +10,12 @@ use super::{
     messages,
     pages::{Listed, PageArguments},
     payloads::{Outcome, user_errors},
-    roots::Query,
+    roots::{Mutation, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::conversations,
-    execution::{Error, Fields, Id, Mutations, Object, Stop},
+    execution::{Error, Fields, Id, Object, RootFields, Stop},
     model::{
         self,
         conversations::Reach,
@@ -249,7 +249,7 @@ struct MarkReadArguments {
 }
 
 /// Changes to conversations.
-pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.verb::<ConversationPayload, _, _, _>(
         "markDelivered",
         "Everything up to this message has arrived.",

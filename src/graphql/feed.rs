@@ -9,12 +9,12 @@ use super::{
     calls::{Call, id, target_user},
     conversations::{Member, Place},
     errors::top_level,
-    roots::Query,
+    roots::{Query, Subscription},
     scalars::DateTime,
 };
 use crate::{
     domain::feed::{self, Follower},
-    execution::{self, Error, Fields, Id, MAX_PAGE, Object, Subscriptions, Text, Values},
+    execution::{self, Error, Fields, Id, MAX_PAGE, Object, RootFields, Text, Values},
     model::{
         feed::{Change, Cursor, Event, Kind, News},
         ids::{ConversationId, MessageId},
@@ -174,7 +174,7 @@ struct FeedArguments {
 }
 
 /// Subscriptions to feeds.
-pub(super) fn subscriptions(fields: &mut Subscriptions<Call, Context>) {
+pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
     fields.stream::<FeedEvent, _, _, _>(
         "feed",
         "Everything that changes in a user's conversations, in order, edits and deletions too.\n\

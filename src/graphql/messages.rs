@@ -10,12 +10,12 @@ use super::{
     conversations::Place,
     pages::{Listed, PageArguments},
     payloads::{DeletePayload, Deleted, Outcome, deleted, user_errors},
-    roots::Query,
+    roots::{Mutation, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::messages::{self, Sent},
-    execution::{self, Error, Fields, Id, Mutations, Object, Stop},
+    execution::{self, Error, Fields, Id, Object, RootFields, Stop},
     model::{
         self,
         conversations::Reach,
@@ -231,7 +231,7 @@ struct UpdateMessageArguments {
 }
 
 /// Changes to messages.
-pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.verb::<SendMessagePayload, _, _, _>(
         "sendMessage",
         "Give a `clientId` and you may safely retry: the same id and content return the first message.",

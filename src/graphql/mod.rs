@@ -15,6 +15,7 @@ mod blocks;
 mod nodes;
 
 mod api;
+mod schema;
 mod roots;
 mod calls;
 mod context;
@@ -23,8 +24,9 @@ mod pages;
 mod payloads;
 mod scalars;
 
-pub use api::{Api, Prepared, library_graphiql, sdl};
+pub use api::{Api, Prepared, library_graphiql};
 pub use calls::Caller;
+pub use schema::sdl;
 
 use context::Context;
 use conversations::Conversation;

@@ -10,11 +10,12 @@ use super::{
     calls::{Arguments, Call, id, target_user},
     errors::top_level,
     payloads::{Outcome, user_errors},
+    roots::{Mutation, Subscription},
     scalars::DateTime,
 };
 use crate::{
     domain::{self, signals},
-    execution::{self, Error, Fields, Id, Mutations, Object, Subscriptions, Values},
+    execution::{self, Error, Fields, Id, Object, RootFields, Values},
     model::{self, ids::ConversationId},
 };
 
@@ -110,7 +111,7 @@ struct SetTypingArguments {
 }
 
 /// Signals to give.
-pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.verb::<SetTypingPayload, _, _, _>(
         "setTyping",
         "Repeat every 3 seconds while typing; it ends by itself after 6.",
@@ -135,7 +136,7 @@ struct SignalsArguments {
 }
 
 /// Subscriptions to signals.
-pub(super) fn subscriptions(fields: &mut Subscriptions<Call, Context>) {
+pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
     fields.stream::<Signal, _, _, _>(
         "signals",
         "Who is typing and who is online. Never stored; may be dropped when you are slow.",

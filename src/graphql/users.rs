@@ -10,13 +10,13 @@ use super::{
     conversations, messages,
     pages::{Listed, PageArguments},
     payloads::{DeletePayload, Deleted, Outcome, deleted, user_errors},
-    roots::Query,
+    roots::{Mutation, Query},
     scalars::DateTime,
     signals::Presence,
 };
 use crate::{
     domain::users::{self, Changes},
-    execution::{Error, Fields, Id, Mutations, Object},
+    execution::{Error, Fields, Id, Object, RootFields},
     model::{
         self,
         ids::UserId,
@@ -175,7 +175,7 @@ struct DeleteUserArguments {
 }
 
 /// Changes to users.
-pub(super) fn mutations(fields: &mut Mutations<Call, Context>) {
+pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.verb::<UserPayload, _, _, _>(
         "createUser",
         "Make an account. Admin, service token, or a server in open mode.",

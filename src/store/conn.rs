@@ -1,6 +1,6 @@
 //! One connection to either database, and the macro that writes a query once for both.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use deadpool::managed::Object;
 use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
@@ -61,10 +61,7 @@ pub(super) fn transaction<T, E: From<Error>>(
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let outcome = conn.transaction(|conn| work(&mut Conn::Postgres(conn)).map_err(Abort::Work));
-    outcome.map_err(|abort| match abort {
-        Abort::Work(error) => error,
-        Abort::Database(error) => E::from(Error::from(error)),
-    })
+    outcome.map_err(Abort::into_error)
 }
 
 /// Runs the work as of one moment.
@@ -82,27 +79,32 @@ pub(super) fn at_one_moment<T, E: From<Error>>(
     })
 }
 
-/// The same on SQLite, where each transaction is of one moment. A panic is passed on once the transaction has ended.
+/// The same on SQLite, where each transaction is of one moment.
 pub(super) fn sqlite_snapshot<T, E: From<Error>>(
     conn: &mut SqliteConnection,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let read = conn.transaction(|conn| {
-        let done = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
-        done.map_or_else(|panic| Ok(Err(panic)), |done| done.map(Ok).map_err(Abort::Work))
+        // A panic must not leave the transaction open.
+        let read = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
+        read.unwrap_or_else(|_panic| Err(E::from(Error::Failed("a read broke off".into())))).map_err(Abort::Work)
     });
-    match read {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(Abort::Work(error)) => Err(error),
-        Err(Abort::Database(error)) => Err(E::from(Error::from(error))),
-    }
+    read.map_err(Abort::into_error)
 }
 
 /// Why a transaction was undone: by the work, or by the database.
 enum Abort<E> {
     Work(E),
     Database(diesel::result::Error),
+}
+
+impl<E: From<Error>> Abort<E> {
+    fn into_error(self) -> E {
+        match self {
+            Self::Work(error) => error,
+            Self::Database(error) => E::from(Error::from(error)),
+        }
+    }
 }
 
 impl<E> From<diesel::result::Error> for Abort<E> {

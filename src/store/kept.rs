@@ -6,8 +6,18 @@ use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
 };
 
-/// Values in an IN of a statement that is kept, at most: so many texts it may have.
-pub(super) const FEW: usize = 8;
+/// Keys of a statement that is kept, at most.
+pub(super) const FEW: usize = 128;
+
+/// The same keys, the last one as often as it takes to make their number a power of two: so a statement for several keys has
+/// a handful of texts.
+pub(super) fn padded<K: Copy>(keys: &[K]) -> Vec<K> {
+    let mut padded = keys.to_vec();
+    if let Some(last) = keys.last().filter(|_| keys.len() <= FEW) {
+        padded.resize(keys.len().next_power_of_two(), *last);
+    }
+    padded
+}
 
 /// A statement that stays prepared, by its text. diesel keeps no UPDATE, no ON CONFLICT and no IN, as the texts of those
 /// may vary without end. This is for one with a handful of texts, and only where it gives rows: `execute` asks diesel.

@@ -12,7 +12,7 @@ use diesel::{
 use super::{
     Conn, Result,
     conn::on,
-    kept::Kept,
+    kept::{FEW, Kept, padded},
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::members,
 };
@@ -70,12 +70,13 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, Span)]) -> Result<Vec<Page<
     Ok(pages)
 }
 
-/// The places of these users with these peers, as far as there are any: one statement for up to 150.
+/// The places of these users with these peers, as far as there are any: one statement for up to 128. A place may come more
+/// than once.
 pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(keys.len());
-    for keys in keys.chunks(PAGES_PER_STATEMENT) {
-        let selects = keys.iter().map(|key| members::table.find(*key).select(COLUMNS));
-        let query = UnionAll::new(selects.collect());
+    for keys in keys.chunks(FEW) {
+        let selects = padded(keys).into_iter().map(|key| members::table.find(key).select(COLUMNS));
+        let query = Kept(UnionAll::new(selects.collect()));
         found.extend(on!(conn, |c| query.load::<Member>(c))?);
     }
     Ok(found)

@@ -9,7 +9,7 @@ use diesel::{
 use super::{
     Conn, Result,
     conn::on,
-    kept::{FEW, Kept},
+    kept::{FEW, Kept, padded},
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::messages,
 };
@@ -97,7 +97,9 @@ fn lists(list: List) -> impl Iterator<Item = List> {
 
 /// The messages with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
-    let query = messages::table.select(COLUMNS).filter(messages::id.eq_any(ids)).filter(messages::deleted_at.is_null());
+    let ids = padded(ids);
+    let query =
+        messages::table.select(COLUMNS).filter(messages::id.eq_any(&ids)).filter(messages::deleted_at.is_null());
     Ok(on!(conn, |c| if ids.len() <= FEW { Kept(query).load(c) } else { query.load(c) })?)
 }
 

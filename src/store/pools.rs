@@ -86,7 +86,7 @@ impl fmt::Display for DatabaseUrl {
 pub struct Snapshot {
     /// On PostgreSQL too.
     pub always: bool,
-    /// It takes less than a millisecond: nobody else is held up by it.
+    /// It takes less than a millisecond. What takes longer leaves a reader of SQLite to what does not.
     pub light: bool,
 }
 
@@ -102,7 +102,7 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile> },
+    Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile>, heavy: Arc<Semaphore> },
     Postgres { pool: PostgresPool, writers: Arc<Semaphore> },
 }
 
@@ -125,6 +125,8 @@ impl Store {
                     file: file(true),
                     writer: Arc::new(writer),
                     readers: pool(file(false), SQLITE_READERS)?,
+                    // One reader is left to what is light.
+                    heavy: Arc::new(Semaphore::new(SQLITE_READERS - 1)),
                 }
             }
             DatabaseUrl::Postgres(url) => {
@@ -157,8 +159,8 @@ impl Store {
     }
 
     /// Reads several things as they are at one moment: always on SQLite, and where it is said on PostgreSQL, where it takes
-    /// three more trips to the server. On SQLite what is light is read on the thread that asks for it: handing it to another
-    /// costs as much as reading it.
+    /// three more trips to the server. Not on the thread that asks: a disk that is slow for a moment would hold up
+    /// everybody.
     ///
     /// # Errors
     /// As [`Store::read`].
@@ -172,12 +174,18 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                let mut conn = checked_out(readers).await?;
-                if snapshot.light && std::env::var_os("HOP").is_none() {
-                    return sqlite_snapshot(&mut conn, work);
+            Pools::Sqlite { readers, heavy, .. } => {
+                let mut turn = None;
+                if !snapshot.light {
+                    let waiting = tokio::time::timeout(BUSY, heavy.clone().acquire_owned());
+                    turn = Some(waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)?);
                 }
-                blocking(move || sqlite_snapshot(&mut conn, work)).await
+                let mut conn = checked_out(readers).await?;
+                blocking(move || {
+                    let _held: Option<OwnedSemaphorePermit> = turn;
+                    sqlite_snapshot(&mut conn, work)
+                })
+                .await
             }
             Pools::Postgres { pool, .. } if snapshot.always => {
                 on_postgres(pool, |conn| at_one_moment(conn, work)).await

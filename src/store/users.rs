@@ -8,7 +8,7 @@ use diesel::{
 use super::{
     Conn, Result,
     conn::on,
-    kept::{FEW, Kept},
+    kept::{FEW, Kept, padded},
     pages::{UnionAll, assemble, slices},
     schema::users,
 };
@@ -25,7 +25,8 @@ const COLUMNS: Columns = (users::id, users::name, users::email, users::created_a
 
 /// The users with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
-    let query = users::table.select(COLUMNS).filter(users::id.eq_any(ids)).filter(users::erased_at.is_null());
+    let ids = padded(ids);
+    let query = users::table.select(COLUMNS).filter(users::id.eq_any(&ids)).filter(users::erased_at.is_null());
     Ok(on!(conn, |c| if ids.len() <= FEW { Kept(query).load(c) } else { query.load(c) })?)
 }
 

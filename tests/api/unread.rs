@@ -3,7 +3,10 @@
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, Person, text};
+use crate::{
+    harness::{Chat, Person, text},
+    upgrades::undo_newest,
+};
 use duologue::domain::{
     Viewer,
     imports::{self, Line, MessageLine, UserLine},
@@ -24,6 +27,25 @@ fn counts_of_unread_messages_never_drift() {
             Ok(())
         })
         .unwrap();
+}
+
+/// A migration counts what was there before anything was counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_before_are_counted() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..6 {
+        let (from, to) = if number % 3 == 0 { (&bob, &ada) } else { (&ada, &bob) };
+        from.sends("Hi", to).await;
+    }
+    marks(&bob, "msg_2", false).await;
+    ada.deletes("msg_5").await;
+    let database = chat.stop().await;
+    undo_newest(&database).await;
+    let chat = Chat::on(database, &[]).await;
+    let counts = "{ conversation(user1: 1, user2: 2) { ada: unreadCount(userId: 1) bob: unreadCount(userId: 2) } }";
+    assert_eq!(chat.data(counts, json!({})).await["conversation"], json!({ "ada": 2, "bob": 2 }));
+    assert_counts(&chat).await;
 }
 
 async fn change_and_count(steps: &[(u8, Index, Index)]) {

@@ -21,6 +21,11 @@ async fn step_back(database: &Database) {
     let count = MESSAGES.to_string();
     let fill = ["demo", "--users", "5", "--messages", &count, "--database", &database.url];
     assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
+    undo_newest(database).await;
+}
+
+/// Undoes the newest migration.
+pub(crate) async fn undo_newest(database: &Database) {
     let kind = if database.is_sqlite() { "sqlite" } else { "postgres" };
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(kind)).unwrap();
     let newest = all.map(|entry| entry.unwrap().path()).max().unwrap();
