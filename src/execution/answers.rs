@@ -1,6 +1,11 @@
 //! Answers: <https://spec.graphql.org/October2021/#sec-Response-Format>.
 
-use super::{Arguments, Code, Error, Writer, limits::MAX_ERRORS, writer::Null};
+use super::{
+    arguments::Arguments,
+    errors::{Code, Error, MAX_ERRORS, Segment},
+    roots::PlannedRoot,
+    writer::{Null, Writer},
+};
 
 /// An answer, as JSON.
 pub struct Answer {
@@ -142,11 +147,11 @@ impl Default for Fieldwise {
 
 impl Fieldwise {
     /// Adds a field. One that is null makes the whole answer null, as no field at these roots may be.
-    pub fn add<B>(&mut self, field: &super::roots::PlannedRoot<B>, part: Result<Part, Error>) {
+    pub fn add<B>(&mut self, field: &PlannedRoot<B>, part: Result<Part, Error>) {
         let (data, errors) = part.unwrap_or_else(|error| (b"null".to_vec(), vec![error.at(field.location)]));
         self.failed |= data == b"null";
         self.errors.extend(errors.into_iter().map(|mut error| {
-            error.path.push(super::errors::Segment::Key(field.key.clone()));
+            error.path.push(Segment::Key(field.key.clone()));
             error
         }));
         if self.data.len() > 1 {

@@ -8,12 +8,17 @@ use apollo_compiler::{
     Name, Node,
     ast::{InputValueDefinition, Type, Value as Literal},
     executable::Operation,
+    parser::SourceMap,
     schema::ExtendedType,
 };
 use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
 use serde_json::Map;
 
-use super::{CollectedField, Error, Schema, errors::Location};
+use super::{
+    collected::CollectedField,
+    errors::{Error, Location},
+    schema::Schema,
+};
 
 /// The values of an operation's variables: those that were sent, or their defaults. What has neither is not there.
 #[derive(Default)]
@@ -27,7 +32,7 @@ impl Variables {
     pub(super) fn coerce(
         operation: &Node<Operation>,
         sent: &Map<String, serde_json::Value>,
-        document: &super::Document,
+        sources: &SourceMap,
         schema: &Schema,
     ) -> Result<Self, Error> {
         let mut values = HashMap::with_capacity(operation.variables.len());
@@ -40,7 +45,7 @@ impl Variables {
                 (None, None) => continue,
             };
             let value = coerced(value, ty, schema).map_err(|misfit| {
-                let location = Location::of(definition, &document.parsed.sources);
+                let location = Location::of(definition, sources);
                 misfit.of(&format!("variable `${name}"), location)
             })?;
             values.insert(name.clone(), value);

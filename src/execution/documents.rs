@@ -9,8 +9,9 @@ use apollo_compiler::{ExecutableDocument, Name, Node, executable::Operation, val
 use quick_cache::{Weighter, sync::Cache};
 
 use super::{
-    Code, Error, Schema,
+    errors::{Code, Error},
     limits::check_text,
+    schema::Schema,
     validation::{Survey, validated},
 };
 use crate::config::Limits;

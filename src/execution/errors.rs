@@ -46,6 +46,8 @@ pub enum Code {
     Internal,
 }
 
+/// Errors of a response at most.
+pub(super) const MAX_ERRORS: usize = 20;
 /// Characters of a message at most: a message may repeat what was sent.
 const MAX_MESSAGE: usize = 500;
 

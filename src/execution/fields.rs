@@ -1,19 +1,18 @@
 //! Fields of object types, each said once: the same line declares it, plans it, and answers it.
 
 use async_graphql::{
-    InputType,
+    InputType, OutputType,
     indexmap::IndexMap,
     registry::{MetaField, MetaInputValue, MetaType, Registry},
 };
 
 use super::{
-    CollectedField, Schema, Stop, Writer,
-    arguments::{Parser, parser},
-    declarations::{self, Declare},
+    binder::{Binder, Meta},
+    collected::CollectedField,
+    declarations::{self, Declare, Declared},
     errors::{Location, Segment},
-    introspection::{SchemaObject, TypeArguments, TypeObject, TypeRow},
     outputs::Output,
-    writer::Null,
+    writer::{Null, Stop, Writer},
 };
 
 /// A type of objects.
@@ -28,25 +27,6 @@ pub trait Object: Sized + 'static {
     type Row<'a>: Copy;
     /// Its fields.
     fn fields(fields: &mut Fields<Self>);
-}
-
-/// Collects what has to be known of the arguments of fields while a plan is bound.
-pub struct Binder(Vec<Option<Parser>>);
-
-impl Binder {
-    pub(super) fn new(places: usize) -> Self {
-        Self(vec![None; places])
-    }
-
-    pub(super) fn parsers(self) -> Vec<Option<Parser>> {
-        self.0
-    }
-
-    pub(super) fn parse<A: InputType + Send + Sync + 'static>(&mut self, field: &CollectedField) -> Option<usize> {
-        let place = field.arguments?;
-        *self.0.get_mut(place)? = Some(parser::<A>);
-        Some(place)
-    }
 }
 
 /// Answers a field of an object.
@@ -179,8 +159,7 @@ struct Planned<O: Object> {
 
 enum Resolve<O: Object> {
     Typename,
-    Schema(Selection<SchemaObject>),
-    Type(Selection<TypeObject>, Option<usize>),
+    Introspection(Meta),
     Field(Resolver<O>),
 }
 
@@ -190,14 +169,9 @@ impl<O: Object> Selection<O> {
         let lines = Fields::<O>::all();
         let planned = fields.iter().map(|field| {
             let line = lines.iter().find(|line| field.field.name == *line.name);
-            let resolve = match (line, field.field.name.as_str()) {
-                (Some(line), _) => Resolve::Field((line.bind)(field, binder)),
-                (None, "__schema") => Resolve::Schema(Selection::bind(field.selection_of(SchemaObject::NAME), binder)),
-                (None, "__type") => {
-                    let selection = Selection::bind(field.selection_of(TypeObject::NAME), binder);
-                    Resolve::Type(selection, binder.parse::<TypeArguments>(field))
-                }
-                (None, _) => Resolve::Typename,
+            let resolve = match line {
+                Some(line) => Resolve::Field((line.bind)(field, binder)),
+                None => binder.introspect(field).map_or(Resolve::Typename, Resolve::Introspection),
             };
             let plain = line.is_none_or(|line| line.plain);
             Planned { key: field.key.as_str().into(), written_key: written_key(&field.key), plain, resolve }
@@ -225,16 +199,7 @@ impl<O: Object> Selection<O> {
                     writer.json(O::NAME);
                     Ok(())
                 }
-                Resolve::Schema(selection) => {
-                    let schema = &*writer.arguments.schema;
-                    selection.write((), schema, writer)
-                }
-                Resolve::Type(selection, place) => {
-                    let (schema, arguments) = (&*writer.arguments.schema, writer.arguments);
-                    let name = arguments.get::<TypeArguments>(*place).map_or("", |arguments| &arguments.name);
-                    let found = TypeRow::named(schema, name);
-                    <Option<TypeObject> as Output<Schema>>::write(found, selection, schema, writer)
-                }
+                Resolve::Introspection(meta) => meta(writer),
                 Resolve::Field(resolve) => resolve(row, context, writer),
             };
             writer.extend_paths(errors, || Segment::Key(field.key.to_string()));
@@ -248,4 +213,26 @@ impl<O: Object> Selection<O> {
 /// A response key as it is written, with a colon. Names have nothing in them that JSON would escape.
 pub(super) fn written_key(key: &str) -> Box<str> {
     format!("\"{key}\":").into()
+}
+
+impl<O: Object> Output<O::Context> for O {
+    type Of<'a> = O::Row<'a>;
+    type Selection = Selection<O>;
+
+    fn declare(registry: &mut Registry) -> String {
+        <Declared<Fields<O>> as OutputType>::create_type_info(registry)
+    }
+
+    fn bind(field: &CollectedField, binder: &mut Binder) -> Selection<O> {
+        Selection::bind(field.selection_of(O::NAME), binder)
+    }
+
+    fn write<'a>(
+        row: O::Row<'a>,
+        selection: &Selection<O>,
+        context: &'a O::Context,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Null> {
+        selection.write(row, context, writer)
+    }
 }

@@ -2,24 +2,47 @@
 //! (<https://spec.graphql.org/September2025/#sec-Schema-Introspection>).
 
 use apollo_compiler::{
-    Name, Node,
+    Node,
     ast::{DirectiveList, FieldDefinition, InputValueDefinition, Type},
     schema::{DirectiveDefinition, EnumValueDefinition, ExtendedType},
 };
 use async_graphql::{InputObject, OutputType};
 
 use super::{
-    Schema,
-    fields::{Fields, Object},
-    outputs::{Text, leaf},
+    binder::{Binder, Meta},
+    collected::CollectedField,
+    fields::{Fields, Object, Selection},
+    outputs::{Output, Text, leaf},
+    schema::Schema,
 };
+
+/// Answers `__schema` and `__type`.
+pub(super) fn bind(field: &CollectedField, binder: &mut Binder) -> Option<Meta> {
+    match field.field.name.as_str() {
+        "__schema" => {
+            let selection = Selection::<SchemaObject>::bind(field.selection_of(SchemaObject::NAME), binder);
+            Some(Box::new(move |writer| selection.write((), &writer.arguments.schema, writer)))
+        }
+        "__type" => {
+            let selection = Selection::<TypeObject>::bind(field.selection_of(TypeObject::NAME), binder);
+            let place = binder.parse::<TypeArguments>(field);
+            Some(Box::new(move |writer| {
+                let (schema, arguments) = (&*writer.arguments.schema, writer.arguments);
+                let name = arguments.get::<TypeArguments>(place).map_or("", |arguments| &arguments.name);
+                let found = TypeRow::named(schema, name);
+                <Option<TypeObject> as Output<Schema>>::write(found, &selection, schema, writer)
+            }))
+        }
+        _ => None,
+    }
+}
 
 /// A text that is made for the answer.
 struct Made;
 leaf!(Made, [], String, <String as OutputType>::create_type_info, |text, writer| writer.json(&text));
 
 /// `__Schema`
-pub(super) struct SchemaObject;
+struct SchemaObject;
 
 impl Object for SchemaObject {
     const NAME: &'static str = "__Schema";
@@ -51,7 +74,7 @@ impl Object for SchemaObject {
 
 /// A type, as it stands somewhere in the schema.
 #[derive(Clone, Copy)]
-pub(super) enum TypeRow<'a> {
+enum TypeRow<'a> {
     Named(&'a ExtendedType),
     NonNull(&'a Type),
     /// A list of these.
@@ -59,7 +82,7 @@ pub(super) enum TypeRow<'a> {
 }
 
 impl<'a> TypeRow<'a> {
-    pub(super) fn named(schema: &'a Schema, name: &str) -> Option<Self> {
+    fn named(schema: &'a Schema, name: &str) -> Option<Self> {
         schema.definitions.types.get(name).map(Self::Named)
     }
 
@@ -143,11 +166,11 @@ impl DeprecatedArguments {
 }
 
 /// `__Type`
-pub(super) struct TypeObject;
+struct TypeObject;
 
 #[derive(Clone, InputObject)]
-pub(super) struct TypeArguments {
-    pub(super) name: String,
+struct TypeArguments {
+    name: String,
 }
 
 impl Object for TypeObject {
@@ -267,16 +290,5 @@ impl Object for DirectiveObject {
         fields.with::<Vec<InputValueObject>, DeprecatedArguments>("args", "", |it, _, wanted| {
             Ok(wanted.list(it.arguments.iter(), |argument| &argument.directives))
         });
-    }
-}
-
-/// The field that apollo-compiler's `__Type` lacks.
-pub(super) fn is_one_of() -> FieldDefinition {
-    FieldDefinition {
-        description: None,
-        name: Name::new_static_unchecked("isOneOf"),
-        arguments: Vec::new(),
-        ty: Type::Named(Name::new_static_unchecked("Boolean")),
-        directives: DirectiveList::default(),
     }
 }

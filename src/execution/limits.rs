@@ -4,11 +4,13 @@
 use apollo_compiler::{ast::Type, executable::OperationType};
 use async_graphql::Value;
 
-use super::{Code, CollectedField, Error, arguments::size};
+use super::{
+    arguments::size,
+    collected::CollectedField,
+    errors::{Code, Error},
+};
 use crate::config::Limits;
 
-/// Errors of a response at most.
-pub(super) const MAX_ERRORS: usize = 20;
 /// Items that a list counts for when nothing says how many it has.
 const USUAL_LIST: u64 = 2;
 /// Items that a page counts for without `first` or `last`.

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap, hash::Hash};
 
 use async_graphql::indexmap::IndexSet;
 
-use super::{Error, Stop};
+use super::{errors::Error, writer::Stop};
 
 /// What is loaded by keys of one kind.
 pub struct Batch<K, V> {

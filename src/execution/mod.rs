@@ -10,6 +10,8 @@ mod documents;
 mod validation;
 mod schema;
 mod arguments;
+mod collected;
+mod binder;
 mod plan;
 mod limits;
 mod fields;
@@ -24,16 +26,18 @@ mod declarations;
 
 pub use answers::{Answer, Fieldwise, Part, whole, write};
 pub use arguments::Arguments;
+pub use binder::Binder;
+pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
 pub use documents::{Document, Documents};
 pub use errors::{Code, Error};
-pub use fields::{Binder, Fields, Object, Selection};
+pub use fields::{Fields, Object, Selection};
 pub use limits::MAX_PAGE;
 pub use loads::Batch;
 pub(crate) use outputs::leaf;
 pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
-pub use plan::{CollectedField, Plan, Plans};
+pub use plan::{Plan, Plans};
 pub use requests::Request;
 pub use roots::{Begin, Event, PlannedRoot, Root, RootFields, Source, Values, Verb, Write};
 pub use schema::Schema;
@@ -80,7 +84,8 @@ impl<R> Engine<R> {
         let text = self.persisted.text(request)?;
         let document = self.documents.get(&text, &self.schema, &self.limits)?;
         let (index, operation) = document.operation(request.operation_name.as_deref())?;
-        let variables = arguments::Variables::coerce(operation, &request.variables, &document, &self.schema)?;
+        let variables =
+            arguments::Variables::coerce(operation, &request.variables, &document.parsed.sources, &self.schema)?;
         let plan = self.plans.get(&document, (index, operation), &variables, &self.schema)?;
         let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
         Ok(Prepared { plan, arguments })

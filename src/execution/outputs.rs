@@ -1,4 +1,4 @@
-//! Values of fields: objects, leaves, and lists of both, each of which may be null or not.
+//! Types of what fields have: leaves, and whatever may be null or is a list.
 
 use std::{fmt::Display, marker::PhantomData};
 
@@ -9,11 +9,10 @@ use async_graphql::{
 };
 
 use super::{
-    CollectedField, Writer,
-    declarations::Declared,
+    binder::Binder,
+    collected::CollectedField,
     errors::Segment,
-    fields::{Binder, Fields, Object, Selection},
-    writer::Null,
+    writer::{Null, Writer},
 };
 
 /// A type of a field's values.
@@ -40,28 +39,6 @@ pub trait Output<C: 'static>: Sized + 'static {
         context: &'a C,
         writer: &mut Writer<'_>,
     ) -> Result<(), Null>;
-}
-
-impl<O: Object> Output<O::Context> for O {
-    type Of<'a> = O::Row<'a>;
-    type Selection = Selection<O>;
-
-    fn declare(registry: &mut Registry) -> String {
-        <Declared<Fields<O>> as OutputType>::create_type_info(registry)
-    }
-
-    fn bind(field: &CollectedField, binder: &mut Binder) -> Selection<O> {
-        Selection::bind(field.selection_of(O::NAME), binder)
-    }
-
-    fn write<'a>(
-        row: O::Row<'a>,
-        selection: &Selection<O>,
-        context: &'a O::Context,
-        writer: &mut Writer<'_>,
-    ) -> Result<(), Null> {
-        selection.write(row, context, writer)
-    }
 }
 
 impl<C: 'static, T: Output<C>> Output<C> for Option<T> {

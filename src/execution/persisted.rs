@@ -15,17 +15,13 @@ use quick_cache::{Weighter, sync::Cache};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Code, Error, Request};
+use super::{
+    errors::{Code, Error},
+    requests::Request,
+};
 
 /// Bytes of the texts that are cached, at most.
 const CACHED_BYTES: u64 = 256 * 1024;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PersistedQuery {
-    version: u32,
-    sha256_hash: String,
-}
 
 /// Why there is no list of trusted documents: a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -123,14 +119,6 @@ impl Persisted {
                 Ok(text.into())
             }
         }
-    }
-}
-
-/// The hash that `extensions.persistedQuery` of a request has.
-pub(super) fn hash_of(persisted: &serde_json::Value) -> Result<String, &'static str> {
-    match PersistedQuery::deserialize(persisted) {
-        Ok(PersistedQuery { version: 1, sha256_hash }) => Ok(sha256_hash),
-        Ok(_) | Err(_) => Err("`persistedQuery` must have `version` 1 and `sha256Hash`."),
     }
 }
 

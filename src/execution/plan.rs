@@ -15,12 +15,14 @@ use apollo_compiler::{
 use quick_cache::{Weighter, sync::Cache};
 
 use super::{
-    Arguments, Code, Document, Error, Schema,
-    arguments::{Parser, Variables},
-    errors::Location,
-    fields::Binder,
+    arguments::{Arguments, Parser, Variables},
+    binder::Binder,
+    collected::{CollectedField, count},
+    documents::Document,
+    errors::{Code, Error, Location},
+    introspection,
     limits::{check_costs, too_deep},
-    schema::named,
+    schema::{Schema, named},
 };
 use crate::config::Limits;
 
@@ -45,29 +47,6 @@ pub struct Plan<R> {
     /// The arguments, once they are known, if no variable decides about them.
     constant: Option<OnceLock<Arc<Arguments>>>,
     weight: u64,
-}
-
-/// All that stands for one response key of an object (<https://spec.graphql.org/October2021/#sec-Field-Collection>).
-pub struct CollectedField {
-    /// The response key.
-    pub key: Name,
-    /// The first field with that key: the others are the same, but for what they select.
-    pub field: Node<Field>,
-    /// Its place among the arguments of the plan, if the schema gives it any.
-    pub arguments: Option<usize>,
-    /// What is selected, for each type that an object here can have.
-    pub selections: Vec<(Name, Vec<CollectedField>)>,
-    /// Where it is in the document.
-    pub location: Option<Location>,
-}
-
-impl CollectedField {
-    /// What is selected of an object of this type.
-    #[must_use]
-    pub fn selection_of(&self, ty: &str) -> &[Self] {
-        let found = self.selections.iter().find(|(its, _)| its == ty);
-        found.map_or(&[], |(_, fields)| fields)
-    }
 }
 
 impl<R> Plan<R> {
@@ -142,7 +121,7 @@ impl<R> Plans<R> {
         }
         let mut collector = Collector { document, schema, variables, visited: 0, arguments: 0 };
         let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
-        let mut binder = Binder::new(collector.arguments);
+        let mut binder = Binder::new(collector.arguments, introspection::bind);
         let root = (self.bind)(operation.operation_type, &fields, &mut binder);
         let (operation_type, parsers, weight) = (operation.operation_type, binder.parsers(), count(&fields));
         let constant = operation.variables.is_empty().then(OnceLock::new);
@@ -150,11 +129,6 @@ impl<R> Plans<R> {
         self.cached.insert(key, plan.clone());
         Ok(plan)
     }
-}
-
-fn count(fields: &[CollectedField]) -> u64 {
-    let below = |field: &CollectedField| field.selections.iter().map(|(_, fields)| count(fields)).sum::<u64>();
-    fields.iter().map(|field| 1 + below(field)).sum()
 }
 
 struct Collector<'a> {

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::persisted::hash_of;
-
 /// A request.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "Parameters")]
@@ -45,4 +43,19 @@ impl TryFrom<Parameters> for Request {
 
 fn map_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<Map<String, Value>, D::Error> {
     Option::deserialize(value).map(Option::unwrap_or_default)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PersistedQuery {
+    version: u32,
+    sha256_hash: String,
+}
+
+/// The hash that `extensions.persistedQuery` of a request has.
+fn hash_of(persisted: &Value) -> Result<String, &'static str> {
+    match PersistedQuery::deserialize(persisted) {
+        Ok(PersistedQuery { version: 1, sha256_hash }) => Ok(sha256_hash),
+        Ok(_) | Err(_) => Err("`persistedQuery` must have `version` 1 and `sha256Hash`."),
+    }
 }

@@ -9,11 +9,13 @@ use async_graphql::{
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    Arguments, CollectedField, Error, Object, Writer,
+    arguments::Arguments,
+    binder::Binder,
+    collected::CollectedField,
     declarations::{self, Declare, Declared},
-    errors::Location,
-    fields::{Binder, Fields, Selection, written_key},
-    writer::Null,
+    errors::{Error, Location},
+    fields::{Fields, Object, Selection, written_key},
+    writer::{Null, Writer},
 };
 
 /// Writes a value for which everything may have to be loaded first.

@@ -2,13 +2,11 @@
 
 use apollo_compiler::{
     Name, Schema as Definitions,
-    ast::Type,
+    ast::{DirectiveList, FieldDefinition, Type},
     collections::HashMap,
     schema::{Component, ExtendedType, Implementers},
     validation::Valid,
 };
-
-use super::introspection::is_one_of;
 
 /// A schema.
 pub struct Schema {
@@ -54,4 +52,15 @@ impl Schema {
 /// The name of the type of a field, or of the items if it is a list.
 pub(super) fn named(ty: &Type) -> &Name {
     ty.inner_named_type()
+}
+
+/// The field that apollo-compiler's `__Type` lacks.
+fn is_one_of() -> FieldDefinition {
+    FieldDefinition {
+        description: None,
+        name: Name::new_static_unchecked("isOneOf"),
+        arguments: Vec::new(),
+        ty: Type::Named(Name::new_static_unchecked("Boolean")),
+        directives: DirectiveList::default(),
+    }
 }

@@ -13,7 +13,10 @@ use apollo_compiler::{
 };
 use apollo_parser::{SyntaxKind, SyntaxNode, cst::CstNode};
 
-use super::{Code, Error, Schema, errors::Location, limits::MAX_ERRORS};
+use super::{
+    errors::{Code, Error, Location, MAX_ERRORS},
+    schema::Schema,
+};
 
 /// The document with this text, if it fits the schema.
 pub(super) fn validated(text: &str, schema: &Schema) -> Result<(Valid<ExecutableDocument>, Survey), Vec<Error>> {

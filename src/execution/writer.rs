@@ -6,8 +6,8 @@ use std::{fmt::Display, io::Write as _};
 use serde::Serialize;
 
 use super::{
-    Arguments, Error,
-    errors::{Location, Segment},
+    arguments::Arguments,
+    errors::{Error, Location, Segment},
 };
 
 /// Why a field has no value.

@@ -164,7 +164,7 @@ async fn done(
 
 /// Writes parts of an answer, or answers, with all that has to be loaded for them.
 async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<Context>>, always: bool) -> Vec<Part> {
-    let mut context = Context::new(call);
+    let mut context = call.context();
     if let Some(parts) = attempt(&context, &arguments, &writes) {
         return parts;
     }
@@ -183,7 +183,7 @@ async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<
         Ok(parts) => parts,
         Err(error) => {
             let error = top_level(error, &call.request_id);
-            let mut context = Context::new(call);
+            let mut context = call.context();
             loop {
                 let parts = attempt(&context, &arguments, &writes);
                 if parts.is_some() || !context.load(Err(&error)) {

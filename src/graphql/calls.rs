@@ -14,8 +14,9 @@ use async_graphql::ID;
 use tokio::sync::watch;
 
 use super::{
-    errors::{UserError, UserErrorCode, top_level},
-    payloads::Outcome,
+    context::Context,
+    errors::top_level,
+    payloads::{Outcome, UserError, UserErrorCode},
 };
 use crate::{
     app::App,
@@ -64,6 +65,11 @@ impl Call {
     /// On whose behalf it is.
     pub(super) fn viewer(&self) -> Viewer {
         self.viewer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the fields of an answer have at hand.
+    pub(super) fn context(&self) -> Context {
+        Context::new(self.app.clone(), self.viewer(), self.request_id.clone())
     }
 
     /// From here on it is on behalf of somebody who has just signed in.

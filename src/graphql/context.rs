@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{calls::Call, errors::top_level};
+use super::errors::top_level;
 use crate::{
     app::App,
     domain::{self, Conn, Viewer, accounts, blocks, conversations, feed, messages, signals, users},
@@ -45,11 +45,11 @@ pub(super) struct Context {
 
 impl Context {
     /// Nothing is loaded yet.
-    pub(super) fn new(call: &Call) -> Self {
+    pub(super) fn new(app: App, viewer: Viewer, request_id: String) -> Self {
         Self {
-            app: call.app.clone(),
-            viewer: call.viewer(),
-            request_id: call.request_id.clone(),
+            app,
+            viewer,
+            request_id,
             users: Batch::default(),
             messages: Batch::default(),
             message_pages: Batch::default(),

@@ -10,6 +10,7 @@ mod messages;
 mod conversations;
 mod feed;
 mod signals;
+mod presence;
 mod accounts;
 mod blocks;
 mod nodes;

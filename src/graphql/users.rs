@@ -10,9 +10,9 @@ use super::{
     conversations, messages,
     pages::{Listed, PageArguments},
     payloads::{DeletePayload, Deleted, Outcome, deleted, user_errors},
+    presence::Presence,
     roots::{Mutation, Query},
     scalars::DateTime,
-    signals::Presence,
 };
 use crate::{
     domain::users::{self, Changes},

@@ -37,6 +37,21 @@ async fn a_conversation_exists_before_its_first_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_peer_is_the_other_member() {
+    let chat = Chat::open().await;
+    let (ada_herself, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let query = "{ conversation(user1: 1, user2: 2) {
+        of_ada: peer(of: 1) { name } of_bob: peer(of: 2) { name } of_nobody: peer { name } of_others: peer(of: 3) { name }
+    } }";
+    let (ada, none) = (json!({ "name": "Ada" }), json!(null));
+    let peers = |of_ada: Value| json!({ "of_ada": of_ada, "of_bob": ada, "of_nobody": none, "of_others": none });
+    assert_eq!(chat.data(query, json!({})).await["conversation"], peers(json!({ "name": "Bob" })));
+    bob.sends("Hi", &ada_herself).await;
+    bob.leaves(false).await;
+    assert_eq!(chat.data(query, json!({})).await["conversation"], peers(json!(null)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn there_is_none_with_oneself_or_with_nobody() {
     let chat = Chat::open().await;
     chat.person("Ada").await;

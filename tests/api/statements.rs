@@ -3,7 +3,7 @@
 use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_types::Integer};
 use serde_json::json;
 
-use crate::harness::Chat;
+use crate::harness::{Chat, Socket};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_costs_so_many_statements() {
@@ -78,6 +78,31 @@ async fn an_operation_costs_so_many_statements() {
         let expected = expected + u64::from(chat.authorization.is_some()) + transaction;
         assert_eq!(chat.app.store.statements() - before, expected, "{query}");
     }
+}
+
+/// Events that wait together are loaded together.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_costs_so_many_statements() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let start = chat.data("{ feedCursor(userId: 2) }", json!({})).await["feedCursor"].take();
+    for _ in 0..90 {
+        ada.sends("Hi", &bob).await;
+    }
+    let query = "subscription ($after: String!) { feed(userId: 2, after: $after) {
+        kind message { id status sender { name } replyTo { id } } conversation { unreadCount(userId: 2) members { user { name } } }
+    } }";
+    let mut socket = Socket::ready(&chat).await;
+    let before = chat.app.store.statements();
+    socket.subscribes("feed", query, json!({ "after": start })).await;
+    for number in 1..=90 {
+        let event = socket.hears().await["payload"]["data"]["feed"].take();
+        assert_eq!(event["message"]["id"], format!("msg_{number}"));
+        assert_eq!(event["conversation"]["unreadCount"], 90);
+    }
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    let statements = chat.app.store.statements() - before;
+    assert!(statements <= 20, "{statements}");
 }
 
 #[test]
