@@ -1,6 +1,6 @@
 //! Conversations: reading them, and marking messages as delivered or read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Rejection, Result, Viewer,
@@ -26,10 +26,10 @@ pub fn sees(viewer: &Viewer, id: ConversationId) -> bool {
 }
 
 /// Which of these conversations have had messages, whether their members are erased or not.
-pub fn begun(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[ConversationId]) -> Result<HashMap<ConversationId, ()>> {
+pub fn begun(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[ConversationId]) -> Result<HashSet<ConversationId>> {
     let keys: Vec<_> = ids.iter().filter(|id| sees(viewer, **id)).map(|id| id.members().into()).collect();
     let members = store::members::by_keys(conn, &keys)?;
-    Ok(members.into_iter().map(|member| (member.conversation_id(), ())).collect())
+    Ok(members.iter().map(Member::conversation_id).collect())
 }
 
 /// A page of each user's conversations that have had messages, the most recently active first; nothing for users for

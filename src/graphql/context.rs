@@ -87,7 +87,9 @@ impl Context {
             }
             Ok(pages)
         });
-        loads.batch(&mut self.begun, |conn, ids| conversations::begun(conn, viewer, ids));
+        loads.batch(&mut self.begun, |conn, ids| {
+            Ok(conversations::begun(conn, viewer, ids)?.into_iter().map(|id| (id, ())).collect())
+        });
         loads.batch(&mut self.members, |conn, keys| conversations::members(conn, viewer, keys));
         loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
         loads.batch(&mut self.presences, |conn, users| signals::presences(conn, app, viewer, users));
