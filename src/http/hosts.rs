@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderMap, Uri, header};
 
-use super::Server;
+use super::server::Server;
 
 /// The error for a request with another host.
 pub(super) const WRONG_HOST: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \

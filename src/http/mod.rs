@@ -4,6 +4,7 @@
 
 mod requests;
 mod responses;
+mod server;
 mod sockets;
 mod streams;
 mod hosts;
@@ -32,7 +33,6 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,34 +40,20 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     app::App,
-    config::{Limits, Serve},
+    config::Serve,
     domain::{self, Viewer},
     execution::{Answer, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
 };
 use addresses::{RemoteAddress, WithRemoteAddress};
 use responses::{Format, refused};
+use server::Server;
 
 /// Requests in flight have this long to finish once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The accept backlog. The usual 128 are too few when all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
-
-/// What every handler needs.
-#[derive(Clone)]
-struct Server {
-    app: App,
-    api: Api,
-    limits: Arc<Limits>,
-    /// Origins of other sites that are allowed (CORS).
-    origins: Arc<[HeaderValue]>,
-    trusted_proxies: Arc<[IpNet]>,
-    /// Only requests whose host is a name of this machine are answered.
-    loopback_only: bool,
-    stopping: CancellationToken,
-    sockets: TaskTracker,
-}
 
 /// A setting that is not a valid origin.
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{Server, hosts, responses::refused};
+use super::{hosts, responses::refused, server::Server};
 use crate::{
     app::App,
     config::Limits,

@@ -17,7 +17,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use super::Server;
+use super::server::Server;
 use crate::{
     domain::connections::Connection,
     execution::{Answer, Code},
