@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Sessions in a list, at most.
-const MAX_SESSIONS: i64 = 100;
+const MAX_OWN_SESSIONS: i64 = 100;
 /// How often the poller looks for credentials that another process has revoked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often sessions are purged that ended …
@@ -179,7 +179,7 @@ pub async fn renewed(app: &App, viewer: &Viewer, token: &str) -> Result<Viewer> 
 /// A user's sessions, the newest first.
 pub fn sessions(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -> Result<Vec<Session>> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    Ok(store::sessions::of_user(conn, user, app.now(), MAX_SESSIONS)?)
+    Ok(store::sessions::of_user(conn, user, app.now(), MAX_OWN_SESSIONS)?)
 }
 
 /// Periodically publishes revocations by other processes, evicts idle rate limits and purges old sessions; never returns.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Sessions in a list, at most.
-const MAX_SESSIONS: i64 = 1_000;
+const MAX_ACCOUNT_SESSIONS: i64 = 1_000;
 
 /// The error for any other viewer.
 const OPERATOR_ONLY: Error = Error::Forbidden("Only the operator of the server may do this.");
@@ -86,7 +86,7 @@ pub async fn sessions(app: &App, viewer: &Viewer, email: Email) -> Result<Option
     app.store
         .read(move |conn| {
             let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
-            Ok::<_, Error>(Some(store::sessions::of_user(conn, user.id, at, MAX_SESSIONS)?))
+            Ok::<_, Error>(Some(store::sessions::of_user(conn, user.id, at, MAX_ACCOUNT_SESSIONS)?))
         })
         .await
 }

@@ -13,15 +13,15 @@ use crate::{
 /// An anonymous connection on a server that wants a token is closed after this time.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A connection that stays open.
-pub struct Connection {
+/// A client's connection that stays open.
+pub struct ClientConnection {
     app: App,
     revocation: Option<Revocation>,
     expiry: Option<Pin<Box<Sleep>>>,
     _permit: Option<ConnectionPermit>,
 }
 
-impl Connection {
+impl ClientConnection {
     /// A connection of this viewer that does not count against the user's limit.
     #[must_use]
     pub fn uncounted(app: &App, viewer: &Viewer) -> Self {

@@ -1,4 +1,4 @@
-//! Feed entries: appended for every user whom a change concerns, in the transaction of the change.
+//! Appends feed entries for every user that a change concerns, in the transaction of the change.
 //!
 //! Not here: reading feeds.
 

@@ -146,7 +146,7 @@ pub async fn run_retention_job(app: App, retention: Duration) {
     }
 }
 
-/// The position at which a follower starts, or starts again.
+/// Where a follower is in a feed.
 struct ReadPosition {
     position: i64,
     /// The cursor cannot be resumed: it is of another database, ahead of this one, or trimmed.

@@ -58,7 +58,7 @@ pub struct MessageLine {
     pub created_at: String,
 }
 
-/// What was imported.
+/// How much was imported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
     /// Users.
@@ -75,7 +75,7 @@ pub enum ImportError {
     Line {
         /// Counted from 1.
         line: u64,
-        /// A sentence about it.
+        /// The reason, a message for people.
         why: String,
     },
     /// The database failed.

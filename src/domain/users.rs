@@ -51,7 +51,7 @@ pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, request:
     Ok(store::users::page(conn, search.map(|search| (search, addresses)), request)?)
 }
 
-/// Creates an account for somebody else; without a password it cannot sign in with one.
+/// Creates an account for another user; without a password it cannot sign in with one.
 pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, password: Option<Password>) -> Result<User> {
     let otherwise = Error::Forbidden("Only an admin or a service token may make accounts for others. Sign up instead.");
     policy::require(viewer, viewer.is_privileged(), otherwise)?;

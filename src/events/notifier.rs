@@ -142,7 +142,7 @@ impl Watch {
         Some(page)
     }
 
-    /// With one follower there is nobody to share the events with.
+    /// A single follower does not need the cached events.
     fn clear_if_unshared(&self, cache: &mut TailCache) {
         if self.feed.version.receiver_count() == 1 {
             cache.clear();

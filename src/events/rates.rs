@@ -47,7 +47,7 @@ pub struct RateLimiters {
     max_failures: u32,
 }
 
-/// The key of an account's address, and from where somebody tries to sign in.
+/// The account (the key of its email) and the client's address of an attempt to sign in.
 type Account = (String, IpAddr);
 
 struct Failures {

@@ -159,7 +159,7 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
 }
 
 /// Answers the requests of a connection; once the server stops, only the one in flight.
-async fn serve_connection(connection: Connection, stopping: CancellationToken) {
+async fn serve_connection(connection: HttpConnection, stopping: CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
         // How a client disconnects does not matter.
@@ -173,7 +173,7 @@ async fn serve_connection(connection: Connection, stopping: CancellationToken) {
 
 /// A client that does not read what it is sent is disconnected after a timeout.
 type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
-type Connection = http1::UpgradeableConnection<TokioIo<Stream>, WithRemoteAddress>;
+type HttpConnection = http1::UpgradeableConnection<TokioIo<Stream>, WithRemoteAddress>;
 
 fn router(server: Server) -> Router {
     let cors = CorsLayer::new()

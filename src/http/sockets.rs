@@ -31,7 +31,7 @@ use super::{hosts, responses::refused, server::Server};
 use crate::{
     app::App,
     config::Limits,
-    domain::{self, Viewer, connections::Connection},
+    domain::{self, Viewer, connections::ClientConnection},
     execution::{Answer, Code, Request},
     graphql::Caller,
 };
@@ -149,7 +149,7 @@ struct Initialized {
     caller: Caller,
     /// The viewer after a renewal of the access token.
     renewed: watch::Receiver<Viewer>,
-    connection: Connection,
+    connection: ClientConnection,
 }
 
 impl Initialized {
@@ -175,7 +175,7 @@ impl Initialized {
         })?;
         let max = limits.max_user_sockets;
         let too_many = || Close(1008, format!("You have {max} sockets already: close one first"));
-        let connection = Connection::try_open(app, &viewer, max).ok_or_else(too_many)?;
+        let connection = ClientConnection::try_open(app, &viewer, max).ok_or_else(too_many)?;
         let (renewal, renewed) = watch::channel(viewer.clone());
         let renewal = viewer.user().map(|_| Arc::new(renewal));
         Ok(Self { caller: Caller { renewal, ..viewer.into() }, renewed, connection })
@@ -238,7 +238,7 @@ impl SocketSession {
         }
     }
 
-    async fn on_message(&mut self, wire: &mut Wire, message: Message) -> Outcome {
+    async fn on_message(&mut self, wire: &mut Wire, message: Message) -> SocketResult {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
@@ -280,7 +280,7 @@ impl SocketSession {
 
     /// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
     /// payload has the server's time, for clients whose clock is wrong.
-    async fn ping(&mut self, wire: &mut Wire) -> Outcome {
+    async fn ping(&mut self, wire: &mut Wire) -> SocketResult {
         wire.send_frame(Message::Ping(Bytes::new())).await?;
         if self.initialized.is_some() {
             let payload = Time { at: self.server.app.now().to_string() };
@@ -289,7 +289,7 @@ impl SocketSession {
         Ok(())
     }
 
-    async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> Outcome {
+    async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> SocketResult {
         if id.is_empty() || id.len() > MAX_ID_BYTES {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
@@ -323,7 +323,7 @@ impl SocketSession {
         }
     }
 
-    async fn deliver(&mut self, wire: &mut Wire, (id, answer): OperationEvent) -> Outcome {
+    async fn deliver(&mut self, wire: &mut Wire, (id, answer): OperationEvent) -> SocketResult {
         match answer {
             Some(answer) if answer.is_refusal() => {
                 self.end_operation(&id);
@@ -347,7 +347,7 @@ async fn session_ended(initialized: &mut Option<Initialized>) -> &'static str {
 }
 
 /// `Err` ends the session: with a close frame, or `None` when the client is gone.
-type Outcome = Result<(), Option<Close>>;
+type SocketResult = Result<(), Option<Close>>;
 
 /// The socket, and how long a write may take.
 struct Wire {
@@ -356,22 +356,22 @@ struct Wire {
 }
 
 impl Wire {
-    async fn refuse(&mut self, id: &str, answer: &Answer) -> Outcome {
+    async fn refuse(&mut self, id: &str, answer: &Answer) -> SocketResult {
         self.send_json("error", id, &answer.errors_json()).await
     }
 
     /// Sends a message whose payload is JSON already.
-    async fn send_json(&mut self, kind: &str, id: &str, payload: &str) -> Outcome {
+    async fn send_json(&mut self, kind: &str, id: &str, payload: &str) -> SocketResult {
         let id = serde_json::to_string(id).map_err(|error| serialization_failed(&error))?;
         self.send_frame(Message::text(format!(r#"{{"type":"{kind}","id":{id},"payload":{payload}}}"#))).await
     }
 
-    async fn send_message(&mut self, message: &ServerMessage<'_>) -> Outcome {
+    async fn send_message(&mut self, message: &ServerMessage<'_>) -> SocketResult {
         let text = serde_json::to_string(message).map_err(|error| serialization_failed(&error))?;
         self.send_frame(Message::text(text)).await
     }
 
-    async fn send_frame(&mut self, message: Message) -> Outcome {
+    async fn send_frame(&mut self, message: Message) -> SocketResult {
         match tokio::time::timeout(self.stall_timeout, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_gone)) => Err(None),

@@ -19,7 +19,7 @@ use futures_util::{
 
 use super::server::Server;
 use crate::{
-    domain::connections::Connection,
+    domain::connections::ClientConnection,
     execution::{Answer, Code},
     graphql::{Caller, Prepared},
 };
@@ -35,11 +35,11 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
 /// The answers of an operation, one event each, and then the event `complete`.
 pub(super) fn response(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
     let max = server.limits.max_user_sockets;
-    let connection = Connection::try_open(&server.app, &caller.viewer, max);
+    let connection = ClientConnection::try_open(&server.app, &caller.viewer, max);
     let too_many = || Answer::refusal(Code::Forbidden, format!("You have {max} connections already: close one first."));
     let (prepared, mut connection) = match connection {
         Some(connection) => (prepared, connection),
-        None => (Err(too_many()), Connection::uncounted(&server.app, &caller.viewer)),
+        None => (Err(too_many()), ClientConnection::uncounted(&server.app, &caller.viewer)),
     };
     let answers: BoxStream<'static, Answer> = match prepared {
         Ok(prepared) => server.api.stream(caller, prepared),

@@ -67,7 +67,7 @@ pub struct IssuerClaims {
 }
 
 #[derive(Deserialize)]
-struct JwtClaims {
+struct IssuerJwt {
     sub: String,
     exp: i64,
     #[serde(default)]
@@ -132,7 +132,7 @@ impl Issuer {
         keys.iter().any(|key| key.matches(header, keys.len()))
     }
 
-    fn decode(&self, token: &str, header: &Header) -> Option<JwtClaims> {
+    fn decode(&self, token: &str, header: &Header) -> Option<IssuerJwt> {
         let mut rules = Validation::new(header.alg);
         rules.set_issuer(&[&self.name]);
         rules.set_audience(&[&self.audience]);
@@ -141,7 +141,7 @@ impl Issuer {
         rules.validate_exp = false;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let mut matching = keys.iter().filter(|key| key.matches(header, keys.len()));
-        matching.find_map(|key| Some(jsonwebtoken::decode::<JwtClaims>(token, &key.key, &rules).ok()?.claims))
+        matching.find_map(|key| Some(jsonwebtoken::decode::<IssuerJwt>(token, &key.key, &rules).ok()?.claims))
     }
 
     /// Fetches the keys again. The current ones stay if that fails.

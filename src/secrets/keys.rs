@@ -20,11 +20,11 @@ const MIN_KEY_BYTES: usize = 32;
 
 /// The keys of a server.
 pub struct Keys {
-    keys: Vec<Key>,
+    keys: Vec<SigningKey>,
 }
 
 /// A key, and its `kid` in tokens.
-pub(super) struct Key {
+pub(super) struct SigningKey {
     pub(super) id: String,
     pub(super) secret: Vec<u8>,
 }
@@ -50,7 +50,8 @@ impl Keys {
     /// [`BadKeys::Malformed`]
     pub fn parse(text: &str) -> Result<Self, BadKeys> {
         let words = text.split([',', '\n']).map(str::trim).filter(|word| !word.is_empty());
-        let keys: Option<Vec<Key>> = words.map(|word| BASE64_STANDARD.decode(word).ok().and_then(Key::new)).collect();
+        let keys: Option<Vec<SigningKey>> =
+            words.map(|word| BASE64_STANDARD.decode(word).ok().and_then(SigningKey::new)).collect();
         let keys = keys.filter(|keys| (1..=MAX_KEYS).contains(&keys.len())).ok_or(BadKeys::Malformed)?;
         Ok(Self { keys })
     }
@@ -73,16 +74,16 @@ impl Keys {
     }
 
     /// The signing key.
-    pub(super) fn signing(&self) -> Option<&Key> {
+    pub(super) fn signing(&self) -> Option<&SigningKey> {
         self.keys.first()
     }
 
-    pub(super) fn all(&self) -> &[Key] {
+    pub(super) fn all(&self) -> &[SigningKey] {
         &self.keys
     }
 }
 
-impl Key {
+impl SigningKey {
     fn new(secret: Vec<u8>) -> Option<Self> {
         let id = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&secret)).chars().take(8).collect();
         (secret.len() >= MIN_KEY_BYTES).then_some(Self { id, secret })

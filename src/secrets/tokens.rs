@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::keys::{Key, Keys};
+use super::keys::{Keys, SigningKey};
 use crate::model::{
     ids::{SessionId, UserId},
     timestamps::Timestamp,
@@ -49,7 +49,7 @@ pub struct AccessClaims {
 }
 
 #[derive(Serialize, Deserialize)]
-struct JwtClaims {
+struct AccessJwt {
     iss: String,
     aud: String,
     sub: String,
@@ -95,7 +95,7 @@ impl Keys {
     #[must_use]
     pub fn sign_access_token(&self, claims: AccessClaims, now: Timestamp) -> Option<String> {
         let key = self.signing()?;
-        let jwt = JwtClaims {
+        let jwt = AccessJwt {
             iss: ISSUER.into(),
             aud: ISSUER.into(),
             sub: claims.user.to_string(),
@@ -119,7 +119,7 @@ impl Keys {
         // Checked below, by the clock of the application.
         rules.validate_exp = false;
         let key = DecodingKey::from_secret(&key.secret);
-        let jwt = jsonwebtoken::decode::<JwtClaims>(token, &key, &rules).ok()?.claims;
+        let jwt = jsonwebtoken::decode::<AccessJwt>(token, &key, &rules).ok()?.claims;
         let expires_at = Timestamp::from_milliseconds(jwt.exp.checked_mul(1_000)?);
         let claims = AccessClaims { user: jwt.sub.parse().ok()?, session: jwt.sid.parse().ok()?, expires_at };
         (now < expires_at).then_some(claims)
@@ -140,13 +140,13 @@ impl Keys {
     pub fn session_of_refresh_token(&self, token: &str) -> Option<SessionId> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
         let (body, signature) = bytes.split_at_checked(32)?;
-        let is_signed_by = |key: &Key| mac(key, body).is_some_and(|mac| mac.verify_slice(signature).is_ok());
+        let is_signed_by = |key: &SigningKey| mac(key, body).is_some_and(|mac| mac.verify_slice(signature).is_ok());
         let session = body.first_chunk().copied().map(i64::from_be_bytes)?;
         self.all().iter().any(is_signed_by).then(|| SessionId::new(session)).flatten()
     }
 }
 
-fn mac(key: &Key, bytes: &[u8]) -> Option<Hmac<Sha256>> {
+fn mac(key: &SigningKey, bytes: &[u8]) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.secret).ok()?;
     mac.update(b"refresh token");
     mac.update(bytes);

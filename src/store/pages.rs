@@ -19,7 +19,7 @@ pub(super) const PAGES_PER_STATEMENT: usize = 150;
 /// One select of a statement: up to `limit` rows whose keys are strictly between `after` and `before`.
 #[derive(Clone, Copy)]
 pub(super) struct Slice {
-    /// Which page and which part of it: the page's index times three, plus the [`Part`].
+    /// Which page and which part of it: the page's index times three, plus the [`SlicePart`].
     pub(super) tag: i32,
     pub(super) after: i64,
     pub(super) before: i64,
@@ -29,7 +29,7 @@ pub(super) struct Slice {
 
 /// The part of a page that a slice is for.
 #[derive(Clone, Copy)]
-enum Part {
+enum SlicePart {
     Items = 0,
     Earlier = 1,
     Later = 2,
@@ -37,16 +37,16 @@ enum Part {
 
 /// The slices of a page.
 pub(super) fn slices(index: usize, request: &PageRequest) -> impl Iterator<Item = Slice> + use<> {
-    let slice = |part: Part, after: Option<i64>, before: Option<i64>, limit: i64, end: End| Slice {
+    let slice = |part: SlicePart, after: Option<i64>, before: Option<i64>, limit: i64, end: End| Slice {
         tag: i32::try_from(index).unwrap_or(i32::MAX / 3) * 3 + part as i32,
         after: after.unwrap_or(i64::MIN),
         before: before.unwrap_or(i64::MAX),
         limit,
         end,
     };
-    let items = slice(Part::Items, request.after, request.before, i64::from(request.limit) + 1, request.end);
-    let earlier = request.after.map(|key| slice(Part::Earlier, None, Some(key.saturating_add(1)), 1, End::Last));
-    let later = request.before.map(|key| slice(Part::Later, Some(key.saturating_sub(1)), None, 1, End::First));
+    let items = slice(SlicePart::Items, request.after, request.before, i64::from(request.limit) + 1, request.end);
+    let earlier = request.after.map(|key| slice(SlicePart::Earlier, None, Some(key.saturating_add(1)), 1, End::Last));
+    let later = request.before.map(|key| slice(SlicePart::Later, Some(key.saturating_sub(1)), None, 1, End::First));
     [Some(items), earlier, later].into_iter().flatten()
 }
 
@@ -55,8 +55,8 @@ pub(super) fn assemble<T>(request: PageRequest, rows: Vec<(i32, T)>, key: impl F
     let mut page = Page::empty();
     for (tag, row) in rows {
         match tag % 3 {
-            tag if tag == Part::Earlier as i32 => page.has_previous = true,
-            tag if tag == Part::Later as i32 => page.has_next = true,
+            tag if tag == SlicePart::Earlier as i32 => page.has_previous = true,
+            tag if tag == SlicePart::Later as i32 => page.has_next = true,
             _ => page.items.push(row),
         }
     }

@@ -29,7 +29,7 @@ use super::{
     migrations::{self, Direction},
     sqlite::{SqliteFile, create_private},
     timeouts::{BUSY_TIMEOUT, STATEMENT_TIMEOUT, WRITE_PERMIT_TIMEOUT},
-    writer::Writer,
+    writer::SqliteWriter,
 };
 
 const SQLITE_READERS: usize = 4;
@@ -96,7 +96,7 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile> },
+    Sqlite { file: SqliteFile, writer: Arc<SqliteWriter>, readers: Pool<SqliteFile> },
     Postgres { pool: PostgresPool, write_permits: Arc<Semaphore> },
 }
 
@@ -114,7 +114,7 @@ impl Store {
                 inspection::inspect(path.clone()).await?;
                 create_private(path);
                 let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
-                let writer = Writer::open(file(true)).await.map_err(|why| inspection::explain(path, why))?;
+                let writer = SqliteWriter::open(file(true)).await.map_err(|why| inspection::explain(path, why))?;
                 Pools::Sqlite {
                     file: file(true),
                     writer: Arc::new(writer),

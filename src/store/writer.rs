@@ -31,14 +31,14 @@ use super::{
 const MAX_BATCH: usize = 256;
 
 /// The writer thread; `None` once it was closed.
-pub(super) struct Writer(Mutex<Option<Running>>);
+pub(super) struct SqliteWriter(Mutex<Option<Running>>);
 
 struct Running {
     queue: UnboundedSender<Queued>,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Opens the file.
     pub(super) async fn open(file: SqliteFile) -> Result<Self> {
         let (queue, jobs) = mpsc::unbounded_channel();
