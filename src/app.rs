@@ -1,11 +1,11 @@
-//! The application: the store, the events and the clock, opened from the settings. There is nothing global: two of
-//! them live in one process, and every test has its own.
+//! The application: the store, the events and the clock, opened from the settings. There is no global state, so that every
+//! test can have an application of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{self, AuthMode},
-    events::{Counts, Endings, Most, Presences, Rates, Signals, Wakeups},
+    events::{ConnectionLimiter, Notifier, Presences, RateLimiters, RateLimits, Revocations, Signals},
     model::timestamps::Timestamp,
     secrets::{BadIssuer, BadKeys, Issuer, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Store},
@@ -13,52 +13,52 @@ use crate::{
 
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 
-/// Why it cannot be known who asks: a sentence for the operator.
+/// The settings of authentication cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum BadAuth {
     /// The keys that sign tokens.
     Keys(#[from] BadKeys),
-    /// Somebody else's keys.
+    /// The public keys of an issuer.
     Issuer(#[from] BadIssuer),
 }
 
-/// What every verb needs. Clones share it.
+/// What every domain function needs. Clones share it.
 #[derive(Clone)]
 pub struct App {
-    /// The data.
+    /// The database.
     pub store: Store,
-    /// The wake-ups of feeds.
-    pub wakeups: Wakeups,
-    /// The signals.
+    /// Notifies followers of feeds.
+    pub notifier: Notifier,
+    /// Signal subscriptions.
     pub signals: Signals,
-    /// Who is here.
+    /// Which users are online.
     pub presences: Presences,
-    /// How often somebody may do something; without limits in open mode.
-    pub rates: Rates,
-    /// How many connections each user has.
-    pub connections: Counts,
-    /// Ends of sessions.
-    pub endings: Endings,
-    /// Where passwords are hashed.
+    /// Rate limits; none in open mode.
+    pub rates: RateLimiters,
+    /// Limits the connections of each user.
+    pub connections: ConnectionLimiter,
+    /// Revocations of credentials of open connections.
+    pub revocations: Revocations,
+    /// Hashes passwords.
     pub passwords: Passwords,
-    /// What signs tokens; `None` in open mode, where nobody signs in.
+    /// Keys that sign tokens; `None` in open mode.
     pub keys: Option<Arc<Keys>>,
-    /// Somebody else whose tokens are accepted.
+    /// A third party whose tokens are accepted.
     pub issuer: Option<Arc<Issuer>>,
-    /// How long tokens hold.
+    /// The lifetimes of tokens.
     pub lifetimes: Lifetimes,
-    /// How long after their last connection a user is still here.
+    /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
     epoch: Arc<str>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl App {
-    /// Opens the database and brings it up to date.
+    /// Opens the database and runs its migrations.
     ///
     /// # Errors
-    /// [`Error::Unusable`] has a sentence for the operator.
+    /// [`Error::Unusable`] has a message for the operator.
     pub async fn open(settings: &config::Database) -> Result<Self, Error> {
         Self::open_with_clock(settings, Timestamp::now).await
     }
@@ -78,18 +78,18 @@ impl App {
         let fresh_epoch = random_epoch();
         let epoch = store
             .write(move |conn| {
-                store::server::found(conn, &fresh_epoch)?;
+                store::server::create_if_missing(conn, &fresh_epoch)?;
                 store::server::epoch(conn)
             })
             .await?;
         Ok(Self {
             store,
-            wakeups: Wakeups::default(),
+            notifier: Notifier::default(),
             signals: Signals::default(),
             presences: Presences::default(),
-            rates: Rates::default(),
-            connections: Counts::default(),
-            endings: Endings::default(),
+            rates: RateLimiters::default(),
+            connections: ConnectionLimiter::default(),
+            revocations: Revocations::default(),
             passwords: Passwords::default(),
             keys: None,
             issuer: None,
@@ -100,10 +100,10 @@ impl App {
         })
     }
 
-    /// Takes over the settings of a server.
+    /// Applies the settings of a server.
     ///
     /// # Errors
-    /// When people sign in and there is no key that could sign tokens, or an issuer whose keys cannot be read.
+    /// Where users sign in: when the signing keys or the issuer's keys cannot be read.
     pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadAuth> {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
@@ -113,7 +113,7 @@ impl App {
         }
         let keys = match &auth.signing_key {
             Some(keys) => Keys::parse(&keys.0)?,
-            None => Keys::read_or_make(&auth.signing_key_file)?,
+            None => Keys::read_or_create(&auth.signing_key_file)?,
         };
         self.keys = Some(Arc::new(keys));
         if let (Some(issuer), Some(audience), Some(jwks)) = (&auth.issuer, &auth.audience, &auth.jwks) {
@@ -122,20 +122,21 @@ impl App {
         }
         let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
         let (writes, sign_ins) = (max_sends, max_sign_ins);
-        self.rates = Rates::of(Most { writes, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
+        self.rates =
+            RateLimiters::of(RateLimits { writes, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
         Ok(())
     }
 
-    /// Until when an access token holds that is made now; to the second, as tokens have it.
+    /// When an access token expires that is issued now; rounded to the second, as in tokens.
     #[must_use]
-    pub fn access_until(&self) -> Timestamp {
-        let until = self.now().later(self.lifetimes.access);
-        Timestamp::from_milliseconds(until.milliseconds() / 1_000 * 1_000)
+    pub fn access_expiry(&self) -> Timestamp {
+        let expiry = self.now().later(self.lifetimes.access);
+        Timestamp::from_milliseconds(expiry.milliseconds() / 1_000 * 1_000)
     }
 
-    /// Until when a session lasts that is begun or renewed now.
+    /// When a session expires that is begun or renewed now.
     #[must_use]
-    pub fn refresh_until(&self) -> Timestamp {
+    pub fn refresh_expiry(&self) -> Timestamp {
         self.now().later(self.lifetimes.refresh)
     }
 
@@ -145,16 +146,16 @@ impl App {
         (self.clock)()
     }
 
-    /// The random text that tells this database from every other one.
+    /// The random text that identifies this database.
     #[must_use]
     pub fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
 
-    /// Gives the database another epoch: no cursor of before holds any more. Servers that run do not see it.
+    /// Replaces the epoch, which makes all earlier cursors invalid. Running servers do not notice.
     ///
     /// # Errors
-    /// When the database did not do it.
+    /// Those of the database.
     pub async fn begin_new_epoch(&self) -> Result<(), Error> {
         self.store.write(|conn| store::server::set_epoch(conn, &random_epoch())).await
     }
@@ -164,7 +165,7 @@ impl App {
         self.store.read(store::server::epoch).await.is_ok()
     }
 
-    /// Ends what is still open, in order.
+    /// Closes the connections to the database.
     pub async fn close(&self) {
         self.store.close().await;
     }

@@ -78,8 +78,8 @@ async fn serve(settings: &Serve) -> Result<()> {
         "Duologue is ready: open {} and say something.\nThe messages are kept in {place}.",
         page(address)
     );
-    let trimming = tokio::spawn(feed::keep_trimmed(app.clone(), settings.feed_retention));
-    let watching = tokio::spawn(accounts::keep_watch(app.clone()));
+    let trimming = tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
+    let watching = tokio::spawn(accounts::run_session_poller(app.clone()));
     http::serve(listener, &app, api, settings, origins, stop).await?;
     trimming.abort();
     watching.abort();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -54,6 +55,31 @@ const KNOWN_BY: [(&str, &[&str]); 12] = [
     ("clap", &["config", "main"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),
+];
+
+/// Rooms whose files import each other in a circle, and which files.
+const CIRCLES: [(&str, &[&str]); 4] = [
+    // To be opened.
+    (
+        "execution",
+        &[
+            "arguments",
+            "documents",
+            "fields",
+            "introspection",
+            "limits",
+            "outputs",
+            "plan",
+            "schema",
+            "validation",
+            "writer",
+        ],
+    ),
+    ("execution", &["persisted", "requests"]),
+    // The object graph of the schema: types have fields of each other's types, and so do their files.
+    ("graphql", &["accounts", "blocks", "conversations", "feed", "messages", "nodes", "roots", "signals", "users"]),
+    // To be opened.
+    ("graphql", &["calls", "context", "errors", "payloads"]),
 ];
 
 fn root() -> PathBuf {
@@ -174,4 +200,121 @@ fn nothing_is_left_for_later_without_a_word() {
             assert!(!code.contains(word), "{}: {word}", path.display());
         }
     }
+}
+
+/// Every path after `use` or `prefix`, with braces expanded and without `as`: `a::{self, b::C}` is `[a]` and `[a, b, C]`.
+fn expanded(text: &str) -> Vec<Vec<String>> {
+    fn tree(text: &mut &str, before: &[String], found: &mut Vec<Vec<String>>) {
+        let mut path = before.to_vec();
+        loop {
+            *text = text.trim_start();
+            if let Some(list) = text.strip_prefix('{') {
+                *text = list;
+                while !text.trim_start().starts_with('}') && !text.trim_start().is_empty() {
+                    tree(text, &path, found);
+                    *text = text.trim_start().trim_start_matches(|c| c != ',' && c != '}').trim_start_matches(',');
+                }
+                *text = text.trim_start().strip_prefix('}').unwrap_or_default();
+                return;
+            }
+            let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+            let (name, rest) = text.split_at(end);
+            if name != "self" && !name.is_empty() {
+                path.push(name.to_owned());
+            }
+            *text = rest;
+            let Some(rest) = rest.strip_prefix("::") else { break };
+            *text = rest;
+        }
+        found.push(path);
+    }
+    let (mut text, mut found) = (text, Vec::new());
+    tree(&mut text, &[], &mut found);
+    found
+}
+
+/// The paths in the code that begin with `prefix`, without it.
+fn paths_after(code: &str, prefix: &str) -> Vec<Vec<String>> {
+    code.match_indices(prefix)
+        // A part of a longer name or path is something else.
+        .filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+        .flat_map(|(at, _)| expanded(&code[at + prefix.len()..]))
+        .collect()
+}
+
+/// Which file of a room imports which others. What `mod.rs` exports again counts as imported from where it is defined.
+fn imports_within(room: &str, code_of: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let empty = String::new();
+    let root = code_of.get("mod").unwrap_or(&empty);
+    let exports: BTreeMap<String, String> = paths_after(root, "use ")
+        .into_iter()
+        .filter(|path| path.len() > 1 && code_of.contains_key(&path[0]))
+        .map(|path| (path.last().unwrap().clone(), path[0].clone()))
+        .collect();
+    // What another room defines is no file of this one.
+    let foreign: BTreeSet<String> = paths_after(root, "use ")
+        .into_iter()
+        .filter(|path| path.len() > 1 && !code_of.contains_key(&path[0]))
+        .map(|path| path.last().unwrap().clone())
+        .collect();
+    let file_of = |name: &String| match exports.get(name) {
+        _ if code_of.contains_key(name) => Some(name.clone()),
+        Some(file) => Some(file.clone()),
+        None if foreign.contains(name) => None,
+        None => Some("mod".to_owned()),
+    };
+    let graph = code_of.iter().map(|(file, code)| {
+        let within =
+            paths_after(code, "crate::").into_iter().filter(|path| path[0] == room).map(|path| path[1..].to_vec());
+        let named: Vec<Vec<String>> = if file == "mod" {
+            let relative = code_of
+                .keys()
+                .flat_map(|other| paths_after(code, &format!("{other}::")).into_iter().map(|_| vec![other.clone()]));
+            relative.chain(within).collect()
+        } else {
+            paths_after(code, "super::").into_iter().chain(within).collect()
+        };
+        let files = named.iter().filter_map(|path| path.first()).filter_map(file_of).filter(|other| other != file);
+        (file.clone(), files.collect())
+    });
+    graph.collect()
+}
+
+/// All files that a file imports, also through others.
+fn reached(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut found, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(file) = next.pop() {
+        next.extend(graph[file].iter().filter(|file| found.insert((*file).clone())).map(String::as_str));
+    }
+    found
+}
+
+#[test]
+fn the_files_of_a_room_do_not_import_each_other_in_a_circle() {
+    let mut rooms: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for (path, room, code) in sources() {
+        if path.parent().is_some_and(|folder| folder.ends_with(&room)) {
+            let file = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            // In a module of tests, `super` is the file itself.
+            let code = code.split("#[cfg(test)]").next().unwrap().to_owned();
+            rooms.entry(room).or_default().insert(file, code);
+        }
+    }
+    let mut circles = Vec::new();
+    for (room, code_of) in rooms {
+        let graph = imports_within(&room, &code_of);
+        let all: BTreeMap<&str, BTreeSet<String>> =
+            graph.keys().map(|file| (file.as_str(), reached(&graph, file))).collect();
+        // A circle is named once, by its first file.
+        for (file, reached) in all.iter().filter(|(file, reached)| reached.contains(**file)) {
+            let circle: Vec<String> =
+                reached.iter().filter(|other| all[other.as_str()].contains(*file)).cloned().collect();
+            if circle[0] == *file {
+                circles.push((room.clone(), circle));
+            }
+        }
+    }
+    let allowed =
+        CIRCLES.map(|(room, files)| (room.to_owned(), files.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    assert_eq!(circles, allowed, "files import each other in a circle, or one that is allowed is there no more");
 }

@@ -23,7 +23,7 @@ use duologue::{
         self,
         ids::{ConversationId, MessageId, UserId},
         messages::{Draft, List},
-        pages::{End, Span},
+        pages::{End, PageRequest},
         texts::Content,
         timestamps::Timestamp,
         users::User,
@@ -166,7 +166,7 @@ async fn conversation(State(floor): State<Floor>, Path((one, other)): Path<(i64,
     let id = ConversationId::between(UserId::new(one).unwrap(), UserId::new(other).unwrap()).unwrap();
     let read = floor.app.store.read(move |conn| {
         let users = store::users::by_ids(conn, &id.members())?;
-        let pages = store::messages::pages(conn, &[(List::Conversation(id), Span::last(50))])?;
+        let pages = store::messages::pages(conn, &[(List::Conversation(id), PageRequest::last(50))])?;
         Ok::<_, store::Error>((users, pages))
     });
     let (users, mut pages) = read.await.unwrap();
@@ -200,8 +200,8 @@ impl<'a> From<&'a User> for Account<'a> {
 
 /// The first users.
 async fn users(State(floor): State<Floor>, Path(limit): Path<u16>) -> Response {
-    let span = Span { after: None, before: None, limit, end: End::First };
-    let page = floor.app.store.read(move |conn| store::users::page(conn, None, span)).await.unwrap();
+    let request = PageRequest { after: None, before: None, limit, end: End::First };
+    let page = floor.app.store.read(move |conn| store::users::page(conn, None, request)).await.unwrap();
     let end_cursor = page.items.last().map(|user| cursor("user", user.id.key()));
     let page_info = Later { has_next_page: page.has_next, end_cursor };
     answer(InUsers { users: Page { nodes: page.items.iter().map(Account::from).collect(), page_info } })

@@ -1,27 +1,27 @@
-//! Blocks: who wants to hear nothing of whom. A block works both ways: for messages, typing and presence.
+//! Blocks between users. A block works both ways: for messages, typing and presence.
 
 use super::{Error, Rejection, Result, Viewer, policy};
 use crate::{
     app::App,
     model::{
         ids::UserId,
-        pages::{Page, Span},
+        pages::{Page, PageRequest},
         users::User,
     },
     store::{self, Conn},
 };
 
-/// Blocks another user; gives who was blocked.
+/// Blocks another user; gives the blocked user.
 pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     if user == other {
         return Err(Rejection::BlocksOneself.into());
     }
     let at = app.now();
     app.store
         .write(move |conn| {
-            // Locked, so that nothing that was sent before is answered after.
+            // Locked, so that no send that is under way commits after the block.
             let mut present = store::users::lock(conn, &[user, other])?;
             if !present.iter().any(|present| present.id == user) {
                 return Err(Rejection::NotUser.into());
@@ -33,10 +33,10 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
         .await
 }
 
-/// Takes a block back; gives who is not blocked any more.
+/// Removes a block; gives the user who was blocked.
 pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     app.store
         .write(move |conn| {
             let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;
@@ -47,7 +47,7 @@ pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) ->
 }
 
 /// A page of the users whom a user has blocked, by id.
-pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, user: UserId, span: Span) -> Result<Page<User>> {
+pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, user: UserId, request: PageRequest) -> Result<Page<User>> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    Ok(store::blocks::page(conn, user, span)?)
+    Ok(store::blocks::page(conn, user, request)?)
 }

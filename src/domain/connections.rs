@@ -1,4 +1,4 @@
-//! Connections that stay open: each is somebody's, until their credential ends, by the clock or by a sign-out.
+//! Long-lived connections: each belongs to a viewer, and ends when their credential expires or is revoked.
 
 use std::{future::pending, pin::Pin, time::Duration};
 
@@ -7,60 +7,60 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Viewer;
 use crate::{
     app::App,
-    events::{Counted, Ending},
+    events::{ConnectionPermit, Revocation},
 };
 
-/// Who showed no token on a server that wants one is let go after this time.
-const NOBODY: Duration = Duration::from_mins(1);
+/// An anonymous connection on a server that wants a token is closed after this time.
+const ANONYMOUS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A connection that stays open.
-pub struct Connection {
+/// A client's connection that stays open.
+pub struct ClientConnection {
     app: App,
-    ending: Option<Ending>,
+    revocation: Option<Revocation>,
     expiry: Option<Pin<Box<Sleep>>>,
-    _counted: Option<Counted>,
+    _permit: Option<ConnectionPermit>,
 }
 
-impl Connection {
-    /// A connection of this viewer.
+impl ClientConnection {
+    /// A connection of this viewer that does not count against the user's limit.
     #[must_use]
-    pub fn of(app: &App, viewer: &Viewer) -> Self {
-        let mut connection = Self { app: app.clone(), ending: None, expiry: None, _counted: None };
+    pub fn uncounted(app: &App, viewer: &Viewer) -> Self {
+        let mut connection = Self { app: app.clone(), revocation: None, expiry: None, _permit: None };
         connection.renew(viewer);
         connection
     }
 
-    /// The same, if the user does not have so many already.
+    /// A connection of this viewer; `None` if the user has `max` of them already.
     #[must_use]
-    pub fn counted(app: &App, viewer: &Viewer, most: usize) -> Option<Self> {
-        let counted = match viewer.user() {
-            Some(user) => Some(app.connections.add(user, most)?),
+    pub fn try_open(app: &App, viewer: &Viewer, max: usize) -> Option<Self> {
+        let permit = match viewer.user() {
+            Some(user) => Some(app.connections.try_acquire(user, max)?),
             None => None,
         };
-        Some(Self { _counted: counted, ..Self::of(app, viewer) })
+        Some(Self { _permit: permit, ..Self::uncounted(app, viewer) })
     }
 
-    /// Goes on with this viewer's credential.
+    /// Replaces the credential by that of this viewer.
     pub fn renew(&mut self, viewer: &Viewer) {
-        if viewer.is_nobody() {
-            // Long enough to sign in, and no longer.
-            self.expiry = Some(Box::pin(sleep_until(Instant::now() + NOBODY)));
+        if viewer.is_anonymous() {
+            // Long enough to sign in.
+            self.expiry = Some(Box::pin(sleep_until(Instant::now() + ANONYMOUS_TIMEOUT)));
             return;
         }
         let credential = viewer.credential();
-        self.ending = credential.map(|(credential, _)| self.app.endings.of(credential));
-        self.expiry = credential.and_then(|(_, until)| until).map(|until| {
-            let left = until.milliseconds().saturating_sub(self.app.now().milliseconds());
-            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            Box::pin(sleep_until(Instant::now() + left))
+        self.revocation = credential.map(|(credential, _)| self.app.revocations.subscribe(credential));
+        self.expiry = credential.and_then(|(_, expires_at)| expires_at).map(|expires_at| {
+            let remaining = expires_at.milliseconds().saturating_sub(self.app.now().milliseconds());
+            let remaining = Duration::from_millis(u64::try_from(remaining).unwrap_or(0));
+            Box::pin(sleep_until(Instant::now() + remaining))
         });
     }
 
-    /// Waits until it must end, and says why; for ever in open mode.
-    pub async fn end(&mut self) -> &'static str {
-        let ended = async {
-            match &mut self.ending {
-                Some(ending) => ending.come().await,
+    /// Waits until the credential is revoked or expires, and gives the reason to close with; for ever in open mode.
+    pub async fn ended(&mut self) -> &'static str {
+        let revoked = async {
+            match &mut self.revocation {
+                Some(revocation) => revocation.revoked().await,
                 None => pending().await,
             }
         };
@@ -71,7 +71,7 @@ impl Connection {
             }
         };
         tokio::select! {
-            () = ended => "The session has ended",
+            () = revoked => "The session has ended",
             () = expired => "The access token has expired",
         }
     }

@@ -1,4 +1,4 @@
-//! Demo data: believable users and messages, the same for the same seed.
+//! Demo data: realistic users and messages, the same for the same seed.
 
 use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use crate::model::timestamps::Timestamp;
 /// One pair has this share of all messages, one in …
 const BUSY_SHARE: u32 = 10;
 /// … but no more than this.
-const BUSY_MOST: u32 = 10_000;
+const BUSY_MAX: u32 = 10_000;
 /// 2026-01-01T00:00:00Z, in milliseconds: when the first user joins.
 const BEGINNING: i64 = 1_767_225_600_000;
 
@@ -170,7 +170,7 @@ const ELSEWHERE: [&str; 16] = [
 pub fn lines(users: u32, messages: u32, seed: u64) -> impl Iterator<Item = Line> + Send {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let mut names = ChaCha8Rng::seed_from_u64(!seed);
-    let busy = (messages / BUSY_SHARE).min(BUSY_MOST);
+    let busy = (messages / BUSY_SHARE).min(BUSY_MAX);
     let mut time = BEGINNING + i64::from(users) * 60_000;
     let user_lines = (1..=users).map(move |number| Line::User(user(&mut names, number, seed)));
     let message_lines = (1..=messages).map(move |number| {

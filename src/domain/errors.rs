@@ -1,40 +1,45 @@
-//! Why a verb was not done.
+//! Errors of the domain's functions.
 
 use std::time::Duration;
 
-use crate::{events::TooOften, model::ids::UserId, secrets, store};
+use crate::{
+    events::RateLimited,
+    model::ids::UserId,
+    secrets,
+    store::{self, Constraint},
+};
 
-/// The result of a verb.
+/// The result of a domain function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a verb was not done. Nothing was changed.
+/// Why a domain function failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A person can do something about it.
+    /// The request cannot be done, for a reason that the caller can act on.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// It needs somebody who has signed in, and whose token holds.
+    /// It needs a viewer with a valid credential.
     #[error("sign in first")]
     Unauthenticated,
-    /// Those who ask may not.
+    /// The viewer may not do it.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// Done too often: try again after this time.
+    /// A rate limit was exceeded: retry after this time.
     #[error("too often")]
     RateLimited(Duration),
-    /// Too many want the same at once: try again.
+    /// Too many concurrent requests: retry.
     #[error("{0}")]
     Overloaded(&'static str),
-    /// Somebody else held the database for too long: try again.
+    /// A lock or a connection of the database was not free in time: retry.
     #[error("the database is busy")]
     Busy,
-    /// No room on the disk.
+    /// The disk is full.
     #[error("there is no room left on the disk")]
     Full,
-    /// The database does not answer: try again. The cause is for the log.
+    /// The database does not answer: retry. The cause is for the log.
     #[error(transparent)]
     Unavailable(store::Error),
-    /// A defect or an accident. The cause is for the log.
+    /// An unexpected failure. The cause is for the log.
     #[error(transparent)]
     Failed(store::Error),
 }
@@ -48,10 +53,20 @@ impl From<store::Error> for Error {
             store::Error::Unavailable(_) | store::Error::ReadOnly | store::Error::Unopened | store::Error::Disk => {
                 Self::Unavailable(error)
             }
-            store::Error::Refused(_) | store::Error::Damaged | store::Error::Unusable(_) | store::Error::Failed(_) => {
-                Self::Failed(error)
-            }
+            store::Error::ConstraintViolated(_)
+            | store::Error::Damaged
+            | store::Error::Unusable(_)
+            | store::Error::Failed(_) => Self::Failed(error),
         }
+    }
+}
+
+/// The error of an insert or update that failed because the email is taken, or otherwise.
+pub(super) fn email_taken(error: store::Error) -> Error {
+    if matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail)) {
+        Rejection::EmailTaken.into()
+    } else {
+        error.into()
     }
 }
 
@@ -61,22 +76,22 @@ impl From<secrets::Overloaded> for Error {
     }
 }
 
-impl From<TooOften> for Error {
-    fn from(TooOften(wait): TooOften) -> Self {
-        Self::RateLimited(wait)
+impl From<RateLimited> for Error {
+    fn from(RateLimited(retry_after): RateLimited) -> Self {
+        Self::RateLimited(retry_after)
     }
 }
 
-/// What a person can do something about, with a sentence for them.
+/// A reason that the caller can act on, with a message for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// There is no such user, or none that the viewer knows.
+    /// There is no such user, or none that the viewer may see.
     #[error("There is no user {0}.")]
     NoUser(UserId),
-    /// The sender is not there.
+    /// The sender does not exist.
     #[error("There is no user {0} who could send.")]
     NoSender(UserId),
-    /// The receiver is not there.
+    /// The receiver does not exist.
     #[error("There is no user {0} who could receive.")]
     NoReceiver(UserId),
     /// There is no such message, or none that the viewer may see.
@@ -88,7 +103,7 @@ pub enum Rejection {
     /// There is no such message to mark in a conversation of this user.
     #[error("There is no such message in a conversation of this user.")]
     NoMarkedMessage,
-    /// The message to answer is not there, or is part of another conversation.
+    /// The message to reply to does not exist, or is part of another conversation.
     #[error("There is no such message in this conversation.")]
     NoReply,
     /// Sender and receiver are the same.
@@ -109,22 +124,22 @@ pub enum Rejection {
     /// One of the two has blocked the other since the message was sent.
     #[error("One of you has blocked the other.")]
     BlockedEdit,
-    /// Nobody blocks themselves.
+    /// A user cannot block themselves.
     #[error("You cannot block yourself.")]
     BlocksOneself,
     /// No account has this address and this password.
     #[error("The email or the password is wrong.")]
     BadCredentials,
-    /// The refresh token does not hold any more, or never did.
+    /// The refresh token has expired, was used before, or is forged.
     #[error("This refresh token does not hold any more. Sign in again.")]
     TokenExpired,
     /// The viewer has no such session.
     #[error("You have no such session.")]
     NoSession,
-    /// The access token is of somebody else, or does not hold.
+    /// The access token is another user's, or is not valid.
     #[error("This access token is not one to go on with: it does not hold, or is somebody else's.")]
     BadToken,
-    /// Somebody else has the address.
+    /// Another user has the address.
     #[error("Another user has this email.")]
     EmailTaken,
     /// The sender used the `clientId` for another message.

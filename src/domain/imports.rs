@@ -1,4 +1,4 @@
-//! Imports: users and messages from elsewhere, all of them or none.
+//! Imports of users and messages, in one transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,8 +15,8 @@ use crate::{
     store::{self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser},
 };
 
-/// Rows of one insert.
-const BATCH: usize = 1_000;
+/// Rows in one insert.
+const ROWS_PER_INSERT: usize = 1_000;
 
 /// One line: a user, or a message between two users of earlier lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct MessageLine {
     pub created_at: String,
 }
 
-/// What was imported.
+/// How much was imported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
     /// Users.
@@ -67,7 +67,7 @@ pub struct Count {
     pub messages: u64,
 }
 
-/// Why an import was not done. Nothing of it was kept.
+/// Why an import failed. It was rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// A line is wrong.
@@ -75,10 +75,10 @@ pub enum ImportError {
     Line {
         /// Counted from 1.
         line: u64,
-        /// A sentence about it.
+        /// The reason, a message for people.
         why: String,
     },
-    /// The database did not do it.
+    /// The database failed.
     #[error("{0}; nothing was imported")]
     Failed(#[from] Error),
 }
@@ -89,8 +89,8 @@ impl From<store::Error> for ImportError {
     }
 }
 
-/// Imports numbered lines, in one transaction: one that could not be read, with a sentence why, ends it like one that is
-/// wrong. On an empty database the ids are kept; otherwise everything gets new ones. Nobody's feed tells of it.
+/// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
+/// rolls it back. On an empty database the ids are kept; otherwise new ones are given. No feed entries are appended.
 pub async fn import<I>(app: &App, _viewer: &Viewer, lines: I) -> Result<Count, ImportError>
 where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
@@ -100,13 +100,13 @@ where
             store::server::lock_ids(conn)?;
             let mut import = Import::begin(conn)?;
             for (number, line) in lines {
-                let taken = line.map_err(Wrong::Line).and_then(|line| match line {
-                    Line::User(user) => import.take_user(conn, user),
-                    Line::Message(message) => import.take_message(conn, message),
+                let outcome = line.map_err(LineError::Invalid).and_then(|line| match line {
+                    Line::User(user) => import.add_user(conn, user),
+                    Line::Message(message) => import.add_message(conn, message),
                 });
-                taken.map_err(|wrong| match wrong {
-                    Wrong::Line(why) => ImportError::Line { line: number, why },
-                    Wrong::Store(error) => error.into(),
+                outcome.map_err(|error| match error {
+                    LineError::Invalid(why) => ImportError::Line { line: number, why },
+                    LineError::Store(error) => error.into(),
                 })?;
             }
             import.finish(conn)
@@ -114,26 +114,26 @@ where
         .await
 }
 
-/// What is wrong while a line is taken.
-enum Wrong {
-    Line(String),
+/// Why a line was not imported.
+enum LineError {
+    Invalid(String),
     Store(store::Error),
 }
 
-impl From<store::Error> for Wrong {
+impl From<store::Error> for LineError {
     fn from(error: store::Error) -> Self {
         Self::Store(error)
     }
 }
 
-/// An import under way.
+/// The state of an import.
 struct Import {
     keeps_ids: bool,
     last_message_id: i64,
     users: HashMap<i64, UserId>,
     messages: HashSet<i64>,
     activity: HashMap<ConversationId, Activity>,
-    waiting: Vec<ImportedMessage>,
+    pending: Vec<ImportedMessage>,
     count: Count,
 }
 
@@ -145,16 +145,16 @@ impl Import {
             users: HashMap::new(),
             messages: HashSet::new(),
             activity: HashMap::new(),
-            waiting: Vec::with_capacity(BATCH),
+            pending: Vec::with_capacity(ROWS_PER_INSERT),
             count: Count::default(),
         })
     }
 
-    fn take_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), Wrong> {
-        let id =
-            UserId::new(line.id).ok_or_else(|| Wrong::Line("The id must be from 1 to 9007199254740991.".into()))?;
+    fn add_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), LineError> {
+        let id = UserId::new(line.id)
+            .ok_or_else(|| LineError::Invalid("The id must be from 1 to 9007199254740991.".into()))?;
         if self.users.contains_key(&line.id) {
-            return Err(Wrong::Line(format!("There is a user {} in an earlier line.", line.id)));
+            return Err(LineError::Invalid(format!("There is a user {} in an earlier line.", line.id)));
         }
         let name = valid(Name::parse(line.name))?;
         let email = valid(Email::parse(&line.email))?;
@@ -163,27 +163,27 @@ impl Import {
         let id = self.keeps_ids.then_some(id);
         let user = NewUser { id, name, email, created_at, password_hash: None, role };
         let user = store::users::insert(conn, &user).map_err(|error| {
-            let taken = matches!(error, store::Error::Refused(Constraint::UniqueEmail));
-            if taken { Wrong::Line("Another user has this email.".into()) } else { error.into() }
+            let taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
+            if taken { LineError::Invalid("Another user has this email.".into()) } else { error.into() }
         })?;
         self.users.insert(line.id, user.id);
         self.count.users += 1;
         Ok(())
     }
 
-    fn take_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), Wrong> {
-        let own_id =
-            MessageId::new(line.id).ok_or_else(|| Wrong::Line("The id must be from 1 to 9007199254740991.".into()))?;
+    fn add_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), LineError> {
+        let own_id = MessageId::new(line.id)
+            .ok_or_else(|| LineError::Invalid("The id must be from 1 to 9007199254740991.".into()))?;
         if !self.messages.insert(line.id) {
-            return Err(Wrong::Line(format!("There is a message {} in an earlier line.", line.id)));
+            return Err(LineError::Invalid(format!("There is a message {} in an earlier line.", line.id)));
         }
         let user = |id: i64, what: &str| {
             let known = self.users.get(&id).copied();
-            known.ok_or_else(|| Wrong::Line(format!("The {what} {id} is no user of an earlier line.")))
+            known.ok_or_else(|| LineError::Invalid(format!("The {what} {id} is no user of an earlier line.")))
         };
         let (sender_id, receiver_id) = (user(line.sender_id, "sender")?, user(line.receiver_id, "receiver")?);
         let conversation = ConversationId::between(sender_id, receiver_id)
-            .ok_or_else(|| Wrong::Line("The sender and the receiver must be two users.".into()))?;
+            .ok_or_else(|| LineError::Invalid("The sender and the receiver must be two users.".into()))?;
         let content = valid(Content::parse(line.content))?;
         let created_at = valid(line.created_at.parse())?;
         let id = if self.keeps_ids { own_id } else { self.next_message_id()? };
@@ -193,29 +193,29 @@ impl Import {
         for (member, received) in conversation.members().into_iter().zip(&mut activity.received) {
             *received += i64::from(member == receiver_id);
         }
-        self.waiting.push(ImportedMessage { id, sender_id, receiver_id, content, created_at });
+        self.pending.push(ImportedMessage { id, sender_id, receiver_id, content, created_at });
         self.count.messages += 1;
-        if self.waiting.len() == BATCH {
+        if self.pending.len() == ROWS_PER_INSERT {
             self.flush(conn)?;
         }
         Ok(())
     }
 
-    fn next_message_id(&mut self) -> Result<MessageId, Wrong> {
+    fn next_message_id(&mut self) -> Result<MessageId, LineError> {
         self.last_message_id += 1;
-        MessageId::new(self.last_message_id).ok_or_else(|| Wrong::Line("There are no ids left.".into()))
+        MessageId::new(self.last_message_id).ok_or_else(|| LineError::Invalid("There are no ids left.".into()))
     }
 
     fn flush(&mut self, conn: &mut Conn<'_>) -> store::Result<()> {
-        store::messages::insert_all(conn, &self.waiting)?;
-        self.waiting.clear();
+        store::messages::insert_all(conn, &self.pending)?;
+        self.pending.clear();
         Ok(())
     }
 
     fn finish(mut self, conn: &mut Conn<'_>) -> Result<Count, ImportError> {
         self.flush(conn)?;
         let activity: Vec<_> = self.activity.into_values().collect();
-        for activity in activity.chunks(BATCH) {
+        for activity in activity.chunks(ROWS_PER_INSERT) {
             store::members::advance(conn, activity)?;
         }
         store::server::release_ids(conn)?;
@@ -223,6 +223,6 @@ impl Import {
     }
 }
 
-fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, Wrong> {
-    parsed.map_err(|why| Wrong::Line(why.to_string()))
+fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {
+    parsed.map_err(|why| LineError::Invalid(why.to_string()))
 }

@@ -1,10 +1,10 @@
-//! What can be done with messages.
+//! Messages: reading, sending, editing and deleting them.
 
 use std::collections::HashMap;
 
 use super::{
     Error, Rejection, Result, Viewer,
-    news::{announce, to_both},
+    entries::{self, for_both_members},
     policy,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         feed::Kind,
         ids::{ConversationId, MessageId, UserId},
         messages::{Draft, List, Message},
-        pages::{End, Page, Span},
+        pages::{End, Page, PageRequest},
         texts::Content,
         timestamps::Timestamp,
     },
@@ -23,50 +23,52 @@ use crate::{
 /// The messages with these ids that the viewer may see.
 pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
     let messages = store::messages::by_ids(conn, ids)?;
-    let seen = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
-    Ok(seen.map(|message| (message.id, message)).collect())
+    let visible = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
+    Ok(visible.map(|message| (message.id, message)).collect())
 }
 
-/// A page of each list, of the messages that the viewer may see, oldest first.
+/// A page of the visible part of each list, oldest first.
 pub fn pages(
     conn: &mut Conn<'_>,
     viewer: &Viewer,
-    wanted: &[(List, Span)],
-) -> Result<HashMap<(List, Span), Page<Message>>> {
-    let seen = |&(list, span): &(List, Span)| Some(((list, span), (policy::seen_of(viewer, list)?, span)));
-    let (keys, seen): (Vec<_>, Vec<_>) = wanted.iter().filter_map(seen).unzip();
-    Ok(keys.into_iter().zip(store::messages::pages(conn, &seen)?).collect())
+    wanted: &[(List, PageRequest)],
+) -> Result<HashMap<(List, PageRequest), Page<Message>>> {
+    let visible = |&(list, request): &(List, PageRequest)| {
+        Some(((list, request), (policy::visible_part(viewer, list)?, request)))
+    };
+    let (keys, visible): (Vec<_>, Vec<_>) = wanted.iter().filter_map(visible).unzip();
+    Ok(keys.into_iter().zip(store::messages::pages(conn, &visible)?).collect())
 }
 
-/// The id that the sender chose, for those who may see it.
+/// The id that the sender chose, if the viewer may see it.
 #[must_use]
 pub fn client_id<'a>(viewer: &Viewer, message: &'a Message) -> Option<&'a str> {
     message.client_id.as_deref().filter(|_| policy::sees_client_id(viewer, message))
 }
 
-/// What became of a send.
+/// The outcome of a send.
 pub struct Sent {
-    /// The message; `None` if an earlier send made it and it was deleted since.
+    /// The message; `None` if an earlier send created it and it was deleted since.
     pub message: Option<Message>,
-    /// Whether an earlier send with the same `clientId` had made it.
+    /// Whether an earlier send with the same `clientId` created it.
     pub duplicate: bool,
 }
 
-/// Sends a message, or finds that it was sent before. When this returns, it is on the disk.
+/// Sends a message; idempotent with a `clientId`. When this returns, the message is committed.
 pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     policy::require(viewer, policy::may_act_for(viewer, draft.sender_id), Rejection::NotSender)?;
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
     let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
     if !sent.duplicate {
-        app.wakeups.wake(conversation.members());
+        app.notifier.notify(conversation.members());
     }
     Ok(sent)
 }
 
 fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {
-    // From here on, nobody else writes in this conversation: its ids are given in the order of its commits.
+    // Locks the conversation for writers, so that its message ids are in commit order.
     let present = store::users::lock(conn, &conversation.members())?;
     if let Some(client_id) = &draft.client_id
         && let Some(earlier) = store::messages::earlier_send(conn, draft.sender_id, client_id)?
@@ -83,7 +85,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     if !present.iter().any(|user| user.id == draft.receiver_id) {
         return Err(Rejection::NoReceiver(draft.receiver_id).into());
     }
-    if store::blocks::stands_between(conn, draft.sender_id, draft.receiver_id)? {
+    if store::blocks::exists_between(conn, draft.sender_id, draft.receiver_id)? {
         return Err(Rejection::Blocked.into());
     }
     if let Some(reply_to) = draft.reply_to_id {
@@ -95,11 +97,11 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     let message = store::messages::insert(conn, draft, at)?;
     let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
     store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
-    announce(conn, Kind::Sent, &to_both(message.id, conversation), at)?;
+    entries::append(conn, Kind::Sent, &for_both_members(message.id, conversation), at)?;
     Ok(Sent { message: Some(message), duplicate: false })
 }
 
-/// Changes the text. With `expected_version` only if the message still has that one.
+/// Changes the text. With `expected_version` only if the message still has that version.
 pub async fn update(
     app: &App,
     viewer: &Viewer,
@@ -107,7 +109,7 @@ pub async fn update(
     content: Content,
     expected_version: Option<i32>,
 ) -> Result<Message> {
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     let at = app.now();
     let viewer = viewer.clone();
     let (message, conversation) = app
@@ -115,24 +117,24 @@ pub async fn update(
         .write(move |conn| {
             let (before, conversation) = locked(conn, &viewer, id)?;
             let [one, other] = conversation.members();
-            if store::blocks::stands_between(conn, one, other)? {
+            if store::blocks::exists_between(conn, one, other)? {
                 return Err(Rejection::BlockedEdit.into());
             }
             if expected_version.is_some_and(|expected| expected != before.version) {
                 return Err(Rejection::VersionConflict(before.version).into());
             }
             let message = store::messages::update(conn, id, before.version, &content, at)?;
-            announce(conn, Kind::Updated, &to_both(id, conversation), at)?;
+            entries::append(conn, Kind::Updated, &for_both_members(id, conversation), at)?;
             Ok::<_, Error>((message.ok_or(Rejection::NoMessage)?, conversation))
         })
         .await?;
-    app.wakeups.revise(conversation.members());
+    app.notifier.invalidate(conversation.members());
     Ok(message)
 }
 
 /// Deletes a message for both sides.
 pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     let at = app.now();
     let viewer = viewer.clone();
     let conversation = app
@@ -140,19 +142,19 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
         .write(move |conn| {
             let (message, conversation) = locked(conn, &viewer, id)?;
             store::messages::delete(conn, &[id], at)?;
-            store::members::forget_unread(conn, (message.receiver_id, message.sender_id), id)?;
-            announce(conn, Kind::Deleted, &to_both(id, conversation), at)?;
+            store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
+            entries::append(conn, Kind::Deleted, &for_both_members(id, conversation), at)?;
             Ok::<_, Error>(conversation)
         })
         .await?;
-    app.wakeups.revise(conversation.members());
+    app.notifier.invalidate(conversation.members());
     Ok(())
 }
 
-/// Deletes all that a user sent; the user and all their peers are locked.
+/// Deletes all messages that a user sent; the user and all their peers must be locked.
 pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
-    store::members::forget_unread_of(conn, sender, peers)?;
-    let oldest = Span { after: None, before: None, limit: 1_000, end: End::First };
+    store::members::clear_unread_from(conn, sender, peers)?;
+    let oldest = PageRequest { after: None, before: None, limit: 1_000, end: End::First };
     loop {
         let pages = store::messages::pages(conn, &[(List::SentBy(sender), oldest)])?;
         let messages: Vec<Message> = pages.into_iter().flat_map(|page| page.items).collect();
@@ -162,21 +164,21 @@ pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, peers: &[U
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         store::messages::delete(conn, &ids, at)?;
         let changed: Vec<_> =
-            messages.iter().flat_map(|message| to_both(message.id, message.conversation_id())).collect();
-        announce(conn, Kind::Deleted, &changed, at)?;
+            messages.iter().flat_map(|message| for_both_members(message.id, message.conversation_id())).collect();
+        entries::append(conn, Kind::Deleted, &changed, at)?;
     }
 }
 
-/// The message as it is now, for somebody who may change it, and so it stays until the end of the transaction: the
-/// members of its conversation are locked first, in the order of their ids, as everywhere.
+/// The message, if the viewer may change it, locked until the end of the transaction by locking the members of its
+/// conversation, in the order of their ids as everywhere.
 fn locked(conn: &mut Conn<'_>, viewer: &Viewer, id: MessageId) -> Result<(Message, ConversationId)> {
-    policy::require(viewer, !viewer.is_nobody(), Error::Unauthenticated)?;
-    let found = |conn: &mut Conn<'_>| store::messages::by_ids(conn, &[id]).map(|mut messages| messages.pop());
-    let message = found(conn)?.ok_or(Rejection::NoMessage)?;
+    policy::require(viewer, !viewer.is_anonymous(), Error::Unauthenticated)?;
+    let find = |conn: &mut Conn<'_>| store::messages::by_ids(conn, &[id]).map(|mut messages| messages.pop());
+    let message = find(conn)?.ok_or(Rejection::NoMessage)?;
     let conversation = message.conversation_id();
     policy::require(viewer, policy::sees_conversation(viewer, conversation), Rejection::NoMessage)?;
     policy::require(viewer, policy::may_act_for(viewer, message.sender_id), Rejection::NotYours)?;
     store::users::lock(conn, &conversation.members())?;
-    let message = found(conn)?.ok_or(Rejection::NoMessage)?;
+    let message = find(conn)?.ok_or(Rejection::NoMessage)?;
     Ok((message, conversation))
 }

@@ -1,7 +1,6 @@
-//! Verbs and rules: who may do what. Transactions begin and end here, and a change is told to the events after its
-//! commit.
+//! Use cases and authorization. Transactions begin and end here, and events are published after the commit.
 //!
-//! Every function takes `(app, viewer, …)`: no data without a [`Viewer`].
+//! Every function takes a [`Viewer`], on whose behalf it runs.
 //!
 //! Not here: SQL, GraphQL, HTTP.
 
@@ -18,19 +17,20 @@ pub mod imports;
 pub mod demo;
 
 mod errors;
-mod news;
+mod entries;
+mod issuers;
 mod policy;
 mod viewers;
 
 pub use errors::{Error, Rejection, Result};
 pub use viewers::Viewer;
 
-/// What the parts of an answer are read on, and how.
+/// The connection that the parts of an answer are read on, and how it isolates them.
 pub use crate::store::{Conn, Snapshot};
 
 use crate::app::App;
 
-/// Reads several things as they are at one moment.
+/// Runs several reads on one snapshot of the database.
 pub async fn snapshot<T: Send + 'static>(
     app: &App,
     how: Snapshot,

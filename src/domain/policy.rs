@@ -1,4 +1,4 @@
-//! Who may do what: pure decisions, all in this place.
+//! The authorization policy: pure decisions, all in this file.
 
 use super::{Error, Result, Viewer};
 use crate::{
@@ -9,42 +9,42 @@ use crate::{
     store::users::Addresses,
 };
 
-/// Why somebody else's feed and signals are not for the viewer: whether there is such a user or not.
-pub(super) const NOT_YOURS_TO_FOLLOW: Error = Error::Forbidden("You may only follow your own feed and signals.");
+/// The error for another user's feed and signals, whether there is such a user or not.
+pub(super) const NOT_OWN_FEED: Error = Error::Forbidden("You may only follow your own feed and signals.");
 
-/// To do something in a user's name: oneself, an admin, a service token, or anybody on an open server.
+/// Whether the viewer may act as a user: as themselves, or as a privileged viewer.
 pub(super) fn may_act_for(viewer: &Viewer, user: UserId) -> bool {
-    viewer.acts_for_everyone() || viewer.user() == Some(user)
+    viewer.is_privileged() || viewer.user() == Some(user)
 }
 
-/// Everybody who signed in sees who is there: they may want to write to them.
+/// All authenticated viewers see all users, so that they can write to them.
 pub(super) fn sees_users(viewer: &Viewer) -> bool {
-    !viewer.is_nobody()
+    !viewer.is_anonymous()
 }
 
-/// An address is for its user, and for those who act for everyone.
+/// An address is visible to its user and to privileged viewers.
 pub(super) fn sees_email(viewer: &Viewer, user: UserId) -> bool {
     may_act_for(viewer, user)
 }
 
-/// By which addresses a user can be found.
-pub(super) fn findable(viewer: &Viewer) -> Option<Addresses> {
-    if viewer.acts_for_everyone() { Some(Addresses::All) } else { viewer.user().map(Addresses::Of) }
+/// The addresses that a search by the viewer may match.
+pub(super) fn searchable_addresses(viewer: &Viewer) -> Option<Addresses> {
+    if viewer.is_privileged() { Some(Addresses::All) } else { viewer.user().map(Addresses::Of) }
 }
 
-/// What two say to each other is for the two.
+/// A conversation is visible to its members and to privileged viewers.
 pub(super) fn sees_conversation(viewer: &Viewer, conversation: ConversationId) -> bool {
-    viewer.acts_for_everyone() || viewer.user().is_some_and(|user| conversation.peer_of(user).is_some())
+    viewer.is_privileged() || viewer.user().is_some_and(|user| conversation.peer_of(user).is_some())
 }
 
-/// A client's own ids are for who sent them.
+/// A `clientId` is visible to the sender and to privileged viewers.
 pub(super) fn sees_client_id(viewer: &Viewer, message: &Message) -> bool {
     may_act_for(viewer, message.sender_id)
 }
 
-/// The part of a list of messages that the viewer sees; `None` if it is nothing.
-pub(super) fn seen_of(viewer: &Viewer, list: List) -> Option<List> {
-    if viewer.acts_for_everyone() {
+/// The part of a list of messages that the viewer may see; `None` if there is none.
+pub(super) fn visible_part(viewer: &Viewer, list: List) -> Option<List> {
+    if viewer.is_privileged() {
         return Some(list);
     }
     let me = viewer.user()?;
@@ -59,11 +59,11 @@ pub(super) fn seen_of(viewer: &Viewer, list: List) -> Option<List> {
     }
 }
 
-/// `Ok` if it is allowed. Nobody is asked to sign in first, whatever it is; others learn the reason.
+/// `Ok` if it is allowed. An anonymous viewer gets [`Error::Unauthenticated`], any other one the given error.
 pub(super) fn require(viewer: &Viewer, allowed: bool, otherwise: impl Into<Error>) -> Result<()> {
     if allowed {
         Ok(())
-    } else if viewer.is_nobody() {
+    } else if viewer.is_anonymous() {
         Err(Error::Unauthenticated)
     } else {
         Err(otherwise.into())

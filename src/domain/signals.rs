@@ -1,5 +1,5 @@
-//! Signals: who is typing and who is online. A user is online while somebody follows their feed or their signals, and for
-//! a while after.
+//! Signals: typing and presence. A user is online while a client of theirs follows their feed or their signals, and for a
+//! while after.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::{Rejection, Result, Viewer, policy};
 use crate::{
     app::App,
-    events::Absence,
+    events::OfflineCheck,
     model::{
         ids::{ConversationId, UserId},
         signals::{Presence, Signal, SignalKind},
@@ -18,10 +18,10 @@ use crate::{
     store::{self, Conn},
 };
 
-/// Somebody who does not say again that they type has stopped after this time.
-const TYPING_ENDS_AFTER: Duration = Duration::from_secs(6);
+/// A typing signal expires after this time, unless it is repeated.
+const TYPING_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Lets the other member of a conversation know that somebody types, or has stopped.
+/// Signals to the other member of a conversation that a user types, or has stopped.
 pub async fn set_typing(
     app: &App,
     viewer: &Viewer,
@@ -30,62 +30,62 @@ pub async fn set_typing(
     typing: bool,
 ) -> Result<()> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     let peer = conversation.peer_of(user).ok_or(Rejection::NoConversation)?;
-    let look = move |conn: &mut Conn<'_>| {
-        let blocked = store::blocks::stands_between(conn, user, peer)?;
+    let find = move |conn: &mut Conn<'_>| {
+        let blocked = store::blocks::exists_between(conn, user, peer)?;
         Ok::<_, store::Error>((store::users::by_ids(conn, &[user, peer])?, blocked))
     };
-    let (members, blocked) = app.store.read(look).await?;
+    let (members, blocked) = app.store.read(find).await?;
     if members.len() < 2 {
         return Err(Rejection::NoConversation.into());
     }
-    let ends_at = app.now().later(TYPING_ENDS_AFTER);
+    let expiry = app.now().later(TYPING_TIMEOUT);
     let (kind, expires_at) =
-        if typing { (SignalKind::Typing, Some(ends_at)) } else { (SignalKind::StoppedTyping, None) };
+        if typing { (SignalKind::Typing, Some(expiry)) } else { (SignalKind::StoppedTyping, None) };
     if !blocked {
-        app.signals.tell(peer, Signal { kind, user, conversation: Some(conversation), expires_at });
+        app.signals.send(peer, Signal { kind, user, conversation: Some(conversation), expires_at });
     }
     Ok(())
 }
 
-/// Listens to what a user's peers signal; with a conversation only to its other member, be there messages yet or not.
-/// Who is slow misses some. Ends when the account is erased.
-pub async fn listen(
+/// Subscribes to the signals of a user's peers; with a conversation only to those of its other member, even before the
+/// first message. A slow subscriber loses some. Ends when the account is erased.
+pub async fn subscribe(
     app: &App,
     viewer: &Viewer,
     user: UserId,
     conversation: Option<ConversationId>,
 ) -> Result<impl Stream<Item = Result<(Signal, User)>> + use<>> {
-    policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_YOURS_TO_FOLLOW)?;
+    policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_OWN_FEED)?;
     let about = conversation.map(|id| id.peer_of(user).ok_or(Rejection::NoConversation)).transpose()?;
-    // Listen first, look then: an erasure that comes in between ends this.
-    let listening = app.signals.listen(user, about);
+    // Subscribe before reading, so that an erasure in between ends the subscription.
+    let subscription = app.signals.subscribe(user, about);
     let present = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
     present.ok_or(Rejection::NoUser(user))?;
-    let attendance = Attendance::begin(app, viewer, user);
-    let listener = (app.clone(), listening, attendance);
-    Ok(stream::try_unfold(listener, move |(app, mut listening, attendance)| async move {
+    let presence = PresenceGuard::acquire(app, viewer, user);
+    let state = (app.clone(), subscription, presence);
+    Ok(stream::try_unfold(state, move |(app, mut subscription, presence)| async move {
         loop {
-            let Some(signal) = listening.next().await else { return Ok(None) };
-            // Boxed: most listeners wait most of the time, and need no room for it then.
-            if let Some(from) = Box::pin(giver(&app, signal, user)).await? {
-                return Ok(Some(((signal, from), (app, listening, attendance))));
+            let Some(signal) = subscription.next().await else { return Ok(None) };
+            // Boxed to keep the future of a waiting subscriber small.
+            if let Some(from) = Box::pin(sender(&app, signal, user)).await? {
+                return Ok(Some(((signal, from), (app, subscription, presence))));
             }
         }
     }))
 }
 
-/// Who gives a signal, as they are now; `None` if they are gone, or a block stands between.
-async fn giver(app: &App, signal: Signal, listener: UserId) -> Result<Option<User>> {
-    let look = move |conn: &mut Conn<'_>| {
-        let blocked = store::blocks::stands_between(conn, signal.user, listener)?;
+/// The user who sent a signal; `None` if they are erased, or one of the two has blocked the other.
+async fn sender(app: &App, signal: Signal, subscriber: UserId) -> Result<Option<User>> {
+    let find = move |conn: &mut Conn<'_>| {
+        let blocked = store::blocks::exists_between(conn, signal.user, subscriber)?;
         Ok::<_, store::Error>(store::users::by_ids(conn, &[signal.user])?.pop().filter(|_| !blocked))
     };
-    Ok(app.store.read(look).await?)
+    Ok(app.store.read(find).await?)
 }
 
-/// Whether these users are online, those of whom the viewer may know it: not if one of the two has blocked the other.
+/// The presence of these users, as far as the viewer may see it: not if one of the two has blocked the other.
 pub fn presences(
     conn: &mut Conn<'_>,
     app: &App,
@@ -96,66 +96,66 @@ pub fn presences(
         return Ok(HashMap::new());
     }
     let hidden = match viewer.user() {
-        Some(me) if !viewer.acts_for_everyone() => store::blocks::among(conn, me, users)?,
+        Some(me) if !viewer.is_privileged() => store::blocks::among(conn, me, users)?,
         _ => Vec::new(),
     };
-    let seen = users.iter().copied().filter(|user| !hidden.contains(user));
-    Ok(seen.map(|user| (user, app.presences.of(user))).collect())
+    let visible = users.iter().copied().filter(|user| !hidden.contains(user));
+    Ok(visible.map(|user| (user, app.presences.of(user))).collect())
 }
 
-/// One connection of a user, until it is dropped.
-pub(super) struct Attendance {
+/// Counts as a connection of a user until it is dropped.
+pub(super) struct PresenceGuard {
     app: App,
     user: UserId,
     runtime: Handle,
 }
 
-impl Attendance {
-    /// `None` if it is not the user who connects: whoever watches over others does not bring them here.
-    pub(super) fn begin(app: &App, viewer: &Viewer, user: UserId) -> Option<Self> {
-        if !(viewer.is_everyone() || viewer.user() == Some(user)) {
+impl PresenceGuard {
+    /// `None` if the viewer is another user or a service: following somebody does not bring them online.
+    pub(super) fn acquire(app: &App, viewer: &Viewer, user: UserId) -> Option<Self> {
+        if !(viewer.is_unrestricted() || viewer.user() == Some(user)) {
             return None;
         }
         let runtime = Handle::current();
-        if app.presences.enter(user) {
-            runtime.spawn(announce(app.clone(), user, SignalKind::Online));
+        if app.presences.connect(user) {
+            runtime.spawn(broadcast_presence(app.clone(), user, SignalKind::Online));
         }
         Some(Self { app: app.clone(), user, runtime })
     }
 }
 
-impl Drop for Attendance {
+impl Drop for PresenceGuard {
     fn drop(&mut self) {
-        if self.app.presences.leave(self.user, self.app.now()) {
-            self.runtime.spawn(await_return(self.app.clone(), self.user));
+        if self.app.presences.disconnect(self.user, self.app.now()) {
+            self.runtime.spawn(go_offline_later(self.app.clone(), self.user));
         }
     }
 }
 
-/// Waits to see whether a user comes back; there is one who waits, however often they come and go.
-async fn await_return(app: App, user: UserId) {
+/// Takes a user offline unless they reconnect in time. At most one such task runs for each user.
+async fn go_offline_later(app: App, user: UserId) {
     let mut wait = app.offline_after;
     loop {
         tokio::time::sleep(wait).await;
-        match app.presences.absence(user, app.offline_after) {
-            Absence::Gone => return announce(app, user, SignalKind::Offline).await,
-            Absence::Over => return,
-            Absence::Renewed(missing) => wait = missing,
+        match app.presences.check_offline(user, app.offline_after) {
+            OfflineCheck::Offline => return broadcast_presence(app, user, SignalKind::Offline).await,
+            OfflineCheck::Reconnected => return,
+            OfflineCheck::TooEarly(remaining) => wait = remaining,
         }
     }
 }
 
-/// Lets all who know a user hear that they came or went, if it is still so.
-async fn announce(app: App, user: UserId, kind: SignalKind) {
-    let look = move |conn: &mut Conn<'_>| {
+/// Signals to all peers of a user that they went online or offline, if that is still so.
+async fn broadcast_presence(app: App, user: UserId, kind: SignalKind) {
+    let find = move |conn: &mut Conn<'_>| {
         let mut peers = store::members::peers_of(conn, user)?;
         let blocked = store::blocks::of(conn, user)?;
         peers.retain(|peer| !blocked.contains(peer));
         Ok::<_, store::Error>((peers, blocked))
     };
-    match app.store.read(look).await {
+    match app.store.read(find).await {
         Ok((peers, blocked)) if app.presences.of(user).online == (kind == SignalKind::Online) => {
-            app.signals.tell_all(&peers, &blocked, Signal { kind, user, conversation: None, expires_at: None });
+            app.signals.broadcast(&peers, &blocked, Signal { kind, user, conversation: None, expires_at: None });
         }
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "a presence was not told"),

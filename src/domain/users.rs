@@ -1,30 +1,31 @@
-//! What can be done with users.
+//! Users: reading, creating, changing and erasing them.
 
 use std::collections::HashMap;
 
 use super::{
-    Error, Rejection, Result, Viewer, messages,
-    news::{News, announce},
-    policy,
+    Error, Rejection, Result, Viewer,
+    entries::{self, NewEntry},
+    errors::email_taken,
+    messages, policy,
 };
 use crate::{
     app::App,
     model::{
         feed::Kind,
         ids::UserId,
-        pages::{Page, Span},
+        pages::{Page, PageRequest},
         sessions::Credential,
         texts::{Email, Name, Password},
         timestamps::Timestamp,
         users::{Role, User},
     },
-    store::{self, Conn, Constraint, users::NewUser},
+    store::{self, Conn, users::NewUser},
 };
 
-/// How often a change is tried again because somebody new wrote to the user, or heard from them.
-const ATTEMPTS: u32 = 10;
+/// Attempts at a change, which is retried when the user has got a new peer before the locks were taken.
+const MAX_ATTEMPTS: u32 = 10;
 
-/// The users with these ids whom the viewer may see.
+/// The users with these ids that the viewer may see.
 pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
     if !policy::sees_users(viewer) {
         return Ok(HashMap::new());
@@ -33,32 +34,34 @@ pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[UserId]) -> Result<Ha
     Ok(users.into_iter().map(|user| (user.id, user)).collect())
 }
 
-/// The address of a user, for those who may see it.
+/// The address of a user, if the viewer may see it.
 #[must_use]
 pub fn email<'a>(viewer: &Viewer, user: &'a User) -> Option<&'a str> {
     user.email.as_deref().filter(|_| policy::sees_email(viewer, user.id))
 }
 
-/// A page of the users whom the viewer may see, in the order of their creation. With `search` only those whose name, or
-/// an email that the viewer may see, starts with it.
-pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, span: Span) -> Result<Page<User>> {
-    // No text has a NUL in it, and PostgreSQL cannot be asked for one.
-    let impossible = search.is_some_and(|search| search.contains('\0'));
-    let Some(addresses) = policy::findable(viewer).filter(|_| !impossible) else { return Ok(Page::empty()) };
-    Ok(store::users::page(conn, search.map(|search| (search, addresses)), span)?)
+/// A page of the users that the viewer may see, in the order of creation. With `search` only those whose name, or whose
+/// visible email, starts with it.
+pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, request: PageRequest) -> Result<Page<User>> {
+    // No stored text has a NUL, and PostgreSQL does not accept one as a parameter.
+    let matches_nothing = search.is_some_and(|search| search.contains('\0'));
+    let Some(addresses) = policy::searchable_addresses(viewer).filter(|_| !matches_nothing) else {
+        return Ok(Page::empty());
+    };
+    Ok(store::users::page(conn, search.map(|search| (search, addresses)), request)?)
 }
 
-/// Makes an account for somebody else; without a password it is one that cannot sign in with one.
+/// Creates an account for another user; without a password it cannot sign in with one.
 pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, password: Option<Password>) -> Result<User> {
-    let why = Error::Forbidden("Only an admin or a service token may make accounts for others. Sign up instead.");
-    policy::require(viewer, viewer.acts_for_everyone(), why)?;
+    let otherwise = Error::Forbidden("Only an admin or a service token may make accounts for others. Sign up instead.");
+    policy::require(viewer, viewer.is_privileged(), otherwise)?;
     let hash = hashed(app, password).await?;
     let created_at = app.now();
     app.store
         .write(move |conn| {
             let (name, email, role) = (&name, Some(&email), Role::User);
             let user = NewUser { id: None, name, email, created_at, password_hash: hash.as_deref(), role };
-            store::users::insert(conn, &user).map_err(taken)
+            store::users::insert(conn, &user).map_err(email_taken)
         })
         .await
 }
@@ -74,34 +77,34 @@ pub struct Changes {
     pub password: Option<Password>,
 }
 
-/// Changes what is given.
+/// Changes the fields that are given.
 pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let Changes { name, email, password } = changes;
-    viewer.count_change(app)?;
+    viewer.check_write_rate(app)?;
     if email.is_some() || password.is_some() {
-        viewer.count_change_of_credentials(app)?;
+        viewer.check_credential_rate(app)?;
     }
     let hash = hashed(app, password).await?;
     let (at, viewer) = (app.now(), viewer.clone());
-    let (user, ended) = beside_peers(app, id, move |conn, user, peers| {
-        viewer.is_still_signed_in(conn, at)?;
+    let (user, revoked) = with_locked_peers(app, id, move |conn, user, peers| {
+        viewer.check_session(conn, at)?;
         let mut after = user.clone();
         if name.is_some() || email.is_some() {
-            let updated = store::users::update(conn, id, name.as_ref(), email.as_ref()).map_err(taken)?;
+            let updated = store::users::update(conn, id, name.as_ref(), email.as_ref()).map_err(email_taken)?;
             after = updated.ok_or(Rejection::NoUser(id))?;
         }
         if (&after.name, &after.email) != (&user.name, &user.email) {
             let blocked = store::blocks::of(conn, id)?;
             let peers = peers.iter().copied().filter(|peer| !blocked.contains(peer));
-            tell(conn, id, peers.chain([id]), at)?;
+            append_user_changed(conn, id, peers.chain([id]), at)?;
         }
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
         store::users::set_password(conn, id, hash)?;
         Ok((after, store::sessions::end_all(conn, id, viewer.session(), at)?))
     })
     .await?;
-    app.endings.tell(ended.into_iter().map(Credential::Session));
+    app.revocations.publish(revoked.into_iter().map(Credential::Session));
     Ok(user)
 }
 
@@ -112,67 +115,64 @@ async fn hashed(app: &App, password: Option<Password>) -> Result<Option<String>>
     }
 }
 
-/// Erases an account: name and address are gone, the id is never given again. What the user wrote stays without an
-/// author, or is deleted too.
+/// Erases an account: its personal data is removed, and its id is never reused. Its messages stay without an author, or
+/// are deleted too.
 pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let at = app.now();
     let viewer = viewer.clone();
-    let ended = beside_peers(app, id, move |conn, _, peers| {
-        viewer.is_still_signed_in(conn, at)?;
+    let revoked = with_locked_peers(app, id, move |conn, _, peers| {
+        viewer.check_session(conn, at)?;
         if erase_messages {
             messages::delete_all_sent_by(conn, id, peers, at)?;
         }
         store::users::erase(conn, id, at)?;
-        tell(conn, id, peers.iter().copied(), at)?;
+        append_user_changed(conn, id, peers.iter().copied(), at)?;
         Ok(store::sessions::end_all(conn, id, None, at)?)
     })
     .await?;
     app.signals.end(id);
-    app.endings.tell(ended.into_iter().map(Credential::Session).chain([Credential::Account(id)]));
+    app.revocations.publish(revoked.into_iter().map(Credential::Session).chain([Credential::Account(id)]));
     Ok(())
 }
 
-/// Writes to the feeds of these users that a user changed.
-fn tell(conn: &mut Conn<'_>, changed: UserId, users: impl Iterator<Item = UserId>, at: Timestamp) -> Result<()> {
-    let news: Vec<News> = users.map(|user| News { user, message: None, peer: changed }).collect();
-    announce(conn, Kind::UserChanged, &news, at)
+/// Appends to the feeds of these users that a user changed.
+fn append_user_changed(
+    conn: &mut Conn<'_>,
+    changed: UserId,
+    users: impl Iterator<Item = UserId>,
+    at: Timestamp,
+) -> Result<()> {
+    let new: Vec<NewEntry> = users.map(|user| NewEntry { user, message: None, peer: changed }).collect();
+    entries::append(conn, Kind::UserChanged, &new, at)
 }
 
-/// Changes a user in one transaction, with all who ever exchanged messages with them at hand, and wakes them all.
-async fn beside_peers<T: Send + 'static>(
+/// Changes a user in one transaction in which the user and all their peers are locked, then invalidates all their feeds.
+async fn with_locked_peers<T: Send + 'static>(
     app: &App,
     id: UserId,
     work: impl Fn(&mut Conn<'_>, User, &[UserId]) -> Result<T> + Clone + Send + 'static,
 ) -> Result<T> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         let work = work.clone();
         let done = app.store.write(move |conn| {
-            let Some((user, peers)) = locked_with_peers(conn, id)? else { return Ok(None) };
+            let Some((user, peers)) = lock_with_peers(conn, id)? else { return Ok(None) };
             Ok::<_, Error>(Some((work(conn, user, &peers)?, peers)))
         });
         if let Some((done, peers)) = done.await? {
-            app.wakeups.revise(peers.into_iter().chain([id]));
+            app.notifier.invalidate(peers.into_iter().chain([id]));
             return Ok(done);
         }
     }
     Err(Error::Busy)
 }
 
-/// Locks a user and their peers; `None` if somebody new came in between.
-fn locked_with_peers(conn: &mut Conn<'_>, id: UserId) -> Result<Option<(User, Vec<UserId>)>> {
-    // All at once, in the order of their ids, as everywhere: so nobody waits in a circle.
+/// Locks a user and their peers; `None` if there was a new peer by then.
+fn lock_with_peers(conn: &mut Conn<'_>, id: UserId) -> Result<Option<(User, Vec<UserId>)>> {
+    // All in one call, which locks in the order of ids as everywhere: this prevents deadlocks.
     let peers = store::members::peers_of(conn, id)?;
     let all: Vec<UserId> = peers.iter().copied().chain([id]).collect();
     let user = store::users::lock(conn, &all)?.into_iter().find(|user| user.id == id).ok_or(Rejection::NoUser(id))?;
-    let same = store::members::peers_of(conn, id)?.len() == peers.len();
-    Ok(same.then_some((user, peers)))
-}
-
-pub(super) fn taken(error: store::Error) -> Error {
-    if matches!(error, store::Error::Refused(Constraint::UniqueEmail)) {
-        Rejection::EmailTaken.into()
-    } else {
-        error.into()
-    }
+    let unchanged = store::members::peers_of(conn, id)?.len() == peers.len();
+    Ok(unchanged.then_some((user, peers)))
 }

@@ -1,6 +1,6 @@
-//! Viewers: on whose behalf something is done.
+//! Viewers: the identity on whose behalf a function runs.
 
-use super::{Error, Result, accounts};
+use super::{Error, Result, issuers};
 use crate::{
     app::App,
     model::{
@@ -9,11 +9,11 @@ use crate::{
         timestamps::Timestamp,
         users::Role,
     },
-    secrets::{Access, Fresh, digest},
+    secrets::{AccessClaims, NewToken, digest},
     store::{self, Conn},
 };
 
-/// On whose behalf something is done. Its fields are private: holding one is the proof that the credential was checked.
+/// The identity on whose behalf a function runs. Its fields are private: a value proves that the credential was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Viewer {
     who: Who,
@@ -21,79 +21,78 @@ pub struct Viewer {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Who {
-    /// Whoever can reach a server in open mode, or who sits at its command line.
-    Everyone,
-    /// Somebody without a token.
-    Nobody,
-    /// Somebody who signed in.
-    User { id: UserId, session: Option<SessionId>, role: Role, until: Timestamp },
-    /// A program.
+    /// Any client of a server in open mode, and the operator at the command line.
+    Unrestricted,
+    /// A client without a token, on a server that wants one.
+    Anonymous,
+    /// A user who signed in.
+    User { id: UserId, session: Option<SessionId>, role: Role, expires_at: Timestamp },
+    /// A program with a service token.
     Service(ServiceTokenId),
 }
 
 impl Viewer {
-    /// Who sits at the command line of the server: they may act for everyone, and see everything.
+    /// The operator at the command line: unrestricted.
     #[must_use]
     pub fn operator(_app: &App) -> Self {
-        Self { who: Who::Everyone }
+        Self { who: Who::Unrestricted }
     }
 
-    /// Who shows this, the value of the header `Authorization`. In open mode it is not looked at: everybody may act for
-    /// everyone.
+    /// The viewer with this value of the header `Authorization`. In open mode it is ignored, and every viewer is unrestricted.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] if it is no token, or one that does not hold any more.
+    /// [`Error::Unauthenticated`] if it is no token, or one that has expired or was revoked.
     pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
-        let Some(keys) = &app.keys else { return Ok(Self { who: Who::Everyone }) };
-        let Some(authorization) = authorization else { return Ok(Self { who: Who::Nobody }) };
+        let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted }) };
+        let Some(authorization) = authorization else { return Ok(Self { who: Who::Anonymous }) };
         let token = bearer(authorization).ok_or(Error::Unauthenticated)?;
-        if Fresh::may_be_of_service(token) {
+        if NewToken::looks_like_service_token(token) {
             let hash = digest(token);
-            let service = app.store.read(move |conn| store::service_tokens::alive(conn, &hash)).await?;
+            let service = app.store.read(move |conn| store::service_tokens::active(conn, &hash)).await?;
             return service.map(|id| Self { who: Who::Service(id) }).ok_or(Error::Unauthenticated);
         }
         let now = app.now();
-        if let Some(access) = keys.access(token, now) {
-            return Self::signed_in(app, access, now).await;
+        if let Some(claims) = keys.verify_access_token(token, now) {
+            return Self::of_session(app, claims, now).await;
         }
         let issuer = app.issuer.as_ref().ok_or(Error::Unauthenticated)?;
-        let statement = issuer.statement(token, now).await.ok_or(Error::Unauthenticated)?;
-        let until = statement.expires_at;
-        let id = accounts::stated(app, issuer, statement).await?;
-        // Only those who sign in here may act for everyone.
-        Ok(Self { who: Who::User { id, session: None, role: Role::User, until } })
+        let claims = issuer.verify(token, now).await.ok_or(Error::Unauthenticated)?;
+        let expires_at = claims.expires_at;
+        let id = issuers::resolve(app, issuer, claims).await?;
+        // Only users who sign in here can be admins.
+        Ok(Self { who: Who::User { id, session: None, role: Role::User, expires_at } })
     }
 
-    /// Who signed in, if the session is alive.
-    pub(super) async fn signed_in(app: &App, access: Access, now: Timestamp) -> Result<Self> {
-        let Access { user, session, expires_at } = access;
-        let alive = app.store.read(move |conn| store::sessions::alive(conn, session, now)).await?;
-        match alive {
+    /// The user of an access token, if its session is active.
+    pub(super) async fn of_session(app: &App, claims: AccessClaims, now: Timestamp) -> Result<Self> {
+        let AccessClaims { user, session, expires_at } = claims;
+        let active = app.store.read(move |conn| store::sessions::active(conn, session, now)).await?;
+        match active {
             Some((id, role)) if id == user => {
-                Ok(Self { who: Who::User { id, session: Some(session), role, until: expires_at } })
+                Ok(Self { who: Who::User { id, session: Some(session), role, expires_at } })
             }
             _ => Err(Error::Unauthenticated),
         }
     }
 
-    /// Whether the session still is alive: for what took so long that it may have ended meanwhile.
-    pub(super) fn is_still_signed_in(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
+    /// Checks again that the session is active: for work that is long enough for it to have been revoked meanwhile.
+    pub(super) fn check_session(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
         let Some(session) = self.session() else { return Ok(()) };
-        store::sessions::alive(conn, session, at)?.map(drop).ok_or(Error::Unauthenticated)
+        store::sessions::active(conn, session, at)?.map(drop).ok_or(Error::Unauthenticated)
     }
 
-    /// Counts a change that a user makes, unless it is too often; those who act for everyone may make any number.
-    pub(super) fn count_change(&self, app: &App) -> Result<()> {
-        Ok(self.limited().map_or(Ok(()), |user| app.rates.write(user))?)
+    /// Counts a change against the viewer's rate limit; privileged viewers have none.
+    pub(super) fn check_write_rate(&self, app: &App) -> Result<()> {
+        Ok(self.rate_limited_user().map_or(Ok(()), |user| app.rates.check_write(user))?)
     }
 
     /// The same for a change of a password or an address.
-    pub(super) fn count_change_of_credentials(&self, app: &App) -> Result<()> {
-        Ok(self.limited().map_or(Ok(()), |user| app.rates.change_credentials(user))?)
+    pub(super) fn check_credential_rate(&self, app: &App) -> Result<()> {
+        Ok(self.rate_limited_user().map_or(Ok(()), |user| app.rates.check_credential_change(user))?)
     }
 
-    fn limited(&self) -> Option<UserId> {
-        self.user().filter(|_| !self.acts_for_everyone())
+    fn rate_limited_user(&self) -> Option<UserId> {
+        self.user().filter(|_| !self.is_privileged())
     }
 
     /// The user who signed in.
@@ -102,40 +101,41 @@ impl Viewer {
         if let Who::User { id, .. } = self.who { Some(id) } else { None }
     }
 
-    /// The session of the user who signed in; `None` if it is somebody else's token.
+    /// The session of the user who signed in; `None` with an issuer's token.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         if let Who::User { session, .. } = self.who { session } else { None }
     }
 
-    /// Whether the server is open, or its operator asks.
+    /// Whether it is a client of an open server, or the operator.
     #[must_use]
-    pub fn is_everyone(&self) -> bool {
-        self.who == Who::Everyone
+    pub fn is_unrestricted(&self) -> bool {
+        self.who == Who::Unrestricted
     }
 
-    /// With what they proved who they are, and until when it holds; nothing in open mode, and for nobody.
+    /// The credential that was checked and when it expires; `None` in open mode and for anonymous viewers.
     #[must_use]
     pub fn credential(&self) -> Option<(Credential, Option<Timestamp>)> {
         match self.who {
-            Who::Everyone | Who::Nobody => None,
-            Who::User { id, session, until, .. } => {
-                Some((session.map_or(Credential::Account(id), Credential::Session), Some(until)))
+            Who::Unrestricted | Who::Anonymous => None,
+            Who::User { id, session, expires_at, .. } => {
+                Some((session.map_or(Credential::Account(id), Credential::Session), Some(expires_at)))
             }
             Who::Service(id) => Some((Credential::Service(id), None)),
         }
     }
 
-    /// Whether they showed no token, on a server that wants one.
+    /// Whether there was no token, on a server that wants one.
     #[must_use]
-    pub fn is_nobody(&self) -> bool {
-        self.who == Who::Nobody
+    pub fn is_anonymous(&self) -> bool {
+        self.who == Who::Anonymous
     }
 
-    pub(super) fn acts_for_everyone(&self) -> bool {
+    /// Whether they may act as any user.
+    pub(super) fn is_privileged(&self) -> bool {
         match self.who {
-            Who::Everyone | Who::Service(_) | Who::User { role: Role::Admin, .. } => true,
-            Who::Nobody | Who::User { role: Role::User, .. } => false,
+            Who::Unrestricted | Who::Service(_) | Who::User { role: Role::Admin, .. } => true,
+            Who::Anonymous | Who::User { role: Role::User, .. } => false,
         }
     }
 }

@@ -1,20 +1,20 @@
-//! News within this process: wake-ups for those who follow a feed, signals for those who listen, who is here, how
-//! often somebody did something, and ends of sessions. Nothing of it is stored: what must not be lost is in the database.
+//! In-process events: notifications for feed followers, signal subscriptions, presence, rate and connection limits, and
+//! revocations. Nothing here is stored: what must survive a restart is in the database.
 //!
-//! Not here: what is in a feed, and who may hear what.
+//! Not here: what a feed contains, and who may subscribe to what.
 
-mod wakeups;
-mod windows;
-mod held;
+mod notifier;
+mod tail_cache;
+mod registry;
 mod signals;
 mod presences;
-mod endings;
-mod counts;
+mod revocations;
+mod connections;
 mod rates;
 
-pub use counts::{Counted, Counts};
-pub use endings::{Ending, Endings};
-pub use presences::{Absence, Presences};
-pub use rates::{Attempt, Most, Rates, TooOften};
-pub use signals::{Listening, Signals};
-pub use wakeups::{Wakeups, Watch};
+pub use connections::{ConnectionLimiter, ConnectionPermit};
+pub use notifier::{Notifier, Watch};
+pub use presences::{OfflineCheck, Presences};
+pub use rates::{Attempt, RateLimited, RateLimiters, RateLimits};
+pub use revocations::{Revocation, Revocations};
+pub use signals::{SignalSubscription, Signals};

@@ -1,4 +1,4 @@
-//! Who is here: users with a connection now, or a moment ago.
+//! Presence: which users have a connection now, or had one a moment ago.
 
 use std::{
     collections::HashMap,
@@ -9,107 +9,107 @@ use std::{
 
 use crate::model::{ids::UserId, signals::Presence, timestamps::Timestamp};
 
-/// Of at least so many users it is remembered when they were last here, and of at most twice as many.
-const REMEMBERED: usize = 50_000;
+/// The last-seen times of at least so many users are kept, and of at most twice as many.
+const LAST_SEEN_CAPACITY: usize = 50_000;
 
-/// Who is here. Clones share it.
+/// The presence of all users. Clones share it.
 #[derive(Clone, Default)]
 pub struct Presences {
-    book: Arc<Mutex<Book>>,
+    records: Arc<Mutex<Records>>,
 }
 
 #[derive(Default)]
-struct Book {
-    here: HashMap<UserId, Here>,
-    /// Those who left, the last ones …
-    gone: HashMap<UserId, Timestamp>,
-    /// … and those before them.
-    gone_before: HashMap<UserId, Timestamp>,
+struct Records {
+    online: HashMap<UserId, Online>,
+    /// Users who went offline: the current generation, and …
+    last_seen: HashMap<UserId, Timestamp>,
+    /// … the one before it, which is evicted next.
+    last_seen_before: HashMap<UserId, Timestamp>,
 }
 
 #[derive(Default)]
-struct Here {
+struct Online {
     connections: u32,
-    /// When the last connection ended, by the application's clock and by the machine's.
-    left: Option<(Timestamp, Instant)>,
-    /// Somebody waits to see whether the user comes back.
-    awaited: bool,
+    /// When the last connection closed, by the application's clock and by the machine's.
+    disconnected: Option<(Timestamp, Instant)>,
+    /// Whether an offline check is scheduled.
+    check_pending: bool,
 }
 
-/// What became of a user who left.
+/// The outcome of [`Presences::check_offline`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absence {
-    /// They are gone.
-    Gone,
-    /// They came back.
-    Over,
-    /// They came back and left again: look once more after this time.
-    Renewed(Duration),
+pub enum OfflineCheck {
+    /// The user is offline now.
+    Offline,
+    /// The user has reconnected, and is online.
+    Reconnected,
+    /// The user reconnected and disconnected again: check again after this time.
+    TooEarly(Duration),
 }
 
 impl Presences {
-    /// One more connection of a user; true if they were not here.
+    /// Adds a connection of a user; true if the user was offline before.
     #[must_use]
-    pub fn enter(&self, user: UserId) -> bool {
-        self.locked(|book| {
-            let known = book.here.contains_key(&user);
-            book.here.entry(user).or_default().connections += 1;
-            !known
+    pub fn connect(&self, user: UserId) -> bool {
+        self.locked(|records| {
+            let was_online = records.online.contains_key(&user);
+            records.online.entry(user).or_default().connections += 1;
+            !was_online
         })
     }
 
-    /// One connection less. True if it was the last one, and nobody waits yet to see whether they come back: whoever is
-    /// told so does, and asks [`Presences::absence`].
+    /// Removes a connection. True if it was the last one and no offline check is scheduled: the caller must then schedule
+    /// [`Presences::check_offline`].
     #[must_use]
-    pub fn leave(&self, user: UserId, at: Timestamp) -> bool {
-        self.locked(|book| {
-            let Some(here) = book.here.get_mut(&user) else { return false };
-            here.connections = here.connections.saturating_sub(1);
-            if here.connections > 0 {
+    pub fn disconnect(&self, user: UserId, at: Timestamp) -> bool {
+        self.locked(|records| {
+            let Some(online) = records.online.get_mut(&user) else { return false };
+            online.connections = online.connections.saturating_sub(1);
+            if online.connections > 0 {
                 return false;
             }
-            here.left = Some((at, Instant::now()));
-            !mem::replace(&mut here.awaited, true)
+            online.disconnected = Some((at, Instant::now()));
+            !mem::replace(&mut online.check_pending, true)
         })
     }
 
-    /// Lets a user go who has been away for so long.
+    /// Takes a user offline who has had no connection for `offline_after`.
     #[must_use]
-    pub fn absence(&self, user: UserId, long_enough: Duration) -> Absence {
-        self.locked(|book| {
-            let Some(here) = book.here.get_mut(&user) else { return Absence::Over };
-            let Some((left_at, since)) = here.left.filter(|_| here.connections == 0) else {
-                here.awaited = false;
-                return Absence::Over;
+    pub fn check_offline(&self, user: UserId, offline_after: Duration) -> OfflineCheck {
+        self.locked(|records| {
+            let Some(online) = records.online.get_mut(&user) else { return OfflineCheck::Reconnected };
+            let Some((last_seen, since)) = online.disconnected.filter(|_| online.connections == 0) else {
+                online.check_pending = false;
+                return OfflineCheck::Reconnected;
             };
-            let missing = long_enough.saturating_sub(since.elapsed());
-            if !missing.is_zero() {
-                return Absence::Renewed(missing);
+            let remaining = offline_after.saturating_sub(since.elapsed());
+            if !remaining.is_zero() {
+                return OfflineCheck::TooEarly(remaining);
             }
-            book.here.remove(&user);
-            if book.gone.len() >= REMEMBERED {
-                book.gone_before = mem::take(&mut book.gone);
+            records.online.remove(&user);
+            if records.last_seen.len() >= LAST_SEEN_CAPACITY {
+                records.last_seen_before = mem::take(&mut records.last_seen);
             }
-            book.gone.insert(user, left_at);
-            Absence::Gone
+            records.last_seen.insert(user, last_seen);
+            OfflineCheck::Offline
         })
     }
 
-    /// Whether a user is here.
+    /// The presence of a user.
     #[must_use]
     pub fn of(&self, user: UserId) -> Presence {
-        self.locked(|book| {
-            let here = book.here.get(&user);
-            let left_at = match here {
-                Some(here) => here.left.filter(|_| here.connections == 0).map(|(at, _)| at),
-                None => book.gone.get(&user).or_else(|| book.gone_before.get(&user)).copied(),
+        self.locked(|records| {
+            let online = records.online.get(&user);
+            let last_seen_at = match online {
+                Some(online) => online.disconnected.filter(|_| online.connections == 0).map(|(at, _)| at),
+                None => records.last_seen.get(&user).or_else(|| records.last_seen_before.get(&user)).copied(),
             };
-            Presence { online: here.is_some(), last_seen_at: left_at }
+            Presence { online: online.is_some(), last_seen_at }
         })
     }
 
-    fn locked<T>(&self, work: impl FnOnce(&mut Book) -> T) -> T {
-        // A panic elsewhere cannot leave the book half changed.
-        work(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    fn locked<T>(&self, work: impl FnOnce(&mut Records) -> T) -> T {
+        // A panic elsewhere cannot leave the records half changed.
+        work(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

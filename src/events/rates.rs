@@ -1,4 +1,4 @@
-//! How often something may be done: sends of a user, attempts to sign in, sign-ups.
+//! Limiter limits: on changes by a user, attempts to sign in, and sign-ups.
 
 use std::{
     collections::HashMap,
@@ -16,16 +16,16 @@ use governor::{
 
 use crate::model::ids::UserId;
 
-/// A user may send so many times as many at once as in a second.
-const BURST: u32 = 3;
-/// Failed attempts to sign in count for this long.
-const FAILURES_COUNT_FOR: Duration = Duration::from_mins(15);
-/// Accounts and addresses whose failures are counted, before those that do not count any more are cleared away.
-const FAILURES_KEPT: usize = 10_000;
+/// The burst of a user's changes, as a multiple of what is allowed in a second.
+const WRITE_BURST: u32 = 3;
+/// The window in which failed attempts to sign in count.
+const FAILURE_WINDOW: Duration = Duration::from_mins(15);
+/// At so many tracked accounts and addresses, those whose window has passed are evicted.
+const MAX_TRACKED_FAILURES: usize = 10_000;
 
-/// How much is too much; 0 is never.
+/// The limits; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Most {
+pub struct RateLimits {
     /// Sends and other changes of a user in a second.
     pub writes: u32,
     /// Attempts to sign in from an address in a minute.
@@ -36,18 +36,18 @@ pub struct Most {
     pub sign_ups: u32,
 }
 
-/// The rates. Clones share them.
+/// The limiters. Clones share them.
 #[derive(Clone, Default)]
-pub struct Rates {
-    writes: Rate<UserId>,
-    credentials: Rate<UserId>,
-    sign_ins: Rate<IpAddr>,
-    sign_ups: Rate<IpAddr>,
+pub struct RateLimiters {
+    writes: Limiter<UserId>,
+    credentials: Limiter<UserId>,
+    sign_ins: Limiter<IpAddr>,
+    sign_ups: Limiter<IpAddr>,
     failures: Arc<Mutex<HashMap<Account, Failures>>>,
-    most_failures: u32,
+    max_failures: u32,
 }
 
-/// The key of an account's address, and from where somebody tries to sign in.
+/// The account (the key of its email) and the client's address of an attempt to sign in.
 type Account = (String, IpAddr);
 
 struct Failures {
@@ -55,88 +55,87 @@ struct Failures {
     since: Instant,
 }
 
-/// Too often: it may be done again after this time.
+/// A limit was exceeded: try again after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too often")]
-pub struct TooOften(pub Duration);
+pub struct RateLimited(pub Duration);
 
-impl Rates {
-    /// Rates with these limits.
+impl RateLimiters {
+    /// RateLimiters with these limits.
     #[must_use]
-    pub fn of(most: Most) -> Self {
+    pub fn of(limits: RateLimits) -> Self {
         let (second, minute, hour) = (Duration::from_secs(1), Duration::from_mins(1), Duration::from_hours(1));
         Self {
-            writes: Rate::of(most.writes, second, BURST),
-            credentials: Rate::of(most.failures, FAILURES_COUNT_FOR, 1),
-            sign_ins: Rate::of(most.sign_ins, minute, 1),
-            sign_ups: Rate::of(most.sign_ups, hour, 1),
+            writes: Limiter::of(limits.writes, second, WRITE_BURST),
+            credentials: Limiter::of(limits.failures, FAILURE_WINDOW, 1),
+            sign_ins: Limiter::of(limits.sign_ins, minute, 1),
+            sign_ups: Limiter::of(limits.sign_ups, hour, 1),
             failures: Arc::default(),
-            most_failures: most.failures,
+            max_failures: limits.failures,
         }
     }
 
-    /// A user sends, or changes something else.
+    /// Counts a change by a user.
     ///
     /// # Errors
-    /// [`TooOften`]
-    pub fn write(&self, user: UserId) -> Result<(), TooOften> {
+    /// [`RateLimited`]
+    pub fn check_write(&self, user: UserId) -> Result<(), RateLimited> {
         self.writes.check(&user)
     }
 
-    /// A user changes a password or an address.
+    /// Counts a change of a password or an address by a user.
     ///
     /// # Errors
-    /// [`TooOften`]
-    pub fn change_credentials(&self, user: UserId) -> Result<(), TooOften> {
+    /// [`RateLimited`]
+    pub fn check_credential_change(&self, user: UserId) -> Result<(), RateLimited> {
         self.credentials.check(&user)
     }
 
-    /// Somebody signs up.
+    /// Counts a sign-up.
     ///
     /// # Errors
-    /// [`TooOften`]
-    pub fn sign_up(&self, from: IpAddr) -> Result<(), TooOften> {
+    /// [`RateLimited`]
+    pub fn check_sign_up(&self, from: IpAddr) -> Result<(), RateLimited> {
         self.sign_ups.check(&network(from))
     }
 
-    /// Somebody tries to sign in. It counts as failed, until it is known that it was not: so guesses that are made at the
-    /// same time count, too.
+    /// Counts an attempt to sign in. It counts as failed until it has succeeded, so that concurrent guesses count too.
     ///
     /// # Errors
-    /// [`TooOften`]
-    pub fn sign_in(&self, account: String, from: IpAddr) -> Result<Attempt, TooOften> {
+    /// [`RateLimited`]
+    pub fn begin_sign_in(&self, account: String, from: IpAddr) -> Result<Attempt, RateLimited> {
         let from = network(from);
         self.sign_ins.check(&from)?;
         let account = (account, from);
         self.locked(|failures| {
-            if failures.len() >= FAILURES_KEPT {
-                failures.retain(|_, failures| failures.since.elapsed() < FAILURES_COUNT_FOR);
-                if failures.len() >= FAILURES_KEPT {
-                    // So many at once are an attack; those who failed once are nobody's concern then.
+            if failures.len() >= MAX_TRACKED_FAILURES {
+                failures.retain(|_, failures| failures.since.elapsed() < FAILURE_WINDOW);
+                if failures.len() >= MAX_TRACKED_FAILURES {
+                    // So many at once are an attack: keep only those that failed more than once.
                     failures.retain(|_, failures| failures.count > 1);
                 }
             }
             let now = Instant::now();
-            let its = failures.entry(account.clone()).or_insert(Failures { count: 0, since: now });
-            let left = FAILURES_COUNT_FOR.saturating_sub(its.since.elapsed());
-            if left.is_zero() {
-                *its = Failures { count: 0, since: now };
+            let entry = failures.entry(account.clone()).or_insert(Failures { count: 0, since: now });
+            let remaining = FAILURE_WINDOW.saturating_sub(entry.since.elapsed());
+            if remaining.is_zero() {
+                *entry = Failures { count: 0, since: now };
             }
-            if self.most_failures > 0 && its.count >= self.most_failures {
-                return Err(TooOften(left));
+            if self.max_failures > 0 && entry.count >= self.max_failures {
+                return Err(RateLimited(remaining));
             }
-            its.count += 1;
+            entry.count += 1;
             Ok(())
         })?;
         Ok(Attempt { account, rates: self.clone() })
     }
 
-    /// Forgets those who did nothing for so long that it does not count any more.
-    pub fn forget(&self) {
-        self.writes.forget();
-        self.credentials.forget();
-        self.sign_ins.forget();
-        self.sign_ups.forget();
+    /// Evicts the keys whose counts have expired.
+    pub fn evict_idle(&self) {
+        self.writes.evict_idle();
+        self.credentials.evict_idle();
+        self.sign_ins.evict_idle();
+        self.sign_ups.evict_idle();
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut HashMap<Account, Failures>) -> T) -> T {
@@ -148,26 +147,26 @@ impl Rates {
 /// An attempt to sign in that counts as failed.
 pub struct Attempt {
     account: Account,
-    rates: Rates,
+    rates: RateLimiters,
 }
 
 impl Attempt {
-    /// It came to nothing: it is as if it had not been.
+    /// The attempt was not evaluated: it does not count.
     pub fn withdraw(self) {
         self.rates.locked(|failures| {
-            if let Some(its) = failures.get_mut(&self.account) {
-                its.count = its.count.saturating_sub(1);
+            if let Some(entry) = failures.get_mut(&self.account) {
+                entry.count = entry.count.saturating_sub(1);
             }
         });
     }
 
-    /// It was not: nothing of before counts any more.
+    /// The attempt succeeded: earlier failures do not count any more.
     pub fn succeeded(self) {
         self.rates.locked(|failures| failures.remove(&self.account));
     }
 }
 
-/// Who has one address of IPv6 has all of its network, commonly a /64.
+/// The unit that is limited: a client with one IPv6 address commonly has the whole /64.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -175,23 +174,23 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// How often each may do something; `None` is as often as they like.
-struct Rate<K: Clone + Hash + Eq>(Option<Arc<DefaultKeyedRateLimiter<K>>>);
+/// A limit for each key; `None` is no limit.
+struct Limiter<K: Clone + Hash + Eq>(Option<Arc<DefaultKeyedRateLimiter<K>>>);
 
-impl<K: Clone + Hash + Eq> Clone for Rate<K> {
+impl<K: Clone + Hash + Eq> Clone for Limiter<K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K: Clone + Hash + Eq> Default for Rate<K> {
+impl<K: Clone + Hash + Eq> Default for Limiter<K> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<K: Clone + Hash + Eq> Rate<K> {
-    /// So many in this time, and `burst` times as many at once.
+impl<K: Clone + Hash + Eq> Limiter<K> {
+    /// `count` in this time, and `burst` times as many at once.
     fn of(count: u32, time: Duration, burst: u32) -> Self {
         let quota = NonZeroU32::new(count).and_then(|count| {
             let burst = count.saturating_mul(NonZeroU32::new(burst)?);
@@ -200,12 +199,12 @@ impl<K: Clone + Hash + Eq> Rate<K> {
         Self(quota.map(|quota| Arc::new(RateLimiter::keyed(quota))))
     }
 
-    fn check(&self, who: &K) -> Result<(), TooOften> {
+    fn check(&self, key: &K) -> Result<(), RateLimited> {
         let Some(limiter) = &self.0 else { return Ok(()) };
-        limiter.check_key(who).map_err(|not_until| TooOften(not_until.wait_time_from(DefaultClock::default().now())))
+        limiter.check_key(key).map_err(|not_until| RateLimited(not_until.wait_time_from(DefaultClock::default().now())))
     }
 
-    fn forget(&self) {
+    fn evict_idle(&self) {
         if let Some(limiter) = &self.0 {
             limiter.retain_recent();
         }

@@ -1,79 +1,79 @@
-//! Signals on their way to those who listen. Who is too slow misses some.
+//! Signal subscriptions. Each has a bounded queue: a subscriber that is too slow loses the oldest signals.
 
 use std::collections::HashSet;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::held::{Held, Hold};
+use super::registry::{Registry, RegistryGuard};
 use crate::model::{ids::UserId, signals::Signal};
 
-/// Signals that wait for a slow listener.
-const WAITING: usize = 16;
+/// Signals queued for a slow subscriber, at most.
+const QUEUE_CAPACITY: usize = 16;
 
-/// Whose signals somebody listens to, or everybody's, and who listens.
-type Ear = (Option<UserId>, UserId);
-/// `None` is the end.
-type Heard = broadcast::Sender<Option<Signal>>;
+/// Whose signals are wanted (`None`: everybody's), and the subscriber.
+type Topic = (Option<UserId>, UserId);
+/// `None` ends the subscription.
+type Sender = broadcast::Sender<Option<Signal>>;
 
-/// The ways of signals. Clones share them.
+/// The subscriptions. Clones share them.
 #[derive(Clone, Default)]
 pub struct Signals {
-    ears: Held<Ear, Heard>,
+    topics: Registry<Topic, Sender>,
 }
 
 impl Signals {
-    /// From now on, [`Listening::next`] gives what is told to this user; with `about`, only the signals of one other user.
+    /// Subscribes a user to the signals sent to them; with `about`, only to those of one other user.
     #[must_use]
-    pub fn listen(&self, user: UserId, about: Option<UserId>) -> Listening {
-        let (hold, signals) = self.ears.hold((about, user), || Heard::new(WAITING), Heard::subscribe);
-        Listening { signals, _hold: hold }
+    pub fn subscribe(&self, user: UserId, about: Option<UserId>) -> SignalSubscription {
+        let (guard, signals) = self.topics.acquire((about, user), || Sender::new(QUEUE_CAPACITY), Sender::subscribe);
+        SignalSubscription { signals, _guard: guard }
     }
 
-    /// Tells a signal to one user.
-    pub fn tell(&self, user: UserId, signal: Signal) {
+    /// Sends a signal to one user.
+    pub fn send(&self, user: UserId, signal: Signal) {
         for about in [None, Some(signal.user)] {
-            self.ears.with(&(about, user), |ear| say(ear, Some(signal)));
+            self.topics.with(&(about, user), |sender| send(sender, Some(signal)));
         }
     }
 
-    /// Tells a signal to these users, and to whoever listens to its user alone and is not among the others.
-    pub fn tell_all(&self, users: &[UserId], others: &HashSet<UserId>, signal: Signal) {
+    /// Sends a signal to these users, and to all who subscribed to its user alone, except those in `excluded`.
+    pub fn broadcast(&self, users: &[UserId], excluded: &HashSet<UserId>, signal: Signal) {
         for user in users {
-            self.ears.with(&(None, *user), |ear| say(ear, Some(signal)));
+            self.topics.with(&(None, *user), |sender| send(sender, Some(signal)));
         }
         let about = Some(signal.user);
-        self.ears.with_range((about, UserId::MIN)..=(about, UserId::MAX), |ears| {
-            for ((_, user), ear) in ears {
-                if !others.contains(user) {
-                    say(&ear.value, Some(signal));
+        self.topics.with_range((about, UserId::MIN)..=(about, UserId::MAX), |topics| {
+            for ((_, subscriber), sender) in topics {
+                if !excluded.contains(subscriber) {
+                    send(&sender.value, Some(signal));
                 }
             }
         });
     }
 
-    /// Ends what a user listens to.
+    /// Ends all subscriptions of a user.
     pub fn end(&self, user: UserId) {
-        self.ears.with_range(.., |ears| {
-            for (_, ear) in ears.filter(|((_, listener), _)| *listener == user) {
-                say(&ear.value, None);
+        self.topics.with_range(.., |topics| {
+            for (_, sender) in topics.filter(|((_, subscriber), _)| *subscriber == user) {
+                send(&sender.value, None);
             }
         });
     }
 }
 
-/// It only fails if nobody listens any more.
-fn say(ear: &Heard, signal: Option<Signal>) {
-    let _ = ear.send(signal);
+/// Fails only when no receiver is left, which is fine.
+fn send(sender: &Sender, signal: Option<Signal>) {
+    let _ = sender.send(signal);
 }
 
-/// Somebody who listens, until it is dropped.
-pub struct Listening {
+/// A subscription to signals, until it is dropped.
+pub struct SignalSubscription {
     signals: broadcast::Receiver<Option<Signal>>,
-    _hold: Hold<Ear, Heard>,
+    _guard: RegistryGuard<Topic, Sender>,
 }
 
-impl Listening {
-    /// The next signal; `None` when there will be no more.
+impl SignalSubscription {
+    /// The next signal; `None` when the subscription has ended.
     pub async fn next(&mut self) -> Option<Signal> {
         loop {
             match self.signals.recv().await {

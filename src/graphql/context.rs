@@ -12,7 +12,7 @@ use crate::{
         feed::Cursor,
         ids::{ConversationId, MessageId, UserId},
         messages::{List, Message},
-        pages::{Page, Span},
+        pages::{Page, PageRequest},
         sessions::Session,
         signals::Presence,
         users::User,
@@ -26,11 +26,11 @@ pub(super) struct Context {
     pub(super) request_id: String,
     pub(super) users: Batch<UserId, User>,
     pub(super) messages: Batch<MessageId, Message>,
-    pub(super) message_pages: Batch<(List, Span), Page<Message>>,
-    pub(super) user_pages: Batch<(Option<String>, Span), Page<User>>,
-    pub(super) blocked_pages: Batch<(UserId, Span), Page<User>>,
+    pub(super) message_pages: Batch<(List, PageRequest), Page<Message>>,
+    pub(super) user_pages: Batch<(Option<String>, PageRequest), Page<User>>,
+    pub(super) blocked_pages: Batch<(UserId, PageRequest), Page<User>>,
     /// Each user's conversations.
-    pub(super) conversation_pages: Batch<(UserId, Span), Page<Member>>,
+    pub(super) conversation_pages: Batch<(UserId, PageRequest), Page<Member>>,
     /// Conversations that had messages.
     begun: Batch<ConversationId, ()>,
     /// A user's place with a peer.
@@ -87,7 +87,9 @@ impl Context {
             }
             Ok(pages)
         });
-        loads.batch(&mut self.begun, |conn, ids| conversations::begun(conn, viewer, ids));
+        loads.batch(&mut self.begun, |conn, ids| {
+            Ok(conversations::begun(conn, viewer, ids)?.into_iter().map(|id| (id, ())).collect())
+        });
         loads.batch(&mut self.members, |conn, keys| conversations::members(conn, viewer, keys));
         loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
         loads.batch(&mut self.presences, |conn, users| signals::presences(conn, app, viewer, users));

@@ -21,7 +21,7 @@ use crate::{
         conversations::Reach,
         ids::{ConversationId, MessageId, UserId},
         messages::List,
-        pages::{End, Page, Span},
+        pages::{End, Page, PageRequest},
     },
 };
 
@@ -101,7 +101,7 @@ fn last_message(it: Place, context: &Context) -> Result<Option<&model::messages:
     {
         return Ok(Some(message));
     }
-    let page = context.message_pages.get((List::Conversation(it.id), Span::last(1)))?;
+    let page = context.message_pages.get((List::Conversation(it.id), PageRequest::last(1)))?;
     Ok(page.and_then(|page| page.items.last()))
 }
 

@@ -16,7 +16,7 @@ use crate::{
     domain::feed::{self, Follower},
     execution::{self, Error, Fields, Id, MAX_PAGE, Object, RootFields, Text, Values},
     model::{
-        feed::{Change, Cursor, Event, Kind, News},
+        feed::{Change, Cursor, Event, EventBody, Kind},
         ids::{ConversationId, MessageId},
     },
 };
@@ -32,10 +32,10 @@ impl Object for FeedEvent {
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Text<Cursor>>("cursor", "Where you are in the feed. Opaque.", |it, _| it.cursor.clone());
-        fields.plain::<execution::Enum<FeedEventKind>>("kind", "What happened.", |it, _| match &it.news {
-            News::Changed(change) => change.kind.into(),
-            News::CaughtUp => FeedEventKind::CaughtUp,
-            News::Reset => FeedEventKind::Reset,
+        fields.plain::<execution::Enum<FeedEventKind>>("kind", "What happened.", |it, _| match &it.body {
+            EventBody::Changed(change) => change.kind.into(),
+            EventBody::CaughtUp => FeedEventKind::CaughtUp,
+            EventBody::Reset => FeedEventKind::Reset,
         });
         fields.plain::<DateTime>("at", "When it happened.", |it, _| it.at);
         fields.plain::<Option<Conversation>>(
@@ -68,7 +68,7 @@ impl Object for FeedEvent {
 }
 
 fn change(event: &Event) -> Option<&Change> {
-    if let News::Changed(change) = &event.news { Some(change) } else { None }
+    if let EventBody::Changed(change) = &event.body { Some(change) } else { None }
 }
 
 /// What can happen in a feed.

@@ -10,7 +10,7 @@ use crate::{
     execution::{Error, Fields, MAX_PAGE, Object, Text},
     model::{
         ids::key_from,
-        pages::{End, Page, Span},
+        pages::{End, Page, PageRequest},
     },
 };
 
@@ -48,7 +48,7 @@ pub(super) struct PageArguments {
 
 impl PageArguments {
     /// The part of the list that is meant. Without any argument it is at the `usual` end.
-    pub(super) fn span<N: Listed>(&self, usual: End) -> Result<Span, Error> {
+    pub(super) fn span<N: Listed>(&self, usual: End) -> Result<PageRequest, Error> {
         let (end, size) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(Error::bad_input("Give `first` or `last`, not both.")),
             (Some(size), None) => (End::First, Some(size)),
@@ -65,7 +65,7 @@ impl PageArguments {
             Some(_) => return Err(Error::bad_input(format!("`first` and `last` must be from 0 to {MAX_PAGE}."))),
         };
         let key = |cursor: &Option<String>| cursor.as_deref().map(parse_cursor::<N>).transpose();
-        Ok(Span { after: key(&self.after)?, before: key(&self.before)?, limit, end })
+        Ok(PageRequest { after: key(&self.after)?, before: key(&self.before)?, limit, end })
     }
 }
 

@@ -123,7 +123,7 @@ async fn listen(call: Arc<Call>, arguments: SignalsArguments) -> Result<Listenin
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
-    let signals = call.answer(signals::listen(&call.app, &viewer, user, conversation).await)?;
+    let signals = call.answer(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
     Ok(Listening { signals: Box::pin(signals), request_id: call.request_id.clone() })
 }
 

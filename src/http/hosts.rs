@@ -1,19 +1,19 @@
-//! Names by which the server is called, and by whom: what keeps pages of other sites out.
+//! Checks of the headers `Host` and `Origin`, which keep out the pages of other sites.
 //!
-//! Browsers ask before they send JSON to another site, but not before they open a WebSocket; and a site may give its own
-//! name the address of this machine (DNS rebinding), so that its pages seem to come from here.
+//! Browsers send a preflight request before JSON goes to another site, but not before they open a WebSocket; and a site may
+//! resolve its own name to this machine (DNS rebinding), so that its pages have the same origin as the server.
 
 use axum::http::{HeaderMap, Uri, header};
 
-use super::Server;
+use super::server::Server;
 
-/// Why a request by another name is refused.
-pub(super) const WHY: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \
+/// The error for a request with another host.
+pub(super) const WRONG_HOST: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \
                               sign in. Start it with --allow-open-network to answer to any name.";
 
-/// Whether the request came by a name that the server answers to.
-pub(super) fn is_ours(server: &Server, headers: &HeaderMap) -> bool {
-    if !server.local {
+/// Whether the server answers to the host of the request.
+pub(super) fn is_allowed_host(server: &Server, headers: &HeaderMap) -> bool {
+    if !server.loopback_only {
         return true;
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Uri>().ok());
@@ -24,8 +24,8 @@ pub(super) fn is_ours(server: &Server, headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a socket may be opened. No origin: no browser. Otherwise it must be the server's own, or one of the settings.
-pub(super) fn is_welcome(server: &Server, headers: &HeaderMap) -> bool {
+/// Whether the origin may open a socket: it must be the server's own or an allowed one. Without one it is no browser.
+pub(super) fn is_allowed_origin(server: &Server, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let own = || {
         let host = headers.get(header::HOST)?.to_str().ok()?;

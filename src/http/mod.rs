@@ -1,13 +1,14 @@
-//! Wire: GraphQL over HTTP and WebSocket, health, and the pages. Only this room knows axum.
+//! HTTP: GraphQL over HTTP, server-sent events and WebSocket, health checks, and the pages. Only this room knows axum.
 //!
 //! Not here: what a request means.
 
 mod requests;
 mod responses;
+mod server;
 mod sockets;
 mod streams;
 mod hosts;
-mod peers;
+mod addresses;
 mod pages;
 
 use std::{
@@ -32,7 +33,6 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,44 +40,30 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     app::App,
-    config::{Limits, Serve},
+    config::Serve,
     domain::{self, Viewer},
     execution::{Answer, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
 };
-use peers::{ForPeer, Peer};
+use addresses::{RemoteAddress, WithRemoteAddress};
 use responses::{Format, refused};
+use server::Server;
 
-/// Requests that were taken in have this long to be answered once the server is told to stop.
-const DRAIN: Duration = Duration::from_secs(8);
+/// Requests in flight have this long to finish once the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Connections that wait to be taken in, at most. The usual 128 are few when all clients come back at once.
+/// The accept backlog. The usual 128 are too few when all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
 
-/// What every handler needs.
-#[derive(Clone)]
-struct Server {
-    app: App,
-    api: Api,
-    limits: Arc<Limits>,
-    /// Origins of other sites that may use the server.
-    origins: Arc<[HeaderValue]>,
-    trusted_proxies: Arc<[IpNet]>,
-    /// Only requests to a name of this machine are answered.
-    local: bool,
-    stopping: CancellationToken,
-    sockets: TaskTracker,
-}
-
-/// An origin among the settings that is none.
+/// A setting that is not a valid origin.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no origin: write it like https://chat.example.com, without a path")]
 pub struct BadOrigin(String);
 
-/// The settings' origins as headers have them.
+/// The allowed origins of the settings, as header values.
 ///
 /// # Errors
-/// [`BadOrigin`] for the first that is none.
+/// [`BadOrigin`] for the first invalid one.
 pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
     let origin = |text: &String| {
         let (scheme, host) = text.split_once("://").unwrap_or_default();
@@ -88,19 +74,19 @@ pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
     settings.cors_origins.iter().map(origin).collect()
 }
 
-/// Takes an address. Connections that come faster than they can be taken in wait in a queue of the system's.
+/// Listens on an address. Connections that are not accepted yet wait in the backlog of the operating system.
 ///
 /// # Errors
-/// When the address cannot be taken.
+/// When the address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A server that is started again need not wait for the connections of the one before.
+    // A restart need not wait for the connections of the previous process.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop` is done, then lets what was taken in be answered, closes the sockets, and returns.
+/// Serves until `stop` completes, then finishes the requests in flight, closes the sockets, and returns.
 ///
 /// # Errors
 /// When the listener fails.
@@ -118,32 +104,32 @@ pub async fn serve(
         limits: Arc::new(settings.limits.clone()),
         origins: origins.into(),
         trusted_proxies: settings.trusted_proxies.clone().into(),
-        local: app.keys.is_none() && listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
+        loopback_only: app.keys.is_none() && listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
         stopping: CancellationToken::new(),
         sockets: TaskTracker::new(),
     };
     let (stopping, sockets) = (server.stopping.clone(), server.sockets.clone());
-    let told = stopping.clone();
+    let cancel = stopping.clone();
     tokio::spawn(async move {
         stop.await;
-        told.cancel();
+        cancel.cancel();
     });
     let connections = accept(listener, server, stopping).await;
-    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
         tracing::warn!("some requests were not answered in time");
     }
     sockets.close();
-    // Closing takes a moment; a client that does not answer is not waited for.
+    // The closing handshakes take a moment; a client that does not answer is not waited for.
     let _ = tokio::time::timeout(Duration::from_secs(1), sockets.wait()).await;
     Ok(())
 }
 
-/// Takes connections in until it is told to stop; gives those that are still open.
+/// Accepts connections until the server stops; gives those that are still open.
 async fn accept(listener: TcpListener, server: Server, stopping: CancellationToken) -> TaskTracker {
     let mut protocol = http1::Builder::new();
-    // A connection that sends nothing, or half a head, is let go in time.
+    // A connection that does not send a complete head in time is closed.
     protocol.timer(TokioTimer::new()).header_read_timeout(server.limits.header_timeout);
-    let stall_timeout = server.limits.stall_timeout + sockets::PARTING;
+    let stall_timeout = server.limits.stall_timeout + sockets::CLOSE_TIMEOUT;
     let router = TowerToHyperService::new(router(server));
     let connections = TaskTracker::new();
     loop {
@@ -152,14 +138,14 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
             () = stopping.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // Small answers must not wait for more.
+            Ok((stream, remote)) => {
+                // Small answers must not be delayed to be merged.
                 let _ = stream.set_nodelay(true);
                 let mut stream = Box::pin(TimeoutWriter::new(stream));
                 stream.as_mut().set_timeout_pinned(Some(stall_timeout));
-                let service = ForPeer { router: router.clone(), peer: Peer(peer.ip()) };
+                let service = WithRemoteAddress { router: router.clone(), remote: RemoteAddress(remote.ip()) };
                 let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
-                connections.spawn(attend(connection, stopping.clone()));
+                connections.spawn(serve_connection(connection, stopping.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: some will be free again.
@@ -172,11 +158,11 @@ async fn accept(listener: TcpListener, server: Server, stopping: CancellationTok
     connections
 }
 
-/// Answers the requests of a connection, once the server stops no more than the one that was taken in.
-async fn attend(connection: Connection, stopping: CancellationToken) {
+/// Answers the requests of a connection; once the server stops, only the one in flight.
+async fn serve_connection(connection: HttpConnection, stopping: CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
-        // How a client breaks off is of no interest.
+        // How a client disconnects does not matter.
         _ = connection.as_mut() => {}
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -185,9 +171,9 @@ async fn attend(connection: Connection, stopping: CancellationToken) {
     }
 }
 
-/// A client that takes nothing of what it is sent is cut off in time.
+/// A client that does not read what it is sent is disconnected after a timeout.
 type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
-type Connection = http1::UpgradeableConnection<TokioIo<Stream>, ForPeer>;
+type HttpConnection = http1::UpgradeableConnection<TokioIo<Stream>, WithRemoteAddress>;
 
 fn router(server: Server) -> Router {
     let cors = CorsLayer::new()
@@ -212,7 +198,7 @@ fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-/// Ready: the database answers and nobody told the server to stop.
+/// Readiness: the database answers and the server is not stopping.
 async fn ready(State(server): State<Server>) -> Response {
     let answers = server.app.answers().await;
     if answers && !server.stopping.is_cancelled() {
@@ -222,25 +208,25 @@ async fn ready(State(server): State<Server>) -> Response {
     }
 }
 
-/// GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), or the way to a socket or to the page.
+/// GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), a WebSocket upgrade, or GraphiQL.
 async fn graphql(
     State(server): State<Server>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
 ) -> Response {
     let (Parts { method, uri, headers, extensions, .. }, body) = request.into_parts();
-    let peer = extensions.get().copied();
-    let from = peer.map(|peer| peers::address(peer, &headers, &server.trusted_proxies));
-    if !hosts::is_ours(&server, &headers) {
-        return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WHY);
+    let remote = extensions.get().copied();
+    let from = remote.map(|remote| addresses::client_address(remote, &headers, &server.trusted_proxies));
+    if !hosts::is_allowed_host(&server, &headers) {
+        return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_HOST);
     }
     if let Ok(upgrade) = upgrade {
         return sockets::open(server, upgrade, &headers, from);
     }
     match method {
-        Method::POST => posted(&server, &headers, from, body).await,
+        Method::POST => handle_post(&server, &headers, from, body).await,
         Method::GET | Method::HEAD if responses::wants_html(&headers) => pages::graphiql(headers).await,
-        Method::GET | Method::HEAD => got(&server, &headers, from, uri.query().unwrap_or_default()).await,
+        Method::GET | Method::HEAD => handle_get(&server, &headers, from, uri.query().unwrap_or_default()).await,
         _ => {
             let allow = [(header::ALLOW, HeaderValue::from_static("GET, POST"))];
             (allow, not_allowed().await).into_response()
@@ -253,7 +239,7 @@ async fn not_allowed() -> Response {
     refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)
 }
 
-async fn posted(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body: Body) -> Response {
+async fn handle_post(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body: Body) -> Response {
     let format = match Format::wanted(headers) {
         Ok(format) => format,
         Err(refusal) => return refusal,
@@ -267,14 +253,14 @@ async fn posted(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body
         Err(refusal) => return format.response(&refusal),
     };
     match requests::parse(&body, server.limits.max_batch) {
-        Ok(requests::Posted::One(request)) if format == Format::EventStream => {
+        Ok(requests::PostBody::One(request)) if format == Format::EventStream => {
             streams::response(server, &caller, server.api.prepare(&request))
         }
-        Ok(requests::Posted::One(request)) => {
+        Ok(requests::PostBody::One(request)) => {
             let answer = answer(server, &caller, *request).await;
             format.response(&answer)
         }
-        Ok(requests::Posted::Batch(batch)) => {
+        Ok(requests::PostBody::Batch(batch)) => {
             let mut answers = Vec::with_capacity(batch.len());
             for request in batch {
                 answers.push(match request {
@@ -288,7 +274,7 @@ async fn posted(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body
     }
 }
 
-/// Who asks, by the header `Authorization`.
+/// The caller, by the header `Authorization`.
 async fn caller(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Caller, Answer> {
     let viewer = match headers.get(header::AUTHORIZATION).map(HeaderValue::to_str) {
         None => Viewer::of(&server.app, None).await,
@@ -316,7 +302,7 @@ async fn run(server: &Server, caller: &Caller, prepared: Prepared) -> Answer {
     }
 }
 
-async fn got(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: &str) -> Response {
+async fn handle_get(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: &str) -> Response {
     let format = match Format::wanted(headers) {
         Ok(format) => format,
         Err(refusal) => return refusal,
@@ -325,16 +311,16 @@ async fn got(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: 
         Ok(caller) => caller,
         Err(refusal) => return format.response(&refusal),
     };
-    let ready = requests::from_query_string(query)
+    let prepared = requests::from_query_string(query)
         .map_err(|why| Answer::refusal(Code::BadRequest, why))
         .and_then(|request| server.api.prepare(&request));
-    match ready {
+    match prepared {
         Ok(prepared) if prepared.operation() == OperationType::Mutation => {
             let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
             let why = "A mutation needs POST: GET only reads.";
             (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
         }
-        ready if format == Format::EventStream => streams::response(server, &caller, ready),
+        prepared if format == Format::EventStream => streams::response(server, &caller, prepared),
         Ok(prepared) => format.response(&run(server, &caller, prepared).await),
         Err(answer) => format.response(&answer),
     }

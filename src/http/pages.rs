@@ -1,5 +1,5 @@
-//! Pages for people: the files of `web/dist`, embedded in the binary if they were built before it, else the library's
-//! own GraphiQL page, which loads its parts from a public network.
+//! Pages: the files of `web/dist`, embedded in the binary if they were built before it; otherwise the library's own
+//! GraphiQL page, which loads its assets from a public CDN.
 
 use std::io::Read;
 
@@ -19,8 +19,8 @@ use crate::{execution::Code, graphql::library_graphiql};
 #[include = "*.gz"]
 struct Web;
 
-/// Nothing from elsewhere, no inline script, no eval. What may be said of styles is added.
-const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; font-src 'self'; img-src 'self' data:; \
+/// Nothing from other origins, no inline script, no eval. The sources of styles are appended.
+const CSP: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; font-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'self'";
 
 /// GraphiQL.
@@ -28,7 +28,7 @@ pub(super) async fn graphiql(headers: HeaderMap) -> Response {
     embedded("index.html", &headers).unwrap_or_else(|| Html(library_graphiql("/graphql")).into_response())
 }
 
-/// A chat between two people, to look at.
+/// A demo of a chat between two users.
 pub(super) async fn demo(headers: HeaderMap) -> Response {
     let missing = "The demo is not in this binary: build it again with `make run`, where npm is.";
     embedded("demo.html", &headers).unwrap_or_else(|| refused(StatusCode::NOT_FOUND, Code::BadRequest, missing))
@@ -51,7 +51,7 @@ fn embedded(path: &str, headers: &HeaderMap) -> Option<Response> {
     let common = [
         (header::CONTENT_TYPE, HeaderValue::from_str(media_type.as_ref()).ok()?),
         (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_str(&format!("{POLICY}{styles}")).ok()?),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_str(&format!("{CSP}{styles}")).ok()?),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (header::VARY, HeaderValue::from_static("Accept-Encoding, Accept")),

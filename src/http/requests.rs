@@ -1,4 +1,4 @@
-//! From bytes to requests: the body within its limits, one request or a batch, or a query string.
+//! Parsing requests: the body within its limits, one request or a batch, or a query string.
 
 use std::error::Error;
 
@@ -16,16 +16,16 @@ use crate::{
     execution::{Answer, Code, Request},
 };
 
-/// What was posted.
-pub(super) enum Posted {
+/// A parsed body.
+pub(super) enum PostBody {
     /// One request.
     One(Box<Request>),
-    /// Several, each of which is answered, also where it is no request.
+    /// A batch; each element is answered, also if it is invalid.
     Batch(Vec<Result<Request, Answer>>),
 }
 
-/// The body of a POST: JSON only. What a browser may send from another site without asking first (a form, plain text)
-/// is not taken for JSON: it could be a forgery.
+/// The body of a POST: JSON only. What a browser sends to another site without a preflight request (a form, plain text)
+/// is refused, against cross-site request forgery.
 pub(super) async fn body(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Vec<u8>, Response> {
     if !is_json(headers) {
         let why = "Send the request as plain JSON, with the header Content-Type: application/json.";
@@ -65,10 +65,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Reads a body that is JSON, with a sentence about what is wrong with it.
-pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<Posted, String> {
+/// Parses a JSON body; the error is a message for the client.
+pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<PostBody, String> {
     let value = serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))?;
-    let Value::Array(batch) = value else { return request(value).map(|request| Posted::One(Box::new(request))) };
+    let Value::Array(batch) = value else { return request(value).map(|request| PostBody::One(Box::new(request))) };
     if batch.is_empty() {
         return Err("The batch is empty.".into());
     }
@@ -76,7 +76,7 @@ pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<Posted, String> {
         return Err(format!("The batch has {} operations; {max_batch} are allowed.", batch.len()));
     }
     let refusal = |why| Answer::refusal(Code::BadRequest, why);
-    Ok(Posted::Batch(batch.into_iter().map(|value| request(value).map_err(refusal)).collect()))
+    Ok(PostBody::Batch(batch.into_iter().map(|value| request(value).map_err(refusal)).collect()))
 }
 
 fn request(value: Value) -> Result<Request, String> {
@@ -87,11 +87,11 @@ fn request(value: Value) -> Result<Request, String> {
     serde_json::from_value(value).map_err(why)
 }
 
-/// Reads the parameters of a GET, with a sentence about what is wrong with them.
+/// Parses the parameters of a GET; the error is a message for the client.
 pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
     let mut request = serde_json::Map::new();
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-        // What is no UTF-8 comes out as this character; who means it can say so.
+        // Invalid UTF-8 is decoded to this character; a client that means it can encode it.
         if value.contains(char::REPLACEMENT_CHARACTER) && !text.to_ascii_uppercase().contains("%EF%BF%BD") {
             return Err(format!("The parameter `{name}` is not UTF-8."));
         }

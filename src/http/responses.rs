@@ -1,4 +1,4 @@
-//! From answers to responses: the media type that was asked for, and the status that goes with it.
+//! Responses: the negotiated media type of an answer, and its status.
 
 use crate::execution::{Answer, Code};
 use axum::{
@@ -9,16 +9,16 @@ use axum::{
 /// The media type of an answer: <https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// `application/json`: the status speaks of HTTP alone; every GraphQL error is a 200.
+    /// `application/json`: every GraphQL error is a 200.
     Json,
-    /// `application/graphql-response+json`: a request that was not run is a 4xx.
+    /// `application/graphql-response+json`: a request that was not executed is a 4xx.
     GraphqlResponse,
-    /// `text/event-stream`: every answer is an event. What never became an operation is answered as JSON.
+    /// `text/event-stream`: every answer is an event. A request that cannot be parsed is answered as JSON.
     EventStream,
 }
 
 impl Format {
-    /// What the header `Accept` prefers; JSON if it does not care.
+    /// The format that the header `Accept` prefers; JSON by default.
     pub(super) fn wanted(headers: &HeaderMap) -> Result<Self, Response> {
         let accepted = accepted(headers);
         if accepted.is_empty() {
@@ -49,7 +49,7 @@ impl Format {
     /// The answer to one request.
     pub(super) fn response(self, answer: &Answer) -> Response {
         let status = match answer.code() {
-            Some(code) if answer.is_refusal() || (answer.is_empty() && may_be_repeated(code)) => self.status(code),
+            Some(code) if answer.is_refusal() || (answer.is_empty() && is_retryable(code)) => self.status(code),
             _ => StatusCode::OK,
         };
         let mut response = self.body(status, answer.json().to_owned());
@@ -108,17 +108,17 @@ impl Format {
     }
 }
 
-/// A response to what is no GraphQL request yet, with a body of the same shape.
+/// The response to a request that was not executed, with a body of the same shape.
 pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) -> Response {
     Format::Json.body(status, Answer::refusal(code, why).json().to_owned())
 }
 
-/// Whether it is the server's state that stood against a request: proxies and clients may try again.
-fn may_be_repeated(code: Code) -> bool {
+/// Whether the error is due to the state of the server, so that clients and proxies may retry.
+fn is_retryable(code: Code) -> bool {
     matches!(code, Code::RateLimited | Code::DatabaseBusy | Code::Unavailable | Code::StorageFull)
 }
 
-/// Whether a browser asks for a page.
+/// Whether a browser requests a page.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     accepted(headers).iter().any(|(range, quality)| range == "text/html" && *quality > 0)
 }

@@ -1,9 +1,9 @@
 //! GraphQL over WebSocket: the protocol graphql-transport-ws
 //! (<https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>).
 //!
-//! One task per socket does everything in turn: it takes a message, or an answer of a running operation, and never
-//! takes the next answer before the last one is written. So a client that does not read stops its own operations and
-//! costs no memory.
+//! One task per socket handles messages and answers of running operations one at a time, and takes the next answer only
+//! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
+//! nothing is buffered for it.
 
 use std::{collections::HashMap, future::pending, net::IpAddr, sync::Arc, time::Duration};
 
@@ -27,27 +27,27 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{Server, hosts, responses::refused};
+use super::{hosts, responses::refused, server::Server};
 use crate::{
     app::App,
     config::Limits,
-    domain::{self, Viewer, connections::Connection},
+    domain::{self, Viewer, connections::ClientConnection},
     execution::{Answer, Code, Request},
     graphql::Caller,
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// The other side has this long to close as well.
-pub(super) const PARTING: Duration = Duration::from_secs(1);
-/// Bytes that each socket holds ready to read into. Most say little, and there are many of them.
+/// The client has this long to complete the closing handshake.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of the read buffer of each socket: there are many sockets, and most messages are small.
 const READ_BUFFER: usize = 1_024;
 /// The longest id of an operation, in bytes.
-const MAX_ID: usize = 128;
+const MAX_ID_BYTES: usize = 128;
 
-/// What clients say.
+/// Messages of the client.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Said {
+enum ClientMessage {
     ConnectionInit {
         #[serde(default)]
         payload: Option<Map<String, Value>>,
@@ -69,10 +69,10 @@ enum Said {
     },
 }
 
-/// What the server says.
+/// Messages of the server.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Say<'a> {
+enum ServerMessage<'a> {
     ConnectionAck,
     Ping {
         payload: Time,
@@ -86,7 +86,7 @@ enum Say<'a> {
     },
 }
 
-/// What a ping tells.
+/// The payload of a ping.
 #[derive(Serialize)]
 struct Time {
     at: String,
@@ -103,7 +103,7 @@ impl Close {
 
 /// Takes a socket in, unless a page of another site opened it: browsers do not ask before they open one.
 pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMap, from: Option<IpAddr>) -> Response {
-    if !hosts::is_welcome(&server, headers) {
+    if !hosts::is_allowed_origin(&server, headers) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
     }
@@ -116,45 +116,45 @@ pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMa
         .max_frame_size(max)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .on_upgrade(move |socket| sockets.track_future(converse(server, socket, authorization, from)))
+        .on_upgrade(move |socket| sockets.track_future(run_socket(server, socket, authorization, from)))
 }
 
-async fn converse(server: Server, socket: WebSocket, authorization: Option<String>, from: Option<IpAddr>) {
+async fn run_socket(server: Server, socket: WebSocket, authorization: Option<String>, from: Option<IpAddr>) {
     let mut wire = Wire { socket, stall_timeout: server.limits.stall_timeout };
     let close = if wire.socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
         let (running, operations) = (SelectAll::new(), HashMap::new());
-        Conversation { server, authorization, from, ready: None, running, operations }.run(&mut wire).await
+        SocketSession { server, authorization, from, initialized: None, running, operations }.run(&mut wire).await
     } else {
         Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
     };
     wire.close(close).await;
 }
 
-/// An answer of the operation with this id; `None` is its end.
-type Event = (Arc<str>, Option<Answer>);
+/// An answer of the operation with this id; `None` when it is complete.
+type OperationEvent = (Arc<str>, Option<Answer>);
 
-struct Conversation {
+struct SocketSession {
     server: Server,
-    /// Of the request that opened the socket.
+    /// The header of the request that opened the socket.
     authorization: Option<String>,
     from: Option<IpAddr>,
-    /// Once `connection_init` came.
-    ready: Option<Ready>,
-    running: SelectAll<Abortable<BoxStream<'static, Event>>>,
+    /// Set by `connection_init`.
+    initialized: Option<Initialized>,
+    running: SelectAll<Abortable<BoxStream<'static, OperationEvent>>>,
     operations: HashMap<Arc<str>, AbortHandle>,
 }
 
-/// On whose behalf a socket speaks.
-struct Ready {
+/// The authenticated state of a session.
+struct Initialized {
     caller: Caller,
-    /// With whom it goes on after a renewal.
+    /// The viewer after a renewal of the access token.
     renewed: watch::Receiver<Viewer>,
-    connection: Connection,
+    connection: ClientConnection,
 }
 
-impl Ready {
-    /// Finds out who speaks: by the payload's `authorization`, in whatever case, or by the header of that name.
-    async fn begin(
+impl Initialized {
+    /// Authenticates the client: by the payload's `authorization`, in any case, or by the header of that name.
+    async fn authenticate(
         app: &App,
         limits: &Limits,
         payload: Map<String, Value>,
@@ -173,19 +173,19 @@ impl Ready {
             tracing::warn!(%error, "a socket could not begin");
             Close::new(1013, "Try again later")
         })?;
-        let most = limits.max_user_sockets;
-        let too_many = || Close(1008, format!("You have {most} sockets already: close one first"));
-        let connection = Connection::counted(app, &viewer, most).ok_or_else(too_many)?;
+        let max = limits.max_user_sockets;
+        let too_many = || Close(1008, format!("You have {max} sockets already: close one first"));
+        let connection = ClientConnection::try_open(app, &viewer, max).ok_or_else(too_many)?;
         let (renewal, renewed) = watch::channel(viewer.clone());
         let renewal = viewer.user().map(|_| Arc::new(renewal));
         Ok(Self { caller: Caller { renewal, ..viewer.into() }, renewed, connection })
     }
 
-    /// Waits until the socket must close; a renewal puts it off.
-    async fn end(&mut self) -> &'static str {
+    /// Waits until the credential expires or is revoked; a renewal replaces it. Gives the reason to close with.
+    async fn ended(&mut self) -> &'static str {
         loop {
             tokio::select! {
-                why = self.connection.end() => return why,
+                why = self.connection.ended() => return why,
                 Ok(()) = self.renewed.changed() => {
                     self.caller.viewer = self.renewed.borrow_and_update().clone();
                     self.connection.renew(&self.caller.viewer);
@@ -195,8 +195,8 @@ impl Ready {
     }
 }
 
-impl Conversation {
-    /// Goes on until there is a reason to close, or `None` when the peer is gone.
+impl SocketSession {
+    /// Runs until there is a reason to close; `None` when the client is gone.
     async fn run(mut self, wire: &mut Wire) -> Option<Close> {
         let stopping = self.server.stopping.clone();
         let Limits { init_timeout, ping_interval, dead_after, .. } = *self.server.limits;
@@ -204,33 +204,33 @@ impl Conversation {
         tokio::pin!(init_deadline);
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut last_received = Instant::now();
         loop {
             let done = tokio::select! {
-                // What the client said comes first: it is alive.
+                // Received messages come before the ping timer: they prove that the client is alive.
                 biased;
                 () = stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
                 received = wire.socket.recv() => {
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     match received? {
-                        Ok(message) => self.hear(wire, message).await,
+                        Ok(message) => self.on_message(wire, message).await,
                         Err(error) if error.to_string().contains("too long") => {
                             Err(Some(Close::new(1009, "Message too large")))
                         }
                         Err(_broken) => return None,
                     }
                 }
-                why = ended(&mut self.ready) => Err(Some(Close::new(4403, why))),
-                () = &mut init_deadline, if self.ready.is_none() => {
+                why = session_ended(&mut self.initialized) => Err(Some(Close::new(4403, why))),
+                () = &mut init_deadline, if self.initialized.is_none() => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
                 }
                 _ = pings.tick() => {
-                    if heard.elapsed() > dead_after {
+                    if last_received.elapsed() > dead_after {
                         return None;
                     }
                     self.ping(wire).await
                 }
-                Some(event) = self.running.next() => self.tell(wire, event).await,
+                Some(event) = self.running.next() => self.deliver(wire, event).await,
             };
             if let Err(close) = done {
                 return close;
@@ -238,66 +238,69 @@ impl Conversation {
         }
     }
 
-    async fn hear(&mut self, wire: &mut Wire, message: Message) -> Outcome {
+    async fn on_message(&mut self, wire: &mut Wire, message: Message) -> SocketResult {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
             Message::Close(_) => return Err(None),
         };
-        let said = serde_json::from_str(&text)
+        let message = serde_json::from_str(&text)
             .map_err(|_why| Close::new(4400, "This is no message of graphql-transport-ws"))?;
-        match said {
-            Said::ConnectionInit { .. } if self.ready.is_some() => {
+        match message {
+            ClientMessage::ConnectionInit { .. } if self.initialized.is_some() => {
                 Err(Some(Close::new(4429, "Too many initialisation requests")))
             }
-            Said::ConnectionInit { payload } => {
+            ClientMessage::ConnectionInit { payload } => {
                 let (app, limits) = (&self.server.app, &self.server.limits);
-                let mut ready =
-                    Ready::begin(app, limits, payload.unwrap_or_default(), self.authorization.take()).await?;
-                ready.caller.from = self.from;
-                self.ready = Some(ready);
-                wire.say(&Say::ConnectionAck).await
+                let mut initialized =
+                    Initialized::authenticate(app, limits, payload.unwrap_or_default(), self.authorization.take())
+                        .await?;
+                initialized.caller.from = self.from;
+                self.initialized = Some(initialized);
+                wire.send_message(&ServerMessage::ConnectionAck).await
             }
-            Said::Ping { payload } => wire.say(&Say::Pong { payload }).await,
-            Said::Pong { .. } => Ok(()),
-            Said::Subscribe { id, payload } => match self.ready.as_ref().map(|ready| ready.caller.clone()) {
-                Some(caller) => {
-                    let caller = Caller { sign_ins: Arc::default(), ..caller };
-                    self.start(wire, &caller, &id, *payload).await
+            ClientMessage::Ping { payload } => wire.send_message(&ServerMessage::Pong { payload }).await,
+            ClientMessage::Pong { .. } => Ok(()),
+            ClientMessage::Subscribe { id, payload } => {
+                match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
+                    Some(caller) => {
+                        let caller = Caller { sign_ins: Arc::default(), ..caller };
+                        self.start_operation(wire, &caller, &id, *payload).await
+                    }
+                    None => Err(Some(Close::new(4401, "Unauthorized"))),
                 }
-                None => Err(Some(Close::new(4401, "Unauthorized"))),
-            },
-            Said::Complete { id } => {
-                self.end(&id);
+            }
+            ClientMessage::Complete { id } => {
+                self.end_operation(&id);
                 Ok(())
             }
         }
     }
 
-    /// A ping of each kind: some clients answer only those of WebSocket, and some see only those of GraphQL. It tells the
-    /// server's time, for those whose clock is wrong.
-    async fn ping(&mut self, wire: &mut Wire) -> Outcome {
-        wire.send(Message::Ping(Bytes::new())).await?;
-        if self.ready.is_some() {
+    /// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
+    /// payload has the server's time, for clients whose clock is wrong.
+    async fn ping(&mut self, wire: &mut Wire) -> SocketResult {
+        wire.send_frame(Message::Ping(Bytes::new())).await?;
+        if self.initialized.is_some() {
             let payload = Time { at: self.server.app.now().to_string() };
-            wire.say(&Say::Ping { payload }).await?;
+            wire.send_message(&ServerMessage::Ping { payload }).await?;
         }
         Ok(())
     }
 
-    async fn start(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> Outcome {
-        if id.is_empty() || id.len() > MAX_ID {
+    async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> SocketResult {
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
         if self.operations.contains_key(id) {
-            // A reason has 123 bytes at most.
+            // A close reason has at most 123 bytes.
             let id: String = id.chars().take(20).collect();
             return Err(Some(Close(4409, format!("Subscriber for {id} already exists"))));
         }
-        let most = self.server.limits.max_socket_operations;
-        if self.operations.len() >= most {
-            let why = format!("This socket has {most} operations already: end one first.");
+        let max = self.server.limits.max_socket_operations;
+        if self.operations.len() >= max {
+            let why = format!("This socket has {max} operations already: end one first.");
             return wire.refuse(id, &Answer::refusal(Code::BadRequest, why)).await;
         }
         let answers = match self.server.api.prepare(&request) {
@@ -314,61 +317,61 @@ impl Conversation {
         Ok(())
     }
 
-    fn end(&mut self, id: &str) {
+    fn end_operation(&mut self, id: &str) {
         if let Some(operation) = self.operations.remove(id) {
             operation.abort();
         }
     }
 
-    async fn tell(&mut self, wire: &mut Wire, (id, answer): Event) -> Outcome {
+    async fn deliver(&mut self, wire: &mut Wire, (id, answer): OperationEvent) -> SocketResult {
         match answer {
             Some(answer) if answer.is_refusal() => {
-                self.end(&id);
+                self.end_operation(&id);
                 wire.refuse(&id, &answer).await
             }
-            Some(answer) => wire.say_with("next", &id, answer.json()).await,
+            Some(answer) => wire.send_json("next", &id, answer.json()).await,
             None => {
                 self.operations.remove(&id);
-                wire.say(&Say::Complete { id: &id }).await
+                wire.send_message(&ServerMessage::Complete { id: &id }).await
             }
         }
     }
 }
 
-/// Waits until a socket that speaks for somebody must close.
-async fn ended(ready: &mut Option<Ready>) -> &'static str {
-    match ready {
-        Some(ready) => ready.end().await,
+/// Waits until the credential of an initialized session expires or is revoked.
+async fn session_ended(initialized: &mut Option<Initialized>) -> &'static str {
+    match initialized {
+        Some(initialized) => initialized.ended().await,
         None => pending().await,
     }
 }
 
-/// Why a conversation ends, if it does; `None` when the peer is gone.
-type Outcome = Result<(), Option<Close>>;
+/// `Err` ends the session: with a close frame, or `None` when the client is gone.
+type SocketResult = Result<(), Option<Close>>;
 
-/// The socket, and how long the peer may take to take what it is sent.
+/// The socket, and how long a write may take.
 struct Wire {
     socket: WebSocket,
     stall_timeout: Duration,
 }
 
 impl Wire {
-    async fn refuse(&mut self, id: &str, answer: &Answer) -> Outcome {
-        self.say_with("error", id, &answer.errors_json()).await
+    async fn refuse(&mut self, id: &str, answer: &Answer) -> SocketResult {
+        self.send_json("error", id, &answer.errors_json()).await
     }
 
-    /// A message whose payload is JSON already.
-    async fn say_with(&mut self, kind: &str, id: &str, payload: &str) -> Outcome {
-        let id = serde_json::to_string(id).map_err(|error| broken(&error))?;
-        self.send(Message::text(format!(r#"{{"type":"{kind}","id":{id},"payload":{payload}}}"#))).await
+    /// Sends a message whose payload is JSON already.
+    async fn send_json(&mut self, kind: &str, id: &str, payload: &str) -> SocketResult {
+        let id = serde_json::to_string(id).map_err(|error| serialization_failed(&error))?;
+        self.send_frame(Message::text(format!(r#"{{"type":"{kind}","id":{id},"payload":{payload}}}"#))).await
     }
 
-    async fn say(&mut self, message: &Say<'_>) -> Outcome {
-        let text = serde_json::to_string(message).map_err(|error| broken(&error))?;
-        self.send(Message::text(text)).await
+    async fn send_message(&mut self, message: &ServerMessage<'_>) -> SocketResult {
+        let text = serde_json::to_string(message).map_err(|error| serialization_failed(&error))?;
+        self.send_frame(Message::text(text)).await
     }
 
-    async fn send(&mut self, message: Message) -> Outcome {
+    async fn send_frame(&mut self, message: Message) -> SocketResult {
         match tokio::time::timeout(self.stall_timeout, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_gone)) => Err(None),
@@ -377,19 +380,19 @@ impl Wire {
     }
 
     async fn close(mut self, close: Option<Close>) {
-        let parting = async {
+        let handshake = async {
             if let Some(Close(code, reason)) = close {
                 let frame = CloseFrame { code, reason: reason.into() };
                 let _ = self.socket.send(Message::Close(Some(frame))).await;
             }
-            // Both sides say that they close (RFC 6455, 5.5.1): our answer goes out, or theirs comes in, while we read on.
+            // Both sides send a close frame (RFC 6455, 5.5.1): reading on sends our reply, or receives theirs.
             while let Some(Ok(_)) = self.socket.recv().await {}
         };
-        let _ = tokio::time::timeout(PARTING, parting).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, handshake).await;
     }
 }
 
-fn broken(error: &serde_json::Error) -> Close {
+fn serialization_failed(error: &serde_json::Error) -> Close {
     tracing::error!(%error, "a message could not be written");
     Close::new(1011, "Internal error")
 }

@@ -1,7 +1,7 @@
 //! GraphQL over server-sent events: the protocol graphql-sse, in its «distinct connections mode»
 //! (<https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>).
 //!
-//! An event of a feed carries its cursor as its id: a client that comes back with it as `Last-Event-ID` goes on from there.
+//! An event of a feed has its cursor as its id: a client that reconnects with it as `Last-Event-ID` resumes from there.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -17,30 +17,29 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use super::Server;
+use super::server::Server;
 use crate::{
-    domain::connections::Connection,
+    domain::connections::ClientConnection,
     execution::{Answer, Code},
     graphql::{Caller, Prepared},
 };
 
-/// A comment goes out this often when there is nothing else.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A comment is sent when there was no event for this long.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The cursor of the last event that the client has seen.
+/// The cursor of the last event that the client has received.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
     headers.get("last-event-id")?.to_str().ok().map(str::to_owned)
 }
 
-/// The answers of an operation, one event each, and an event that says that this was all.
+/// The answers of an operation, one event each, and then the event `complete`.
 pub(super) fn response(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
-    let most = server.limits.max_user_sockets;
-    let counted = Connection::counted(&server.app, &caller.viewer, most);
-    let too_many =
-        || Answer::refusal(Code::Forbidden, format!("You have {most} connections already: close one first."));
-    let (prepared, mut connection) = match counted {
+    let max = server.limits.max_user_sockets;
+    let connection = ClientConnection::try_open(&server.app, &caller.viewer, max);
+    let too_many = || Answer::refusal(Code::Forbidden, format!("You have {max} connections already: close one first."));
+    let (prepared, mut connection) = match connection {
         Some(connection) => (prepared, connection),
-        None => (Err(too_many()), Connection::of(&server.app, &caller.viewer)),
+        None => (Err(too_many()), ClientConnection::uncounted(&server.app, &caller.viewer)),
     };
     let answers: BoxStream<'static, Answer> = match prepared {
         Ok(prepared) => server.api.stream(caller, prepared),
@@ -50,16 +49,19 @@ pub(super) fn response(server: &Server, caller: &Caller, prepared: Result<Prepar
     let stopped = async move {
         tokio::select! {
             () = stopping.cancelled() => {}
-            _ = connection.end() => {}
+            _ = connection.ended() => {}
         }
     };
     let complete = stream::once(async { Event::default().event("complete").data("") });
-    let events =
-        answers.map(|answer| next(&answer)).chain(complete).take_until(Box::pin(stopped)).map(Ok::<_, Infallible>);
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    let events = answers
+        .map(|answer| next_event(&answer))
+        .chain(complete)
+        .take_until(Box::pin(stopped))
+        .map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response()
 }
 
-fn next(answer: &Answer) -> Event {
+fn next_event(answer: &Answer) -> Event {
     let event = Event::default().event("next");
     let event = match answer.event_id() {
         Some(id) => event.id(id),

@@ -77,17 +77,17 @@ impl Entry {
 /// Something that a follower of a feed learns.
 #[derive(Clone)]
 pub struct Event {
-    /// Where the follower now is.
+    /// The follower's position after this event.
     pub cursor: Cursor,
     /// When it happened.
     pub at: Timestamp,
-    /// What it is.
-    pub news: News,
+    /// What it tells.
+    pub body: EventBody,
 }
 
-/// What a follower of a feed learns.
+/// What an event tells.
 #[derive(Clone)]
-pub enum News {
+pub enum EventBody {
     /// Something happened.
     Changed(Change),
     /// The follower has everything up to now.
@@ -114,15 +114,15 @@ pub struct Change {
 /// How a feed goes on after a position.
 pub enum Next {
     /// With these events, if there are any yet.
-    Page(Page),
+    Page(FeedPage),
     /// Not from here; it ends at this position.
     Lost(i64),
     /// Not at all: the account was erased.
     Erased,
 }
 
-/// A part of a feed.
-pub struct Page {
+/// A page of a feed.
+pub struct FeedPage {
     /// Oldest first.
     pub events: Vec<Arc<Event>>,
     /// The position of the last one, or where it began.

@@ -5,7 +5,7 @@
 /// Which part of a list is wanted: of the items whose keys are strictly between `after` and `before`, at most `limit`,
 /// counted from one end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
+pub struct PageRequest {
     /// Only what comes after this key.
     pub after: Option<i64>,
     /// Only what comes before this key.
@@ -25,7 +25,7 @@ pub enum End {
     Last,
 }
 
-impl Span {
+impl PageRequest {
     /// The last `limit` items of the whole list.
     #[must_use]
     pub fn last(limit: u16) -> Self {

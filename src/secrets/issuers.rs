@@ -1,5 +1,5 @@
-//! Tokens of others: an issuer whose JWTs are accepted, and its public keys, from a JWKS (RFC 7517) at a URL or in a file,
-//! or from a PEM file. Only signatures with public keys are: nobody who can check a token could make one.
+//! A third-party issuer whose JWTs are accepted, and its public keys: from a JWKS (RFC 7517) at a URL or in a file, or from
+//! a PEM file. Only asymmetric algorithms are accepted, so that whoever can verify a token cannot forge one.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use serde::Deserialize;
 
 use crate::model::timestamps::Timestamp;
 
-/// A key that is not known is looked for at the issuer, but no more often than this.
-const REFRESH: Duration = Duration::from_secs(10);
-/// The issuer must answer in this time.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The keys are fetch again when a token names an unknown one, but no more often than this.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// The issuer must respond within this time.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -31,17 +31,17 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// Somebody else who says who people are.
+/// A third party that authenticates users.
 pub struct Issuer {
-    /// What it calls itself.
+    /// The `iss` of its tokens.
     name: String,
     audience: String,
-    makes_users: bool,
-    /// Where the keys come from, if they may change.
+    provisions_users: bool,
+    /// Where the keys are fetch from; `None` for those of a file.
     url: Option<String>,
     http: reqwest::Client,
     keys: RwLock<Vec<PublicKey>>,
-    looked: Mutex<Option<Instant>>,
+    refreshed_at: Mutex<Option<Instant>>,
 }
 
 struct PublicKey {
@@ -55,19 +55,19 @@ struct PublicKey {
 #[error("cannot use the keys of the issuer, {0}: {1}")]
 pub struct BadIssuer(String, String);
 
-/// What a token of an issuer says.
+/// The claims of a token of an issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statement {
-    /// By which the issuer knows the person.
+pub struct IssuerClaims {
+    /// The issuer's id of the user (`sub`).
     pub subject: String,
-    /// What they are called, if it says so.
+    /// The display name, if there is one.
     pub name: Option<String>,
-    /// Until when it holds.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct IssuerJwt {
     sub: String,
     exp: i64,
     #[serde(default)]
@@ -77,75 +77,84 @@ struct Claims {
 }
 
 impl Issuer {
-    /// Reads the keys for the first time.
+    /// Opens an issuer with its current keys.
     ///
     /// # Errors
-    /// When there are none.
-    pub async fn open(name: String, audience: String, keys: String, makes_users: bool) -> Result<Self, BadIssuer> {
+    /// When the keys cannot be read, or there are none.
+    pub async fn open(name: String, audience: String, keys: String, provisions_users: bool) -> Result<Self, BadIssuer> {
         let failed = |why: String| BadIssuer(keys.clone(), why);
-        let http = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build();
+        let http =
+            reqwest::Client::builder().timeout(FETCH_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
         let http = http.map_err(|error| failed(error.to_string()))?;
         let is_url = keys.starts_with("https://") || keys.starts_with("http://");
         let text =
-            if is_url { fetched(&http, &keys).await } else { fs::read_to_string(&keys).map_err(|e| e.to_string()) };
-        let found = text.and_then(|text| parsed(&text)).map_err(failed)?;
+            if is_url { fetch(&http, &keys).await } else { fs::read_to_string(&keys).map_err(|e| e.to_string()) };
+        let found = text.and_then(|text| parse(&text)).map_err(failed)?;
         let url = is_url.then_some(keys);
-        Ok(Self { name, audience, makes_users, url, http, keys: RwLock::new(found), looked: Mutex::default() })
+        Ok(Self {
+            name,
+            audience,
+            provisions_users,
+            url,
+            http,
+            keys: RwLock::new(found),
+            refreshed_at: Mutex::default(),
+        })
     }
 
-    /// What it calls itself in its tokens.
+    /// The `iss` of its tokens.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether somebody whom it means for the first time gets an account.
+    /// Whether an account is created for a new subject.
     #[must_use]
-    pub fn makes_users(&self) -> bool {
-        self.makes_users
+    pub fn provisions_users(&self) -> bool {
+        self.provisions_users
     }
 
-    /// What a token says, if it is the issuer's, for this server, and holds.
-    pub async fn statement(&self, token: &str, now: Timestamp) -> Option<Statement> {
+    /// The claims of a token, if its signature, issuer and audience are right and it has not expired.
+    pub async fn verify(&self, token: &str, now: Timestamp) -> Option<IssuerClaims> {
         let header = jsonwebtoken::decode_header(token).ok().filter(|header| ALGORITHMS.contains(&header.alg))?;
-        if !self.knows(&header) {
+        if !self.has_key_for(&header) {
             self.refresh().await;
         }
-        let claims = self.checked(token, &header)?;
+        let claims = self.decode(token, &header)?;
         let seconds = now.milliseconds() / 1_000;
         let expires_at = Timestamp::from_milliseconds(claims.exp.checked_mul(1_000)?);
-        let holds = now < expires_at && claims.nbf.is_none_or(|from| from <= seconds) && !claims.sub.is_empty();
-        holds.then_some(Statement { subject: claims.sub, name: claims.name, expires_at })
+        let is_valid = now < expires_at && claims.nbf.is_none_or(|from| from <= seconds) && !claims.sub.is_empty();
+        is_valid.then_some(IssuerClaims { subject: claims.sub, name: claims.name, expires_at })
     }
 
-    fn knows(&self, header: &Header) -> bool {
+    fn has_key_for(&self, header: &Header) -> bool {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().any(|key| key.fits(header, keys.len()))
+        keys.iter().any(|key| key.matches(header, keys.len()))
     }
 
-    fn checked(&self, token: &str, header: &Header) -> Option<Claims> {
+    fn decode(&self, token: &str, header: &Header) -> Option<IssuerJwt> {
         let mut rules = Validation::new(header.alg);
         rules.set_issuer(&[&self.name]);
         rules.set_audience(&[&self.audience]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // By the clock of the application.
+        // Checked by the clock of the application.
         rules.validate_exp = false;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let mut fitting = keys.iter().filter(|key| key.fits(header, keys.len()));
-        fitting.find_map(|key| Some(jsonwebtoken::decode::<Claims>(token, &key.key, &rules).ok()?.claims))
+        let mut matching = keys.iter().filter(|key| key.matches(header, keys.len()));
+        matching.find_map(|key| Some(jsonwebtoken::decode::<IssuerJwt>(token, &key.key, &rules).ok()?.claims))
     }
 
-    /// Looks for new keys. Those that are known stay if there is no answer.
+    /// Fetches the keys again. The current ones stay if that fails.
     async fn refresh(&self) {
         let Some(url) = &self.url else { return };
         {
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            if looked.is_some_and(|at| at.elapsed() < REFRESH) {
+            let mut refreshed_at = self.refreshed_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if refreshed_at.is_some_and(|at| at.elapsed() < MIN_REFRESH_INTERVAL) {
                 return;
             }
-            *looked = Some(Instant::now());
+            *refreshed_at = Some(Instant::now());
         }
-        match fetched(&self.http, url).await.and_then(|text| parsed(&text)) {
+        match fetch(&self.http, url).await.and_then(|text| parse(&text)) {
             Ok(found) => *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found,
             Err(error) => tracing::warn!(%error, "the issuer's keys could not be read"),
         }
@@ -153,8 +162,8 @@ impl Issuer {
 }
 
 impl PublicKey {
-    /// A token that names no key fits the only one there is.
-    fn fits(&self, header: &Header, keys: usize) -> bool {
+    /// A token that names no key matches the only one there is.
+    fn matches(&self, header: &Header, keys: usize) -> bool {
         let named = match (&header.kid, &self.id) {
             (Some(wanted), Some(id)) => wanted == id,
             (Some(_), None) | (None, _) => keys == 1,
@@ -165,7 +174,7 @@ impl PublicKey {
     }
 }
 
-async fn fetched(http: &reqwest::Client, url: &str) -> Result<String, String> {
+async fn fetch(http: &reqwest::Client, url: &str) -> Result<String, String> {
     let response = http.get(url).send().await.and_then(reqwest::Response::error_for_status);
     let text = match response {
         Ok(response) => response.text().await,
@@ -174,8 +183,8 @@ async fn fetched(http: &reqwest::Client, url: &str) -> Result<String, String> {
     text.map_err(|error| error.to_string())
 }
 
-/// The public keys in a JWKS or a PEM file; those that are of no use here are passed over.
-fn parsed(text: &str) -> Result<Vec<PublicKey>, String> {
+/// The public keys in a JWKS or a PEM file; those of other kinds are skipped.
+fn parse(text: &str) -> Result<Vec<PublicKey>, String> {
     if text.contains("-----BEGIN") {
         let bytes = text.as_bytes();
         let key = DecodingKey::from_ed_pem(bytes)

@@ -1,5 +1,5 @@
-//! The keys that sign tokens: the first signs, and all of them hold. So a key is changed by putting a new one before it, and
-//! taking the old one away once its last token has ended.
+//! Signing keys: the first one signs, and all of them verify. To rotate, put a new key first, and remove the old one once
+//! its last token has expired.
 
 use std::{
     fs,
@@ -13,18 +13,18 @@ use base64::{
 };
 use sha2::{Digest, Sha256};
 
-/// Keys at most: a new one and the one before it.
-const MOST: usize = 2;
-/// Bytes of a key at least: as many as the hash has (RFC 7518, 3.2).
-const LENGTH: usize = 32;
+/// Keys at most: a new one and the previous one.
+const MAX_KEYS: usize = 2;
+/// The minimal length of a key: that of the hash (RFC 7518, 3.2).
+const MIN_KEY_BYTES: usize = 32;
 
 /// The keys of a server.
 pub struct Keys {
-    keys: Vec<Key>,
+    keys: Vec<SigningKey>,
 }
 
-/// A key, and its name in tokens.
-pub(super) struct Key {
+/// A key, and its `kid` in tokens.
+pub(super) struct SigningKey {
     pub(super) id: String,
     pub(super) secret: Vec<u8>,
 }
@@ -32,64 +32,65 @@ pub(super) struct Key {
 /// The keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadKeys {
-    /// One is too short, or not base64, or there are none or too many.
+    /// A key is too short or not base64, or there are none or too many.
     #[error(
         "a signing key must be at least 32 random bytes in base64, as `openssl rand -base64 32` prints them; give one, or \
          two while you change it"
     )]
     Malformed,
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("cannot use the file of the signing key, {0}: {1}")]
     File(String, io::Error),
 }
 
 impl Keys {
-    /// Reads keys, one on a line or between commas, the one that signs first.
+    /// Parses keys, separated by lines or commas, the signing key first.
     ///
     /// # Errors
     /// [`BadKeys::Malformed`]
     pub fn parse(text: &str) -> Result<Self, BadKeys> {
         let words = text.split([',', '\n']).map(str::trim).filter(|word| !word.is_empty());
-        let keys: Option<Vec<Key>> = words.map(|word| BASE64_STANDARD.decode(word).ok().and_then(Key::new)).collect();
-        let keys = keys.filter(|keys| (1..=MOST).contains(&keys.len())).ok_or(BadKeys::Malformed)?;
+        let keys: Option<Vec<SigningKey>> =
+            words.map(|word| BASE64_STANDARD.decode(word).ok().and_then(SigningKey::new)).collect();
+        let keys = keys.filter(|keys| (1..=MAX_KEYS).contains(&keys.len())).ok_or(BadKeys::Malformed)?;
         Ok(Self { keys })
     }
 
-    /// Reads the keys from a file; makes it with a new key, for its owner alone, if it is not there.
+    /// Reads the keys from a file; creates it with a new key, readable by its owner only, if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read or made, or has no keys in it.
-    pub fn read_or_make(path: &Path) -> Result<Self, BadKeys> {
+    /// When it cannot be read or created, or has no valid keys.
+    pub fn read_or_create(path: &Path) -> Result<Self, BadKeys> {
         let failed = |error| BadKeys::File(path.display().to_string(), error);
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let text = BASE64_STANDARD.encode(rand::random::<[u8; LENGTH]>());
-                make(path, &text).map_err(failed)?;
+                let text = BASE64_STANDARD.encode(rand::random::<[u8; MIN_KEY_BYTES]>());
+                create(path, &text).map_err(failed)?;
                 Self::parse(&text)
             }
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// The key that signs.
-    pub(super) fn newest(&self) -> Option<&Key> {
+    /// The signing key.
+    pub(super) fn signing(&self) -> Option<&SigningKey> {
         self.keys.first()
     }
 
-    pub(super) fn all(&self) -> &[Key] {
+    pub(super) fn all(&self) -> &[SigningKey] {
         &self.keys
     }
 }
 
-impl Key {
+impl SigningKey {
     fn new(secret: Vec<u8>) -> Option<Self> {
         let id = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&secret)).chars().take(8).collect();
-        (secret.len() >= LENGTH).then_some(Self { id, secret })
+        (secret.len() >= MIN_KEY_BYTES).then_some(Self { id, secret })
     }
 }
 
-fn make(path: &Path, text: &str) -> io::Result<()> {
+fn create(path: &Path, text: &str) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -1,5 +1,5 @@
-//! Hashes of passwords: Argon2id with 19 MiB, 2 passes and 1 lane (the least that OWASP's Password Storage Cheat Sheet
-//! recommends), on threads that may block, a few at a time.
+//! Password hashes: Argon2id with 19 MiB, 2 passes and 1 lane (the minimum of OWASP's Password Storage Cheat Sheet), on
+//! blocking threads, with bounded concurrency.
 
 use std::{
     sync::{
@@ -17,22 +17,22 @@ use tokio::sync::Semaphore;
 
 use crate::model::texts::Password;
 
-/// Hashes at a time, for each core.
-const PER_CORE: usize = 2;
-/// Those that wait for their turn, at most.
-const WAITING: usize = 64;
-/// The hash of no password: so an account that is not there takes as long as one that is.
-const NOBODYS: &str =
+/// Concurrent hashes for each core.
+const HASHES_PER_CORE: usize = 2;
+/// Hashes that wait for a permit, at most.
+const MAX_WAITING: usize = 64;
+/// Verified against when there is no account, so that the response time does not reveal that.
+const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$b3Blbi1zZXNhbWUtMDAwMQ$C0YqF4gdL8bSZ8vEjvVUJCO9nAWWlMLdLjvhUxKMtXg";
 
-/// Hashes passwords. Clones share the turns.
+/// Hashes passwords. Clones share the permits.
 #[derive(Clone)]
 pub struct Passwords {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
 }
 
-/// Too many want to sign in at once: try again.
+/// Too many passwords are being hashed: retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords are being checked")]
 pub struct Overloaded;
@@ -40,7 +40,7 @@ pub struct Overloaded;
 impl Default for Passwords {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new(cores * PER_CORE)), waiting: Arc::default() }
+        Self { permits: Arc::new(Semaphore::new(cores * HASHES_PER_CORE)), waiting: Arc::default() }
     }
 }
 
@@ -50,7 +50,7 @@ impl Passwords {
     /// # Errors
     /// [`Overloaded`]
     pub async fn hash(&self, password: Password) -> Result<String, Overloaded> {
-        self.in_turn(move || {
+        self.with_permit(move || {
             let salt: [u8; 16] = rand::random();
             let hash: Result<PasswordHash, _> = argon2().hash_password_with_salt(password.as_str().as_bytes(), &salt);
             hash.map(|hash| hash.to_string()).map_err(|_no_memory| Overloaded)
@@ -58,14 +58,14 @@ impl Passwords {
         .await?
     }
 
-    /// Whether it is the password with this hash; without one it never is, and takes as long.
+    /// Whether the password has this hash; without a hash it is false after the same time.
     ///
     /// # Errors
     /// [`Overloaded`]
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Overloaded> {
-        self.in_turn(move || {
+        self.with_permit(move || {
             let known = hash.is_some();
-            let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
+            let hash = hash.unwrap_or_else(|| DUMMY_HASH.to_owned());
             let matches =
                 PasswordHash::new(&hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok());
             known && matches
@@ -73,38 +73,38 @@ impl Passwords {
         .await
     }
 
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
-        let turn = match self.turns.clone().try_acquire_owned() {
-            Ok(turn) => turn,
-            Err(_busy) => self.wait().await?,
+    async fn with_permit<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_busy) => self.wait_for_permit().await?,
         };
         let work = move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_broken| Overloaded)
     }
 
-    async fn wait(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Overloaded> {
-        let place = Place::take(&self.waiting).ok_or(Overloaded)?;
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_closed| Overloaded);
-        drop(place);
-        turn
+    async fn wait_for_permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Overloaded> {
+        let slot = WaitSlot::take(&self.waiting).ok_or(Overloaded)?;
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_closed| Overloaded);
+        drop(slot);
+        permit
     }
 }
 
-/// A place among those who wait, until it is dropped.
-struct Place<'a>(&'a AtomicUsize);
+/// A slot in the bounded queue, released on drop.
+struct WaitSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> WaitSlot<'a> {
     fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(waiting);
-        // Counted also where there was no room: dropping it takes it back.
-        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING).then_some(place)
+        let slot = Self(waiting);
+        // If the queue is full, dropping the slot takes the increment back.
+        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(slot)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Tokens: access tokens are JWTs that say whose session they are of, and for how long; refresh tokens are opaque texts,
-//! signed too, so that an old one can be told from one that was made up; service tokens are random.
+//! Tokens: access tokens are JWTs with a user, a session and an expiry; refresh tokens are opaque and signed too, so that
+//! a reused one can be told from a forged one; service tokens are random.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::keys::{Key, Keys};
+use super::keys::{Keys, SigningKey};
 use crate::model::{
     ids::{SessionId, UserId},
     timestamps::Timestamp,
 };
 
 /// `iss` and `aud` of access tokens.
-const OURS: &str = "duologue";
-/// How service tokens begin, so that they are known where they should not be.
-const SERVICE: &str = "duo_svc_";
-/// The only algorithm, whatever a token's header says.
+const ISSUER: &str = "duologue";
+/// The prefix of service tokens, by which scanners can find leaked ones.
+const SERVICE_PREFIX: &str = "duo_svc_";
+/// The only accepted algorithm, whatever a token's header says.
 const ALGORITHM: Algorithm = Algorithm::HS256;
 
-/// How long tokens hold.
+/// The lifetimes of tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// Access tokens.
+    /// AccessClaims tokens.
     pub access: Duration,
     /// Refresh tokens, and so sessions that are not renewed.
     pub refresh: Duration,
@@ -37,19 +37,19 @@ impl Default for Lifetimes {
     }
 }
 
-/// What an access token says.
+/// The claims of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Whose it is.
+pub struct AccessClaims {
+    /// The user who signed in.
     pub user: UserId,
-    /// The session that it is of.
+    /// Their session.
     pub session: SessionId,
-    /// Until when it holds.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Claims {
+struct AccessJwt {
     iss: String,
     aud: String,
     sub: String,
@@ -58,95 +58,95 @@ struct Claims {
     exp: i64,
 }
 
-/// A token that was made just now. Only its hash is kept.
-pub struct Fresh {
-    /// For its owner.
+/// A token that was just issued. Only its hash is stored.
+pub struct NewToken {
+    /// The token, for the client.
     pub text: String,
-    /// To be stored.
+    /// The hash, for the database.
     pub hash: Vec<u8>,
 }
 
-impl Fresh {
+impl NewToken {
     fn of(text: String) -> Self {
         Self { hash: digest(&text), text }
     }
 
-    /// A token for a program.
+    /// A new service token.
     #[must_use]
-    pub fn for_service() -> Self {
-        Self::of(format!("{SERVICE}{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())))
+    pub fn service() -> Self {
+        Self::of(format!("{SERVICE_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())))
     }
 
-    /// Whether it looks like such a token.
+    /// Whether a token has the form of a service token.
     #[must_use]
-    pub fn may_be_of_service(token: &str) -> bool {
-        token.starts_with(SERVICE)
+    pub fn looks_like_service_token(token: &str) -> bool {
+        token.starts_with(SERVICE_PREFIX)
     }
 }
 
-/// SHA-256: what is kept of a token that has enough randomness of its own.
+/// The stored hash of a token: SHA-256 is enough, because tokens are random.
 #[must_use]
 pub fn digest(text: &str) -> Vec<u8> {
     Sha256::digest(text).to_vec()
 }
 
 impl Keys {
-    /// Signs an access token; to the second.
+    /// Signs an access token; its expiry is in whole seconds.
     #[must_use]
-    pub fn access_token(&self, access: Access, now: Timestamp) -> Option<String> {
-        let key = self.newest()?;
-        let claims = Claims {
-            iss: OURS.into(),
-            aud: OURS.into(),
-            sub: access.user.to_string(),
-            sid: access.session.to_string(),
+    pub fn sign_access_token(&self, claims: AccessClaims, now: Timestamp) -> Option<String> {
+        let key = self.signing()?;
+        let jwt = AccessJwt {
+            iss: ISSUER.into(),
+            aud: ISSUER.into(),
+            sub: claims.user.to_string(),
+            sid: claims.session.to_string(),
             iat: now.milliseconds() / 1_000,
-            exp: access.expires_at.milliseconds() / 1_000,
+            exp: claims.expires_at.milliseconds() / 1_000,
         };
         let header = Header { kid: Some(key.id.clone()), ..Header::new(ALGORITHM) };
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.secret)).ok()
+        jsonwebtoken::encode(&header, &jwt, &EncodingKey::from_secret(&key.secret)).ok()
     }
 
-    /// What an access token says, if one of the keys signed it and it has not ended.
+    /// The claims of an access token, if one of the keys signed it and it has not expired.
     #[must_use]
-    pub fn access(&self, token: &str, now: Timestamp) -> Option<Access> {
+    pub fn verify_access_token(&self, token: &str, now: Timestamp) -> Option<AccessClaims> {
         let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
         let key = self.all().iter().find(|key| key.id == kid)?;
         let mut rules = Validation::new(ALGORITHM);
-        rules.set_issuer(&[OURS]);
-        rules.set_audience(&[OURS]);
+        rules.set_issuer(&[ISSUER]);
+        rules.set_audience(&[ISSUER]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // By the clock of the application, below.
+        // Checked below, by the clock of the application.
         rules.validate_exp = false;
         let key = DecodingKey::from_secret(&key.secret);
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).ok()?.claims;
-        let expires_at = Timestamp::from_milliseconds(claims.exp.checked_mul(1_000)?);
-        let access = Access { user: claims.sub.parse().ok()?, session: claims.sid.parse().ok()?, expires_at };
-        (now < expires_at).then_some(access)
+        let jwt = jsonwebtoken::decode::<AccessJwt>(token, &key, &rules).ok()?.claims;
+        let expires_at = Timestamp::from_milliseconds(jwt.exp.checked_mul(1_000)?);
+        let claims = AccessClaims { user: jwt.sub.parse().ok()?, session: jwt.sid.parse().ok()?, expires_at };
+        (now < expires_at).then_some(claims)
     }
 
-    /// Makes a refresh token of a session.
+    /// Issues a refresh token of a session.
     #[must_use]
-    pub fn refresh_token(&self, session: SessionId) -> Option<Fresh> {
+    pub fn new_refresh_token(&self, session: SessionId) -> Option<NewToken> {
         let mut bytes = session.key().to_be_bytes().to_vec();
         bytes.extend(rand::random::<[u8; 24]>());
-        let mac = mac(self.newest()?, &bytes)?.finalize().into_bytes();
+        let mac = mac(self.signing()?, &bytes)?.finalize().into_bytes();
         bytes.extend(mac);
-        Some(Fresh::of(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+        Some(NewToken::of(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    /// The session that a refresh token is, or was, of; `None` if it was made up.
+    /// The session that a refresh token was issued for, even if it was used already; `None` if it is forged.
     #[must_use]
-    pub fn refreshes(&self, token: &str) -> Option<SessionId> {
+    pub fn session_of_refresh_token(&self, token: &str) -> Option<SessionId> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (said, signature) = bytes.split_at_checked(32)?;
-        let signed = |key: &Key| mac(key, said).is_some_and(|mac| mac.verify_slice(signature).is_ok());
-        let session = said.first_chunk().copied().map(i64::from_be_bytes)?;
-        self.all().iter().any(signed).then(|| SessionId::new(session)).flatten()
+        let (body, signature) = bytes.split_at_checked(32)?;
+        let is_signed_by = |key: &SigningKey| mac(key, body).is_some_and(|mac| mac.verify_slice(signature).is_ok());
+        let session = body.first_chunk().copied().map(i64::from_be_bytes)?;
+        self.all().iter().any(is_signed_by).then(|| SessionId::new(session)).flatten()
     }
 }
 
-fn mac(key: &Key, bytes: &[u8]) -> Option<Hmac<Sha256>> {
+fn mac(key: &SigningKey, bytes: &[u8]) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.secret).ok()?;
     mac.update(b"refresh token");
     mac.update(bytes);

@@ -1,4 +1,4 @@
-//! The table `blocks`: who wants to hear nothing of whom.
+//! The table `blocks`: which users have blocked which others.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::model::{
     ids::UserId,
-    pages::{End, Page, Span},
+    pages::{End, Page, PageRequest},
     timestamps::Timestamp,
     users::User,
 };
 
-/// Notes a block, unless there is one.
+/// Inserts a block, unless there is one.
 pub fn insert(conn: &mut Conn<'_>, user: UserId, blocked: UserId, at: Timestamp) -> Result<()> {
     let query = diesel::insert_into(blocks::table)
         .values((blocks::user_id.eq(user), blocks::blocked_id.eq(blocked), blocks::created_at.eq(at)))
@@ -27,7 +27,7 @@ pub fn insert(conn: &mut Conn<'_>, user: UserId, blocked: UserId, at: Timestamp)
     Ok(())
 }
 
-/// Takes a block back, if there is one.
+/// Deletes a block, if there is one.
 pub fn delete(conn: &mut Conn<'_>, user: UserId, blocked: UserId) -> Result<()> {
     let query = diesel::delete(blocks::table.find((user, blocked)));
     on!(conn, |c| query.execute(c))?;
@@ -35,14 +35,14 @@ pub fn delete(conn: &mut Conn<'_>, user: UserId, blocked: UserId) -> Result<()> 
 }
 
 /// Whether one of the two has blocked the other.
-pub fn stands_between(conn: &mut Conn<'_>, one: UserId, other: UserId) -> Result<bool> {
+pub fn exists_between(conn: &mut Conn<'_>, one: UserId, other: UserId) -> Result<bool> {
     let pair = |user, blocked| blocks::user_id.eq(user).and(blocks::blocked_id.eq(blocked));
     let found = blocks::table.filter(pair(one, other).or(pair(other, one)));
     let query = diesel::select(diesel::dsl::exists(found));
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
-/// Those among these users whom a user has blocked, or who have blocked the user.
+/// Those of these users that a user has blocked, or that have blocked the user.
 pub fn among(conn: &mut Conn<'_>, user: UserId, others: &[UserId]) -> Result<Vec<UserId>> {
     let query = blocks::table.select((blocks::user_id, blocks::blocked_id)).filter(
         (blocks::user_id.eq(user).and(blocks::blocked_id.eq_any(others)))
@@ -52,7 +52,7 @@ pub fn among(conn: &mut Conn<'_>, user: UserId, others: &[UserId]) -> Result<Vec
     Ok(found.into_iter().map(|(one, other)| if one == user { other } else { one }).collect())
 }
 
-/// All whom a user has blocked, or who have blocked the user.
+/// All users that a user has blocked, or that have blocked the user.
 pub fn of(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
     let query = blocks::table
         .select((blocks::user_id, blocks::blocked_id))
@@ -61,10 +61,10 @@ pub fn of(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
     Ok(found.into_iter().map(|(one, other)| if one == user { other } else { one }).collect())
 }
 
-/// A page of the users whom a user has blocked, by id.
-pub fn page(conn: &mut Conn<'_>, user: UserId, span: Span) -> Result<Page<User>> {
+/// A page of the users that a user has blocked, by id.
+pub fn page(conn: &mut Conn<'_>, user: UserId, request: PageRequest) -> Result<Page<User>> {
     let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
-        let selects = slices(0, &span).map(|slice| {
+        let selects = slices(0, &request).map(|slice| {
             let select = blocks::table
                 .inner_join(users::table)
                 .select((slice.tag.into_sql::<Integer>(), (users::id, users::name, users::email, users::created_at)))
@@ -81,5 +81,5 @@ pub fn page(conn: &mut Conn<'_>, user: UserId, span: Span) -> Result<Page<User>>
         });
         UnionAll::new(selects.collect()).load(c)
     })?;
-    Ok(assemble(span, rows, |user| user.id.key()))
+    Ok(assemble(request, rows, |user| user.id.key()))
 }

@@ -1,4 +1,4 @@
-//! One connection to either database, and the macro that writes a query once for both.
+//! A connection to either database, a macro to write a query once for both, and transactions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,19 +11,19 @@ use diesel_async::{
 
 use super::{Error, Result};
 
-/// A PostgreSQL connection of the pool, seen as a synchronous one.
+/// A pooled PostgreSQL connection, wrapped as a synchronous one.
 pub(super) type Postgres = AsyncConnectionWrapper<Object<AsyncDieselConnectionManager<AsyncPgConnection>>>;
 
 /// A connection that a unit of work may use.
 pub enum Conn<'a> {
-    /// Embedded.
+    /// To the embedded SQLite file.
     Sqlite(&'a mut SqliteConnection),
-    /// From the pool.
+    /// From the PostgreSQL pool.
     Postgres(&'a mut Postgres),
 }
 
-/// `on!(conn, |c| query.load(c))`: the same diesel query on whichever database it is. With `|c: Db|` the body can name
-/// the backend too.
+/// `on!(conn, |c| query.load(c))`: the same diesel query on either database. With `|c: Db|` the body can also name the
+/// backend.
 macro_rules! on {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
@@ -54,8 +54,7 @@ macro_rules! on {
 }
 pub(super) use on;
 
-/// Runs the work in a transaction: committed when it returns `Ok`, undone when it returns `Err`. On SQLite the writer has
-/// its own.
+/// Runs the work in a transaction: committed on `Ok`, rolled back on `Err`. On SQLite the writer does this.
 pub(super) fn transaction<T, E: From<Error>>(
     conn: &mut Postgres,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
@@ -64,14 +63,14 @@ pub(super) fn transaction<T, E: From<Error>>(
     outcome.map_err(Abort::into_error)
 }
 
-/// Runs the work as of one moment.
-pub(super) fn at_one_moment<T, E: From<Error>>(
+/// Runs the work on one snapshot.
+pub(super) fn repeatable_read<T, E: From<Error>>(
     conn: &mut Postgres,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     transaction(conn, |conn| {
         if let Conn::Postgres(conn) = conn {
-            // Raw, because diesel has no synchronous way to say so.
+            // Raw, because diesel has no synchronous API for it.
             let kind = sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
             kind.execute(&mut **conn).map_err(Error::from)?;
         }
@@ -79,7 +78,7 @@ pub(super) fn at_one_moment<T, E: From<Error>>(
     })
 }
 
-/// The same on SQLite, where each transaction is of one moment.
+/// The same on SQLite, where every transaction reads a snapshot.
 pub(super) fn sqlite_snapshot<T, E: From<Error>>(
     conn: &mut SqliteConnection,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
@@ -92,7 +91,7 @@ pub(super) fn sqlite_snapshot<T, E: From<Error>>(
     read.map_err(Abort::into_error)
 }
 
-/// Why a transaction was undone: by the work, or by the database.
+/// Whether the work or the database caused a rollback.
 enum Abort<E> {
     Work(E),
     Database(diesel::result::Error),

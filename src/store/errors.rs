@@ -1,47 +1,47 @@
-//! What can go wrong in a database, by what can be done about it.
+//! Errors of the database, classified by how to react to them.
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
-/// The result of a sentence in SQL.
+/// The result of a query or a unit of work.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the database did not do it.
+/// Why the database failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// A rule of the schema stood against it.
+    /// A constraint of the schema was violated.
     #[error("the rule {0:?} of the schema stands against it")]
-    Refused(Constraint),
-    /// Somebody else held the database for too long: try again.
+    ConstraintViolated(Constraint),
+    /// A lock or a connection was not free in time: retry.
     #[error("the database is busy")]
     Busy,
-    /// Too many others want to change something: try again.
+    /// Too many changes are pending: retry.
     #[error("too many changes are waiting")]
     Overloaded,
-    /// No room on the disk.
+    /// The disk is full.
     #[error("there is no room left on the disk")]
     Full,
-    /// The database does not answer: try again.
+    /// The database does not answer: retry.
     #[error("the database does not answer: {0}")]
     Unavailable(String),
-    /// Reading goes on, writing may not.
+    /// The database can be read, but not written.
     #[error(
         "the database may not be written: let the user of the server write its file and its folder, and see whether the \
          disk was made read-only"
     )]
     ReadOnly,
-    /// A file of the database cannot be opened, or made.
+    /// A file of the database cannot be opened or created.
     #[error(
         "the files of the database cannot be opened: see to the permissions of their folder, and to the limit of open \
          files"
     )]
     Unopened,
-    /// The disk does not do what it is told.
+    /// An I/O error of the disk.
     #[error("the disk fails to read or to write the database: the log of the system says more")]
     Disk,
-    /// What is in the file is no database any more.
+    /// The file is corrupt, or not a database.
     #[error("the database is damaged: stop the server, keep a copy of the files, and restore a backup")]
     Damaged,
-    /// It cannot be used as it is: a sentence for the operator.
+    /// The database cannot be used as it is. The message is for the operator.
     #[error("{0}")]
     Unusable(String),
     /// Anything else: for the log, not for clients.
@@ -49,7 +49,7 @@ pub enum Error {
     Failed(String),
 }
 
-/// The rules of the schema that a caller can run into.
+/// The constraints of the schema that a caller can violate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Constraint {
     /// No two users have the same email key.
@@ -62,9 +62,9 @@ impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         match error {
             DieselError::DatabaseError(kind, information) => from_database(kind, information.as_ref()),
-            // When it cannot go on, as on a full disk, SQLite has undone everything already.
+            // On some errors, as on a full disk, SQLite has rolled back already.
             DieselError::RollbackErrorOnCommit { commit_error, .. } => Self::from(*commit_error),
-            // The connection broke in a transaction before; the pool will not give it out again.
+            // The connection broke in an earlier transaction; the pool will not hand it out again.
             DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
             DieselError::NotFound
             | DieselError::AlreadyInTransaction
@@ -80,7 +80,7 @@ impl From<DieselError> for Error {
     }
 }
 
-/// A connection of the pool could not be made.
+/// The pool could not open a connection.
 impl From<diesel_async::pooled_connection::PoolError> for Error {
     fn from(error: diesel_async::pooled_connection::PoolError) -> Self {
         Self::Unavailable(error.to_string())
@@ -90,10 +90,12 @@ impl From<diesel_async::pooled_connection::PoolError> for Error {
 fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInformation + Send + Sync)) -> Error {
     let message = information.message();
     match kind {
-        DatabaseErrorKind::UniqueViolation => Error::Refused(unique(information.constraint_name().unwrap_or(message))),
+        DatabaseErrorKind::UniqueViolation => {
+            Error::ConstraintViolated(unique(information.constraint_name().unwrap_or(message)))
+        }
         DatabaseErrorKind::ForeignKeyViolation
         | DatabaseErrorKind::NotNullViolation
-        | DatabaseErrorKind::CheckViolation => Error::Refused(Constraint::Other),
+        | DatabaseErrorKind::CheckViolation => Error::ConstraintViolated(Constraint::Other),
         DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
             Error::Unavailable(message.to_owned())
         }
@@ -102,28 +104,28 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
         DatabaseErrorKind::RestrictViolation
         | DatabaseErrorKind::ExclusionViolation
         | DatabaseErrorKind::Unknown
-        | _ => Error::of_words(message),
+        | _ => Error::from_message(message),
     }
 }
 
 impl Error {
-    /// diesel keeps no error code, so the words of SQLite (`sqlite3_errstr`) and of PostgreSQL (in English, its
-    /// `lc_messages`) have to do.
-    pub(super) fn of_words(message: &str) -> Self {
-        let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
-        if says(BUSY) {
+    /// Classifies by the message, because diesel keeps no error code: that of SQLite (`sqlite3_errstr`) or of PostgreSQL (in
+    /// English, its `lc_messages`).
+    pub(super) fn from_message(message: &str) -> Self {
+        let contains = |words: &[&str]| words.iter().any(|words| message.contains(words));
+        if contains(BUSY_MESSAGES) {
             Self::Busy
-        } else if says(FULL) {
+        } else if contains(FULL_MESSAGES) {
             Self::Full
-        } else if says(&["attempt to write a readonly database"]) {
+        } else if contains(&["attempt to write a readonly database"]) {
             Self::ReadOnly
-        } else if says(&["unable to open database", "access permission denied"]) {
+        } else if contains(&["unable to open database", "access permission denied"]) {
             Self::Unopened
-        } else if says(&["disk I/O error"]) {
+        } else if contains(&["disk I/O error"]) {
             Self::Disk
-        } else if says(&["disk image is malformed", "file is not a database"]) {
+        } else if contains(&["disk image is malformed", "file is not a database"]) {
             Self::Damaged
-        } else if says(GONE) {
+        } else if contains(UNAVAILABLE_MESSAGES) {
             Self::Unavailable(message.to_owned())
         } else {
             Self::Failed(message.to_owned())
@@ -131,7 +133,7 @@ impl Error {
     }
 }
 
-const BUSY: &[&str] = &[
+const BUSY_MESSAGES: &[&str] = &[
     "database is locked",
     "database table is locked",
     "locking protocol",
@@ -140,10 +142,10 @@ const BUSY: &[&str] = &[
     "deadlock detected",
 ];
 
-const FULL: &[&str] = &["database or disk is full", "No space left on device", "Disk quota exceeded"];
+const FULL_MESSAGES: &[&str] = &["database or disk is full", "No space left on device", "Disk quota exceeded"];
 
-/// The server of PostgreSQL stops, starts, or has no room for one more; or this process has no memory.
-const GONE: &[&str] = &[
+/// The PostgreSQL server stops, starts, or has no free connection slot; or this process is out of memory.
+const UNAVAILABLE_MESSAGES: &[&str] = &[
     "connection closed",
     "terminating connection",
     "canceling statement due to user request",
@@ -153,7 +155,7 @@ const GONE: &[&str] = &[
     "out of memory",
 ];
 
-/// PostgreSQL names the constraint, SQLite its columns.
+/// PostgreSQL gives the name of the constraint, SQLite its columns.
 fn unique(name: &str) -> Constraint {
     if name.contains("email_key") { Constraint::UniqueEmail } else { Constraint::Other }
 }

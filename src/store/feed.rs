@@ -1,4 +1,4 @@
-//! The table `feed`: what happened, for each member, in commit order and without holes.
+//! The table `feed`: the entries of each user's feed, in commit order and without gaps.
 
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl};
 
@@ -9,10 +9,10 @@ use crate::model::{
     timestamps::Timestamp,
 };
 
-/// PostgreSQL takes at most 65,535 parameters.
+/// PostgreSQL allows 65,535 parameters.
 const ENTRIES_PER_STATEMENT: usize = 10_000;
 
-/// Adds entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) gave.
+/// Appends entries, at positions that [`users::advance_feeds`](super::users::advance_feeds) reserved.
 pub fn append(conn: &mut Conn<'_>, entries: &[(UserId, Entry)]) -> Result<()> {
     let row = |(user, entry): &(UserId, Entry)| {
         (
@@ -51,7 +51,7 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Re
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// For some of the entries from before an instant, the oldest first, whose they are and where.
+/// The users and positions of entries from before an instant, oldest first, at most `limit`.
 pub fn before(conn: &mut Conn<'_>, at: Timestamp, limit: i64) -> Result<Vec<(UserId, i64)>> {
     let query = feed::table
         .select((feed::user_id, feed::position))
@@ -61,7 +61,7 @@ pub fn before(conn: &mut Conn<'_>, at: Timestamp, limit: i64) -> Result<Vec<(Use
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Removes a user's entries up to a position: what is left has no holes.
+/// Deletes a user's entries up to a position, so that the rest has no gaps.
 pub fn trim(conn: &mut Conn<'_>, user: UserId, through: i64) -> Result<()> {
     let query = diesel::delete(feed::table.filter(feed::user_id.eq(user)).filter(feed::position.le(through)));
     on!(conn, |c| query.execute(c))?;

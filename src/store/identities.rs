@@ -1,4 +1,4 @@
-//! The table `identities`: by which issuers know people.
+//! The table `identities`: the issuers' subjects and their users.
 
 use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::ids::UserId;
 
-/// Whom an issuer knows by this subject.
+/// The user of this subject of an issuer.
 pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<UserId>> {
     let query = identities::table
         .inner_join(users::table)
@@ -19,14 +19,14 @@ pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<U
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Whether an issuer has ever known somebody by this subject, be the account erased or not.
+/// Whether this subject of an issuer has ever had a user, erased or not.
 pub fn exists(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<bool> {
     let found = identities::table.filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)));
     let query = diesel::select(diesel::dsl::exists(found));
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
-/// Notes by which subject an issuer knows a user; false if it knows somebody by it already.
+/// Inserts the subject of a user; false if the subject has a user already.
 pub fn insert(conn: &mut Conn<'_>, issuer: &str, subject: &str, user: UserId) -> Result<bool> {
     let query = diesel::insert_into(identities::table)
         .values((identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(user)))

@@ -1,5 +1,4 @@
-//! A look at a SQLite file before it is used. What is wrong with it is said in a sentence for the operator, and the file is
-//! left as it is, byte for byte: it may be all that there is of the data.
+//! Checks a SQLite file before it is used, without changing it. Problems are explained in a message for the operator.
 
 use std::{
     ffi::OsString,
@@ -15,47 +14,47 @@ use diesel::{
     sql_types::{BigInt, Integer, Text},
 };
 
-use super::{Error, Result, migrations, pools::BUSY};
+use super::{Error, Result, migrations, timeouts::BUSY_TIMEOUT};
 
-/// 'Duol': tells our files from the databases of other programs.
+/// 'Duol': identifies the files of this program.
 pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
 
-/// To read this much takes a second or more: the operator is told what takes so long.
-const LARGE: u64 = 256 << 20;
+/// From this size on the check takes a second or more, and is logged.
+const LARGE_FILE: u64 = 256 << 20;
 
-/// Links in a row that Linux follows.
-const LINKS: usize = 40;
+/// Symbolic links in a row that Linux follows.
+const MAX_LINKS: usize = 40;
 
-const RESTORE: &str =
+const RESTORE_ADVICE: &str =
     "; nothing was changed: keep a copy of it and of the -wal beside it, then restore a backup, or name another file";
 
-/// The file itself, and not a link to it, which need not be there yet: its log is beside it. The path begins at the root:
-/// SQLite takes one that begins with `file:` for a URI.
+/// The absolute path of the file with symbolic links resolved, even if it does not exist yet: SQLite keeps the log beside
+/// the file itself, and would take a path that begins with `file:` for a URI.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    for _ in 0..LINKS {
+    for _ in 0..MAX_LINKS {
         let Ok(target) = fs::read_link(&path) else { break };
         path = path.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
     }
     fs::canonicalize(&path).or_else(|_not_there| std::path::absolute(&path)).unwrap_or(path)
 }
 
-/// Reads the whole file. One that is not there, or empty, is fine: it is to be made.
+/// Checks the whole file. One that does not exist, or is empty, is fine: it will be created.
 ///
 /// # Errors
-/// [`Error::Unusable`]; or [`Error::Busy`] when somebody else holds the file.
+/// [`Error::Unusable`]
 pub(super) async fn inspect(path: PathBuf) -> Result<()> {
-    let look = move || look(&path).map_err(|why| sentence(&path, why));
-    tokio::task::spawn_blocking(look).await.map_err(|panic| Error::Failed(panic.to_string()))?
+    let check = move || check_file(&path).map_err(|why| explain(&path, why));
+    tokio::task::spawn_blocking(check).await.map_err(|panic| Error::Failed(panic.to_string()))?
 }
 
-fn look(path: &Path) -> Result<()> {
+fn check_file(path: &Path) -> Result<()> {
     let shown = path.display();
-    // The log first: another process may be making the file, and makes the log last.
-    let log = size(&log_of(path));
+    // The log first: another process may be creating the file, and creates the log last.
+    let log = size(&wal_path(path));
     let size = size(path);
     if size == 0 && log > 0 {
-        // SQLite would throw the log away.
+        // SQLite would discard the log.
         return Err(Error::Unusable(format!(
             "{shown} is empty or not there, but its write-ahead log {shown}-wal has data; nothing was changed: put the \
              file back to its log, or restore a backup; to begin anew, move the log away"
@@ -64,46 +63,46 @@ fn look(path: &Path) -> Result<()> {
     if size == 0 {
         return Ok(());
     }
-    if size > LARGE {
+    if size > LARGE_FILE {
         tracing::info!(file.bytes = size, "the database is being checked");
     }
-    // SQLite would open it all the same, for reading alone.
+    // SQLite would open it read-only without an error.
     OpenOptions::new().read(true).write(true).open(path).map_err(|why| {
         let refused = matches!(why.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
         if refused { Error::ReadOnly } else { Error::Unopened }
     })?;
     let mut conn = SqliteConnection::establish(&shown.to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
-    let outcome = check(&mut conn, path);
+    let outcome = check_database(&mut conn, path);
     if outcome.is_err() && log > 0 {
-        // The last connection that closes writes the log into the file. The end of the process does not.
+        // Closing the last connection would checkpoint the log into the file; the end of the process does not.
         mem::forget(conn);
     }
     outcome
 }
 
-fn check(conn: &mut SqliteConnection, path: &Path) -> Result<()> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY.as_millis()))?;
+fn check_database(conn: &mut SqliteConnection, path: &Path) -> Result<()> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY_TIMEOUT.as_millis()))?;
     let header = header(conn)?;
     let shown = path.display();
     if header.tables > 0 && header.application_id != APPLICATION_ID {
-        let sentence = format!("{shown} is the database of another program; nothing was changed: name another file");
-        return Err(Error::Unusable(sentence));
+        let message = format!("{shown} is the database of another program; nothing was changed: name another file");
+        return Err(Error::Unusable(message));
     }
     // Raw, because pragmas are no tables of the schema.
-    let found: Finding = diesel::sql_query("PRAGMA quick_check(1)").get_result(conn)?;
+    let found: QuickCheck = diesel::sql_query("PRAGMA quick_check(1)").get_result(conn)?;
     if found.quick_check != "ok" {
         let what = found.quick_check.lines().last().unwrap_or_default();
-        return Err(Error::Unusable(format!("{shown} is damaged ({what}){RESTORE}")));
+        return Err(Error::Unusable(format!("{shown} is damaged ({what}){RESTORE_ADVICE}")));
     }
     if header.tables > 0
-        && let Some(migration) = migrations::unknown_of_sqlite(conn)?
+        && let Some(migration) = migrations::unknown_sqlite_migration(conn)?
     {
-        return Err(Error::Unusable(format!("{shown} {}", migrations::newer(&migration))));
+        return Err(Error::Unusable(format!("{shown} {}", migrations::explain_newer(&migration))));
     }
     Ok(())
 }
 
-/// What a file says about itself.
+/// The header of a file.
 #[derive(QueryableByName)]
 pub(super) struct Header {
     #[diesel(sql_type = Integer)]
@@ -112,7 +111,7 @@ pub(super) struct Header {
     pub(super) tables: i64,
 }
 
-/// Reads the header, and so finds out whether it is a database at all.
+/// Reads the header; fails if the file is not a database.
 pub(super) fn header(conn: &mut SqliteConnection) -> Result<Header> {
     // Raw, because pragmas are no tables of the schema.
     let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables FROM pragma_application_id";
@@ -120,16 +119,16 @@ pub(super) fn header(conn: &mut SqliteConnection) -> Result<Header> {
 }
 
 #[derive(QueryableByName)]
-struct Finding {
+struct QuickCheck {
     #[diesel(sql_type = Text)]
     quick_check: String,
 }
 
-/// Why a file cannot be used, and what to do.
-pub(super) fn sentence(path: &Path, why: Error) -> Error {
+/// Explains to the operator why a file cannot be used, and what to do.
+pub(super) fn explain(path: &Path, why: Error) -> Error {
     let path = path.display();
     Error::Unusable(match why {
-        Error::Damaged => format!("cannot read {path} as a database: it is damaged, or none{RESTORE}"),
+        Error::Damaged => format!("cannot read {path} as a database: it is damaged, or none{RESTORE_ADVICE}"),
         Error::ReadOnly => format!(
             "{path} may not be written: let the user of the server write the file and its folder, and see whether the \
              disk was mounted read-only"
@@ -143,7 +142,7 @@ pub(super) fn sentence(path: &Path, why: Error) -> Error {
         ),
         Error::Full => format!("there is no room left on the disk of {path}: make some"),
         Error::Busy => format!("{path} is held by another process: end it, or try again later"),
-        why @ (Error::Refused(_)
+        why @ (Error::ConstraintViolated(_)
         | Error::Overloaded
         | Error::Unavailable(_)
         | Error::Unusable(_)
@@ -155,7 +154,7 @@ fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn log_of(path: &Path) -> PathBuf {
+fn wal_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push("-wal");
     name.into()

@@ -1,4 +1,4 @@
-//! The table `members`: for each user and peer, their place in the conversation.
+//! The table `members`: for each user and peer, the user's state in the conversation.
 
 use std::collections::HashMap;
 
@@ -11,18 +11,18 @@ use diesel::{
 
 use super::{
     Conn, Result,
+    cached::{CachedStatement, MAX_CACHED_KEYS, padded},
     conn::on,
-    kept::{FEW, Kept, padded},
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::members,
 };
 use crate::model::{
     conversations::{Mark, Member, Reach},
     ids::{ConversationId, MessageId, UserId},
-    pages::{End, Page, Span},
+    pages::{End, Page, PageRequest},
 };
 
-/// SQLite takes at most 32,766 parameters.
+/// SQLite allows 32,766 parameters.
 const KEYS_PER_STATEMENT: usize = 10_000;
 
 type Columns = (
@@ -42,13 +42,13 @@ const COLUMNS: Columns = (
     members::unread,
 );
 
-/// A page of each user's places, by their last messages: one statement for up to 150 users.
-pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, Span)]) -> Result<Vec<Page<Member>>> {
+/// A page of each user's member rows, by last message: one statement for up to 150 users.
+pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, PageRequest)]) -> Result<Vec<Page<Member>>> {
     let mut pages = Vec::with_capacity(wanted.len());
     for wanted in wanted.chunks(PAGES_PER_STATEMENT) {
         let rows: Vec<(i32, Member)> = on!(conn, |c: Db| {
-            let selects = wanted.iter().enumerate().flat_map(|(index, (user, span))| {
-                slices(index, span).map(|slice| {
+            let selects = wanted.iter().enumerate().flat_map(|(index, (user, request))| {
+                slices(index, request).map(|slice| {
                     let select = members::table
                         .select((slice.tag.into_sql::<Integer>(), COLUMNS))
                         .filter(members::user_id.eq(*user))
@@ -65,24 +65,23 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, Span)]) -> Result<Vec<Page<
             UnionAll::new(selects.collect()).load(c)
         })?;
         let key = |member: &Member| member.last_message_id.key();
-        pages.extend(assemble_each(wanted.iter().map(|(_, span)| *span), rows, key));
+        pages.extend(assemble_each(wanted.iter().map(|(_, request)| *request), rows, key));
     }
     Ok(pages)
 }
 
-/// The places of these users with these peers, as far as there are any: one statement for up to 128. A place may come more
-/// than once.
+/// The member rows with these keys, as far as there are any: one statement for up to 128 keys. A row may come more than once.
 pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(keys.len());
-    for keys in keys.chunks(FEW) {
+    for keys in keys.chunks(MAX_CACHED_KEYS) {
         let selects = padded(keys).into_iter().map(|key| members::table.find(key).select(COLUMNS));
-        let query = Kept(UnionAll::new(selects.collect()));
+        let query = CachedStatement(UnionAll::new(selects.collect()));
         found.extend(on!(conn, |c| query.load::<Member>(c))?);
     }
     Ok(found)
 }
 
-/// How many messages these users have not read, over all conversations; nothing for those who have none.
+/// The number of unread messages of these users, over all conversations; no entry for users without conversations.
 pub fn unread_of(conn: &mut Conn<'_>, users: &[UserId]) -> Result<HashMap<UserId, i64>> {
     // A sum of `BigInt` is a `Numeric` to diesel, which SQLite does not have.
     let sum = sql::<BigInt>("CAST(sum(unread) AS BIGINT)");
@@ -92,7 +91,7 @@ pub fn unread_of(conn: &mut Conn<'_>, users: &[UserId]) -> Result<HashMap<UserId
     Ok(sums.into_iter().collect())
 }
 
-/// Moves a member's mark. With [`Reach::Read`], `unread` messages are left.
+/// Moves a member's mark. With [`Reach::Read`] the unread count is set to `unread`.
 pub fn set_mark(
     conn: &mut Conn<'_>,
     (user, peer): (UserId, UserId),
@@ -100,42 +99,42 @@ pub fn set_mark(
     mark: Mark,
     unread: i64,
 ) -> Result<()> {
-    let place = members::table.find((user, peer));
+    let row = members::table.find((user, peer));
     let (message, at) = (mark.message_id, mark.at);
     match reach {
         Reach::Delivered => {
             let marks = (members::delivered_through.eq(message), members::delivered_at.eq(at));
-            let query = diesel::update(place).set(marks);
+            let query = diesel::update(row).set(marks);
             on!(conn, |c| query.execute(c))?;
         }
         Reach::Read => {
             let marks = (members::read_through.eq(message), members::read_at.eq(at), members::unread.eq(unread));
-            let query = diesel::update(place).set(marks);
+            let query = diesel::update(row).set(marks);
             on!(conn, |c| query.execute(c))?;
         }
     }
     Ok(())
 }
 
-/// A message was deleted: its receiver has one less to read, unless it was read.
-pub fn forget_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId), message: MessageId) -> Result<()> {
-    let place = members::table.find((receiver, sender)).filter(members::read_through.lt(message.key()));
-    let query = diesel::update(place).set(members::unread.eq(members::unread - 1));
+/// For a deleted message: decrements the unread count of its receiver, unless it was read.
+pub fn decrement_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId), message: MessageId) -> Result<()> {
+    let row = members::table.find((receiver, sender)).filter(members::read_through.lt(message.key()));
+    let query = diesel::update(row).set(members::unread.eq(members::unread - 1));
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }
 
-/// All that a user sent was deleted: nobody has anything of it to read.
-pub fn forget_unread_of(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserId]) -> Result<()> {
+/// For a user whose messages were all deleted: clears the unread counts of the receivers.
+pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserId]) -> Result<()> {
     for receivers in receivers.chunks(KEYS_PER_STATEMENT) {
-        let places = members::table.filter(members::user_id.eq_any(receivers)).filter(members::peer_id.eq(sender));
-        let query = diesel::update(places).set(members::unread.eq(0));
+        let rows = members::table.filter(members::user_id.eq_any(receivers)).filter(members::peer_id.eq(sender));
+        let query = diesel::update(rows).set(members::unread.eq(0));
         on!(conn, |c| query.execute(c))?;
     }
     Ok(())
 }
 
-/// Everybody with whom a user has ever exchanged messages.
+/// All users with whom a user has ever exchanged messages.
 pub fn peers_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<UserId>> {
     let query = members::table.select(members::peer_id).filter(members::user_id.eq(user)).order(members::peer_id);
     Ok(on!(conn, |c| query.load(c))?)
@@ -144,7 +143,7 @@ pub fn peers_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<UserId>> {
 /// New messages of a conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct Activity {
-    /// Where.
+    /// Their conversation.
     pub conversation: ConversationId,
     /// The newest of them.
     pub last: MessageId,
@@ -152,9 +151,10 @@ pub struct Activity {
     pub received: [i64; 2],
 }
 
-/// Notes new messages for both members of each conversation; at most 1,000, for the sake of the number of parameters.
+/// Applies new messages to both member rows of each conversation; at most 1,000, because the number of parameters is
+/// limited.
 pub fn advance(conn: &mut Conn<'_>, activity: &[Activity]) -> Result<()> {
-    let places = activity.iter().flat_map(|Activity { conversation, last, received }| {
+    let rows = activity.iter().flat_map(|Activity { conversation, last, received }| {
         let ([low, high], [to_low, to_high]) = (conversation.members(), *received);
         [(low, high, to_low), (high, low, to_high)].map(|(user, peer, received)| {
             (
@@ -173,14 +173,14 @@ pub fn advance(conn: &mut Conn<'_>, activity: &[Activity]) -> Result<()> {
     let table = diesel::insert_into(members::table);
     match conn {
         Conn::Sqlite(c) => {
-            for place in places {
-                let upsert = table.values(place).on_conflict(key).do_update().set(newer);
-                Kept(upsert.returning(members::user_id)).get_result::<UserId>(*c)?;
+            for row in rows {
+                let upsert = table.values(row).on_conflict(key).do_update().set(newer);
+                CachedStatement(upsert.returning(members::user_id)).get_result::<UserId>(*c)?;
             }
         }
         Conn::Postgres(c) => {
-            let places: Vec<_> = places.collect();
-            table.values(places).on_conflict(key).do_update().set(newer).execute(*c)?;
+            let rows: Vec<_> = rows.collect();
+            table.values(rows).on_conflict(key).do_update().set(newer).execute(*c)?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The table `messages`. The row of a deleted message stays, without its text: its `clientId` is never free again.
+//! The table `messages`. The row of a deleted message stays, without its text, so that its `clientId` is never reused.
 
 use diesel::{
     ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
@@ -8,15 +8,15 @@ use diesel::{
 
 use super::{
     Conn, Result,
+    cached::{CachedStatement, MAX_CACHED_KEYS, padded},
     conn::on,
-    kept::{FEW, Kept, padded},
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::messages,
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
     messages::{Draft, List, Message},
-    pages::{End, Page, Span},
+    pages::{End, Page, PageRequest},
     texts::{ClientId, Content},
     timestamps::Timestamp,
 };
@@ -45,13 +45,13 @@ const COLUMNS: Columns = (
 );
 
 /// A page of each list, by id: one statement for up to 75 of them.
-pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, Span)]) -> Result<Vec<Page<Message>>> {
+pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, PageRequest)]) -> Result<Vec<Page<Message>>> {
     let mut pages = Vec::with_capacity(wanted.len());
-    // A list of two is twice as many selects.
+    // A list of two parts takes twice as many selects.
     for wanted in wanted.chunks(PAGES_PER_STATEMENT / 2) {
         let rows: Vec<(i32, Message)> = on!(conn, |c: Db| {
-            let selects = wanted.iter().enumerate().flat_map(|(index, (list, span))| {
-                let parts = slices(index, span).flat_map(|slice| lists(*list).map(move |list| (list, slice)));
+            let selects = wanted.iter().enumerate().flat_map(|(index, (list, request))| {
+                let parts = slices(index, request).flat_map(|slice| lists(*list).map(move |list| (list, slice)));
                 parts.map(|(list, slice)| {
                     let select = messages::table
                         .select((slice.tag.into_sql::<Integer>(), COLUMNS))
@@ -81,12 +81,12 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, Span)]) -> Result<Vec<Page<Me
             });
             UnionAll::new(selects.collect()).load(c)
         })?;
-        pages.extend(assemble_each(wanted.iter().map(|(_, span)| *span), rows, |message| message.id.key()));
+        pages.extend(assemble_each(wanted.iter().map(|(_, request)| *request), rows, |message| message.id.key()));
     }
     Ok(pages)
 }
 
-/// The lists that an index has, and that are this one together.
+/// The lists, each with an index, whose union is this list.
 fn lists(list: List) -> impl Iterator<Item = List> {
     let (one, other) = match list {
         List::Of(user) => (List::SentBy(user), Some(List::ReceivedBy(user))),
@@ -100,7 +100,7 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     let ids = padded(ids);
     let query =
         messages::table.select(COLUMNS).filter(messages::id.eq_any(&ids)).filter(messages::deleted_at.is_null());
-    Ok(on!(conn, |c| if ids.len() <= FEW { Kept(query).load(c) } else { query.load(c) })?)
+    Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
 }
 
 /// How many messages a reader received in a conversation after one id and up to another.
@@ -124,13 +124,13 @@ pub fn count_received(
 
 /// An earlier send of the same sender with the same `clientId`.
 pub struct EarlierSend {
-    /// The message that it made.
+    /// The message that it created.
     pub id: MessageId,
-    /// [`Draft::digest`] of what was sent.
+    /// [`Draft::digest`] of the send.
     pub digest: Option<Vec<u8>>,
 }
 
-/// Looks for a send, be its message deleted or not.
+/// Finds a send, whether its message was deleted or not.
 pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -> Result<Option<EarlierSend>> {
     let query = messages::table
         .select((messages::id, messages::client_digest))
@@ -140,7 +140,7 @@ pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -
     Ok(row.map(|(id, digest)| EarlierSend { id, digest }))
 }
 
-/// Adds a message. Its `clientId` was not used before: whoever sends is locked, and has looked.
+/// Inserts a message. The caller must have locked the sender and checked that the `clientId` was not used before.
 pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Message> {
     let query = diesel::insert_into(messages::table)
         .values((
@@ -156,7 +156,7 @@ pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Messa
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
-/// A message from elsewhere, with its own id and time.
+/// An imported message, with its own id and time.
 pub struct ImportedMessage {
     /// Not yet in use.
     pub id: MessageId,
@@ -170,7 +170,7 @@ pub struct ImportedMessage {
     pub created_at: Timestamp,
 }
 
-/// Adds messages, if any, with ids of their own; at most 1,000, for the sake of the number of parameters.
+/// Inserts messages, if any, with explicit ids; at most 1,000, because the number of parameters is limited.
 pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<()> {
     if imported.is_empty() {
         return Ok(());
@@ -192,14 +192,14 @@ pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<(
     Ok(())
 }
 
-/// The highest id that was ever given; 0 before the first.
+/// The highest id; 0 before the first.
 pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
     let query = messages::table.select(max(messages::id));
     let last: Option<i64> = on!(conn, |c| query.first(c))?;
     Ok(last.unwrap_or(0))
 }
 
-/// Changes the text; `None` if there is no such message, or not in this version.
+/// Changes the text; `None` if there is no such message, or it has another version.
 pub fn update(
     conn: &mut Conn<'_>,
     id: MessageId,
@@ -219,8 +219,8 @@ pub fn update(
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// Removes the texts of those that are still there; gives how many. At most 1,000, for the sake of the number of
-/// parameters.
+/// Removes the texts of those that are not deleted yet; gives their number. At most 1,000, because the number of
+/// parameters is limited.
 pub fn delete(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<usize> {
     let query = diesel::update(messages::table.filter(messages::id.eq_any(ids)))
         .filter(messages::deleted_at.is_null())

@@ -1,13 +1,13 @@
-//! Sentences in SQL: functions over a [`Conn`], one file per table, one statement per function.
+//! SQL queries: functions over a [`Conn`], one file per table, one statement per function.
 //!
-//! A unit of work is one synchronous closure: it runs on a thread that may block, to its end, whether or not somebody
-//! still waits for it. So a transaction cannot wait for anything but the database, and a client that goes away cannot
-//! leave half of one behind. [`Store::read`] and [`Store::write`] are the same on SQLite and on PostgreSQL.
+//! A unit of work is one synchronous closure. It runs on a blocking thread, to its end, even if the caller is gone. So a
+//! transaction waits for nothing but the database, and a disconnected client cannot leave one half done. [`Store::read`]
+//! and [`Store::write`] have the same interface on SQLite and on PostgreSQL.
 //!
-//! On PostgreSQL each statement is a trip to the server. On SQLite it is a call, and one that is always the same text stays
+//! On PostgreSQL each statement is a round trip. On SQLite it is a function call, and statements with a constant text stay
 //! prepared: there, many rows are written one by one.
 //!
-//! Not here: who may do what, and what absence means.
+//! Not here: authorization, and what a missing row means.
 
 pub mod users;
 pub mod messages;
@@ -19,15 +19,17 @@ pub mod identities;
 pub mod blocks;
 pub mod server;
 
+mod cached;
 mod conn;
+mod counting;
 mod errors;
 mod inspection;
-mod kept;
 mod migrations;
 mod pages;
 mod pools;
 mod schema;
 mod sqlite;
+mod timeouts;
 mod writer;
 
 pub use conn::Conn;

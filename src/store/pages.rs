@@ -1,7 +1,7 @@
-//! Pages in SQL: a page with a truthful answer about both of its sides, and any number of such pages, is one statement.
+//! Pages in SQL: one statement reads any number of pages, each with whether there are items before and after it.
 //!
-//! Each [`Span`] becomes up to three selects that an index answers in order: its items and one more, and for each
-//! cursor one row from the far side of it. All of them are joined by `UNION ALL` and told apart by a tag.
+//! Each [`PageRequest`] becomes up to three selects that scan an index in order: its items and one more, and for each
+//! cursor one row from the other side of it. All are joined by `UNION ALL` and tagged.
 
 use std::{collections::HashMap, marker::PhantomData};
 
@@ -11,15 +11,15 @@ use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
 };
 
-use crate::model::pages::{End, Page, Span};
+use crate::model::pages::{End, Page, PageRequest};
 
-/// SQLite takes at most 500 selects in one compound select; a page is three at the most.
+/// SQLite allows 500 selects in one compound select; a page has at most three.
 pub(super) const PAGES_PER_STATEMENT: usize = 150;
 
 /// One select of a statement: up to `limit` rows whose keys are strictly between `after` and `before`.
 #[derive(Clone, Copy)]
 pub(super) struct Slice {
-    /// Which page and which part of it: the page's index times three, plus the [`Part`].
+    /// Which page and which part of it: the page's index times three, plus the [`SlicePart`].
     pub(super) tag: i32,
     pub(super) after: i64,
     pub(super) before: i64,
@@ -27,44 +27,44 @@ pub(super) struct Slice {
     pub(super) end: End,
 }
 
-/// Part of a page that a slice is for.
+/// The part of a page that a slice is for.
 #[derive(Clone, Copy)]
-enum Part {
+enum SlicePart {
     Items = 0,
     Earlier = 1,
     Later = 2,
 }
 
 /// The slices of a page.
-pub(super) fn slices(index: usize, span: &Span) -> impl Iterator<Item = Slice> + use<> {
-    let slice = |part: Part, after: Option<i64>, before: Option<i64>, limit: i64, end: End| Slice {
+pub(super) fn slices(index: usize, request: &PageRequest) -> impl Iterator<Item = Slice> + use<> {
+    let slice = |part: SlicePart, after: Option<i64>, before: Option<i64>, limit: i64, end: End| Slice {
         tag: i32::try_from(index).unwrap_or(i32::MAX / 3) * 3 + part as i32,
         after: after.unwrap_or(i64::MIN),
         before: before.unwrap_or(i64::MAX),
         limit,
         end,
     };
-    let items = slice(Part::Items, span.after, span.before, i64::from(span.limit) + 1, span.end);
-    let earlier = span.after.map(|key| slice(Part::Earlier, None, Some(key.saturating_add(1)), 1, End::Last));
-    let later = span.before.map(|key| slice(Part::Later, Some(key.saturating_sub(1)), None, 1, End::First));
+    let items = slice(SlicePart::Items, request.after, request.before, i64::from(request.limit) + 1, request.end);
+    let earlier = request.after.map(|key| slice(SlicePart::Earlier, None, Some(key.saturating_add(1)), 1, End::Last));
+    let later = request.before.map(|key| slice(SlicePart::Later, Some(key.saturating_sub(1)), None, 1, End::First));
     [Some(items), earlier, later].into_iter().flatten()
 }
 
 /// The page, from the tagged rows of its slices.
-pub(super) fn assemble<T>(span: Span, rows: Vec<(i32, T)>, key: impl Fn(&T) -> i64) -> Page<T> {
+pub(super) fn assemble<T>(request: PageRequest, rows: Vec<(i32, T)>, key: impl Fn(&T) -> i64) -> Page<T> {
     let mut page = Page::empty();
     for (tag, row) in rows {
         match tag % 3 {
-            tag if tag == Part::Earlier as i32 => page.has_previous = true,
-            tag if tag == Part::Later as i32 => page.has_next = true,
+            tag if tag == SlicePart::Earlier as i32 => page.has_previous = true,
+            tag if tag == SlicePart::Later as i32 => page.has_next = true,
             _ => page.items.push(row),
         }
     }
     page.items.sort_by_key(key);
-    let limit = usize::from(span.limit);
+    let limit = usize::from(request.limit);
     let surplus = page.items.len().saturating_sub(limit);
     if surplus > 0 {
-        match span.end {
+        match request.end {
             End::First => {
                 page.items.truncate(limit);
                 page.has_next = true;
@@ -78,9 +78,9 @@ pub(super) fn assemble<T>(span: Span, rows: Vec<(i32, T)>, key: impl Fn(&T) -> i
     page
 }
 
-/// The pages of one statement, in the order of their spans.
+/// The pages of one statement, in the order of their requests.
 pub(super) fn assemble_each<T>(
-    spans: impl Iterator<Item = Span>,
+    requests: impl Iterator<Item = PageRequest>,
     rows: Vec<(i32, T)>,
     key: impl Fn(&T) -> i64,
 ) -> Vec<Page<T>> {
@@ -89,7 +89,7 @@ pub(super) fn assemble_each<T>(
         rows_of.entry(tag / 3).or_default().push((tag, row));
     }
     let rows_of_next = |index| rows_of.remove(&index).unwrap_or_default();
-    (0..).map(rows_of_next).zip(spans).map(|(rows, span)| assemble(span, rows, &key)).collect()
+    (0..).map(rows_of_next).zip(requests).map(|(rows, request)| assemble(request, rows, &key)).collect()
 }
 
 /// `SELECT * FROM (…) AS slice UNION ALL SELECT * FROM (…) AS slice …`: diesel has no union of ordered, limited selects.
@@ -106,7 +106,7 @@ impl<S: Query> UnionAll<S, S::SqlType> {
 
 impl<DB: Backend, S: QueryFragment<DB>, ST> QueryFragment<DB> for UnionAll<S, ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        // Statements of one page are few and worth keeping prepared; those of many pages differ each time.
+        // Statements of one page have few texts and are worth caching; those of several pages differ each time.
         if self.selects.len() > 3 {
             out.unsafe_to_cache_prepared();
         }

@@ -1,4 +1,4 @@
-//! The connections: one SQLite file with one writer and several readers, or a PostgreSQL pool, chosen by the URL.
+//! Connection pools: a SQLite file with one writer and several readers, or a PostgreSQL pool, chosen by the URL.
 
 use std::{
     fmt,
@@ -8,14 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use deadpool::{
     Runtime,
     managed::{Manager, Object, Pool, PoolError, Timeouts},
 };
-use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
@@ -25,24 +23,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Conn, Error, Result,
-    conn::{Postgres, at_one_moment, sqlite_snapshot, transaction},
+    conn::{Postgres, repeatable_read, sqlite_snapshot, transaction},
+    counting::counting,
     inspection,
-    sqlite::{SqliteFile, make_private},
-    writer::Writer,
+    migrations::{self, Direction},
+    sqlite::{SqliteFile, create_private},
+    timeouts::{BUSY_TIMEOUT, STATEMENT_TIMEOUT, WRITE_PERMIT_TIMEOUT},
+    writer::SqliteWriter,
 };
 
-/// How long a unit of work waits for a connection, and a connection for a lock.
-pub(super) const BUSY: Duration = Duration::from_secs(5);
-/// How long a change waits until it may have a PostgreSQL connection: under load it is better told soon to come again. After
-/// that it may have to wait for locks, too.
-const TURN: Duration = Duration::from_millis(1_500);
-/// A PostgreSQL statement is stopped after this.
-pub(super) const STATEMENT: Duration = Duration::from_secs(10);
 const SQLITE_READERS: usize = 4;
-/// Changes in hand at most; who comes then is told to come again.
-const WRITES: usize = 512;
+/// Changes in progress or queued, at most; more get [`Error::Overloaded`].
+const MAX_PENDING_WRITES: usize = 512;
 
-/// Where the data is.
+/// Which database to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// `sqlite:PATH`
@@ -51,7 +45,7 @@ pub enum DatabaseUrl {
     Postgres(String),
 }
 
-/// The text is no URL of a database that can be used.
+/// The text is not the URL of a supported database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the database must be given as sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
 pub struct BadUrl;
@@ -81,72 +75,72 @@ impl fmt::Display for DatabaseUrl {
     }
 }
 
-/// How several things are read at one moment.
+/// How several reads are isolated.
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshot {
-    /// On PostgreSQL too.
+    /// One snapshot also on PostgreSQL; on SQLite it always is.
     pub always: bool,
-    /// It takes less than a millisecond. What takes longer leaves a reader of SQLite to what does not.
+    /// The reads take less than a millisecond. Those that take longer leave one SQLite reader to those that do not.
     pub light: bool,
 }
 
 type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 
-/// The database. Clones share its connections.
+/// The database. Clones share its connection pools.
 #[derive(Clone)]
 pub struct Store {
     pools: Pools,
-    writes: Arc<Semaphore>,
+    pending_writes: Arc<Semaphore>,
     statements: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { file: SqliteFile, writer: Arc<Writer>, readers: Pool<SqliteFile>, heavy: Arc<Semaphore> },
-    Postgres { pool: PostgresPool, writers: Arc<Semaphore> },
+    Sqlite { file: SqliteFile, writer: Arc<SqliteWriter>, readers: Pool<SqliteFile>, heavy_permits: Arc<Semaphore> },
+    Postgres { pool: PostgresPool, write_permits: Arc<Semaphore> },
 }
 
 impl Store {
-    /// Opens the database and proves that it answers. A SQLite file that is not there is made. `connections` bounds the
-    /// PostgreSQL pool.
+    /// Opens the database and checks that it answers. A SQLite file is created if it does not exist. `connections` bounds
+    /// the PostgreSQL pool.
     ///
     /// # Errors
-    /// [`Error::Unusable`] with a sentence for the operator.
+    /// [`Error::Unusable`] with a message for the operator.
     pub async fn open(url: &DatabaseUrl, connections: usize) -> Result<Self> {
         let statements = Arc::new(AtomicU64::new(0));
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
                 let path = &inspection::resolved(path);
                 inspection::inspect(path.clone()).await?;
-                make_private(path);
+                create_private(path);
                 let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
-                let writer = Writer::open(file(true)).await.map_err(|why| inspection::sentence(path, why))?;
+                let writer = SqliteWriter::open(file(true)).await.map_err(|why| inspection::explain(path, why))?;
                 Pools::Sqlite {
                     file: file(true),
                     writer: Arc::new(writer),
                     readers: pool(file(false), SQLITE_READERS)?,
                     // One reader is left to what is light.
-                    heavy: Arc::new(Semaphore::new(SQLITE_READERS - 1)),
+                    heavy_permits: Arc::new(Semaphore::new(SQLITE_READERS - 1)),
                 }
             }
             DatabaseUrl::Postgres(url) => {
-                // Changes that wait for a lock leave a connection in four to those who read.
-                let writers = Arc::new(Semaphore::new(connections - connections / 4));
-                Pools::Postgres { pool: pool(postgres(url, &statements), connections)?, writers }
+                // A quarter of the connections is reserved for reads, because changes may wait for locks.
+                let write_permits = Arc::new(Semaphore::new(connections - connections / 4));
+                Pools::Postgres { pool: pool(postgres(url, &statements), connections)?, write_permits }
             }
         };
-        let store = Self { pools, writes: Arc::new(Semaphore::new(WRITES)), statements };
+        let store = Self { pools, pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)), statements };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
-            DatabaseUrl::Sqlite(path) => inspection::sentence(path, why),
+            DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
         })?;
         Ok(store)
     }
 
-    /// Reads: what is read by several statements may be from several moments.
+    /// Reads without a transaction: several statements may see several states of the database.
     ///
     /// # Errors
-    /// Those of the work, and [`Error::Busy`] when no connection was free in 5 seconds.
+    /// Those of the work, and [`Error::Busy`] when no connection was free within 5 seconds.
     pub async fn read<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -158,9 +152,8 @@ impl Store {
         }
     }
 
-    /// Reads several things as they are at one moment: always on SQLite, and where it is said on PostgreSQL, where it takes
-    /// three more trips to the server. Not on the thread that asks: a disk that is slow for a moment would hold up
-    /// everybody.
+    /// Reads on one snapshot: always on SQLite, and with `always` on PostgreSQL, where it takes three more round trips. Not on
+    /// the calling thread: a disk that is slow for a moment would block every other task on it.
     ///
     /// # Errors
     /// As [`Store::read`].
@@ -174,46 +167,47 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         match &self.pools {
-            Pools::Sqlite { readers, heavy, .. } => {
-                let mut turn = None;
+            Pools::Sqlite { readers, heavy_permits, .. } => {
+                let mut permit = None;
                 if !snapshot.light {
-                    let waiting = tokio::time::timeout(BUSY, heavy.clone().acquire_owned());
-                    turn = Some(waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)?);
+                    let waiting = tokio::time::timeout(BUSY_TIMEOUT, heavy_permits.clone().acquire_owned());
+                    permit = Some(waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)?);
                 }
-                let mut conn = checked_out(readers).await?;
+                let mut conn = connection(readers).await?;
                 blocking(move || {
-                    let _held: Option<OwnedSemaphorePermit> = turn;
+                    let _held: Option<OwnedSemaphorePermit> = permit;
                     sqlite_snapshot(&mut conn, work)
                 })
                 .await
             }
             Pools::Postgres { pool, .. } if snapshot.always => {
-                on_postgres(pool, |conn| at_one_moment(conn, work)).await
+                on_postgres(pool, |conn| repeatable_read(conn, work)).await
             }
             Pools::Postgres { .. } => self.read(work).await,
         }
     }
 
-    /// Does the work in one transaction: when this returns `Ok`, it is on the disk; when it returns `Err`, nothing was
-    /// changed. Once begun, it goes on to its end even if this future is dropped.
+    /// Runs the work in one transaction: `Ok` means that it was committed, `Err` that nothing was changed. Once begun, it
+    /// runs to its end even if this future is dropped.
     ///
     /// # Errors
-    /// Those of the work, [`Error::Overloaded`] when 512 others are in hand, and [`Error::Busy`] when its turn did not
-    /// come, or a lock was not free, in 5 seconds. Work must give back an error of the database: after one, SQLite may have
-    /// undone all that was done before, and would keep what is done next.
+    /// Those of the work, [`Error::Overloaded`] when 512 others are pending, and [`Error::Busy`] when it
+    /// waited 5 seconds for its turn or for a lock; on PostgreSQL 1.5 seconds for its turn. Work must return an error of the
+    /// database and not go on after it: SQLite may have rolled back all statements before the error, and would commit those
+    /// after it.
     pub async fn write<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let place = self.writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
+        let slot = self.pending_writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
-            Pools::Sqlite { writer, .. } => writer.write(place, work).await,
-            Pools::Postgres { pool, writers } => {
-                let turn = tokio::time::timeout(TURN, writers.clone().acquire_owned());
-                let turn = turn.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
+            Pools::Sqlite { writer, .. } => writer.write(slot, work).await,
+            Pools::Postgres { pool, write_permits } => {
+                let permit = tokio::time::timeout(WRITE_PERMIT_TIMEOUT, write_permits.clone().acquire_owned());
+                let permit = permit.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
                 on_postgres(pool, move |conn| {
-                    let _held: [OwnedSemaphorePermit; 2] = [place, turn];
+                    let _held: [OwnedSemaphorePermit; 2] = [slot, permit];
                     transaction(conn, work)
                 })
                 .await
@@ -221,8 +215,16 @@ impl Store {
         }
     }
 
-    /// Does the work on a connection that may write, but in no transaction.
-    pub(super) async fn alone<T: Send + 'static>(
+    /// Runs the migrations; gives the names of those that ran.
+    ///
+    /// # Errors
+    /// When one failed; it was rolled back, and on SQLite so were those before it.
+    pub async fn migrate(&self, direction: Direction) -> Result<Vec<String>> {
+        self.outside_transaction(move |conn| migrations::run(conn, direction)).await
+    }
+
+    /// Runs the work on a connection that may write, without a transaction.
+    async fn outside_transaction<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -235,13 +237,13 @@ impl Store {
         }
     }
 
-    /// How many statements were run since the database was opened, those that begin and end transactions too.
+    /// The number of statements since the database was opened, including those that begin and end transactions.
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Closes the connections once nobody uses them. The last SQLite connection takes the write-ahead log along.
+    /// Closes the connections once they are unused. The last SQLite connection checkpoints and removes the write-ahead log.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { writer, readers, .. } => {
@@ -261,7 +263,7 @@ where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    let mut conn = checked_out(pool).await?;
+    let mut conn = connection(pool).await?;
     blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
 }
 
@@ -273,11 +275,11 @@ where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    let conn = checked_out(pool).await?;
+    let conn = connection(pool).await?;
     blocking(move || work(&mut Postgres::from(conn))).await
 }
 
-async fn checked_out<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {
+async fn connection<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {
     pool.get().await.map_err(|error| match error {
         PoolError::Timeout(_) => Error::Busy,
         PoolError::Backend(error) => error.into(),
@@ -299,7 +301,7 @@ fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {
     Pool::builder(manager)
         .max_size(connections)
         .runtime(Runtime::Tokio1)
-        .timeouts(Timeouts { wait: Some(BUSY), create: Some(BUSY), recycle: Some(BUSY) })
+        .timeouts(Timeouts { wait: Some(BUSY_TIMEOUT), create: Some(BUSY_TIMEOUT), recycle: Some(BUSY_TIMEOUT) })
         .build()
         .map_err(|error| Error::Failed(error.to_string()))
 }
@@ -312,11 +314,11 @@ fn postgres(url: &str, statements: &Arc<AtomicU64>) -> AsyncDieselConnectionMana
         let statements = statements.clone();
         async move {
             let mut conn = AsyncPgConnection::establish(url).await?;
-            // A role or a database may have other defaults: what is answered must be on the disk.
+            // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
             let settings = format!(
                 "SET synchronous_commit = on; SET statement_timeout = {}; SET lock_timeout = {}",
-                STATEMENT.as_millis(),
-                BUSY.as_millis()
+                STATEMENT_TIMEOUT.as_millis(),
+                BUSY_TIMEOUT.as_millis()
             );
             conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
             conn.set_instrumentation(counting(statements));
@@ -325,13 +327,4 @@ fn postgres(url: &str, statements: &Arc<AtomicU64>) -> AsyncDieselConnectionMana
         .boxed()
     });
     AsyncDieselConnectionManager::new_with_config(url, config)
-}
-
-/// Counts the statements of a connection.
-pub(super) fn counting(statements: Arc<AtomicU64>) -> impl Instrumentation {
-    move |event: InstrumentationEvent<'_>| {
-        if let InstrumentationEvent::StartQuery { .. } = event {
-            statements.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }

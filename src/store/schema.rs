@@ -1,4 +1,4 @@
-//! The tables, once for both databases; `migrations/` makes them.
+//! The tables, once for both databases; `migrations/` creates them.
 
 diesel::table! {
     server (id) {

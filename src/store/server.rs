@@ -4,8 +4,8 @@ use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, connection::SimpleConnect
 
 use super::{Conn, Result, conn::on, schema::server};
 
-/// Makes the row, unless there is one.
-pub fn found(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
+/// Creates the row, unless there is one.
+pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     let query = diesel::insert_into(server::table)
         .values((server::id.eq(1), server::epoch.eq(epoch)))
         .on_conflict(server::id)
@@ -14,7 +14,7 @@ pub fn found(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     Ok(())
 }
 
-/// The random text that tells this database from every other one.
+/// The random text that identifies this database.
 pub fn epoch(conn: &mut Conn<'_>) -> Result<String> {
     let query = server::table.select(server::epoch);
     Ok(on!(conn, |c| query.first(c))?)
@@ -27,20 +27,20 @@ pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keeps other writers of users and messages out until the end of the transaction, so that ids may be chosen.
+/// Locks out other writers of users and messages until the end of the transaction, so that explicit ids may be inserted.
 pub fn lock_ids(conn: &mut Conn<'_>) -> Result<()> {
     match conn {
-        // A transaction that writes is alone.
+        // There is only one writer.
         Conn::Sqlite(_) => Ok(()),
         // Raw, because diesel has no LOCK.
         Conn::Postgres(c) => Ok(c.batch_execute("LOCK TABLE users, messages IN SHARE ROW EXCLUSIVE MODE")?),
     }
 }
 
-/// Makes the database give ids after those that were chosen.
+/// Advances the id sequences past the explicit ids.
 pub fn release_ids(conn: &mut Conn<'_>) -> Result<()> {
     match conn {
-        // AUTOINCREMENT has seen them.
+        // AUTOINCREMENT takes them into account.
         Conn::Sqlite(_) => Ok(()),
         // Raw, because diesel has no identity sequences.
         Conn::Postgres(c) => Ok(c.batch_execute(

@@ -1,11 +1,11 @@
-//! The table `service_tokens`: programs that may act for everyone.
+//! The table `service_tokens`: credentials of programs, which may act as any user.
 
 use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
 
 use super::{Conn, Result, conn::on, schema::service_tokens};
 use crate::model::{ids::ServiceTokenId, timestamps::Timestamp};
 
-/// Adds a token.
+/// Inserts a token.
 pub fn insert(conn: &mut Conn<'_>, name: &str, hash: &[u8], at: Timestamp) -> Result<ServiceTokenId> {
     let query = diesel::insert_into(service_tokens::table)
         .values((service_tokens::name.eq(name), service_tokens::token_hash.eq(hash), service_tokens::created_at.eq(at)))
@@ -14,14 +14,14 @@ pub fn insert(conn: &mut Conn<'_>, name: &str, hash: &[u8], at: Timestamp) -> Re
 }
 
 /// The token with this hash, if it was not revoked.
-pub fn alive(conn: &mut Conn<'_>, hash: &[u8]) -> Result<Option<ServiceTokenId>> {
+pub fn active(conn: &mut Conn<'_>, hash: &[u8]) -> Result<Option<ServiceTokenId>> {
     let query = service_tokens::table
         .select(service_tokens::id)
         .filter(service_tokens::token_hash.eq(hash).and(service_tokens::revoked_at.is_null()));
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Revokes a token; false if there is none that holds.
+/// Revokes a token; false if there is no active one.
 pub fn revoke(conn: &mut Conn<'_>, id: ServiceTokenId, at: Timestamp) -> Result<bool> {
     let query = diesel::update(service_tokens::table.find(id))
         .filter(service_tokens::revoked_at.is_null())
@@ -35,7 +35,7 @@ pub fn revoked_since(conn: &mut Conn<'_>, at: Timestamp) -> Result<Vec<ServiceTo
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// All tokens that hold, with their names, the oldest first.
+/// All active tokens, with their names, oldest first.
 pub fn all(conn: &mut Conn<'_>) -> Result<Vec<(ServiceTokenId, String, Timestamp)>> {
     let query = service_tokens::table
         .select((service_tokens::id, service_tokens::name, service_tokens::created_at))

@@ -1,4 +1,4 @@
-//! The table `sessions`. An ended session stays for a while, so that those who hold it hear of its end.
+//! The table `sessions`. An ended session stays for a while, so that other processes can find its end.
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
@@ -34,7 +34,7 @@ const COLUMNS: Columns = (
     sessions::expires_at,
 );
 
-/// Begins a session. Its refresh token is set next: it has the id in it.
+/// Inserts a session. Its refresh token contains the id, and so is set afterwards.
 pub fn insert(
     conn: &mut Conn<'_>,
     user: UserId,
@@ -63,7 +63,7 @@ pub fn set_refresh_hash(conn: &mut Conn<'_>, id: SessionId, hash: &[u8]) -> Resu
     Ok(())
 }
 
-/// Trades the refresh token for another one; `None` if the session is not alive, or this is not its token now.
+/// Replaces the refresh token; `None` if the session is not active, or `old` is not its current token.
 pub fn renew(
     conn: &mut Conn<'_>,
     id: SessionId,
@@ -78,8 +78,8 @@ pub fn renew(
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// Whose session it is and what they may do, if it is alive.
-pub fn alive(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<(UserId, Role)>> {
+/// The user of the session and their role, if it is active.
+pub fn active(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<(UserId, Role)>> {
     let query = sessions::table
         .inner_join(users::table)
         .select((users::id, users::role))
@@ -90,7 +90,7 @@ pub fn alive(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option
     Ok(found.map(|(user, role)| (user, Role::from_code(role))))
 }
 
-/// A user's sessions that are alive, the newest first; at most `limit`.
+/// A user's active sessions, the newest first; at most `limit`.
 pub fn of_user(conn: &mut Conn<'_>, user: UserId, at: Timestamp, limit: i64) -> Result<Vec<Session>> {
     let query = sessions::table
         .select(COLUMNS)
@@ -100,7 +100,7 @@ pub fn of_user(conn: &mut Conn<'_>, user: UserId, at: Timestamp, limit: i64) -> 
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Ends a session, if it has not ended; gives whose it was.
+/// Ends a session, unless it has ended; gives its user.
 pub fn end(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<UserId>> {
     let query = diesel::update(sessions::table.find(id))
         .filter(sessions::ended_at.is_null())
@@ -109,18 +109,18 @@ pub fn end(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<U
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// Ends all sessions of a user but one; gives those that ended.
-pub fn end_all(conn: &mut Conn<'_>, user: UserId, but: Option<SessionId>, at: Timestamp) -> Result<Vec<SessionId>> {
+/// Ends all sessions of a user except one; gives those that it ended.
+pub fn end_all(conn: &mut Conn<'_>, user: UserId, except: Option<SessionId>, at: Timestamp) -> Result<Vec<SessionId>> {
     // No session has the id 0.
-    let spared = but.map_or(0, SessionId::key);
+    let excepted = except.map_or(0, SessionId::key);
     let query = diesel::update(sessions::table)
-        .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()).and(sessions::id.ne(spared)))
+        .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()).and(sessions::id.ne(excepted)))
         .set(sessions::ended_at.eq(at))
         .returning(sessions::id);
     Ok(on!(conn, |c| query.get_results(c))?)
 }
 
-/// Removes sessions that ended, or were not renewed, before an instant; at most 1,000.
+/// Deletes sessions that ended, or expired, before an instant; at most 1,000.
 pub fn purge(conn: &mut Conn<'_>, before: Timestamp) -> Result<()> {
     let old = sessions::table
         .select(sessions::id)

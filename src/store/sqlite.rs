@@ -1,4 +1,4 @@
-//! Connections to the SQLite file.
+//! Connections to a SQLite file.
 
 use std::{
     fs::OpenOptions,
@@ -13,8 +13,9 @@ use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 
 use super::{
     Error, Result,
+    counting::counting,
     inspection::{APPLICATION_ID, header},
-    pools::{BUSY, counting},
+    timeouts::BUSY_TIMEOUT,
 };
 
 /// A file, and whether its connections may write.
@@ -34,7 +35,7 @@ impl Manager for SqliteFile {
         tokio::task::spawn_blocking(move || file.open()).await.map_err(|panic| Error::Failed(panic.to_string()))?
     }
 
-    /// Readers begin no transactions that they could leave open.
+    /// Nothing to reset: readers leave no transaction open.
     async fn recycle(&self, _: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
         Ok(())
     }
@@ -43,20 +44,20 @@ impl Manager for SqliteFile {
 impl SqliteFile {
     /// A new connection.
     pub(super) fn open(&self) -> Result<SqliteConnection> {
-        // SQLite would make it, also where the disk that it is on is not there for a moment.
+        // SQLite would create it, even if its disk is only unmounted for a moment.
         if !self.path.exists() {
             return Err(Error::Unopened);
         }
         let path = self.path.display().to_string();
         let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
-        prepare(&mut conn, self.write)?;
+        configure(&mut conn, self.write)?;
         conn.set_instrumentation(counting(self.statements.clone()));
         Ok(conn)
     }
 }
 
-/// Makes a file that is not there yet, for its owner alone. Where that fails, opening it says why.
-pub(super) fn make_private(path: &Path) {
+/// Creates a file that does not exist yet, readable by its owner only. If that fails, opening it gives the error.
+pub(super) fn create_private(path: &Path) {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -64,9 +65,9 @@ pub(super) fn make_private(path: &Path) {
     let _ = options.open(path);
 }
 
-/// Every setting is one of the connection: each connection needs them all.
-fn prepare(conn: &mut SqliteConnection, write: bool) -> Result<()> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY.as_millis()))?;
+/// Applies the settings, all of which are per connection.
+fn configure(conn: &mut SqliteConnection, write: bool) -> Result<()> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis()))?;
     if write {
         if header(conn)?.tables == 0 {
             conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
@@ -87,12 +88,12 @@ fn prepare(conn: &mut SqliteConnection, write: bool) -> Result<()> {
     Ok(())
 }
 
-/// SQLite does not wait for another process here, whatever its busy timeout is.
+/// Retries until the timeout: SQLite ignores `busy_timeout` when it changes the journal mode.
 fn use_write_ahead_log(conn: &mut SqliteConnection) -> Result<()> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match conn.batch_execute("PRAGMA journal_mode = WAL").map_err(Error::from) {
-            Err(Error::Busy) if begun.elapsed() < BUSY => thread::sleep(Duration::from_millis(10)),
+            Err(Error::Busy) if started.elapsed() < BUSY_TIMEOUT => thread::sleep(Duration::from_millis(10)),
             done => return done,
         }
     }

@@ -7,14 +7,14 @@ use diesel::{
 
 use super::{
     Conn, Result,
+    cached::{CachedStatement, MAX_CACHED_KEYS, padded},
     conn::on,
-    kept::{FEW, Kept, padded},
     pages::{UnionAll, assemble, slices},
     schema::users,
 };
 use crate::model::{
     ids::UserId,
-    pages::{End, Page, Span},
+    pages::{End, Page, PageRequest},
     texts::{Email, Name, folded},
     timestamps::Timestamp,
     users::{Role, User},
@@ -27,17 +27,17 @@ const COLUMNS: Columns = (users::id, users::name, users::email, users::created_a
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let ids = padded(ids);
     let query = users::table.select(COLUMNS).filter(users::id.eq_any(&ids)).filter(users::erased_at.is_null());
-    Ok(on!(conn, |c| if ids.len() <= FEW { Kept(query).load(c) } else { query.load(c) })?)
+    Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
 }
 
-/// The same, by id. Until the end of the transaction nobody else changes these users, or writes in their conversations
-/// and feeds; that holds for erased ones too.
+/// Locks these users until the end of the transaction, and with them their conversations and feeds; erased ones too. Gives
+/// those that are not erased, by id.
 pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
     match conn {
-        // A transaction that writes is alone.
+        // There is only one writer.
         Conn::Sqlite(c) => {
             let mut present = Vec::with_capacity(ids.len());
             for id in ids {
@@ -58,21 +58,21 @@ pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     }
 }
 
-/// Whose addresses a search may look at.
+/// The addresses that a search may match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addresses {
-    /// Everybody's.
+    /// Those of all users.
     All,
-    /// One user's.
+    /// That of one user.
     Of(UserId),
 }
 
-/// A page of all users, by id. With `search` only those whose name, or an address that may be looked at, starts with it,
-/// in whatever case.
-pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, span: Span) -> Result<Page<User>> {
+/// A page of all users, by id. With `search` only those whose name, or whose address if the search may match it, starts
+/// with it, ignoring case.
+pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
     let prefix = search.map(|(text, addresses)| (folded(text), addresses));
     let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
-        let selects = slices(0, &span).map(|slice| {
+        let selects = slices(0, &request).map(|slice| {
             let select = users::table
                 .select((slice.tag.into_sql::<Integer>(), COLUMNS))
                 .filter(users::erased_at.is_null())
@@ -101,26 +101,26 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, span: Span) 
         });
         UnionAll::new(selects.collect()).load(c)
     })?;
-    Ok(assemble(span, rows, |user| user.id.key()))
+    Ok(assemble(request, rows, |user| user.id.key()))
 }
 
-/// What a user is made of.
+/// A user to be inserted.
 pub struct NewUser<'a> {
-    /// Only on an empty database; otherwise the database gives the next one.
+    /// Only on an empty database; otherwise the database assigns the next one.
     pub id: Option<UserId>,
     /// Display name.
     pub name: &'a Name,
     /// Address, if it is known.
     pub email: Option<&'a Email>,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: Timestamp,
-    /// Of the password, if the user can sign in with one.
+    /// The hash of the password, if the user can sign in with one.
     pub password_hash: Option<&'a str>,
     /// What the user may do.
     pub role: Role,
 }
 
-/// Adds a user. An address that is taken is [`Constraint::UniqueEmail`](super::Constraint).
+/// Inserts a user. An address that is taken is [`Constraint::UniqueEmail`](super::Constraint).
 pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
     let query = diesel::insert_into(users::table)
         .values((
@@ -137,7 +137,7 @@ pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
-/// Changes what is given; at least one must be.
+/// Changes the fields that are given; at least one must be.
 pub fn update(conn: &mut Conn<'_>, id: UserId, name: Option<&Name>, email: Option<&Email>) -> Result<Option<User>> {
     let query = diesel::update(users::table.find(id))
         .filter(users::erased_at.is_null())
@@ -149,7 +149,7 @@ pub fn update(conn: &mut Conn<'_>, id: UserId, name: Option<&Name>, email: Optio
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// Who has this address, and the hash of their password.
+/// The user with this address, and the hash of their password.
 pub fn by_email(conn: &mut Conn<'_>, email: &Email) -> Result<Option<(User, Option<String>)>> {
     let query = users::table
         .select((COLUMNS, users::password_hash))
@@ -199,7 +199,7 @@ pub fn feed_position(conn: &mut Conn<'_>, id: UserId) -> Result<Option<i64>> {
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Makes room for so many more entries in the feed of each; gives their new last positions.
+/// Reserves the next `by` positions in the feed of each user; gives their new last positions.
 pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec<(UserId, i64)>> {
     let advanced = users::feed_position.eq(users::feed_position + by);
     let position = (users::id, users::feed_position);
@@ -207,7 +207,7 @@ pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec
         Conn::Sqlite(c) => {
             let mut positions = Vec::with_capacity(ids.len());
             for id in ids {
-                let query = Kept(diesel::update(users::table.find(*id)).set(advanced).returning(position));
+                let query = CachedStatement(diesel::update(users::table.find(*id)).set(advanced).returning(position));
                 positions.extend(query.get_result::<(UserId, i64)>(*c).optional()?);
             }
             Ok(positions)
@@ -219,14 +219,14 @@ pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec
     }
 }
 
-/// The highest id that was ever given; 0 before the first.
+/// The highest id; 0 before the first.
 pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
     let query = users::table.select(max(users::id));
     let last: Option<i64> = on!(conn, |c| query.first(c))?;
     Ok(last.unwrap_or(0))
 }
 
-/// The first key after all that start with `prefix`, but for those that go on with the noncharacter U+10FFFF.
+/// The upper bound of the keys that start with `prefix`, except those that continue with the noncharacter U+10FFFF.
 fn end_of(prefix: &str) -> String {
     format!("{prefix}{}", char::MAX)
 }

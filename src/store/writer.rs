@@ -1,13 +1,13 @@
-//! The only one who writes to a SQLite file. All that has queued is committed in one transaction, so that one wait for
-//! the disk serves everybody; who comes alone waits for nobody. Each unit of work has a savepoint of its own: one that
-//! fails is undone alone. Nobody is answered before the commit.
+//! The single writer of a SQLite file: a thread with a queue. All queued units of work are committed as one batch, so that
+//! they share one sync of the disk (group commit); it never waits for a batch to fill. Each unit has a savepoint, so that
+//! one that fails is rolled back alone. Results are sent after the commit.
 
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use diesel::{
@@ -21,22 +21,24 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Conn, Error, Result, pools::BUSY, sqlite::SqliteFile};
+use super::{
+    Conn, Error, Result,
+    sqlite::SqliteFile,
+    timeouts::{BUSY_TIMEOUT, WRITER_LOCK_TIMEOUT},
+};
 
-/// Units of work in one transaction at most.
-const BATCH: usize = 256;
-/// How long SQLite tries to get at a file that is locked, before the writer looks for whom it still tries.
-const TURN: Duration = Duration::from_millis(100);
+/// Units of work in one transaction, at most.
+const MAX_BATCH: usize = 256;
 
-/// The thread that writes. `None` once it is told to stop.
-pub(super) struct Writer(Mutex<Option<Running>>);
+/// The writer thread; `None` once it was closed.
+pub(super) struct SqliteWriter(Mutex<Option<Running>>);
 
 struct Running {
     queue: UnboundedSender<Queued>,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Opens the file.
     pub(super) async fn open(file: SqliteFile) -> Result<Self> {
         let (queue, jobs) = mpsc::unbounded_channel();
@@ -58,11 +60,11 @@ impl Writer {
         Ok(Self(Mutex::new(Some(Running { queue, thread }))))
     }
 
-    /// Does the work; the place in the queue is free again when it is answered. Work that nobody waits for any more is
-    /// not begun.
+    /// Queues the work and waits for its result; the slot is released with the result. Work whose caller is gone before it
+    /// began is skipped.
     pub(super) async fn write<T, E>(
         &self,
-        place: OwnedSemaphorePermit,
+        slot: OwnedSemaphorePermit,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -70,14 +72,14 @@ impl Writer {
         E: From<Error> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let unit = Unit { work: Some(work), outcome: None, ended: false, answer, _place: place };
+        let unit = Unit { work: Some(work), outcome: None, failed_batch: false, answer, _slot: slot };
         let queued = Queued { since: Instant::now(), job: Box::new(unit) };
         let taken = self.running().as_ref().is_some_and(|running| running.queue.send(queued).is_ok());
         let closed = || E::from(Error::Unavailable("it is being closed".into()));
         if taken { answered.await.unwrap_or_else(|_gone| Err(closed())) } else { Err(closed()) }
     }
 
-    /// Closes the file when all that has queued is done.
+    /// Finishes the queued work and closes the file.
     pub(super) async fn close(&self) {
         let Some(Running { queue, thread }) = self.running().take() else { return };
         drop(queue);
@@ -89,27 +91,27 @@ impl Writer {
     }
 }
 
-/// A job and since when it waits.
+/// A job and when it was queued.
 struct Queued {
     since: Instant,
     job: Box<dyn Job>,
 }
 
-/// A unit of work, whatever it gives.
+/// A unit of work, independent of the type of its result.
 trait Job: Send {
-    /// Does the work, if somebody still waits for it. An error is one of the whole transaction.
+    /// Does the work, unless the caller is gone. An error means that the whole transaction failed.
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()>;
-    /// Says what came of it.
+    /// Sends the result to the caller.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
 struct Unit<W, T, E> {
     work: Option<W>,
     outcome: Option<Result<T, E>>,
-    /// Whether it was its failure that ended the transaction.
-    ended: bool,
+    /// Whether it was this unit that made the whole transaction fail.
+    failed_batch: bool,
     answer: oneshot::Sender<Result<T, E>>,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl<W, T, E> Job for Unit<W, T, E>
@@ -120,30 +122,30 @@ where
 {
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()> {
         let Some(work) = self.work.take().filter(|_| !self.answer.is_closed()) else { return Ok(()) };
-        let mut why = None;
+        let mut cause = None;
         let done = conn.transaction(|conn| {
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
             let outcome = outcome.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off".into()).into()));
             outcome.map_err(|error| {
-                why = Some(error);
+                cause = Some(error);
                 DieselError::RollbackTransaction
             })
         });
-        let (outcome, fate) = match done {
+        let (outcome, status) = match done {
             Ok(value) => (Some(Ok(value)), Ok(())),
-            Err(DieselError::RollbackTransaction) => (why.map(Err), Ok(())),
-            // There was nothing to go back to: SQLite undoes everything when it cannot go on, as on a full disk.
-            Err(error) => (why.map(Err), Err(Error::Unavailable(format!("a transaction broke off: {error}")))),
+            Err(DieselError::RollbackTransaction) => (cause.map(Err), Ok(())),
+            // The savepoint is gone: SQLite rolls back the whole transaction on some errors, as on a full disk.
+            Err(error) => (cause.map(Err), Err(Error::Unavailable(format!("a transaction broke off: {error}")))),
         };
         self.outcome = outcome;
-        self.ended = fate.is_err();
-        fate
+        self.failed_batch = status.is_err();
+        status
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
         let outcome = match (self.outcome, committed) {
-            (Some(Err(error)), Err(_)) if self.ended => Err(error),
-            // What it found may have been a change of another unit that was undone.
+            (Some(Err(error)), Err(_)) if self.failed_batch => Err(error),
+            // Its outcome may depend on the changes of another unit, which were rolled back.
             (_, Err(error)) => Err(error.into()),
             (Some(outcome), Ok(())) => outcome,
             (None, Ok(())) => Err(Error::Failed("a unit of work was not done".into()).into()),
@@ -154,24 +156,24 @@ where
 
 fn open(file: &SqliteFile) -> Result<SqliteConnection> {
     let mut conn = file.open()?;
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", TURN.as_millis()))?;
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", WRITER_LOCK_TIMEOUT.as_millis()))?;
     Ok(conn)
 }
 
 fn write_all(file: &SqliteFile, conn: SqliteConnection, mut jobs: UnboundedReceiver<Queued>) {
     let mut conn = Some(conn);
     let mut batch = Vec::new();
-    while !batch.is_empty() || jobs.blocking_recv_many(&mut batch, BATCH) > 0 {
-        while batch.len() < BATCH
+    while !batch.is_empty() || jobs.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
+        while batch.len() < MAX_BATCH
             && let Ok(queued) = jobs.try_recv()
         {
             batch.push(queued);
         }
-        for overdue in batch.extract_if(.., |queued| queued.since.elapsed() >= BUSY) {
+        for overdue in batch.extract_if(.., |queued| queued.since.elapsed() >= BUSY_TIMEOUT) {
             overdue.job.answer(Err(Error::Busy));
         }
         match commit(file, &mut conn, &mut batch) {
-            Commit::Later => {}
+            Commit::Retry => {}
             Commit::Done(committed) => {
                 for queued in mem::take(&mut batch) {
                     queued.job.answer(committed.clone());
@@ -182,37 +184,37 @@ fn write_all(file: &SqliteFile, conn: SqliteConnection, mut jobs: UnboundedRecei
 }
 
 enum Commit {
-    /// Somebody else holds the file: nothing was begun.
-    Later,
-    /// On the disk; or all was undone.
+    /// Another process holds the lock, and no unit was begun.
+    Retry,
+    /// Committed, or rolled back.
     Done(Result<()>),
 }
 
-/// Commits a batch. A connection that broke is replaced by a new one.
-fn commit(file: &SqliteFile, place: &mut Option<SqliteConnection>, batch: &mut [Queued]) -> Commit {
+/// Commits a batch. A broken connection is replaced by a new one.
+fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &mut [Queued]) -> Commit {
     type Transactions = <SqliteConnection as Connection>::TransactionManager;
     if batch.is_empty() {
         return Commit::Done(Ok(()));
     }
-    let mut conn = match place.take().map_or_else(|| open(file), Ok) {
+    let mut conn = match conn_slot.take().map_or_else(|| open(file), Ok) {
         Ok(conn) => conn,
         Err(error) => return Commit::Done(Err(error)),
     };
     let mut begun = false;
-    // Where SQLite has undone everything already, diesel says only that there is nothing to undo.
-    let mut fate = Ok(());
-    // One that reads before it writes, and is not IMMEDIATE, would fail with a lock that no waiting resolves.
+    // Where SQLite has rolled back already, the error of diesel is only that there is no transaction.
+    let mut status = Ok(());
+    // A deferred transaction that reads before it writes can fail with a lock error that waiting does not resolve.
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
-        fate = batch.iter_mut().try_for_each(|queued| queued.job.run(conn));
-        fate.clone()
+        status = batch.iter_mut().try_for_each(|queued| queued.job.run(conn));
+        status.clone()
     });
-    let committed = fate.and(committed);
+    let committed = status.and(committed);
     if !Transactions::is_broken_transaction_manager(&mut conn) {
-        *place = Some(conn);
+        *conn_slot = Some(conn);
     }
     match committed {
-        Err(Error::Busy) if !begun => Commit::Later,
+        Err(Error::Busy) if !begun => Commit::Retry,
         committed => Commit::Done(committed),
     }
 }

@@ -123,7 +123,7 @@ async fn who_does_not_listen_any_more_is_forgotten() {
     }
     // The server may answer before it has cleared away, but it does clear away.
     let forgotten = async {
-        while chat.app.wakeups.watched() > 0 {
+        while chat.app.notifier.watched() > 0 {
             tokio::task::yield_now().await;
         }
     };

@@ -78,7 +78,8 @@ async fn documents_are_run_as_graphql_js_runs_them() {
         }
         bob.edits("msg_2", "edited").await;
         ada.deletes("msg_6").await;
-        let marks = "mutation { markRead(messageId: 4, userId: 1) { userErrors { code } } markDelivered(messageId: 7, userId: 1) { userErrors { code } } }";
+        let marks = "mutation { markRead(messageId: 4, userId: 1) { userErrors { code } } \
+            markDelivered(messageId: 7, userId: 1) { userErrors { code } } }";
         chat.data(marks, json!({})).await;
         chat
     };

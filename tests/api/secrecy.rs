@@ -166,6 +166,6 @@ async fn the_operator_looks_after_accounts() {
         assert_eq!(code(&refused), "UNAUTHENTICATED");
     }
     // Another process ended the session: the server notices in a few seconds.
-    accounts::look_for_ends(&chat.app).await;
+    accounts::poll_revocations(&chat.app).await;
     assert_eq!(socket.hears_close().await, 4403);
 }

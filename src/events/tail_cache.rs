@@ -1,0 +1,99 @@
+//! A cache of the tail of a user's feed, while several followers read it: what one has read, the others need not read again.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::model::feed::{Change, Event, EventBody, FeedPage, Kind};
+
+/// Cached events, at most …
+const MAX_EVENTS: usize = 1_000;
+/// … and bytes of their texts. A follower that is further behind reads the database.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The last events of a feed, without gaps.
+#[derive(Default)]
+pub(super) struct TailCache {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    end: Option<TailEnd>,
+}
+
+/// Where the cache ends: the position of its last entry, and the number of the last notification before which that was
+/// the end of the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TailEnd {
+    pub(super) position: i64,
+    pub(super) notified: u64,
+}
+
+impl TailCache {
+    /// The end, if the cache holds everything after this position.
+    pub(super) fn end_for(&self, after: i64) -> Option<TailEnd> {
+        let start = self.events.front().map(|event| event.cursor.position - 1);
+        self.end.filter(|end| (start.unwrap_or(end.position)..=end.position).contains(&after))
+    }
+
+    /// The page after a position in the cache: at most `limit` events.
+    pub(super) fn page_after(&self, after: i64, end: TailEnd, limit: usize) -> FeedPage {
+        let begin = self.events.partition_point(|event| event.cursor.position <= after);
+        let events: Vec<_> = self.events.range(begin..).take(limit).cloned().collect();
+        let is_last = begin + events.len() == self.events.len();
+        let last = events.last().map_or(end.position, |event| event.cursor.position);
+        FeedPage { through: if is_last { end.position } else { last }, events, is_last }
+    }
+
+    /// The end; `None` before the first read.
+    pub(super) fn end(&self) -> Option<TailEnd> {
+        self.end
+    }
+
+    /// Appends a page that was read after this end, unless the end has moved since.
+    pub(super) fn extend(&mut self, end: TailEnd, page: &FeedPage, notified: u64) {
+        if self.end == Some(end) {
+            self.append(page, notified);
+        }
+    }
+
+    fn append(&mut self, page: &FeedPage, notified: u64) {
+        for event in &page.events {
+            if invalidates_earlier(event) {
+                self.clear();
+            }
+            self.bytes += bytes(event);
+            self.events.push_back(event.clone());
+        }
+        while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
+            let Some(event) = self.events.pop_front() else { break };
+            self.bytes -= bytes(&event);
+        }
+        self.end = Some(TailEnd { position: page.through, notified });
+    }
+
+    /// Replaces the contents by a page that was read elsewhere and reaches the end of the feed.
+    pub(super) fn replace(&mut self, page: &FeedPage, notified: u64) {
+        self.clear();
+        self.append(page, notified);
+    }
+
+    /// Drops the events, and keeps the end.
+    pub(super) fn clear(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
+    }
+}
+
+/// Events carry the state at the time of reading, so after these the earlier ones must be read again.
+fn invalidates_earlier(event: &Event) -> bool {
+    let EventBody::Changed(Change { kind, .. }) = &event.body else { return true };
+    match kind {
+        Kind::Updated | Kind::Deleted | Kind::UserChanged => true,
+        // A mark does not change the events of messages that came before it.
+        Kind::Sent | Kind::OwnMark | Kind::PeerMark => false,
+    }
+}
+
+fn bytes(event: &Event) -> usize {
+    match &event.body {
+        EventBody::Changed(Change { message: Some(message), .. }) => message.content.len(),
+        EventBody::Changed(_) | EventBody::CaughtUp | EventBody::Reset => 0,
+    }
+}

@@ -1,0 +1,24 @@
+//! The state that all handlers share.
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use ipnet::IpNet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{app::App, config::Limits, graphql::Api};
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) app: App,
+    pub(super) api: Api,
+    pub(super) limits: Arc<Limits>,
+    /// Origins of other sites that are allowed (CORS).
+    pub(super) origins: Arc<[HeaderValue]>,
+    pub(super) trusted_proxies: Arc<[IpNet]>,
+    /// Only requests whose host is a name of this machine are answered.
+    pub(super) loopback_only: bool,
+    pub(super) stopping: CancellationToken,
+    pub(super) sockets: TaskTracker,
+}

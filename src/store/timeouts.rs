@@ -1,0 +1,13 @@
+//! How long the store waits for the database.
+
+use std::time::Duration;
+
+/// How long a unit of work waits for a connection, and a connection for a lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a change waits for a permit to use a PostgreSQL connection. It is shorter, because under load an early error
+/// lets the client retry; the change may have to wait for locks after that.
+pub(super) const WRITE_PERMIT_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// PostgreSQL cancels a statement after this.
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long SQLite waits for a lock at a time, before the writer answers those that have waited for `BUSY_TIMEOUT`.
+pub(super) const WRITER_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
