@@ -152,9 +152,9 @@ where
         description: &'static str,
         begin: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
     ) where
-        for<'a> O: Object<Context = C, Row<'a> = &'a V::Value>,
+        for<'a> O: Object<Context = C, Row<'a> = &'a V::Item>,
         A: InputType + Clone + Send + Sync + 'static,
-        V: Values,
+        V: EventSource,
         F: Future<Output = Result<V, Error>> + Send + 'static,
     {
         self.add::<O, A, Box<dyn Source<C>>, _>(name, description, move |call, arguments, selection| {
@@ -193,13 +193,13 @@ pub trait Source<C>: Send {
     fn is_current(&self) -> bool;
 }
 
-/// Where values come from that become the events of a subscription.
-pub trait Values: Send + 'static {
-    /// A value.
-    type Value: Send + Sync + 'static;
+/// What a field of a subscription follows: its items become events.
+pub trait EventSource: Send + 'static {
+    /// What becomes an event.
+    type Item: Send + Sync + 'static;
 
     /// As [`Source::next`].
-    fn next(&mut self, taken: usize) -> impl Future<Output = Option<Result<Vec<Self::Value>, Error>>> + Send;
+    fn next(&mut self, taken: usize) -> impl Future<Output = Option<Result<Vec<Self::Item>, Error>>> + Send;
 
     /// As [`Source::is_current`].
     fn is_current(&self) -> bool {
@@ -207,7 +207,7 @@ pub trait Values: Send + 'static {
     }
 
     /// By what a client names an event to go on after it.
-    fn event_id(_: &Self::Value) -> Option<String> {
+    fn event_id(_: &Self::Item) -> Option<String> {
         None
     }
 }
@@ -217,13 +217,13 @@ struct Written<V, O: Object> {
     selection: Arc<Selection<O>>,
 }
 
-impl<V: Values, O> Source<O::Context> for Written<V, O>
+impl<V: EventSource, O> Source<O::Context> for Written<V, O>
 where
-    for<'a> O: Object<Row<'a> = &'a V::Value>,
+    for<'a> O: Object<Row<'a> = &'a V::Item>,
 {
     fn next(&mut self, taken: usize) -> BoxFuture<'_, Option<Result<Vec<Event<O::Context>>, Error>>> {
         async move {
-            let event = |value: V::Value| {
+            let event = |value: V::Item| {
                 let (id, selection) = (V::event_id(&value), self.selection.clone());
                 Event { write: Arc::new(move |context, writer| selection.write(&value, context, writer)), id }
             };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::feed::{self, Follower},
-    execution::{self, Error, Fields, Id, MAX_PAGE, Object, RootFields, Text, Values},
+    execution::{self, Error, EventSource, Fields, Id, MAX_PAGE, Object, RootFields, Text},
     model::{
         feed::{Change, Cursor, Event, EventBody, Kind},
         ids::{ConversationId, MessageId},
@@ -186,7 +186,7 @@ pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
     );
 }
 
-async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<Followed, Error> {
+async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<FeedSource, Error> {
     let viewer = call.viewer();
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
     // Who comes back over HTTP has their place in a header.
@@ -194,17 +194,17 @@ async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<Followed, E
     let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;
     let conversation: Option<ConversationId> = arguments.conversation_id.as_ref().map(id).transpose()?;
     let follower = call.answer(feed::follow(&call.app, &viewer, user, after, conversation).await)?;
-    Ok(Followed { follower, request_id: call.request_id.clone() })
+    Ok(FeedSource { follower, request_id: call.request_id.clone() })
 }
 
-/// A feed that is followed.
-struct Followed {
+/// The events of a subscription.
+struct FeedSource {
     follower: Follower,
     request_id: String,
 }
 
-impl Values for Followed {
-    type Value = Arc<Event>;
+impl EventSource for FeedSource {
+    type Item = Arc<Event>;
 
     async fn next(&mut self, taken: usize) -> Option<Result<Vec<Arc<Event>>, Error>> {
         let events = self.follower.next(taken).await;

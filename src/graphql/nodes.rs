@@ -18,25 +18,25 @@ use crate::{
 pub(super) struct Node;
 
 /// What stands for any object that has an id.
-pub(super) enum Found<'a> {
+pub(super) enum NodeRow<'a> {
     User(&'a model::users::User),
     Message(&'a model::messages::Message),
     Conversation(Place),
     Session(&'a model::sessions::Session),
 }
 
-impl Found<'_> {
+impl NodeRow<'_> {
     /// The object with this id; `None` if there is none that the viewer may see, or if it is no id at all.
-    fn load<'a>(context: &'a Context, id: &ID) -> Result<Option<Found<'a>>, Stop> {
+    fn load<'a>(context: &'a Context, id: &ID) -> Result<Option<NodeRow<'a>>, Stop> {
         let id: Result<AnyId, NotAnId> = id.parse();
         Ok(match id {
-            Ok(AnyId::User(id)) => context.users.get(id)?.map(Found::User),
-            Ok(AnyId::Message(id)) => context.messages.get(id)?.map(Found::Message),
-            Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Place::of).map(Found::Conversation),
+            Ok(AnyId::User(id)) => context.users.get(id)?.map(NodeRow::User),
+            Ok(AnyId::Message(id)) => context.messages.get(id)?.map(NodeRow::Message),
+            Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Place::of).map(NodeRow::Conversation),
             Ok(AnyId::Session(id)) => {
                 let Some(me) = context.viewer.user() else { return Ok(None) };
                 let mine = context.sessions.get(me)?.into_iter().flatten();
-                mine.into_iter().find(|session| session.id == id).map(Found::Session)
+                mine.into_iter().find(|session| session.id == id).map(NodeRow::Session)
             }
             Err(_no_id) => None,
         })
@@ -71,7 +71,7 @@ impl execution::Declare for Interface {
 }
 
 impl Output<Context> for Node {
-    type Of<'a> = Found<'a>;
+    type Of<'a> = NodeRow<'a>;
     type Selection = NodeSelection;
 
     fn declare(registry: &mut Registry) -> String {
@@ -92,16 +92,16 @@ impl Output<Context> for Node {
     }
 
     fn write<'a>(
-        found: Found<'a>,
+        found: NodeRow<'a>,
         selection: &NodeSelection,
         context: &'a Context,
         writer: &mut Writer<'_>,
     ) -> Result<(), Null> {
         match found {
-            Found::User(row) => selection.user.write(row, context, writer),
-            Found::Message(row) => selection.message.write(row, context, writer),
-            Found::Conversation(row) => selection.conversation.write(row, context, writer),
-            Found::Session(row) => selection.session.write(row, context, writer),
+            NodeRow::User(row) => selection.user.write(row, context, writer),
+            NodeRow::Message(row) => selection.message.write(row, context, writer),
+            NodeRow::Conversation(row) => selection.conversation.write(row, context, writer),
+            NodeRow::Session(row) => selection.session.write(row, context, writer),
         }
     }
 }
@@ -145,7 +145,7 @@ struct NodesArguments {
 /// Queries about anything.
 pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Option<Node>, NodeArguments>("node", "Any object by id.", |(), context, NodeArguments { id }| {
-        Found::load(context, id)
+        NodeRow::load(context, id)
     });
     fields.with::<Vec<Option<Node>>, NodesArguments>(
         "nodes",
@@ -155,7 +155,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
                 return Err(Error::bad_input(format!("Ask for at most {MAX_PAGE} ids at once.")).into());
             }
             // All are asked for, also where one has to be loaded first.
-            let found: Vec<_> = ids.iter().map(|id| Found::load(context, id)).collect();
+            let found: Vec<_> = ids.iter().map(|id| NodeRow::load(context, id)).collect();
             found.into_iter().collect()
         },
     );

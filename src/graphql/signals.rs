@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     domain::{self, signals},
-    execution::{self, Error, Fields, Id, Object, RootFields, Values},
+    execution::{self, Error, EventSource, Fields, Id, Object, RootFields},
     model::{self, ids::ConversationId},
 };
 
-/// What is heard: a signal, and who gives it.
-type Heard = (model::signals::Signal, model::users::User);
+/// A signal, and who gives it.
+type SignalRow = (model::signals::Signal, model::users::User);
 
 /// `Signal`
 struct Signal;
@@ -29,7 +29,7 @@ impl Object for Signal {
     const NAME: &'static str = "Signal";
     const DESCRIPTION: &'static str = "What another user lets you know for the moment.";
     type Context = Context;
-    type Row<'a> = &'a Heard;
+    type Row<'a> = &'a SignalRow;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<execution::Enum<SignalKind>>("kind", "What it is.", |(signal, _), _| signal.kind.into());
@@ -119,24 +119,24 @@ pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
     );
 }
 
-async fn listen(call: Arc<Call>, arguments: SignalsArguments) -> Result<Listening, Error> {
+async fn listen(call: Arc<Call>, arguments: SignalsArguments) -> Result<SignalSource, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
     let signals = call.answer(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
-    Ok(Listening { signals: Box::pin(signals), request_id: call.request_id.clone() })
+    Ok(SignalSource { signals: Box::pin(signals), request_id: call.request_id.clone() })
 }
 
-/// Signals that are listened to.
-struct Listening {
-    signals: Pin<Box<dyn Stream<Item = domain::Result<Heard>> + Send>>,
+/// The signals of a subscription.
+struct SignalSource {
+    signals: Pin<Box<dyn Stream<Item = domain::Result<SignalRow>> + Send>>,
     request_id: String,
 }
 
-impl Values for Listening {
-    type Value = Heard;
+impl EventSource for SignalSource {
+    type Item = SignalRow;
 
-    async fn next(&mut self, _: usize) -> Option<Result<Vec<Heard>, Error>> {
+    async fn next(&mut self, _: usize) -> Option<Result<Vec<SignalRow>, Error>> {
         let heard = self.signals.next().await?;
         Some(heard.map(|heard| vec![heard]).map_err(|error| top_level(error, &self.request_id)))
     }
