@@ -226,14 +226,14 @@ fn paths_after(code: &str, prefix: &str) -> Vec<Vec<String>> {
 /// Which file of a room imports which others. What `mod.rs` exports again counts as imported from where it is defined.
 fn imports_within(room: &str, code_of: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
     let empty = String::new();
-    let root = code_of.get("mod").unwrap_or(&empty);
-    let exports: BTreeMap<String, String> = paths_after(root, "use ")
+    let module_root = code_of.get("mod").unwrap_or(&empty);
+    let exports: BTreeMap<String, String> = paths_after(module_root, "use ")
         .into_iter()
         .filter(|path| path.len() > 1 && code_of.contains_key(&path[0]))
         .map(|path| (path.last().unwrap().clone(), path[0].clone()))
         .collect();
     // What another room defines is no file of this one.
-    let foreign: BTreeSet<String> = paths_after(root, "use ")
+    let foreign: BTreeSet<String> = paths_after(module_root, "use ")
         .into_iter()
         .filter(|path| path.len() > 1 && !code_of.contains_key(&path[0]))
         .map(|path| path.last().unwrap().clone())

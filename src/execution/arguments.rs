@@ -216,13 +216,11 @@ fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, Misfi
             Ok(Value::Object(fields))
         }
         Some(ExtendedType::Enum(definition)) => {
-            let name = match value {
-                Value::String(name) => async_graphql::Name::new(name),
-                Value::Enum(name) => name,
-                _ => return Err(Misfit::new(one_of(definition.values.keys()))),
-            };
-            let known = definition.values.contains_key(name.as_str());
-            if known { Ok(Value::Enum(name)) } else { Err(Misfit::new(one_of(definition.values.keys()))) }
+            let name =
+                if let Value::String(name) = value { Value::Enum(async_graphql::Name::new(name)) } else { value };
+            let known =
+                |name: &Value| matches!(name, Value::Enum(name) if definition.values.contains_key(name.as_str()));
+            if known(&name) { Ok(name) } else { Err(Misfit::new(one_of(definition.values.keys()))) }
         }
         _ => scalar(value, name),
     }

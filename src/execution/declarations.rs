@@ -7,7 +7,7 @@ use async_graphql::{
     SubscriptionType, Value,
     indexmap::IndexMap,
     parser::types::Field,
-    registry::{Deprecation, MetaField, MetaInputValue, MetaType, MetaTypeId, Registry},
+    registry::{CacheControl, Deprecation, MetaField, MetaInputValue, MetaType, MetaTypeId, Registry},
 };
 use futures_util::Stream;
 
@@ -73,7 +73,7 @@ pub(super) fn object(name: &str, description: &str, fields: impl IntoIterator<It
         name: name.to_owned(),
         description: Some(description.to_owned()),
         fields: by_name(fields),
-        cache_control: Default::default(),
+        cache_control: CacheControl::default(),
         extends: false,
         shareable: false,
         resolvable: true,
@@ -112,6 +112,7 @@ fn by_name(fields: impl IntoIterator<Item = MetaField>) -> IndexMap<String, Meta
 }
 
 /// A field.
+#[must_use]
 pub fn field(name: &str, description: &str, ty: String, args: IndexMap<String, MetaInputValue>) -> MetaField {
     MetaField {
         name: name.to_owned(),
@@ -119,7 +120,7 @@ pub fn field(name: &str, description: &str, ty: String, args: IndexMap<String, M
         args,
         ty,
         deprecation: Deprecation::NoDeprecated,
-        cache_control: Default::default(),
+        cache_control: CacheControl::default(),
         external: false,
         requires: None,
         provides: None,

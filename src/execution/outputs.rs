@@ -103,7 +103,7 @@ impl<C: 'static, T: Output<C>> Output<C> for Vec<T> {
     }
 }
 
-/// A leaf: a type without fields. The third word is what a value is, the last how it is written.
+/// A leaf, a type without fields: what a value of it is, how it is declared, and how it is written.
 macro_rules! leaf {
     ($type:ty, [$($generics:tt)*], $of:ty, $declared:expr, |$value:ident, $writer:ident| $write:expr) => {
         impl<C: 'static, $($generics)*> $crate::execution::Output<C> for $type {
@@ -118,10 +118,10 @@ macro_rules! leaf {
 
             fn bind(_: &$crate::execution::CollectedField, _: &mut $crate::execution::Binder) {}
 
-            fn write<'a>(
-                $value: $of,
+            fn write(
+                $value: <Self as $crate::execution::Output<C>>::Of<'_>,
                 (): &(),
-                _: &'a C,
+                _: &C,
                 $writer: &mut $crate::execution::Writer<'_>,
             ) -> Result<(), $crate::execution::Null> {
                 $write;

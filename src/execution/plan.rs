@@ -8,7 +8,7 @@ use std::{
 
 use apollo_compiler::{
     Name, Node,
-    ast::{DirectiveList, Value},
+    ast::DirectiveList,
     collections::IndexMap,
     executable::{Field, Operation, OperationType, Selection, SelectionSet},
 };
@@ -223,9 +223,9 @@ impl<'a> Collector<'a> {
     fn is_included(&self, directives: &DirectiveList) -> bool {
         let says = |directive: &str| {
             let condition = directives.get(directive)?.specified_argument_by_name("if")?;
-            Some(match &**condition {
-                Value::Variable(name) => self.variables.is_true(name),
-                condition => condition.to_bool() == Some(true),
+            Some(match condition.as_variable() {
+                Some(name) => self.variables.is_true(name),
+                None => condition.to_bool() == Some(true),
             })
         };
         says("skip") != Some(true) && says("include") != Some(false)

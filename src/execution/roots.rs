@@ -50,8 +50,11 @@ pub struct RootFields<R: Root>(Vec<Line<R::Act>>);
 struct Line<A> {
     name: &'static str,
     declare: Box<dyn Fn(&mut Registry) -> MetaField + Send + Sync>,
-    bind: Box<dyn Fn(&CollectedField, &mut Binder) -> A + Send + Sync>,
+    bind: Bind<A>,
 }
+
+/// Plans a field at a root.
+type Bind<A> = Box<dyn Fn(&CollectedField, &mut Binder) -> A + Send + Sync>;
 
 /// What is asked of a field at a root.
 pub struct PlannedRoot<A> {
@@ -207,6 +210,7 @@ pub trait EventSource: Send + 'static {
     }
 
     /// By what a client names an event to go on after it.
+    #[must_use]
     fn event_id(_: &Self::Item) -> Option<String> {
         None
     }

@@ -1,6 +1,6 @@
 //! Any object by its id, and what the server says about itself.
 
-use async_graphql::{ID, InputObject, OutputType, registry::Registry};
+use async_graphql::{ID, InputObject, OutputType, indexmap::IndexMap, registry::Registry};
 
 use super::{Context, Conversation, Message, User, accounts::Session, conversations::Place, roots::Query};
 use crate::{
@@ -61,7 +61,7 @@ impl execution::Declare for Interface {
         let description =
             "Anything with an id that is unique on this server. Ids are opaque: store them, never parse them.";
         let id = "Type-prefixed id, such as usr_1, msg_42, cnv_1_2, ses_7.";
-        let id = execution::field("id", id, ID::create_type_info(registry), Default::default());
+        let id = execution::field("id", id, ID::create_type_info(registry), IndexMap::default());
         let types = [User::NAME, Message::NAME, Conversation::NAME, Session::NAME];
         for ty in types {
             registry.add_implements(ty, Self::NAME);
