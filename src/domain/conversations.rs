@@ -1,6 +1,6 @@
 //! Conversations: reading them, and marking messages as delivered or read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::{
     Rejection, Result, Viewer,
@@ -38,7 +38,7 @@ pub fn pages(
     conn: &mut Conn<'_>,
     viewer: &Viewer,
     wanted: &[(UserId, PageRequest)],
-) -> Result<HashMap<(UserId, PageRequest), Page<Member>>> {
+) -> Result<Vec<((UserId, PageRequest), Page<Member>)>> {
     let is_visible = |(user, _): &&(UserId, PageRequest)| policy::may_act_for(viewer, *user);
     let keys: Vec<_> = wanted.iter().copied().filter(|key| is_visible(&key)).collect();
     // The list is in descending order of its keys.
@@ -52,7 +52,7 @@ pub fn members(
     conn: &mut Conn<'_>,
     viewer: &Viewer,
     keys: &[(UserId, UserId)],
-) -> Result<HashMap<(UserId, UserId), Member>> {
+) -> Result<Vec<((UserId, UserId), Member)>> {
     let is_visible =
         |(user, peer): &(UserId, UserId)| ConversationId::between(*user, *peer).is_some_and(|id| sees(viewer, id));
     let keys: Vec<_> = keys.iter().copied().filter(is_visible).collect();
@@ -61,7 +61,7 @@ pub fn members(
 }
 
 /// The number of unread messages of these users, over all conversations.
-pub fn unread(conn: &mut Conn<'_>, viewer: &Viewer, users: &[UserId]) -> Result<HashMap<UserId, i64>> {
+pub fn unread(conn: &mut Conn<'_>, viewer: &Viewer, users: &[UserId]) -> Result<Vec<(UserId, i64)>> {
     let visible: Vec<_> = users.iter().copied().filter(|user| policy::may_act_for(viewer, *user)).collect();
     Ok(store::members::unread_of(conn, &visible)?)
 }

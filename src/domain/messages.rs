@@ -1,7 +1,5 @@
 //! Messages: reading, sending, editing and deleting them.
 
-use std::collections::HashMap;
-
 use super::{
     Error, Rejection, Result, Viewer,
     entries::{self, for_both_members},
@@ -21,7 +19,7 @@ use crate::{
 };
 
 /// The messages with these ids that the viewer may see.
-pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
+pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>> {
     let messages = store::messages::by_ids(conn, ids)?;
     let visible = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
     Ok(visible.map(|message| (message.id, message)).collect())
@@ -32,7 +30,7 @@ pub fn pages(
     conn: &mut Conn<'_>,
     viewer: &Viewer,
     wanted: &[(List, PageRequest)],
-) -> Result<HashMap<(List, PageRequest), Page<Message>>> {
+) -> Result<Vec<((List, PageRequest), Page<Message>)>> {
     let visible = |&(list, request): &(List, PageRequest)| {
         Some(((list, request), (policy::visible_part(viewer, list)?, request)))
     };

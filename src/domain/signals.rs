@@ -1,7 +1,7 @@
 //! Signals: typing and presence. A user is online while a client of theirs follows their feed or their signals, and for a
 //! while after.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio::runtime::Handle;
@@ -86,14 +86,9 @@ async fn sender(app: &App, signal: Signal, subscriber: UserId) -> Result<Option<
 }
 
 /// The presence of these users, as far as the viewer may see it: not if one of the two has blocked the other.
-pub fn presences(
-    conn: &mut Conn<'_>,
-    app: &App,
-    viewer: &Viewer,
-    users: &[UserId],
-) -> Result<HashMap<UserId, Presence>> {
+pub fn presences(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, users: &[UserId]) -> Result<Vec<(UserId, Presence)>> {
     if !policy::sees_users(viewer) {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let hidden = match viewer.user() {
         Some(me) if !viewer.is_privileged() => store::blocks::among(conn, me, users)?,

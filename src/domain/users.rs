@@ -1,7 +1,5 @@
 //! Users: reading, creating, changing and erasing them.
 
-use std::collections::HashMap;
-
 use super::{
     Error, Rejection, Result, Viewer,
     entries::{self, NewEntry},
@@ -26,9 +24,9 @@ use crate::{
 const MAX_ATTEMPTS: u32 = 10;
 
 /// The users with these ids that the viewer may see.
-pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
+pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[UserId]) -> Result<Vec<(UserId, User)>> {
     if !policy::sees_users(viewer) {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let users = store::users::by_ids(conn, ids)?;
     Ok(users.into_iter().map(|user| (user.id, user)).collect())

@@ -1,9 +1,9 @@
 //! Loading in batches, as the dataloader pattern has it: fields ask for keys, all that were asked for are loaded together,
 //! and each is loaded once for an answer.
 
-use std::{cell::RefCell, collections::HashMap, hash::Hash};
+use std::{cell::RefCell, hash::Hash};
 
-use async_graphql::indexmap::IndexSet;
+use apollo_compiler::collections::{HashMap, IndexSet};
 
 use super::{errors::Error, writer::Stop};
 
@@ -15,7 +15,7 @@ pub struct Batch<K, V> {
 
 impl<K, V> Default for Batch<K, V> {
     fn default() -> Self {
-        Self { loaded: HashMap::new(), wanted: RefCell::default() }
+        Self { loaded: HashMap::default(), wanted: RefCell::default() }
     }
 }
 
@@ -41,15 +41,17 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
     }
 
     /// Loads all keys that were asked for since, in the order in which they were; false if there are none.
-    pub fn load(&mut self, load: impl FnOnce(&[K]) -> Result<HashMap<K, V>, Error>) -> bool {
+    pub fn load<F: IntoIterator<Item = (K, V)>>(&mut self, load: impl FnOnce(&[K]) -> Result<F, Error>) -> bool {
         let wanted: Vec<K> = self.wanted.take().into_iter().collect();
         if wanted.is_empty() {
             return false;
         }
-        let mut found = load(&wanted);
-        for key in wanted {
-            let value = found.as_mut().map(|found| found.remove(&key)).map_err(|error| error.clone());
-            self.loaded.insert(key, value);
+        match load(&wanted) {
+            Ok(found) => {
+                self.loaded.extend(wanted.into_iter().map(|key| (key, Ok(None))));
+                self.loaded.extend(found.into_iter().map(|(key, value)| (key, Ok(Some(value)))));
+            }
+            Err(error) => self.loaded.extend(wanted.into_iter().map(|key| (key, Err(error.clone())))),
         }
         true
     }

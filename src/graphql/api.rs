@@ -47,7 +47,7 @@ impl Prepared {
 /// The one way in. Clones share it.
 #[derive(Clone)]
 pub struct Api {
-    app: App,
+    app: Arc<App>,
     engine: Arc<Engine<Planned>>,
     limits: Limits,
 }
@@ -64,7 +64,7 @@ impl Api {
     pub fn open(app: &App, limits: &Limits) -> Result<Self, BadDocuments> {
         let schema = Schema::parse(&sdl()).expect("the schema is valid");
         let engine = Engine::open(schema, Plans::new(Planned::bind), limits)?;
-        Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone() })
+        Ok(Self { app: Arc::new(app.clone()), engine: Arc::new(engine), limits: limits.clone() })
     }
 
     /// Checks a request without running anything.

@@ -48,7 +48,7 @@ impl From<Viewer> for Caller {
 
 /// What the fields of one request have at hand while they do something.
 pub(super) struct Call {
-    pub(super) app: App,
+    pub(super) app: Arc<App>,
     pub(super) caller: Caller,
     pub(super) request_id: String,
     /// On whose behalf it is by now.
@@ -57,7 +57,7 @@ pub(super) struct Call {
 
 impl Call {
     /// A new call.
-    pub(super) fn new(app: &App, caller: &Caller) -> Self {
+    pub(super) fn new(app: &Arc<App>, caller: &Caller) -> Self {
         let viewer = Mutex::new(caller.viewer.clone());
         Self { app: app.clone(), caller: caller.clone(), request_id: new_request_id(), viewer }
     }

@@ -1,6 +1,6 @@
 //! What the fields of an answer have at hand: who asks, and everything that was loaded.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::errors::top_level;
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 
 /// What the fields of an answer have at hand. An answer has one of its own: it never shows what was true before.
 pub(super) struct Context {
-    pub(super) app: App,
+    pub(super) app: Arc<App>,
     pub(super) viewer: Viewer,
     pub(super) request_id: String,
     pub(super) users: Batch<UserId, User>,
@@ -45,7 +45,7 @@ pub(super) struct Context {
 
 impl Context {
     /// Nothing is loaded yet.
-    pub(super) fn new(app: App, viewer: Viewer, request_id: String) -> Self {
+    pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: String) -> Self {
         Self {
             app,
             viewer,
@@ -82,7 +82,7 @@ impl Context {
         let members = &mut self.members;
         loads.batch(&mut self.conversation_pages, |conn, keys| {
             let pages = conversations::pages(conn, viewer, keys)?;
-            for member in pages.values().flat_map(|page| &page.items) {
+            for member in pages.iter().flat_map(|(_, page)| &page.items) {
                 members.insert((member.user_id, member.peer_id), *member);
             }
             Ok(pages)
@@ -121,7 +121,7 @@ impl<'c> Loads<'_, 'c> {
     fn batch<K: Eq + std::hash::Hash + Clone, V>(
         &mut self,
         batch: &mut Batch<K, V>,
-        load: impl FnOnce(&mut Conn<'c>, &[K]) -> domain::Result<HashMap<K, V>>,
+        load: impl FnOnce(&mut Conn<'c>, &[K]) -> domain::Result<Vec<(K, V)>>,
     ) {
         self.any |= batch.load(|keys| match &mut self.conn {
             Ok(conn) => load(conn, keys).map_err(|error| top_level(error, self.request_id)),

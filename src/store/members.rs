@@ -1,7 +1,5 @@
 //! The table `members`: for each user and peer, the user's state in the conversation.
 
-use std::collections::HashMap;
-
 use diesel::{
     ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
     dsl::sql,
@@ -82,13 +80,12 @@ pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Mem
 }
 
 /// The number of unread messages of these users, over all conversations; no entry for users without conversations.
-pub fn unread_of(conn: &mut Conn<'_>, users: &[UserId]) -> Result<HashMap<UserId, i64>> {
+pub fn unread_of(conn: &mut Conn<'_>, users: &[UserId]) -> Result<Vec<(UserId, i64)>> {
     // A sum of `BigInt` is a `Numeric` to diesel, which SQLite does not have.
     let sum = sql::<BigInt>("CAST(sum(unread) AS BIGINT)");
     let query = members::table.group_by(members::user_id).select((members::user_id, sum));
     let query = query.filter(members::user_id.eq_any(users));
-    let sums: Vec<(UserId, i64)> = on!(conn, |c| query.load(c))?;
-    Ok(sums.into_iter().collect())
+    Ok(on!(conn, |c| query.load(c))?)
 }
 
 /// Moves a member's mark. With [`Reach::Read`] the unread count is set to `unread`.
