@@ -13,7 +13,7 @@ use crate::{
         conversations::{Mark, Member, Reach},
         feed::Kind,
         ids::{ConversationId, MessageId, UserId},
-        pages::{Page, PageRequest},
+        pages::{Page, PageRequest, Pages},
         timestamps::Timestamp,
     },
     store::{self, Conn},
@@ -34,11 +34,7 @@ pub fn begun(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[ConversationId]) -> Re
 
 /// A page of each user's conversations that have had messages, the most recently active first; nothing for users for
 /// whom the viewer may not act.
-pub fn pages(
-    conn: &mut Conn<'_>,
-    viewer: &Viewer,
-    wanted: &[(UserId, PageRequest)],
-) -> Result<Vec<((UserId, PageRequest), Page<Member>)>> {
+pub fn pages(conn: &mut Conn<'_>, viewer: &Viewer, wanted: &[(UserId, PageRequest)]) -> Result<Pages<UserId, Member>> {
     let is_visible = |(user, _): &&(UserId, PageRequest)| policy::may_act_for(viewer, *user);
     let keys: Vec<_> = wanted.iter().copied().filter(|key| is_visible(&key)).collect();
     // The list is in descending order of its keys.

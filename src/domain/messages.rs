@@ -11,7 +11,7 @@ use crate::{
         feed::Kind,
         ids::{ConversationId, MessageId, UserId},
         messages::{Draft, List, Message},
-        pages::{End, Page, PageRequest},
+        pages::{End, PageRequest, Pages},
         texts::Content,
         timestamps::Timestamp,
     },
@@ -26,11 +26,7 @@ pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[MessageId]) -> Result
 }
 
 /// A page of the visible part of each list, oldest first.
-pub fn pages(
-    conn: &mut Conn<'_>,
-    viewer: &Viewer,
-    wanted: &[(List, PageRequest)],
-) -> Result<Vec<((List, PageRequest), Page<Message>)>> {
+pub fn pages(conn: &mut Conn<'_>, viewer: &Viewer, wanted: &[(List, PageRequest)]) -> Result<Pages<List, Message>> {
     let visible = |&(list, request): &(List, PageRequest)| {
         Some(((list, request), (policy::visible_part(viewer, list)?, request)))
     };

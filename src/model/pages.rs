@@ -43,6 +43,9 @@ impl PageRequest {
     }
 }
 
+/// The pages of several lists, each with the list and the page that were requested.
+pub type Pages<L, T> = Vec<((L, PageRequest), Page<T>)>;
+
 /// A page, from the lowest key to the highest, and the truth about what lies on either side of it.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
