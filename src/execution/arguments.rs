@@ -279,9 +279,13 @@ impl Arguments {
         Ok(Self { cost, parsed, schema })
     }
 
-    /// Those at this place; `None` if it has others.
-    pub(super) fn get<A: 'static>(&self, place: Option<usize>) -> Option<&A> {
-        self.parsed.get(place?)?.as_ref()?.downcast_ref()
+    /// Those at this place.
+    ///
+    /// # Errors
+    /// If it has none of this type.
+    pub(super) fn get<A: 'static>(&self, place: Option<usize>) -> Result<&A, Error> {
+        let found = place.and_then(|place| self.parsed.get(place)?.as_ref()?.downcast_ref());
+        found.ok_or_else(|| Error::bad_input("The arguments of this field are missing."))
     }
 }
 

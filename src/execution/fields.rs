@@ -99,8 +99,9 @@ impl<O: Object> Fields<O> {
         let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
             let (selection, location, place) = (T::bind(field, binder), field.location, binder.parse::<A>(field));
             Box::new(move |row, context, writer| {
-                let Some(arguments) = writer.arguments.get::<A>(place) else { return Err(Null) };
-                write_or_stop::<T, _>(get(row, context, arguments), &selection, context, writer, location)
+                let arguments = writer.arguments.get::<A>(place).map_err(Stop::from);
+                let got = arguments.and_then(|arguments| get(row, context, arguments));
+                write_or_stop::<T, _>(got, &selection, context, writer, location)
             })
         };
         self.add::<T>(name, description, false, declarations::arguments::<A>, Box::new(bind));
@@ -119,7 +120,7 @@ impl<O: Object> Fields<O> {
 }
 
 /// Writes what a field has, or notes why it has nothing.
-fn write_or_stop<'a, T: Output<C>, C>(
+pub(super) fn write_or_stop<'a, T: Output<C>, C>(
     got: Result<T::Of<'a>, Stop>,
     selection: &T::Selection,
     context: &'a C,

@@ -11,9 +11,10 @@ use async_graphql::{InputObject, OutputType};
 use super::{
     binder::{Binder, Meta},
     collected::CollectedField,
-    fields::{Fields, Object, Selection},
-    outputs::{Output, Text, leaf},
+    fields::{Fields, Object, Selection, write_or_stop},
+    outputs::{Text, leaf},
     schema::Schema,
+    writer::Stop,
 };
 
 /// Answers `__schema` and `__type`.
@@ -25,12 +26,12 @@ pub(super) fn bind(field: &CollectedField, binder: &mut Binder) -> Option<Meta> 
         }
         "__type" => {
             let selection = Selection::<TypeObject>::bind(field.selection_of(TypeObject::NAME), binder);
-            let place = binder.parse::<TypeArguments>(field);
+            let (place, location) = (binder.parse::<TypeArguments>(field), field.location);
             Some(Box::new(move |writer| {
                 let (schema, arguments) = (&*writer.arguments.schema, writer.arguments);
-                let name = arguments.get::<TypeArguments>(place).map_or("", |arguments| &arguments.name);
-                let found = TypeRow::named(schema, name);
-                <Option<TypeObject> as Output<Schema>>::write(found, &selection, schema, writer)
+                let wanted = arguments.get::<TypeArguments>(place).map_err(Stop::from);
+                let found = wanted.map(|wanted| TypeRow::named(schema, &wanted.name));
+                write_or_stop::<Option<TypeObject>, Schema>(found, &selection, schema, writer, location)
             }))
         }
         _ => None,
@@ -207,9 +208,15 @@ impl Object for TypeObject {
     }
 }
 
-/// Why something is deprecated; `None` if it is not.
-fn reason<'a>(directives: &'a DirectiveList, schema: &'a Schema) -> Option<&'a str> {
-    directives.get("deprecated")?.argument_by_name("reason", &schema.definitions).ok()?.as_str()
+/// The fields about deprecation, which everything has that can be deprecated.
+fn deprecation<O, T: 'static>(fields: &mut Fields<O>, directives: fn(&T) -> &DirectiveList)
+where
+    for<'a> O: Object<Context = Schema, Row<'a> = &'a Node<T>>,
+{
+    fields.plain::<bool>("isDeprecated", "", move |it, _| directives(it).has("deprecated"));
+    fields.plain::<Option<String>>("deprecationReason", "", move |it, schema| {
+        directives(it).get("deprecated")?.argument_by_name("reason", &schema.definitions).ok()?.as_str()
+    });
 }
 
 /// `__Field`
@@ -228,8 +235,7 @@ impl Object for FieldObject {
             Ok(wanted.list(it.arguments.iter(), |argument| &argument.directives))
         });
         fields.plain::<Option<TypeObject>>("type", "", |it, schema| TypeRow::of(schema, &it.ty));
-        fields.plain::<bool>("isDeprecated", "", |it, _| it.directives.has("deprecated"));
-        fields.plain::<Option<String>>("deprecationReason", "", |it, schema| reason(&it.directives, schema));
+        deprecation(fields, |it| &it.directives);
     }
 }
 
@@ -249,8 +255,7 @@ impl Object for InputValueObject {
         fields.plain::<Option<Made>>("defaultValue", "", |it, _| {
             it.default_value.as_ref().map(|value| value.serialize().no_indent().to_string())
         });
-        fields.plain::<bool>("isDeprecated", "", |it, _| it.directives.has("deprecated"));
-        fields.plain::<Option<String>>("deprecationReason", "", |it, schema| reason(&it.directives, schema));
+        deprecation(fields, |it| &it.directives);
     }
 }
 
@@ -266,8 +271,7 @@ impl Object for EnumValueObject {
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<String>("name", "", |it, _| &it.value);
         fields.plain::<Option<String>>("description", "", |it, _| it.description.as_deref());
-        fields.plain::<bool>("isDeprecated", "", |it, _| it.directives.has("deprecated"));
-        fields.plain::<Option<String>>("deprecationReason", "", |it, schema| reason(&it.directives, schema));
+        deprecation(fields, |it| &it.directives);
     }
 }
 

@@ -39,7 +39,9 @@ pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
 pub use plan::{Plan, Plans};
 pub use requests::Request;
-pub use roots::{Begin, Event, EventSource, PlannedRoot, Root, RootFields, Source, Verb, Write};
+pub use roots::{
+    Event, EventSource, MutationResolver, PlannedRoot, Root, RootFields, Source, SubscriptionResolver, Write,
+};
 pub use schema::Schema;
 pub use writer::{Null, Stop, Writer};
 

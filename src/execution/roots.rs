@@ -1,6 +1,6 @@
 //! The roots of mutations and subscriptions: fields that do something, one after the other, or that go on.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use async_graphql::{
     InputType, OutputType,
@@ -20,31 +20,32 @@ use super::{
 
 /// Writes a value for which everything may have to be loaded first.
 pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), Null> + Send + Sync>;
-/// Does what a field at a root says, with its arguments.
-pub(super) type Act<K, T> = Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
-/// Does what a field of a mutation says; gives what is to be written.
-pub type Verb<K, C> = Act<K, Write<C>>;
-/// Begins what a field of a subscription says; gives where its events come from.
-pub type Begin<K, C> = Act<K, Box<dyn Source<C>>>;
+/// Resolves a field at a root, with its arguments.
+pub(super) type RootResolver<K, T> =
+    Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
+/// Resolves a field of a mutation: does it, and returns what is to be written.
+pub type MutationResolver<K, C> = RootResolver<K, Write<C>>;
+/// Resolves a field of a subscription: returns the source of its events.
+pub type SubscriptionResolver<K, C> = RootResolver<K, Box<dyn Source<C>>>;
 
-/// A root whose fields act.
+/// A root whose fields do something.
 pub trait Root: Send + Sync + Sized + 'static {
     /// Its name in the schema.
     const NAME: &'static str;
     /// Its description in the schema.
     const DESCRIPTION: &'static str;
-    /// What every field has at hand while it acts.
+    /// What every field has at hand while it is resolved.
     type Call: Send + Sync + 'static;
     /// What every field has at hand while its answer is written.
     type Context: 'static;
-    /// What a field is once it is planned: a [`Verb`], or a [`Begin`].
-    type Act: 'static;
+    /// What a field is once it is planned: a [`MutationResolver`], or a [`SubscriptionResolver`].
+    type Resolver: 'static;
     /// Its fields.
     fn fields(fields: &mut RootFields<Self>);
 }
 
 /// The fields of a root.
-pub struct RootFields<R: Root>(Vec<Line<R::Act>>);
+pub struct RootFields<R: Root>(Vec<Line<R::Resolver>>);
 
 /// A field at a root.
 struct Line<A> {
@@ -64,12 +65,12 @@ pub struct PlannedRoot<A> {
     pub written_key: Box<str>,
     /// Where it is in the document.
     pub location: Option<Location>,
-    /// What is done; `None` for `__typename`.
-    pub act: Option<A>,
+    /// How it is resolved; `None` for `__typename`.
+    pub resolve: Option<A>,
 }
 
 impl<R: Root> RootFields<R> {
-    fn all() -> Vec<Line<R::Act>> {
+    fn all() -> Vec<Line<R::Resolver>> {
         let mut fields = Self(Vec::new());
         R::fields(&mut fields);
         fields.0
@@ -77,25 +78,25 @@ impl<R: Root> RootFields<R> {
 
     /// Plans these fields.
     #[must_use]
-    pub fn bind(fields: &[CollectedField], binder: &mut Binder) -> Vec<PlannedRoot<R::Act>> {
+    pub fn bind(fields: &[CollectedField], binder: &mut Binder) -> Vec<PlannedRoot<R::Resolver>> {
         let lines = Self::all();
         let planned = fields.iter().map(|field| PlannedRoot {
             key: field.key.to_string(),
             written_key: written_key(&field.key),
             location: field.location,
-            act: lines.iter().find(|line| field.field.name == *line.name).map(|line| (line.bind)(field, binder)),
+            resolve: lines.iter().find(|line| field.field.name == *line.name).map(|line| (line.bind)(field, binder)),
         });
         planned.collect()
     }
 
-    /// A field that acts with the fields of `A` as its arguments: `act` gets what is asked of its object, too.
+    /// A field with the fields of `A` as its arguments: `resolve` gets what is asked of its object, too.
     fn add<O, A, T, F>(
         &mut self,
         name: &'static str,
         description: &'static str,
-        act: impl Fn(Arc<R::Call>, A, Arc<Selection<O>>) -> F + Copy + Send + Sync + 'static,
+        resolve: impl Fn(Arc<R::Call>, A, Arc<Selection<O>>) -> F + Copy + Send + Sync + 'static,
     ) where
-        R: Root<Act = Act<<R as Root>::Call, T>>,
+        R: Root<Resolver = RootResolver<<R as Root>::Call, T>>,
         O: Object,
         A: InputType + Clone + Send + Sync + 'static,
         T: Send + 'static,
@@ -105,12 +106,12 @@ impl<R: Root> RootFields<R> {
             let ty = <Declared<Fields<O>> as OutputType>::create_type_info(registry);
             declarations::field(name, description, ty, declarations::arguments::<A>(registry))
         };
-        let bind = move |field: &CollectedField, binder: &mut Binder| -> R::Act {
+        let bind = move |field: &CollectedField, binder: &mut Binder| -> R::Resolver {
             let selection = Arc::new(Selection::<O>::bind(field.selection_of(O::NAME), binder));
             let place = binder.parse::<A>(field);
             Box::new(move |call, arguments| match arguments.get::<A>(place) {
-                Some(arguments) => act(call, arguments.clone(), selection.clone()).boxed(),
-                None => async { Err(Error::bad_input("The arguments of this field are missing.")) }.boxed(),
+                Ok(arguments) => resolve(call, arguments.clone(), selection.clone()).boxed(),
+                Err(error) => ready(Err(error)).boxed(),
             })
         };
         self.0.push(Line { name, declare: Box::new(declare), bind: Box::new(bind) });
@@ -119,14 +120,14 @@ impl<R: Root> RootFields<R> {
 
 impl<R, K: Send + Sync + 'static, C: 'static> RootFields<R>
 where
-    R: Root<Call = K, Context = C, Act = Verb<K, C>>,
+    R: Root<Call = K, Context = C, Resolver = MutationResolver<K, C>>,
 {
     /// A field that does something, with the fields of `A` as its arguments.
-    pub fn verb<O, A, P, F>(
+    pub fn mutation<O, A, P, F>(
         &mut self,
         name: &'static str,
         description: &'static str,
-        verb: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
+        resolve: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
     ) where
         for<'a> O: Object<Context = C, Row<'a> = &'a P>,
         A: InputType + Clone + Send + Sync + 'static,
@@ -134,9 +135,9 @@ where
         F: Future<Output = Result<P, Error>> + Send + 'static,
     {
         self.add::<O, A, Write<C>, _>(name, description, move |call, arguments, selection| {
-            let doing = verb(call, arguments);
+            let resolving = resolve(call, arguments);
             async move {
-                let done = doing.await?;
+                let done = resolving.await?;
                 let write: Write<C> = Arc::new(move |context, writer| selection.write(&done, context, writer));
                 Ok(write)
             }
@@ -146,14 +147,14 @@ where
 
 impl<R, K: Send + Sync + 'static, C: 'static> RootFields<R>
 where
-    R: Root<Call = K, Context = C, Act = Begin<K, C>>,
+    R: Root<Call = K, Context = C, Resolver = SubscriptionResolver<K, C>>,
 {
     /// A field that goes on, with the fields of `A` as its arguments.
-    pub fn stream<O, A, V, F>(
+    pub fn subscription<O, A, V, F>(
         &mut self,
         name: &'static str,
         description: &'static str,
-        begin: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
+        resolve: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
     ) where
         for<'a> O: Object<Context = C, Row<'a> = &'a V::Item>,
         A: InputType + Clone + Send + Sync + 'static,
@@ -161,9 +162,9 @@ where
         F: Future<Output = Result<V, Error>> + Send + 'static,
     {
         self.add::<O, A, Box<dyn Source<C>>, _>(name, description, move |call, arguments, selection| {
-            let beginning = begin(call, arguments);
+            let resolving = resolve(call, arguments);
             async move {
-                let source: Box<dyn Source<C>> = Box::new(Written { values: beginning.await?, selection });
+                let source: Box<dyn Source<C>> = Box::new(Written { values: resolving.await?, selection });
                 Ok(source)
             }
         });

@@ -214,15 +214,15 @@ struct RenewConnectionArguments {
 
 /// Signing up, in and out.
 pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
-    fields.verb::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
-    fields.verb::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
-    fields.verb::<AuthPayload, _, _, _>(
+    fields.mutation::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
+    fields.mutation::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
+    fields.mutation::<AuthPayload, _, _, _>(
         "refreshSession",
         "Trade a refresh token for a new pair. Each works once; a second use ends the session.",
         refresh_session,
     );
-    fields.verb::<SignOutPayload, _, _, _>("signOut", "End this session, or another of yours.", sign_out);
-    fields.verb::<RenewConnectionPayload, _, _, _>(
+    fields.mutation::<SignOutPayload, _, _, _>("signOut", "End this session, or another of yours.", sign_out);
+    fields.mutation::<RenewConnectionPayload, _, _, _>(
         "renewConnection",
         "On an open WebSocket: swap in a fresh access token without reconnecting.",
         renew_connection,

@@ -12,6 +12,7 @@ use super::{
     Context,
     calls::{Call, Caller, new_request_id},
     errors::{internal, top_level},
+    roots::Mutation,
     schema::{Planned, sdl},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     domain::{self, Snapshot},
     execution::{
         self, Answer, Arguments, BadDocuments, Code, Engine, Error, Event, Fieldwise, OperationType, Part, Plans,
-        Request, Schema, Source, Write,
+        Request, Root, Schema, Source, Write,
     },
 };
 
@@ -134,9 +135,11 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
         Planned::Mutation(fields) => {
             let mut answer = Fieldwise::default();
             for field in fields {
-                let part = match &field.act {
-                    Some(verb) => done(&call, &prepared.arguments, verb(call.clone(), &prepared.arguments).await).await,
-                    None => Ok((b"\"Mutation\"".to_vec(), Vec::new())),
+                let part = match &field.resolve {
+                    Some(resolve) => {
+                        done(&call, &prepared.arguments, resolve(call.clone(), &prepared.arguments).await).await
+                    }
+                    None => Ok((format!("\"{}\"", Mutation::NAME).into_bytes(), Vec::new())),
                 };
                 answer.add(field, part);
             }
@@ -216,7 +219,8 @@ struct Subscribed {
 impl Subscribed {
     async fn begin(call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
         let Planned::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
-        let begin = fields.first().and_then(|field| field.act.as_ref()).ok_or_else(|| internal(&call.request_id))?;
+        let begin =
+            fields.first().and_then(|field| field.resolve.as_ref()).ok_or_else(|| internal(&call.request_id))?;
         let source = begin(call.clone(), &prepared.arguments).await?;
         Ok(Self { call, prepared, source, answers: Vec::new().into_iter(), taken: 0, failed: false })
     }

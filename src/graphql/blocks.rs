@@ -34,12 +34,12 @@ struct UnblockArguments {
 
 /// Changes to blocks.
 pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
-    fields.verb::<UserPayload, _, _, _>(
+    fields.mutation::<UserPayload, _, _, _>(
         "blockUser",
         "They can no longer message you or see your presence, nor you theirs.",
         |call, BlockArguments { id, user_id }| change(call, true, id, user_id),
     );
-    fields.verb::<UserPayload, _, _, _>(
+    fields.mutation::<UserPayload, _, _, _>(
         "unblockUser",
         "Take a block back.",
         |call, UnblockArguments { id, user_id }| change(call, false, id, user_id),

@@ -72,13 +72,13 @@ impl Context {
         let Self { app, viewer, request_id, .. } = self;
         let (app, viewer) = (&*app, &*viewer);
         let mut loads = Loads { conn, request_id, any: false };
-        loads.all(&mut self.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
-        loads.all(&mut self.feeds, |conn, (user, after, limit)| feed::events(conn, app, viewer, *user, after, *limit));
+        loads.each(&mut self.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
+        loads.each(&mut self.feeds, |conn, (user, after, limit)| feed::events(conn, app, viewer, *user, after, *limit));
         loads.batch(&mut self.users, |conn, ids| users::by_ids(conn, viewer, ids));
         loads.batch(&mut self.messages, |conn, ids| messages::by_ids(conn, viewer, ids));
         loads.batch(&mut self.message_pages, |conn, keys| messages::pages(conn, viewer, keys));
-        loads.all(&mut self.user_pages, |conn, (search, span)| users::page(conn, viewer, search.as_deref(), *span));
-        loads.all(&mut self.blocked_pages, |conn, (user, span)| blocks::page(conn, viewer, *user, *span));
+        loads.each(&mut self.user_pages, |conn, (search, span)| users::page(conn, viewer, search.as_deref(), *span));
+        loads.each(&mut self.blocked_pages, |conn, (user, span)| blocks::page(conn, viewer, *user, *span));
         let members = &mut self.members;
         loads.batch(&mut self.conversation_pages, |conn, keys| {
             let pages = conversations::pages(conn, viewer, keys)?;
@@ -93,7 +93,7 @@ impl Context {
         loads.batch(&mut self.members, |conn, keys| conversations::members(conn, viewer, keys));
         loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
         loads.batch(&mut self.presences, |conn, users| signals::presences(conn, app, viewer, users));
-        loads.all(&mut self.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
+        loads.each(&mut self.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
         loads.any
     }
 
@@ -130,7 +130,7 @@ impl<'c> Loads<'_, 'c> {
     }
 
     /// Loads what was asked for of one kind that is not asked for many times at once.
-    fn all<K: Eq + std::hash::Hash + Clone, V>(
+    fn each<K: Eq + std::hash::Hash + Clone, V>(
         &mut self,
         batch: &mut Batch<K, V>,
         load: impl Fn(&mut Conn<'c>, &K) -> domain::Result<V>,

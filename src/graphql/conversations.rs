@@ -30,13 +30,13 @@ pub(super) struct Conversation;
 
 /// What stands for a conversation.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct ConversationRow {
     id: ConversationId,
     /// The newest message that was ever in it, if it is known.
     last_message_id: Option<MessageId>,
 }
 
-impl Place {
+impl ConversationRow {
     pub(super) fn of(id: ConversationId) -> Self {
         Self { id, last_message_id: None }
     }
@@ -47,7 +47,7 @@ impl Object for Conversation {
     const DESCRIPTION: &'static str =
         "What two users say to each other. It exists for every pair, also before the first message.";
     type Context = Context;
-    type Row<'a> = Place;
+    type Row<'a> = ConversationRow;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Id<ConversationId>>(
@@ -95,7 +95,7 @@ pub(super) fn count(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn last_message(it: Place, context: &Context) -> Result<Option<&model::messages::Message>, Stop> {
+fn last_message(it: ConversationRow, context: &Context) -> Result<Option<&model::messages::Message>, Stop> {
     if let Some(id) = it.last_message_id
         && let Some(message) = context.messages.get(id)?
     {
@@ -115,8 +115,8 @@ impl Listed for Conversation {
         item.last_message_id.key()
     }
 
-    fn row(item: &Self::Item) -> Place {
-        Place { id: item.conversation_id(), last_message_id: Some(item.last_message_id) }
+    fn row(item: &Self::Item) -> ConversationRow {
+        ConversationRow { id: item.conversation_id(), last_message_id: Some(item.last_message_id) }
     }
 }
 
@@ -208,7 +208,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "What two users say to each other. Null if you do not know one of them, or it is none of your business.",
         |(), context, ConversationArguments { user1, user2 }| {
             let between = ConversationId::between(id(user1)?, id(user2)?);
-            between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(Place::of)))
+            between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(ConversationRow::of)))
         },
     );
 }
@@ -226,7 +226,7 @@ impl Object for ConversationPayload {
         fields.plain::<Option<Conversation>>(
             "conversation",
             "The conversation as it is now; null if there are errors.",
-            |it, _| it.as_ref().ok().copied().map(Place::of),
+            |it, _| it.as_ref().ok().copied().map(ConversationRow::of),
         );
         user_errors(fields);
     }
@@ -250,12 +250,12 @@ struct MarkReadArguments {
 
 /// Changes to conversations.
 pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
-    fields.verb::<ConversationPayload, _, _, _>(
+    fields.mutation::<ConversationPayload, _, _, _>(
         "markDelivered",
         "Everything up to this message has arrived.",
         |call, MarkDeliveredArguments { message_id, user_id }| mark(call, Reach::Delivered, message_id, user_id),
     );
-    fields.verb::<ConversationPayload, _, _, _>(
+    fields.mutation::<ConversationPayload, _, _, _>(
         "markRead",
         "Everything up to this message has been read.",
         |call, MarkReadArguments { message_id, user_id }| mark(call, Reach::Read, message_id, user_id),

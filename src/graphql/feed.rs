@@ -7,7 +7,7 @@ use async_graphql::{Enum, ID, InputObject};
 use super::{
     Context, Conversation, Message, User,
     calls::{Call, id, target_user},
-    conversations::{Member, Place},
+    conversations::{ConversationRow, Member},
     errors::top_level,
     roots::{Query, Subscription},
     scalars::DateTime,
@@ -41,7 +41,7 @@ impl Object for FeedEvent {
         fields.plain::<Option<Conversation>>(
             "conversation",
             "Where it happened; null for `CAUGHT_UP` and `RESET`, and for a change of your own account.",
-            |it, _| change(it)?.conversation.map(Place::of),
+            |it, _| change(it)?.conversation.map(ConversationRow::of),
         );
         fields.plain::<Option<Message>>("message", "The message as it is now; null once deleted.", |it, _| {
             change(it)?.message.as_ref()
@@ -175,7 +175,7 @@ struct FeedArguments {
 
 /// Subscriptions to feeds.
 pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
-    fields.stream::<FeedEvent, _, _, _>(
+    fields.subscription::<FeedEvent, _, _, _>(
         "feed",
         "Everything that changes in a user's conversations, in order, edits and deletions too.\n\
          Keep the cursor of the last event you handled; after a disconnect pass it as `after`\n\

@@ -7,7 +7,7 @@ use async_graphql::{Enum, ID, InputObject};
 use super::{
     Connection, Context, Conversation, User,
     calls::{Arguments, Call, id},
-    conversations::Place,
+    conversations::ConversationRow,
     pages::{Listed, PageArguments},
     payloads::{DeletePayload, Deleted, Outcome, deleted, user_errors},
     roots::{Mutation, Query},
@@ -61,7 +61,7 @@ impl Object for Message {
             context.users.get(it.receiver_id)
         });
         fields.plain::<Conversation>("conversation", "The conversation that it is part of.", |it, _| {
-            Place::of(it.conversation_id())
+            ConversationRow::of(it.conversation_id())
         });
         fields.field::<Option<Message>>(
             "replyTo",
@@ -232,17 +232,17 @@ struct UpdateMessageArguments {
 
 /// Changes to messages.
 pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
-    fields.verb::<SendMessagePayload, _, _, _>(
+    fields.mutation::<SendMessagePayload, _, _, _>(
         "sendMessage",
         "Give a `clientId` and you may safely retry: the same id and content return the first message.",
         send,
     );
-    fields.verb::<MessagePayload, _, _, _>(
+    fields.mutation::<MessagePayload, _, _, _>(
         "updateMessage",
         "Change the text. Only the sender, or one who may act for everyone.",
         update,
     );
-    fields.verb::<DeletePayload, _, _, _>(
+    fields.mutation::<DeletePayload, _, _, _>(
         "deleteMessage",
         "Only the sender, or one who may act for everyone. The text is removed for both sides.",
         delete,

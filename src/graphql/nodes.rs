@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputObject, OutputType, indexmap::IndexMap, registry::Registry};
 
-use super::{Context, Conversation, Message, User, accounts::Session, conversations::Place, roots::Query};
+use super::{Context, Conversation, Message, User, accounts::Session, conversations::ConversationRow, roots::Query};
 use crate::{
     execution::{
         self, Binder, CollectedField, Error, Fields, MAX_PAGE, Null, Object, Output, Selection, Stop, Writer, interface,
@@ -21,7 +21,7 @@ pub(super) struct Node;
 pub(super) enum NodeRow<'a> {
     User(&'a model::users::User),
     Message(&'a model::messages::Message),
-    Conversation(Place),
+    Conversation(ConversationRow),
     Session(&'a model::sessions::Session),
 }
 
@@ -32,7 +32,9 @@ impl NodeRow<'_> {
         Ok(match id {
             Ok(AnyId::User(id)) => context.users.get(id)?.map(NodeRow::User),
             Ok(AnyId::Message(id)) => context.messages.get(id)?.map(NodeRow::Message),
-            Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Place::of).map(NodeRow::Conversation),
+            Ok(AnyId::Conversation(id)) => {
+                context.conversation(id)?.map(ConversationRow::of).map(NodeRow::Conversation)
+            }
             Ok(AnyId::Session(id)) => {
                 let Some(me) = context.viewer.user() else { return Ok(None) };
                 let mine = context.sessions.get(me)?.into_iter().flatten();

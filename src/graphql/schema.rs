@@ -10,8 +10,8 @@ use super::{
 use async_graphql::SDLExportOptions;
 
 use crate::execution::{
-    Begin, Binder, CollectedField, Declared, Fields, Object, OperationType, PlannedRoot, Root, RootFields, Selection,
-    Verb,
+    Binder, CollectedField, Declared, Fields, MutationResolver, Object, OperationType, PlannedRoot, Root, RootFields,
+    Selection, SubscriptionResolver,
 };
 
 type PublishedSchema =
@@ -47,7 +47,7 @@ impl Root for Mutation {
         "Everything that can be changed. Several changes in one request are made in their order, each on its own.";
     type Call = Call;
     type Context = Context;
-    type Act = Verb<Call, Context>;
+    type Resolver = MutationResolver<Call, Context>;
 
     fn fields(fields: &mut RootFields<Self>) {
         accounts::mutations(fields);
@@ -64,7 +64,7 @@ impl Root for Subscription {
     const DESCRIPTION: &'static str = "What happens, as it happens.";
     type Call = Call;
     type Context = Context;
-    type Act = Begin<Call, Context>;
+    type Resolver = SubscriptionResolver<Call, Context>;
 
     fn fields(fields: &mut RootFields<Self>) {
         feed::subscriptions(fields);
@@ -75,8 +75,8 @@ impl Root for Subscription {
 /// What is asked of the schema.
 pub(super) enum Planned {
     Query(Selection<Query>),
-    Mutation(Vec<PlannedRoot<Verb<Call, Context>>>),
-    Subscription(Vec<PlannedRoot<Begin<Call, Context>>>),
+    Mutation(Vec<PlannedRoot<MutationResolver<Call, Context>>>),
+    Subscription(Vec<PlannedRoot<SubscriptionResolver<Call, Context>>>),
 }
 
 impl Planned {

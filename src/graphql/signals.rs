@@ -87,7 +87,7 @@ struct SetTypingArguments {
 
 /// Signals to give.
 pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
-    fields.verb::<SetTypingPayload, _, _, _>(
+    fields.mutation::<SetTypingPayload, _, _, _>(
         "setTyping",
         "Repeat every 3 seconds while typing; it ends by itself after 6.",
         set_typing,
@@ -112,7 +112,7 @@ struct SignalsArguments {
 
 /// Subscriptions to signals.
 pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
-    fields.stream::<Signal, _, _, _>(
+    fields.subscription::<Signal, _, _, _>(
         "signals",
         "Who is typing and who is online. Never stored; may be dropped when you are slow.",
         listen,

@@ -176,17 +176,17 @@ struct DeleteUserArguments {
 
 /// Changes to users.
 pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
-    fields.verb::<UserPayload, _, _, _>(
+    fields.mutation::<UserPayload, _, _, _>(
         "createUser",
         "Make an account. Admin, service token, or a server in open mode.",
         create,
     );
-    fields.verb::<UserPayload, _, _, _>(
+    fields.mutation::<UserPayload, _, _, _>(
         "updateUser",
         "Change an account. Yourself, or one who may act for everyone.",
         update,
     );
-    fields.verb::<DeletePayload, _, _, _>(
+    fields.mutation::<DeletePayload, _, _, _>(
         "deleteUser",
         "Erases the account. Its messages stay without an author unless `eraseMessages`.",
         delete,
