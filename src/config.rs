@@ -356,7 +356,11 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 fn days(text: &str) -> Result<Duration, String> {
     let days: f64 = text.parse().map_err(|_not_a_number| "not a number of days".to_owned())?;
-    Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
+    let duration = Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())?;
+    // Followers rely on it: it is longer than the slowest of them takes for what it has read.
+    (duration >= Duration::from_hours(1))
+        .then_some(duration)
+        .ok_or_else(|| "must be at least an hour, 0.042".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -127,21 +127,21 @@ pub async fn refresh(app: &App, token: &str) -> Result<SignedIn> {
     let old = digest(token);
     let new_token = keys.new_refresh_token(id).ok_or(Error::Unauthenticated)?;
     let (at, expires_at) = (app.now(), app.refresh_expiry());
-    let renewed = app
-        .store
-        .write(move |conn| {
-            let session = store::sessions::renew(conn, id, [&old, &new_token.hash], at, expires_at)?;
-            if session.is_none() {
-                store::sessions::end(conn, id, at)?;
-            }
-            Ok::<_, Error>(session.map(|session| (session, new_token.text)))
-        })
-        .await?;
-    let Some((session, text)) = renewed else {
-        app.revocations.publish([Credential::Session(id)]);
-        return Err(Rejection::TokenExpired.into());
+    let revocations = app.revocations.clone();
+    let renew = move |conn: &mut Conn<'_>| {
+        let session = store::sessions::renew(conn, id, [&old, &new_token.hash], at, expires_at)?;
+        if session.is_none() {
+            store::sessions::end(conn, id, at)?;
+        }
+        Ok::<_, Error>(session.map(|session| (session, new_token.text)))
     };
-    match signed_in(app, &keys, (session, text)).await {
+    let publish = move |renewed: &Option<(Session, String)>| {
+        if renewed.is_none() {
+            revocations.publish([Credential::Session(id)]);
+        }
+    };
+    let renewed = app.store.write_then(renew, publish).await?.ok_or(Rejection::TokenExpired)?;
+    match signed_in(app, &keys, renewed).await {
         // A concurrent reuse of the old token has ended the session.
         Err(Error::Unauthenticated) => Err(Rejection::TokenExpired.into()),
         signed_in => signed_in,
@@ -152,16 +152,13 @@ pub async fn refresh(app: &App, token: &str) -> Result<SignedIn> {
 pub async fn sign_out(app: &App, viewer: &Viewer, id: Option<SessionId>) -> Result<SessionId> {
     let user = viewer.user().ok_or(Error::Unauthenticated)?;
     let id = id.or(viewer.session()).ok_or(Rejection::NoSession)?;
-    let at = app.now();
-    app.store
-        .write(move |conn| {
-            let ended = store::sessions::end(conn, id, at)?;
-            // Another user's session: the error rolls its end back.
-            if ended == Some(user) { Ok(()) } else { Err(Error::from(Rejection::NoSession)) }
-        })
-        .await?;
-    app.revocations.publish([Credential::Session(id)]);
-    Ok(id)
+    let (at, revocations) = (app.now(), app.revocations.clone());
+    let end = move |conn: &mut Conn<'_>| {
+        let ended = store::sessions::end(conn, id, at)?;
+        // Another user's session: the error rolls its end back.
+        if ended == Some(user) { Ok(id) } else { Err(Error::from(Rejection::NoSession)) }
+    };
+    app.store.write_then(end, move |id| revocations.publish([Credential::Session(*id)])).await
 }
 
 /// The viewer with whom a connection continues after its access token was replaced; it must be the same user.

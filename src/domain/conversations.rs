@@ -2,16 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{
-    Rejection, Result, Viewer,
-    entries::{self, NewEntry},
-    policy,
-};
+use super::{Rejection, Result, Viewer, policy};
 use crate::{
     app::App,
     model::{
         conversations::{Mark, Member, Reach},
-        feed::Kind,
+        feed::{Kind, NewEvent},
         ids::{ConversationId, MessageId, UserId},
         pages::{Page, PageRequest, Pages},
         timestamps::Timestamp,
@@ -74,9 +70,9 @@ pub async fn mark(
     policy::require(viewer, policy::may_act_for(viewer, reader), Rejection::NotUser)?;
     viewer.check_write_rate(app)?;
     let at = app.now();
-    let id = app.store.write(move |conn| mark_reached(conn, reader, message, reach, at)).await?;
-    app.notifier.notify(id.members());
-    Ok(id)
+    let notifier = app.notifier.clone();
+    let mark = move |conn: &mut Conn<'_>| mark_reached(conn, reader, message, reach, at);
+    app.store.write_then(mark, move |id| notifier.notify(id.members())).await
 }
 
 fn mark_reached(
@@ -101,9 +97,9 @@ fn mark_reached(
     }
     if moved {
         let message = Some(message);
-        entries::append(conn, Kind::OwnMark, &[NewEntry { user: reader, message, peer }], at)?;
+        store::feed::insert(conn, Kind::OwnMark, &[NewEvent { user: reader, message, peer }], at)?;
         if !store::blocks::exists_between(conn, reader, peer)? {
-            entries::append(conn, Kind::PeerMark, &[NewEntry { user: peer, message, peer: reader }], at)?;
+            store::feed::insert(conn, Kind::PeerMark, &[NewEvent { user: peer, message, peer: reader }], at)?;
         }
     }
     Ok(id)

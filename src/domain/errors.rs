@@ -100,6 +100,9 @@ pub enum Rejection {
     /// There is no such conversation of this user.
     #[error("There is no such conversation of this user.")]
     NoConversation,
+    /// The cursor is of another user's feed.
+    #[error("This cursor is not of the feed of {0}.")]
+    NotCursorOf(UserId),
     /// There is no such message to mark in a conversation of this user.
     #[error("There is no such message in a conversation of this user.")]
     NoMarkedMessage,

@@ -1,29 +1,24 @@
 //! Following a user's feed: it is read page by page, again after each notification. Catching up and following live are the
 //! same code.
 //!
-//! Positions have no gaps. So if a cursor is not followed by the next position, the entries after it were trimmed: the
-//! follower gets a reset, must reload everything, and continues from the end of the feed.
+//! Events older than the retention are trimmed from all feeds up to one position. A follower that comes back with a cursor
+//! before it may have missed some: it gets a reset, must reload everything, and continues from the end of the feed.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{Rejection, Result, Viewer, policy, signals::PresenceGuard};
 use crate::{
     app::App,
     events::Watch,
     model::{
-        feed::{Change, Cursor, Entry, Event, EventBody, FeedPage, Kind, Next},
-        ids::{ConversationId, MessageId, UserId},
-        messages::Message,
+        feed::{Change, Cursor, Entry, Event, EventBody, FeedPage, Kind},
+        ids::{ConversationId, UserId},
         timestamps::Timestamp,
     },
     store::{self, Conn},
 };
 
-/// Entries deleted in one transaction.
+/// Events deleted in one transaction.
 const TRIM_BATCH: i64 = 500;
 /// How often the retention job runs.
 const TRIM_INTERVAL: Duration = Duration::from_mins(10);
@@ -63,8 +58,8 @@ pub async fn follow(
 /// The cursor of the end of a user's feed.
 pub fn cursor(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -> Result<Cursor> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_OWN_FEED)?;
-    let position = store::users::feed_position(conn, user)?;
-    Ok(Cursor { epoch: app.epoch().clone(), position: position.ok_or(Rejection::NoUser(user))? })
+    let position = store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?;
+    Ok(Cursor { epoch: app.epoch().clone(), user: Some(user), position })
 }
 
 /// A page of a feed, for a query.
@@ -91,26 +86,22 @@ pub fn events(
     let position = read_position.position;
     // One more, to know whether there are more.
     let limit_and_one = usize::from(limit) + 1;
-    let found =
-        if read_position.lost { Next::Lost(position) } else { next(conn, app.epoch(), user, position, limit_and_one)? };
-    let cursor = |position| Cursor { epoch: app.epoch().clone(), position };
-    match found {
-        Next::Page(FeedPage { mut events, through, .. }) => {
-            let has_more = events.len() > usize::from(limit);
-            events.truncate(limit.into());
-            let last = if has_more { events.last().map_or(position, |event| event.cursor.position) } else { through };
-            Ok(Events { events, cursor: cursor(last), has_more })
-        }
-        Next::Lost(head) => {
-            let reset = Event { cursor: cursor(head), at: app.now(), body: EventBody::Reset };
-            Ok(Events { events: vec![Arc::new(reset)], cursor: cursor(head), has_more: false })
-        }
-        Next::Erased => Err(Rejection::NoUser(user).into()),
+    let page = next(conn, app.epoch(), user, position, limit_and_one)?.ok_or(Rejection::NoUser(user))?;
+    let cursor = |position| Cursor { epoch: app.epoch().clone(), user: Some(user), position };
+    if read_position.lost || position < page.trimmed_through {
+        let head = cursor(store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?);
+        let reset = Event { cursor: head.clone(), at: app.now(), body: EventBody::Reset };
+        return Ok(Events { events: vec![Arc::new(reset)], cursor: head, has_more: false });
     }
+    let FeedPage { mut events, through, .. } = page;
+    let has_more = events.len() > usize::from(limit);
+    events.truncate(limit.into());
+    let last = if has_more { events.last().map_or(position, |event| event.cursor.position) } else { through };
+    Ok(Events { events, cursor: cursor(last), has_more })
 }
 
-/// Deletes the entries that are older than the retention from all feeds, in small batches that do not block other
-/// writers for long; gives their number. A follower that has not read them gets a reset.
+/// Deletes the events that are older than the retention from all feeds, in small batches that do not block other writers
+/// for long; gives their number. A follower that has not read them gets a reset.
 pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
     let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let before = Timestamp::from_milliseconds(app.now().milliseconds().saturating_sub(retention));
@@ -125,15 +116,13 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
 }
 
 fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
-    let old = store::feed::before(conn, before, TRIM_BATCH)?;
-    let through: BTreeMap<UserId, i64> = old.iter().copied().fold(BTreeMap::new(), |mut through, (user, position)| {
-        through.entry(user).and_modify(|last| *last = position.max(*last)).or_insert(position);
-        through
-    });
-    for (user, through) in through {
-        store::feed::trim(conn, user, through)?;
+    let oldest = store::feed::oldest(conn, TRIM_BATCH)?;
+    let old = oldest.iter().take_while(|(_, at)| *at < before);
+    if let Some((through, _)) = old.clone().last() {
+        store::feed::trim(conn, *through)?;
+        store::server::set_trimmed_through(conn, *through)?;
     }
-    Ok(old.len())
+    Ok(old.count())
 }
 
 /// Runs [`trim`] periodically; never returns.
@@ -149,16 +138,19 @@ pub async fn run_retention_job(app: App, retention: Duration) {
 /// Where a follower is in a feed.
 struct ReadPosition {
     position: i64,
-    /// The cursor cannot be resumed: it is of another database, ahead of this one, or trimmed.
+    /// The cursor cannot be resumed: it is of another database, ahead of this one, or from before what was trimmed.
     lost: bool,
 }
 
 impl ReadPosition {
     fn of(conn: &mut Conn<'_>, epoch: &Arc<str>, user: UserId, after: Option<&Cursor>) -> Result<Self> {
-        let head = store::users::feed_position(conn, user)?.ok_or(Rejection::NoUser(user))?;
+        if after.and_then(|cursor| cursor.user).is_some_and(|its| its != user) {
+            return Err(Rejection::NotCursorOf(user).into());
+        }
+        let head = store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?;
         Ok(match after {
             None => Self { position: head, lost: false },
-            Some(cursor) if cursor.epoch == *epoch && cursor.position <= head => {
+            Some(cursor) if cursor.epoch == *epoch && cursor.user.is_some() && cursor.position <= head => {
                 Self { position: cursor.position, lost: false }
             }
             Some(_) => Self { position: head, lost: true },
@@ -176,7 +168,8 @@ pub struct Follower {
     read_position: ReadPosition,
     /// Events that were read and not yet taken.
     queued: VecDeque<Arc<Event>>,
-    /// Whether the last read reached the end of the feed.
+    /// Whether the last read reached the end of the feed. What follows cannot have been trimmed before the next read: it is
+    /// younger than the shortest retention.
     at_end: bool,
     caught_up: bool,
 }
@@ -190,7 +183,7 @@ impl Follower {
             if std::mem::take(&mut self.read_position.lost) {
                 return Ok(Some(vec![self.own_event(EventBody::Reset)]));
             }
-            if !self.is_current() {
+            if !self.is_current() && !self.queued.is_empty() {
                 self.queued.clear();
                 self.at_end = false;
             }
@@ -198,9 +191,9 @@ impl Follower {
             if !self.queued.is_empty() {
                 return Ok(Some(self.queued.iter().filter(|event| self.matches(event)).cloned().collect()));
             }
-            if std::mem::take(&mut self.at_end) && self.watch.is_idle() {
+            if self.at_end && self.watch.is_idle() {
                 if !self.caught_up {
-                    (self.caught_up, self.at_end) = (true, true);
+                    self.caught_up = true;
                     return Ok(Some(vec![self.own_event(EventBody::CaughtUp)]));
                 }
                 self.watch.changed().await;
@@ -234,25 +227,28 @@ impl Follower {
 
     /// Reads the next page; false when the feed ends.
     async fn read_on(&mut self) -> Result<bool> {
-        let (app, user) = (self.app.clone(), self.user);
+        let (app, user, position) = (self.app.clone(), self.user, self.read_position.position);
         let read = move |after| {
             let (store, epoch) = (app.store.clone(), app.epoch().clone());
             async move { store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await }
         };
-        match self.watch.next(self.read_position.position, PAGE_SIZE, read).await? {
-            Next::Page(FeedPage { events, through, is_last }) => {
-                // Entries after the last event are of kinds that only later versions know.
-                self.read_position.position = if events.is_empty() { through } else { self.read_position.position };
-                (self.queued, self.at_end) = (events.into(), is_last);
-            }
-            Next::Lost(position) => self.read_position = ReadPosition { position, lost: true },
-            Next::Erased => return Ok(false),
+        let Some(page) = self.watch.next(position, PAGE_SIZE, read).await? else { return Ok(false) };
+        if position < page.trimmed_through && !self.at_end {
+            // It may have missed some of these.
+            let head = self.app.store.read(move |conn| store::feed::head(conn, user)).await?;
+            self.read_position = ReadPosition { position: head.unwrap_or(position), lost: true };
+            return Ok(true);
         }
+        // Entries after the last event are of kinds that only later versions know.
+        let reached = if page.events.is_empty() { page.through } else { position };
+        self.read_position.position = reached.max(page.trimmed_through);
+        (self.queued, self.at_end) = (page.events.into(), page.is_last);
         Ok(true)
     }
 
     fn own_event(&self, body: EventBody) -> Arc<Event> {
-        let cursor = Cursor { epoch: self.app.epoch().clone(), position: self.read_position.position };
+        let cursor =
+            Cursor { epoch: self.app.epoch().clone(), user: Some(self.user), position: self.read_position.position };
         Arc::new(Event { cursor, at: self.app.now(), body })
     }
 
@@ -263,45 +259,30 @@ impl Follower {
     }
 }
 
-/// How a user's feed continues after a position: at most `limit` entries, with the current state of their messages.
-fn next(conn: &mut Conn<'_>, epoch: &Arc<str>, user: UserId, after: i64, limit: usize) -> store::Result<Next> {
-    let max = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut entries = store::feed::after(conn, user, after, max)?;
-    if entries.is_empty() {
-        let Some(head) = store::users::feed_position(conn, user)? else { return Ok(Next::Erased) };
-        if head == after {
-            return Ok(Next::Page(FeedPage { events: Vec::new(), through: after, is_last: true }));
-        }
-        // It has grown since, or its tail was trimmed.
-        entries = store::feed::after(conn, user, after, max)?;
-        if entries.is_empty() {
-            return Ok(Next::Lost(head));
-        }
-    }
-    if entries.first().is_some_and(|entry| entry.position != after + 1) {
-        let head = store::users::feed_position(conn, user)?;
-        return Ok(head.map_or(Next::Erased, Next::Lost));
-    }
-    let ids: Vec<MessageId> = entries.iter().filter_map(Entry::message_id).collect();
-    let mut messages: HashMap<MessageId, Message> = HashMap::new();
-    if !ids.is_empty() {
-        messages.extend(store::messages::by_ids(conn, &ids)?.into_iter().map(|message| (message.id, message)));
-    }
-    let through = entries.last().map_or(after, |entry| entry.position);
-    // When an account is erased with its messages, their deletions are its last entries, and no notification follows for
-    // the end of the feed. So it is checked here.
-    let was_deletion = entries.last().is_some_and(|entry| Kind::from_code(entry.kind) == Some(Kind::Deleted));
-    let is_erased = was_deletion && store::users::feed_position(conn, user)?.is_none();
-    let is_last = entries.len() < limit && !is_erased;
-    let to_event = |entry: &Entry| {
-        let message = entry.message_id().and_then(|id| messages.get(&id).cloned());
-        event(epoch, user, entry, message).map(Arc::new)
+/// How a user's feed continues after a position: at most `limit` entries, with the current state of their messages. `None` once
+/// the account is erased and there is nothing left to read.
+fn next(
+    conn: &mut Conn<'_>,
+    epoch: &Arc<str>,
+    user: UserId,
+    after: i64,
+    limit: usize,
+) -> store::Result<Option<FeedPage>> {
+    let Some(slice) = store::feed::after(conn, user, after, i64::try_from(limit).unwrap_or(i64::MAX))? else {
+        return Ok(None);
     };
-    Ok(Next::Page(FeedPage { events: entries.iter().filter_map(to_event).collect(), through, is_last }))
+    if slice.is_erased && slice.entries.is_empty() {
+        return Ok(None);
+    }
+    let through = slice.entries.last().map_or(after, |entry| entry.position);
+    // No notification follows for the end of the feed of an erased account, so it is never the last page.
+    let is_last = slice.entries.len() < limit && !slice.is_erased;
+    let events = slice.entries.into_iter().filter_map(|entry| event(epoch, user, entry).map(Arc::new)).collect();
+    Ok(Some(FeedPage { events, through, is_last, trimmed_through: slice.trimmed_through }))
 }
 
 /// The event of an entry; `None` for a kind of a later version.
-fn event(epoch: &Arc<str>, user: UserId, entry: &Entry, message: Option<Message>) -> Option<Event> {
+fn event(epoch: &Arc<str>, user: UserId, entry: Entry) -> Option<Event> {
     let kind = Kind::from_code(entry.kind)?;
     let concerned = match kind {
         Kind::OwnMark => Some(user),
@@ -309,7 +290,8 @@ fn event(epoch: &Arc<str>, user: UserId, entry: &Entry, message: Option<Message>
         Kind::Sent | Kind::Updated | Kind::Deleted => None,
     };
     let conversation = ConversationId::between(user, entry.peer_id);
-    let change = Change { kind, conversation, message_id: entry.message_id(), message, user: concerned };
-    let cursor = Cursor { epoch: epoch.clone(), position: entry.position };
+    let message_id = entry.message_id();
+    let cursor = Cursor { epoch: epoch.clone(), user: Some(user), position: entry.position };
+    let change = Change { kind, conversation, message_id, message: entry.message, user: concerned };
     Some(Event { cursor, at: entry.at, body: EventBody::Changed(change) })
 }

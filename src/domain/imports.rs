@@ -90,7 +90,7 @@ impl From<store::Error> for ImportError {
 }
 
 /// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
-/// rolls it back. On an empty database the ids are kept; otherwise new ones are given. No feed entries are appended.
+/// rolls it back. On an empty database the ids are kept; otherwise new ones are given. Who resumes a feed gets a reset.
 pub async fn import<I>(app: &App, _viewer: &Viewer, lines: I) -> Result<Count, ImportError>
 where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
@@ -141,7 +141,7 @@ impl Import {
     fn begin(conn: &mut Conn<'_>) -> store::Result<Self> {
         Ok(Self {
             keeps_ids: store::users::last_id(conn)? == 0,
-            last_message_id: store::messages::last_id(conn)?,
+            last_message_id: store::feed::last_id(conn)?,
             users: HashMap::new(),
             messages: HashSet::new(),
             activity: HashMap::new(),
@@ -218,6 +218,9 @@ impl Import {
         for activity in activity.chunks(ROWS_PER_INSERT) {
             store::members::advance(conn, activity)?;
         }
+        // Imported messages have no place in the feeds: who follows one loads everything again.
+        let last = store::feed::last_id(conn)?;
+        store::server::set_trimmed_through(conn, last)?;
         store::server::release_ids(conn)?;
         Ok(self.count)
     }

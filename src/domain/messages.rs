@@ -1,14 +1,10 @@
 //! Messages: reading, sending, editing and deleting them.
 
-use super::{
-    Error, Rejection, Result, Viewer,
-    entries::{self, for_both_members},
-    policy,
-};
+use super::{Error, Rejection, Result, Viewer, policy};
 use crate::{
     app::App,
     model::{
-        feed::Kind,
+        feed::{Kind, NewEvent},
         ids::{ConversationId, MessageId, UserId},
         messages::{Draft, List, Message},
         pages::{End, PageRequest, Pages},
@@ -54,11 +50,13 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     viewer.check_write_rate(app)?;
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
-    let sent = app.store.write(move |conn| send_or_find(conn, &draft, conversation, at)).await?;
-    if !sent.duplicate {
-        app.notifier.notify(conversation.members());
-    }
-    Ok(sent)
+    let notifier = app.notifier.clone();
+    let notify = move |sent: &Sent| {
+        if !sent.duplicate {
+            notifier.notify(conversation.members());
+        }
+    };
+    app.store.write_then(move |conn| send_or_find(conn, &draft, conversation, at), notify).await
 }
 
 fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {
@@ -91,7 +89,6 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     let message = store::messages::insert(conn, draft, at)?;
     let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
     store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
-    entries::append(conn, Kind::Sent, &for_both_members(message.id, conversation), at)?;
     Ok(Sent { message: Some(message), duplicate: false })
 }
 
@@ -105,43 +102,37 @@ pub async fn update(
 ) -> Result<Message> {
     viewer.check_write_rate(app)?;
     let at = app.now();
-    let viewer = viewer.clone();
-    let (message, conversation) = app
-        .store
-        .write(move |conn| {
-            let (before, conversation) = locked(conn, &viewer, id)?;
-            let [one, other] = conversation.members();
-            if store::blocks::exists_between(conn, one, other)? {
-                return Err(Rejection::BlockedEdit.into());
-            }
-            if expected_version.is_some_and(|expected| expected != before.version) {
-                return Err(Rejection::VersionConflict(before.version).into());
-            }
-            let message = store::messages::update(conn, id, before.version, &content, at)?;
-            entries::append(conn, Kind::Updated, &for_both_members(id, conversation), at)?;
-            Ok::<_, Error>((message.ok_or(Rejection::NoMessage)?, conversation))
-        })
-        .await?;
-    app.notifier.invalidate(conversation.members());
-    Ok(message)
+    let (viewer, notifier) = (viewer.clone(), app.notifier.clone());
+    let update = move |conn: &mut Conn<'_>| {
+        let (before, conversation) = locked(conn, &viewer, id)?;
+        let [one, other] = conversation.members();
+        if store::blocks::exists_between(conn, one, other)? {
+            return Err(Rejection::BlockedEdit.into());
+        }
+        if expected_version.is_some_and(|expected| expected != before.version) {
+            return Err(Rejection::VersionConflict(before.version).into());
+        }
+        let message = store::messages::update(conn, id, before.version, &content, at)?;
+        store::feed::insert(conn, Kind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
+        Ok(message.ok_or(Rejection::NoMessage)?)
+    };
+    let invalidate = move |message: &Message| notifier.invalidate(message.conversation_id().members());
+    app.store.write_then(update, invalidate).await
 }
 
 /// Deletes a message for both sides.
 pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
     viewer.check_write_rate(app)?;
     let at = app.now();
-    let viewer = viewer.clone();
-    let conversation = app
-        .store
-        .write(move |conn| {
-            let (message, conversation) = locked(conn, &viewer, id)?;
-            store::messages::delete(conn, &[id], at)?;
-            store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
-            entries::append(conn, Kind::Deleted, &for_both_members(id, conversation), at)?;
-            Ok::<_, Error>(conversation)
-        })
-        .await?;
-    app.notifier.invalidate(conversation.members());
+    let (viewer, notifier) = (viewer.clone(), app.notifier.clone());
+    let delete = move |conn: &mut Conn<'_>| {
+        let (message, conversation) = locked(conn, &viewer, id)?;
+        store::messages::delete(conn, &[id], at)?;
+        store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
+        store::feed::insert(conn, Kind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
+        Ok::<_, Error>(conversation)
+    };
+    app.store.write_then(delete, move |conversation| notifier.invalidate(conversation.members())).await?;
     Ok(())
 }
 
@@ -157,9 +148,11 @@ pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, peers: &[U
         }
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         store::messages::delete(conn, &ids, at)?;
-        let changed: Vec<_> =
-            messages.iter().flat_map(|message| for_both_members(message.id, message.conversation_id())).collect();
-        entries::append(conn, Kind::Deleted, &changed, at)?;
+        let changed: Vec<_> = messages
+            .iter()
+            .flat_map(|message| NewEvent::for_both_members(message.id, message.conversation_id()))
+            .collect();
+        store::feed::insert(conn, Kind::Deleted, &changed, at)?;
     }
 }
 

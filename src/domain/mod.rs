@@ -17,7 +17,6 @@ pub mod imports;
 pub mod demo;
 
 mod errors;
-mod entries;
 mod issuers;
 mod policy;
 mod viewers;

@@ -61,8 +61,9 @@ pub async fn subscribe(
     let about = conversation.map(|id| id.peer_of(user).ok_or(Rejection::NoConversation)).transpose()?;
     // Subscribe before reading, so that an erasure in between ends the subscription.
     let subscription = app.signals.subscribe(user, about);
-    let present = app.store.read(move |conn| store::users::feed_position(conn, user)).await?;
-    present.ok_or(Rejection::NoUser(user))?;
+    if !app.store.read(move |conn| store::users::exists(conn, user)).await? {
+        return Err(Rejection::NoUser(user).into());
+    }
     let presence = PresenceGuard::acquire(app, viewer, user);
     let state = (app.clone(), subscription, presence);
     Ok(stream::try_unfold(state, move |(app, mut subscription, presence)| async move {

@@ -1,16 +1,11 @@
 //! Users: reading, creating, changing and erasing them.
 
-use super::{
-    Error, Rejection, Result, Viewer,
-    entries::{self, NewEntry},
-    errors::email_taken,
-    messages, policy,
-};
+use super::{Error, Rejection, Result, Viewer, errors::email_taken, messages, policy};
 use crate::{
     app::App,
     model::{
-        feed::Kind,
-        ids::UserId,
+        feed::{Kind, NewEvent},
+        ids::{SessionId, UserId},
         pages::{Page, PageRequest},
         sessions::Credential,
         texts::{Email, Name, Password},
@@ -85,7 +80,8 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     }
     let hash = hashed(app, password).await?;
     let (at, viewer) = (app.now(), viewer.clone());
-    let (user, revoked) = with_locked_peers(app, id, move |conn, user, peers| {
+    let revocations = app.revocations.clone();
+    let change = move |conn: &mut Conn<'_>, user: User, peers: &[UserId]| {
         viewer.check_session(conn, at)?;
         let mut after = user.clone();
         if name.is_some() || email.is_some() {
@@ -100,9 +96,11 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
         store::users::set_password(conn, id, hash)?;
         Ok((after, store::sessions::end_all(conn, id, viewer.session(), at)?))
-    })
-    .await?;
-    app.revocations.publish(revoked.into_iter().map(Credential::Session));
+    };
+    let publish = move |(_, revoked): &(User, Vec<SessionId>)| {
+        revocations.publish(revoked.iter().copied().map(Credential::Session));
+    };
+    let (user, _) = with_locked_peers(app, id, change, publish).await?;
     Ok(user)
 }
 
@@ -118,8 +116,8 @@ async fn hashed(app: &App, password: Option<Password>) -> Result<Option<String>>
 pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let at = app.now();
-    let viewer = viewer.clone();
-    let revoked = with_locked_peers(app, id, move |conn, _, peers| {
+    let (viewer, signals, revocations) = (viewer.clone(), app.signals.clone(), app.revocations.clone());
+    let erase = move |conn: &mut Conn<'_>, _: User, peers: &[UserId]| {
         viewer.check_session(conn, at)?;
         if erase_messages {
             messages::delete_all_sent_by(conn, id, peers, at)?;
@@ -127,10 +125,12 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
         store::users::erase(conn, id, at)?;
         append_user_changed(conn, id, peers.iter().copied(), at)?;
         Ok(store::sessions::end_all(conn, id, None, at)?)
-    })
-    .await?;
-    app.signals.end(id);
-    app.revocations.publish(revoked.into_iter().map(Credential::Session).chain([Credential::Account(id)]));
+    };
+    let publish = move |revoked: &Vec<SessionId>| {
+        signals.end(id);
+        revocations.publish(revoked.iter().copied().map(Credential::Session).chain([Credential::Account(id)]));
+    };
+    with_locked_peers(app, id, erase, publish).await?;
     Ok(())
 }
 
@@ -141,24 +141,31 @@ fn append_user_changed(
     users: impl Iterator<Item = UserId>,
     at: Timestamp,
 ) -> Result<()> {
-    let new: Vec<NewEntry> = users.map(|user| NewEntry { user, message: None, peer: changed }).collect();
-    entries::append(conn, Kind::UserChanged, &new, at)
+    let new: Vec<NewEvent> = users.map(|user| NewEvent { user, message: None, peer: changed }).collect();
+    Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)
 }
 
-/// Changes a user in one transaction in which the user and all their peers are locked, then invalidates all their feeds.
+/// Changes a user in one transaction in which the user and all their peers are locked. After the commit all their feeds
+/// are invalidated and `committed` runs.
 async fn with_locked_peers<T: Send + 'static>(
     app: &App,
     id: UserId,
     work: impl Fn(&mut Conn<'_>, User, &[UserId]) -> Result<T> + Clone + Send + 'static,
+    committed: impl FnOnce(&T) + Clone + Send + 'static,
 ) -> Result<T> {
     for _ in 0..MAX_ATTEMPTS {
-        let work = work.clone();
-        let done = app.store.write(move |conn| {
+        let (work, committed, notifier) = (work.clone(), committed.clone(), app.notifier.clone());
+        let change = move |conn: &mut Conn<'_>| {
             let Some((user, peers)) = lock_with_peers(conn, id)? else { return Ok(None) };
             Ok::<_, Error>(Some((work(conn, user, &peers)?, peers)))
-        });
-        if let Some((done, peers)) = done.await? {
-            app.notifier.invalidate(peers.into_iter().chain([id]));
+        };
+        let publish = move |changed: &Option<(T, Vec<UserId>)>| {
+            if let Some((done, peers)) = changed {
+                notifier.invalidate(peers.iter().copied().chain([id]));
+                committed(done);
+            }
+        };
+        if let Some((done, _)) = app.store.write_then(change, publish).await? {
             return Ok(done);
         }
     }

@@ -17,10 +17,7 @@ use super::{
     registry::{Registry, RegistryGuard},
     tail_cache::TailCache,
 };
-use crate::model::{
-    feed::{FeedPage, Next},
-    ids::UserId,
-};
+use crate::model::{feed::FeedPage, ids::UserId};
 
 /// Notifications within this process. Clones share them.
 #[derive(Clone, Default)]
@@ -92,7 +89,7 @@ pub struct Watch {
 
 impl Watch {
     /// The page after a position, at most `limit` events. It comes from the cache if another follower has read it since the
-    /// last notification; otherwise `read` reads the database after the position that it is given.
+    /// last notification; otherwise `read` reads the database after the position that it is given. `None` when the feed ends.
     ///
     /// # Errors
     /// Those of `read`.
@@ -101,15 +98,15 @@ impl Watch {
         after: i64,
         limit: usize,
         read: impl Fn(i64) -> F + Clone + Send + Sync + 'static,
-    ) -> Result<Next, E>
+    ) -> Result<Option<FeedPage>, E>
     where
         E: Send,
-        F: Future<Output = Result<Next, E>> + Send,
+        F: Future<Output = Result<Option<FeedPage>, E>> + Send,
     {
         let version = *self.version.borrow_and_update();
         self.invalidations = version.invalidations;
         if let Some(page) = self.cached_page(after, limit, version.notifications) {
-            return Ok(Next::Page(page));
+            return Ok(Some(page));
         }
         // The first shared read may have begun before the notification; then the second one did not.
         for _ in 0..2 {
@@ -118,15 +115,15 @@ impl Watch {
             }
             self.feed.shared_read(&read).await;
             if let Some(page) = self.cached_page(after, limit, version.notifications) {
-                return Ok(Next::Page(page));
+                return Ok(Some(page));
             }
         }
         // The position is behind the cache, or the shared read failed.
         let found = read(after).await?;
-        if let Next::Page(page @ FeedPage { is_last: true, .. }) = &found {
+        if let Some(page @ FeedPage { is_last: true, .. }) = &found {
             let mut cache = self.feed.cache();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
-                cache.replace(page, version.notifications);
+                cache.replace(after, page, version.notifications);
                 self.clear_if_unshared(&mut cache);
             }
         }
@@ -178,7 +175,7 @@ impl WatchedFeed {
     fn shared_read<E, F>(self: &Arc<Self>, read: &(impl Fn(i64) -> F + Clone + Send + Sync + 'static)) -> SharedRead
     where
         E: Send,
-        F: Future<Output = Result<Next, E>> + Send,
+        F: Future<Output = Result<Option<FeedPage>, E>> + Send,
     {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pending) = in_flight.as_ref().filter(|pending| pending.peek().is_none()) {
@@ -189,20 +186,20 @@ impl WatchedFeed {
         in_flight.insert(begun).clone()
     }
 
-    /// Reads up to the end of the feed. An error, or a result that is no page, empties the cache; each follower then gets it
+    /// Reads up to the end of the feed. An error, or the end of the account, empties the cache; each follower then gets it
     /// from a read of its own.
-    async fn extend_cache<E, F: Future<Output = Result<Next, E>>>(&self, read: impl Fn(i64) -> F) {
+    async fn extend_cache<E, F: Future<Output = Result<Option<FeedPage>, E>>>(&self, read: impl Fn(i64) -> F) {
         loop {
             let version = *self.version.borrow();
             let Some(end) = self.cache().end() else { return };
             match read(end.position).await {
-                Ok(Next::Page(page)) => {
+                Ok(Some(page)) => {
                     self.cache().extend(end, &page, if page.is_last { version.notifications } else { end.notified });
                     if page.is_last {
                         return;
                     }
                 }
-                Ok(Next::Lost(_) | Next::Erased) | Err(_) => {
+                Ok(None) | Err(_) => {
                     drop(mem::take(&mut *self.cache()));
                     return;
                 }

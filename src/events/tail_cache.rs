@@ -9,12 +9,16 @@ const MAX_EVENTS: usize = 1_000;
 /// … and bytes of their texts. A follower that is further behind reads the database.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The last events of a feed, without gaps.
+/// The last events of a feed: all of them after a position.
 #[derive(Default)]
 pub(super) struct TailCache {
+    /// The position before the first event.
+    begin: i64,
     events: VecDeque<Arc<Event>>,
     bytes: usize,
     end: Option<TailEnd>,
+    /// Of the last page.
+    trimmed_through: i64,
 }
 
 /// Where the cache ends: the position of its last entry, and the number of the last notification before which that was
@@ -28,8 +32,7 @@ pub(super) struct TailEnd {
 impl TailCache {
     /// The end, if the cache holds everything after this position.
     pub(super) fn end_for(&self, after: i64) -> Option<TailEnd> {
-        let start = self.events.front().map(|event| event.cursor.position - 1);
-        self.end.filter(|end| (start.unwrap_or(end.position)..=end.position).contains(&after))
+        self.end.filter(|end| (self.begin..=end.position).contains(&after))
     }
 
     /// The page after a position in the cache: at most `limit` events.
@@ -38,7 +41,8 @@ impl TailCache {
         let events: Vec<_> = self.events.range(begin..).take(limit).cloned().collect();
         let is_last = begin + events.len() == self.events.len();
         let last = events.last().map_or(end.position, |event| event.cursor.position);
-        FeedPage { through: if is_last { end.position } else { last }, events, is_last }
+        let through = if is_last { end.position } else { last };
+        FeedPage { events, through, is_last, trimmed_through: self.trimmed_through }
     }
 
     /// The end; `None` before the first read.
@@ -56,28 +60,33 @@ impl TailCache {
     fn append(&mut self, page: &FeedPage, notified: u64) {
         for event in &page.events {
             if invalidates_earlier(event) {
-                self.clear();
+                self.begin = self.events.back().map_or(self.begin, |last| last.cursor.position);
+                self.events.clear();
+                self.bytes = 0;
             }
             self.bytes += bytes(event);
             self.events.push_back(event.clone());
         }
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             let Some(event) = self.events.pop_front() else { break };
+            self.begin = event.cursor.position;
             self.bytes -= bytes(&event);
         }
         self.end = Some(TailEnd { position: page.through, notified });
+        self.trimmed_through = page.trimmed_through;
     }
 
-    /// Replaces the contents by a page that was read elsewhere and reaches the end of the feed.
-    pub(super) fn replace(&mut self, page: &FeedPage, notified: u64) {
-        self.clear();
+    /// Replaces the contents by a page that was read after a position and reaches the end of the feed.
+    pub(super) fn replace(&mut self, after: i64, page: &FeedPage, notified: u64) {
+        self.events.clear();
+        (self.begin, self.bytes) = (after, 0);
         self.append(page, notified);
     }
 
     /// Drops the events, and keeps the end.
     pub(super) fn clear(&mut self) {
         self.events.clear();
-        self.bytes = 0;
+        (self.begin, self.bytes) = (self.end.map_or(0, |end| end.position), 0);
     }
 }
 

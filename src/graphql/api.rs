@@ -1,6 +1,6 @@
 //! The one way in: requests are prepared, run for as long as the limit allows, and answered.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_graphql::http::GraphiQLSource;
 use futures_util::{
@@ -86,14 +86,18 @@ impl Api {
     pub async fn execute(&self, caller: &Caller, prepared: Prepared) -> Answer {
         let call = Arc::new(Call::new(&self.app, caller));
         let limit = self.limits.request_timeout;
+        let request_id = call.request_id.clone();
         let running = async {
-            if prepared.operation() != OperationType::Mutation {
-                return run(call, prepared).await;
-            }
-            // A task of its own: once begun it goes on to its end, also when nobody waits for it any more.
-            let request_id = call.request_id.clone();
-            tokio::spawn(run(call, prepared)).await.unwrap_or_else(|panic| {
-                tracing::error!(request.id = request_id, error = %panic, "request failed");
+            let several_changes = matches!(&prepared.0.plan.root, Planned::Mutation(fields) if fields.len() > 1);
+            let running = AssertUnwindSafe(run(call, prepared)).catch_unwind();
+            // In a task of its own all of the changes are made, also when nobody waits for them any more.
+            let answer = if several_changes {
+                tokio::spawn(running).await.ok().and_then(Result::ok)
+            } else {
+                running.await.ok()
+            };
+            answer.unwrap_or_else(|| {
+                tracing::error!(request.id = request_id, "request broke off");
                 internal(&request_id).into()
             })
         };

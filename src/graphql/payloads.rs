@@ -113,6 +113,7 @@ impl From<Rejection> for UserError {
         let (code, path) = match rejection {
             Rejection::NoUser(_) | Rejection::NoMessage => (Is::NotFound, "id"),
             Rejection::NoMarkedMessage => (Is::NotFound, "messageId"),
+            Rejection::NotCursorOf(_) => (Is::Invalid, "after"),
             Rejection::NoConversation => (Is::NotFound, "conversationId"),
             Rejection::NoSender(_) => (Is::NotFound, "input.senderId"),
             Rejection::NoReceiver(_) => (Is::NotFound, "input.receiverId"),

@@ -15,7 +15,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i16)]
 pub enum Kind {
-    /// A message was sent.
+    /// A message was sent. The message itself is the entry: no row of the table of events has this number.
     Sent = 1,
     /// The text of a message was changed.
     Updated = 2,
@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The number that the feed table keeps.
+    /// The number in the table of events.
     #[must_use]
     pub fn code(self) -> i16 {
         self as i16
@@ -45,10 +45,10 @@ impl Kind {
     }
 }
 
-/// One row of a user's feed.
-#[derive(Debug, Clone, Queryable)]
+/// An entry of a user's feed: a message that they sent or received, or an event.
+#[derive(Queryable)]
 pub struct Entry {
-    /// 1, 2, 3 and so on, without holes, for each user.
+    /// The id of the message or of the event. Both are from one sequence: for each user they are in commit order, with gaps.
     pub position: i64,
     /// See [`Kind`].
     pub kind: i16,
@@ -58,19 +58,35 @@ pub struct Entry {
     pub peer_id: UserId,
     /// When it changed.
     pub at: Timestamp,
+    /// The message as it is now; `None` once deleted.
+    pub message: Option<Message>,
 }
 
 impl Entry {
-    /// A row that is about to be written.
-    #[must_use]
-    pub fn new(position: i64, kind: Kind, message: Option<MessageId>, peer_id: UserId, at: Timestamp) -> Self {
-        Self { position, kind: kind.code(), message_id: message.map_or(0, MessageId::key), peer_id, at }
-    }
-
     /// The message that it is about; `None` for [`Kind::UserChanged`].
     #[must_use]
     pub fn message_id(&self) -> Option<MessageId> {
         MessageId::new(self.message_id)
+    }
+}
+
+/// An event that is about to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvent {
+    /// Whose feed it is for.
+    pub user: UserId,
+    /// The message that it is about; `None` if it is about a user.
+    pub message: Option<MessageId>,
+    /// The other member of the message's conversation, or the user that it is about.
+    pub peer: UserId,
+}
+
+impl NewEvent {
+    /// Events about a message for both members of its conversation.
+    #[must_use]
+    pub fn for_both_members(message: MessageId, conversation: ConversationId) -> [Self; 2] {
+        let [one, other] = conversation.members();
+        [(one, other), (other, one)].map(|(user, peer)| Self { user, message: Some(message), peer })
     }
 }
 
@@ -111,16 +127,6 @@ pub struct Change {
     pub user: Option<UserId>,
 }
 
-/// How a feed goes on after a position.
-pub enum Next {
-    /// With these events, if there are any yet.
-    Page(FeedPage),
-    /// Not from here; it ends at this position.
-    Lost(i64),
-    /// Not at all: the account was erased.
-    Erased,
-}
-
 /// A page of a feed.
 pub struct FeedPage {
     /// Oldest first.
@@ -129,15 +135,19 @@ pub struct FeedPage {
     pub through: i64,
     /// Whether there was nothing after it.
     pub is_last: bool,
+    /// Entries up to this position may have been trimmed before the page was read: a page that begins before it may have a
+    /// gap.
+    pub trimmed_through: i64,
 }
 
-/// A place in a user's feed: after the entry at `position`, in the database that has this epoch. Clients see it as an
-/// opaque text.
+/// A place in a user's feed. Clients see it as an opaque text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// Random text, made with the database.
+    /// Random text that identifies the database.
     pub epoch: Arc<str>,
-    /// The last entry that was handled; 0 before the first.
+    /// Whose feed; `None` in a cursor of an earlier version, whose epoch is no database's any more.
+    pub user: Option<UserId>,
+    /// The position of the last entry that was handled; 0 before the first.
     pub position: i64,
 }
 
@@ -148,8 +158,9 @@ pub struct NotACursor;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("f:{}:{}", self.epoch, self.position);
-        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(text))
+        let Self { epoch, user, position } = self;
+        let user = user.map_or_else(String::new, |user| format!("{}:", user.key()));
+        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(format!("f:{epoch}:{user}{position}")))
     }
 }
 
@@ -159,8 +170,10 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, NotACursor> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_why| NotACursor)?;
         let text = String::from_utf8(bytes).map_err(|_why| NotACursor)?;
-        let (epoch, position) = text.strip_prefix("f:").and_then(|rest| rest.split_once(':')).ok_or(NotACursor)?;
+        let (epoch, place) = text.strip_prefix("f:").and_then(|rest| rest.split_once(':')).ok_or(NotACursor)?;
+        let (user, position) = place.split_once(':').map_or((None, place), |(user, position)| (Some(user), position));
+        let user = user.map(|key| key.parse().ok().and_then(UserId::new).ok_or(NotACursor)).transpose()?;
         let position = position.parse().ok().filter(|position| *position >= 0).ok_or(NotACursor)?;
-        Ok(Self { epoch: epoch.into(), position })
+        Ok(Self { epoch: epoch.into(), user, position })
     }
 }

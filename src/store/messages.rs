@@ -1,15 +1,14 @@
 //! The table `messages`. The row of a deleted message stays, without its text, so that its `clientId` is never reused.
 
 use diesel::{
-    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
-    dsl::{count_star, max},
-    sql_types::Integer,
+    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, dsl::count_star, sql_types::Integer,
 };
 
 use super::{
     Conn, Result,
     cached::{CachedStatement, MAX_CACHED_KEYS, padded},
     conn::on,
+    feed::next_sqlite_id,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::messages,
 };
@@ -142,18 +141,34 @@ pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -
 
 /// Inserts a message. The caller must have locked the sender and checked that the `clientId` was not used before.
 pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Message> {
-    let query = diesel::insert_into(messages::table)
-        .values((
-            messages::sender_id.eq(draft.sender_id),
-            messages::receiver_id.eq(draft.receiver_id),
-            messages::content.eq(draft.content.as_str()),
-            messages::reply_to_id.eq(draft.reply_to_id),
-            messages::client_id.eq(draft.client_id.as_ref().map(ClientId::as_str)),
-            messages::client_digest.eq(draft.digest()),
-            messages::created_at.eq(at),
-        ))
-        .returning(COLUMNS);
-    Ok(on!(conn, |c| query.get_result(c))?)
+    let row = (
+        messages::sender_id.eq(draft.sender_id),
+        messages::receiver_id.eq(draft.receiver_id),
+        messages::content.eq(draft.content.as_str()),
+        messages::reply_to_id.eq(draft.reply_to_id),
+        messages::client_id.eq(draft.client_id.as_ref().map(ClientId::as_str)),
+        messages::client_digest.eq(draft.digest()),
+        messages::created_at.eq(at),
+    );
+    let table = diesel::insert_into(messages::table);
+    let id = match conn {
+        Conn::Sqlite(c) => {
+            let insert = table.values((messages::id.eq(next_sqlite_id()), row));
+            CachedStatement(insert.returning(messages::id)).get_result(*c)?
+        }
+        Conn::Postgres(c) => table.values(row).returning(messages::id).get_result(*c)?,
+    };
+    Ok(Message {
+        id,
+        sender_id: draft.sender_id,
+        receiver_id: draft.receiver_id,
+        content: draft.content.as_str().into(),
+        reply_to_id: draft.reply_to_id,
+        client_id: draft.client_id.as_ref().map(|id| id.as_str().into()),
+        version: 1,
+        created_at: at,
+        edited_at: None,
+    })
 }
 
 /// An imported message, with its own id and time.
@@ -190,13 +205,6 @@ pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<(
     let query = diesel::insert_into(messages::table).values(rows);
     on!(conn, |c| query.execute(c))?;
     Ok(())
-}
-
-/// The highest id; 0 before the first.
-pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
-    let query = messages::table.select(max(messages::id));
-    let last: Option<i64> = on!(conn, |c| query.first(c))?;
-    Ok(last.unwrap_or(0))
 }
 
 /// Changes the text; `None` if there is no such message, or it has another version.

@@ -200,15 +200,31 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        self.write_then(work, |_| ()).await
+    }
+
+    /// The same, and runs `committed` on the result after the commit, even if this future is dropped. It must not block.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_then<T, E>(
+        &self,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        committed: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
         let slot = self.pending_writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
-            Pools::Sqlite { writer, .. } => writer.write(slot, work).await,
+            Pools::Sqlite { writer, .. } => writer.write(slot, work, committed).await,
             Pools::Postgres { pool, write_permits } => {
                 let permit = tokio::time::timeout(WRITE_PERMIT_TIMEOUT, write_permits.clone().acquire_owned());
                 let permit = permit.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
                 on_postgres(pool, move |conn| {
                     let _held: [OwnedSemaphorePermit; 2] = [slot, permit];
-                    transaction(conn, work)
+                    transaction(conn, work).inspect(committed)
                 })
                 .await
             }

@@ -4,6 +4,7 @@ diesel::table! {
     server (id) {
         id -> Integer,
         epoch -> Text,
+        trimmed_through -> BigInt,
     }
 }
 
@@ -16,7 +17,6 @@ diesel::table! {
         email_key -> Nullable<Text>,
         created_at -> BigInt,
         erased_at -> Nullable<BigInt>,
-        feed_position -> BigInt,
         password_hash -> Nullable<Text>,
         role -> SmallInt,
     }
@@ -85,9 +85,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    feed (user_id, position) {
+    events (id) {
+        id -> BigInt,
         user_id -> BigInt,
-        position -> BigInt,
         kind -> SmallInt,
         message_id -> BigInt,
         peer_id -> BigInt,
@@ -106,4 +106,4 @@ diesel::table! {
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
-diesel::allow_tables_to_appear_in_same_query!(users, messages, members, feed, sessions, blocks, identities);
+diesel::allow_tables_to_appear_in_same_query!(users, messages, members, events, sessions, blocks, identities);

@@ -2,7 +2,9 @@
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension, QueryDsl,
-    RunQueryDsl, dsl::max, sql_types::Integer,
+    RunQueryDsl,
+    dsl::{self, max},
+    sql_types::Integer,
 };
 
 use super::{
@@ -193,30 +195,10 @@ pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
-/// The position of the newest entry in a user's feed; 0 before the first.
-pub fn feed_position(conn: &mut Conn<'_>, id: UserId) -> Result<Option<i64>> {
-    let query = users::table.select(users::feed_position).find(id).filter(users::erased_at.is_null());
-    Ok(on!(conn, |c| query.first(c).optional())?)
-}
-
-/// Reserves the next `by` positions in the feed of each user; gives their new last positions.
-pub fn advance_feeds(conn: &mut Conn<'_>, ids: &[UserId], by: i64) -> Result<Vec<(UserId, i64)>> {
-    let advanced = users::feed_position.eq(users::feed_position + by);
-    let position = (users::id, users::feed_position);
-    match conn {
-        Conn::Sqlite(c) => {
-            let mut positions = Vec::with_capacity(ids.len());
-            for id in ids {
-                let query = CachedStatement(diesel::update(users::table.find(*id)).set(advanced).returning(position));
-                positions.extend(query.get_result::<(UserId, i64)>(*c).optional()?);
-            }
-            Ok(positions)
-        }
-        Conn::Postgres(c) => {
-            let these = users::table.filter(users::id.eq_any(ids));
-            Ok(diesel::update(these).set(advanced).returning(position).get_results(*c)?)
-        }
-    }
+/// Whether there is such a user.
+pub fn exists(conn: &mut Conn<'_>, id: UserId) -> Result<bool> {
+    let query = diesel::select(dsl::exists(users::table.find(id).filter(users::erased_at.is_null())));
+    Ok(on!(conn, |c| query.get_result(c))?)
 }
 
 /// The highest id; 0 before the first.

@@ -66,13 +66,14 @@ impl SqliteWriter {
         &self,
         slot: OwnedSemaphorePermit,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let unit = Unit { work: Some(work), outcome: None, failed_batch: false, answer, _slot: slot };
+        let unit = Unit { work: Some(work), outcome: None, failed_batch: false, committed, answer, _slot: slot };
         let queued = Queued { since: Instant::now(), job: Box::new(unit) };
         let taken = self.running().as_ref().is_some_and(|running| running.queue.send(queued).is_ok());
         let closed = || E::from(Error::Unavailable("it is being closed".into()));
@@ -105,18 +106,20 @@ trait Job: Send {
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
-struct Unit<W, T, E> {
+struct Unit<W, C, T, E> {
     work: Option<W>,
     outcome: Option<Result<T, E>>,
     /// Whether it was this unit that made the whole transaction fail.
     failed_batch: bool,
+    committed: C,
     answer: oneshot::Sender<Result<T, E>>,
     _slot: OwnedSemaphorePermit,
 }
 
-impl<W, T, E> Job for Unit<W, T, E>
+impl<W, C, T, E> Job for Unit<W, C, T, E>
 where
     W: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send,
+    C: FnOnce(&T) + Send,
     T: Send,
     E: From<Error> + Send,
 {
@@ -143,14 +146,19 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
-        let outcome = match (self.outcome, committed) {
-            (Some(Err(error)), Err(_)) if self.failed_batch => Err(error),
+        let Self { outcome, failed_batch, committed: publish, answer, .. } = *self;
+        let outcome = match (outcome, committed) {
+            (Some(Err(error)), Err(_)) if failed_batch => Err(error),
             // Its outcome may depend on the changes of another unit, which were rolled back.
             (_, Err(error)) => Err(error.into()),
             (Some(outcome), Ok(())) => outcome,
             (None, Ok(())) => Err(Error::Failed("a unit of work was not done".into()).into()),
         };
-        let _ = self.answer.send(outcome);
+        if let Ok(done) = &outcome {
+            // A panic is in the log, and must not end the writer.
+            let _ = catch_unwind(AssertUnwindSafe(|| publish(done)));
+        }
+        let _ = answer.send(outcome);
     }
 }
 

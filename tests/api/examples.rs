@@ -140,7 +140,7 @@ async fn tells_the_story(command: impl Fn() -> Command) -> Vec<String> {
     proxy.lead_to(chat.address);
     let missed = ["MESSAGE_SENT msg_3 Ada: three", "MESSAGE_UPDATED msg_2 Ada: two!", "MESSAGE_DELETED msg_1"];
     example.prints(&missed).await;
-    example.prints(&["MESSAGE_SENT msg_4 Bob: four", "CAUGHT_UP"]).await;
+    example.prints(&["MESSAGE_SENT msg_8 Bob: four", "CAUGHT_UP"]).await;
 
     // As after a backup was restored.
     proxy.cut();
@@ -148,20 +148,20 @@ async fn tells_the_story(command: impl Fn() -> Command) -> Vec<String> {
     let chat = Chat::on(chat.stop().await, &[]).await;
     let [ada, bob] = people(&chat);
     proxy.lead_to(chat.address);
-    example.prints(&["msg_2 Ada: two!", "msg_3 Ada: three", "msg_4 Bob: four", "CAUGHT_UP"]).await;
+    example.prints(&["msg_2 Ada: two!", "msg_3 Ada: three", "msg_8 Bob: four", "CAUGHT_UP"]).await;
 
     bob.sends("five", &ada).await;
-    example.prints(&["MESSAGE_SENT msg_5 Bob: five"]).await;
+    example.prints(&["MESSAGE_SENT msg_9 Bob: five"]).await;
     example.is_told("six").await;
-    example.prints(&["MESSAGE_SENT msg_6 Ada: six"]).await;
+    example.prints(&["MESSAGE_SENT msg_10 Ada: six"]).await;
     let own = example.ends().await;
 
     // Now they are there already.
     let mut again = Example::start(&chat, command(), chat.address, 1);
-    again.prints(&["msg_2 Ada: two!", "msg_3 Ada: three", "msg_4 Bob: four"]).await;
-    again.prints(&["msg_5 Bob: five", "msg_6 Ada: six", "CAUGHT_UP"]).await;
+    again.prints(&["msg_2 Ada: two!", "msg_3 Ada: three", "msg_8 Bob: four"]).await;
+    again.prints(&["msg_9 Bob: five", "msg_10 Ada: six", "CAUGHT_UP"]).await;
     again.is_told("seven").await;
-    again.prints(&["MESSAGE_SENT msg_7 Ada: seven"]).await;
+    again.prints(&["MESSAGE_SENT msg_11 Ada: seven"]).await;
     again.ends().await;
     assert_eq!(chat.texts(&ada, &bob).await, ["two!", "three", "four", "five", "six", "seven"]);
     own

@@ -298,11 +298,15 @@ async fn an_answer_that_takes_too_long_is_given_up() {
     let create = r#"{"query":"mutation { createUser(input: { name: \"Ada\", email: \"ada@x\" }) { user { id } } }"}"#;
     let (status, _, body) = response(post(&chat, "application/json", create)).await;
     assert_eq!((status, code(&body).as_str()), (504, "TIMEOUT"));
-    // What was begun goes on to its end.
     drop(lock);
-    let mut users = json!([]);
-    while users == json!([]) {
-        users = soon(chat.data("{ users { nodes { name } } }", json!({}))).await["users"]["nodes"].take();
+    let users = async || soon(chat.data("{ users { nodes { name } } }", json!({}))).await["users"]["nodes"].take();
+    if chat.database.is_sqlite() {
+        // What still waits for its turn is not done any more when nobody waits for it.
+        chat.person("Bob").await;
+        assert_eq!(users().await, json!([{ "name": "Bob" }]));
+    } else {
+        // What was begun goes on to its end.
+        while users().await == json!([]) {}
+        assert_eq!(users().await, json!([{ "name": "Ada" }]));
     }
-    assert_eq!(users, json!([{ "name": "Ada" }]));
 }

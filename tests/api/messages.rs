@@ -57,7 +57,8 @@ async fn a_send_may_be_retried_for_ever() {
 
     // The key is the sender's own.
     let own = bob.tries_to_send(json!({ "receiverId": ada.id, "content": "Hi", "clientId": "x" })).await;
-    assert_eq!((&own["message"]["id"], &own["duplicate"]), (&json!("msg_2"), &json!(false)));
+    assert_eq!(own["duplicate"], false);
+    assert_ne!(own["message"]["id"], "msg_1");
 
     // A deleted message does not come back.
     ada.deletes("msg_1").await;

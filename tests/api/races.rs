@@ -32,7 +32,7 @@ async fn who_waits_too_long_is_told_to_try_again() {
 async fn a_defect_tells_the_id_of_the_request_and_nothing_else() {
     let chat = Chat::open().await;
     let (_ada, _bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    drop(chat.database.run("DROP TABLE feed").await);
+    drop(chat.database.run("DROP TABLE members").await);
     let send = r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "secret" }) { duplicate } }"#;
     let mut answer = chat.ask(send, json!({})).await;
     let id = text(&answer["errors"][0]["extensions"]["requestId"].take());

@@ -1,11 +1,15 @@
 //! Resuming a feed: after any disconnect it goes on without a gap, and says so when it cannot.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use duologue::{
     domain::{Viewer, feed},
     execution::{Answer, Request},
     graphql::Api,
+    model::{feed::Cursor, ids::UserId},
 };
 use futures_util::{StreamExt, stream::BoxStream};
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -58,10 +62,12 @@ async fn what_was_missed_comes_first_and_once() {
         }
         seen.push(event);
     }
-    assert_eq!(seen.len(), 252);
+    // Of the message that was deleted there is only its deletion.
+    assert_eq!(seen.len(), 251);
     assert_eq!(seen[0]["message"]["content"], "edited");
-    assert_eq!(seen[1]["message"], json!(null));
-    assert_eq!((&seen[250]["kind"], &seen[251]["kind"]), (&json!("MESSAGE_UPDATED"), &json!("MESSAGE_DELETED")));
+    assert_eq!(seen[1]["message"]["content"], "missed 2");
+    assert_eq!((&seen[249]["kind"], &seen[250]["kind"]), (&json!("MESSAGE_UPDATED"), &json!("MESSAGE_DELETED")));
+    assert_eq!((&seen[250]["messageId"], &seen[250]["message"]), (&json!("msg_3"), &json!(null)));
     ada.sends("live", &bob).await;
     assert_eq!(feed.next().await["message"]["content"], "live");
 }
@@ -72,10 +78,13 @@ async fn a_cursor_that_does_not_fit_says_reset() {
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     ada.sends("one", &bob).await;
     let other = Chat::open().await;
-    let foreign = cursor(&other.person("Eve").await).await;
+    other.person("Eve").await;
+    let foreign = cursor(&other.person("Eva").await).await;
     // Cursors are opaque; these are made as the server makes them.
-    let ahead = duologue::model::feed::Cursor { epoch: chat.app.epoch().clone(), position: 99 }.to_string();
-    for wrong in [foreign, json!(ahead)] {
+    let epoch = chat.app.epoch().clone();
+    let ahead = Cursor { epoch: epoch.clone(), user: UserId::new(2), position: 99 }.to_string();
+    let of_an_earlier_version = Cursor { epoch, user: None, position: 0 }.to_string();
+    for wrong in [foreign, json!(ahead), json!(of_an_earlier_version)] {
         let mut feed = resumed(&bob, &wrong).await;
         let reset = feed.next().await;
         assert_eq!(reset["kind"], "RESET");
@@ -90,7 +99,9 @@ async fn a_cursor_that_does_not_fit_says_reset() {
         assert_eq!((&page["events"][0]["kind"], &page["hasMore"]), (&json!("RESET"), &json!(false)));
         assert_eq!(page["cursor"], page["events"][0]["cursor"]);
     }
-    for bogus in ["", "x", "Zjo6LTE", "ZjphOi0x", "bWVzc2FnZTox"] {
+    let adas = cursor(&ada).await;
+    let adas = adas.as_str().unwrap();
+    for bogus in [adas, "", "x", "Zjo6LTE", "ZjphOi0x", "bWVzc2FnZTox"] {
         assert_eq!(chat.code(EVENTS, json!({ "user": bob.id, "after": bogus })).await, "BAD_USER_INPUT", "{bogus}");
         let mut feed = resumed(&bob, &json!(bogus)).await;
         let refused = feed.socket.hears().await;
@@ -128,26 +139,75 @@ async fn what_was_trimmed_is_not_passed_over_in_silence() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let start = cursor(&bob).await;
+    let id = ada.sends("Hi", &bob).await;
     for number in 0..600 {
-        ada.sends(&number.to_string(), &bob).await;
+        ada.edits(&id, &number.to_string()).await;
     }
     let middle = cursor(&bob).await;
     for number in 0..3 {
-        ada.sends(&number.to_string(), &bob).await;
+        ada.edits(&id, &number.to_string()).await;
     }
-    // The clock goes on a second with each look: the last three sends are less than five seconds old.
-    assert!(feed::trim(&chat.app, Duration::from_secs(4)).await.unwrap() >= 600);
+    // The clock goes on a second with each look: the last three edits are at most three seconds old.
+    assert_eq!(feed::trim(&chat.app, Duration::from_secs(3)).await.unwrap(), 1_200);
     assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
     let mut feed = resumed(&bob, &middle).await;
     for _ in 0..3 {
-        assert_eq!(feed.next().await["kind"], "MESSAGE_SENT");
+        assert_eq!(feed.next().await["kind"], "MESSAGE_UPDATED");
     }
     assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
     // Nothing is left at all: the cursor at the end still holds, the others do not.
     let end = cursor(&bob).await;
     feed::trim(&chat.app, Duration::ZERO).await.unwrap();
     assert_eq!(resumed(&bob, &middle).await.next().await["kind"], "RESET");
-    assert_eq!(resumed(&bob, &end).await.next().await["kind"], "CAUGHT_UP");
+    let mut feed = resumed(&bob, &end).await;
+    assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
+    // The next id is a new one, although no message or event has the last one any more.
+    let last = ada.sends("Hi", &bob).await;
+    assert_eq!(feed.next().await["messageId"], last);
+}
+
+/// Who is there misses nothing, however long nothing happens to them while the feeds of others are trimmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_in_silence_is_not_reset() {
+    let chat = Chat::open().await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    let first = ada.sends("Hi", &bob).await;
+    let mut alone = ada.feed().await;
+    let mut together = [bob.feed().await, bob.feed().await];
+    let theirs = eve.sends("Hi", &chat.person("Ann").await).await;
+    for _ in 0..10 {
+        eve.edits(&theirs, "Hello").await;
+    }
+    feed::trim(&chat.app, Duration::ZERO).await.unwrap();
+    // A change of what they saw before, and something new.
+    let mark = "mutation ($id: ID!) { markRead(messageId: $id, userId: 2) { userErrors { message } } }";
+    chat.data(mark, json!({ "id": first })).await;
+    ada.edits(&first, "Hello").await;
+    let second = ada.sends("Hi again", &bob).await;
+    for feed in [&mut alone].into_iter().chain(&mut together) {
+        for (kind, id) in [("RECEIPT", &first), ("MESSAGE_UPDATED", &first), ("MESSAGE_SENT", &second)] {
+            let event = feed.next().await;
+            assert_eq!((&event["kind"], &event["messageId"]), (&json!(kind), &json!(id)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trimming_costs_the_same_however_many_have_feeds() {
+    let chat = Chat::open().await;
+    let ada = chat.person("Ada").await;
+    let mut costs = Vec::new();
+    for peers in [2, 30] {
+        for number in 0..peers {
+            let peer = chat.person(&format!("P{peers}of{number}")).await;
+            let id = ada.sends("Hi", &peer).await;
+            ada.edits(&id, "Hello").await;
+        }
+        let before = chat.app.store.statements();
+        assert!(feed::trim(&chat.app, Duration::ZERO).await.unwrap() >= 2 * peers);
+        costs.push(chat.app.store.statements() - before);
+    }
+    assert_eq!(costs[0], costs[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +257,7 @@ async fn a_deleted_text_is_not_told_any_more() {
     ada.deletes("msg_2").await;
     ada.edits("msg_3", "edited").await;
     for follower in &mut followers {
-        for expected in [json!(null), json!("edited"), json!("4"), json!(null), json!("edited")] {
+        for expected in [json!("edited"), json!("4"), json!(null), json!("edited")] {
             assert_eq!(event(follower).await["message"]["content"], expected);
         }
         assert_eq!(event(follower).await["kind"], "CAUGHT_UP");
@@ -265,7 +325,7 @@ async fn change(steps: &[(u8, prop::sample::Index)], ada: &Person<'_>, bob: &Per
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn positions_have_no_holes_however_many_write() {
+async fn everything_arrives_in_order_and_once_however_many_write() {
     // On SQLite there is one that writes, whatever this says.
     let chat = Chat::with(&["--database-connections", "4"]).await;
     let bob = chat.person("Bob").await;
@@ -277,6 +337,7 @@ async fn positions_have_no_holes_however_many_write() {
     let mut live = resumed(&bob, &start).await;
     assert_eq!(live.next().await["kind"], "CAUGHT_UP");
     let write = async |writer: &Person<'_>| {
+        let mut expected = BTreeSet::new();
         for number in 0..12 {
             let id = writer.sends("Hi", &bob).await;
             match number % 3 {
@@ -284,18 +345,32 @@ async fn positions_have_no_holes_however_many_write() {
                 1 => drop(writer.deletes(&id).await),
                 _ => {}
             }
+            let kinds: &[&str] = match number % 3 {
+                0 => &["MESSAGE_SENT", "MESSAGE_UPDATED"],
+                // The send is not there any more once it was deleted.
+                1 => &["MESSAGE_DELETED"],
+                _ => &["MESSAGE_SENT"],
+            };
+            expected.extend(kinds.iter().map(|kind| ((*kind).to_owned(), id.clone())));
         }
+        expected
     };
-    let total = 16 * (12 + 4 + 4);
-    let follow = async {
-        let mut cursors = Vec::new();
-        for _ in 0..total {
-            let cursor: duologue::model::feed::Cursor = text(&live.next().await["cursor"]).parse().unwrap();
-            cursors.push(cursor.position);
-        }
-        cursors
-    };
-    let (positions, _) = tokio::join!(follow, futures_util::future::join_all(writers.iter().map(write)));
-    let first = positions[0];
-    assert_eq!(positions, (first..first + i64::from(total)).collect::<Vec<_>>());
+    let mut expected: BTreeSet<_> =
+        futures_util::future::join_all(writers.iter().map(write)).await.into_iter().flatten().collect();
+    let mut last = 0;
+    while !expected.is_empty() {
+        let event = live.next().await;
+        let position = text(&event["cursor"]).parse::<Cursor>().unwrap().position;
+        assert!(position > last, "{position} after {last}");
+        last = position;
+        let heard = (text(&event["kind"]), text(&event["messageId"]));
+        assert!(expected.remove(&heard) || heard.0 == "MESSAGE_SENT", "{heard:?}");
+    }
+    // The same once more for who comes late, without the sends that were deleted.
+    let mut late = resumed(&bob, &start).await;
+    let mut count = 0;
+    while late.next().await["kind"] != "CAUGHT_UP" {
+        count += 1;
+    }
+    assert_eq!(count, 16 * (8 + 4 + 4));
 }

@@ -1,0 +1,19 @@
+-- What happened besides messages, which are the entries of sends themselves. Messages and events have their ids from one
+-- sequence, so that a user's entries grow in commit order.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY NOT NULL,
+    user_id BIGINT NOT NULL REFERENCES users (id),
+    kind SMALLINT NOT NULL,
+    message_id BIGINT NOT NULL,
+    peer_id BIGINT NOT NULL,
+    at BIGINT NOT NULL
+);
+CREATE INDEX events_user ON events (user_id, id);
+
+DROP TABLE feed;
+ALTER TABLE users DROP COLUMN feed_position;
+
+-- Entries of feeds up to this id may have been trimmed.
+ALTER TABLE server ADD COLUMN trimmed_through BIGINT NOT NULL DEFAULT 0;
+-- Cursors of the former positions are worth nothing.
+UPDATE server SET epoch = lower(hex(randomblob(8)));
