@@ -12,6 +12,8 @@ use crate::{
 };
 
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
+/// Before each table that is checked in the background.
+const CHECK_PAUSE: Duration = Duration::from_millis(250);
 
 /// The settings of authentication cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -160,9 +162,20 @@ impl App {
         self.store.write(|conn| store::server::set_epoch(conn, &random_epoch())).await
     }
 
-    /// Whether the database answers.
-    pub async fn answers(&self) -> bool {
-        self.store.read(store::server::epoch).await.is_ok()
+    /// Why requests cannot be served now; `None` if they can.
+    pub async fn problem(&self) -> Option<&'static str> {
+        if self.store.is_damaged() {
+            return Some("the database is damaged, and nothing is written to it: see the log");
+        }
+        let answers = self.store.read(store::server::epoch).await.is_ok();
+        (!answers).then_some("the database does not answer")
+    }
+
+    /// Checks the whole database while it is used. What is found is in the log and in [`App::problem`].
+    pub async fn check_database(&self) {
+        if let Err(error) = self.store.check_in_background(CHECK_PAUSE).await {
+            tracing::warn!(%error, "the database could not be checked");
+        }
     }
 
     /// Closes the connections to the database.

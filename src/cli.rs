@@ -24,7 +24,7 @@ use duologue::{
     graphql::{self, Api},
     http,
     model::texts::{Email, Name, Password},
-    store::DatabaseUrl,
+    store::{self, DatabaseUrl},
 };
 
 /// Does what the command line says.
@@ -36,6 +36,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Serve(settings) => serve(&settings).await,
         Command::Schema => Ok(stdout().write_all(graphql::sdl().as_bytes())?),
         Command::Migrate(database) => migrate(&database).await,
+        Command::Check(database) => check(&database).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, database } => import(&file, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
@@ -58,10 +59,14 @@ async fn serve(settings: &Serve) -> Result<()> {
     }
     let origins = http::origins(settings)?;
     let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;
-    let mut app = App::open(&settings.database).await?;
-    app.configure(settings).await?;
-    let api = Api::open(&app, &settings.limits)?;
     let address = listener.local_addr()?;
+    let opening = async {
+        let mut app = App::open(&settings.database).await?;
+        app.configure(settings).await?;
+        let api = Api::open(&app, &settings.limits)?;
+        Ok::<_, anyhow::Error>((app, api))
+    };
+    let (app, api) = http::answering_meanwhile(&listener, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -78,9 +83,14 @@ async fn serve(settings: &Serve) -> Result<()> {
         "Duologue is ready: open {} and say something.\nThe messages are kept in {place}.",
         page(address)
     );
+    let checking = tokio::spawn({
+        let app = app.clone();
+        async move { app.check_database().await }
+    });
     let trimming = tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
     let watching = tokio::spawn(accounts::run_session_poller(app.clone()));
     http::serve(listener, &app, api, settings, origins, stop).await?;
+    checking.abort();
     trimming.abort();
     watching.abort();
     app.close().await;
@@ -100,6 +110,14 @@ async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
     App::open(database).await?.close().await;
     println!("The database is up to date.");
+    Ok(())
+}
+
+async fn check(database: &Database) -> Result<()> {
+    let url = database.database.parse::<DatabaseUrl>()?;
+    let mut progress = Progress::of(0, "{bar:30} {pos} of {len} tables");
+    let told = store::check(&url, move |done, total| progress.reach(done, total)).await?;
+    println!("{told}");
     Ok(())
 }
 
@@ -168,11 +186,17 @@ impl Progress {
         Self { bar, told: Instant::now() }
     }
 
+    fn reach(&mut self, position: usize, length: usize) {
+        self.bar.set_length(length as u64);
+        self.bar.set_position(position as u64);
+        self.advance(0);
+    }
+
     fn advance(&mut self, by: u64) {
         self.bar.inc(by);
         if self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
             let percent = self.bar.position() * 100 / self.bar.length().unwrap_or_default().max(1);
-            eprintln!("{percent} % read");
+            eprintln!("{percent} % done");
             self.told = Instant::now();
         }
     }

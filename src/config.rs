@@ -31,6 +31,8 @@ pub enum Command {
     Schema,
     /// Bring the database up to date and stop; `serve` does so at its start
     Migrate(Database),
+    /// Check a whole SQLite file for damage, without changing it; a server may use it meanwhile
+    Check(Database),
     /// Tell every client to load everything again; say it after you restored a backup, before you serve it
     NewEpoch(Database),
     /// Read users and messages from a JSON Lines file, all of it or nothing
@@ -248,7 +250,7 @@ pub struct Serve {
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "DUOLOGUE_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
     /// Days for which a client that was away can catch up; after them it loads everything again
-    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
+    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = retention)]
     pub feed_retention: Duration,
     /// Time after a user's last connection until others hear that they are offline
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
@@ -356,11 +358,15 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 fn days(text: &str) -> Result<Duration, String> {
     let days: f64 = text.parse().map_err(|_not_a_number| "not a number of days".to_owned())?;
-    let duration = Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())?;
-    // Followers rely on it: it is longer than the slowest of them takes for what it has read.
-    (duration >= Duration::from_hours(1))
-        .then_some(duration)
-        .ok_or_else(|| "must be at least an hour, 0.042".to_owned())
+    Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
+}
+
+/// A follower may take almost an hour for the events that it has read; those after them must still be there then.
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = days(text)?;
+    (retention >= Duration::from_hours(1))
+        .then_some(retention)
+        .ok_or_else(|| "must be at least 0.042, an hour".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -50,13 +50,14 @@ impl From<store::Error> for Error {
             store::Error::Busy => Self::Busy,
             store::Error::Overloaded => Self::Overloaded("Too many want to change something at once. Try again."),
             store::Error::Full => Self::Full,
-            store::Error::Unavailable(_) | store::Error::ReadOnly | store::Error::Unopened | store::Error::Disk => {
-                Self::Unavailable(error)
+            store::Error::Unavailable(_)
+            | store::Error::ReadOnly
+            | store::Error::Unopened
+            | store::Error::Disk
+            | store::Error::Damaged => Self::Unavailable(error),
+            store::Error::ConstraintViolated(_) | store::Error::Unusable(_) | store::Error::Failed(_) => {
+                Self::Failed(error)
             }
-            store::Error::ConstraintViolated(_)
-            | store::Error::Damaged
-            | store::Error::Unusable(_)
-            | store::Error::Failed(_) => Self::Failed(error),
         }
     }
 }

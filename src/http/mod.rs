@@ -40,7 +40,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     app::App,
-    config::Serve,
+    config::{Limits, Serve},
     domain::{self, Viewer},
     execution::{Answer, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
@@ -86,6 +86,23 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Answers that the server is starting until `starting` completes; gives what that gives.
+pub async fn answering_meanwhile<T>(listener: &TcpListener, limits: &Limits, starting: impl Future<Output = T>) -> T {
+    const STARTING: &str = "the database is opened, and brought up to date if it must be";
+    let started = CancellationToken::new();
+    let _guard = started.clone().drop_guard();
+    let router = Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(|| async { not_ready(STARTING) }))
+        .fallback(|| async {
+            refused(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "The server is starting. Try again.")
+        });
+    tokio::select! {
+        done = starting => done,
+        _ = accept(listener, router, limits, started) => unreachable!("it ends when the token is cancelled"),
+    }
+}
+
 /// Serves until `stop` completes, then finishes the requests in flight, closes the sockets, and returns.
 ///
 /// # Errors
@@ -114,7 +131,9 @@ pub async fn serve(
         stop.await;
         cancel.cancel();
     });
-    let connections = accept(listener, server, stopping).await;
+    let limits = server.limits.clone();
+    let connections = accept(&listener, router(server), &limits, stopping).await;
+    drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
         tracing::warn!("some requests were not answered in time");
     }
@@ -125,12 +144,12 @@ pub async fn serve(
 }
 
 /// Accepts connections until the server stops; gives those that are still open.
-async fn accept(listener: TcpListener, server: Server, stopping: CancellationToken) -> TaskTracker {
+async fn accept(listener: &TcpListener, router: Router, limits: &Limits, stopping: CancellationToken) -> TaskTracker {
     let mut protocol = http1::Builder::new();
     // A connection that does not send a complete head in time is closed.
-    protocol.timer(TokioTimer::new()).header_read_timeout(server.limits.header_timeout);
-    let stall_timeout = server.limits.stall_timeout + sockets::CLOSE_TIMEOUT;
-    let router = TowerToHyperService::new(router(server));
+    protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    let stall_timeout = limits.stall_timeout + sockets::CLOSE_TIMEOUT;
+    let router = TowerToHyperService::new(router);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -191,21 +210,28 @@ fn router(server: Server) -> Router {
         .route("/graphql", any(graphql).layer(cors))
         .route("/", get(pages::graphiql))
         .route("/demo", get(pages::demo))
-        .route("/health/live", get(|| async { "ok\n" }))
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .fallback(pages::file)
         .method_not_allowed_fallback(not_allowed)
         .with_state(server)
 }
 
-/// Readiness: the database answers and the server is not stopping.
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Readiness: the database can be read and written, and the server is not stopping.
 async fn ready(State(server): State<Server>) -> Response {
-    let answers = server.app.answers().await;
-    if answers && !server.stopping.is_cancelled() {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    let stopping = server.stopping.is_cancelled().then_some("the server is stopping");
+    match stopping.or(server.app.problem().await) {
+        None => "ok\n".into_response(),
+        Some(problem) => not_ready(problem),
     }
+}
+
+fn not_ready(why: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
 }
 
 /// GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), a WebSocket upgrade, or GraphiQL.

@@ -11,22 +11,23 @@ use std::{
 use diesel::{
     Connection, QueryableByName, RunQueryDsl, SqliteConnection,
     connection::SimpleConnection,
+    dsl::sql,
     sql_types::{BigInt, Integer, Text},
 };
 
-use super::{Error, Result, migrations, timeouts::BUSY_TIMEOUT};
+use super::{Error, Result, migrations, timeouts::BUSY_TIMEOUT, urls::DatabaseUrl};
 
 /// 'Duol': identifies the files of this program.
 pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
 
-/// From this size on the check takes a second or more, and is logged.
+/// A larger file is not checked before it is used, because that takes more than a second.
 const LARGE_FILE: u64 = 256 << 20;
 
 /// Symbolic links in a row that Linux follows.
 const MAX_LINKS: usize = 40;
 
-const RESTORE_ADVICE: &str =
-    "; nothing was changed: keep a copy of it and of the -wal beside it, then restore a backup, or name another file";
+pub(super) const RESTORE_ADVICE: &str =
+    "keep a copy of it and of the -wal beside it, then restore a backup, or name another file";
 
 /// The absolute path of the file with symbolic links resolved, even if it does not exist yet: SQLite keeps the log beside
 /// the file itself, and would take a path that begins with `file:` for a URI.
@@ -39,13 +40,51 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     fs::canonicalize(&path).or_else(|_not_there| std::path::absolute(&path)).unwrap_or(path)
 }
 
-/// Checks the whole file. One that does not exist, or is empty, is fine: it will be created.
+/// Checks that a file is a database of this program and was not cut off; and all of it, if it is not large and was not closed by
+/// its last user. One that does not exist, or is empty, is fine: it will be created.
 ///
 /// # Errors
 /// [`Error::Unusable`]
 pub(super) async fn inspect(path: PathBuf) -> Result<()> {
     let check = move || check_file(&path).map_err(|why| explain(&path, why));
     tokio::task::spawn_blocking(check).await.map_err(|panic| Error::Failed(panic.to_string()))?
+}
+
+/// Checks all of a SQLite file without changing it, table by table with their indexes; tells `progress` how many of how many
+/// are done. Gives a sentence for the operator.
+///
+/// # Errors
+/// [`Error::Unusable`] if it is damaged or cannot be used.
+pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + Send + 'static) -> Result<String> {
+    let DatabaseUrl::Sqlite(path) = url else {
+        return Ok("PostgreSQL checks its own files: see pg_amcheck and data checksums in its manual.".into());
+    };
+    let path = resolved(path);
+    inspect(path.clone()).await?;
+    if size(&path) == 0 {
+        return Err(Error::Unusable(format!("there is no database {}", path.display())));
+    }
+    let checked = tokio::task::spawn_blocking(move || {
+        let mut conn =
+            SqliteConnection::establish(&path.display().to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
+        // Closing the last connection would write to the file.
+        let outcome = check_tables(&mut conn, &path, &mut progress);
+        mem::forget(conn);
+        outcome.map_err(|why| explain(&path, why))
+    });
+    checked.await.map_err(|panic| Error::Failed(panic.to_string()))?
+}
+
+fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<String> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY_TIMEOUT.as_millis()))?;
+    let tables = tables(conn)?;
+    for (done, table) in tables.iter().enumerate() {
+        progress(done, tables.len());
+        if let Some(what) = integrity_check(conn, "integrity_check", table)? {
+            return Err(damaged(path, &what));
+        }
+    }
+    Ok(format!("{} is sound.", path.display()))
 }
 
 fn check_file(path: &Path) -> Result<()> {
@@ -63,16 +102,13 @@ fn check_file(path: &Path) -> Result<()> {
     if size == 0 {
         return Ok(());
     }
-    if size > LARGE_FILE {
-        tracing::info!(file.bytes = size, "the database is being checked");
-    }
     // SQLite would open it read-only without an error.
     OpenOptions::new().read(true).write(true).open(path).map_err(|why| {
         let refused = matches!(why.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
         if refused { Error::ReadOnly } else { Error::Unopened }
     })?;
     let mut conn = SqliteConnection::establish(&shown.to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
-    let outcome = check_database(&mut conn, path);
+    let outcome = check_database(&mut conn, path, size, log);
     if outcome.is_err() && log > 0 {
         // Closing the last connection would checkpoint the log into the file; the end of the process does not.
         mem::forget(conn);
@@ -80,7 +116,7 @@ fn check_file(path: &Path) -> Result<()> {
     outcome
 }
 
-fn check_database(conn: &mut SqliteConnection, path: &Path) -> Result<()> {
+fn check_database(conn: &mut SqliteConnection, path: &Path, size: u64, log: u64) -> Result<()> {
     conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY_TIMEOUT.as_millis()))?;
     let header = header(conn)?;
     let shown = path.display();
@@ -88,11 +124,18 @@ fn check_database(conn: &mut SqliteConnection, path: &Path) -> Result<()> {
         let message = format!("{shown} is the database of another program; nothing was changed: name another file");
         return Err(Error::Unusable(message));
     }
-    // Raw, because pragmas are no tables of the schema.
-    let found: QuickCheck = diesel::sql_query("PRAGMA quick_check(1)").get_result(conn)?;
-    if found.quick_check != "ok" {
-        let what = found.quick_check.lines().last().unwrap_or_default();
-        return Err(Error::Unusable(format!("{shown} is damaged ({what}){RESTORE_ADVICE}")));
+    // What is not in the file yet is in the log.
+    if header.bytes > i64::try_from(size + log).unwrap_or(i64::MAX) {
+        return Err(damaged(path, "its end is missing"));
+    }
+    // The last connection that is closed removes the log.
+    let was_closed = log == 0;
+    if !was_closed && size < LARGE_FILE {
+        for table in tables(conn)? {
+            if let Some(what) = quick_check(conn, &table)? {
+                return Err(damaged(path, &what));
+            }
+        }
     }
     if header.tables > 0
         && let Some(migration) = migrations::unknown_sqlite_migration(conn)?
@@ -109,26 +152,45 @@ pub(super) struct Header {
     application_id: i32,
     #[diesel(sql_type = BigInt)]
     pub(super) tables: i64,
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
 }
 
 /// Reads the header; fails if the file is not a database.
 pub(super) fn header(conn: &mut SqliteConnection) -> Result<Header> {
     // Raw, because pragmas are no tables of the schema.
-    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables FROM pragma_application_id";
+    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables, page_count * page_size AS bytes \
+                 FROM pragma_application_id, pragma_page_count, pragma_page_size";
     Ok(diesel::sql_query(query).get_result(conn)?)
 }
 
-#[derive(QueryableByName)]
-struct QuickCheck {
-    #[diesel(sql_type = Text)]
-    quick_check: String,
+/// The names of the tables.
+pub(super) fn tables(conn: &mut SqliteConnection) -> Result<Vec<String>> {
+    // Raw, because it is no table of the schema.
+    let query = sql::<Text>("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0");
+    Ok(query.load(conn)?)
+}
+
+/// Reads all of a table and of its indexes; gives the first damage that it finds.
+pub(super) fn quick_check(conn: &mut SqliteConnection, table: &str) -> Result<Option<String>> {
+    integrity_check(conn, "quick_check", table)
+}
+
+/// The same by one of the two pragmas; `integrity_check` compares the indexes with the table, too.
+fn integrity_check(conn: &mut SqliteConnection, pragma: &str, table: &str) -> Result<Option<String>> {
+    // Raw, because pragmas are no tables of the schema. The names are those of the schema.
+    let found: Vec<String> = sql::<Text>(&format!("PRAGMA {pragma}('{table}')")).load(conn)?;
+    let damage = found.into_iter().find(|line| line != "ok");
+    Ok(damage.map(|line| line.lines().last().unwrap_or_default().to_owned()))
 }
 
 /// Explains to the operator why a file cannot be used, and what to do.
 pub(super) fn explain(path: &Path, why: Error) -> Error {
     let path = path.display();
     Error::Unusable(match why {
-        Error::Damaged => format!("cannot read {path} as a database: it is damaged, or none{RESTORE_ADVICE}"),
+        Error::Damaged => {
+            format!("cannot read {path} as a database: it is damaged, or none; nothing was changed: {RESTORE_ADVICE}")
+        }
         Error::ReadOnly => format!(
             "{path} may not be written: let the user of the server write the file and its folder, and see whether the \
              disk was mounted read-only"
@@ -148,6 +210,10 @@ pub(super) fn explain(path: &Path, why: Error) -> Error {
         | Error::Unusable(_)
         | Error::Failed(_)) => return why,
     })
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::Unusable(format!("{} is damaged ({what}); nothing was changed: {RESTORE_ADVICE}", path.display()))
 }
 
 fn size(path: &Path) -> u64 {

@@ -21,18 +21,21 @@ pub mod server;
 
 mod cached;
 mod conn;
-mod counting;
 mod errors;
 mod inspection;
 mod migrations;
+mod observing;
 mod pages;
 mod pools;
 mod schema;
 mod sqlite;
 mod timeouts;
+mod urls;
 mod writer;
 
 pub use conn::Conn;
 pub use errors::{Constraint, Error, Result};
+pub use inspection::check;
 pub use migrations::Direction;
-pub use pools::{BadUrl, DatabaseUrl, Snapshot, Store};
+pub use pools::{Snapshot, Store};
+pub use urls::{BadUrl, DatabaseUrl};

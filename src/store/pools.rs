@@ -1,14 +1,6 @@
 //! Connection pools: a SQLite file with one writer and several readers, or a PostgreSQL pool, chosen by the URL.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool::{
     Runtime,
@@ -24,56 +16,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     Conn, Error, Result,
     conn::{Postgres, repeatable_read, sqlite_snapshot, transaction},
-    counting::counting,
     inspection,
     migrations::{self, Direction},
+    observing::Observations,
     sqlite::{SqliteFile, create_private},
     timeouts::{BUSY_TIMEOUT, STATEMENT_TIMEOUT, WRITE_PERMIT_TIMEOUT},
+    urls::DatabaseUrl,
     writer::SqliteWriter,
 };
 
 const SQLITE_READERS: usize = 4;
 /// Changes in progress or queued, at most; more get [`Error::Overloaded`].
 const MAX_PENDING_WRITES: usize = 512;
-
-/// Which database to use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseUrl {
-    /// `sqlite:PATH`
-    Sqlite(PathBuf),
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
-    Postgres(String),
-}
-
-/// The text is not the URL of a supported database.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the database must be given as sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
-pub struct BadUrl;
-
-impl FromStr for DatabaseUrl {
-    type Err = BadUrl;
-
-    fn from_str(text: &str) -> Result<Self, BadUrl> {
-        match text.split_once(':') {
-            Some(("sqlite", path)) => {
-                let path = path.strip_prefix("//").unwrap_or(path);
-                (!path.is_empty() && !path.starts_with(':')).then(|| Self::Sqlite(path.into())).ok_or(BadUrl)
-            }
-            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),
-            _ => Err(BadUrl),
-        }
-    }
-}
-
-/// For people: without the password and the address of a server.
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "SQLite, {}", path.display()),
-            Self::Postgres(_) => f.write_str("PostgreSQL"),
-        }
-    }
-}
 
 /// How several reads are isolated.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +45,7 @@ type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 pub struct Store {
     pools: Pools,
     pending_writes: Arc<Semaphore>,
-    statements: Arc<AtomicU64>,
+    observed: Arc<Observations>,
 }
 
 #[derive(Clone)]
@@ -107,13 +61,14 @@ impl Store {
     /// # Errors
     /// [`Error::Unusable`] with a message for the operator.
     pub async fn open(url: &DatabaseUrl, connections: usize) -> Result<Self> {
-        let statements = Arc::new(AtomicU64::new(0));
+        let observed;
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
                 let path = &inspection::resolved(path);
                 inspection::inspect(path.clone()).await?;
                 create_private(path);
-                let file = |write| SqliteFile { path: path.clone(), write, statements: statements.clone() };
+                observed = Observations::of_file(path.clone());
+                let file = |write| SqliteFile { path: path.clone(), write, observed: observed.clone() };
                 let writer = SqliteWriter::open(file(true)).await.map_err(|why| inspection::explain(path, why))?;
                 Pools::Sqlite {
                     file: file(true),
@@ -124,12 +79,13 @@ impl Store {
                 }
             }
             DatabaseUrl::Postgres(url) => {
+                observed = Arc::default();
                 // A quarter of the connections is reserved for reads, because changes may wait for locks.
                 let write_permits = Arc::new(Semaphore::new(connections - connections / 4));
-                Pools::Postgres { pool: pool(postgres(url, &statements), connections)?, write_permits }
+                Pools::Postgres { pool: pool(postgres(url, &observed), connections)?, write_permits }
             }
         };
-        let store = Self { pools, pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)), statements };
+        let store = Self { pools, pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)), observed };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
             DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
@@ -256,7 +212,39 @@ impl Store {
     /// The number of statements since the database was opened, including those that begin and end transactions.
     #[must_use]
     pub fn statements(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+        self.observed.statements()
+    }
+
+    /// Whether damage was found in the SQLite file. Changes answer [`Error::Damaged`] then.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.observed.is_damaged()
+    }
+
+    /// Checks a SQLite file table by table while it is used, with a pause before each; what it finds is in the log and in
+    /// [`Store::is_damaged`].
+    ///
+    /// # Errors
+    /// When the file cannot be read. Damage is not one.
+    pub async fn check_in_background(&self, pause: Duration) -> Result<()> {
+        let Pools::Sqlite { file, .. } = &self.pools else { return Ok(()) };
+        let reader = SqliteFile { write: false, ..file.clone() };
+        let mut conn = reader.create().await?;
+        let tables = inspection::tables(&mut conn)?;
+        for table in tables {
+            tokio::time::sleep(pause).await;
+            let found;
+            (conn, found) = blocking(move || {
+                let found = inspection::quick_check(&mut conn, &table)?;
+                Ok::<_, Error>((conn, found))
+            })
+            .await?;
+            if let Some(damage) = found {
+                self.observed.found_damage(&damage);
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Closes the connections once they are unused. The last SQLite connection checkpoints and removes the write-ahead log.
@@ -322,12 +310,12 @@ fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {
         .map_err(|error| Error::Failed(error.to_string()))
 }
 
-fn postgres(url: &str, statements: &Arc<AtomicU64>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
-    let statements = statements.clone();
+fn postgres(url: &str, observed: &Arc<Observations>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
+    let observed = observed.clone();
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |url| {
-        let statements = statements.clone();
+        let observed = observed.clone();
         async move {
             let mut conn = AsyncPgConnection::establish(url).await?;
             // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
@@ -337,7 +325,7 @@ fn postgres(url: &str, statements: &Arc<AtomicU64>) -> AsyncDieselConnectionMana
                 BUSY_TIMEOUT.as_millis()
             );
             conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
-            conn.set_instrumentation(counting(statements));
+            conn.set_instrumentation(observed.instrumentation());
             Ok(conn)
         }
         .boxed()

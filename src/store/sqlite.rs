@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,8 +13,8 @@ use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 
 use super::{
     Error, Result,
-    counting::counting,
     inspection::{APPLICATION_ID, header},
+    observing::Observations,
     timeouts::BUSY_TIMEOUT,
 };
 
@@ -23,7 +23,7 @@ use super::{
 pub(super) struct SqliteFile {
     pub(super) path: PathBuf,
     pub(super) write: bool,
-    pub(super) statements: Arc<AtomicU64>,
+    pub(super) observed: Arc<Observations>,
 }
 
 impl Manager for SqliteFile {
@@ -51,7 +51,7 @@ impl SqliteFile {
         let path = self.path.display().to_string();
         let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
         configure(&mut conn, self.write)?;
-        conn.set_instrumentation(counting(self.statements.clone()));
+        conn.set_instrumentation(self.observed.instrumentation());
         Ok(conn)
     }
 }

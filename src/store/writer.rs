@@ -189,6 +189,10 @@ fn write_all(file: &SqliteFile, conn: SqliteConnection, mut jobs: UnboundedRecei
             }
         }
     }
+    if file.observed.is_damaged() {
+        // Closing the last connection would write to the file.
+        mem::forget(conn);
+    }
 }
 
 enum Commit {
@@ -204,6 +208,9 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
     if batch.is_empty() {
         return Commit::Done(Ok(()));
     }
+    if file.observed.is_damaged() {
+        return Commit::Done(Err(Error::Damaged));
+    }
     let mut conn = match conn_slot.take().map_or_else(|| open(file), Ok) {
         Ok(conn) => conn,
         Err(error) => return Commit::Done(Err(error)),
@@ -215,6 +222,9 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
         status = batch.iter_mut().try_for_each(|queued| queued.job.run(conn));
+        if file.observed.is_damaged() {
+            status = Err(Error::Damaged);
+        }
         status.clone()
     });
     let committed = status.and(committed);

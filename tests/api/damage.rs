@@ -4,11 +4,12 @@
 use std::{fs, path::Path, process::Stdio};
 
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    harness::{Database, signed_in, soon},
-    program::program,
+    harness::{Database, code, signed_in, soon},
+    program::{program, started, terminate},
 };
 
 /// With 5,000 messages, and as a server leaves it that was told to stop.
@@ -31,6 +32,13 @@ async fn refusal(mut serve: Command) -> String {
 
 fn serve(database: &Database) -> Command {
     program(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url])
+}
+
+const PAGE: usize = 4_096;
+
+/// A page in the middle of the file.
+fn middle(database: &Database) -> usize {
+    bytes(database)[0].as_ref().unwrap().len() / 2 / PAGE * PAGE
 }
 
 type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
@@ -67,16 +75,17 @@ async fn a_damaged_file_is_named_and_left_as_it_is() {
             }
             damaged
         };
-        let middle = bytes(&whole)[0].as_ref().unwrap().len() / 2 / 4_096 * 4_096;
+        let middle = middle(&whole);
         let application = |file: &mut Vec<u8>| file[68..72].copy_from_slice(b"SeeD");
-        let cases: [(&str, Damage<'_>); 5] = [
-            ("is damaged", &|file| file[middle..middle + 4_096].fill(0)),
+        let inside: (&str, Damage<'_>) = ("is damaged", &|file| file[middle..middle + PAGE].fill(0));
+        let cases: [(&str, Damage<'_>); 4] = [
             ("is damaged", &|file| file.truncate(middle)),
             ("is damaged", &|file| file[..200].fill(b'x')),
             ("is damaged", &|file| file.fill(7)),
             ("is the database of another program", &application),
         ];
-        for (why, damage) in cases {
+        // Damage inside a file that was closed is found once the server runs.
+        for (why, damage) in cases.into_iter().chain(log.then_some(inside)) {
             let database = copy();
             let mut file = fs::read(database.path()).unwrap();
             damage(&mut file);
@@ -93,6 +102,115 @@ async fn a_damaged_file_is_named_and_left_as_it_is() {
         }
         drop(holder);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_damage_is_met_nothing_is_written_any_more() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    let database = filled().await;
+    let middle = middle(&database);
+    let mut file = fs::read(database.path()).unwrap();
+    file[middle..middle + PAGE].fill(0);
+    fs::write(database.path(), &file).unwrap();
+    let mut server = serve(&database);
+    let log = database.folder().join("log");
+    server.stderr(fs::File::create(&log).unwrap());
+    let (child, address) = started(server).await;
+    let ready = async || {
+        let answer = reqwest::get(format!("http://{address}/health/ready")).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, why) = soon(async {
+        loop {
+            let said = ready().await;
+            if said.0 != 200 {
+                return said;
+            }
+        }
+    })
+    .await;
+    assert!(status == 503 && why.contains("the database is damaged"), "{why}");
+    let ask = async |query: &str| -> Value {
+        let asking = reqwest::Client::new().post(format!("http://{address}/graphql")).json(&json!({ "query": query }));
+        soon(asking.send()).await.unwrap().json().await.unwrap()
+    };
+    let create = r#"mutation { createUser(input: { name: "x", email: "x@x" }) { user { id } } }"#;
+    assert_eq!(code(&ask(create).await), "UNAVAILABLE");
+    assert_eq!(ask("{ user(id: 1) { id } }").await, json!({ "data": { "user": { "id": "usr_1" } } }));
+    assert_eq!(terminate(child).await, Some(0));
+    let log = fs::read_to_string(log).unwrap();
+    let path = database.path();
+    assert!(log.contains(path.to_str().unwrap()) && log.contains("restore a backup"), "{log}");
+    assert_eq!(log.matches("ERROR").count(), 1, "{log}");
+    assert!(fs::read(path).unwrap() == file);
+    // On demand it is found too, and only said.
+    let checked = soon(program(&["check", "--database", &database.url]).output()).await.unwrap();
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(!checked.status.success() && said.contains("is damaged"), "{said}");
+    assert!(fs::read(database.path()).unwrap() == file);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_database_is_called_sound() {
+    if signed_in() {
+        return;
+    }
+    let database = Database::new().await;
+    let check = async || {
+        let checked = soon(program(&["check", "--database", &database.url]).output()).await.unwrap();
+        (checked.status.success(), String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap())
+    };
+    if !database.is_sqlite() {
+        assert!(check().await.1.contains("pg_amcheck"));
+        return;
+    }
+    let (done, said) = check().await;
+    assert!(!done && said.contains("there is no database"), "{said}");
+    // Also while a server uses it.
+    let (child, _) = started(serve(&database)).await;
+    assert_eq!(check().await, (true, format!("{} is sound.\n", database.path().display())));
+    assert_eq!(terminate(child).await, Some(0));
+    assert_eq!(check().await, (true, format!("{} is sound.\n", database.path().display())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_says_so() {
+    if signed_in() {
+        return;
+    }
+    let database = Database::new().await;
+    assert!(soon(program(&["migrate", "--database", &database.url]).output()).await.unwrap().status.success());
+    // The start waits for somebody who holds the file, or who brings the database up to date.
+    let lock = database
+        .run(if database.is_sqlite() { "BEGIN IMMEDIATE" } else { "SELECT pg_advisory_lock(1148546924)" })
+        .await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = format!("127.0.0.1:{port}");
+    let mut child = program(&["serve", "--listen", &at, "--database", &database.url]).spawn().unwrap();
+    let http = reqwest::Client::new();
+    let get = async |path: &str| {
+        let answer = http.get(format!("http://{at}{path}")).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.unwrap()))
+    };
+    let live = soon(async {
+        loop {
+            if let Some(live) = get("/health/live").await {
+                return live;
+            }
+        }
+    })
+    .await;
+    assert_eq!(live, (200, "ok\n".into()));
+    let (status, why) = get("/health/ready").await.unwrap();
+    assert!(status == 503 && why.contains("the database is opened"), "{why}");
+    let (status, refused) = get("/graphql?query={__typename}").await.unwrap();
+    assert_eq!((status, code(&serde_json::from_str(&refused).unwrap()).as_str()), (503, "UNAVAILABLE"));
+    drop(lock);
+    soon(async { while get("/health/ready").await.is_none_or(|(status, _)| status != 200) {} }).await;
+    assert_eq!(get("/graphql?query={__typename}").await.unwrap().1, r#"{"data":{"__typename":"Query"}}"#);
+    child.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

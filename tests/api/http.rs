@@ -284,7 +284,10 @@ async fn health_is_told() {
     }
     chat.app.close().await;
     let ready = chat.http.get(chat.url("/health/ready")).send().await.unwrap();
-    assert_eq!((ready.status().as_u16(), ready.text().await.unwrap().as_str()), (503, "not ready\n"));
+    assert_eq!(
+        (ready.status().as_u16(), ready.text().await.unwrap().as_str()),
+        (503, "not ready: the database does not answer\n")
+    );
     assert_eq!(chat.http.get(chat.url("/health/live")).send().await.unwrap().status(), 200);
     let answer = chat.ask("{ users { nodes { id } } }", json!({})).await;
     assert_eq!(code(&answer), "UNAVAILABLE");
