@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench may fail")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
-use std::{fs, process::ExitCode, rc::Rc, time::Instant};
+use std::{fs, process::ExitCode, rc::Rc, sync::Arc, time::Instant};
 
 use clap::Parser;
 use duologue::{
@@ -73,7 +73,7 @@ impl Server {
         let lines = (1..=users).map(move |id| user(id, users)).chain((1..=messages).map(message));
         imports::import(&app, &viewer, (1..).zip(lines.map(Ok))).await.unwrap();
         eprintln!("Made {users} users and {messages} messages in {:.1} s", begun.elapsed().as_secs_f64());
-        Self { api: Api::open(&app, &settings.limits).unwrap(), caller: viewer.into(), _folder: folder }
+        Self { api: Api::open(&Arc::new(app), &settings.limits).unwrap(), caller: viewer.into(), _folder: folder }
     }
 
     async fn answer(&self, request: &Request) -> Vec<u8> {

@@ -25,8 +25,7 @@ pub enum BadAuth {
     Issuer(#[from] BadIssuer),
 }
 
-/// What every domain function needs. Clones share it.
-#[derive(Clone)]
+/// What every domain function needs. It is shared as an [`Arc`].
 pub struct App {
     /// The database.
     pub store: Store,

@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, Write, stderr, stdin, stdout},
     net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -63,6 +64,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     let opening = async {
         let mut app = App::open(&settings.database).await?;
         app.configure(settings).await?;
+        let app = Arc::new(app);
         let api = Api::open(&app, &settings.limits)?;
         Ok::<_, anyhow::Error>((app, api))
     };

@@ -39,7 +39,7 @@ use tokio::{
 
 #[derive(Clone)]
 struct Floor {
-    app: App,
+    app: Arc<App>,
     viewer: Viewer,
     /// Held by whoever writes where every message has a commit of its own.
     alone: Arc<Mutex<()>>,
@@ -49,7 +49,7 @@ struct Floor {
 #[tokio::main]
 pub(crate) async fn serve(url: &str) -> io::Result<()> {
     let settings = config::Database { database: url.to_owned(), database_connections: 2 };
-    let app = App::open(&settings).await.unwrap();
+    let app = Arc::new(App::open(&settings).await.unwrap());
     let floor = Floor { viewer: Viewer::operator(&app), app: app.clone(), alone: Arc::default() };
     let router = Router::new()
         .route("/name", get(name))

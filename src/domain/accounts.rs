@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -180,7 +181,7 @@ pub fn sessions(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -
 }
 
 /// Periodically publishes revocations by other processes, evicts idle rate limits and purges old sessions; never returns.
-pub async fn run_session_poller(app: App) {
+pub async fn run_session_poller(app: Arc<App>) {
     let mut purged = Instant::now();
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -215,7 +216,7 @@ pub async fn poll_revocations(app: &App) {
 }
 
 /// The signing keys; an error in open mode.
-fn keys(app: &App) -> Result<std::sync::Arc<Keys>> {
+fn keys(app: &App) -> Result<Arc<Keys>> {
     let open_mode = Error::Forbidden("This server is open: nobody signs in, and everybody may act for everyone.");
     app.keys.clone().ok_or(open_mode)
 }

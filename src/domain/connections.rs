@@ -1,6 +1,6 @@
 //! Long-lived connections: each belongs to a viewer, and ends when their credential expires or is revoked.
 
-use std::{future::pending, pin::Pin, time::Duration};
+use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -15,7 +15,7 @@ const ANONYMOUS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A client's connection that stays open.
 pub struct ClientConnection {
-    app: App,
+    app: Arc<App>,
     revocation: Option<Revocation>,
     expiry: Option<Pin<Box<Sleep>>>,
     _permit: Option<ConnectionPermit>,
@@ -24,7 +24,7 @@ pub struct ClientConnection {
 impl ClientConnection {
     /// A connection of this viewer that does not count against the user's limit.
     #[must_use]
-    pub fn uncounted(app: &App, viewer: &Viewer) -> Self {
+    pub fn uncounted(app: &Arc<App>, viewer: &Viewer) -> Self {
         let mut connection = Self { app: app.clone(), revocation: None, expiry: None, _permit: None };
         connection.renew(viewer);
         connection
@@ -32,7 +32,7 @@ impl ClientConnection {
 
     /// A connection of this viewer; `None` if the user has `max` of them already.
     #[must_use]
-    pub fn try_open(app: &App, viewer: &Viewer, max: usize) -> Option<Self> {
+    pub fn try_open(app: &Arc<App>, viewer: &Viewer, max: usize) -> Option<Self> {
         let permit = match viewer.user() {
             Some(user) => Some(app.connections.try_acquire(user, max)?),
             None => None,

@@ -28,7 +28,7 @@ const PAGE_SIZE: usize = 100;
 /// Follows a user's feed: first the events after the cursor, if there is one, then [`EventBody::CaughtUp`], then every
 /// change in commit order. With a conversation only the changes in it. Ends when the account is erased.
 pub async fn follow(
-    app: &App,
+    app: &Arc<App>,
     viewer: &Viewer,
     user: UserId,
     after: Option<Cursor>,
@@ -126,7 +126,7 @@ fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
 }
 
 /// Runs [`trim`] periodically; never returns.
-pub async fn run_retention_job(app: App, retention: Duration) {
+pub async fn run_retention_job(app: Arc<App>, retention: Duration) {
     loop {
         if let Err(error) = trim(&app, retention).await {
             tracing::warn!(%error, "the feeds could not be trimmed");
@@ -160,7 +160,7 @@ impl ReadPosition {
 
 /// A follower of a user's feed.
 pub struct Follower {
-    app: App,
+    app: Arc<App>,
     user: UserId,
     conversation: Option<ConversationId>,
     watch: Watch,

@@ -1,7 +1,7 @@
 //! Signals: typing and presence. A user is online while a client of theirs follows their feed or their signals, and for a
 //! while after.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use tokio::runtime::Handle;
@@ -23,7 +23,7 @@ const TYPING_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Signals to the other member of a conversation that a user types, or has stopped.
 pub async fn set_typing(
-    app: &App,
+    app: &Arc<App>,
     viewer: &Viewer,
     user: UserId,
     conversation: ConversationId,
@@ -52,7 +52,7 @@ pub async fn set_typing(
 /// Subscribes to the signals of a user's peers; with a conversation only to those of its other member, even before the
 /// first message. A slow subscriber loses some. Ends when the account is erased.
 pub async fn subscribe(
-    app: &App,
+    app: &Arc<App>,
     viewer: &Viewer,
     user: UserId,
     conversation: Option<ConversationId>,
@@ -101,14 +101,14 @@ pub fn presences(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, users: &[UserI
 
 /// Counts as a connection of a user until it is dropped.
 pub(super) struct PresenceGuard {
-    app: App,
+    app: Arc<App>,
     user: UserId,
     runtime: Handle,
 }
 
 impl PresenceGuard {
     /// `None` if the viewer is another user or a service: following somebody does not bring them online.
-    pub(super) fn acquire(app: &App, viewer: &Viewer, user: UserId) -> Option<Self> {
+    pub(super) fn acquire(app: &Arc<App>, viewer: &Viewer, user: UserId) -> Option<Self> {
         if !(viewer.is_unrestricted() || viewer.user() == Some(user)) {
             return None;
         }
@@ -129,7 +129,7 @@ impl Drop for PresenceGuard {
 }
 
 /// Takes a user offline unless they reconnect in time. At most one such task runs for each user.
-async fn go_offline_later(app: App, user: UserId) {
+async fn go_offline_later(app: Arc<App>, user: UserId) {
     let mut wait = app.offline_after;
     loop {
         tokio::time::sleep(wait).await;
@@ -142,7 +142,7 @@ async fn go_offline_later(app: App, user: UserId) {
 }
 
 /// Signals to all peers of a user that they went online or offline, if that is still so.
-async fn broadcast_presence(app: App, user: UserId, kind: SignalKind) {
+async fn broadcast_presence(app: Arc<App>, user: UserId, kind: SignalKind) {
     let find = move |conn: &mut Conn<'_>| {
         let mut peers = store::members::peers_of(conn, user)?;
         let blocked = store::blocks::of(conn, user)?;

@@ -62,10 +62,10 @@ impl Api {
     /// # Panics
     /// Never: the schema is the program's own, and a test reads it.
     #[allow(clippy::expect_used, reason = "the schema is the program's own, and a test reads it")]
-    pub fn open(app: &App, limits: &Limits) -> Result<Self, BadDocuments> {
+    pub fn open(app: &Arc<App>, limits: &Limits) -> Result<Self, BadDocuments> {
         let schema = Schema::parse(&sdl()).expect("the schema is valid");
         let engine = Engine::open(schema, Plans::new(Planned::bind), limits)?;
-        Ok(Self { app: Arc::new(app.clone()), engine: Arc::new(engine), limits: limits.clone() })
+        Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone() })
     }
 
     /// Checks a request without running anything.

@@ -109,30 +109,29 @@ pub async fn answering_meanwhile<T>(listener: &TcpListener, limits: &Limits, sta
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    app: &App,
+    app: &Arc<App>,
     api: Api,
     settings: &Serve,
     origins: Vec<HeaderValue>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let server = Server {
+    let server = Arc::new(Server {
         app: app.clone(),
         api,
-        limits: Arc::new(settings.limits.clone()),
-        origins: origins.into(),
-        trusted_proxies: settings.trusted_proxies.clone().into(),
+        limits: settings.limits.clone(),
+        origins,
+        trusted_proxies: settings.trusted_proxies.clone(),
         loopback_only: app.keys.is_none() && listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
         stopping: CancellationToken::new(),
         sockets: TaskTracker::new(),
-    };
+    });
     let (stopping, sockets) = (server.stopping.clone(), server.sockets.clone());
     let cancel = stopping.clone();
     tokio::spawn(async move {
         stop.await;
         cancel.cancel();
     });
-    let limits = server.limits.clone();
-    let connections = accept(&listener, router(server), &limits, stopping).await;
+    let connections = accept(&listener, router(server), &settings.limits, stopping).await;
     drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
         tracing::warn!("some requests were not answered in time");
@@ -194,9 +193,9 @@ async fn serve_connection(connection: HttpConnection, stopping: CancellationToke
 type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
 type HttpConnection = http1::UpgradeableConnection<TokioIo<Stream>, WithRemoteAddress>;
 
-fn router(server: Server) -> Router {
+fn router(server: Arc<Server>) -> Router {
     let cors = CorsLayer::new()
-        .allow_origin(server.origins.to_vec())
+        .allow_origin(server.origins.clone())
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([
             header::ACCEPT,
@@ -222,7 +221,7 @@ async fn live() -> &'static str {
 }
 
 /// Readiness: the database can be read and written, and the server is not stopping.
-async fn ready(State(server): State<Server>) -> Response {
+async fn ready(State(server): State<Arc<Server>>) -> Response {
     let stopping = server.stopping.is_cancelled().then_some("the server is stopping");
     match stopping.or(server.app.problem().await) {
         None => "ok\n".into_response(),
@@ -236,7 +235,7 @@ fn not_ready(why: &str) -> Response {
 
 /// GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), a WebSocket upgrade, or GraphiQL.
 async fn graphql(
-    State(server): State<Server>,
+    State(server): State<Arc<Server>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
 ) -> Response {

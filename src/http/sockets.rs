@@ -102,7 +102,12 @@ impl Close {
 }
 
 /// Takes a socket in, unless a page of another site opened it: browsers do not ask before they open one.
-pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMap, from: Option<IpAddr>) -> Response {
+pub(super) fn open(
+    server: Arc<Server>,
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+    from: Option<IpAddr>,
+) -> Response {
     if !hosts::is_allowed_origin(&server, headers) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
@@ -119,7 +124,7 @@ pub(super) fn open(server: Server, upgrade: WebSocketUpgrade, headers: &HeaderMa
         .on_upgrade(move |socket| sockets.track_future(run_socket(server, socket, authorization, from)))
 }
 
-async fn run_socket(server: Server, socket: WebSocket, authorization: Option<String>, from: Option<IpAddr>) {
+async fn run_socket(server: Arc<Server>, socket: WebSocket, authorization: Option<String>, from: Option<IpAddr>) {
     let mut wire = Wire { socket, stall_timeout: server.limits.stall_timeout };
     let close = if wire.socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
         let (running, operations) = (SelectAll::new(), HashMap::new());
@@ -127,14 +132,14 @@ async fn run_socket(server: Server, socket: WebSocket, authorization: Option<Str
     } else {
         Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
     };
-    wire.close(close).await;
+    Box::pin(wire.close(close)).await;
 }
 
 /// An answer of the operation with this id; `None` when it is complete.
 type OperationEvent = (Arc<str>, Option<Answer>);
 
 struct SocketSession {
-    server: Server,
+    server: Arc<Server>,
     /// The header of the request that opened the socket.
     authorization: Option<String>,
     from: Option<IpAddr>,
@@ -155,7 +160,7 @@ struct Initialized {
 impl Initialized {
     /// Authenticates the client: by the payload's `authorization`, in any case, or by the header of that name.
     async fn authenticate(
-        app: &App,
+        app: &Arc<App>,
         limits: &Limits,
         payload: Map<String, Value>,
         header: Option<String>,
@@ -199,9 +204,8 @@ impl SocketSession {
     /// Runs until there is a reason to close; `None` when the client is gone.
     async fn run(mut self, wire: &mut Wire) -> Option<Close> {
         let stopping = self.server.stopping.clone();
-        let Limits { init_timeout, ping_interval, dead_after, .. } = *self.server.limits;
-        let init_deadline = tokio::time::sleep(init_timeout);
-        tokio::pin!(init_deadline);
+        let Limits { init_timeout, ping_interval, dead_after, .. } = self.server.limits;
+        let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_received = Instant::now();
@@ -213,7 +217,8 @@ impl SocketSession {
                 received = wire.socket.recv() => {
                     last_received = Instant::now();
                     match received? {
-                        Ok(message) => self.on_message(wire, message).await,
+                        // Boxed to keep the future of an idle socket small.
+                        Ok(message) => Box::pin(self.on_message(wire, message)).await,
                         Err(error) if error.to_string().contains("too long") => {
                             Err(Some(Close::new(1009, "Message too large")))
                         }

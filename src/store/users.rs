@@ -22,6 +22,9 @@ use crate::model::{
     users::{Role, User},
 };
 
+/// A search that matches more users reads them in the order of their ids until enough match: they are frequent.
+const MAX_INDEXED_MATCHES: i64 = 5_000;
+
 type Columns = (users::id, users::name, users::email, users::created_at);
 const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
 
@@ -33,18 +36,17 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
 }
 
 /// Locks these users until the end of the transaction, and with them their conversations and feeds; erased ones too. Gives
-/// those that are not erased, by id.
+/// those that are not erased, in any order.
 pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
     match conn {
         // There is only one writer.
-        Conn::Sqlite(c) => {
+        Conn::Sqlite(_) => {
             let mut present = Vec::with_capacity(ids.len());
-            for id in ids {
-                let query = users::table.select(COLUMNS).find(id).filter(users::erased_at.is_null());
-                present.extend(query.first(*c).optional()?);
+            for ids in ids.chunks(MAX_CACHED_KEYS) {
+                present.extend(by_ids(conn, ids)?);
             }
             Ok(present)
         }
@@ -72,7 +74,50 @@ pub enum Addresses {
 /// A page of all users, by id. With `search` only those whose name, or whose address if the search may match it, starts
 /// with it, ignoring case.
 pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
-    let prefix = search.map(|(text, addresses)| (folded(text), addresses));
+    let search = search.map(|(text, addresses)| (folded(text), addresses)).filter(|(prefix, _)| !prefix.is_empty());
+    let Some((prefix, addresses)) = search else { return in_order(conn, None, request) };
+    match few_matches(conn, &prefix, addresses)? {
+        Some(ids) => among(conn, &ids, request),
+        None => in_order(conn, Some((&prefix, addresses)), request),
+    }
+}
+
+/// The users that a search matches, by id, from the indexes; `None` if there are more than 5,000. Erased users have no keys.
+fn few_matches(conn: &mut Conn<'_>, prefix: &str, addresses: Addresses) -> Result<Option<Vec<UserId>>> {
+    let end = end_of(prefix);
+    let mut ids: Vec<UserId> = on!(conn, |c: Db| {
+        let select = || users::table.select(users::id).limit(MAX_INDEXED_MATCHES + 1).into_boxed::<Db>();
+        let names = select().filter(users::name_key.ge(prefix)).filter(users::name_key.lt(&end));
+        let emails = select().filter(users::email_key.ge(prefix)).filter(users::email_key.lt(&end));
+        let emails = match addresses {
+            Addresses::All => emails,
+            Addresses::Of(user) => emails.filter(users::id.eq(user)),
+        };
+        UnionAll::new(vec![names, emails]).load(c)
+    })?;
+    ids.sort_unstable();
+    ids.dedup();
+    let are_few = i64::try_from(ids.len()).is_ok_and(|number| number <= MAX_INDEXED_MATCHES);
+    Ok(are_few.then_some(ids))
+}
+
+/// A page of the users with these ids, which are sorted.
+fn among(conn: &mut Conn<'_>, ids: &[UserId], request: PageRequest) -> Result<Page<User>> {
+    let begin = request.after.map_or(0, |after| ids.partition_point(|id| id.key() <= after));
+    let end = request.before.map_or(ids.len(), |before| ids.partition_point(|id| id.key() < before)).max(begin);
+    let limit = usize::from(request.limit);
+    let (begin, end) = match request.end {
+        End::First => (begin, end.min(begin + limit)),
+        End::Last => (begin.max(end.saturating_sub(limit)), end),
+    };
+    let mut items = if begin < end { by_ids(conn, &ids[begin..end])? } else { Vec::new() };
+    items.sort_unstable_by_key(|user| user.id);
+    items.dedup_by_key(|user| user.id);
+    Ok(Page { items, has_previous: begin > 0, has_next: end < ids.len() })
+}
+
+/// A page of the users who match, which reads all users in order until enough of them do.
+fn in_order(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
     let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
         let selects = slices(0, &request).map(|slice| {
             let select = users::table
@@ -82,7 +127,7 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
                 .filter(users::id.lt(slice.before))
                 .limit(slice.limit)
                 .into_boxed::<Db>();
-            let select = match &prefix {
+            let select = match search {
                 None => select,
                 Some((prefix, addresses)) => {
                     let end = end_of(prefix);
@@ -91,7 +136,7 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
                     match addresses {
                         Addresses::All => select.filter(name.nullable().or(email)),
                         Addresses::Of(user) => {
-                            select.filter(name.nullable().or(users::id.eq(*user).nullable().and(email)))
+                            select.filter(name.nullable().or(users::id.eq(user).nullable().and(email)))
                         }
                     }
                 }

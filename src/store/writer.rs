@@ -11,9 +11,10 @@ use std::{
 };
 
 use diesel::{
-    Connection, SqliteConnection,
+    Connection, RunQueryDsl, SqliteConnection,
     connection::{SimpleConnection, TransactionManager},
-    result::Error as DieselError,
+    dsl::sql,
+    sql_types::Integer,
 };
 use tokio::sync::{
     OwnedSemaphorePermit,
@@ -23,6 +24,7 @@ use tokio::sync::{
 
 use super::{
     Conn, Error, Result,
+    cached::CachedStatement,
     sqlite::SqliteFile,
     timeouts::{BUSY_TIMEOUT, WRITER_LOCK_TIMEOUT},
 };
@@ -125,24 +127,15 @@ where
 {
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()> {
         let Some(work) = self.work.take().filter(|_| !self.answer.is_closed()) else { return Ok(()) };
-        let mut cause = None;
-        let done = conn.transaction(|conn| {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
-            let outcome = outcome.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off".into()).into()));
-            outcome.map_err(|error| {
-                cause = Some(error);
-                DieselError::RollbackTransaction
-            })
-        });
-        let (outcome, status) = match done {
-            Ok(value) => (Some(Ok(value)), Ok(())),
-            Err(DieselError::RollbackTransaction) => (cause.map(Err), Ok(())),
-            // The savepoint is gone: SQLite rolls back the whole transaction on some errors, as on a full disk.
-            Err(error) => (cause.map(Err), Err(Error::Unavailable(format!("a transaction broke off: {error}")))),
-        };
-        self.outcome = outcome;
-        self.failed_batch = status.is_err();
-        status
+        run_cached(conn, "SAVEPOINT unit")?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
+        let outcome = outcome.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off".into()).into()));
+        let undone = if outcome.is_ok() { Ok(()) } else { run_cached(conn, "ROLLBACK TO unit") };
+        let ended = undone.and_then(|()| run_cached(conn, "RELEASE unit"));
+        self.outcome = Some(outcome);
+        self.failed_batch = ended.is_err();
+        // The savepoint is gone: SQLite rolls back the whole transaction on some errors, as on a full disk.
+        ended.map_err(|error| Error::Unavailable(format!("a transaction broke off: {error}")))
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
@@ -160,6 +153,13 @@ where
         }
         let _ = answer.send(outcome);
     }
+}
+
+/// Runs a statement of transactions whose prepared form is cached: diesel's own are parsed each time.
+fn run_cached(conn: &mut SqliteConnection, statement: &str) -> Result<()> {
+    let rows: Vec<i32> = CachedStatement(sql::<Integer>(statement)).load(conn)?;
+    debug_assert!(rows.is_empty());
+    Ok(())
 }
 
 fn open(file: &SqliteFile) -> Result<SqliteConnection> {

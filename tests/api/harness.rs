@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -48,7 +51,7 @@ pub(crate) fn signed_in() -> bool {
 
 /// A running server.
 pub(crate) struct Chat {
-    pub(crate) app: App,
+    pub(crate) app: Arc<App>,
     /// What is sent as `Authorization` unless a test says otherwise.
     pub(crate) authorization: Option<String>,
     pub(crate) address: SocketAddr,
@@ -99,6 +102,7 @@ impl Chat {
         let settings = database.settings(flags);
         let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
         app.configure(&settings).await.unwrap();
+        let app = Arc::new(app);
         let listener = duologue::http::listen(settings.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
