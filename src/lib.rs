@@ -46,9 +46,9 @@
 //! - No change is acknowledged before its commit. On SQLite one thread writes, and commits what is queued as one batch.
 //! - A change of a row that is subject to concurrent changes locks the users concerned first, in the order of their ids
 //!   ([`store::users::lock`]). So the ids of a conversation's messages and the positions of a feed are in commit order, on
-//!   both databases, and there are no deadlocks.
-//! - The feed is the source of truth, and is written in the transaction of the change. Events only notify its readers: a
-//!   lost notification delays a change, and never loses it.
+//!   both databases, and there are no deadlocks. Messages and events have their ids from one sequence.
+//! - The feed is the source of truth: the messages themselves, and events that are written in the transaction of the change.
+//!   Its readers are only notified, after the commit and before the change is answered.
 //! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.
 //! - The data of fields is loaded in batches, level by level; a test counts the statements of each operation.
 

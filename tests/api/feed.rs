@@ -102,10 +102,27 @@ async fn the_feed_of_an_erased_user_ends() {
     // Also when the last thing to hear is that the messages are gone.
     let (bob, eve) = (chat.person("Bob").await, chat.person("Eve").await);
     bob.sends("Hi", &eve).await;
-    let mut feed = bob.feed().await;
+    let mut feeds = [bob.feed().await, bob.feed().await];
     bob.leaves(true).await;
-    assert_eq!(feed.next().await["kind"], "MESSAGE_DELETED");
-    assert_eq!(feed.socket.hears().await, json!({ "type": "complete", "id": "feed" }));
+    for feed in &mut feeds {
+        assert_eq!(feed.next().await["kind"], "MESSAGE_DELETED");
+        assert_eq!(feed.socket.hears().await, json!({ "type": "complete", "id": "feed" }));
+    }
+    // Whatever happened last, and however many follow.
+    let (ann, zoe) = (chat.person("Ann").await, chat.person("Zoe").await);
+    let mut feeds = [ann.feed().await, ann.feed().await, ann.feed().await];
+    let id = zoe.sends("Hi", &ann).await;
+    chat.data(
+        "mutation ($id: ID!) { markRead(messageId: $id, userId: 4) { userErrors { code } } }",
+        json!({ "id": id }),
+    )
+    .await;
+    ann.leaves(false).await;
+    for feed in &mut feeds {
+        let kinds = [feed.next().await["kind"].take(), feed.next().await["kind"].take()];
+        assert_eq!(kinds, ["MESSAGE_SENT", "RECEIPT"]);
+        assert_eq!(feed.socket.hears().await, json!({ "type": "complete", "id": "feed" }));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

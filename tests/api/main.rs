@@ -24,6 +24,7 @@ mod messages;
 mod conversations;
 mod feed;
 mod resume;
+mod retention;
 mod receipts;
 mod signals;
 mod accounts;

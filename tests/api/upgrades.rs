@@ -6,12 +6,14 @@ mod anywhere;
 
 use std::{fs, path::Path, process::Stdio};
 
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::{
-    harness::{Chat, Database, signed_in, soon},
+    harness::{Chat, Database, Person, signed_in, soon},
     migrations::described,
     program::program,
+    resume::{cursor, resumed},
 };
 
 const MESSAGES: usize = 100;
@@ -21,19 +23,51 @@ async fn step_back(database: &Database) {
     let count = MESSAGES.to_string();
     let fill = ["demo", "--users", "5", "--messages", &count, "--database", &database.url];
     assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
-    undo_newest(database).await;
+    undo_newest(database, 1).await;
 }
 
-/// Undoes the newest migration.
-pub(crate) async fn undo_newest(database: &Database) {
+/// Undoes the newest migrations.
+pub(crate) async fn undo_newest(database: &Database, number: usize) {
     let kind = if database.is_sqlite() { "sqlite" } else { "postgres" };
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(kind)).unwrap();
-    let newest = all.map(|entry| entry.unwrap().path()).max().unwrap();
-    let name = newest.file_name().unwrap().to_str().unwrap();
-    let version: String = name.split('_').next().unwrap().chars().filter(char::is_ascii_digit).collect();
-    let down = fs::read_to_string(newest.join("down.sql")).unwrap();
-    let forget = format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'");
-    drop(database.run(&format!("BEGIN; {down}; {forget}; COMMIT")).await);
+    let mut all: Vec<_> = all.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    for migration in all.iter().rev().take(number) {
+        let name = migration.file_name().unwrap().to_str().unwrap();
+        let version: String = name.split('_').next().unwrap().chars().filter(char::is_ascii_digit).collect();
+        let down = fs::read_to_string(migration.join("down.sql")).unwrap();
+        let forget = format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'");
+        drop(database.run(&format!("BEGIN; {down}; {forget}; COMMIT")).await);
+    }
+}
+
+/// The feed of sends became the messages: they stay, and whoever comes back with an old cursor loads everything once.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_outlive_the_change_of_the_feed_and_cursors_do_not() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..5 {
+        ada.sends(&number.to_string(), &bob).await;
+    }
+    ada.edits("msg_2", "edited").await;
+    let texts = chat.texts(&ada, &bob).await;
+    let before = cursor(&bob).await;
+    let id = bob.id.clone();
+    let database = chat.stop().await;
+    let schema = described(&database);
+    undo_newest(&database, 1).await;
+    assert_ne!(described(&database), schema);
+    let chat = Chat::on(database, &[]).await;
+    assert_eq!(described(&chat.database), schema);
+    let (ada, bob) = (Person { chat: &chat, id: "usr_1".into() }, Person { chat: &chat, id });
+    assert_eq!(chat.texts(&ada, &bob).await, texts);
+    let mut feed = resumed(&bob, &before).await;
+    let reset = feed.next().await;
+    assert_eq!((&reset["kind"], &feed.next().await["kind"]), (&json!("RESET"), &json!("CAUGHT_UP")));
+    let last = ada.sends("after it", &bob).await;
+    assert_eq!(feed.next().await["messageId"], last);
+    let mut again = resumed(&bob, &reset["cursor"]).await;
+    assert_eq!(again.next().await["messageId"], last);
 }
 
 fn migrate(database: &Database) -> Command {
