@@ -250,7 +250,7 @@ pub struct Serve {
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "DUOLOGUE_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
     /// Days for which a client that was away can catch up; after them it loads everything again
-    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = retention)]
+    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
     pub feed_retention: Duration,
     /// Time after a user's last connection until others hear that they are offline
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
@@ -359,14 +359,6 @@ fn network(text: &str) -> Result<IpNet, String> {
 fn days(text: &str) -> Result<Duration, String> {
     let days: f64 = text.parse().map_err(|_not_a_number| "not a number of days".to_owned())?;
     Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
-}
-
-/// A follower may take almost an hour for the events that it has read; those after them must still be there then.
-fn retention(text: &str) -> Result<Duration, String> {
-    let retention = days(text)?;
-    (retention >= Duration::from_hours(1))
-        .then_some(retention)
-        .ok_or_else(|| "must be at least 0.042, an hour".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,17 +1,29 @@
 //! The program: reads the arguments, calls the library, prints one error.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use duologue::{config::Cli, telemetry};
+use tokio::runtime::Runtime;
 
 mod cli;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// What is read on other threads, such as a check of the whole database, does not keep the program from ending.
+const READING: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     let command = Cli::parse().command;
     telemetry::start();
-    match cli::run(command).await {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("duologue: no threads can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(cli::run(command));
+    runtime.shutdown_timeout(READING);
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("duologue: {error:#}");

@@ -88,21 +88,10 @@ pub async fn sign_in(
     };
     let (user, hash) = found.unzip();
     let hash = hash.flatten();
-    let verified = app.passwords.verify(password, hash.clone()).await;
-    // An attempt that was not evaluated does not count as failed.
-    let is_valid = match (verified, attempt) {
-        (Ok(true), Some(attempt)) => {
-            attempt.succeeded();
-            true
-        }
-        (Ok(is_valid), _) => is_valid,
-        (Err(overloaded), attempt) => {
-            if let Some(attempt) = attempt {
-                attempt.withdraw();
-            }
-            return Err(overloaded.into());
-        }
-    };
+    let is_valid = app.passwords.verify(password, hash.clone()).await?;
+    if let Some(attempt) = attempt {
+        if is_valid { attempt.succeeded() } else { attempt.failed() }
+    }
     let user = user.filter(|_| is_valid).ok_or(Rejection::BadCredentials)?;
     let (at, expires_at) = (app.now(), app.refresh_expiry());
     let signing = keys.clone();

@@ -1,8 +1,8 @@
 //! Following a user's feed: it is read page by page, again after each notification. Catching up and following live are the
 //! same code.
 //!
-//! Events older than the retention are trimmed from all feeds up to one position. A follower that comes back with a cursor
-//! before it may have missed some: it gets a reset, must reload everything, and continues from the end of the feed.
+//! Events older than the retention are trimmed. A follower whose cursor is before the last event that was trimmed from its feed
+//! has missed it: it gets a reset, must reload everything, and continues from the end of the feed.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -120,7 +120,6 @@ fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
     let old = oldest.iter().take_while(|(_, at)| *at < before);
     if let Some((through, _)) = old.clone().last() {
         store::feed::trim(conn, *through)?;
-        store::server::set_trimmed_through(conn, *through)?;
     }
     Ok(old.count())
 }
@@ -168,8 +167,7 @@ pub struct Follower {
     read_position: ReadPosition,
     /// Events that were read and not yet taken.
     queued: VecDeque<Arc<Event>>,
-    /// Whether the last read reached the end of the feed. What follows cannot have been trimmed before the next read: it is
-    /// younger than the shortest retention.
+    /// Whether the last read reached the end of the feed.
     at_end: bool,
     caught_up: bool,
 }
@@ -183,7 +181,7 @@ impl Follower {
             if std::mem::take(&mut self.read_position.lost) {
                 return Ok(Some(vec![self.own_event(EventBody::Reset)]));
             }
-            if !self.is_current() && !self.queued.is_empty() {
+            if !self.is_current() {
                 self.queued.clear();
                 self.at_end = false;
             }
@@ -191,9 +189,9 @@ impl Follower {
             if !self.queued.is_empty() {
                 return Ok(Some(self.queued.iter().filter(|event| self.matches(event)).cloned().collect()));
             }
-            if self.at_end && self.watch.is_idle() {
+            if std::mem::take(&mut self.at_end) && self.watch.is_idle() {
                 if !self.caught_up {
-                    self.caught_up = true;
+                    (self.caught_up, self.at_end) = (true, true);
                     return Ok(Some(vec![self.own_event(EventBody::CaughtUp)]));
                 }
                 self.watch.changed().await;
@@ -233,15 +231,14 @@ impl Follower {
             async move { store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await }
         };
         let Some(page) = self.watch.next(position, PAGE_SIZE, read).await? else { return Ok(false) };
-        if position < page.trimmed_through && !self.at_end {
-            // It may have missed some of these.
+        if position < page.trimmed_through {
             let head = self.app.store.read(move |conn| store::feed::head(conn, user)).await?;
-            self.read_position = ReadPosition { position: head.unwrap_or(position), lost: true };
+            let Some(position) = head else { return Ok(false) };
+            self.read_position = ReadPosition { position, lost: true };
             return Ok(true);
         }
         // Entries after the last event are of kinds that only later versions know.
-        let reached = if page.events.is_empty() { page.through } else { position };
-        self.read_position.position = reached.max(page.trimmed_through);
+        self.read_position.position = if page.events.is_empty() { page.through } else { position };
         (self.queued, self.at_end) = (page.events.into(), page.is_last);
         Ok(true)
     }

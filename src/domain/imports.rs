@@ -90,7 +90,8 @@ impl From<store::Error> for ImportError {
 }
 
 /// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
-/// rolls it back. On an empty database the ids are kept; otherwise new ones are given. Who resumes a feed gets a reset.
+/// rolls it back. On an empty database the ids are kept; otherwise new ones are given. The messages are in the feeds of the imported
+/// users, who have no cursors yet.
 pub async fn import<I>(app: &App, _viewer: &Viewer, lines: I) -> Result<Count, ImportError>
 where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
@@ -218,10 +219,8 @@ impl Import {
         for activity in activity.chunks(ROWS_PER_INSERT) {
             store::members::advance(conn, activity)?;
         }
-        // Imported messages have no place in the feeds: who follows one loads everything again.
         let last = store::feed::last_id(conn)?;
-        store::server::set_trimmed_through(conn, last)?;
-        store::server::release_ids(conn)?;
+        store::server::release_ids(conn, last)?;
         Ok(self.count)
     }
 }

@@ -186,20 +186,20 @@ impl WatchedFeed {
         in_flight.insert(begun).clone()
     }
 
-    /// Reads up to the end of the feed. An error, or the end of the account, empties the cache; each follower then gets it
+    /// Reads up to the end of the feed. An error, a gap, or the end of the account empties the cache; each follower then gets it
     /// from a read of its own.
     async fn extend_cache<E, F: Future<Output = Result<Option<FeedPage>, E>>>(&self, read: impl Fn(i64) -> F) {
         loop {
             let version = *self.version.borrow();
             let Some(end) = self.cache().end() else { return };
             match read(end.position).await {
-                Ok(Some(page)) => {
+                Ok(Some(page)) if page.trimmed_through <= end.position => {
                     self.cache().extend(end, &page, if page.is_last { version.notifications } else { end.notified });
                     if page.is_last {
                         return;
                     }
                 }
-                Ok(None) | Err(_) => {
+                Ok(_) | Err(_) => {
                     drop(mem::take(&mut *self.cache()));
                     return;
                 }

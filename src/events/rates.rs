@@ -127,7 +127,7 @@ impl RateLimiters {
             entry.count += 1;
             Ok(())
         })?;
-        Ok(Attempt { account, rates: self.clone() })
+        Ok(Attempt { account, rates: self.clone(), is_evaluated: false })
     }
 
     /// Evicts the keys whose counts have expired.
@@ -144,25 +144,37 @@ impl RateLimiters {
     }
 }
 
-/// An attempt to sign in that counts as failed.
+/// An attempt to sign in. It counts as failed until it succeeded, or was dropped before it was evaluated: nobody learned
+/// anything then.
 pub struct Attempt {
     account: Account,
     rates: RateLimiters,
+    is_evaluated: bool,
 }
 
 impl Attempt {
-    /// The attempt was not evaluated: it does not count.
-    pub fn withdraw(self) {
+    /// The attempt failed.
+    pub fn failed(mut self) {
+        self.is_evaluated = true;
+    }
+
+    /// The attempt succeeded: earlier failures do not count any more.
+    pub fn succeeded(mut self) {
+        self.is_evaluated = true;
+        self.rates.locked(|failures| failures.remove(&self.account));
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.is_evaluated {
+            return;
+        }
         self.rates.locked(|failures| {
             if let Some(entry) = failures.get_mut(&self.account) {
                 entry.count = entry.count.saturating_sub(1);
             }
         });
-    }
-
-    /// The attempt succeeded: earlier failures do not count any more.
-    pub fn succeeded(self) {
-        self.rates.locked(|failures| failures.remove(&self.account));
     }
 }
 

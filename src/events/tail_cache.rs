@@ -17,8 +17,6 @@ pub(super) struct TailCache {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
     end: Option<TailEnd>,
-    /// Of the last page.
-    trimmed_through: i64,
 }
 
 /// Where the cache ends: the position of its last entry, and the number of the last notification before which that was
@@ -42,7 +40,8 @@ impl TailCache {
         let is_last = begin + events.len() == self.events.len();
         let last = events.last().map_or(end.position, |event| event.cursor.position);
         let through = if is_last { end.position } else { last };
-        FeedPage { events, through, is_last, trimmed_through: self.trimmed_through }
+        // Nothing of it is missing.
+        FeedPage { events, through, is_last, trimmed_through: 0 }
     }
 
     /// The end; `None` before the first read.
@@ -73,7 +72,6 @@ impl TailCache {
             self.bytes -= bytes(&event);
         }
         self.end = Some(TailEnd { position: page.through, notified });
-        self.trimmed_through = page.trimmed_through;
     }
 
     /// Replaces the contents by a page that was read after a position and reaches the end of the feed.

@@ -52,6 +52,9 @@ use server::Server;
 /// Requests in flight have this long to finish once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Connections wait so long for the server to start before they are told that it does.
+const START_GRACE: Duration = Duration::from_millis(200);
+
 /// The accept backlog. The usual 128 are too few when all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
 
@@ -89,6 +92,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Answers that the server is starting until `starting` completes; gives what that gives.
 pub async fn answering_meanwhile<T>(listener: &TcpListener, limits: &Limits, starting: impl Future<Output = T>) -> T {
     const STARTING: &str = "the database is opened, and brought up to date if it must be";
+    let mut starting = pin!(starting);
+    // Usually it takes less, and whoever connects meanwhile need not come again.
+    tokio::select! {
+        done = &mut starting => return done,
+        () = tokio::time::sleep(START_GRACE) => {}
+    }
     let started = CancellationToken::new();
     let _guard = started.clone().drop_guard();
     let router = Router::new()
@@ -220,7 +229,7 @@ async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Readiness: the database can be read and written, and the server is not stopping.
+/// Readiness: the database answers and is not known to be damaged, and the server is not stopping.
 async fn ready(State(server): State<Arc<Server>>) -> Response {
     let stopping = server.stopping.is_cancelled().then_some("the server is stopping");
     match stopping.or(server.app.problem().await) {

@@ -29,7 +29,6 @@ use tokio::{
 
 use super::{hosts, responses::refused, server::Server};
 use crate::{
-    app::App,
     config::Limits,
     domain::{self, Viewer, connections::ClientConnection},
     execution::{Answer, Code, Request},
@@ -160,8 +159,7 @@ struct Initialized {
 impl Initialized {
     /// Authenticates the client: by the payload's `authorization`, in any case, or by the header of that name.
     async fn authenticate(
-        app: &Arc<App>,
-        limits: &Limits,
+        Server { app, limits, .. }: &Server,
         payload: Map<String, Value>,
         header: Option<String>,
     ) -> Result<Self, Close> {
@@ -257,10 +255,8 @@ impl SocketSession {
                 Err(Some(Close::new(4429, "Too many initialisation requests")))
             }
             ClientMessage::ConnectionInit { payload } => {
-                let (app, limits) = (&self.server.app, &self.server.limits);
-                let mut initialized =
-                    Initialized::authenticate(app, limits, payload.unwrap_or_default(), self.authorization.take())
-                        .await?;
+                let (payload, header) = (payload.unwrap_or_default(), self.authorization.take());
+                let mut initialized = Initialized::authenticate(&self.server, payload, header).await?;
                 initialized.caller.from = self.from;
                 self.initialized = Some(initialized);
                 wire.send_message(&ServerMessage::ConnectionAck).await

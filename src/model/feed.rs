@@ -135,8 +135,7 @@ pub struct FeedPage {
     pub through: i64,
     /// Whether there was nothing after it.
     pub is_last: bool,
-    /// Entries up to this position may have been trimmed before the page was read: a page that begins before it may have a
-    /// gap.
+    /// The last entry that was trimmed before the page was read: a page that begins before it has a gap.
     pub trimmed_through: i64,
 }
 

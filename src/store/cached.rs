@@ -1,10 +1,14 @@
 //! Cached statements: prepared statements that diesel by itself would not cache.
 
 use diesel::{
-    QueryResult, RunQueryDsl,
+    QueryResult, RunQueryDsl, SqliteConnection,
     backend::Backend,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
+    sql_types::Integer,
+    sqlite::Sqlite,
 };
+
+use super::Result;
 
 /// Keys of a cached statement, at most.
 pub(super) const MAX_CACHED_KEYS: usize = 128;
@@ -32,6 +36,17 @@ impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for CachedStatement<Q>
     fn is_safe_to_cache_prepared(&self, _: &DB) -> QueryResult<bool> {
         Ok(true)
     }
+}
+
+/// Runs a statement that returns no rows, and caches its prepared form. On SQLite only, and for few texts: written in SQL,
+/// because diesel would cache only what returns rows, for which SQLite makes a temporary table each time.
+pub(super) fn run_cached<Q>(conn: &mut SqliteConnection, statement: Q) -> Result<()>
+where
+    Q: Query<SqlType = Integer> + QueryFragment<Sqlite>,
+{
+    let none: Vec<i32> = CachedStatement(statement).load(conn)?;
+    debug_assert!(none.is_empty());
+    Ok(())
 }
 
 impl<Q> QueryId for CachedStatement<Q> {

@@ -1,5 +1,7 @@
 //! Errors of the database, classified by how to react to them.
 
+use std::cell::Cell;
+
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 /// The result of a query or a unit of work.
@@ -124,6 +126,7 @@ impl Error {
         } else if contains(&["disk I/O error"]) {
             Self::Disk
         } else if contains(&["disk image is malformed", "file is not a database"]) {
+            DAMAGE.set(true);
             Self::Damaged
         } else if contains(UNAVAILABLE_MESSAGES) {
             Self::Unavailable(message.to_owned())
@@ -143,6 +146,17 @@ const BUSY_MESSAGES: &[&str] = &[
 ];
 
 const FULL_MESSAGES: &[&str] = &["database or disk is full", "No space left on device", "Disk quota exceeded"];
+
+thread_local! {
+    /// Whether a statement of this thread met damage: diesel tells nobody else of an error that a row comes with, and the work on
+    /// a connection has an error type of its own.
+    static DAMAGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a statement of this thread met damage since this was last asked.
+pub(super) fn take_damage() -> bool {
+    DAMAGE.take()
+}
 
 /// The PostgreSQL server stops, starts, or has no free connection slot; or this process is out of memory.
 const UNAVAILABLE_MESSAGES: &[&str] = &[

@@ -1,16 +1,21 @@
 //! The feed of a user: the messages that they sent or received, and the table `events` of everything else.
 //!
 //! Messages and events draw their ids from one sequence, while the users concerned are locked. So the entries of a user
-//! grow in commit order. Ids have gaps; what was trimmed is known by `server.trimmed_through`.
+//! grow in commit order. Ids have gaps; what was trimmed of a user's events is known by `users.trimmed_through`.
 
 use diesel::{
-    ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
-    dsl::sql,
-    expression::SqlLiteral,
+    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SqliteConnection,
+    dsl::{max, sql},
+    sql_query,
     sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text},
 };
 
-use super::{Conn, Result, cached::CachedStatement, conn::on, schema::events};
+use super::{
+    Conn, Result,
+    cached::CachedStatement,
+    conn::on,
+    schema::{events, server, users},
+};
 use crate::model::{
     feed::{Entry, Kind, NewEvent},
     ids::{MessageId, UserId},
@@ -20,18 +25,19 @@ use crate::model::{
 /// PostgreSQL allows 65,535 parameters.
 const EVENTS_PER_STATEMENT: usize = 10_000;
 
-/// The highest id of all messages and events, also of those that were trimmed.
-pub(super) const LAST_ID: &str = "SELECT max(id) FROM (SELECT max(id) AS id FROM messages \
-     UNION ALL SELECT max(id) FROM events UNION ALL SELECT trimmed_through FROM server) AS ids";
-
-/// The next id of a message or of an event on SQLite, where only one connection writes. PostgreSQL has a sequence.
-pub(super) fn next_sqlite_id() -> SqlLiteral<BigInt> {
-    sql(&format!("({LAST_ID}) + 1"))
-}
-
 /// The highest id of all messages and events, also of those that were trimmed; 0 before the first.
 pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
-    Ok(on!(conn, |c| sql::<BigInt>(LAST_ID).get_result(c))?)
+    // Raw, because diesel has no maximum of several tables.
+    type Ids = (BigInt, Nullable<BigInt>, Nullable<BigInt>);
+    let query = "SELECT trimmed_through, (SELECT max(id) FROM messages), (SELECT max(id) FROM events) FROM server";
+    let (trimmed, message, event): (i64, Option<i64>, Option<i64>) =
+        on!(conn, |c| CachedStatement(sql::<Ids>(query)).get_result(c))?;
+    Ok([message, event].into_iter().flatten().fold(trimmed, i64::max))
+}
+
+/// The next id of a message or of an event on SQLite, where only one connection writes. PostgreSQL has a sequence.
+pub(super) fn next_sqlite_id(conn: &mut SqliteConnection) -> Result<i64> {
+    Ok(last_id(&mut Conn::Sqlite(conn))? + 1)
 }
 
 /// Inserts events. The users must be locked.
@@ -48,9 +54,9 @@ pub fn insert(conn: &mut Conn<'_>, kind: Kind, new: &[NewEvent], at: Timestamp) 
     let table = diesel::insert_into(events::table);
     match conn {
         Conn::Sqlite(c) => {
-            for event in new {
-                let insert = table.values((events::id.eq(next_sqlite_id()), row(event)));
-                CachedStatement(insert.returning(events::id)).get_result::<i64>(*c)?;
+            let next = next_sqlite_id(c)?;
+            for (id, event) in (next..).zip(new) {
+                table.values((events::id.eq(id), row(event))).execute(*c)?;
             }
         }
         Conn::Postgres(c) => {
@@ -82,7 +88,7 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Re
     // Raw, because diesel has no ordered union. Each part is read in the order of its index. One statement, because on
     // PostgreSQL each has a snapshot of its own.
     let query = sql::<Row>(
-        "SELECT users.erased_at IS NOT NULL, server.trimmed_through, entry.* FROM users CROSS JOIN server LEFT JOIN (\
+        "SELECT users.erased_at IS NOT NULL, users.trimmed_through, entry.* FROM users LEFT JOIN (\
          SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at, \
          id, sender_id, receiver_id, content, reply_to_id, client_id, version, created_at, edited_at \
          FROM messages WHERE deleted_at IS NULL AND sender_id = ",
@@ -121,20 +127,18 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Re
 /// The position of the end of a user's feed: of the last entry, even if it was trimmed. `None` without such a user.
 pub fn head(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
     // Raw, because diesel has no maximum of several tables. One statement, as in `after`.
-    let query = sql::<(BigInt, Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>)>(
-        "SELECT trimmed_through, (SELECT max(id) FROM messages WHERE deleted_at IS NULL AND sender_id = ",
+    let query = sql::<(BigInt, BigInt, BigInt, BigInt)>(
+        "SELECT trimmed_through, coalesce((SELECT max(id) FROM messages WHERE deleted_at IS NULL AND sender_id = ",
     )
     .bind::<BigInt, _>(user)
-    .sql("), (SELECT max(id) FROM messages WHERE deleted_at IS NULL AND receiver_id = ")
+    .sql("), 0), coalesce((SELECT max(id) FROM messages WHERE deleted_at IS NULL AND receiver_id = ")
     .bind::<BigInt, _>(user)
-    .sql("), (SELECT max(id) FROM events WHERE user_id = ")
+    .sql("), 0), coalesce((SELECT max(id) FROM events WHERE user_id = ")
     .bind::<BigInt, _>(user)
-    .sql(") FROM users CROSS JOIN server WHERE erased_at IS NULL AND users.id = ")
+    .sql("), 0) FROM users WHERE erased_at IS NULL AND id = ")
     .bind::<BigInt, _>(user);
-    let found: Option<(i64, Option<i64>, Option<i64>, Option<i64>)> =
-        on!(conn, |c| CachedStatement(query).get_result(c).optional())?;
-    Ok(found
-        .map(|(trimmed, sent, received, event)| [sent, received, event].into_iter().flatten().fold(trimmed, i64::max)))
+    let found = on!(conn, |c| CachedStatement(query).get_result(c).optional())?;
+    Ok(found.map(|(trimmed, sent, received, event): (i64, i64, i64, i64)| trimmed.max(sent).max(received).max(event)))
 }
 
 /// The oldest events of all users and when they happened, at most `limit`.
@@ -143,9 +147,23 @@ pub fn oldest(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<(i64, Timestamp)>> 
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Deletes the events of all users up to a position.
+/// Deletes the events of all users up to a position, and notes it.
 pub fn trim(conn: &mut Conn<'_>, through: i64) -> Result<()> {
-    let query = diesel::delete(events::table.filter(events::id.le(through)));
-    on!(conn, |c| query.execute(c))?;
+    if let Conn::Postgres(c) = conn {
+        // Raw, because diesel has no locks in the order of a subquery. Without the locks, two events of a user whose ids were drawn
+        // could be committed while the first is trimmed.
+        let lock = sql_query(
+            "SELECT FROM users WHERE id IN (SELECT user_id FROM events WHERE id <= $1) ORDER BY id FOR NO KEY UPDATE",
+        );
+        lock.bind::<BigInt, _>(through).execute(*c)?;
+    }
+    let old = || events::table.filter(events::id.le(through));
+    let last_of_user = old().filter(events::user_id.eq(users::id)).select(max(events::id)).single_value();
+    let note = diesel::update(users::table.filter(users::id.eq_any(old().select(events::user_id))))
+        .set(users::trimmed_through.eq(last_of_user.assume_not_null()));
+    on!(conn, |c| note.execute(c))?;
+    let note = diesel::update(server::table).set(server::trimmed_through.eq(through));
+    on!(conn, |c| note.execute(c))?;
+    on!(conn, |c| diesel::delete(old()).execute(c))?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Checks a SQLite file before it is used, without changing it. Problems are explained in a message for the operator.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
-    fs::{self, OpenOptions},
-    io::ErrorKind,
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, ErrorKind, Read},
     mem,
     path::{Path, PathBuf},
 };
@@ -46,8 +47,7 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::Unusable`]
 pub(super) async fn inspect(path: PathBuf) -> Result<()> {
-    let check = move || check_file(&path).map_err(|why| explain(&path, why));
-    tokio::task::spawn_blocking(check).await.map_err(|panic| Error::Failed(panic.to_string()))?
+    blocking(path, |path| inspected(path).map(drop)).await
 }
 
 /// Checks all of a SQLite file without changing it, table by table with their indexes; tells `progress` how many of how many
@@ -59,24 +59,32 @@ pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + S
     let DatabaseUrl::Sqlite(path) = url else {
         return Ok("PostgreSQL checks its own files: see pg_amcheck and data checksums in its manual.".into());
     };
-    let path = resolved(path);
-    inspect(path.clone()).await?;
-    if size(&path) == 0 {
-        return Err(Error::Unusable(format!("there is no database {}", path.display())));
-    }
-    let checked = tokio::task::spawn_blocking(move || {
-        let mut conn =
-            SqliteConnection::establish(&path.display().to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
-        // Closing the last connection would write to the file.
-        let outcome = check_tables(&mut conn, &path, &mut progress);
-        mem::forget(conn);
-        outcome.map_err(|why| explain(&path, why))
-    });
-    checked.await.map_err(|panic| Error::Failed(panic.to_string()))?
+    let check = move |path: &Path| {
+        let Some(mut conn) = inspected(path)? else {
+            return Err(Error::Unusable(format!("there is no database {}", path.display())));
+        };
+        let outcome = check_tables(&mut conn, path, &mut progress);
+        leave_log(conn);
+        outcome
+    };
+    blocking(resolved(path), check).await?;
+    Ok(format!("{} is sound.", resolved(path).display()))
 }
 
-fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<String> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY_TIMEOUT.as_millis()))?;
+async fn blocking<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce(&Path) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let work = move || work(&path).map_err(|why| explain(&path, why));
+    tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Failed(panic.to_string()))?
+}
+
+/// Ends with a connection without closing it: that would copy the log into the file. The end of the process does not.
+fn leave_log(conn: SqliteConnection) {
+    mem::forget(conn);
+}
+
+fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
     let tables = tables(conn)?;
     for (done, table) in tables.iter().enumerate() {
         progress(done, tables.len());
@@ -84,10 +92,11 @@ fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl Fn
             return Err(damaged(path, &what));
         }
     }
-    Ok(format!("{} is sound.", path.display()))
+    Ok(())
 }
 
-fn check_file(path: &Path) -> Result<()> {
+/// A connection to a file that is fine so far; `None` if there is no file yet.
+fn inspected(path: &Path) -> Result<Option<SqliteConnection>> {
     let shown = path.display();
     // The log first: another process may be creating the file, and creates the log last.
     let log = size(&wal_path(path));
@@ -100,7 +109,7 @@ fn check_file(path: &Path) -> Result<()> {
         )));
     }
     if size == 0 {
-        return Ok(());
+        return Ok(None);
     }
     // SQLite would open it read-only without an error.
     OpenOptions::new().read(true).write(true).open(path).map_err(|why| {
@@ -108,15 +117,20 @@ fn check_file(path: &Path) -> Result<()> {
         if refused { Error::ReadOnly } else { Error::Unopened }
     })?;
     let mut conn = SqliteConnection::establish(&shown.to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
-    let outcome = check_database(&mut conn, path, size, log);
-    if outcome.is_err() && log > 0 {
-        // Closing the last connection would checkpoint the log into the file; the end of the process does not.
-        mem::forget(conn);
+    // The last connection that is closed removes the log.
+    let was_closed = log == 0;
+    match check_database(&mut conn, path, !was_closed && size < LARGE_FILE) {
+        Ok(()) => Ok(Some(conn)),
+        Err(why) => {
+            if !was_closed {
+                leave_log(conn);
+            }
+            Err(why)
+        }
     }
-    outcome
 }
 
-fn check_database(conn: &mut SqliteConnection, path: &Path, size: u64, log: u64) -> Result<()> {
+fn check_database(conn: &mut SqliteConnection, path: &Path, whole: bool) -> Result<()> {
     conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY_TIMEOUT.as_millis()))?;
     let header = header(conn)?;
     let shown = path.display();
@@ -124,13 +138,11 @@ fn check_database(conn: &mut SqliteConnection, path: &Path, size: u64, log: u64)
         let message = format!("{shown} is the database of another program; nothing was changed: name another file");
         return Err(Error::Unusable(message));
     }
-    // What is not in the file yet is in the log.
-    if header.bytes > i64::try_from(size + log).unwrap_or(i64::MAX) {
+    // Twice: another process may copy pages from the log into the file meanwhile.
+    if is_cut_off(path, &header) && is_cut_off(path, &header) {
         return Err(damaged(path, "its end is missing"));
     }
-    // The last connection that is closed removes the log.
-    let was_closed = log == 0;
-    if !was_closed && size < LARGE_FILE {
+    if whole {
         for table in tables(conn)? {
             if let Some(what) = quick_check(conn, &table)? {
                 return Err(damaged(path, &what));
@@ -145,6 +157,35 @@ fn check_database(conn: &mut SqliteConnection, path: &Path, size: u64, log: u64)
     Ok(())
 }
 
+/// Whether pages at the end of the database are neither in the file nor in its log.
+fn is_cut_off(path: &Path, header: &Header) -> bool {
+    let pages = |number: i64| u64::try_from(number).unwrap_or_default();
+    let in_file = size(path) / pages(header.page_size).max(1);
+    if pages(header.pages) <= in_file {
+        return false;
+    }
+    // A log that cannot be read has none of them.
+    let logged = logged_pages(&wal_path(path)).unwrap_or_default();
+    (in_file + 1..=pages(header.pages)).any(|page| !logged.contains(&page))
+}
+
+/// The numbers of the pages in a write-ahead log (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
+fn logged_pages(path: &Path) -> io::Result<HashSet<u64>> {
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let mut log = BufReader::new(File::open(path)?);
+    let mut header = [0; 32];
+    log.read_exact(&mut header)?;
+    let (page_size, salts) = (number(&header[8..12]), &header[16..24]);
+    let mut pages = HashSet::new();
+    let mut frame = [0; 24];
+    // What follows frames of this log are remains of earlier ones.
+    while log.read_exact(&mut frame).is_ok() && frame[8..16] == *salts {
+        pages.insert(number(&frame[..4]));
+        log.seek_relative(page_size.try_into().unwrap_or(i64::MAX))?;
+    }
+    Ok(pages)
+}
+
 /// The header of a file.
 #[derive(QueryableByName)]
 pub(super) struct Header {
@@ -153,13 +194,15 @@ pub(super) struct Header {
     #[diesel(sql_type = BigInt)]
     pub(super) tables: i64,
     #[diesel(sql_type = BigInt)]
-    bytes: i64,
+    pages: i64,
+    #[diesel(sql_type = BigInt)]
+    page_size: i64,
 }
 
 /// Reads the header; fails if the file is not a database.
 pub(super) fn header(conn: &mut SqliteConnection) -> Result<Header> {
     // Raw, because pragmas are no tables of the schema.
-    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables, page_count * page_size AS bytes \
+    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) AS tables, page_count AS pages, page_size \
                  FROM pragma_application_id, pragma_page_count, pragma_page_size";
     Ok(diesel::sql_query(query).get_result(conn)?)
 }

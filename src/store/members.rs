@@ -9,7 +9,7 @@ use diesel::{
 
 use super::{
     Conn, Result,
-    cached::{CachedStatement, MAX_CACHED_KEYS, padded},
+    cached::{CachedStatement, MAX_CACHED_KEYS, padded, run_cached},
     conn::on,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::members,
@@ -153,31 +153,41 @@ pub struct Activity {
 pub fn advance(conn: &mut Conn<'_>, activity: &[Activity]) -> Result<()> {
     let rows = activity.iter().flat_map(|Activity { conversation, last, received }| {
         let ([low, high], [to_low, to_high]) = (conversation.members(), *received);
-        [(low, high, to_low), (high, low, to_high)].map(|(user, peer, received)| {
-            (
-                members::user_id.eq(user),
-                members::peer_id.eq(peer),
-                members::last_message_id.eq(*last),
-                members::unread.eq(received),
-            )
-        })
+        [(low, high, *last, to_low), (high, low, *last, to_high)]
     });
-    let key = (members::user_id, members::peer_id);
-    let newer = (
-        members::last_message_id.eq(excluded(members::last_message_id)),
-        members::unread.eq(members::unread + excluded(members::unread)),
-    );
-    let table = diesel::insert_into(members::table);
     match conn {
         Conn::Sqlite(c) => {
-            for row in rows {
-                let upsert = table.values(row).on_conflict(key).do_update().set(newer);
-                CachedStatement(upsert.returning(members::user_id)).get_result::<UserId>(*c)?;
+            for (user, peer, last, received) in rows {
+                let upsert = sql::<Integer>("INSERT INTO members (user_id, peer_id, last_message_id, unread) VALUES (")
+                    .bind::<BigInt, _>(user)
+                    .sql(", ")
+                    .bind::<BigInt, _>(peer)
+                    .sql(", ")
+                    .bind::<BigInt, _>(last)
+                    .sql(", ")
+                    .bind::<BigInt, _>(received)
+                    .sql(
+                        ") ON CONFLICT (user_id, peer_id) DO UPDATE SET last_message_id = excluded.last_message_id, \
+                         unread = unread + excluded.unread",
+                    );
+                run_cached(c, upsert)?;
             }
         }
         Conn::Postgres(c) => {
-            let rows: Vec<_> = rows.collect();
-            table.values(rows).on_conflict(key).do_update().set(newer).execute(*c)?;
+            let row = |(user, peer, last, received)| {
+                (
+                    members::user_id.eq::<UserId>(user),
+                    members::peer_id.eq::<UserId>(peer),
+                    members::last_message_id.eq::<MessageId>(last),
+                    members::unread.eq::<i64>(received),
+                )
+            };
+            let newer = (
+                members::last_message_id.eq(excluded(members::last_message_id)),
+                members::unread.eq(members::unread + excluded(members::unread)),
+            );
+            let insert = diesel::insert_into(members::table).values(rows.map(row).collect::<Vec<_>>());
+            insert.on_conflict((members::user_id, members::peer_id)).do_update().set(newer).execute(*c)?;
         }
     }
     Ok(())

@@ -1,12 +1,14 @@
 //! The table `messages`. The row of a deleted message stays, without its text, so that its `clientId` is never reused.
 
 use diesel::{
-    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl, dsl::count_star, sql_types::Integer,
+    ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
+    dsl::{count_star, sql},
+    sql_types::{BigInt, Binary, Integer, Nullable, Text},
 };
 
 use super::{
-    Conn, Result,
-    cached::{CachedStatement, MAX_CACHED_KEYS, padded},
+    Conn, Error, Result,
+    cached::{CachedStatement, MAX_CACHED_KEYS, padded, run_cached},
     conn::on,
     feed::next_sqlite_id,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
@@ -141,30 +143,54 @@ pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -
 
 /// Inserts a message. The caller must have locked the sender and checked that the `clientId` was not used before.
 pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Message> {
-    let row = (
-        messages::sender_id.eq(draft.sender_id),
-        messages::receiver_id.eq(draft.receiver_id),
-        messages::content.eq(draft.content.as_str()),
-        messages::reply_to_id.eq(draft.reply_to_id),
-        messages::client_id.eq(draft.client_id.as_ref().map(ClientId::as_str)),
-        messages::client_digest.eq(draft.digest()),
-        messages::created_at.eq(at),
-    );
-    let table = diesel::insert_into(messages::table);
+    let content = draft.content.as_str();
+    let client_id = draft.client_id.as_ref().map(ClientId::as_str);
     let id = match conn {
         Conn::Sqlite(c) => {
-            let insert = table.values((messages::id.eq(next_sqlite_id()), row));
-            CachedStatement(insert.returning(messages::id)).get_result(*c)?
+            let id = next_sqlite_id(c)?;
+            let insert = sql::<Integer>(
+                "INSERT INTO messages (id, sender_id, receiver_id, content, reply_to_id, client_id, client_digest, created_at) \
+                 VALUES (",
+            )
+            .bind::<BigInt, _>(id)
+            .sql(", ")
+            .bind::<BigInt, _>(draft.sender_id)
+            .sql(", ")
+            .bind::<BigInt, _>(draft.receiver_id)
+            .sql(", ")
+            .bind::<Text, _>(content)
+            .sql(", ")
+            .bind::<Nullable<BigInt>, _>(draft.reply_to_id)
+            .sql(", ")
+            .bind::<Nullable<Text>, _>(client_id)
+            .sql(", ")
+            .bind::<Nullable<Binary>, _>(draft.digest())
+            .sql(", ")
+            .bind::<BigInt, _>(at)
+            .sql(")");
+            run_cached(c, insert)?;
+            MessageId::new(id).ok_or_else(|| Error::Failed("there are no ids left".into()))?
         }
-        Conn::Postgres(c) => table.values(row).returning(messages::id).get_result(*c)?,
+        Conn::Postgres(c) => diesel::insert_into(messages::table)
+            .values((
+                messages::sender_id.eq(draft.sender_id),
+                messages::receiver_id.eq(draft.receiver_id),
+                messages::content.eq(content),
+                messages::reply_to_id.eq(draft.reply_to_id),
+                messages::client_id.eq(client_id),
+                messages::client_digest.eq(draft.digest()),
+                messages::created_at.eq(at),
+            ))
+            .returning(messages::id)
+            .get_result(*c)?,
     };
     Ok(Message {
         id,
         sender_id: draft.sender_id,
         receiver_id: draft.receiver_id,
-        content: draft.content.as_str().into(),
+        content: content.into(),
         reply_to_id: draft.reply_to_id,
-        client_id: draft.client_id.as_ref().map(|id| id.as_str().into()),
+        client_id: client_id.map(Into::into),
         version: 1,
         created_at: at,
         edited_at: None,

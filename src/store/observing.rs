@@ -8,12 +8,9 @@ use std::{
     },
 };
 
-use diesel::{
-    connection::{Instrumentation, InstrumentationEvent},
-    result::Error as DieselError,
-};
+use diesel::connection::{Instrumentation, InstrumentationEvent};
 
-use super::{Error, inspection::RESTORE_ADVICE};
+use super::{errors, inspection::RESTORE_ADVICE};
 
 /// What was observed of a database.
 #[derive(Default)]
@@ -50,20 +47,22 @@ impl Observations {
         }
     }
 
-    /// Observes a connection.
-    pub(super) fn instrumentation(self: &Arc<Self>) -> impl Instrumentation + use<> {
+    /// Runs work on a connection, and notices if one of its statements meets damage.
+    pub(super) fn observe<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = work();
+        if errors::take_damage() {
+            self.found_damage("a statement met a malformed page");
+        }
+        done
+    }
+
+    /// Counts the statements of a connection.
+    pub(super) fn counting(self: &Arc<Self>) -> impl Instrumentation + use<> {
         let observed = self.clone();
-        move |event: InstrumentationEvent<'_>| match event {
-            InstrumentationEvent::StartQuery { .. } => {
+        move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { .. } = event {
                 observed.statements.fetch_add(1, Ordering::Relaxed);
             }
-            InstrumentationEvent::FinishQuery { error: Some(DieselError::DatabaseError(_, information)), .. } => {
-                let message = information.message();
-                if matches!(Error::from_message(message), Error::Damaged) {
-                    observed.found_damage(message);
-                }
-            }
-            _ => {}
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Connection pools: a SQLite file with one writer and several readers, or a PostgreSQL pool, chosen by the URL.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use deadpool::{
     Runtime,
@@ -103,7 +108,10 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => on_sqlite(readers, work).await,
+            Pools::Sqlite { readers, .. } => {
+                let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
+                blocking(move || observed.observe(|| work(&mut Conn::Sqlite(&mut conn)))).await
+            }
             Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
         }
     }
@@ -129,10 +137,10 @@ impl Store {
                     let waiting = tokio::time::timeout(BUSY_TIMEOUT, heavy_permits.clone().acquire_owned());
                     permit = Some(waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)?);
                 }
-                let mut conn = connection(readers).await?;
+                let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
                 blocking(move || {
                     let _held: Option<OwnedSemaphorePermit> = permit;
-                    sqlite_snapshot(&mut conn, work)
+                    observed.observe(|| sqlite_snapshot(&mut conn, work))
                 })
                 .await
             }
@@ -180,7 +188,10 @@ impl Store {
                 let permit = permit.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
                 on_postgres(pool, move |conn| {
                     let _held: [OwnedSemaphorePermit; 2] = [slot, permit];
-                    transaction(conn, work).inspect(committed)
+                    let done = transaction(conn, work)?;
+                    // A panic is in the log; the change is made.
+                    let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
+                    Ok(done)
                 })
                 .await
             }
@@ -233,9 +244,10 @@ impl Store {
         let tables = inspection::tables(&mut conn)?;
         for table in tables {
             tokio::time::sleep(pause).await;
+            let observed = self.observed.clone();
             let found;
             (conn, found) = blocking(move || {
-                let found = inspection::quick_check(&mut conn, &table)?;
+                let found = observed.observe(|| inspection::quick_check(&mut conn, &table))?;
                 Ok::<_, Error>((conn, found))
             })
             .await?;
@@ -257,18 +269,6 @@ impl Store {
             Pools::Postgres { pool, .. } => pool.close(),
         }
     }
-}
-
-async fn on_sqlite<T, E>(
-    pool: &Pool<SqliteFile>,
-    work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<Error> + Send + 'static,
-{
-    let mut conn = connection(pool).await?;
-    blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
 }
 
 async fn on_postgres<T, E>(
@@ -325,7 +325,7 @@ fn postgres(url: &str, observed: &Arc<Observations>) -> AsyncDieselConnectionMan
                 BUSY_TIMEOUT.as_millis()
             );
             conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
-            conn.set_instrumentation(observed.instrumentation());
+            conn.set_instrumentation(observed.counting());
             Ok(conn)
         }
         .boxed()

@@ -19,6 +19,7 @@ diesel::table! {
         erased_at -> Nullable<BigInt>,
         password_hash -> Nullable<Text>,
         role -> SmallInt,
+        trimmed_through -> BigInt,
     }
 }
 

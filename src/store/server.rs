@@ -2,7 +2,7 @@
 
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, connection::SimpleConnection};
 
-use super::{Conn, Result, conn::on, feed::LAST_ID, schema::server};
+use super::{Conn, Result, conn::on, schema::server};
 
 /// Creates the row, unless there is one.
 pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
@@ -27,34 +27,25 @@ pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Notes that entries of feeds up to a position may be missing: cursors before it cannot be resumed.
-pub fn set_trimmed_through(conn: &mut Conn<'_>, position: i64) -> Result<()> {
-    let query = diesel::update(server::table.filter(server::trimmed_through.lt(position)));
-    let query = query.set(server::trimmed_through.eq(position));
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
-}
-
 /// Locks out other writers of users, messages and events until the end of the transaction, so that explicit ids may be inserted.
 pub fn lock_ids(conn: &mut Conn<'_>) -> Result<()> {
     match conn {
         // There is only one writer.
         Conn::Sqlite(_) => Ok(()),
         // Raw, because diesel has no LOCK.
-        Conn::Postgres(c) => Ok(c.batch_execute("LOCK TABLE users, messages, events IN SHARE ROW EXCLUSIVE MODE")?),
+        Conn::Postgres(c) => Ok(c.batch_execute("LOCK TABLE messages, events, users IN SHARE ROW EXCLUSIVE MODE")?),
     }
 }
 
-/// Advances the id sequences past the explicit ids.
-pub fn release_ids(conn: &mut Conn<'_>) -> Result<()> {
+/// Advances the id sequences past the explicit ids, of which the last one of a message or an event is `last`.
+pub fn release_ids(conn: &mut Conn<'_>, last: i64) -> Result<()> {
     match conn {
         // SQLite takes them into account.
         Conn::Sqlite(_) => Ok(()),
         // Raw, because diesel has no identity sequences.
         Conn::Postgres(c) => Ok(c.batch_execute(&format!(
             "SELECT setval(pg_get_serial_sequence('users', 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM users;
-             SELECT setval(pg_get_serial_sequence('messages', 'id'), greatest(last, 1), last > 0)
-             FROM ({LAST_ID}) AS ids (last)"
+             SELECT setval(pg_get_serial_sequence('messages', 'id'), greatest({last}, 1), {last} > 0)"
         ))?),
     }
 }

@@ -51,7 +51,7 @@ impl SqliteFile {
         let path = self.path.display().to_string();
         let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
         configure(&mut conn, self.write)?;
-        conn.set_instrumentation(self.observed.instrumentation());
+        conn.set_instrumentation(self.observed.counting());
         Ok(conn)
     }
 }

@@ -36,17 +36,18 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
 }
 
 /// Locks these users until the end of the transaction, and with them their conversations and feeds; erased ones too. Gives
-/// those that are not erased, in any order.
+/// those that are not erased, by id.
 pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
     match conn {
         // There is only one writer.
-        Conn::Sqlite(_) => {
+        Conn::Sqlite(c) => {
             let mut present = Vec::with_capacity(ids.len());
-            for ids in ids.chunks(MAX_CACHED_KEYS) {
-                present.extend(by_ids(conn, ids)?);
+            for id in ids {
+                let query = users::table.select(COLUMNS).find(id).filter(users::erased_at.is_null());
+                present.extend(query.first(*c).optional()?);
             }
             Ok(present)
         }
@@ -103,14 +104,15 @@ fn few_matches(conn: &mut Conn<'_>, prefix: &str, addresses: Addresses) -> Resul
 
 /// A page of the users with these ids, which are sorted.
 fn among(conn: &mut Conn<'_>, ids: &[UserId], request: PageRequest) -> Result<Page<User>> {
-    let begin = request.after.map_or(0, |after| ids.partition_point(|id| id.key() <= after));
-    let end = request.before.map_or(ids.len(), |before| ids.partition_point(|id| id.key() < before)).max(begin);
+    let after = request.after.map_or(0, |after| ids.partition_point(|id| id.key() <= after));
+    let before = request.before.map_or(ids.len(), |before| ids.partition_point(|id| id.key() < before));
     let limit = usize::from(request.limit);
     let (begin, end) = match request.end {
-        End::First => (begin, end.min(begin + limit)),
-        End::Last => (begin.max(end.saturating_sub(limit)), end),
+        End::First => (after, before.min(after + limit)),
+        End::Last => (after.max(before.saturating_sub(limit)), before),
     };
-    let mut items = if begin < end { by_ids(conn, &ids[begin..end])? } else { Vec::new() };
+    let wanted = ids.get(begin..end).unwrap_or_default();
+    let mut items = if wanted.is_empty() { Vec::new() } else { by_ids(conn, wanted)? };
     items.sort_unstable_by_key(|user| user.id);
     items.dedup_by_key(|user| user.id);
     Ok(Page { items, has_previous: begin > 0, has_next: end < ids.len() })

@@ -11,10 +11,9 @@ use std::{
 };
 
 use diesel::{
-    Connection, RunQueryDsl, SqliteConnection,
+    Connection, SqliteConnection,
     connection::{SimpleConnection, TransactionManager},
     dsl::sql,
-    sql_types::Integer,
 };
 use tokio::sync::{
     OwnedSemaphorePermit,
@@ -24,7 +23,7 @@ use tokio::sync::{
 
 use super::{
     Conn, Error, Result,
-    cached::CachedStatement,
+    cached::run_cached,
     sqlite::SqliteFile,
     timeouts::{BUSY_TIMEOUT, WRITER_LOCK_TIMEOUT},
 };
@@ -127,11 +126,11 @@ where
 {
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()> {
         let Some(work) = self.work.take().filter(|_| !self.answer.is_closed()) else { return Ok(()) };
-        run_cached(conn, "SAVEPOINT unit")?;
+        run_cached(conn, sql("SAVEPOINT unit"))?;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
         let outcome = outcome.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off".into()).into()));
-        let undone = if outcome.is_ok() { Ok(()) } else { run_cached(conn, "ROLLBACK TO unit") };
-        let ended = undone.and_then(|()| run_cached(conn, "RELEASE unit"));
+        let undone = if outcome.is_ok() { Ok(()) } else { run_cached(conn, sql("ROLLBACK TO unit")) };
+        let ended = undone.and_then(|()| run_cached(conn, sql("RELEASE unit")));
         self.outcome = Some(outcome);
         self.failed_batch = ended.is_err();
         // The savepoint is gone: SQLite rolls back the whole transaction on some errors, as on a full disk.
@@ -153,13 +152,6 @@ where
         }
         let _ = answer.send(outcome);
     }
-}
-
-/// Runs a statement of transactions whose prepared form is cached: diesel's own are parsed each time.
-fn run_cached(conn: &mut SqliteConnection, statement: &str) -> Result<()> {
-    let rows: Vec<i32> = CachedStatement(sql::<Integer>(statement)).load(conn)?;
-    debug_assert!(rows.is_empty());
-    Ok(())
 }
 
 fn open(file: &SqliteFile) -> Result<SqliteConnection> {
@@ -221,7 +213,7 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
     // A deferred transaction that reads before it writes can fail with a lock error that waiting does not resolve.
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
-        status = batch.iter_mut().try_for_each(|queued| queued.job.run(conn));
+        status = file.observed.observe(|| batch.iter_mut().try_for_each(|queued| queued.job.run(conn)));
         if file.observed.is_damaged() {
             status = Err(Error::Damaged);
         }

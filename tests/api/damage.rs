@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    harness::{Database, code, signed_in, soon},
+    harness::{Chat, Database, code, signed_in, soon},
     program::{program, started, terminate},
 };
 
@@ -150,6 +150,60 @@ async fn once_damage_is_met_nothing_is_written_any_more() {
     let said = String::from_utf8(checked.stderr).unwrap();
     assert!(!checked.status.success() && said.contains("is damaged"), "{said}");
     assert!(fs::read(database.path()).unwrap() == file);
+}
+
+/// Without a check: the request that meets it is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_meets_damage_ends_all_writing() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    for writes in [false, true] {
+        let database = filled().await;
+        let chat = Chat::on(database, &[]).await;
+        // All but the first pages, with the schema and the users.
+        let mut file = fs::read(chat.database.path()).unwrap();
+        file[60 * PAGE..].fill(0);
+        fs::write(chat.database.path(), &file).unwrap();
+        assert_eq!(chat.app.problem().await, None);
+        let send =
+            r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "x" }) { message { id } } }"#;
+        let meets = if writes { send } else { "{ messages(last: 100) { nodes { content } } }" };
+        assert_eq!(chat.code(meets, json!({})).await, "UNAVAILABLE");
+        assert!(chat.app.problem().await.unwrap().contains("damaged"));
+        let create = r#"mutation { createUser(input: { name: "x", email: "x@x" }) { user { id } } }"#;
+        assert_eq!(chat.code(create, json!({})).await, "UNAVAILABLE");
+        let database = chat.stop().await;
+        assert!(fs::read(database.path()).unwrap() == file);
+    }
+}
+
+/// A log may hold the pages that a file does not have yet, or only seem to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_missing_is_missed_although_there_is_a_log() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    let database = filled().await;
+    let path = database.path();
+    let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    // More in the log than the file has, in the same pages again and again, and large enough not to be read whole.
+    conn.batch_execute(
+        "PRAGMA wal_autocheckpoint = 0; CREATE TABLE large (x); INSERT INTO large VALUES (zeroblob(300000000));
+         PRAGMA wal_checkpoint; UPDATE users SET name = name || '!'; UPDATE messages SET content = content || '!'",
+    )
+    .unwrap();
+    let log = format!("{}-wal", path.display());
+    let copy = Database::at("chat.db");
+    fs::copy(&path, copy.path()).unwrap();
+    fs::copy(&log, format!("{}-wal", copy.path().display())).unwrap();
+    drop(conn);
+    let whole = fs::metadata(copy.path()).unwrap().len();
+    fs::OpenOptions::new().write(true).open(copy.path()).unwrap().set_len(whole - 10 * 4_096).unwrap();
+    let before = fs::metadata(&log).map_or(0, |log| log.len());
+    let said = refusal(serve(&copy)).await;
+    assert!(said.contains("its end is missing") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(fs::metadata(copy.path()).unwrap().len(), whole - 10 * 4_096, "{before}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,20 +43,28 @@ async fn what_was_trimmed_is_not_passed_over_in_silence() {
     assert_eq!(feed.next().await["messageId"], last);
 }
 
-/// Who is there misses nothing, however long nothing happens to them while the feeds of others are trimmed.
+/// Who missed nothing goes on, whether they are there or away, however many events of others are trimmed.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_follows_in_silence_is_not_reset() {
+async fn who_missed_nothing_is_not_reset() {
     let chat = Chat::open().await;
     let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    let (ann, ida) = (chat.person("Ann").await, chat.person("Ida").await);
     let first = ada.sends("Hi", &bob).await;
     let mut alone = ada.feed().await;
     let mut together = [bob.feed().await, bob.feed().await];
-    let theirs = eve.sends("Hi", &chat.person("Ann").await).await;
+    let away = [cursor(&bob).await, cursor(&ida).await, cursor(&eve).await];
+    let theirs = eve.sends("Hi", &ann).await;
     for _ in 0..10 {
         eve.edits(&theirs, "Hello").await;
     }
     feed::trim(&chat.app, Duration::ZERO).await.unwrap();
-    // A change of what they saw before, and something new.
+    // Bob had a message, Ida nothing at all; Eve has missed her own edits.
+    for (person, cursor, expected) in
+        [(&bob, &away[0], "CAUGHT_UP"), (&ida, &away[1], "CAUGHT_UP"), (&eve, &away[2], "RESET")]
+    {
+        assert_eq!(resumed(person, cursor).await.next().await["kind"], expected);
+    }
+    // A change of what was seen before, and something new.
     let mark = "mutation ($id: ID!) { markRead(messageId: $id, userId: 2) { userErrors { message } } }";
     chat.data(mark, json!({ "id": first })).await;
     ada.edits(&first, "Hello").await;

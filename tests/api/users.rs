@@ -1,6 +1,10 @@
 //! Users: made, read, changed, erased.
 
-use serde_json::json;
+use duologue::domain::{
+    Viewer,
+    imports::{self, Line, UserLine},
+};
+use serde_json::{Value, json};
 
 use crate::harness::{Chat, Person, text};
 
@@ -82,7 +86,7 @@ async fn of_ten_who_want_one_address_at_once_one_gets_it() {
     let input = json!({ "input": { "name": "Ada", "email": "ada@example.com" } });
     let made = futures_util::future::join_all((0..10).map(|_| chat.data(CREATE, input.clone()))).await;
     assert_eq!(made.iter().filter(|made| made["createUser"]["user"].is_object()).count(), 1);
-    let refused = |made: &&serde_json::Value| made["createUser"]["userErrors"][0]["code"] == "EMAIL_TAKEN";
+    let refused = |made: &&Value| made["createUser"]["userErrors"][0]["code"] == "EMAIL_TAKEN";
     assert_eq!(made.iter().filter(refused).count(), 9);
 }
 
@@ -189,4 +193,62 @@ async fn users_are_found_by_the_start_of_a_name_or_an_email() {
     assert_eq!(found("_").await, ["100%"]);
     assert_eq!(found("da").await, [""; 0]);
     assert_eq!(found(" ").await.len(), 5);
+}
+
+/// Whether a search is answered from the indexes or by reading on, its pages are the same list.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_has_the_same_pages_however_many_it_finds() {
+    let chat = Chat::open().await;
+    let user = |id: i64| {
+        let name = if id % 7 == 0 { format!("Bob {id}") } else { format!("Ann {id}") };
+        let email = format!("{}{id}@example.com", if id % 5 == 0 { "bob" } else { "x" });
+        UserLine { id, name, email, created_at: "2026-01-31T12:00:00Z".into() }
+    };
+    let lines: Vec<_> = (1..=6_000).map(|id| Ok(Line::User(user(id)))).collect();
+    imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
+    chat.data("mutation { deleteUser(id: 35) { deletedId } }", json!({})).await;
+    let page = async |search: &str, span: Value| {
+        let query = "query ($s: String, $first: Int, $last: Int, $after: String, $before: String) {
+            users(search: $s, first: $first, last: $last, after: $after, before: $before) {
+                nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+            }
+        }";
+        let mut variables = span;
+        variables["s"] = json!(search);
+        chat.data(query, variables).await["users"].take()
+    };
+    let ids = |page: &Value| -> Vec<String> {
+        page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
+    };
+    // More than 5,000, some 1,900, a few, none.
+    for (search, is_found) in [
+        ("ann", (|id| id % 7 != 0) as fn(i64) -> bool),
+        ("BOB", |id| id % 7 == 0 || id % 5 == 0),
+        ("bob 59", |id| id % 7 == 0 && id.to_string().starts_with("59")),
+        ("bobby", |_| false),
+    ] {
+        let expected: Vec<String> =
+            (1..=6_000).filter(|id| *id != 35 && is_found(*id)).map(|id| format!("usr_{id}")).collect();
+        let mut found = Vec::new();
+        let mut last = page(search, json!({ "first": 100 })).await;
+        loop {
+            let info = &last["pageInfo"];
+            assert_eq!(info["hasPreviousPage"], !found.is_empty(), "{search}");
+            found.extend(ids(&last));
+            assert_eq!(info["hasNextPage"], found.len() < expected.len(), "{search}");
+            if info["hasNextPage"] == false {
+                break;
+            }
+            last = page(search, json!({ "first": 100, "after": info["endCursor"] })).await;
+        }
+        assert_eq!(found, expected, "{search}");
+        let last = page(search, json!({ "last": 2 })).await;
+        assert_eq!(ids(&last), expected[expected.len().saturating_sub(2)..], "{search}");
+        if expected.len() > 4 {
+            assert_eq!(last["pageInfo"]["hasPreviousPage"], true, "{search}");
+            let before = page(search, json!({ "last": 2, "before": last["pageInfo"]["startCursor"] })).await;
+            assert_eq!(ids(&before), expected[expected.len() - 4..expected.len() - 2], "{search}");
+            assert_eq!(before["pageInfo"]["hasNextPage"], true, "{search}");
+        }
+    }
 }

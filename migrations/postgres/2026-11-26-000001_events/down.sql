@@ -1,5 +1,6 @@
 UPDATE server SET epoch = left(replace(gen_random_uuid()::text, '-', ''), 16);
 ALTER TABLE server DROP COLUMN trimmed_through;
+ALTER TABLE users DROP COLUMN trimmed_through;
 
 ALTER TABLE users ADD COLUMN feed_position BIGINT NOT NULL DEFAULT 0;
 CREATE TABLE feed (

@@ -1,5 +1,6 @@
 UPDATE server SET epoch = lower(hex(randomblob(8)));
 ALTER TABLE server DROP COLUMN trimmed_through;
+ALTER TABLE users DROP COLUMN trimmed_through;
 
 ALTER TABLE users ADD COLUMN feed_position BIGINT NOT NULL DEFAULT 0;
 CREATE TABLE feed (

@@ -13,7 +13,8 @@ CREATE INDEX events_user ON events (user_id, id);
 DROP TABLE feed;
 ALTER TABLE users DROP COLUMN feed_position;
 
--- Entries of feeds up to this id may have been trimmed.
+-- A user's events up to this id were trimmed, and of all users': ids go on after it.
+ALTER TABLE users ADD COLUMN trimmed_through BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE server ADD COLUMN trimmed_through BIGINT NOT NULL DEFAULT 0;
 -- Cursors of the former positions are worth nothing.
 UPDATE server SET epoch = lower(hex(randomblob(8)));
