@@ -29,7 +29,7 @@ pub(crate) fn measure(report: &mut Report) {
     let other = one.copy();
     let mut figures = serde_json::Map::new();
     for (key, work) in
-        [("page", works::page()), ("users", works::users()), ("send", works::send()), ("name", works::name())]
+        [("page", works::page()), ("users", works::users()), ("send", works::send().work), ("name", works::name())]
     {
         eprintln!("  {}", work.name);
         let Work { name, duologue, floor } = work;

@@ -9,11 +9,12 @@ use crate::{
     client::{Expected, Outcome, Script, Until, body, load},
     demo,
     limits::{
-        CHAT_CPU, CONVERSATIONS_CPU, PAGE_CPU, PAGE_RATE, SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_CPU, USERS_RATE,
+        CHAT_CPU, CONVERSATIONS_CPU, Limit, PAGE_CPU, PAGE_RATE, RANDOM_ALONE_RATE, RANDOM_RATE, RANDOM_TAIL,
+        SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_CPU, USERS_RATE,
     },
     report::{Report, median, number},
     server::{Database, Server, cpu_of, duologue, floor},
-    works::{self, Work},
+    works::{self, Sends, Work},
 };
 
 const ROUNDS: usize = 7;
@@ -28,7 +29,8 @@ const LOAD: &str = "Load";
 const LOAD_COLUMNS: [&str; 8] =
     ["what", "connections", "answers/s", "of the floor's", "p50 ms", "p99 ms", "CPU us", "x the floor's CPU"];
 const SENDS: &str = "Sends: commits that are shared";
-const SEND_COLUMNS: [&str; 6] = [
+const SEND_COLUMNS: [&str; 7] = [
+    "what",
     "connections",
     "messages/s",
     "the floor, messages/s",
@@ -195,36 +197,46 @@ pub(crate) fn chat(report: &mut Report) {
 
 pub(crate) fn send(report: &mut Report) {
     let pair = Pair::start();
-    let work = works::send();
+    for (sends, limits) in [
+        (works::send(), [SEND_ALONE_RATE, SEND_RATE, SEND_TAIL]),
+        (works::send_random(), [RANDOM_ALONE_RATE, RANDOM_RATE, RANDOM_TAIL]),
+    ] {
+        measure_sends(report, &pair, &sends, limits);
+    }
+}
+
+fn measure_sends(report: &mut Report, pair: &Pair, sends: &Sends, [alone_rate, shared_rate, tail_limit]: [Limit; 3]) {
+    let work = &sends.work;
     work.agreed(&pair.duologue, &pair.floor);
     let mut figures = Vec::new();
     for connections in [1, USUAL, 128] {
-        eprintln!("  connections: {connections}");
+        eprintln!("  {}, connections: {connections}", work.name);
         let script = |requests: &[Vec<u8>]| Script::new(requests.to_vec(), works::sent());
         let [own, floor, alone] = in_turns(
             connections,
             &[
                 (&pair.duologue, script(&work.duologue)),
                 (&pair.floor, script(&work.floor)),
-                (&pair.floor, script(&works::send_alone())),
+                (&pair.floor, script(&sends.alone)),
             ],
         );
         row(report, work.name, connections, &own, &floor);
         let (gain, tail) = (own.ratio(&alone, rate), own.median(|turn| turn.outcome.p99 / turn.outcome.p50));
         let rates = [&own, &floor, &alone].map(|turns| number(turns.median(rate)));
-        let cells = [connections.to_string()].into_iter().chain(rates).chain([number(gain), number(tail)]);
+        let named = [work.name.into(), connections.to_string()];
+        let cells = named.into_iter().chain(rates).chain([number(gain), number(tail)]);
         report.row(SENDS, &SEND_COLUMNS, cells.collect());
         figures.push(json!({ "connections": connections, "duologue": own.figures(), "floor": floor.figures(),
             "oneCommitEach": alone.figures(), "rateOfFloor": own.ratio(&floor, rate),
             "cpuOfFloor": own.ratio(&floor, cpu), "rateOfOneCommitEach": gain, "p99OfP50": tail }));
         match connections {
-            1 => report.keep(SEND_ALONE_RATE, gain),
+            1 => report.keep(alone_rate, gain),
             USUAL => {
-                report.keep(SEND_RATE, gain);
-                report.keep(SEND_TAIL, tail);
+                report.keep(shared_rate, gain);
+                report.keep(tail_limit, tail);
             }
             _ => {}
         }
     }
-    report.figures("send", figures.into());
+    report.figures(work.name, figures.into());
 }

@@ -97,18 +97,27 @@ pub(crate) fn name() -> Work {
     Work { name: "{ __typename }", duologue: vec![query(NAME)], floor: vec![get("/name")] }
 }
 
-pub(crate) fn send() -> Work {
-    Work { name: "send", duologue: drafts(in_graphql), floor: drafts(|from, to| to_floor("/send", from, to)) }
+/// Sends, and the same to a floor where each has a commit of its own.
+pub(crate) struct Sends {
+    pub(crate) work: Work,
+    pub(crate) alone: Vec<Vec<u8>>,
 }
 
-/// The same to a floor where each has a commit of its own.
-pub(crate) fn send_alone() -> Vec<Vec<u8>> {
-    drafts(|from, to| to_floor("/send/alone", from, to))
+/// All from one user to another.
+pub(crate) fn send() -> Sends {
+    sends("send", &[(3, 4)])
 }
 
-/// Between random pairs, but not in the conversation whose page is read.
-fn drafts(request: impl Fn(u64, u64) -> Vec<u8>) -> Vec<Vec<u8>> {
-    pairs(SENDS, 3..=1_000, 1).into_iter().map(|(from, to)| request(from, to)).collect()
+/// Between random pairs, but not in the conversation whose page is read: each changes other pages of the file.
+pub(crate) fn send_random() -> Sends {
+    sends("send, random pairs", &pairs(SENDS, 3..=1_000, 1))
+}
+
+fn sends(name: &'static str, pairs: &[(u64, u64)]) -> Sends {
+    let drafts = |request: &dyn Fn(u64, u64) -> Vec<u8>| pairs.iter().map(|&(from, to)| request(from, to)).collect();
+    let to_floor = |path: &'static str| drafts(&|from, to| to_floor(path, from, to));
+    let work = Work { name, duologue: drafts(&in_graphql), floor: to_floor("/send") };
+    Sends { work, alone: to_floor("/send/alone") }
 }
 
 fn in_graphql(from: u64, to: u64) -> Vec<u8> {

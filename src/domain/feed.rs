@@ -18,8 +18,8 @@ use crate::{
     store::{self, Conn},
 };
 
-/// Events deleted in one transaction.
-const TRIM_BATCH: i64 = 500;
+/// Events deleted in one transaction: more would hold others up for longer than some milliseconds.
+const TRIM_BATCH: i64 = 200;
 /// How often the retention job runs.
 const TRIM_INTERVAL: Duration = Duration::from_mins(10);
 /// Entries in one read, which bounds what a follower holds in memory.
