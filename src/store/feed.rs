@@ -150,8 +150,8 @@ pub fn oldest(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<(i64, Timestamp)>> 
 /// Deletes the events of all users up to a position, and notes it.
 pub fn trim(conn: &mut Conn<'_>, through: i64) -> Result<()> {
     if let Conn::Postgres(c) = conn {
-        // Raw, because diesel has no locks in the order of a subquery. Without the locks, two events of a user whose ids were drawn
-        // could be committed while the first is trimmed.
+        // Raw, because diesel has no ordered locks of a subquery's rows. Locked first, so that no other event of these users is
+        // committed between the statements.
         let lock = sql_query(
             "SELECT FROM users WHERE id IN (SELECT user_id FROM events WHERE id <= $1) ORDER BY id FOR NO KEY UPDATE",
         );

@@ -220,7 +220,7 @@ async fn a_search_has_the_same_pages_however_many_it_finds() {
     let ids = |page: &Value| -> Vec<String> {
         page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
     };
-    // More than 5,000, some 1,900, a few, none.
+    // More than 4,000, some 1,900, a few, none.
     for (search, is_found) in [
         ("ann", (|id| id % 7 != 0) as fn(i64) -> bool),
         ("BOB", |id| id % 7 == 0 || id % 5 == 0),
