@@ -170,8 +170,9 @@ impl App {
         (!answers).then_some("the database does not answer")
     }
 
-    /// Checks the whole database while it is used. What is found is in the log and in [`App::problem`].
-    pub async fn check_database(&self) {
+    /// Checks the whole database after a while, as it is used. What is found is in the log and in [`App::problem`].
+    pub async fn check_database(&self, after: Duration) {
+        tokio::time::sleep(after).await;
         if let Err(error) = self.store.check_in_background(CHECK_PAUSE).await {
             tracing::warn!(%error, "the database could not be checked");
         }

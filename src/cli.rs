@@ -86,8 +86,8 @@ async fn serve(settings: &Serve) -> Result<()> {
         page(address)
     );
     let checking = tokio::spawn({
-        let app = app.clone();
-        async move { app.check_database().await }
+        let (app, after) = (app.clone(), settings.check_after);
+        async move { app.check_database(after).await }
     });
     let trimming = tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
     let watching = tokio::spawn(accounts::run_session_poller(app.clone()));

@@ -252,6 +252,9 @@ pub struct Serve {
     /// Days for which a client that was away can catch up; after them it loads everything again
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
     pub feed_retention: Duration,
+    /// Time after the start until a SQLite file is checked for damage, while it is served
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CHECK_AFTER", default_value = "60", value_parser = seconds)]
+    pub check_after: Duration,
     /// Time after a user's last connection until others hear that they are offline
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
     pub offline_after: Duration,

@@ -196,17 +196,16 @@ pub(crate) fn chat(report: &mut Report) {
 }
 
 pub(crate) fn send(report: &mut Report) {
-    let pair = Pair::start();
     for (sends, limits) in [
         (works::send(), [SEND_ALONE_RATE, SEND_RATE, SEND_TAIL]),
         (works::send_random(), [RANDOM_ALONE_RATE, RANDOM_RATE, RANDOM_TAIL]),
     ] {
-        measure_sends(report, &pair, &sends, limits);
+        measure_sends(report, &sends, limits);
     }
 }
 
-fn measure_sends(report: &mut Report, pair: &Pair, sends: &Sends, [alone_rate, shared_rate, tail_limit]: [Limit; 3]) {
-    let work = &sends.work;
+fn measure_sends(report: &mut Report, sends: &Sends, [alone_rate, shared_rate, tail_limit]: [Limit; 3]) {
+    let (pair, work) = (Pair::start(), &sends.work);
     work.agreed(&pair.duologue, &pair.floor);
     let mut figures = Vec::new();
     for connections in [1, USUAL, 128] {

@@ -115,6 +115,7 @@ async fn once_damage_is_met_nothing_is_written_any_more() {
     file[middle..middle + PAGE].fill(0);
     fs::write(database.path(), &file).unwrap();
     let mut server = serve(&database);
+    server.args(["--check-after", "0.1"]);
     let log = database.folder().join("log");
     server.stderr(fs::File::create(&log).unwrap());
     let (child, address) = started(server).await;
