@@ -100,7 +100,7 @@ async fn trimming_holds_nobody_up() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     ada.sends("first", &bob).await;
-    let number = short_or_long(20_000, 5_000_000);
+    let number = short_or_long(20_000, 300_000);
     let columns =
         "INSERT INTO events (id, user_id, kind, message_id, peer_id, at) SELECT 10 + n, 1 + n % 2, 2, 1, 2 - n % 2, 0";
     let fill = if chat.database.is_sqlite() {
