@@ -23,7 +23,7 @@ const TYPING_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Signals to the other member of a conversation that a user types, or has stopped.
 pub async fn set_typing(
-    app: &Arc<App>,
+    app: &App,
     viewer: &Viewer,
     user: UserId,
     conversation: ConversationId,

@@ -88,34 +88,31 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Re
     // Raw, because diesel has no ordered union. Each part is read in the order of its index. One statement, because on
     // PostgreSQL each has a snapshot of its own.
     let query = sql::<Row>(
-        "SELECT users.erased_at IS NOT NULL, users.trimmed_through, entry.* FROM users LEFT JOIN (\
-         SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at, \
-         id, sender_id, receiver_id, content, reply_to_id, client_id, version, created_at, edited_at \
+        "SELECT users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
+         reply_to_id, client_id, version, messages.created_at, edited_at FROM users LEFT JOIN (\
+         SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
          FROM messages WHERE deleted_at IS NULL AND sender_id = ",
     )
     .bind::<BigInt, _>(user)
     .sql(" AND id > ")
     .bind::<BigInt, _>(position)
     .sql(
-        " UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at, \
-         id, sender_id, receiver_id, content, reply_to_id, client_id, version, created_at, edited_at \
+        " UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
          FROM messages WHERE deleted_at IS NULL AND receiver_id = ",
     )
     .bind::<BigInt, _>(user)
     .sql(" AND id > ")
     .bind::<BigInt, _>(position)
-    .sql(
-        " UNION ALL SELECT events.id, events.kind, events.message_id, events.peer_id, events.at, \
-         messages.id, sender_id, receiver_id, content, reply_to_id, client_id, version, created_at, edited_at \
-         FROM events LEFT JOIN messages ON messages.id = events.message_id AND messages.deleted_at IS NULL \
-         WHERE events.user_id = ",
-    )
+    .sql(" UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = ")
     .bind::<BigInt, _>(user)
-    .sql(" AND events.id > ")
+    .sql(" AND id > ")
     .bind::<BigInt, _>(position)
     .sql(" ORDER BY position LIMIT ")
     .bind::<BigInt, _>(limit)
-    .sql(") AS entry ON TRUE WHERE users.id = ")
+    .sql(
+        ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
+         WHERE users.id = ",
+    )
     .bind::<BigInt, _>(user);
     let rows: Vec<(bool, i64, Option<Entry>)> = on!(conn, |c| CachedStatement(query).load(c))?;
     let Some(&(is_erased, trimmed_through, _)) = rows.first() else { return Ok(None) };

@@ -64,7 +64,7 @@ pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + S
             return Err(Error::Unusable(format!("there is no database {}", path.display())));
         };
         let outcome = check_tables(&mut conn, path, &mut progress);
-        leave_log(conn);
+        close(conn, path);
         outcome
     };
     blocking(resolved(path), check).await?;
@@ -79,9 +79,11 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Failed(panic.to_string()))?
 }
 
-/// Ends with a connection without closing it: that would copy the log into the file. The end of the process does not.
-fn leave_log(conn: SqliteConnection) {
-    mem::forget(conn);
+/// Closes a connection, unless that would copy a log into the file. The end of the process does not.
+fn close(conn: SqliteConnection, path: &Path) {
+    if size(&wal_path(path)) > 0 {
+        mem::forget(conn);
+    }
 }
 
 fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
@@ -122,9 +124,7 @@ fn inspected(path: &Path) -> Result<Option<SqliteConnection>> {
     match check_database(&mut conn, path, !was_closed && size < LARGE_FILE) {
         Ok(()) => Ok(Some(conn)),
         Err(why) => {
-            if !was_closed {
-                leave_log(conn);
-            }
+            close(conn, path);
             Err(why)
         }
     }

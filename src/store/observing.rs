@@ -49,6 +49,8 @@ impl Observations {
 
     /// Runs work on a connection, and notices if one of its statements meets damage.
     pub(super) fn observe<T>(&self, work: impl FnOnce() -> T) -> T {
+        // What this thread met before may have been in another file.
+        errors::take_damage();
         let done = work();
         if errors::take_damage() {
             self.found_damage("a statement met a malformed page");

@@ -78,7 +78,7 @@ pub enum Addresses {
 pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
     let search = search.map(|(text, addresses)| (folded(text), addresses)).filter(|(prefix, _)| !prefix.is_empty());
     let Some((prefix, addresses)) = search else { return in_order(conn, None, request) };
-    if has_few_matches(conn, &prefix)? {
+    if has_few_matches(conn, &prefix, addresses)? {
         let ids = matches(conn, &prefix, addresses)?;
         among(conn, &ids, request)
     } else {
@@ -86,24 +86,28 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
     }
 }
 
-/// Whether neither more than 4,000 names nor more than 4,000 addresses start with this.
-fn has_few_matches(conn: &mut Conn<'_>, prefix: &str) -> Result<bool> {
-    let end = end_of(prefix);
-    // Raw, because diesel cannot count a limited select. Entries of an index are counted in a fraction of the time that it takes
-    // to read them.
-    let count = |key: &str| {
-        let first = format!("(SELECT count(*) FROM (SELECT 1 FROM users WHERE {key} >= ");
-        sql::<BigInt>(&first)
-            .bind::<Text, _>(prefix.to_owned())
+/// Whether at most 4,000 names, and at most 4,000 addresses that the search may match, start with this.
+fn has_few_matches(conn: &mut Conn<'_>, prefix: &str, addresses: Addresses) -> Result<bool> {
+    let keys: &[&str] = match addresses {
+        Addresses::All => &["name_key", "email_key"],
+        Addresses::Of(_) => &["name_key"],
+    };
+    for key in keys {
+        // Raw, because diesel cannot count a limited select. Entries of an index are counted in a fraction of the time that it
+        // takes to read them.
+        let count = sql::<BigInt>(&format!("SELECT count(*) FROM (SELECT 1 FROM users WHERE {key} >= "))
+            .bind::<Text, _>(prefix)
             .sql(&format!(" AND {key} < "))
-            .bind::<Text, _>(end.clone())
+            .bind::<Text, _>(end_of(prefix))
             .sql(" LIMIT ")
             .bind::<BigInt, _>(MAX_INDEXED_MATCHES + 1)
-            .sql(") AS matches)")
-    };
-    let counts = diesel::select((count("name_key"), count("email_key")));
-    let (names, emails): (i64, i64) = on!(conn, |c| CachedStatement(counts).get_result(c))?;
-    Ok(names.max(emails) <= MAX_INDEXED_MATCHES)
+            .sql(") AS matches");
+        let count: i64 = on!(conn, |c| CachedStatement(count).get_result(c))?;
+        if count > MAX_INDEXED_MATCHES {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The users that a search matches, by id. Erased users have no keys.
@@ -136,7 +140,6 @@ fn among(conn: &mut Conn<'_>, ids: &[UserId], request: PageRequest) -> Result<Pa
     let wanted = ids.get(begin..end).unwrap_or_default();
     let mut items = if wanted.is_empty() { Vec::new() } else { by_ids(conn, wanted)? };
     items.sort_unstable_by_key(|user| user.id);
-    items.dedup_by_key(|user| user.id);
     Ok(Page { items, has_previous: begin > 0, has_next: end < ids.len() })
 }
 

@@ -228,6 +228,8 @@ async fn a_sound_database_is_called_sound() {
     assert_eq!(check().await, (true, format!("{} is sound.\n", database.path().display())));
     assert_eq!(terminate(child).await, Some(0));
     assert_eq!(check().await, (true, format!("{} is sound.\n", database.path().display())));
+    // Nothing is left beside the file.
+    assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,15 @@
 //! Users: made, read, changed, erased.
 
-use duologue::domain::{
-    Viewer,
-    imports::{self, Line, UserLine},
+use duologue::{
+    domain::{
+        Viewer,
+        imports::{self, Line, UserLine},
+    },
+    model::{
+        ids::UserId,
+        pages::{End, PageRequest},
+    },
+    store::users::{self, Addresses},
 };
 use serde_json::{Value, json};
 
@@ -251,4 +258,27 @@ async fn a_search_has_the_same_pages_however_many_it_finds() {
             assert_eq!(before["pageInfo"]["hasNextPage"], true, "{search}");
         }
     }
+}
+
+/// How many have an address that a search may not match does not make it slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_a_search_may_not_match_are_not_counted() {
+    let chat = Chat::open().await;
+    let user = |id: i64| {
+        let (name, email) = (format!("Ann {id}"), format!("x{id}@example.com"));
+        Ok(Line::User(UserLine { id, name, email, created_at: "2026-01-31T12:00:00Z".into() }))
+    };
+    let lines: Vec<_> = (1..=4_100).map(user).collect();
+    imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
+    let page = async |own: i64| {
+        let own = UserId::new(own).unwrap();
+        let before = chat.app.store.statements();
+        let request = PageRequest { after: None, before: None, limit: 50, end: End::First };
+        let page = chat.app.store.read(move |conn| users::page(conn, Some(("x", Addresses::Of(own))), request));
+        let ids: Vec<_> = page.await.unwrap().items.iter().map(|user| user.id.key()).collect();
+        (ids, chat.app.store.statements() - before)
+    };
+    // From the indexes: matches are counted, found, and read if there are any.
+    assert_eq!(page(7).await, (vec![7], 3));
+    assert_eq!(page(5_000).await, (vec![], 2));
 }
