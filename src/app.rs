@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{self, AuthMode},
-    events::{ConnectionLimiter, Notifier, Presences, RateLimiters, RateLimits, Revocations, Signals},
+    events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Revocations, Signals},
     model::timestamps::Timestamp,
     secrets::{BadIssuer, BadKeys, Issuer, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Store},
@@ -37,8 +37,8 @@ pub struct App {
     pub presences: Presences,
     /// Rate limits; none in open mode.
     pub rates: RateLimiters,
-    /// Limits the connections of each user.
-    pub connections: ConnectionLimiter,
+    /// Limits what each user may have at once.
+    pub permits: Permits,
     /// Revocations of credentials of open connections.
     pub revocations: Revocations,
     /// Hashes passwords.
@@ -89,7 +89,7 @@ impl App {
             signals: Signals::default(),
             presences: Presences::default(),
             rates: RateLimiters::default(),
-            connections: ConnectionLimiter::default(),
+            permits: Permits::default(),
             revocations: Revocations::default(),
             passwords: Passwords::default(),
             keys: None,
@@ -109,6 +109,13 @@ impl App {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
+        let limits = &settings.limits;
+        self.permits = Permits::of(PermitLimits {
+            connections: limits.max_user_sockets,
+            requests: limits.max_user_requests,
+            subscriptions: limits.max_user_subscriptions,
+            subscribed_fields: limits.max_user_subscribed_fields,
+        });
         if auth.mode == AuthMode::Open {
             return Ok(());
         }

@@ -273,7 +273,7 @@ pub struct Serve {
 
 /// How often people may do something; 0 is as often as they like. Not in open mode.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Rates, where people sign in")]
+#[command(next_help_heading = "Limits of rates, where people sign in")]
 pub struct Rates {
     /// Sends, edits, marks and other changes of a user in a second, and three times as many at once; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20)]
@@ -297,6 +297,9 @@ pub struct Limits {
     /// Bytes of a request's body or of a WebSocket message
     #[arg(long, value_name = "BYTES", env = "DUOLOGUE_MAX_BODY", default_value_t = 256 * 1024)]
     pub max_body: usize,
+    /// Bytes of an answer, be it to a request, to a whole batch, or an event
+    #[arg(long, value_name = "BYTES", env = "DUOLOGUE_MAX_ANSWER", default_value_t = 8 * 1024 * 1024)]
+    pub max_answer: usize,
     /// Tokens of a document
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_TOKENS", default_value_t = 2_000)]
     pub max_tokens: usize,
@@ -328,7 +331,21 @@ pub struct Limits {
     /// Running operations on one WebSocket
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_OPERATIONS", default_value_t = 100)]
     pub max_socket_operations: usize,
-    /// WebSockets of one user
+    /// Queries and mutations that run on one WebSocket at a time; more wait for their turn
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_REQUESTS", default_value_t = 8)]
+    #[arg(value_parser = at_least_one)]
+    pub max_socket_requests: usize,
+    /// Queries and mutations of one user at a time, over HTTP and WebSockets, until they are answered
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_REQUESTS", default_value_t = 16)]
+    #[arg(value_parser = at_least_one)]
+    pub max_user_requests: usize,
+    /// Subscriptions of one user
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_SUBSCRIPTIONS", default_value_t = 200)]
+    pub max_user_subscriptions: usize,
+    /// Fields that all subscriptions of one user together may fill for an event
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_SUBSCRIBED_FIELDS", default_value_t = 5_000)]
+    pub max_user_subscribed_fields: usize,
+    /// WebSockets and event streams of one user
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_SOCKETS", default_value_t = 50)]
     pub max_user_sockets: usize,
     /// Time for a connection to send the head of its first or next request; after it, it is let go
@@ -357,6 +374,10 @@ pub struct Limits {
 fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>().or_else(|_no_network| address()).map_err(|_neither| "not an address or a network".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number, 1 or more".to_owned())
 }
 
 fn days(text: &str) -> Result<Duration, String> {

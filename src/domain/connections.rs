@@ -1,24 +1,33 @@
-//! Long-lived connections: each belongs to a viewer, and ends when their credential expires or is revoked.
+//! Long-lived connections: each belongs to a viewer, and ends when their credential expires or is revoked. And what a viewer
+//! may have at once on all of them.
 
 use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Viewer;
+use super::{Error, Result, Viewer};
+/// What a viewer has of what is limited, until it is dropped.
+pub use crate::events::Permit;
 use crate::{
     app::App,
-    events::{ConnectionPermit, Revocation},
+    events::{Resource, Revocation},
 };
 
+/// Who has too many requests in hand is told to come again after this time.
+const REQUEST_RETRY: Duration = Duration::from_millis(500);
 /// An anonymous connection on a server that wants a token is closed after this time.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_mins(1);
+
+const TOO_MANY_SUBSCRIPTIONS: Error = Error::Forbidden("You have as many subscriptions as are allowed. End one first.");
+const TOO_MANY_FIELDS: Error =
+    Error::Forbidden("All your subscriptions together ask for too many fields. Ask for less, or end one first.");
 
 /// A client's connection that stays open.
 pub struct ClientConnection {
     app: Arc<App>,
     revocation: Option<Revocation>,
     expiry: Option<Pin<Box<Sleep>>>,
-    _permit: Option<ConnectionPermit>,
+    _permit: Option<Permit>,
 }
 
 impl ClientConnection {
@@ -30,11 +39,11 @@ impl ClientConnection {
         connection
     }
 
-    /// A connection of this viewer; `None` if the user has `max` of them already.
+    /// A connection of this viewer; `None` if the user has as many as are allowed already.
     #[must_use]
-    pub fn try_open(app: &Arc<App>, viewer: &Viewer, max: usize) -> Option<Self> {
+    pub fn try_open(app: &Arc<App>, viewer: &Viewer) -> Option<Self> {
         let permit = match viewer.user() {
-            Some(user) => Some(app.connections.try_acquire(user, max)?),
+            Some(user) => Some(app.permits.try_acquire(user, Resource::Connection, 1)?),
             None => None,
         };
         Some(Self { _permit: permit, ..Self::uncounted(app, viewer) })
@@ -75,4 +84,30 @@ impl ClientConnection {
             () = expired => "The access token has expired",
         }
     }
+}
+
+/// A permit for a request of this viewer, to be kept until its answer was sent. Privileged viewers need none.
+pub fn begin_request(app: &App, viewer: &Viewer) -> Result<Option<Permit>> {
+    let Some(user) = viewer.limited_user() else { return Ok(None) };
+    let permit = app.permits.try_acquire(user, Resource::Request, 1);
+    permit.map(Some).ok_or(Error::RateLimited(REQUEST_RETRY))
+}
+
+/// The same, once the viewer has fewer requests in hand.
+pub async fn wait_for_request(app: &App, viewer: &Viewer) -> Option<Permit> {
+    Some(app.permits.acquire(viewer.limited_user()?, Resource::Request).await)
+}
+
+/// The permits of a subscription that fills so many fields for an event.
+pub fn begin_subscription(app: &App, viewer: &Viewer, fields: u64) -> Result<Option<[Permit; 2]>> {
+    let Some(user) = viewer.limited_user() else { return Ok(None) };
+    let fields = u32::try_from(fields).unwrap_or(u32::MAX);
+    let one = app.permits.try_acquire(user, Resource::Subscription, 1).ok_or(TOO_MANY_SUBSCRIPTIONS)?;
+    let fields = app.permits.try_acquire(user, Resource::SubscribedField, fields).ok_or(TOO_MANY_FIELDS)?;
+    Ok(Some([one, fields]))
+}
+
+/// A permit to read and answer events of a subscription.
+pub async fn begin_event(app: &App, viewer: &Viewer) -> Option<Permit> {
+    Some(app.permits.acquire(viewer.limited_user()?, Resource::Event).await)
 }

@@ -33,6 +33,9 @@ pub enum Error {
     /// A lock or a connection of the database was not free in time: retry.
     #[error("the database is busy")]
     Busy,
+    /// What is asked for has more text than an answer may have.
+    #[error("there is more text than an answer may have")]
+    TooLarge,
     /// The disk is full.
     #[error("there is no room left on the disk")]
     Full,
@@ -49,6 +52,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Busy => Self::Busy,
             store::Error::Overloaded => Self::Overloaded("Too many want to change something at once. Try again."),
+            store::Error::TooMuchText => Self::TooLarge,
             store::Error::Full => Self::Full,
             store::Error::Unavailable(_)
             | store::Error::ReadOnly

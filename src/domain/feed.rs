@@ -97,11 +97,11 @@ pub fn events(
         let reset = Event { cursor: head.clone(), at: app.now(), body: EventBody::Reset };
         return Ok(Events { events: vec![Arc::new(reset)], cursor: head, has_more: false });
     }
-    let FeedPage { mut events, through, .. } = page;
-    let has_more = events.len() > usize::from(limit);
+    let FeedPage { mut events, through, is_last, .. } = page;
+    let is_cut = events.len() > usize::from(limit);
     events.truncate(limit.into());
-    let last = if has_more { events.last().map_or(position, |event| event.cursor.position) } else { through };
-    Ok(Events { events, cursor: cursor(last), has_more })
+    let last = if is_cut { events.last().map_or(position, |event| event.cursor.position) } else { through };
+    Ok(Events { events, cursor: cursor(last), has_more: is_cut || !is_last })
 }
 
 /// Deletes the events that are older than the retention from all feeds, in small batches that do not block other writers
@@ -272,15 +272,13 @@ fn next(
     after: i64,
     limit: usize,
 ) -> store::Result<Option<FeedPage>> {
-    let Some(slice) = store::feed::after(conn, user, after, i64::try_from(limit).unwrap_or(i64::MAX))? else {
-        return Ok(None);
-    };
+    let Some(slice) = store::feed::after(conn, user, after, limit)? else { return Ok(None) };
     if slice.is_erased && slice.entries.is_empty() {
         return Ok(None);
     }
     let through = slice.entries.last().map_or(after, |entry| entry.position);
     // No notification follows for the end of the feed of an erased account, so it is never the last page.
-    let is_last = slice.entries.len() < limit && !slice.is_erased;
+    let is_last = slice.is_end && !slice.is_erased;
     let events = slice.entries.into_iter().filter_map(|entry| event(epoch, user, entry).map(Arc::new)).collect();
     Ok(Some(FeedPage { events, through, is_last, trimmed_through: slice.trimmed_through }))
 }

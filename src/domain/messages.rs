@@ -11,23 +11,33 @@ use crate::{
         texts::Content,
         timestamps::Timestamp,
     },
-    store::{self, Conn, members::Activity},
+    store::{self, Conn, TextBudget, members::Activity},
 };
 
 /// The messages with these ids that the viewer may see.
-pub fn by_ids(conn: &mut Conn<'_>, viewer: &Viewer, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>> {
-    let messages = store::messages::by_ids(conn, ids)?;
+pub fn by_ids(
+    conn: &mut Conn<'_>,
+    viewer: &Viewer,
+    ids: &[MessageId],
+    budget: &mut TextBudget,
+) -> Result<Vec<(MessageId, Message)>> {
+    let messages = store::messages::by_ids_within(conn, ids, budget)?;
     let visible = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
     Ok(visible.map(|message| (message.id, message)).collect())
 }
 
 /// A page of the visible part of each list, oldest first.
-pub fn pages(conn: &mut Conn<'_>, viewer: &Viewer, wanted: &[(List, PageRequest)]) -> Result<Pages<List, Message>> {
+pub fn pages(
+    conn: &mut Conn<'_>,
+    viewer: &Viewer,
+    wanted: &[(List, PageRequest)],
+    budget: &mut TextBudget,
+) -> Result<Pages<List, Message>> {
     let visible = |&(list, request): &(List, PageRequest)| {
         Some(((list, request), (policy::visible_part(viewer, list)?, request)))
     };
     let (keys, visible): (Vec<_>, Vec<_>) = wanted.iter().filter_map(visible).unzip();
-    Ok(keys.into_iter().zip(store::messages::pages(conn, &visible)?).collect())
+    Ok(keys.into_iter().zip(store::messages::pages(conn, &visible, budget)?).collect())
 }
 
 /// The id that the sender chose, if the viewer may see it.
@@ -141,7 +151,8 @@ pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, peers: &[U
     store::members::clear_unread_from(conn, sender, peers)?;
     let oldest = PageRequest { after: None, before: None, limit: 1_000, end: End::First };
     loop {
-        let pages = store::messages::pages(conn, &[(List::SentBy(sender), oldest)])?;
+        let any = &mut TextBudget::new(usize::MAX);
+        let pages = store::messages::pages(conn, &[(List::SentBy(sender), oldest)], any)?;
         let messages: Vec<Message> = pages.into_iter().flat_map(|page| page.items).collect();
         if messages.is_empty() {
             return Ok(());

@@ -24,16 +24,27 @@ mod viewers;
 pub use errors::{Error, Rejection, Result};
 pub use viewers::Viewer;
 
-/// The connection that the parts of an answer are read on, and how it isolates them.
-pub use crate::store::{Conn, Snapshot};
+/// The connection that the parts of an answer are read on, how it isolates them, and how much text they may have.
+pub use crate::store::{Conn, Snapshot, TextBudget};
 
-use crate::app::App;
+use crate::{app::App, events::Resource};
 
-/// Runs several reads on one snapshot of the database.
+/// Runs several reads on one snapshot of the database. One user's heavy reads are not done all at the same time, so that those
+/// of others are not kept waiting.
 pub async fn snapshot<T: Send + 'static>(
     app: &App,
+    viewer: &Viewer,
     how: Snapshot,
     read: impl FnOnce(&mut Conn<'_>) -> T + Send + 'static,
 ) -> Result<T> {
-    app.store.snapshot(how, move |conn| Ok(read(conn))).await
+    let permit = match viewer.limited_user() {
+        Some(user) if !how.light => Some(app.permits.acquire(user, Resource::HeavyRead).await),
+        _ => None,
+    };
+    let read = move |conn: &mut Conn<'_>| {
+        // Until the end of the read, which may go on after nobody waits for it any more.
+        let _permit = permit;
+        Ok(read(conn))
+    };
+    app.store.snapshot(how, read).await
 }

@@ -81,17 +81,36 @@ impl Viewer {
         store::sessions::active(conn, session, at)?.map(drop).ok_or(Error::Unauthenticated)
     }
 
+    /// Checks again that the credential is valid: for what begins long after it was checked, as on a WebSocket.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] if it has expired or was revoked.
+    pub async fn check(&self, app: &App) -> Result<()> {
+        let now = app.now();
+        let is_valid = match self.who {
+            Who::Unrestricted | Who::Anonymous => true,
+            Who::User { expires_at, .. } if expires_at <= now => false,
+            Who::User { session: Some(session), .. } => {
+                app.store.read(move |conn| store::sessions::active(conn, session, now)).await?.is_some()
+            }
+            Who::User { id, session: None, .. } => app.store.read(move |conn| store::users::exists(conn, id)).await?,
+            Who::Service(id) => app.store.read(move |conn| store::service_tokens::is_active(conn, id)).await?,
+        };
+        if is_valid { Ok(()) } else { Err(Error::Unauthenticated) }
+    }
+
     /// Counts a change against the viewer's rate limit; privileged viewers have none.
     pub(super) fn check_write_rate(&self, app: &App) -> Result<()> {
-        Ok(self.rate_limited_user().map_or(Ok(()), |user| app.rates.check_write(user))?)
+        Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_write(user))?)
     }
 
     /// The same for a change of a password or an address.
     pub(super) fn check_credential_rate(&self, app: &App) -> Result<()> {
-        Ok(self.rate_limited_user().map_or(Ok(()), |user| app.rates.check_credential_change(user))?)
+        Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_credential_change(user))?)
     }
 
-    fn rate_limited_user(&self) -> Option<UserId> {
+    /// The user who signed in, unless they may act as any user: then nothing is limited.
+    pub(super) fn limited_user(&self) -> Option<UserId> {
         self.user().filter(|_| !self.is_privileged())
     }
 

@@ -1,4 +1,4 @@
-//! In-process events: notifications for feed followers, signal subscriptions, presence, rate and connection limits, and
+//! In-process events: notifications for feed followers, signal subscriptions, presence, rate limits, permits, and
 //! revocations. Nothing here is stored: what must survive a restart is in the database.
 //!
 //! Not here: what a feed contains, and who may subscribe to what.
@@ -9,11 +9,11 @@ mod registry;
 mod signals;
 mod presences;
 mod revocations;
-mod connections;
+mod permits;
 mod rates;
 
-pub use connections::{ConnectionLimiter, ConnectionPermit};
 pub use notifier::{Notifier, Watch};
+pub use permits::{Permit, PermitLimits, Permits, Resource};
 pub use presences::{OfflineCheck, Presences};
 pub use rates::{Attempt, RateLimited, RateLimiters, RateLimits};
 pub use revocations::{Revocation, Revocations};

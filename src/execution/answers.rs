@@ -2,6 +2,7 @@
 
 use super::{
     arguments::Arguments,
+    chunks::Chunks,
     errors::{Code, Error, MAX_ERRORS, Segment},
     roots::PlannedRoot,
     writer::{Null, Writer},
@@ -9,7 +10,7 @@ use super::{
 
 /// An answer, as JSON.
 pub struct Answer {
-    json: String,
+    json: Chunks,
     /// The data, if anything was run.
     data: Data,
     errors: Vec<Error>,
@@ -32,19 +33,17 @@ impl Answer {
     }
 
     /// The data, or `null`, and what failed on the way.
-    pub(super) fn new(data: &[u8], mut errors: Vec<Error>) -> Self {
+    pub(super) fn new(written: Chunks, mut errors: Vec<Error>) -> Self {
         errors.truncate(MAX_ERRORS);
-        // It was written as UTF-8.
-        let data = str::from_utf8(data).unwrap_or("null");
-        let mut json = String::with_capacity(data.len() + 10);
+        let data = if written.is("null") { Data::Null } else { Data::Present };
+        let mut json = Chunks::with_room_for(&written);
         json.push_str("{\"data\":");
-        json.push_str(data);
+        json.append(written);
         if !errors.is_empty() {
             json.push_str(",\"errors\":");
-            json.push_str(&written(&errors));
+            json.push_str(&errors_json(&errors));
         }
-        json.push('}');
-        let data = if data == "null" { Data::Null } else { Data::Present };
+        json.push_str("}");
         Self { json, data, errors, event_id: None }
     }
 
@@ -56,8 +55,8 @@ impl Answer {
 
     /// As it is sent.
     #[must_use]
-    pub fn json(&self) -> &str {
-        &self.json
+    pub fn into_json(self) -> Chunks {
+        self.json
     }
 
     /// Whether nothing of the request was run: a request error.
@@ -74,8 +73,8 @@ impl Answer {
 
     /// The errors alone, as a socket sends them.
     #[must_use]
-    pub fn errors_json(&self) -> String {
-        written(&self.errors)
+    pub fn into_errors_json(self) -> Chunks {
+        errors_json(&self.errors).into()
     }
 
     /// By what a client names this event to go on after it.
@@ -97,7 +96,7 @@ impl Answer {
     }
 }
 
-fn written(errors: &[Error]) -> String {
+fn errors_json(errors: &[Error]) -> String {
     // Errors have nothing in them that JSON cannot say.
     serde_json::to_string(errors).unwrap_or_default()
 }
@@ -111,17 +110,21 @@ impl From<Error> for Answer {
 impl From<Vec<Error>> for Answer {
     fn from(mut errors: Vec<Error>) -> Self {
         errors.truncate(MAX_ERRORS);
-        let json = format!("{{\"errors\":{}}}", written(&errors));
+        let json = format!("{{\"errors\":{}}}", errors_json(&errors)).into();
         Self { json, data: Data::Absent, errors, event_id: None }
     }
 }
 
 /// A part of an answer: what was written, and what failed.
-pub type Part = (Vec<u8>, Vec<Error>);
+pub type Part = (Chunks, Vec<Error>);
 
-/// Writes a part of an answer; `None` if something has to be loaded first.
-pub fn write(arguments: &Arguments, write: impl FnOnce(&mut Writer<'_>) -> Result<(), Null>) -> Option<Part> {
-    let mut writer = Writer::new(arguments);
+/// Writes a part of an answer, of at most `max_bytes`; `None` if something has to be loaded first.
+pub fn write(
+    arguments: &Arguments,
+    max_bytes: usize,
+    write: impl FnOnce(&mut Writer<'_>) -> Result<(), Null>,
+) -> Option<Part> {
+    let mut writer = Writer::new(arguments, max_bytes);
     let written = write(&mut writer);
     writer.finish(written)
 }
@@ -129,42 +132,49 @@ pub fn write(arguments: &Arguments, write: impl FnOnce(&mut Writer<'_>) -> Resul
 /// The answer to an operation whose root was written whole.
 #[must_use]
 pub fn whole((data, errors): Part) -> Answer {
-    Answer::new(&data, errors)
+    Answer::new(data, errors)
 }
 
 /// An answer that is put together from its fields at the root, in their order.
 pub struct Fieldwise {
-    data: Vec<u8>,
+    data: Chunks,
     errors: Vec<Error>,
+    max_bytes: usize,
     failed: bool,
 }
 
-impl Default for Fieldwise {
-    fn default() -> Self {
-        Self { data: vec![b'{'], errors: Vec::new(), failed: false }
-    }
-}
-
 impl Fieldwise {
+    /// An answer of at most so many bytes.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { data: "{".to_owned().into(), errors: Vec::new(), max_bytes, failed: false }
+    }
+
+    /// Bytes that the next field may have.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.max_bytes.saturating_sub(self.data.len())
+    }
+
     /// Adds a field. One that is null makes the whole answer null, as no field at these roots may be.
     pub fn add<B>(&mut self, field: &PlannedRoot<B>, part: Result<Part, Error>) {
-        let (data, errors) = part.unwrap_or_else(|error| (b"null".to_vec(), vec![error.at(field.location)]));
-        self.failed |= data == b"null";
+        let (data, errors) = part.unwrap_or_else(|error| ("null".to_owned().into(), vec![error.at(field.location)]));
+        self.failed |= data.is("null");
         self.errors.extend(errors.into_iter().map(|mut error| {
             error.path.push(Segment::Key(field.key.clone()));
             error
         }));
         if self.data.len() > 1 {
-            self.data.push(b',');
+            self.data.push_str(",");
         }
-        self.data.extend_from_slice(field.written_key.as_bytes());
-        self.data.extend_from_slice(&data);
+        self.data.push_str(&field.written_key);
+        self.data.append(data);
     }
 
     /// The answer.
     #[must_use]
     pub fn finish(mut self) -> Answer {
-        self.data.push(b'}');
-        Answer::new(if self.failed { b"null" } else { &self.data }, self.errors)
+        self.data.push_str("}");
+        Answer::new(if self.failed { "null".to_owned().into() } else { self.data }, self.errors)
     }
 }

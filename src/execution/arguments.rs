@@ -263,6 +263,8 @@ pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Str
 pub struct Arguments {
     /// How many fields an operation with these fills at most.
     pub cost: u64,
+    /// Bytes that they hold, estimated.
+    pub bytes: usize,
     parsed: Vec<Option<Parsed>>,
     pub(super) schema: Arc<Schema>,
 }
@@ -274,9 +276,10 @@ impl Arguments {
         parsers: &[Option<Parser>],
         schema: Arc<Schema>,
     ) -> Result<Self, Error> {
+        let bytes = values.iter().map(held_bytes).sum();
         let parse = |(value, parser): (Value, &Option<Parser>)| parser.map(|parser| parser(value)).transpose();
         let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>().map_err(Error::bad_input)?;
-        Ok(Self { cost, parsed, schema })
+        Ok(Self { cost, bytes, parsed, schema })
     }
 
     /// Those at this place.
@@ -287,6 +290,19 @@ impl Arguments {
         let found = place.and_then(|place| self.parsed.get(place)?.as_ref()?.downcast_ref());
         found.ok_or_else(|| Error::bad_input("The arguments of this field are missing."))
     }
+}
+
+/// Bytes that a value holds, estimated.
+fn held_bytes(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.len(),
+        Value::Binary(bytes) => bytes.len(),
+        Value::Enum(name) => name.len(),
+        Value::List(items) => items.iter().map(held_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + held_bytes(value)).sum(),
+        Value::Null | Value::Number(_) | Value::Boolean(_) => 0,
+    };
+    size_of::<Value>() + inner
 }
 
 /// How many items a list may have by its arguments: by `first` or `last`, or as many as there are `ids`.

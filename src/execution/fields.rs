@@ -190,6 +190,7 @@ impl<O: Object> Selection<O> {
             if writer.is_incomplete() && field.plain {
                 continue;
             }
+            writer.end_field()?;
             if index > 0 {
                 writer.push(",");
             }

@@ -19,6 +19,7 @@ mod outputs;
 mod roots;
 mod introspection;
 mod loads;
+mod chunks;
 mod writer;
 mod answers;
 mod errors;
@@ -27,6 +28,7 @@ mod declarations;
 pub use answers::{Answer, Fieldwise, Part, whole, write};
 pub use arguments::Arguments;
 pub use binder::Binder;
+pub use chunks::Chunks;
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
 pub use documents::{Document, Documents};
@@ -66,6 +68,14 @@ pub struct Prepared<R> {
     pub plan: Arc<Plan<R>>,
     /// The arguments of its fields.
     pub arguments: Arc<Arguments>,
+}
+
+impl<R> Prepared<R> {
+    /// Bytes that it holds for as long as it is run, estimated.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.plan.bytes() + self.arguments.bytes
+    }
 }
 
 impl<R> Engine<R> {

@@ -90,6 +90,7 @@ impl<C: 'static, T: Output<C>> Output<C> for Vec<T> {
     ) -> Result<(), Null> {
         writer.push("[");
         for (index, value) in values.into_iter().enumerate() {
+            writer.end_field()?;
             if index > 0 {
                 writer.push(",");
             }

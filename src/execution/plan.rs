@@ -32,6 +32,8 @@ const MAX_SELECTIONS: u32 = 10_000;
 const MAX_DEPTH: u32 = 100;
 /// Plans that are cached, at most …
 const CACHED: usize = 1_000;
+/// Bytes that a field of a plan holds, estimated.
+const BYTES_PER_FIELD: usize = 500;
 /// … and the fields that they have. A field takes some 500 bytes.
 const CACHED_FIELDS: u64 = 16_000;
 
@@ -50,6 +52,12 @@ pub struct Plan<R> {
 }
 
 impl<R> Plan<R> {
+    /// Bytes that it holds, estimated.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.weight).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_FIELD)
+    }
+
     /// The arguments of all fields, if they fit and keep the limits.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{
     arguments::Arguments,
-    errors::{Error, Location, Segment},
+    chunks::Chunks,
+    errors::{Code, Error, Location, MAX_ERRORS, Segment},
 };
 
 /// Why a field has no value.
@@ -32,22 +33,28 @@ pub struct Null;
 
 /// An answer that is being written.
 pub struct Writer<'r> {
-    out: Vec<u8>,
+    out: Chunks,
     pub(super) errors: Vec<Error>,
     incomplete: bool,
+    /// Bytes that it may have.
+    max_bytes: usize,
+    is_too_large: bool,
     pub(super) arguments: &'r Arguments,
 }
 
 impl<'r> Writer<'r> {
     /// Nothing yet.
-    pub(super) fn new(arguments: &'r Arguments) -> Self {
-        Self { out: Vec::with_capacity(1_024), errors: Vec::new(), incomplete: false, arguments }
+    pub(super) fn new(arguments: &'r Arguments, max_bytes: usize) -> Self {
+        Self { out: Chunks::new(), errors: Vec::new(), incomplete: false, max_bytes, is_too_large: false, arguments }
     }
 
     /// What was written and what failed; `None` if something has to be loaded first.
-    pub(super) fn finish(mut self, written: Result<(), Null>) -> Option<(Vec<u8>, Vec<Error>)> {
+    pub(super) fn finish(mut self, written: Result<(), Null>) -> Option<(Chunks, Vec<Error>)> {
         if self.incomplete {
             return None;
+        }
+        if self.end_field().is_err() {
+            return Some(("null".to_owned().into(), vec![too_large()]));
         }
         if let Err(Null) = written {
             self.null_from(0);
@@ -60,8 +67,15 @@ impl<'r> Writer<'r> {
         self.incomplete
     }
 
+    /// Ends a field, or an item of a list. Nothing more is written once the answer is too large.
+    pub(super) fn end_field(&mut self) -> Result<(), Null> {
+        self.out.end_field();
+        self.is_too_large |= self.out.len() > self.max_bytes;
+        if self.is_too_large { Err(Null) } else { Ok(()) }
+    }
+
     pub(super) fn push(&mut self, text: &str) {
-        self.out.extend_from_slice(text.as_bytes());
+        self.out.last().extend_from_slice(text.as_bytes());
     }
 
     pub(super) fn position(&self) -> usize {
@@ -79,7 +93,9 @@ impl<'r> Writer<'r> {
         match stop {
             Stop::Later => self.incomplete = true,
             Stop::Failed(error) => {
-                self.errors.push(error.at(location));
+                if self.errors.len() < MAX_ERRORS {
+                    self.errors.push(error.at(location));
+                }
                 if !nullable {
                     return Err(Null);
                 }
@@ -99,11 +115,16 @@ impl<'r> Writer<'r> {
     /// Writes a value.
     pub fn json(&mut self, value: &(impl Serialize + ?Sized)) {
         // Neither writing to memory nor a value of the schema's types fails.
-        let _ = serde_json::to_writer(&mut self.out, value);
+        let _ = serde_json::to_writer(self.out.last(), value);
     }
 
     /// Writes a text that has nothing in it that JSON would escape.
     pub fn display(&mut self, text: &impl Display) {
-        let _ = write!(self.out, "\"{text}\"");
+        let _ = write!(self.out.last(), "\"{text}\"");
     }
+}
+
+/// An answer that has more bytes than it may.
+fn too_large() -> Error {
+    Error::new(Code::QueryTooComplex, "The answer would be too large. Ask for less at once, such as for smaller pages.")
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app::App,
     config::Limits,
-    domain::{self, Snapshot},
+    domain::{self, Snapshot, connections},
     execution::{
         self, Answer, Arguments, BadDocuments, Code, Engine, Error, Event, Fieldwise, OperationType, Part, Plans,
         Request, Root, Schema, Source, Write,
@@ -27,6 +27,10 @@ use crate::{
 
 /// Fields that are filled in well under a millisecond.
 const LIGHT: u64 = 1_000;
+/// Bytes of answers to events that are made together, and wait to be sent; the last one may go beyond.
+const MAX_WAITING_BYTES: usize = 256 * 1024;
+/// Answers to events of more bytes are counted while they wait, so that one user cannot have many of them.
+const LARGE_EVENTS: usize = 64 * 1024;
 
 /// The library's own GraphiQL page, for a server that has no built one. It loads its parts from a public network.
 #[must_use]
@@ -42,6 +46,12 @@ impl Prepared {
     #[must_use]
     pub fn operation(&self) -> OperationType {
         self.0.plan.operation
+    }
+
+    /// Bytes that it holds for as long as it is run, estimated.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
     }
 }
 
@@ -82,14 +92,14 @@ impl Api {
         top_level(error, &new_request_id()).into()
     }
 
-    /// Runs a query or a mutation, for as long as the limit allows.
-    pub async fn execute(&self, caller: &Caller, prepared: Prepared) -> Answer {
+    /// Runs a query or a mutation, for as long as the limit allows. What would have more than `max_bytes` of data is refused.
+    pub async fn execute(&self, caller: &Caller, prepared: Prepared, max_bytes: usize) -> Answer {
         let call = Arc::new(Call::new(&self.app, caller));
         let limit = self.limits.request_timeout;
         let request_id = call.request_id.clone();
         let running = async {
             let several_changes = matches!(&prepared.0.plan.root, Planned::Mutation(fields) if fields.len() > 1);
-            let running = AssertUnwindSafe(run(call, prepared)).catch_unwind();
+            let running = AssertUnwindSafe(run(call, prepared, max_bytes)).catch_unwind();
             // In a task of its own all of the changes are made, also when nobody waits for them any more.
             let answer = if several_changes {
                 tokio::spawn(running).await.ok().and_then(Result::ok)
@@ -111,10 +121,12 @@ impl Api {
     pub fn stream(&self, caller: &Caller, prepared: Prepared) -> BoxStream<'static, Answer> {
         let (api, caller) = (self.clone(), caller.clone());
         if prepared.operation() != OperationType::Subscription {
-            return stream::once(async move { api.execute(&caller, prepared).await }).boxed();
+            let max_bytes = self.limits.max_answer;
+            return stream::once(async move { api.execute(&caller, prepared, max_bytes).await }).boxed();
         }
         let begin = async move {
-            match Box::pin(Subscribed::begin(Arc::new(Call::new(&api.app, &caller)), prepared)).await {
+            let call = Arc::new(Call::new(&api.app, &caller));
+            match Box::pin(Subscribed::begin(call, prepared, api.limits.max_answer)).await {
                 Ok(subscribed) => stream::unfold(subscribed, Subscribed::next).boxed(),
                 Err(refusal) => stream::once(async { refusal.into() }).boxed(),
             }
@@ -124,7 +136,7 @@ impl Api {
 }
 
 /// Runs a query, or the fields of a mutation one after the other.
-async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
+async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) -> Answer {
     match &prepared.plan.root {
         Planned::Query(_) => {
             let always = wants_one_moment(&prepared);
@@ -133,17 +145,18 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared) -> Answer {
                 Planned::Query(selection) => selection.write((), context, writer),
                 Planned::Mutation(_) | Planned::Subscription(_) => Err(execution::Null),
             });
-            let mut parts = written(&call, arguments, vec![write], always).await;
+            let mut parts = written(&call, arguments, vec![write], always, max_bytes).await;
             parts.pop().map_or_else(|| internal(&call.request_id).into(), execution::whole)
         }
         Planned::Mutation(fields) => {
-            let mut answer = Fieldwise::default();
+            let mut answer = Fieldwise::new(max_bytes);
             for field in fields {
                 let part = match &field.resolve {
                     Some(resolve) => {
-                        done(&call, &prepared.arguments, resolve(call.clone(), &prepared.arguments).await).await
+                        let done = resolve(call.clone(), &prepared.arguments).await;
+                        written_field(&call, &prepared.arguments, done, answer.remaining()).await
                     }
-                    None => Ok((format!("\"{}\"", Mutation::NAME).into_bytes(), Vec::new())),
+                    None => Ok((format!("\"{}\"", Mutation::NAME).into(), Vec::new())),
                 };
                 answer.add(field, part);
             }
@@ -160,27 +173,36 @@ fn wants_one_moment(prepared: &execution::Prepared<Planned>) -> bool {
 }
 
 /// Writes what a field of a mutation did.
-async fn done(
+async fn written_field(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
     done: Result<Write<Context>, Error>,
+    max_bytes: usize,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments.clone(), vec![done?], false).await;
+    let mut parts = written(call, arguments.clone(), vec![done?], false, max_bytes).await;
     parts.pop().ok_or_else(|| internal(&call.request_id))
 }
 
-/// Writes parts of an answer, or answers, with all that has to be loaded for them.
-async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<Context>>, always: bool) -> Vec<Part> {
-    let mut context = call.context();
-    if let Some(parts) = attempt(&context, &arguments, &writes) {
+/// Writes parts of an answer, or answers, with all that has to be loaded for them: each of at most `max_bytes`, and only the
+/// first ones if they are large.
+async fn written(
+    call: &Arc<Call>,
+    arguments: Arc<Arguments>,
+    writes: Vec<Write<Context>>,
+    always: bool,
+    max_bytes: usize,
+) -> Vec<Part> {
+    let mut context = call.context(max_bytes);
+    if let Some(parts) = attempt(&context, &arguments, &writes, max_bytes) {
         return parts;
     }
     let how = Snapshot { always, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
     let writes = Arc::new(writes);
     let (all, shared) = (writes.clone(), arguments.clone());
-    let loaded = domain::snapshot(&call.app, how, move |conn| {
+    let viewer = call.viewer();
+    let loaded = domain::snapshot(&call.app, &viewer, how, move |conn| {
         while context.load(Ok(conn)) {
-            if let Some(parts) = attempt(&context, &shared, &all) {
+            if let Some(parts) = attempt(&context, &shared, &all, max_bytes) {
                 return parts;
             }
         }
@@ -190,9 +212,9 @@ async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<
         Ok(parts) => parts,
         Err(error) => {
             let error = top_level(error, &call.request_id);
-            let mut context = call.context();
+            let mut context = call.context(max_bytes);
             loop {
-                let parts = attempt(&context, &arguments, &writes);
+                let parts = attempt(&context, &arguments, &writes, max_bytes);
                 if parts.is_some() || !context.load(Err(&error)) {
                     return parts.unwrap_or_default();
                 }
@@ -201,12 +223,23 @@ async fn written(call: &Arc<Call>, arguments: Arc<Arguments>, writes: Vec<Write<
     }
 }
 
-/// Writes everything; `None` if something has to be loaded first.
-fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>]) -> Option<Vec<Part>> {
+/// Writes as [`written`] does; `None` if something has to be loaded first.
+fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>], max_bytes: usize) -> Option<Vec<Part>> {
+    let (mut parts, mut bytes, mut is_complete) = (Vec::with_capacity(writes.len()), 0, true);
     // All are looked through, also once one is not complete: what they want is loaded together.
-    let parts: Vec<_> =
-        writes.iter().map(|write| execution::write(arguments, |writer| write(context, writer))).collect();
-    parts.into_iter().collect()
+    for write in writes {
+        match execution::write(arguments, max_bytes, |writer| write(context, writer)) {
+            Some((data, errors)) => {
+                bytes += data.len();
+                parts.push((data, errors));
+            }
+            None => is_complete = false,
+        }
+        if bytes > MAX_WAITING_BYTES {
+            break;
+        }
+    }
+    is_complete.then_some(parts)
 }
 
 /// A subscription that goes on.
@@ -218,15 +251,32 @@ struct Subscribed {
     answers: std::vec::IntoIter<Answer>,
     taken: usize,
     failed: bool,
+    /// Bytes that an answer may have.
+    max_bytes: usize,
+    _permits: Option<[connections::Permit; 2]>,
+    /// While answers wait that are large.
+    event_permit: Option<connections::Permit>,
 }
 
 impl Subscribed {
-    async fn begin(call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
+    async fn begin(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) -> Result<Self, Error> {
         let Planned::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
         let begin =
             fields.first().and_then(|field| field.resolve.as_ref()).ok_or_else(|| internal(&call.request_id))?;
+        let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
+        let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await?;
-        Ok(Self { call, prepared, source, answers: Vec::new().into_iter(), taken: 0, failed: false })
+        Ok(Self {
+            call,
+            prepared,
+            source,
+            answers: Vec::new().into_iter(),
+            taken: 0,
+            failed: false,
+            max_bytes,
+            _permits: permits,
+            event_permit: None,
+        })
     }
 
     /// The next answer, and what goes on after it. What was answered before something changed is answered anew.
@@ -235,6 +285,7 @@ impl Subscribed {
             self.answers = Vec::new().into_iter();
         }
         if self.answers.as_slice().is_empty() {
+            self.event_permit = None;
             if self.failed {
                 return None;
             }
@@ -249,16 +300,19 @@ impl Subscribed {
 
     async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
         let Planned::Subscription(fields) = &self.prepared.plan.root else { return Vec::new() };
-        let Some(field) = fields.first() else { return Vec::new() };
+        let (Some(field), max_bytes) = (fields.first(), self.max_bytes) else { return Vec::new() };
         let answer = |part, id| {
-            let mut answer = Fieldwise::default();
+            let mut answer = Fieldwise::new(max_bytes);
             answer.add(field, part);
             answer.finish().with_event_id(id)
         };
         match events {
             Ok(events) => {
+                let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
                 let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let parts = written(&self.call, self.prepared.arguments.clone(), writes, false).await;
+                let parts = written(&self.call, self.prepared.arguments.clone(), writes, false, max_bytes).await;
+                let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
+                self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
                 parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect()
             }
             Err(error) => {

@@ -67,9 +67,9 @@ impl Call {
         self.viewer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the fields of an answer have at hand. Boxed: it is large, and goes from one thread to another.
-    pub(super) fn context(&self) -> Box<Context> {
-        Box::new(Context::new(self.app.clone(), self.viewer(), self.request_id.clone()))
+    /// What the fields of an answer of at most so many bytes have at hand. Boxed: it is large, and goes from one thread to another.
+    pub(super) fn context(&self, max_bytes: usize) -> Box<Context> {
+        Box::new(Context::new(self.app.clone(), self.viewer(), self.request_id.clone(), max_bytes))
     }
 
     /// From here on it is on behalf of somebody who has just signed in.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::errors::top_level;
 use crate::{
     app::App,
-    domain::{self, Conn, Viewer, accounts, blocks, conversations, feed, messages, signals, users},
+    domain::{self, Conn, TextBudget, Viewer, accounts, blocks, conversations, feed, messages, signals, users},
     execution::{Batch, Error, Stop},
     model::{
         conversations::Member,
@@ -24,6 +24,8 @@ pub(super) struct Context {
     pub(super) app: Arc<App>,
     pub(super) viewer: Viewer,
     pub(super) request_id: String,
+    /// Of messages that may still be loaded.
+    texts: TextBudget,
     pub(super) users: Batch<UserId, User>,
     pub(super) messages: Batch<MessageId, Message>,
     pub(super) message_pages: Batch<(List, PageRequest), Page<Message>>,
@@ -44,12 +46,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Nothing is loaded yet.
-    pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: String) -> Self {
+    /// Nothing is loaded yet, of at most so many bytes of messages.
+    pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: String, max_bytes: usize) -> Self {
         Self {
             app,
             viewer,
             request_id,
+            texts: TextBudget::new(max_bytes),
             users: Batch::default(),
             messages: Batch::default(),
             message_pages: Batch::default(),
@@ -69,14 +72,14 @@ impl Context {
     /// Loads all that was asked for since; false if that was nothing. What is asked for at the same time and of the same kind
     /// is one statement. Where there is no connection, all of it fails.
     pub(super) fn load(&mut self, conn: Result<&mut Conn<'_>, &Error>) -> bool {
-        let Self { app, viewer, request_id, .. } = self;
+        let Self { app, viewer, request_id, texts, .. } = self;
         let (app, viewer) = (&*app, &*viewer);
         let mut loads = Loads { conn, request_id, any: false };
         loads.each(&mut self.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
         loads.each(&mut self.feeds, |conn, (user, after, limit)| feed::events(conn, app, viewer, *user, after, *limit));
         loads.batch(&mut self.users, |conn, ids| users::by_ids(conn, viewer, ids));
-        loads.batch(&mut self.messages, |conn, ids| messages::by_ids(conn, viewer, ids));
-        loads.batch(&mut self.message_pages, |conn, keys| messages::pages(conn, viewer, keys));
+        loads.batch(&mut self.messages, |conn, ids| messages::by_ids(conn, viewer, ids, texts));
+        loads.batch(&mut self.message_pages, |conn, keys| messages::pages(conn, viewer, keys, texts));
         loads.each(&mut self.user_pages, |conn, (search, span)| users::page(conn, viewer, search.as_deref(), *span));
         loads.each(&mut self.blocked_pages, |conn, (user, span)| blocks::page(conn, viewer, *user, *span));
         let members = &mut self.members;

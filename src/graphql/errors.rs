@@ -20,6 +20,10 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
         }
         domain::Error::Overloaded(why) => Error::new(Code::Unavailable, why),
         domain::Error::Busy => Error::new(Code::DatabaseBusy, "The database is busy. Try again."),
+        domain::Error::TooLarge => Error::new(
+            Code::QueryTooComplex,
+            "The texts that are asked for are too large for one answer. Ask for less at once.",
+        ),
         domain::Error::Full => Error::new(Code::StorageFull, "The server has no room left on its disk."),
         domain::Error::Unavailable(cause) => {
             tracing::warn!(request.id = request_id, %cause, "database unavailable");

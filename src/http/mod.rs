@@ -5,6 +5,9 @@
 mod requests;
 mod responses;
 mod server;
+mod upgrades;
+mod wires;
+mod operations;
 mod sockets;
 mod streams;
 mod hosts;
@@ -23,7 +26,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -41,13 +44,14 @@ use tower_http::cors::CorsLayer;
 use crate::{
     app::App,
     config::{Limits, Serve},
-    domain::{self, Viewer},
-    execution::{Answer, Code, OperationType, Request as GraphqlRequest},
+    domain::{self, Viewer, connections},
+    execution::{Answer, Chunks, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
 };
 use addresses::{RemoteAddress, WithRemoteAddress};
 use responses::{Format, refused};
 use server::Server;
+use upgrades::Upgrade;
 
 /// Requests in flight have this long to finish once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
@@ -156,7 +160,7 @@ async fn accept(listener: &TcpListener, router: Router, limits: &Limits, stoppin
     let mut protocol = http1::Builder::new();
     // A connection that does not send a complete head in time is closed.
     protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-    let stall_timeout = limits.stall_timeout + sockets::CLOSE_TIMEOUT;
+    let stall_timeout = limits.stall_timeout + wires::CLOSE_TIMEOUT;
     let router = TowerToHyperService::new(router);
     let connections = TaskTracker::new();
     loop {
@@ -243,19 +247,19 @@ fn not_ready(why: &str) -> Response {
 }
 
 /// GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>), a WebSocket upgrade, or GraphiQL.
-async fn graphql(
-    State(server): State<Arc<Server>>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    request: Request,
-) -> Response {
-    let (Parts { method, uri, headers, extensions, .. }, body) = request.into_parts();
+async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let upgrade = Upgrade::of(&mut parts);
+    let Parts { method, uri, headers, extensions, .. } = parts;
     let remote = extensions.get().copied();
     let from = remote.map(|remote| addresses::client_address(remote, &headers, &server.trusted_proxies));
     if !hosts::is_allowed_host(&server, &headers) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_HOST);
     }
-    if let Ok(upgrade) = upgrade {
-        return sockets::open(server, upgrade, &headers, from);
+    match upgrade {
+        Some(Ok(upgrade)) => return sockets::open(server, upgrade, &headers, from),
+        Some(Err(refusal)) => return refusal,
+        None => {}
     }
     match method {
         Method::POST => handle_post(&server, &headers, from, body).await,
@@ -284,27 +288,49 @@ async fn handle_post(server: &Server, headers: &HeaderMap, from: Option<IpAddr>,
     };
     let caller = match caller(server, headers, from).await {
         Ok(caller) => caller,
-        Err(refusal) => return format.response(&refusal),
+        Err(refusal) => return format.response(refusal, None),
     };
     match requests::parse(&body, server.limits.max_batch) {
-        Ok(requests::PostBody::One(request)) if format == Format::EventStream => {
-            streams::response(server, &caller, server.api.prepare(&request))
-        }
         Ok(requests::PostBody::One(request)) => {
-            let answer = answer(server, &caller, *request).await;
-            format.response(&answer)
+            let prepared = server.api.prepare(&request);
+            drop(request);
+            respond(server, format, &caller, prepared).await
         }
-        Ok(requests::PostBody::Batch(batch)) => {
-            let mut answers = Vec::with_capacity(batch.len());
-            for request in batch {
-                answers.push(match request {
-                    Ok(request) => answer(server, &caller, request).await,
-                    Err(answer) => answer,
-                });
-            }
-            format.batch(&answers)
+        Ok(requests::PostBody::Batch(batch)) => match connections::begin_request(&server.app, &caller.viewer) {
+            Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
+            Err(error) => format.response(Api::refuse(error), None),
+        },
+        Err(why) => format.response(Answer::refusal(Code::BadRequest, why), None),
+    }
+}
+
+/// Runs the requests of a batch one after the other; gives their answers as a JSON array, which has the size of one answer at most.
+async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRequest, Answer>>) -> Chunks {
+    // What is not needed of the requests is not kept while others of them are run.
+    let prepare = |request: Result<GraphqlRequest, _>| request.and_then(|request| server.api.prepare(&request));
+    let prepared: Vec<_> = batch.into_iter().map(prepare).collect();
+    let mut answers = Chunks::from("[".to_owned());
+    for prepared in prepared {
+        let remaining = server.limits.max_answer.saturating_sub(answers.len());
+        let answer = run(server, caller, prepared, remaining).await;
+        if answers.len() > 1 {
+            answers.push_str(",");
         }
-        Err(why) => format.response(&Answer::refusal(Code::BadRequest, why)),
+        answers.append(answer.into_json());
+    }
+    answers.push_str("]");
+    answers
+}
+
+/// Runs a request and answers it, or refuses it.
+async fn respond(server: &Server, format: Format, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
+    let is_subscription = prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Subscription);
+    // A subscription has its own limits.
+    let permit = if is_subscription { Ok(None) } else { connections::begin_request(&server.app, &caller.viewer) };
+    match permit {
+        Ok(permit) if format == Format::EventStream => streams::response(server, caller, prepared, permit),
+        Ok(permit) => format.response(run(server, caller, prepared, server.limits.max_answer).await, permit),
+        Err(error) => format.response(Api::refuse(error), None),
     }
 }
 
@@ -319,16 +345,14 @@ async fn caller(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> R
     viewer.map(|viewer| Caller { from, last_event_id, ..viewer.into() }).map_err(Api::refuse)
 }
 
-async fn answer(server: &Server, caller: &Caller, request: GraphqlRequest) -> Answer {
-    match server.api.prepare(&request) {
-        Ok(prepared) => run(server, caller, prepared).await,
-        Err(answer) => answer,
-    }
-}
-
-async fn run(server: &Server, caller: &Caller, prepared: Prepared) -> Answer {
+/// Runs a request, unless it must not be run. Its answer has at most `max_bytes` of data.
+async fn run(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>, max_bytes: usize) -> Answer {
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(refusal) => return refusal,
+    };
     match prepared.operation() {
-        OperationType::Query | OperationType::Mutation => server.api.execute(caller, prepared).await,
+        OperationType::Query | OperationType::Mutation => server.api.execute(caller, prepared, max_bytes).await,
         OperationType::Subscription => Answer::refusal(
             Code::BadRequest,
             "A subscription needs a WebSocket with the subprotocol graphql-transport-ws, or Accept: text/event-stream.",
@@ -343,19 +367,15 @@ async fn handle_get(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, 
     };
     let caller = match caller(server, headers, from).await {
         Ok(caller) => caller,
-        Err(refusal) => return format.response(&refusal),
+        Err(refusal) => return format.response(refusal, None),
     };
     let prepared = requests::from_query_string(query)
         .map_err(|why| Answer::refusal(Code::BadRequest, why))
         .and_then(|request| server.api.prepare(&request));
-    match prepared {
-        Ok(prepared) if prepared.operation() == OperationType::Mutation => {
-            let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
-            let why = "A mutation needs POST: GET only reads.";
-            (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response()
-        }
-        prepared if format == Format::EventStream => streams::response(server, &caller, prepared),
-        Ok(prepared) => format.response(&run(server, &caller, prepared).await),
-        Err(answer) => format.response(&answer),
+    if prepared.as_ref().is_ok_and(|prepared| prepared.operation() == OperationType::Mutation) {
+        let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
+        let why = "A mutation needs POST: GET only reads.";
+        return (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response();
     }
+    respond(server, format, &caller, prepared).await
 }

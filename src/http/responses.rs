@@ -1,9 +1,21 @@
 //! Responses: the negotiated media type of an answer, and its status.
 
-use crate::execution::{Answer, Code};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use axum::{
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{AppendHeaders, IntoResponse, Response},
+};
+use hyper::body::{Frame, SizeHint};
+
+use crate::{
+    domain::connections::Permit,
+    execution::{Answer, Chunks, Code},
 };
 
 /// The media type of an answer: <https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types>.
@@ -46,23 +58,23 @@ impl Format {
         }
     }
 
-    /// The answer to one request.
-    pub(super) fn response(self, answer: &Answer) -> Response {
+    /// The answer to one request. The permit is released once it was sent.
+    pub(super) fn response(self, answer: Answer, permit: Option<Permit>) -> Response {
         let status = match answer.code() {
             Some(code) if answer.is_refusal() || (answer.is_empty() && is_retryable(code)) => self.status(code),
             _ => StatusCode::OK,
         };
-        let mut response = self.body(status, answer.json().to_owned());
-        if let Some(seconds) = answer.retry_after() {
+        let retry_after = answer.retry_after();
+        let mut response = self.body(status, answer.into_json(), permit);
+        if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
 
-    /// The answers to a batch.
-    pub(super) fn batch(self, answers: &[Answer]) -> Response {
-        let all: Vec<_> = answers.iter().map(Answer::json).collect();
-        self.body(StatusCode::OK, format!("[{}]", all.join(",")))
+    /// The answers to a batch, as a JSON array.
+    pub(super) fn batch(self, answers: Chunks, permit: Option<Permit>) -> Response {
+        self.body(StatusCode::OK, answers, permit)
     }
 
     fn status(self, code: Code) -> StatusCode {
@@ -88,7 +100,7 @@ impl Format {
         }
     }
 
-    fn body(self, status: StatusCode, json: String) -> Response {
+    fn body(self, status: StatusCode, json: Chunks, permit: Option<Permit>) -> Response {
         let media_type = match self {
             Self::Json | Self::EventStream => "application/json; charset=utf-8",
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
@@ -104,13 +116,13 @@ impl Format {
             StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => None,
         };
-        (status, headers, AppendHeaders(hint), json).into_response()
+        (status, headers, AppendHeaders(hint), Body::new(AnswerBody::new(json, permit))).into_response()
     }
 }
 
 /// The response to a request that was not executed, with a body of the same shape.
 pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) -> Response {
-    Format::Json.body(status, Answer::refusal(code, why).json().to_owned())
+    Format::Json.body(status, Answer::refusal(code, why).into_json(), None)
 }
 
 /// Whether the error is due to the state of the server, so that clients and proxies may retry.
@@ -139,4 +151,36 @@ fn quality(range: &mime::Mime) -> u16 {
     let Some(quality) = range.get_param("q") else { return 1_000 };
     let (whole, thousandths) = quality.as_str().split_once('.').unwrap_or((quality.as_str(), ""));
     if whole == "1" { 1_000 } else { format!("{thousandths:0<3.3}").parse().unwrap_or(0) }
+}
+
+/// An answer on its way. It is given away chunk by chunk, so that the permit is kept until the client has taken almost all of it.
+struct AnswerBody {
+    chunks: Box<dyn Iterator<Item = Vec<u8>> + Send + Sync>,
+    remaining: usize,
+    _permit: Option<Permit>,
+}
+
+impl AnswerBody {
+    fn new(json: Chunks, permit: Option<Permit>) -> Self {
+        Self { remaining: json.len(), chunks: Box::new(json.into_iter()), _permit: permit }
+    }
+}
+
+impl hyper::body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.chunks.next().map(Bytes::from);
+        self.remaining -= chunk.as_ref().map_or(0, Bytes::len);
+        Poll::Ready(chunk.map(Frame::data).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining as u64)
+    }
 }

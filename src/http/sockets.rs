@@ -5,43 +5,43 @@
 //! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
 //! nothing is buffered for it.
 
-use std::{collections::HashMap, future::pending, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::pending, net::IpAddr, sync::Arc};
 
 use axum::{
     body::Bytes,
-    extract::{
-        WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket},
-    },
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use futures_util::{
-    StreamExt,
-    stream::{self, AbortHandle, Abortable, BoxStream, SelectAll},
-};
+use futures_util::FutureExt as _;
+use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
 };
+use tokio_tungstenite::tungstenite::Message;
 
-use super::{hosts, responses::refused, server::Server};
+use super::{
+    hosts,
+    operations::{Delivery, Operations},
+    responses::refused,
+    server::Server,
+    upgrades::{self, Upgrade},
+    wires::{Close, Wire, WireResult},
+};
 use crate::{
     config::Limits,
     domain::{self, Viewer, connections::ClientConnection},
-    execution::{Answer, Code, Request},
+    execution::{Code, Request},
     graphql::Caller,
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// The client has this long to complete the closing handshake.
-pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of the read buffer of each socket: there are many sockets, and most messages are small.
-const READ_BUFFER: usize = 1_024;
 /// The longest id of an operation, in bytes.
 const MAX_ID_BYTES: usize = 128;
+/// Answers that are sent together, if they are there together.
+const MAX_DELIVERED_TOGETHER: usize = 32;
 
 /// Messages of the client.
 #[derive(Deserialize)]
@@ -91,61 +91,47 @@ struct Time {
     at: String,
 }
 
-/// Why a socket ends: a close code and a reason for people.
-struct Close(u16, String);
-
-impl Close {
-    fn new(code: u16, reason: &str) -> Self {
-        Self(code, reason.to_owned())
-    }
-}
-
-/// Takes a socket in, unless a page of another site opened it: browsers do not ask before they open one.
-pub(super) fn open(
-    server: Arc<Server>,
-    upgrade: WebSocketUpgrade,
-    headers: &HeaderMap,
-    from: Option<IpAddr>,
-) -> Response {
+/// Accepts a socket, unless a page of another site opened it: browsers do not ask before they open one.
+pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, from: Option<IpAddr>) -> Response {
     if !hosts::is_allowed_origin(&server, headers) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
     }
-    let sockets = server.sockets.clone();
-    let max = server.limits.max_body;
+    let is_ours = upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+    let (response, connection) = upgrade.accept(is_ours.then(|| HeaderValue::from_static(PROTOCOL)));
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok().map(str::to_owned));
-    upgrade
-        .protocols([PROTOCOL])
-        .max_message_size(max)
-        .max_frame_size(max)
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .on_upgrade(move |socket| sockets.track_future(run_socket(server, socket, authorization, from)))
+    let sockets = server.sockets.clone();
+    sockets.spawn(run_socket(server, connection, is_ours, Credentials { authorization, from }));
+    response
 }
 
-async fn run_socket(server: Arc<Server>, socket: WebSocket, authorization: Option<String>, from: Option<IpAddr>) {
-    let mut wire = Wire { socket, stall_timeout: server.limits.stall_timeout };
-    let close = if wire.socket.protocol().is_some_and(|protocol| protocol == PROTOCOL) {
-        let (running, operations) = (SelectAll::new(), HashMap::new());
-        SocketSession { server, authorization, from, initialized: None, running, operations }.run(&mut wire).await
+async fn run_socket(server: Arc<Server>, upgrade: OnUpgrade, is_ours: bool, credentials: Credentials) {
+    // How a client disconnects does not matter.
+    let Ok(connection) = upgrade.await else { return };
+    let Limits { max_body, stall_timeout, .. } = server.limits;
+    let mut wire = Wire::new(connection, max_body, stall_timeout).await;
+    let close = if is_ours {
+        let operations = Operations::new(server.clone());
+        SocketSession { server, credentials, initialized: None, operations }.run(&mut wire).await
     } else {
         Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
     };
     Box::pin(wire.close(close)).await;
 }
 
-/// An answer of the operation with this id; `None` when it is complete.
-type OperationEvent = (Arc<str>, Option<Answer>);
+/// What the request that opened the socket tells of its client.
+struct Credentials {
+    /// The header of this name.
+    authorization: Option<String>,
+    from: Option<IpAddr>,
+}
 
 struct SocketSession {
     server: Arc<Server>,
-    /// The header of the request that opened the socket.
-    authorization: Option<String>,
-    from: Option<IpAddr>,
+    credentials: Credentials,
     /// Set by `connection_init`.
     initialized: Option<Initialized>,
-    running: SelectAll<Abortable<BoxStream<'static, OperationEvent>>>,
-    operations: HashMap<Arc<str>, AbortHandle>,
+    operations: Operations,
 }
 
 /// The authenticated state of a session.
@@ -176,9 +162,9 @@ impl Initialized {
             tracing::warn!(%error, "a socket could not begin");
             Close::new(1013, "Try again later")
         })?;
-        let max = limits.max_user_sockets;
-        let too_many = || Close(1008, format!("You have {max} sockets already: close one first"));
-        let connection = ClientConnection::try_open(app, &viewer, max).ok_or_else(too_many)?;
+        let too_many =
+            || Close::new(1008, format!("You have {} sockets already: close one first", limits.max_user_sockets));
+        let connection = ClientConnection::try_open(app, &viewer).ok_or_else(too_many)?;
         let (renewal, renewed) = watch::channel(viewer.clone());
         let renewal = viewer.user().map(|_| Arc::new(renewal));
         Ok(Self { caller: Caller { renewal, ..viewer.into() }, renewed, connection })
@@ -198,6 +184,12 @@ impl Initialized {
     }
 }
 
+/// What happens on a socket.
+enum Happened {
+    Received(Message),
+    Answered(Delivery),
+}
+
 impl SocketSession {
     /// Runs until there is a reason to close; `None` when the client is gone.
     async fn run(mut self, wire: &mut Wire) -> Option<Close> {
@@ -209,31 +201,29 @@ impl SocketSession {
         let mut last_received = Instant::now();
         loop {
             let done = tokio::select! {
-                // Received messages come before the ping timer: they prove that the client is alive.
+                // Ends come before all else, however much the client sends. Received messages come before the ping timer: they prove
+                // that the client is alive.
                 biased;
-                () = stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
-                received = wire.socket.recv() => {
-                    last_received = Instant::now();
-                    match received? {
-                        // Boxed to keep the future of an idle socket small.
-                        Ok(message) => Box::pin(self.on_message(wire, message)).await,
-                        Err(error) if error.to_string().contains("too long") => {
-                            Err(Some(Close::new(1009, "Message too large")))
-                        }
-                        Err(_broken) => return None,
-                    }
-                }
+                () = stopping.cancelled() => return Box::pin(self.drain(wire)).await,
                 why = session_ended(&mut self.initialized) => Err(Some(Close::new(4403, why))),
                 () = &mut init_deadline, if self.initialized.is_none() => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
                 }
+                happened = next(wire, &mut self.operations) => match happened {
+                    Ok(Happened::Received(message)) => {
+                        last_received = Instant::now();
+                        // Boxed to keep the future of an idle socket small.
+                        Box::pin(self.on_message(wire, message)).await
+                    }
+                    Ok(Happened::Answered(delivery)) => self.deliver_all(wire, delivery).await,
+                    Err(close) => return close,
+                },
                 _ = pings.tick() => {
                     if last_received.elapsed() > dead_after {
                         return None;
                     }
                     self.ping(wire).await
                 }
-                Some(event) = self.running.next() => self.deliver(wire, event).await,
             };
             if let Err(close) = done {
                 return close;
@@ -241,11 +231,27 @@ impl SocketSession {
         }
     }
 
-    async fn on_message(&mut self, wire: &mut Wire, message: Message) -> SocketResult {
+    /// Answers the queries and mutations that were received before the server stops.
+    async fn drain(mut self, wire: &mut Wire) -> Option<Close> {
+        self.operations.end_subscriptions();
+        while !self.operations.is_empty() {
+            let done = tokio::select! {
+                biased;
+                why = session_ended(&mut self.initialized) => Err(Some(Close::new(4403, why))),
+                Some(delivery) = self.operations.next() => self.deliver_all(wire, delivery).await,
+            };
+            if let Err(close) = done {
+                return close;
+            }
+        }
+        Some(Close::new(1012, "The server restarts"))
+    }
+
+    async fn on_message(&mut self, wire: &mut Wire, message: Message) -> WireResult {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
             Message::Close(_) => return Err(None),
         };
         let message = serde_json::from_str(&text)
@@ -255,13 +261,13 @@ impl SocketSession {
                 Err(Some(Close::new(4429, "Too many initialisation requests")))
             }
             ClientMessage::ConnectionInit { payload } => {
-                let (payload, header) = (payload.unwrap_or_default(), self.authorization.take());
+                let (payload, header) = (payload.unwrap_or_default(), self.credentials.authorization.take());
                 let mut initialized = Initialized::authenticate(&self.server, payload, header).await?;
-                initialized.caller.from = self.from;
+                initialized.caller.from = self.credentials.from;
                 self.initialized = Some(initialized);
-                wire.send_message(&ServerMessage::ConnectionAck).await
+                wire.send(&ServerMessage::ConnectionAck).await
             }
-            ClientMessage::Ping { payload } => wire.send_message(&ServerMessage::Pong { payload }).await,
+            ClientMessage::Ping { payload } => wire.send(&ServerMessage::Pong { payload }).await,
             ClientMessage::Pong { .. } => Ok(()),
             ClientMessage::Subscribe { id, payload } => {
                 match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
@@ -273,7 +279,7 @@ impl SocketSession {
                 }
             }
             ClientMessage::Complete { id } => {
-                self.end_operation(&id);
+                self.operations.end(&id);
                 Ok(())
             }
         }
@@ -281,61 +287,67 @@ impl SocketSession {
 
     /// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
     /// payload has the server's time, for clients whose clock is wrong.
-    async fn ping(&mut self, wire: &mut Wire) -> SocketResult {
+    async fn ping(&mut self, wire: &mut Wire) -> WireResult {
         wire.send_frame(Message::Ping(Bytes::new())).await?;
         if self.initialized.is_some() {
             let payload = Time { at: self.server.app.now().to_string() };
-            wire.send_message(&ServerMessage::Ping { payload }).await?;
+            wire.send(&ServerMessage::Ping { payload }).await?;
         }
         Ok(())
     }
 
-    async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> SocketResult {
+    async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> WireResult {
         if id.is_empty() || id.len() > MAX_ID_BYTES {
             return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
         }
-        if self.operations.contains_key(id) {
+        if self.operations.contains(id) {
             // A close reason has at most 123 bytes.
             let id: String = id.chars().take(20).collect();
-            return Err(Some(Close(4409, format!("Subscriber for {id} already exists"))));
+            return Err(Some(Close::new(4409, format!("Subscriber for {id} already exists"))));
         }
-        let max = self.server.limits.max_socket_operations;
-        if self.operations.len() >= max {
-            let why = format!("This socket has {max} operations already: end one first.");
-            return wire.refuse(id, &Answer::refusal(Code::BadRequest, why)).await;
-        }
-        let answers = match self.server.api.prepare(&request) {
-            Ok(prepared) => self.server.api.stream(caller, prepared),
-            Err(answer) => return wire.refuse(id, &answer).await,
-        };
-        let id: Arc<str> = id.into();
-        let (named, ended) = (id.clone(), id.clone());
-        let events = answers.map(move |answer| (named.clone(), Some(answer)));
-        let end = stream::once(async move { (ended, None) });
-        let (handle, registration) = AbortHandle::new_pair();
-        self.running.push(Abortable::new(events.chain(end).boxed(), registration));
-        self.operations.insert(id, handle);
-        Ok(())
-    }
-
-    fn end_operation(&mut self, id: &str) {
-        if let Some(operation) = self.operations.remove(id) {
-            operation.abort();
+        let prepared = self.server.api.prepare(&request);
+        drop(request);
+        match prepared.and_then(|prepared| self.operations.start(caller, id, prepared)) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                wire.feed_json("error", id, refusal.into_errors_json()).await?;
+                wire.flush().await
+            }
         }
     }
 
-    async fn deliver(&mut self, wire: &mut Wire, (id, answer): OperationEvent) -> SocketResult {
+    /// Sends an answer, and with it those that are there already.
+    async fn deliver_all(&mut self, wire: &mut Wire, first: Delivery) -> WireResult {
+        self.deliver(wire, first).await?;
+        for _ in 1..MAX_DELIVERED_TOGETHER {
+            let Some(Some(delivery)) = self.operations.next().now_or_never() else { break };
+            self.deliver(wire, delivery).await?;
+        }
+        wire.flush().await
+    }
+
+    async fn deliver(&mut self, wire: &mut Wire, delivery: Delivery) -> WireResult {
+        // Its permits are released when it was sent.
+        let Delivery { id, answer, permits: _permits } = delivery;
         match answer {
             Some(answer) if answer.is_refusal() => {
-                self.end_operation(&id);
-                wire.refuse(&id, &answer).await
+                self.operations.end(&id);
+                wire.feed_json("error", &id, answer.into_errors_json()).await
             }
-            Some(answer) => wire.send_json("next", &id, answer.json()).await,
+            Some(answer) => wire.feed_json("next", &id, answer.into_json()).await,
             None => {
-                self.operations.remove(&id);
-                wire.send_message(&ServerMessage::Complete { id: &id }).await
+                self.operations.end(&id);
+                wire.feed(&ServerMessage::Complete { id: &id }).await
             }
         }
+    }
+}
+
+/// What the client says or an operation answers next, neither of them always before the other.
+async fn next(wire: &mut Wire, operations: &mut Operations) -> WireResult<Happened> {
+    tokio::select! {
+        received = wire.receive() => received.map(Happened::Received),
+        Some(delivery) = operations.next() => Ok(Happened::Answered(delivery)),
     }
 }
 
@@ -345,55 +357,4 @@ async fn session_ended(initialized: &mut Option<Initialized>) -> &'static str {
         Some(initialized) => initialized.ended().await,
         None => pending().await,
     }
-}
-
-/// `Err` ends the session: with a close frame, or `None` when the client is gone.
-type SocketResult = Result<(), Option<Close>>;
-
-/// The socket, and how long a write may take.
-struct Wire {
-    socket: WebSocket,
-    stall_timeout: Duration,
-}
-
-impl Wire {
-    async fn refuse(&mut self, id: &str, answer: &Answer) -> SocketResult {
-        self.send_json("error", id, &answer.errors_json()).await
-    }
-
-    /// Sends a message whose payload is JSON already.
-    async fn send_json(&mut self, kind: &str, id: &str, payload: &str) -> SocketResult {
-        let id = serde_json::to_string(id).map_err(|error| serialization_failed(&error))?;
-        self.send_frame(Message::text(format!(r#"{{"type":"{kind}","id":{id},"payload":{payload}}}"#))).await
-    }
-
-    async fn send_message(&mut self, message: &ServerMessage<'_>) -> SocketResult {
-        let text = serde_json::to_string(message).map_err(|error| serialization_failed(&error))?;
-        self.send_frame(Message::text(text)).await
-    }
-
-    async fn send_frame(&mut self, message: Message) -> SocketResult {
-        match tokio::time::timeout(self.stall_timeout, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_gone)) => Err(None),
-            Err(_elapsed) => Err(Some(Close::new(1013, "The client does not read"))),
-        }
-    }
-
-    async fn close(mut self, close: Option<Close>) {
-        let handshake = async {
-            if let Some(Close(code, reason)) = close {
-                let frame = CloseFrame { code, reason: reason.into() };
-                let _ = self.socket.send(Message::Close(Some(frame))).await;
-            }
-            // Both sides send a close frame (RFC 6455, 5.5.1): reading on sends our reply, or receives theirs.
-            while let Some(Ok(_)) = self.socket.recv().await {}
-        };
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, handshake).await;
-    }
-}
-
-fn serialization_failed(error: &serde_json::Error) -> Close {
-    tracing::error!(%error, "a message could not be written");
-    Close::new(1011, "Internal error")
 }

@@ -6,11 +6,9 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    http::HeaderMap,
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
 };
 use futures_util::{
     StreamExt,
@@ -19,8 +17,8 @@ use futures_util::{
 
 use super::server::Server;
 use crate::{
-    domain::connections::ClientConnection,
-    execution::{Answer, Code},
+    domain::connections::{ClientConnection, Permit},
+    execution::{Answer, Chunks, Code},
     graphql::{Caller, Prepared},
 };
 
@@ -32,10 +30,15 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
     headers.get("last-event-id")?.to_str().ok().map(str::to_owned)
 }
 
-/// The answers of an operation, one event each, and then the event `complete`.
-pub(super) fn response(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
+/// The answers of an operation, one event each, and then the event `complete`. The permit is released at the end.
+pub(super) fn response(
+    server: &Server,
+    caller: &Caller,
+    prepared: Result<Prepared, Answer>,
+    permit: Option<Permit>,
+) -> Response {
     let max = server.limits.max_user_sockets;
-    let connection = ClientConnection::try_open(&server.app, &caller.viewer, max);
+    let connection = ClientConnection::try_open(&server.app, &caller.viewer);
     let too_many = || Answer::refusal(Code::Forbidden, format!("You have {max} connections already: close one first."));
     let (prepared, mut connection) = match connection {
         Some(connection) => (prepared, connection),
@@ -47,25 +50,41 @@ pub(super) fn response(server: &Server, caller: &Caller, prepared: Result<Prepar
     };
     let stopping = server.stopping.clone();
     let stopped = async move {
+        let _permit = permit;
         tokio::select! {
             () = stopping.cancelled() => {}
             _ = connection.ended() => {}
         }
     };
-    let complete = stream::once(async { Event::default().event("complete").data("") });
     let events = answers
-        .map(|answer| next_event(&answer))
-        .chain(complete)
-        .take_until(Box::pin(stopped))
-        .map(Ok::<_, Infallible>);
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response()
+        .flat_map(|answer| stream::iter(next_event(answer)))
+        .chain(stream::once(async { Bytes::from_static(b"event: complete\ndata:\n\n") }))
+        .take_until(Box::pin(stopped));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // Neither may a proxy keep events back to compress them, nor nginx to fill its buffer.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(kept_alive(events).map(Ok::<_, Infallible>))).into_response()
 }
 
-fn next_event(answer: &Answer) -> Event {
-    let event = Event::default().event("next");
-    let event = match answer.event_id() {
-        Some(id) => event.id(id),
-        None => event,
-    };
-    event.data(answer.json())
+/// Sends a comment whenever nothing else was sent for a while.
+fn kept_alive(events: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> BoxStream<'static, Bytes> {
+    stream::unfold(Box::pin(events), |mut events| async move {
+        match tokio::time::timeout(KEEP_ALIVE_INTERVAL, events.next()).await {
+            Ok(sent) => Some((sent?, events)),
+            Err(_elapsed) => Some((Bytes::from_static(b":\n\n"), events)),
+        }
+    })
+    .boxed()
+}
+
+/// An event in chunks. JSON has no line breaks outside of its texts, and in them they are escaped; nor has a cursor any.
+fn next_event(answer: Answer) -> impl Iterator<Item = Bytes> {
+    let id = answer.event_id().map(|id| format!("id: {id}\n")).unwrap_or_default();
+    let mut event = Chunks::from(format!("event: next\n{id}data: "));
+    event.append(answer.into_json());
+    event.push_str("\n\n");
+    event.into_iter().map(Bytes::from)
 }

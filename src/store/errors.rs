@@ -19,6 +19,9 @@ pub enum Error {
     /// Too many changes are pending: retry.
     #[error("too many changes are waiting")]
     Overloaded,
+    /// What is read has more text than the caller has room for.
+    #[error("there is more text than may be read at once")]
+    TooMuchText,
     /// The disk is full.
     #[error("there is no room left on the disk")]
     Full,

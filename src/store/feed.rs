@@ -4,7 +4,9 @@
 //! grow in commit order. Ids have gaps; what was trimmed of a user's events is known by `users.trimmed_through`.
 
 use diesel::{
-    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SqliteConnection,
+    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
+    SqliteConnection,
+    connection::DefaultLoadingMode,
     dsl::{max, sql},
     sql_query,
     sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text},
@@ -22,6 +24,8 @@ use crate::model::{
     timestamps::Timestamp,
 };
 
+/// Bytes of the messages in one slice of a feed; the last one may go beyond. It bounds what a follower holds.
+const MAX_SLICE_BYTES: usize = 256 * 1024;
 /// PostgreSQL allows 65,535 parameters.
 const EVENTS_PER_STATEMENT: usize = 10_000;
 
@@ -72,6 +76,8 @@ pub fn insert(conn: &mut Conn<'_>, kind: Kind, new: &[NewEvent], at: Timestamp) 
 pub struct FeedSlice {
     /// Oldest first, with the messages as they are now.
     pub entries: Vec<Entry>,
+    /// Whether there were no more.
+    pub is_end: bool,
     /// Entries up to this position may be missing.
     pub trimmed_through: i64,
     /// Whether the account was erased.
@@ -83,10 +89,11 @@ type Row = (Bool, BigInt, Nullable<(BigInt, SmallInt, BigInt, BigInt, BigInt, Nu
 type MessageColumns =
     (BigInt, BigInt, BigInt, Text, Nullable<BigInt>, Nullable<Text>, Integer, BigInt, Nullable<BigInt>);
 
-/// The entries after a position, at most `limit`; `None` if there never was such a user.
-pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Result<Option<FeedSlice>> {
+/// The entries after a position, at most `limit`, and fewer if their messages are large; `None` if there never was such a user.
+pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> Result<Option<FeedSlice>> {
     // Raw, because diesel has no ordered union. Each part is read in the order of its index. One statement, because on
-    // PostgreSQL each has a snapshot of its own.
+    // PostgreSQL each has a snapshot of its own. SQLite keeps the order of the union, and would sort the rows once more.
+    let order = if matches!(conn, Conn::Sqlite(_)) { "" } else { " ORDER BY position" };
     let query = sql::<Row>(
         "SELECT users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
          reply_to_id, client_id, version, messages.created_at, edited_at FROM users LEFT JOIN (\
@@ -108,17 +115,39 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: i64) -> Re
     .sql(" AND id > ")
     .bind::<BigInt, _>(position)
     .sql(" ORDER BY position LIMIT ")
-    .bind::<BigInt, _>(limit)
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
     .sql(
         ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
          WHERE users.id = ",
     )
-    .bind::<BigInt, _>(user);
-    let rows: Vec<(bool, i64, Option<Entry>)> = on!(conn, |c| CachedStatement(query).load(c))?;
-    let Some(&(is_erased, trimmed_through, _)) = rows.first() else { return Ok(None) };
-    let mut entries: Vec<Entry> = rows.into_iter().filter_map(|(.., entry)| entry).collect();
-    entries.sort_by_key(|entry| entry.position);
-    Ok(Some(FeedSlice { entries, trimmed_through, is_erased }))
+    .bind::<BigInt, _>(user)
+    .sql(order);
+    on!(conn, |c| {
+        let rows = CachedStatement(query).load_iter::<(bool, i64, Option<Entry>), DefaultLoadingMode>(c)?;
+        slice(rows, limit)
+    })
+}
+
+/// The rows as a slice, as far as they may be held.
+fn slice(
+    rows: impl Iterator<Item = QueryResult<(bool, i64, Option<Entry>)>>,
+    limit: usize,
+) -> Result<Option<FeedSlice>> {
+    let (mut slice, mut bytes) = (None, 0);
+    for row in rows {
+        let (is_erased, trimmed_through, entry) = row?;
+        let new = || FeedSlice { entries: Vec::new(), is_end: true, trimmed_through, is_erased };
+        let slice = slice.get_or_insert_with(new);
+        if bytes > MAX_SLICE_BYTES {
+            slice.is_end = false;
+            break;
+        }
+        bytes += entry.as_ref().and_then(|entry| entry.message.as_ref()).map_or(0, |message| message.content.len());
+        slice.entries.extend(entry);
+        slice.is_end = slice.entries.len() < limit;
+    }
+    debug_assert!(slice.iter().all(|slice| slice.entries.is_sorted_by_key(|entry| entry.position)));
+    Ok(slice)
 }
 
 /// The position of the end of a user's feed: of the last entry, even if it was trimmed. `None` without such a user.

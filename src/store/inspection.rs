@@ -249,6 +249,7 @@ pub(super) fn explain(path: &Path, why: Error) -> Error {
         Error::Busy => format!("{path} is held by another process: end it, or try again later"),
         why @ (Error::ConstraintViolated(_)
         | Error::Overloaded
+        | Error::TooMuchText
         | Error::Unavailable(_)
         | Error::Unusable(_)
         | Error::Failed(_)) => return why,

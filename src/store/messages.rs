@@ -2,12 +2,13 @@
 
 use diesel::{
     ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
+    connection::DefaultLoadingMode,
     dsl::{count_star, sql},
     sql_types::{BigInt, Binary, Integer, Nullable, Text},
 };
 
 use super::{
-    Conn, Error, Result,
+    Conn, Error, Result, TextBudget,
     cached::{CachedStatement, MAX_CACHED_KEYS, padded, run_cached},
     conn::on,
     feed::next_sqlite_id,
@@ -45,8 +46,12 @@ const COLUMNS: Columns = (
     messages::edited_at,
 );
 
-/// A page of each list, by id: one statement for up to 75 of them.
-pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, PageRequest)]) -> Result<Vec<Page<Message>>> {
+/// A page of each list, by id: one statement for up to 75 of them. It reads no further than the budget goes.
+pub fn pages(
+    conn: &mut Conn<'_>,
+    wanted: &[(List, PageRequest)],
+    budget: &mut TextBudget,
+) -> Result<Vec<Page<Message>>> {
     let mut pages = Vec::with_capacity(wanted.len());
     // A list of two parts takes twice as many selects.
     for wanted in wanted.chunks(PAGES_PER_STATEMENT / 2) {
@@ -80,7 +85,13 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, PageRequest)]) -> Result<Vec<
                     }
                 })
             });
-            UnionAll::new(selects.collect()).load(c)
+            let rows = UnionAll::new(selects.collect()).load_iter::<(i32, Message), DefaultLoadingMode>(c)?;
+            rows.map(|row| {
+                let (tag, message) = row?;
+                budget.spend(&message.content)?;
+                Ok((tag, message))
+            })
+            .collect::<Result<_>>()
         })?;
         pages.extend(assemble_each(wanted.iter().map(|(_, request)| *request), rows, |message| message.id.key()));
     }
@@ -102,6 +113,17 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     let query =
         messages::table.select(COLUMNS).filter(messages::id.eq_any(&ids)).filter(messages::deleted_at.is_null());
     Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
+}
+
+/// The same for any number of ids, as far as the budget goes: one statement for up to 128 of them.
+pub fn by_ids_within(conn: &mut Conn<'_>, ids: &[MessageId], budget: &mut TextBudget) -> Result<Vec<Message>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_CACHED_KEYS) {
+        let messages = by_ids(conn, ids)?;
+        messages.iter().try_for_each(|message| budget.spend(&message.content))?;
+        found.extend(messages);
+    }
+    Ok(found)
 }
 
 /// How many messages a reader received in a conversation after one id and up to another.

@@ -19,6 +19,7 @@ pub mod identities;
 pub mod blocks;
 pub mod server;
 
+mod budget;
 mod cached;
 mod conn;
 mod errors;
@@ -33,6 +34,7 @@ mod timeouts;
 mod urls;
 mod writer;
 
+pub use budget::TextBudget;
 pub use conn::Conn;
 pub use errors::{Constraint, Error, Result};
 pub use inspection::check;

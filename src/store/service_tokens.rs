@@ -1,6 +1,6 @@
 //! The table `service_tokens`: credentials of programs, which may act as any user.
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, dsl::exists};
 
 use super::{Conn, Result, conn::on, schema::service_tokens};
 use crate::model::{ids::ServiceTokenId, timestamps::Timestamp};
@@ -19,6 +19,12 @@ pub fn active(conn: &mut Conn<'_>, hash: &[u8]) -> Result<Option<ServiceTokenId>
         .select(service_tokens::id)
         .filter(service_tokens::token_hash.eq(hash).and(service_tokens::revoked_at.is_null()));
     Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// Whether there is such a token that was not revoked.
+pub fn is_active(conn: &mut Conn<'_>, id: ServiceTokenId) -> Result<bool> {
+    let query = diesel::select(exists(service_tokens::table.find(id).filter(service_tokens::revoked_at.is_null())));
+    Ok(on!(conn, |c| query.get_result(c))?)
 }
 
 /// Revokes a token; false if there is no active one.

@@ -185,14 +185,16 @@ impl Chat {
 
 /// What is to be sent as `Authorization`: a new token of a program that may act for everyone; `None` on an open server.
 pub(crate) async fn authorization(database: &Database) -> Option<String> {
-    if !signed_in() {
-        return None;
-    }
+    if signed_in() { Some(authorization_of_a_program(database).await) } else { None }
+}
+
+/// What a program sends as `Authorization` that may act for everyone where people sign in.
+pub(crate) async fn authorization_of_a_program(database: &Database) -> String {
     let app = App::open(&database.settings(&[]).database).await.unwrap();
     let name = Name::parse("tests".into()).unwrap();
     let (_, token) = admin::issue_token(&app, &Viewer::operator(&app), name).await.unwrap();
     app.close().await;
-    Some(format!("Bearer {token}"))
+    format!("Bearer {token}")
 }
 
 /// A client that sends this with each request.

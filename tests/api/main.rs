@@ -49,6 +49,7 @@ mod documents;
 mod http;
 mod persisted;
 mod connections;
+mod bounds;
 mod pages;
 mod sockets;
 mod stalls;

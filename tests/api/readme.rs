@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{ACCOUNTS, Chat, Socket};
 
 const README: &str = include_str!("../../README.md");
+const LIMITS: &str = include_str!("../../docs/limits.md");
 
 /// The fenced blocks of a section with their languages.
 fn blocks(section: &str) -> Vec<(&str, &str)> {
@@ -92,12 +93,21 @@ async fn every_line_of_the_rest_table_works() {
 }
 
 #[test]
-fn every_setting_is_in_the_table() {
+fn every_setting_is_in_a_table() {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
     for setting in serve.get_arguments().filter(|argument| argument.get_env().is_some()) {
         let (flag, variable) = (setting.get_long().unwrap(), setting.get_env().unwrap().to_str().unwrap());
-        assert!(README.contains(&format!("| `--{flag}` | `{variable}` |")), "{flag}");
+        let is_limit = setting.get_help_heading().is_some_and(|heading| heading.starts_with("Limits"));
+        if !is_limit {
+            assert!(README.contains(&format!("| `--{flag}` | `{variable}` |")), "{flag}");
+            continue;
+        }
+        assert_eq!(variable, format!("DUOLOGUE_{}", flag.replace('-', "_").to_uppercase()));
+        let default = setting.get_default_values().first().map_or("any", |value| value.to_str().unwrap());
+        let row =
+            LIMITS.lines().find(|line| line.contains(&format!("| `--{flag}` |"))).unwrap_or_else(|| panic!("{flag}"));
+        assert!(row.contains(&format!("| {default} | `--{flag}` |")), "{row}: it is {default}");
     }
 }
 

@@ -169,7 +169,8 @@ async fn a_deleted_text_is_not_told_any_more() {
     };
     let mut followers = [follow(), follow()];
     let event = async |follower: &mut BoxStream<'static, Answer>| {
-        let answer: Value = serde_json::from_str(follower.next().await.unwrap().json()).unwrap();
+        let json: Vec<u8> = follower.next().await.unwrap().into_json().into_iter().flatten().collect();
+        let answer: Value = serde_json::from_slice(&json).unwrap();
         answer["data"]["feed"].clone()
     };
     for follower in &mut followers {

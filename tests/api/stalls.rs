@@ -38,8 +38,13 @@ fn log_of(database: &Database) -> u64 {
 
 /// KiB of memory that the server has; `None` where the system does not tell.
 fn resident(server: &Child) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id()?)).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").parse().ok()
+    memory(server, "VmRSS:")
+}
+
+/// What the system tells of the memory of a process, in KiB, such as `VmHWM:` (the most that it ever had).
+pub(crate) fn memory(process: &Child, line: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()?)).ok()?;
+    status.lines().find_map(|its| its.strip_prefix(line))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

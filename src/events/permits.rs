@@ -1,0 +1,133 @@
+//! Bounds what each user may have at once: connections, requests, subscriptions, and more. A permit is released on drop.
+
+use std::sync::Arc;
+
+use strum::{EnumCount, VariantArray};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::registry::{Registry, RegistryGuard};
+use crate::model::ids::UserId;
+
+/// What is bounded for each user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray)]
+pub enum Resource {
+    /// A WebSocket or an event stream.
+    Connection,
+    /// A request, from its beginning until its answer was sent.
+    Request,
+    /// A subscription.
+    Subscription,
+    /// A field that a subscription fills for an event.
+    SubscribedField,
+    /// Events that are read and answered for a subscription.
+    Event,
+    /// A read that takes longer than a millisecond.
+    HeavyRead,
+}
+
+/// How much of each resource a user may have.
+#[derive(Debug, Clone, Copy)]
+pub struct PermitLimits {
+    /// Of [`Resource::Connection`].
+    pub connections: usize,
+    /// Of [`Resource::Request`].
+    pub requests: usize,
+    /// Of [`Resource::Subscription`].
+    pub subscriptions: usize,
+    /// Of [`Resource::SubscribedField`].
+    pub subscribed_fields: usize,
+}
+
+/// Fewer than the database has readers for heavy reads, so that some are always left to other users.
+const HEAVY_READS: usize = 2;
+/// Large answers to events that wait for a client that does not read.
+const EVENTS: usize = 4;
+
+impl PermitLimits {
+    /// How much of this resource a user may have.
+    #[must_use]
+    pub fn of(&self, resource: Resource) -> usize {
+        let limit = match resource {
+            Resource::Connection => self.connections,
+            Resource::Request => self.requests,
+            Resource::Subscription => self.subscriptions,
+            Resource::SubscribedField => self.subscribed_fields,
+            Resource::Event => EVENTS,
+            Resource::HeavyRead => HEAVY_READS,
+        };
+        limit.min(Semaphore::MAX_PERMITS)
+    }
+}
+
+impl Default for PermitLimits {
+    fn default() -> Self {
+        Self { connections: 50, requests: 16, subscriptions: 200, subscribed_fields: 5_000 }
+    }
+}
+
+type UserPermits = [Semaphore; Resource::COUNT];
+
+/// The permits of all users. Clones share them.
+#[derive(Clone, Default)]
+pub struct Permits {
+    users: Registry<UserId, Arc<UserPermits>>,
+    limits: PermitLimits,
+}
+
+impl Permits {
+    /// With these limits.
+    #[must_use]
+    pub fn of(limits: PermitLimits) -> Self {
+        Self { users: Registry::default(), limits }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &PermitLimits {
+        &self.limits
+    }
+
+    /// So much more of a resource for this user; `None` if that is more than the limit.
+    #[must_use]
+    pub fn try_acquire(&self, user: UserId, resource: Resource, amount: u32) -> Option<Permit> {
+        let mut permit = self.none(user, resource);
+        permit.semaphore().try_acquire_many(amount).ok()?.forget();
+        permit.amount = amount;
+        Some(permit)
+    }
+
+    /// One more of a resource, once the user has less than the limit.
+    pub async fn acquire(&self, user: UserId, resource: Resource) -> Permit {
+        let mut permit = self.none(user, resource);
+        // The semaphores are never closed.
+        let acquired = permit.semaphore().acquire().await.map(SemaphorePermit::forget);
+        permit.amount = u32::from(acquired.is_ok());
+        permit
+    }
+
+    fn none(&self, user: UserId, resource: Resource) -> Permit {
+        let new = || Arc::new(std::array::from_fn(|index| Semaphore::new(self.limits.of(Resource::VARIANTS[index]))));
+        let (guard, permits) = self.users.acquire(user, new, Arc::clone);
+        Permit { permits, resource, amount: 0, _guard: guard }
+    }
+}
+
+/// An amount of a resource that a user has.
+pub struct Permit {
+    permits: Arc<UserPermits>,
+    resource: Resource,
+    amount: u32,
+    _guard: RegistryGuard<UserId, Arc<UserPermits>>,
+}
+
+impl Permit {
+    fn semaphore(&self) -> &Semaphore {
+        &self.permits[self.resource as usize]
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.semaphore().add_permits(self.amount as usize);
+    }
+}

@@ -1,0 +1,127 @@
+//! JSON in chunks. A large answer is never one piece of memory that grows, and is sent chunk by chunk.
+
+use std::mem;
+
+/// A chunk that has so many bytes is full; the last field in it may go beyond.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Text as UTF-8, in chunks that are each valid by themselves.
+#[derive(Debug, Default)]
+pub struct Chunks {
+    full: Vec<Vec<u8>>,
+    full_bytes: usize,
+    last: Vec<u8>,
+}
+
+impl Chunks {
+    /// Nothing yet, with room for what is usual.
+    pub(super) fn new() -> Self {
+        Self { last: Vec::with_capacity(1_024), ..Self::default() }
+    }
+
+    /// Nothing yet, with room for another text, if it is short, and for some words around it.
+    pub(super) fn with_room_for(other: &Self) -> Self {
+        Self { last: Vec::with_capacity(other.last.len() + 64), ..Self::default() }
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.full_bytes + self.last.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The chunk to write to. [`Chunks::end_field`] must be called between the fields.
+    pub(super) fn last(&mut self) -> &mut Vec<u8> {
+        &mut self.last
+    }
+
+    /// Begins a new chunk if the last one is full.
+    pub(super) fn end_field(&mut self) {
+        if self.last.len() >= CHUNK_BYTES {
+            self.full_bytes += self.last.len();
+            self.full.push(mem::replace(&mut self.last, Vec::with_capacity(CHUNK_BYTES)));
+        }
+    }
+
+    /// Drops all but the first `len` bytes.
+    pub(super) fn truncate(&mut self, len: usize) {
+        while len < self.full_bytes {
+            self.last = self.full.pop().unwrap_or_default();
+            self.full_bytes -= self.last.len();
+        }
+        self.last.truncate(len - self.full_bytes);
+    }
+
+    /// Appends a short text.
+    pub fn push_str(&mut self, text: &str) {
+        self.end_field();
+        self.last.extend_from_slice(text.as_bytes());
+    }
+
+    /// Appends all of another text: without a copy, if it is large.
+    pub fn append(&mut self, other: Self) {
+        if other.full.is_empty() {
+            self.end_field();
+            self.last.extend_from_slice(&other.last);
+            return;
+        }
+        let end = mem::replace(&mut self.last, other.last);
+        self.full_bytes += end.len() + other.full_bytes;
+        self.full.push(end);
+        self.full.extend(other.full);
+    }
+
+    /// Whether it is this text, which is a short one.
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.full.is_empty() && self.last == text.as_bytes()
+    }
+}
+
+impl IntoIterator for Chunks {
+    type Item = Vec<u8>;
+    type IntoIter = std::iter::Chain<std::vec::IntoIter<Vec<u8>>, std::iter::Once<Vec<u8>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.full.into_iter().chain(std::iter::once(self.last))
+    }
+}
+
+impl From<String> for Chunks {
+    fn from(text: String) -> Self {
+        Self { last: text.into_bytes(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_put_together_and_cut_as_one_text_would_be() {
+        let part = |letter: &str| {
+            let mut part = Chunks::new();
+            for _ in 0..5 {
+                part.push_str(&letter.repeat(30_000));
+            }
+            part
+        };
+        let mut all = part("a");
+        all.push_str("-");
+        all.append(part("b"));
+        all.append(Chunks::from("c".to_owned()));
+        let text = "a".repeat(150_000) + "-" + &"b".repeat(150_000) + "c";
+        for len in [text.len(), 200_000, 150_001, 150_000, 90_000, 65_536, 1, 0] {
+            all.truncate(len);
+            assert_eq!(all.len(), len);
+            let joined: Vec<u8> = all.full.iter().chain([&all.last]).flatten().copied().collect();
+            assert!(joined == text.as_bytes()[..len], "{len}");
+        }
+        assert!(all.is_empty());
+    }
+}

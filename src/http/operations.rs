@@ -1,0 +1,128 @@
+//! The operations of one WebSocket: those that run, those that wait for their turn, and how much they hold.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{
+    StreamExt,
+    stream::{self, AbortHandle, Abortable, BoxStream, SelectAll},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::server::Server;
+use crate::{
+    domain::connections::{self, Permit},
+    execution::{Answer, Code, OperationType},
+    graphql::{Api, Caller, Prepared},
+};
+
+/// Bytes that the operations of a socket hold at most, estimated: what they ask for, and their arguments.
+const MAX_HELD_BYTES: usize = 1024 * 1024;
+
+/// An answer of the operation with this id; `None` when it is complete.
+pub(super) struct Delivery {
+    pub(super) id: Arc<str>,
+    pub(super) answer: Option<Answer>,
+    /// Released once the answer was sent.
+    pub(super) permits: Option<Permits>,
+}
+
+/// For the socket, and for the user.
+pub(super) type Permits = (Option<OwnedSemaphorePermit>, Option<Permit>);
+
+/// The operations of a socket.
+pub(super) struct Operations {
+    server: Arc<Server>,
+    running: SelectAll<Abortable<BoxStream<'static, Delivery>>>,
+    by_id: HashMap<Arc<str>, Operation>,
+    held_bytes: usize,
+    request_permits: Arc<Semaphore>,
+}
+
+struct Operation {
+    handle: AbortHandle,
+    is_subscription: bool,
+    held_bytes: usize,
+}
+
+impl Operations {
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        let request_permits = Arc::new(Semaphore::new(server.limits.max_socket_requests));
+        Self { server, running: SelectAll::new(), by_id: HashMap::new(), held_bytes: 0, request_permits }
+    }
+
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// Starts an operation, or lets it wait for its turn.
+    pub(super) fn start(&mut self, caller: &Caller, id: &str, prepared: Prepared) -> Result<(), Answer> {
+        let max = self.server.limits.max_socket_operations;
+        if self.by_id.len() >= max {
+            let why = format!("This socket has {max} operations already: end one first.");
+            return Err(Answer::refusal(Code::BadRequest, why));
+        }
+        let held_bytes = prepared.bytes();
+        if self.held_bytes + held_bytes > MAX_HELD_BYTES {
+            let why = format!("The operations of this socket hold more than {MAX_HELD_BYTES} bytes: end one first.");
+            return Err(Answer::refusal(Code::QueryTooComplex, why));
+        }
+        let id: Arc<str> = id.into();
+        let (named, ended) = (id.clone(), id.clone());
+        let is_subscription = prepared.operation() == OperationType::Subscription;
+        let deliveries = if is_subscription {
+            let answers = self.server.api.stream(caller, prepared);
+            answers.map(move |answer| Delivery { id: named.clone(), answer: Some(answer), permits: None }).boxed()
+        } else {
+            let run = run(self.server.clone(), self.request_permits.clone(), caller.clone(), named, prepared);
+            stream::once(run).boxed()
+        };
+        let end = stream::once(async move { Delivery { id: ended, answer: None, permits: None } });
+        let (handle, registration) = AbortHandle::new_pair();
+        self.running.push(Abortable::new(deliveries.chain(end).boxed(), registration));
+        self.by_id.insert(id, Operation { handle, is_subscription, held_bytes });
+        self.held_bytes += held_bytes;
+        Ok(())
+    }
+
+    /// Ends an operation, if it goes on still.
+    pub(super) fn end(&mut self, id: &str) {
+        if let Some(operation) = self.by_id.remove(id) {
+            operation.handle.abort();
+            self.held_bytes -= operation.held_bytes;
+        }
+    }
+
+    /// Ends all subscriptions.
+    pub(super) fn end_subscriptions(&mut self) {
+        let subscriptions = self.by_id.extract_if(|_, operation| operation.is_subscription);
+        self.held_bytes -= subscriptions.map(|(_, its)| (its.handle.abort(), its.held_bytes).1).sum::<usize>();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The next answer of any of them; `None` if there are none.
+    pub(super) async fn next(&mut self) -> Option<Delivery> {
+        self.running.next().await
+    }
+}
+
+/// Runs a query or a mutation, once it is its turn on the socket and among all requests of the user.
+async fn run(
+    server: Arc<Server>,
+    socket: Arc<Semaphore>,
+    caller: Caller,
+    id: Arc<str>,
+    prepared: Prepared,
+) -> Delivery {
+    let permits = (socket.acquire_owned().await.ok(), connections::wait_for_request(&server.app, &caller.viewer).await);
+    let is_mutation = prepared.operation() == OperationType::Mutation;
+    // Its session may have ended since it was asked for.
+    let valid = if is_mutation { caller.viewer.check(&server.app).await } else { Ok(()) };
+    let answer = match valid {
+        Ok(()) => server.api.execute(&caller, prepared, server.limits.max_answer).await,
+        Err(error) => Api::refuse(error),
+    };
+    Delivery { id, answer: Some(answer), permits: Some(permits) }
+}

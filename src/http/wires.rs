@@ -1,0 +1,145 @@
+//! A WebSocket as a wire: messages in both directions, how long a write may take, and the closing handshake.
+
+use std::{fmt, time::Duration};
+
+use axum::body::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        error::CapacityError,
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
+};
+
+use crate::execution::Chunks;
+
+/// The client has this long to complete the closing handshake.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of the read buffer of each socket: there are many sockets, and most messages are small.
+const READ_BUFFER: usize = 1_024;
+/// Bytes that are written together, if they come together.
+const WRITE_BUFFER: usize = 4 * 1_024;
+
+/// Why a socket ends: a close code and a reason for people.
+pub(super) struct Close(pub(super) u16, pub(super) String);
+
+impl Close {
+    pub(super) fn new(code: u16, reason: impl Into<String>) -> Self {
+        Self(code, reason.into())
+    }
+}
+
+/// `Err` ends the socket: with a close frame, or `None` when the client is gone.
+pub(super) type WireResult<T = ()> = Result<T, Option<Close>>;
+
+/// The socket, and how long a write may take.
+pub(super) struct Wire {
+    socket: WebSocketStream<TokioIo<Upgraded>>,
+    stall_timeout: Duration,
+}
+
+impl Wire {
+    /// A connection that goes on as a WebSocket, with messages of at most `max_message` bytes from the client.
+    pub(super) async fn new(connection: Upgraded, max_message: usize, stall_timeout: Duration) -> Self {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message))
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER);
+        let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
+        Self { socket, stall_timeout }
+    }
+
+    /// The next message of the client.
+    pub(super) async fn receive(&mut self) -> WireResult<Message> {
+        match self.socket.next().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
+                Err(Some(Close::new(1009, "Message too large")))
+            }
+            Some(Err(_broken)) => Err(None),
+            None => Err(None),
+        }
+    }
+
+    /// Sends a message.
+    pub(super) async fn send(&mut self, message: &impl Serialize) -> WireResult {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// The same, but it may wait for [`Wire::flush`].
+    pub(super) async fn feed(&mut self, message: &impl Serialize) -> WireResult {
+        let text = serde_json::to_string(message).map_err(serialization_failed)?;
+        self.feed_frame(Message::text(text)).await
+    }
+
+    /// Sends a message at once.
+    pub(super) async fn send_frame(&mut self, message: Message) -> WireResult {
+        self.feed_frame(message).await?;
+        self.flush().await
+    }
+
+    /// The same for one whose payload is JSON already; it may wait for [`Wire::flush`]. A large one is sent in fragments (RFC 6455,
+    /// 5.4), so that no buffer has to hold all of it.
+    pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> WireResult {
+        let id = serde_json::to_string(id).map_err(serialization_failed)?;
+        let mut message = Chunks::from(format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
+        message.append(payload);
+        message.push_str("}");
+        let mut chunks = message.into_iter().map(Bytes::from).peekable();
+        let mut kind = Data::Text;
+        while let Some(chunk) = chunks.next() {
+            let frame = Frame::message(chunk, OpCode::Data(kind), chunks.peek().is_none());
+            self.feed_frame(Message::Frame(frame)).await?;
+            kind = Data::Continue;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits.
+    pub(super) async fn flush(&mut self) -> WireResult {
+        in_time(self.stall_timeout, self.socket.flush()).await
+    }
+
+    async fn feed_frame(&mut self, message: Message) -> WireResult {
+        in_time(self.stall_timeout, self.socket.feed(message)).await
+    }
+
+    /// Says why, and completes the closing handshake.
+    pub(super) async fn close(mut self, close: Option<Close>) {
+        let handshake = async {
+            if let Some(Close(code, reason)) = close {
+                let frame = CloseFrame { code: code.into(), reason: reason.into() };
+                let _ = self.socket.send(Message::Close(Some(frame))).await;
+            }
+            // Both sides send a close frame (RFC 6455, 5.5.1): reading on sends our reply, or receives theirs.
+            while let Some(Ok(_)) = self.socket.next().await {}
+        };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, handshake).await;
+    }
+}
+
+async fn in_time(limit: Duration, write: impl Future<Output = Result<(), tungstenite::Error>>) -> WireResult {
+    match tokio::time::timeout(limit, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_gone)) => Err(None),
+        Err(_elapsed) => Err(Some(Close::new(1013, "The client does not read"))),
+    }
+}
+
+fn serialization_failed(error: impl fmt::Display) -> Close {
+    tracing::error!(%error, "a message could not be written");
+    Close::new(1011, "Internal error")
+}
