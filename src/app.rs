@@ -7,7 +7,7 @@ use crate::{
     config::{self, AuthMode},
     events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Revocations, Signals},
     model::timestamps::Timestamp,
-    secrets::{BadIssuer, BadKeys, Issuer, Keys, Lifetimes, Passwords},
+    secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Store},
 };
 
@@ -124,9 +124,11 @@ impl App {
             None => Keys::read_or_create(&auth.signing_key_file)?,
         };
         self.keys = Some(Arc::new(keys));
-        if let (Some(issuer), Some(audience), Some(jwks)) = (&auth.issuer, &auth.audience, &auth.jwks) {
-            let opened = Issuer::open(issuer.clone(), audience.clone(), jwks.clone(), auth.create_users);
-            self.issuer = Some(Arc::new(opened.await?));
+        if let (Some(name), Some(audience), Some(keys)) = (&auth.issuer, &auth.audience, &auth.jwks) {
+            let (name, audience, keys) = (name.clone(), audience.clone(), keys.clone());
+            let (provisions_users, clock_skew) = (auth.create_users, auth.clock_skew);
+            let settings = IssuerSettings { name, audience, keys, provisions_users, clock_skew };
+            self.issuer = Some(Arc::new(Issuer::open(settings, self.now()).await?));
         }
         let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
         let (writes, sign_ins) = (max_sends, max_sign_ins);

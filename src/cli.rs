@@ -213,6 +213,7 @@ impl Drop for Progress {
 async fn administer(task: Admin) -> Result<()> {
     let database = match &task {
         Admin::Create { database, .. }
+        | Admin::Demote { database, .. }
         | Admin::ResetPassword { database, .. }
         | Admin::Sessions { database, .. }
         | Admin::EndSession { database, .. }
@@ -234,6 +235,14 @@ async fn administer_on(app: &App, task: Admin) -> Result<()> {
             let user = admin::make_admin(app, &operator, name, email, new_password()?).await?;
             println!("{} is an admin.", user.id);
         }
+        Admin::Demote { email, .. } => {
+            let demoted = admin::demote(app, &operator, Email::parse(&email)?).await?;
+            let demoted = demoted.context("there is no admin with this address")?;
+            println!("{} is a user again, and all of its sessions have ended.", demoted.user.id);
+            if !demoted.has_admins {
+                eprintln!("This was the last admin: `duologue admin create` makes another.");
+            }
+        }
         Admin::ResetPassword { email, .. } => {
             let email = Email::parse(&email)?;
             let user = admin::reset_password(app, &operator, email, new_password()?).await?;
@@ -243,7 +252,7 @@ async fn administer_on(app: &App, task: Admin) -> Result<()> {
         Admin::Sessions { email, .. } => {
             let sessions = admin::sessions(app, &operator, Email::parse(&email)?).await?;
             for session in sessions.context("there is no account with this address")? {
-                let device = session.device.as_deref().unwrap_or("-");
+                let device = printable(session.device.as_deref().unwrap_or("-"));
                 println!("{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at);
             }
         }
@@ -258,7 +267,7 @@ async fn administer_on(app: &App, task: Admin) -> Result<()> {
         }
         Admin::Tokens { .. } => {
             for (id, name, created_at) in admin::tokens(app, &operator).await? {
-                println!("{id}\t{created_at}\t{name}");
+                println!("{id}\t{created_at}\t{}", printable(&name));
             }
         }
         Admin::RevokeToken { id, .. } => {
@@ -280,4 +289,10 @@ fn new_password() -> Result<Password> {
         stdin().lines().next().context("give the password on standard input")??
     };
     Ok(Password::parse(text)?)
+}
+
+/// A text that users wrote, for a terminal: characters that control it, hide or reorder text are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    // Quotes do no harm, and are left as they are.
+    text.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }

@@ -85,6 +85,14 @@ pub enum Admin {
         #[command(flatten)]
         database: Database,
     },
+    /// Make an admin a user again, and end their sessions
+    Demote {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
     /// Give an account another password, and end its sessions
     ResetPassword {
         /// Address of the account
@@ -168,6 +176,9 @@ pub struct Auth {
     /// Public keys of the issuer: the URL of a JWKS, or a file with a JWKS or with one key as PEM
     #[arg(long, value_name = "URL|FILE", env = "DUOLOGUE_JWKS", requires = "issuer")]
     pub jwks: Option<String>,
+    /// Seconds by which the issuer's clock may be ahead or behind: its tokens hold so much earlier and longer
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CLOCK_SKEW", default_value = "30", value_parser = any_seconds)]
+    pub clock_skew: Duration,
     /// Make an account for whom the issuer means for the first time. Otherwise its `sub` must be the id of a user, such as
     /// usr_7
     #[arg(long, env = "DUOLOGUE_CREATE_USERS", value_parser = FalseyValueParser::new())]
@@ -385,9 +396,13 @@ fn days(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+fn any_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_not_a_number| "not a number of seconds".to_owned())?;
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let duration = any_seconds(text)?;
     (!duration.is_zero()).then_some(duration).ok_or_else(|| "must be more than 0".to_owned())
 }
 

@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("duologue: {error:#}");
+            // It may quote what is in a file or in the database.
+            eprintln!("duologue: {}", cli::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

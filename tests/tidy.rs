@@ -160,6 +160,17 @@ fn only_domain_begins_transactions_and_the_store_knows_no_viewer() {
 }
 
 #[test]
+fn only_the_commands_act_as_the_operator_and_no_viewer_goes_unasked() {
+    for (path, room, code) in sources() {
+        // Functions that ask whether somebody is the operator make none.
+        let makes = code.replace("require_operator(", "").replace("is_operator(", "").contains("operator(");
+        let may = room == "cli" || path.ends_with("domain/viewers.rs");
+        assert!(may || !makes, "{} makes itself the operator", path.display());
+        assert!(room != "domain" || !code.contains("_viewer:"), "{} asks nobody who they are", path.display());
+    }
+}
+
+#[test]
 fn every_file_says_what_it_is_for_and_is_not_too_long() {
     let mut all = files(&root().join("src"), "rs");
     all.extend(files(&root().join("tests"), "rs"));

@@ -16,7 +16,7 @@ use crate::{
         timestamps::Timestamp,
         users::{Role, User},
     },
-    secrets::{AccessClaims, Keys, digest},
+    secrets::{AccessClaims, Keys, NewToken, digest},
     store::{self, Conn, users::NewUser},
 };
 
@@ -28,8 +28,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// … more than these milliseconds ago: a day.
 const PURGE_AFTER_MS: i64 = 86_400_000;
-/// Milliseconds that a poll looks back, for revocations that were committed after the poll before it.
-const POLL_LOOKBACK_MS: i64 = 10_000;
+/// Milliseconds before the last successful poll from which the next one looks: another process may have stamped a revocation
+/// by a clock that is behind, and committed it some seconds later.
+const POLL_OVERLAP_MS: i64 = 60_000;
+/// Milliseconds within which an exchange of a refresh token can be repeated.
+const REFRESH_GRACE_MS: u64 = 10_000;
 
 /// The outcome of signing in.
 pub struct SignedIn {
@@ -39,7 +42,7 @@ pub struct SignedIn {
     pub access_token: String,
     /// When the access token expires.
     pub access_token_expires_at: Timestamp,
-    /// Can be exchanged for a new pair of tokens, once.
+    /// Can be exchanged for a new pair of tokens, once; see [`refresh`].
     pub refresh_token: String,
 }
 
@@ -83,7 +86,7 @@ pub async fn sign_in(
     let account = email.as_ref().map(Email::key).unwrap_or_default();
     let attempt = from.map(|from| app.rates.begin_sign_in(account, from)).transpose()?;
     let found = match email {
-        Some(email) => app.store.read(move |conn| store::users::by_email(conn, &email)).await?,
+        Some(email) => app.store.read(move |conn| with_password(conn, &email)).await?,
         None => None,
     };
     let (user, hash) = found.unzip();
@@ -109,39 +112,95 @@ pub async fn sign_in(
     signed_in(app, &keys, session).await
 }
 
-/// Exchanges a refresh token for a new pair of tokens. Each works once: reuse means that it was stolen, and ends the
+/// The user with this address, and the hash of the password that they can sign in with. An account that was made for a user
+/// of an issuer has none: nobody but the issuer vouches for it.
+fn with_password(conn: &mut Conn<'_>, email: &Email) -> store::Result<Option<(User, Option<String>)>> {
+    let Some((user, hash)) = store::users::by_email(conn, email)? else { return Ok(None) };
+    let is_issuers = store::identities::has_any(conn, user.id)?;
+    Ok(Some((user, hash.filter(|_| !is_issuers))))
+}
+
+/// Exchanges a refresh token for a new pair of tokens. The same exchange within ten seconds gives the same refresh token
+/// again: two tabs may ask at once, and an answer may get lost. Later reuse means that the token was stolen, and ends the
 /// session.
-pub async fn refresh(app: &App, token: &str) -> Result<SignedIn> {
+pub async fn refresh(app: &App, token: &str, from: Option<IpAddr>) -> Result<SignedIn> {
     let keys = keys(app)?;
     let id = keys.session_of_refresh_token(token).ok_or(Rejection::TokenExpired)?;
-    let old = digest(token);
-    let new_token = keys.new_refresh_token(id).ok_or(Error::Unauthenticated)?;
-    let (at, expires_at) = (app.now(), app.refresh_expiry());
-    let revocations = app.revocations.clone();
-    let renew = move |conn: &mut Conn<'_>| {
-        let session = store::sessions::renew(conn, id, [&old, &new_token.hash], at, expires_at)?;
-        if session.is_none() {
-            store::sessions::end(conn, id, at)?;
-        }
-        Ok::<_, Error>(session.map(|session| (session, new_token.text)))
+    app.rates.check_refresh(id, from)?;
+    let exchange = Exchange {
+        session: id,
+        hash: digest(token),
+        next: keys.next_refresh_tokens(id, token),
+        at: app.now(),
+        expires_at: app.refresh_expiry(),
     };
-    let publish = move |renewed: &Option<(Session, String)>| {
-        if renewed.is_none() {
-            revocations.publish([Credential::Session(id)]);
-        }
+    // Tokens of sessions that have ended hold for nothing, and must not cost a transaction.
+    let find = move |conn: &mut Conn<'_>| store::sessions::with_refresh_hash(conn, id, exchange.at);
+    let (session, current) = app.store.read(find).await?.ok_or(Rejection::TokenExpired)?;
+    let exchanged = match exchange.repeated(session, &current) {
+        Some(repeated) => repeated,
+        None => exchange.run(app).await?.ok_or(Rejection::TokenExpired)?,
     };
-    let renewed = app.store.write_then(renew, publish).await?.ok_or(Rejection::TokenExpired)?;
-    match signed_in(app, &keys, renewed).await {
+    match signed_in(app, &keys, exchanged).await {
         // A concurrent reuse of the old token has ended the session.
         Err(Error::Unauthenticated) => Err(Rejection::TokenExpired.into()),
         signed_in => signed_in,
     }
 }
 
+/// An exchange of a refresh token.
+struct Exchange {
+    session: SessionId,
+    hash: Vec<u8>,
+    /// What may follow the token: first what is issued now.
+    next: Vec<NewToken>,
+    at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Exchange {
+    /// The session and its current refresh token, if that was issued for the same token a moment ago.
+    fn repeated(&self, session: Session, current: &[u8]) -> Option<(Session, String)> {
+        // Both ways: the clock of another process may be behind.
+        let elapsed = self.at.milliseconds().abs_diff(session.last_used_at.milliseconds());
+        let next = self.next.iter().find(|next| next.hash == current)?;
+        (elapsed <= REFRESH_GRACE_MS).then(|| (session, next.text.clone()))
+    }
+
+    /// Exchanges the token, in a transaction. `None` if it was reused, which ends the session.
+    async fn run(self, app: &App) -> Result<Option<(Session, String)>> {
+        let (session, revocations) = (self.session, app.revocations.clone());
+        let publish = move |exchanged: &Option<(Session, String)>| {
+            if exchanged.is_none() {
+                revocations.publish([Credential::Session(session)]);
+            }
+        };
+        app.store.write_then(move |conn| self.renew(conn), publish).await
+    }
+
+    fn renew(&self, conn: &mut Conn<'_>) -> Result<Option<(Session, String)>> {
+        let Self { session: id, hash, next, at, expires_at } = self;
+        let new = next.first().ok_or(Error::Unauthenticated)?;
+        if let Some(session) = store::sessions::renew(conn, *id, [hash, &new.hash], *at, *expires_at)? {
+            return Ok(Some((session, new.text.clone())));
+        }
+        // A concurrent exchange of the same token may have been faster.
+        let found = store::sessions::with_refresh_hash(conn, *id, *at)?;
+        if let Some(repeated) = found.and_then(|(session, current)| self.repeated(session, &current)) {
+            return Ok(Some(repeated));
+        }
+        store::sessions::end(conn, *id, *at)?;
+        Ok(None)
+    }
+}
+
 /// Ends one of the viewer's sessions, by default the current one; gives its id.
-pub async fn sign_out(app: &App, viewer: &Viewer, id: Option<SessionId>) -> Result<SessionId> {
+pub async fn sign_out(app: &App, viewer: &Viewer, id: Option<SessionId>, from: Option<IpAddr>) -> Result<SessionId> {
     let user = viewer.user().ok_or(Error::Unauthenticated)?;
     let id = id.or(viewer.session()).ok_or(Rejection::NoSession)?;
+    if let Some((credential, _)) = viewer.credential() {
+        app.rates.check_sign_out(credential, from)?;
+    }
     let (at, revocations) = (app.now(), app.revocations.clone());
     let end = move |conn: &mut Conn<'_>| {
         let ended = store::sessions::end(conn, id, at)?;
@@ -187,10 +246,13 @@ pub async fn run_session_poller(app: Arc<App>) {
     }
 }
 
-/// Publishes the sessions and service tokens that another process has revoked a moment ago.
+/// Publishes the sessions and service tokens that other processes have revoked since the last call that succeeded; the first
+/// time, all that are kept.
 pub async fn poll_revocations(app: &App) {
-    // By the machine's clock, which other processes share.
-    let since = Timestamp::from_milliseconds(Timestamp::now().milliseconds() - POLL_LOOKBACK_MS);
+    let now = app.now();
+    // If the clock was set back since, the last poll counts as of now.
+    let last = app.revocations.polled_at().map(|last| last.min(now).milliseconds());
+    let since = Timestamp::from_milliseconds(last.map_or(0, |last| last - POLL_OVERLAP_MS));
     let recent = move |conn: &mut Conn<'_>| {
         let sessions = store::sessions::ended_since(conn, since)?;
         Ok::<_, store::Error>((sessions, store::service_tokens::revoked_since(conn, since)?))
@@ -199,6 +261,7 @@ pub async fn poll_revocations(app: &App) {
         Ok((sessions, services)) => {
             app.revocations.publish(sessions.into_iter().map(Credential::Session));
             app.revocations.publish(services.into_iter().map(Credential::Service));
+            app.revocations.set_polled_at(now);
         }
         Err(error) => tracing::warn!(%error, "it is not known which sessions have ended"),
     }

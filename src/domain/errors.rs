@@ -126,6 +126,12 @@ pub enum Rejection {
     /// The viewer may not act for this user.
     #[error("You may not act for this user.")]
     NotUser,
+    /// The viewer came with a token of another issuer, which does not change passwords and addresses.
+    #[error("Your token is of another issuer: sign in here to change the email or the password.")]
+    NotSignedIn,
+    /// The account was made for a user of an issuer, who alone may vouch for it.
+    #[error("This account signs in with the tokens of an issuer: it has no password, and cannot be an admin.")]
+    IssuersAccount,
     /// One of the two has blocked the other.
     #[error("One of you has blocked the other.")]
     Blocked,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, Viewer};
+use super::{Error, Result, Viewer, policy};
 use crate::{
     app::App,
     model::{
@@ -92,10 +92,11 @@ impl From<store::Error> for ImportError {
 /// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
 /// rolls it back. On an empty database the ids are kept; otherwise new ones are given. The messages are in the feeds of the imported
 /// users, who have no cursors yet.
-pub async fn import<I>(app: &App, _viewer: &Viewer, lines: I) -> Result<Count, ImportError>
+pub async fn import<I>(app: &App, viewer: &Viewer, lines: I) -> Result<Count, ImportError>
 where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
 {
+    policy::require_operator(viewer)?;
     app.store
         .write(move |conn| {
             store::server::lock_ids(conn)?;

@@ -46,7 +46,9 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
 async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<UserId> {
     let IssuerClaims { subject, name, .. } = claims;
     let (issuer, at) = (issuer.name().to_owned(), app.now());
-    let candidates = [name, Some(subject.clone()), Some("?".to_owned())].into_iter().flatten();
+    // All users see names. A subject that is an address is not shown to them.
+    let shown_subject = Some(&subject).filter(|subject| !subject.contains('@')).cloned();
+    let candidates = [name, shown_subject, Some("?".to_owned())].into_iter().flatten();
     let name = candidates.map(Name::parse).find_map(Result::ok).ok_or(Error::Unauthenticated)?;
     app.store
         .write(move |conn| {

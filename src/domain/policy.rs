@@ -17,6 +17,12 @@ pub(super) fn may_act_for(viewer: &Viewer, user: UserId) -> bool {
     viewer.is_privileged() || viewer.user() == Some(user)
 }
 
+/// Whether the viewer may change the passwords and addresses of those they may act for. Who comes with a token of another
+/// issuer may not: what they set would outlive that token, and let them sign in as who the issuer did not mean.
+pub(super) fn may_change_credentials(viewer: &Viewer) -> bool {
+    viewer.is_privileged() || viewer.session().is_some()
+}
+
 /// All authenticated viewers see all users, so that they can write to them.
 pub(super) fn sees_users(viewer: &Viewer) -> bool {
     !viewer.is_anonymous()
@@ -57,6 +63,11 @@ pub(super) fn visible_part(viewer: &Viewer, list: List) -> Option<List> {
         List::Of(user) => (user == me).then_some(list),
         List::Between(sender, receiver) => (sender == me || receiver == me).then_some(list),
     }
+}
+
+/// `Ok` for the operator at the command line alone.
+pub(super) fn require_operator(viewer: &Viewer) -> Result<()> {
+    require(viewer, viewer.is_operator(), Error::Forbidden("Only the operator of the server may do this."))
 }
 
 /// `Ok` if it is allowed. An anonymous viewer gets [`Error::Unauthenticated`], any other one the given error.

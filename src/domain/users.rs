@@ -76,6 +76,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     let Changes { name, email, password } = changes;
     viewer.check_write_rate(app)?;
     if email.is_some() || password.is_some() {
+        policy::require(viewer, policy::may_change_credentials(viewer), Rejection::NotSignedIn)?;
         viewer.check_credential_rate(app)?;
     }
     let hash = hashed(app, password).await?;
@@ -94,6 +95,9 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
             append_user_changed(conn, id, peers.chain([id]), at)?;
         }
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
+        if store::identities::has_any(conn, id)? {
+            return Err(Rejection::IssuersAccount.into());
+        }
         store::users::set_password(conn, id, hash)?;
         Ok((after, store::sessions::end_all(conn, id, viewer.session(), at)?))
     };

@@ -21,7 +21,9 @@ pub struct Viewer {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Who {
-    /// Any client of a server in open mode, and the operator at the command line.
+    /// The operator at the command line.
+    Operator,
+    /// Any client of a server in open mode.
     Unrestricted,
     /// A client without a token, on a server that wants one.
     Anonymous,
@@ -32,10 +34,10 @@ enum Who {
 }
 
 impl Viewer {
-    /// The operator at the command line: unrestricted.
+    /// The operator. Only for the commands of the program, which `tests/tidy.rs` checks.
     #[must_use]
     pub fn operator(_app: &App) -> Self {
-        Self { who: Who::Unrestricted }
+        Self { who: Who::Operator }
     }
 
     /// The viewer with this value of the header `Authorization`. In open mode it is ignored, and every viewer is unrestricted.
@@ -126,17 +128,22 @@ impl Viewer {
         if let Who::User { session, .. } = self.who { session } else { None }
     }
 
+    /// Whether it is the operator.
+    pub(super) fn is_operator(&self) -> bool {
+        self.who == Who::Operator
+    }
+
     /// Whether it is a client of an open server, or the operator.
     #[must_use]
     pub fn is_unrestricted(&self) -> bool {
-        self.who == Who::Unrestricted
+        matches!(self.who, Who::Operator | Who::Unrestricted)
     }
 
-    /// The credential that was checked and when it expires; `None` in open mode and for anonymous viewers.
+    /// The credential that was checked and when it expires; `None` for the operator, in open mode and for anonymous viewers.
     #[must_use]
     pub fn credential(&self) -> Option<(Credential, Option<Timestamp>)> {
         match self.who {
-            Who::Unrestricted | Who::Anonymous => None,
+            Who::Operator | Who::Unrestricted | Who::Anonymous => None,
             Who::User { id, session, expires_at, .. } => {
                 Some((session.map_or(Credential::Account(id), Credential::Session), Some(expires_at)))
             }
@@ -153,7 +160,7 @@ impl Viewer {
     /// Whether they may act as any user.
     pub(super) fn is_privileged(&self) -> bool {
         match self.who {
-            Who::Unrestricted | Who::Service(_) | Who::User { role: Role::Admin, .. } => true,
+            Who::Operator | Who::Unrestricted | Who::Service(_) | Who::User { role: Role::Admin, .. } => true,
             Who::Anonymous | Who::User { role: Role::User, .. } => false,
         }
     }

@@ -1,4 +1,4 @@
-//! Limiter limits: on changes by a user, attempts to sign in, and sign-ups.
+//! Rate limits: on changes by a user, attempts to sign in, sign-ups, and the exchange and end of sessions.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,19 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-use crate::model::ids::UserId;
+use crate::model::{
+    ids::{SessionId, UserId},
+    sessions::Credential,
+};
 
 /// The burst of a user's changes, as a multiple of what is allowed in a second.
 const WRITE_BURST: u32 = 3;
+/// Exchanges of the refresh tokens of a session in a minute: one in 15 minutes is usual.
+const MAX_REFRESHES: u32 = 30;
+/// Sign-outs by a session in a minute: somebody may end all sessions of a long list.
+const MAX_SIGN_OUTS: u32 = 100;
+/// Exchanges and sign-outs from an address in a minute: many people may share one.
+const MAX_SESSION_CHANGES: u32 = 300;
 /// The window in which failed attempts to sign in count.
 const FAILURE_WINDOW: Duration = Duration::from_mins(15);
 /// At so many tracked accounts and addresses, those whose window has passed are evicted.
@@ -43,6 +52,9 @@ pub struct RateLimiters {
     credentials: Limiter<UserId>,
     sign_ins: Limiter<IpAddr>,
     sign_ups: Limiter<IpAddr>,
+    refreshes: Limiter<SessionId>,
+    sign_outs: Limiter<Credential>,
+    session_changes: Limiter<IpAddr>,
     failures: Arc<Mutex<HashMap<Account, Failures>>>,
     max_failures: u32,
 }
@@ -61,7 +73,7 @@ struct Failures {
 pub struct RateLimited(pub Duration);
 
 impl RateLimiters {
-    /// RateLimiters with these limits.
+    /// Limiters with these limits, and with those of sessions, which are fixed.
     #[must_use]
     pub fn of(limits: RateLimits) -> Self {
         let (second, minute, hour) = (Duration::from_secs(1), Duration::from_mins(1), Duration::from_hours(1));
@@ -70,6 +82,9 @@ impl RateLimiters {
             credentials: Limiter::of(limits.failures, FAILURE_WINDOW, 1),
             sign_ins: Limiter::of(limits.sign_ins, minute, 1),
             sign_ups: Limiter::of(limits.sign_ups, hour, 1),
+            refreshes: Limiter::of(MAX_REFRESHES, minute, 1),
+            sign_outs: Limiter::of(MAX_SIGN_OUTS, minute, 1),
+            session_changes: Limiter::of(MAX_SESSION_CHANGES, minute, 1),
             failures: Arc::default(),
             max_failures: limits.failures,
         }
@@ -97,6 +112,29 @@ impl RateLimiters {
     /// [`RateLimited`]
     pub fn check_sign_up(&self, from: IpAddr) -> Result<(), RateLimited> {
         self.sign_ups.check(&network(from))
+    }
+
+    /// Counts an exchange of a refresh token of this session.
+    ///
+    /// # Errors
+    /// [`RateLimited`]
+    pub fn check_refresh(&self, session: SessionId, from: Option<IpAddr>) -> Result<(), RateLimited> {
+        // First, so that one session cannot use up what is for all of its address.
+        self.refreshes.check(&session)?;
+        self.check_session_change(from)
+    }
+
+    /// Counts a sign-out by who showed this credential.
+    ///
+    /// # Errors
+    /// [`RateLimited`]
+    pub fn check_sign_out(&self, credential: Credential, from: Option<IpAddr>) -> Result<(), RateLimited> {
+        self.sign_outs.check(&credential)?;
+        self.check_session_change(from)
+    }
+
+    fn check_session_change(&self, from: Option<IpAddr>) -> Result<(), RateLimited> {
+        from.map_or(Ok(()), |from| self.session_changes.check(&network(from)))
     }
 
     /// Counts an attempt to sign in. It counts as failed until it has succeeded, so that concurrent guesses count too.
@@ -136,6 +174,9 @@ impl RateLimiters {
         self.credentials.evict_idle();
         self.sign_ins.evict_idle();
         self.sign_ups.evict_idle();
+        self.refreshes.evict_idle();
+        self.sign_outs.evict_idle();
+        self.session_changes.evict_idle();
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut HashMap<Account, Failures>) -> T) -> T {

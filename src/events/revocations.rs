@@ -1,14 +1,17 @@
 //! Revocations of sessions and service tokens, for the connections that were opened with them.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::watch;
 
 use super::registry::{Registry, RegistryGuard};
-use crate::model::sessions::Credential;
+use crate::model::{sessions::Credential, timestamps::Timestamp};
 
 /// The credentials of open connections. Clones share them.
 #[derive(Clone, Default)]
 pub struct Revocations {
     credentials: Registry<Credential, watch::Sender<bool>>,
+    polled_at: Arc<Mutex<Option<Timestamp>>>,
 }
 
 impl Revocations {
@@ -26,6 +29,17 @@ impl Revocations {
                 revoked.send_replace(true);
             });
         }
+    }
+
+    /// When revocations by other processes were last looked for with success.
+    #[must_use]
+    pub fn polled_at(&self) -> Option<Timestamp> {
+        *self.polled_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers when they were.
+    pub fn set_polled_at(&self, at: Timestamp) {
+        *self.polled_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 }
 

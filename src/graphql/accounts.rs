@@ -218,7 +218,8 @@ pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.mutation::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
     fields.mutation::<AuthPayload, _, _, _>(
         "refreshSession",
-        "Trade a refresh token for a new pair. Each works once; a second use ends the session.",
+        "Trade a refresh token for a new pair. Each works once: within ten seconds it gives the same next one again, later \
+         it ends the session.",
         refresh_session,
     );
     fields.mutation::<SignOutPayload, _, _, _>("signOut", "End this session, or another of yours.", sign_out);
@@ -267,7 +268,7 @@ async fn refresh_session(
     call: Arc<Call>,
     RefreshSessionArguments { refresh_token }: RefreshSessionArguments,
 ) -> Result<Outcome<SignedIn>, Error> {
-    let outcome = accounts::refresh(&call.app, &refresh_token).await;
+    let outcome = accounts::refresh(&call.app, &refresh_token, call.caller.from).await;
     Ok(signed_in(&call, call.outcome(outcome)?))
 }
 
@@ -280,7 +281,7 @@ async fn sign_out(
     if !arguments.errors.is_empty() {
         return Ok(Err(arguments.errors));
     }
-    call.outcome(accounts::sign_out(&call.app, &call.viewer(), id).await)
+    call.outcome(accounts::sign_out(&call.app, &call.viewer(), id, call.caller.from).await)
 }
 
 async fn renew_connection(

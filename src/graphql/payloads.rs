@@ -119,6 +119,8 @@ impl From<Rejection> for UserError {
             Rejection::NoReceiver(_) => (Is::NotFound, "input.receiverId"),
             Rejection::NoReply => (Is::NotFound, "input.replyToId"),
             Rejection::NotYours => (Is::NotAllowed, "id"),
+            Rejection::NotSignedIn => (Is::NotAllowed, "input"),
+            Rejection::IssuersAccount => (Is::NotAllowed, "input.password"),
             Rejection::NotSender => (Is::NotAllowed, "input.senderId"),
             Rejection::NotUser => (Is::NotAllowed, "userId"),
             Rejection::Blocked => (Is::Blocked, "input.receiverId"),

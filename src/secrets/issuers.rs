@@ -1,24 +1,16 @@
-//! A third-party issuer whose JWTs are accepted, and its public keys: from a JWKS (RFC 7517) at a URL or in a file, or from
-//! a PEM file. Only asymmetric algorithms are accepted, so that whoever can verify a token cannot forge one.
+//! A third-party issuer whose JWTs (RFC 7519) are accepted. Only asymmetric algorithms are, so that whoever can verify a token
+//! cannot forge one.
 
-use std::{
-    fs,
-    sync::{Mutex, PoisonError, RwLock},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Header, Validation,
-    jwk::{AlgorithmParameters, JwkSet, KeyAlgorithm},
-};
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::Deserialize;
 
+use super::jwks::{KeySet, PublicKeys};
 use crate::model::timestamps::Timestamp;
 
-/// The keys are fetch again when a token names an unknown one, but no more often than this.
-const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// The issuer must respond within this time.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest subject, in bytes (OpenID Connect Core 1.0, 2).
+const MAX_SUBJECT_BYTES: usize = 255;
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -31,23 +23,24 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// A third party that authenticates users.
-pub struct Issuer {
+/// How an issuer is known.
+pub struct IssuerSettings {
     /// The `iss` of its tokens.
-    name: String,
-    audience: String,
-    provisions_users: bool,
-    /// Where the keys are fetch from; `None` for those of a file.
-    url: Option<String>,
-    http: reqwest::Client,
-    keys: RwLock<Vec<PublicKey>>,
-    refreshed_at: Mutex<Option<Instant>>,
+    pub name: String,
+    /// The `aud` of its tokens.
+    pub audience: String,
+    /// The URL or the file of its public keys.
+    pub keys: String,
+    /// Whether an account is created for a new subject.
+    pub provisions_users: bool,
+    /// How far its clock may be from the clock here.
+    pub clock_skew: Duration,
 }
 
-struct PublicKey {
-    id: Option<String>,
-    algorithm: Option<KeyAlgorithm>,
-    key: DecodingKey,
+/// A third party that authenticates users.
+pub struct Issuer {
+    settings: IssuerSettings,
+    keys: Arc<PublicKeys>,
 }
 
 /// The issuer cannot be used.
@@ -58,20 +51,23 @@ pub struct BadIssuer(String, String);
 /// The claims of a token of an issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerClaims {
-    /// The issuer's id of the user (`sub`).
+    /// The issuer's id of the user (`sub`): 1 to 255 bytes without a NUL.
     pub subject: String,
     /// The display name, if there is one.
     pub name: Option<String>,
-    /// When the token expires.
+    /// When the token is not accepted any more: when it expires, and the clock skew.
     pub expires_at: Timestamp,
 }
 
+/// Instants are seconds since 1970, and may have a fraction (RFC 7519, 2: NumericDate).
 #[derive(Deserialize)]
 struct IssuerJwt {
     sub: String,
-    exp: i64,
+    exp: f64,
     #[serde(default)]
-    nbf: Option<i64>,
+    nbf: Option<f64>,
+    #[serde(default)]
+    iat: Option<f64>,
     #[serde(default)]
     name: Option<String>,
 }
@@ -81,125 +77,57 @@ impl Issuer {
     ///
     /// # Errors
     /// When the keys cannot be read, or there are none.
-    pub async fn open(name: String, audience: String, keys: String, provisions_users: bool) -> Result<Self, BadIssuer> {
-        let failed = |why: String| BadIssuer(keys.clone(), why);
-        let http =
-            reqwest::Client::builder().timeout(FETCH_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
-        let http = http.map_err(|error| failed(error.to_string()))?;
-        let is_url = keys.starts_with("https://") || keys.starts_with("http://");
-        let text =
-            if is_url { fetch(&http, &keys).await } else { fs::read_to_string(&keys).map_err(|e| e.to_string()) };
-        let found = text.and_then(|text| parse(&text)).map_err(failed)?;
-        let url = is_url.then_some(keys);
-        Ok(Self {
-            name,
-            audience,
-            provisions_users,
-            url,
-            http,
-            keys: RwLock::new(found),
-            refreshed_at: Mutex::default(),
-        })
+    pub async fn open(settings: IssuerSettings, now: Timestamp) -> Result<Self, BadIssuer> {
+        match PublicKeys::open(&settings.keys, now).await {
+            Ok(keys) => Ok(Self { settings, keys: Arc::new(keys) }),
+            Err(why) => Err(BadIssuer(settings.keys, why)),
+        }
     }
 
     /// The `iss` of its tokens.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
     }
 
     /// Whether an account is created for a new subject.
     #[must_use]
     pub fn provisions_users(&self) -> bool {
-        self.provisions_users
+        self.settings.provisions_users
     }
 
-    /// The claims of a token, if its signature, issuer and audience are right and it has not expired.
+    /// The claims of a token, if its signature, issuer, audience and subject are right, and it is valid now.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Option<IssuerClaims> {
-        let header = jsonwebtoken::decode_header(token).ok().filter(|header| ALGORITHMS.contains(&header.alg))?;
-        if !self.has_key_for(&header) {
-            self.refresh().await;
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        // No extension of JWS is understood here (RFC 7515, 4.1.11).
+        if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
+            return None;
         }
-        let claims = self.decode(token, &header)?;
-        let seconds = now.milliseconds() / 1_000;
-        let expires_at = Timestamp::from_milliseconds(claims.exp.checked_mul(1_000)?);
-        let is_valid = now < expires_at && claims.nbf.is_none_or(|from| from <= seconds) && !claims.sub.is_empty();
-        is_valid.then_some(IssuerClaims { subject: claims.sub, name: claims.name, expires_at })
+        let keys = self.keys.for_token(&header, now).await?;
+        let IssuerJwt { sub: subject, exp, nbf, iat, name } = self.decode(token, &header, &keys)?;
+        let skew = self.settings.clock_skew;
+        let expires_at = instant(exp)?.later(skew);
+        for begin in [nbf, iat].into_iter().flatten() {
+            if now.later(skew) < instant(begin)? {
+                return None;
+            }
+        }
+        let is_valid = now < expires_at && (1..=MAX_SUBJECT_BYTES).contains(&subject.len()) && !subject.contains('\0');
+        is_valid.then_some(IssuerClaims { subject, name, expires_at })
     }
 
-    fn has_key_for(&self, header: &Header) -> bool {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().any(|key| key.matches(header, keys.len()))
-    }
-
-    fn decode(&self, token: &str, header: &Header) -> Option<IssuerJwt> {
+    fn decode(&self, token: &str, header: &Header, keys: &KeySet) -> Option<IssuerJwt> {
         let mut rules = Validation::new(header.alg);
-        rules.set_issuer(&[&self.name]);
-        rules.set_audience(&[&self.audience]);
+        rules.set_issuer(&[&self.settings.name]);
+        rules.set_audience(&[&self.settings.audience]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Checked by the clock of the application.
         rules.validate_exp = false;
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let mut matching = keys.iter().filter(|key| key.matches(header, keys.len()));
-        matching.find_map(|key| Some(jsonwebtoken::decode::<IssuerJwt>(token, &key.key, &rules).ok()?.claims))
-    }
-
-    /// Fetches the keys again. The current ones stay if that fails.
-    async fn refresh(&self) {
-        let Some(url) = &self.url else { return };
-        {
-            let mut refreshed_at = self.refreshed_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if refreshed_at.is_some_and(|at| at.elapsed() < MIN_REFRESH_INTERVAL) {
-                return;
-            }
-            *refreshed_at = Some(Instant::now());
-        }
-        match fetch(&self.http, url).await.and_then(|text| parse(&text)) {
-            Ok(found) => *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found,
-            Err(error) => tracing::warn!(%error, "the issuer's keys could not be read"),
-        }
+        keys.matching(header).find_map(|key| Some(jsonwebtoken::decode::<IssuerJwt>(token, key, &rules).ok()?.claims))
     }
 }
 
-impl PublicKey {
-    /// A token that names no key matches the only one there is.
-    fn matches(&self, header: &Header, keys: usize) -> bool {
-        let named = match (&header.kid, &self.id) {
-            (Some(wanted), Some(id)) => wanted == id,
-            (Some(_), None) | (None, _) => keys == 1,
-        };
-        named
-            && self.algorithm.is_none_or(|algorithm| algorithm == header.alg.into())
-            && self.key.family() == header.alg.family()
-    }
-}
-
-async fn fetch(http: &reqwest::Client, url: &str) -> Result<String, String> {
-    let response = http.get(url).send().await.and_then(reqwest::Response::error_for_status);
-    let text = match response {
-        Ok(response) => response.text().await,
-        Err(error) => Err(error),
-    };
-    text.map_err(|error| error.to_string())
-}
-
-/// The public keys in a JWKS or a PEM file; those of other kinds are skipped.
-fn parse(text: &str) -> Result<Vec<PublicKey>, String> {
-    if text.contains("-----BEGIN") {
-        let bytes = text.as_bytes();
-        let key = DecodingKey::from_ed_pem(bytes)
-            .or_else(|_other| DecodingKey::from_ec_pem(bytes))
-            .or_else(|_other| DecodingKey::from_rsa_pem(bytes));
-        let key = key.map_err(|error| format!("this is no public key: {error}"))?;
-        return Ok(vec![PublicKey { id: None, algorithm: None, key }]);
-    }
-    let set: JwkSet = serde_json::from_str(text).map_err(|error| format!("this is no JWKS: {error}"))?;
-    let public = set.keys.iter().filter(|key| !matches!(key.algorithm, AlgorithmParameters::OctetKey(_)));
-    let keys: Vec<PublicKey> = public
-        .filter_map(|jwk| {
-            let (id, algorithm) = (jwk.common.key_id.clone(), jwk.common.key_algorithm);
-            Some(PublicKey { id, algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
-        })
-        .collect();
-    if keys.is_empty() { Err("there is no public key in it that can be used".to_owned()) } else { Ok(keys) }
+/// The instant of a NumericDate; `None` before 1970.
+fn instant(seconds: f64) -> Option<Timestamp> {
+    Some(Timestamp::from_milliseconds(0).later(Duration::try_from_secs_f64(seconds).ok()?))
 }

@@ -4,10 +4,11 @@
 
 mod keys;
 mod issuers;
+mod jwks;
 mod tokens;
 mod passwords;
 
-pub use issuers::{BadIssuer, Issuer, IssuerClaims};
+pub use issuers::{BadIssuer, Issuer, IssuerClaims, IssuerSettings};
 pub use keys::{BadKeys, Keys};
 pub use passwords::{Overloaded, Passwords};
 pub use tokens::{AccessClaims, Lifetimes, NewToken, digest};

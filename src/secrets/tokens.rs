@@ -1,5 +1,8 @@
 //! Tokens: access tokens are JWTs with a user, a session and an expiry; refresh tokens are opaque and signed too, so that
 //! a reused one can be told from a forged one; service tokens are random.
+//!
+//! The first refresh token of a session is random, and each next one is computed from the one before it and the key. So an
+//! exchange can be repeated, by any process, although only hashes of tokens are stored.
 
 use std::time::Duration;
 
@@ -22,12 +25,17 @@ const SERVICE_PREFIX: &str = "duo_svc_";
 /// The only accepted algorithm, whatever a token's header says.
 const ALGORITHM: Algorithm = Algorithm::HS256;
 
+/// The purpose of the signature of a refresh token.
+const REFRESH_TOKEN: &[u8] = b"refresh token";
+/// Bytes of a refresh token that cannot be guessed.
+const NONCE_BYTES: usize = 24;
+
 /// The lifetimes of tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// AccessClaims tokens.
+    /// Of access tokens.
     pub access: Duration,
-    /// Refresh tokens, and so sessions that are not renewed.
+    /// Of refresh tokens, and so of sessions that are not renewed.
     pub refresh: Duration,
 }
 
@@ -110,7 +118,9 @@ impl Keys {
     /// The claims of an access token, if one of the keys signed it and it has not expired.
     #[must_use]
     pub fn verify_access_token(&self, token: &str, now: Timestamp) -> Option<AccessClaims> {
-        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        // No extension of JWS is understood here (RFC 7515, 4.1.11).
+        let kid = header.kid.filter(|_| header.crit.is_none())?;
         let key = self.all().iter().find(|key| key.id == kid)?;
         let mut rules = Validation::new(ALGORITHM);
         rules.set_issuer(&[ISSUER]);
@@ -125,30 +135,48 @@ impl Keys {
         (now < expires_at).then_some(claims)
     }
 
-    /// Issues a refresh token of a session.
+    /// Issues the first refresh token of a session.
     #[must_use]
     pub fn new_refresh_token(&self, session: SessionId) -> Option<NewToken> {
-        let mut bytes = session.key().to_be_bytes().to_vec();
-        bytes.extend(rand::random::<[u8; 24]>());
-        let mac = mac(self.signing()?, &bytes)?.finalize().into_bytes();
-        bytes.extend(mac);
-        Some(NewToken::of(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+        refresh_token(self.signing()?, session, &rand::random::<[u8; NONCE_BYTES]>())
+    }
+
+    /// The refresh tokens that may follow one of a session: first the one to issue now, then the one that was issued if the
+    /// other key signed then.
+    #[must_use]
+    pub fn next_refresh_tokens(&self, session: SessionId, token: &str) -> Vec<NewToken> {
+        let next = |key| {
+            let derived = mac(key, b"next refresh token", token.as_bytes())?.finalize().into_bytes();
+            refresh_token(key, session, derived.first_chunk::<NONCE_BYTES>()?)
+        };
+        self.all().iter().filter_map(next).collect()
     }
 
     /// The session that a refresh token was issued for, even if it was used already; `None` if it is forged.
     #[must_use]
     pub fn session_of_refresh_token(&self, token: &str) -> Option<SessionId> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (body, signature) = bytes.split_at_checked(32)?;
-        let is_signed_by = |key: &SigningKey| mac(key, body).is_some_and(|mac| mac.verify_slice(signature).is_ok());
+        let (body, signature) = bytes.split_at_checked(8 + NONCE_BYTES)?;
+        let is_signed_by =
+            |key: &SigningKey| mac(key, REFRESH_TOKEN, body).is_some_and(|mac| mac.verify_slice(signature).is_ok());
         let session = body.first_chunk().copied().map(i64::from_be_bytes)?;
         self.all().iter().any(is_signed_by).then(|| SessionId::new(session)).flatten()
     }
 }
 
-fn mac(key: &SigningKey, bytes: &[u8]) -> Option<Hmac<Sha256>> {
+/// The session, the nonce, and their signature.
+fn refresh_token(key: &SigningKey, session: SessionId, nonce: &[u8; NONCE_BYTES]) -> Option<NewToken> {
+    let mut bytes = session.key().to_be_bytes().to_vec();
+    bytes.extend(nonce);
+    let signature = mac(key, REFRESH_TOKEN, &bytes)?.finalize().into_bytes();
+    bytes.extend(signature);
+    Some(NewToken::of(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// The MAC of some bytes; the purpose keeps one kind of it from being taken for another.
+fn mac(key: &SigningKey, purpose: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.secret).ok()?;
-    mac.update(b"refresh token");
+    mac.update(purpose);
     mac.update(bytes);
     Some(mac)
 }

@@ -26,6 +26,12 @@ pub fn exists(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<bool> 
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
+/// Whether an account was made for a subject of an issuer.
+pub fn has_any(conn: &mut Conn<'_>, user: UserId) -> Result<bool> {
+    let query = diesel::select(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(user))));
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
 /// Inserts the subject of a user; false if the subject has a user already.
 pub fn insert(conn: &mut Conn<'_>, issuer: &str, subject: &str, user: UserId) -> Result<bool> {
     let query = diesel::insert_into(identities::table)

@@ -63,6 +63,15 @@ pub fn set_refresh_hash(conn: &mut Conn<'_>, id: SessionId, hash: &[u8]) -> Resu
     Ok(())
 }
 
+/// An active session, and the hash of its current refresh token.
+pub fn with_refresh_hash(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<(Session, Vec<u8>)>> {
+    let query = sessions::table
+        .select((COLUMNS, sessions::refresh_hash))
+        .find(id)
+        .filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(at)));
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
 /// Replaces the refresh token; `None` if the session is not active, or `old` is not its current token.
 pub fn renew(
     conn: &mut Conn<'_>,

@@ -246,11 +246,17 @@ pub fn set_password(conn: &mut Conn<'_>, id: UserId, hash: &str) -> Result<()> {
     Ok(())
 }
 
-/// Changes what a user may do.
-pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<()> {
-    let query = diesel::update(users::table.find(id)).set(users::role.eq(role.code()));
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
+/// Changes what a user may do; false if it was that already.
+pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<bool> {
+    let code = role.code();
+    let query = diesel::update(users::table.find(id)).filter(users::role.ne(code)).set(users::role.eq(code));
+    Ok(on!(conn, |c| query.execute(c))? > 0)
+}
+
+/// Whether there is a user with this role. It may read all users.
+pub fn any_with_role(conn: &mut Conn<'_>, role: Role) -> Result<bool> {
+    let query = diesel::select(dsl::exists(users::table.filter(users::role.eq(role.code()))));
+    Ok(on!(conn, |c| query.get_result(c))?)
 }
 
 /// Removes all that is personal; false if there was no such user.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
 
-pub(crate) use crate::database::Database;
+pub(crate) use crate::{clock::HeldClock, database::Database};
 
 /// What is expected happens within this time, or not at all.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -87,6 +87,11 @@ impl Chat {
     /// With a clock that shows what it is.
     pub(crate) async fn in_real_time(database: Database, flags: &[&str]) -> Self {
         Self::serving_by(Timestamp::now, database, flags, None).await
+    }
+
+    /// With a clock that the test holds.
+    pub(crate) async fn by(clock: &HeldClock, database: Database, flags: &[&str]) -> Self {
+        Self::serving_by(clock.reader(), database, flags, None).await
     }
 
     async fn serving(database: Database, flags: &[&str], authorization: Option<String>) -> Self {

@@ -1,32 +1,31 @@
-//! Tokens of others: an issuer with a JWKS, its keys that come and go, and what is not its token.
+//! Tokens of others: who they mean, what they allow, and what is not an issuer's token.
 
-use std::{
-    fs,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::fs;
 
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use duologue::{
+    domain::{Viewer, admin},
+    model::texts::{Email, Name, Password},
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+
+use crate::{
+    accounts::Member,
+    harness::{ACCOUNTS, Chat, Database, HeldClock, code, text},
+    jwks::Jwks,
+    upgrades::undo_from,
 };
 
-use crate::harness::{ACCOUNTS, Chat, Database, code, text};
-
 const ISSUER: &str = "https://login.example.com/";
-const ME: &str = "{ me { user { id name email } sessions { id } } }";
+pub(crate) const ME: &str = "{ me { user { id name email } sessions { id } } }";
 
 /// A key of the issuer, with its name.
-struct Key {
+pub(crate) struct Key {
     id: String,
     algorithm: Algorithm,
     private: EncodingKey,
@@ -34,7 +33,7 @@ struct Key {
 }
 
 impl Key {
-    fn new(id: &str, algorithm: Algorithm) -> Self {
+    pub(crate) fn new(id: &str, algorithm: Algorithm) -> Self {
         let random = SystemRandom::new();
         let (private, mut public) = match algorithm {
             Algorithm::ES256 => {
@@ -55,48 +54,42 @@ impl Key {
         Self { id: id.to_owned(), algorithm, private, public }
     }
 
-    fn signs(&self, claims: &Value) -> String {
-        let header = Header { kid: Some(self.id.clone()), ..Header::new(self.algorithm) };
-        jsonwebtoken::encode(&header, claims, &self.private).unwrap()
+    pub(crate) fn signs(&self, claims: &Value) -> String {
+        self.signs_with(&Header { kid: Some(self.id.clone()), ..Header::new(self.algorithm) }, claims)
+    }
+
+    fn signs_with(&self, header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &self.private).unwrap()
     }
 }
 
-fn jwks(keys: &[&Key]) -> String {
+pub(crate) fn jwks(keys: &[&Key]) -> String {
     json!({ "keys": keys.iter().map(|key| key.public.clone()).collect::<Vec<_>>() }).to_string()
 }
 
-fn claims(subject: &str) -> Value {
+pub(crate) fn claims(subject: &str) -> Value {
     json!({ "iss": ISSUER, "aud": "chat", "sub": subject, "name": "Ada", "exp": 4_000_000_000_u64 })
 }
 
-/// Serves a JWKS that can be changed; counts how often it was asked for.
-async fn served(keys: &str) -> (String, Arc<Mutex<String>>, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-    let (keys, asked) = (Arc::new(Mutex::new(keys.to_owned())), Arc::new(AtomicUsize::new(0)));
-    let (current, count) = (keys.clone(), asked.clone());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
-            let _ = stream.read(&mut [0; 4096]).await;
-            let body = current.lock().unwrap().clone();
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
-        }
-    });
-    (url, keys, asked)
+/// Flags of a server that accepts the issuer's tokens.
+pub(crate) fn issuer<'a>(jwks: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+    [&ACCOUNTS[..], &["--issuer", ISSUER, "--audience", "chat", "--jwks", jwks], flags].concat()
 }
 
 async fn accepting(jwks: &str, flags: &[&str]) -> Chat {
-    let issuer = ["--issuer", ISSUER, "--audience", "chat", "--jwks", jwks];
-    Chat::in_real_time(Database::new().await, &[&ACCOUNTS[..], &issuer, flags].concat()).await
+    Chat::in_real_time(Database::new().await, &issuer(jwks, flags)).await
+}
+
+/// A server that makes accounts for the users of an issuer, and the issuer's key.
+async fn provisioning() -> (Chat, Key) {
+    let key = Key::new("one", Algorithm::ES256);
+    let served = Jwks::serve(&jwks(&[&key])).await;
+    (accepting(&served.url, &["--create-users"]).await, key)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_another_issuer_means_is_known() {
-    let key = Key::new("one", Algorithm::ES256);
-    let (url, _, _) = served(&jwks(&[&key])).await;
-    let chat = accepting(&url, &["--create-users"]).await;
+    let (chat, key) = provisioning().await;
     let token = key.signs(&claims("auth0|7"));
     let known = chat.ask_with(Some(&token), ME, json!({})).await;
     let ada = json!({ "me": { "user": { "id": "usr_1", "name": "Ada", "email": null }, "sessions": [] } });
@@ -126,8 +119,8 @@ async fn whoever_another_issuer_means_is_known() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_the_issuers_is_none() {
     let (key, other) = (Key::new("one", Algorithm::EdDSA), Key::new("one", Algorithm::EdDSA));
-    let (url, _, asked) = served(&jwks(&[&key])).await;
-    let chat = accepting(&url, &["--create-users"]).await;
+    let served = Jwks::serve(&jwks(&[&key])).await;
+    let chat = accepting(&served.url, &["--create-users"]).await;
     let with = |name: &str, value: Value| {
         let mut claims = claims("ada");
         claims[name] = value;
@@ -147,6 +140,10 @@ async fn what_is_not_the_issuers_is_none() {
         key.signs(&with("nbf", json!(4_000_000_000_u64))),
         key.signs(&with("sub", json!(""))),
         key.signs(&with("sub", Value::Null)),
+        key.signs(&with("sub", json!("a\0b"))),
+        key.signs(&with("sub", json!("é".repeat(128)))),
+        key.signs(&with("nbf", json!("tomorrow"))),
+        key.signs_with(&Header { crit: Some(vec!["exp".into()]), ..header(Algorithm::EdDSA) }, &claims("ada")),
     ];
     for token in wrong {
         assert_eq!(code(&chat.ask_with(Some(&token), ME, json!({})).await), "UNAUTHENTICATED", "{token}");
@@ -156,26 +153,12 @@ async fn what_is_not_the_issuers_is_none() {
         "usr_1"
     );
     // Names of keys that were made up do not make the server ask again and again.
-    let before = asked.load(Ordering::Relaxed);
+    let before = served.asked();
     for number in 0..20 {
         let token = Key::new(&number.to_string(), Algorithm::EdDSA).signs(&claims("ada"));
         assert_eq!(code(&chat.ask_with(Some(&token), ME, json!({})).await), "UNAUTHENTICATED");
     }
-    assert!(asked.load(Ordering::Relaxed) <= before + 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_come_and_go() {
-    let (old, new) = (Key::new("old", Algorithm::ES256), Key::new("new", Algorithm::EdDSA));
-    let (url, keys, _) = served(&jwks(&[&old])).await;
-    let chat = accepting(&url, &["--create-users"]).await;
-    let known = async |key: &Key| {
-        let answer = chat.ask_with(Some(&key.signs(&claims("ada"))), ME, json!({})).await;
-        answer["data"]["me"]["user"]["id"] == "usr_1"
-    };
-    assert!(known(&old).await);
-    *keys.lock().unwrap() = jwks(&[&new]);
-    assert!(known(&new).await && !known(&old).await);
+    assert!(served.asked() <= before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,8 +169,147 @@ async fn keys_may_be_in_a_file_and_nobody_is_made_unasked() {
     fs::write(&file, jwks(&[&key])).unwrap();
     let chat = accepting(file.to_str().unwrap(), &[]).await;
     assert_eq!(code(&chat.ask_with(Some(&key.signs(&claims("ada"))), ME, json!({})).await), "UNAUTHENTICATED");
-    let ada = crate::accounts::Member::signs_up(&chat, "Ada").await;
+    let ada = Member::signs_up(&chat, "Ada").await;
     let answer = chat.ask_with(Some(&key.signs(&claims(&ada.id))), ME, json!({})).await;
     assert_eq!(answer["data"]["me"]["user"]["id"], ada.id);
     assert_eq!(code(&chat.ask_with(Some(&key.signs(&claims("usr_99"))), ME, json!({})).await), "UNAUTHENTICATED");
+}
+
+const CHANGE: &str = "mutation ($id: ID!, $input: UpdateUserInput!) {
+    updateUser(id: $id, input: $input) { user { name email } userErrors { code field } }
+}";
+
+/// The code of the only thing to fix.
+async fn change(chat: &Chat, token: &str, id: &str, input: Value) -> Value {
+    let answer = chat.ask_with(Some(token), CHANGE, json!({ "id": id, "input": input })).await;
+    answer["data"]["updateUser"]["userErrors"][0]["code"].clone()
+}
+
+fn password() -> Password {
+    Password::parse("correct horse battery".into()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuers_token_changes_neither_password_nor_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    let key = Key::new("one", Algorithm::ES256);
+    fs::write(&file, jwks(&[&key])).unwrap();
+    // Here a subject is the id of a user, who may be an admin.
+    let chat = accepting(file.to_str().unwrap(), &[]).await;
+    let (name, email) = (Name::parse("Ada".into()).unwrap(), Email::parse("ada@example.com").unwrap());
+    admin::make_admin(&chat.app, &Viewer::operator(&chat.app), name, email, password()).await.unwrap();
+    Member::signs_up(&chat, "Bob").await;
+    for id in ["usr_1", "usr_2"] {
+        let token = key.signs(&claims(id));
+        assert_eq!(change(&chat, &token, id, json!({ "name": "Eve" })).await, Value::Null);
+        for input in [json!({ "password": "mine mine mine" }), json!({ "email": "mine@example.com" })] {
+            assert_eq!(change(&chat, &token, id, input).await, "NOT_ALLOWED");
+        }
+    }
+    // Their passwords are what they were.
+    let (ada, bob) = (Member::signs_in(&chat, "Ada").await, Member::signs_in(&chat, "Bob").await);
+    assert_eq!(change(&chat, &bob.access, "usr_2", json!({ "password": "mine mine mine" })).await, Value::Null);
+    assert_eq!(change(&chat, &ada.access, "usr_1", json!({ "email": "new@example.com" })).await, Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_an_issuers_account_the_issuer_alone_vouches() {
+    let (chat, key) = provisioning().await;
+    let token = key.signs(&claims("eve"));
+    assert_eq!(chat.ask_with(Some(&token), ME, json!({})).await["data"]["me"]["user"]["id"], "usr_1");
+    let own = change(&chat, &token, "usr_1", json!({ "email": "eve@example.com", "password": "mine mine mine" })).await;
+    assert_eq!(own, "NOT_ALLOWED");
+    let operator = Viewer::operator(&chat.app);
+    let (_, service) = admin::issue_token(&chat.app, &operator, Name::parse("billing".into()).unwrap()).await.unwrap();
+    assert_eq!(change(&chat, &service, "usr_1", json!({ "email": "eve@example.com" })).await, Value::Null);
+    assert_eq!(change(&chat, &service, "usr_1", json!({ "password": "mine mine mine" })).await, "NOT_ALLOWED");
+    let (name, email) = (Name::parse("Eve".into()).unwrap(), Email::parse("eve@example.com").unwrap());
+    let refusal = "This account signs in with the tokens of an issuer: it has no password, and cannot be an admin.";
+    let made = admin::make_admin(&chat.app, &operator, name, email.clone(), password()).await;
+    assert_eq!(made.err().unwrap().to_string(), refusal);
+    let reset = admin::reset_password(&chat.app, &operator, email, password()).await;
+    assert_eq!(reset.err().unwrap().to_string(), refusal);
+    // Nor does a password hold that came there in another way.
+    Member::signs_up(&chat, "Bob").await;
+    let copy = "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE id = 2) WHERE id = 1";
+    chat.database.run(copy).await;
+    let sign_in = r#"mutation {
+        signIn(input: { email: "eve@example.com", password: "correct horse battery" }) { userErrors { code } }
+    }"#;
+    let refused = chat.data(sign_in, json!({})).await;
+    assert_eq!(refused["signIn"]["userErrors"], json!([{ "code": "BAD_CREDENTIALS" }]));
+    assert_eq!(chat.ask_with(Some(&token), ME, json!({})).await["data"]["me"]["user"]["id"], "usr_1");
+}
+
+/// An earlier release let users of an issuer set passwords, and made admins of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_issuers_account_got_by_a_password_ends_with_an_update() {
+    let key = Key::new("one", Algorithm::ES256);
+    let served = Jwks::serve(&jwks(&[&key])).await;
+    let flags = issuer(&served.url, &["--create-users"]);
+    let chat = Chat::in_real_time(Database::new().await, &flags).await;
+    let (eve, bob) = (Member::signs_up(&chat, "Eve").await, Member::signs_up(&chat, "Bob").await);
+    let database = chat.stop().await;
+    undo_from(&database, "2026-11-26-000002_accounts_of_issuers").await;
+    let before = format!(
+        "INSERT INTO identities (issuer, subject, user_id) VALUES ('{ISSUER}', 'eve', 1); UPDATE users SET role = 1;"
+    );
+    database.run(&before).await;
+    let chat = Chat::in_real_time(database, &flags).await;
+    assert!(!eve.is_signed_in(&chat).await && bob.is_signed_in(&chat).await);
+    let read = "{ me { user { id } } users { nodes { email } } }";
+    let emails = async |token: &str| {
+        let data = chat.ask_with(Some(token), read, json!({})).await["data"].take();
+        (data["me"]["user"]["id"].clone(), data["users"]["nodes"].clone())
+    };
+    // Bob, whom no issuer knows, is still an admin.
+    let all = json!([{ "email": "eve@example.com" }, { "email": "bob@example.com" }]);
+    assert_eq!(emails(&bob.access).await, (json!("usr_2"), all));
+    let own = json!([{ "email": "eve@example.com" }, { "email": null }]);
+    assert_eq!(emails(&key.signs(&claims("eve"))).await, (json!("usr_1"), own));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_is_a_name_unless_it_is_an_address() {
+    let (chat, key) = provisioning().await;
+    let longest = "é".repeat(100) + &"x".repeat(55);
+    for (subject, name) in [("ada", "ada"), ("ada@example.com", "?"), (&longest, "?")] {
+        let mut claims = claims(subject);
+        claims.as_object_mut().unwrap().remove("name");
+        let answer = chat.ask_with(Some(&key.signs(&claims)), ME, json!({})).await;
+        assert_eq!(answer["data"]["me"]["user"]["name"], name, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instants_may_have_fractions_and_clocks_may_differ() {
+    let clock = HeldClock::new();
+    let key = Key::new("one", Algorithm::ES256);
+    let served = Jwks::serve(&jwks(&[&key])).await;
+    for (flags, skew) in [(&["--create-users"][..], 30.0), (&["--create-users", "--clock-skew", "0"], 0.0)] {
+        let chat = Chat::by(&clock, Database::new().await, &issuer(&served.url, flags)).await;
+        // What the clock shows.
+        let now = 1_769_860_800.0;
+        let holds = async |name: &str, seconds: f64| {
+            let mut claims = claims("ada");
+            claims[name] = json!(now + seconds);
+            let answer = chat.ask_with(Some(&key.signs(&claims)), ME, json!({})).await;
+            answer["data"]["me"]["user"]["id"] == "usr_1"
+        };
+        assert!(holds("exp", 600.5).await);
+        assert!(holds("exp", 0.5 - skew).await && !holds("exp", -0.5 - skew).await);
+        for name in ["nbf", "iat"] {
+            assert!(holds(name, -0.5).await);
+            assert!(holds(name, skew - 0.5).await && !holds(name, skew + 0.5).await, "{name}");
+        }
+        // A socket holds as long as its token does.
+        let mut late = claims("ada");
+        late["exp"] = json!(now + 0.5 - skew);
+        let mut socket = chat.socket().await;
+        let payload = json!({ "authorization": format!("Bearer {}", key.signs(&late)) });
+        socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(socket.hears().await["type"], "connection_ack");
+        assert_eq!(socket.hears_close().await, 4403);
+    }
 }

@@ -12,6 +12,7 @@
     reason = "a test may fail, and may be slow to build its texts"
 )]
 
+mod clock;
 mod database;
 mod harness;
 mod proxy;
@@ -28,10 +29,13 @@ mod retention;
 mod receipts;
 mod signals;
 mod accounts;
+mod sessions;
 mod policy;
 mod rates;
 mod issuers;
+mod jwks;
 mod secrecy;
+mod admins;
 mod endurance;
 mod crashes;
 mod upgrades;

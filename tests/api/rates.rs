@@ -124,3 +124,57 @@ async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
     assert!(codes["in"] >= 64 && codes["UNAVAILABLE"] > 0, "{codes:?}");
     assert_eq!(codes.len(), 2, "{codes:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_refreshed_and_ended_so_often() {
+    let chat = guarded(&["--max-sign-ins", "0"]).await;
+    let ask = async |from: &str, token: Option<&str>, query: &str| {
+        let body = json!({ "query": query });
+        let mut request = chat.http.post(chat.url("/graphql")).header("x-forwarded-for", from).json(&body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer: Value = soon(request.send()).await.unwrap().json().await.unwrap();
+        answer
+    };
+    let (ada, bob) = (Member::signs_in(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let refresh = |member: &Member| {
+        format!(r#"mutation {{ refreshSession(refreshToken: "{}") {{ refreshToken }} }}"#, member.refresh)
+    };
+    // Nobody can change anything, and is not asked to once it is too often.
+    let mut limited = 0;
+    for _ in 0..40 {
+        let answer = ask("192.0.2.1", None, &refresh(&ada)).await;
+        assert!(answer.get("errors").is_none() || code(&answer) == "RATE_LIMITED", "{answer}");
+        limited += usize::from(answer.get("errors").is_some());
+    }
+    assert!((1..=10).contains(&limited), "{limited}");
+    let lock = chat.database.locked().await;
+    assert_eq!(code(&ask("192.0.2.9", None, &refresh(&ada)).await), "RATE_LIMITED");
+    drop(lock);
+    assert_eq!(ask("192.0.2.1", None, &refresh(&bob)).await.get("errors"), None);
+
+    let mut members = Vec::new();
+    for name in ["Carol", "Dan", "Eve", "Frank", "Grace"] {
+        members.push(Member::signs_up(&chat, name).await);
+    }
+    let ends = async |member: &Member, from: &str, times: usize| {
+        let mut limited = 0;
+        for _ in 0..times {
+            let out = "mutation { signOut(sessionId: 999) { userErrors { code } } }";
+            let answer = ask(from, Some(&member.access), out).await;
+            assert!(answer.get("errors").is_none() || code(&answer) == "RATE_LIMITED", "{answer}");
+            limited += usize::from(answer.get("errors").is_some());
+        }
+        limited
+    };
+    let limited = ends(&members[0], "192.0.2.3", 120).await;
+    assert!((1..=20).contains(&limited), "{limited}");
+    // An address has so many, whoever they are.
+    let mut limited = 0;
+    for member in &members[1..] {
+        limited += ends(member, "192.0.2.3", 90).await;
+    }
+    assert!(limited > 0);
+    assert_eq!(ends(&members[4], "192.0.2.4", 1).await, 0);
+}

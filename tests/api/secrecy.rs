@@ -89,7 +89,7 @@ async fn whoever_signed_out_meanwhile_changes_nothing() {
     let chat = Chat::with(&ACCOUNTS).await;
     let ada = Member::signs_up(&chat, "Ada").await;
     let viewer = Viewer::of(&chat.app, Some(&format!("Bearer {}", ada.access))).await.unwrap();
-    accounts::sign_out(&chat.app, &viewer, None).await.unwrap();
+    accounts::sign_out(&chat.app, &viewer, None, None).await.unwrap();
     let id = ada.id.parse().unwrap();
     let changes = users::Changes { password: Password::parse("another password".into()).ok(), ..Default::default() };
     let outcome = users::update(&chat.app, &viewer, id, changes).await;

@@ -18,27 +18,34 @@ use crate::{
 
 const MESSAGES: usize = 100;
 
-/// Undoes the newest migration; there are users and messages.
+/// The migration that rebuilds the feed.
+const FEED: &str = "2026-11-26-000001_events";
+
+/// Undoes the change of the feed; there are users and messages.
 async fn step_back(database: &Database) {
     let count = MESSAGES.to_string();
     let fill = ["demo", "--users", "5", "--messages", &count, "--database", &database.url];
     assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
-    undo_newest(database, 1).await;
+    undo_from(database, FEED).await;
 }
 
-/// Undoes the newest migrations.
-pub(crate) async fn undo_newest(database: &Database, number: usize) {
+/// Undoes a migration, and before it those that came after it.
+pub(crate) async fn undo_from(database: &Database, first: &str) {
     let kind = if database.is_sqlite() { "sqlite" } else { "postgres" };
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(kind)).unwrap();
     let mut all: Vec<_> = all.map(|entry| entry.unwrap().path()).collect();
     all.sort();
-    for migration in all.iter().rev().take(number) {
+    for migration in all.iter().rev() {
         let name = migration.file_name().unwrap().to_str().unwrap();
         let version: String = name.split('_').next().unwrap().chars().filter(char::is_ascii_digit).collect();
         let down = fs::read_to_string(migration.join("down.sql")).unwrap();
         let forget = format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'");
         drop(database.run(&format!("BEGIN; {down}; {forget}; COMMIT")).await);
+        if name == first {
+            return;
+        }
     }
+    panic!("there is no migration {first}");
 }
 
 /// The feed of sends became the messages: they stay, and whoever comes back with an old cursor loads everything once.
@@ -55,7 +62,7 @@ async fn messages_outlive_the_change_of_the_feed_and_cursors_do_not() {
     let id = bob.id.clone();
     let database = chat.stop().await;
     let schema = described(&database);
-    undo_newest(&database, 1).await;
+    undo_from(&database, FEED).await;
     assert_ne!(described(&database), schema);
     let chat = Chat::on(database, &[]).await;
     assert_eq!(described(&chat.database), schema);

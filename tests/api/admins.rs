@@ -1,0 +1,81 @@
+//! What the operator does with accounts at the command line, and what is printed there.
+
+use std::process::Stdio;
+
+use duologue::domain::accounts as sessions;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    accounts::Member,
+    harness::{ACCOUNTS, Chat, Database, code, soon},
+    program::program,
+};
+
+/// Whether it was done, and what was said on standard output and standard error.
+async fn admin(database: &Database, arguments: &[&str], input: &str) -> (bool, String, String) {
+    let all = [&["admin"], arguments, &["--database", &*database.url]].concat();
+    let mut command = program(&all);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = soon(child.wait_with_output()).await.unwrap();
+    let said = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), said(output.stdout), said(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_is_made_a_user_again() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    let bob = Member::signs_up(&chat, "Bob").await;
+    let password = "correct horse battery\n";
+    for email in ["ada@example.com", "eve@example.com"] {
+        assert!(admin(&chat.database, &["create", email], password).await.0);
+    }
+    let read = "{ user(id: 1) { email } }";
+    let ada = Member::signs_in(&chat, "Ada").await;
+    assert_eq!(ada.asks(&chat, read, json!({})).await["data"]["user"]["email"], "bob@example.com");
+    let mut socket = ada.connects(&chat).await;
+
+    let demoted = "is a user again, and all of its sessions have ended.\n";
+    let done = admin(&chat.database, &["demote", "ada@example.com"], "").await;
+    assert_eq!(done, (true, format!("{} {demoted}", ada.id), String::new()));
+    assert_eq!(code(&ada.asks(&chat, read, json!({})).await), "UNAUTHENTICATED");
+    sessions::poll_revocations(&chat.app).await;
+    assert_eq!(socket.hears_close().await, 4403);
+    let ada = Member::signs_in(&chat, "Ada").await;
+    assert!(ada.asks(&chat, read, json!({})).await["data"]["user"]["email"].is_null());
+
+    // Whoever is none stays signed in.
+    for (email, session) in [("ada@example.com", &ada), ("bob@example.com", &bob), ("nobody@example.com", &bob)] {
+        let none = admin(&chat.database, &["demote", email], "").await;
+        assert_eq!(none, (false, String::new(), "duologue: there is no admin with this address\n".into()));
+        assert!(session.is_signed_in(&chat).await);
+    }
+    let (done, said, warning) = admin(&chat.database, &["demote", "eve@example.com"], "").await;
+    assert!(done && said.ends_with(demoted), "{said}");
+    assert_eq!(warning, "This was the last admin: `duologue admin create` makes another.\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_users_wrote_does_not_control_the_terminal() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    Member::signs_up(&chat, "Ada").await;
+    // Stored by a release that took it.
+    let text = "\u{1b}[2J\u{9b}31m\r\u{202e}\u{200b}\u{feff}Ada''s \"é\" 😀";
+    let store = |table: &str, column: &str| format!("UPDATE {table} SET {column} = '{text}'");
+    assert!(admin(&chat.database, &["issue-token", "billing"], "").await.0);
+    chat.database.run(&store("sessions", "device")).await;
+    chat.database.run(&store("service_tokens", "name")).await;
+    let printed = "\t\\u{1b}[2J\\u{9b}31m\\r\\u{202e}\\u{200b}\\u{feff}Ada's \"é\" 😀\n";
+    for task in [&["sessions", "ada@example.com"][..], &["tokens"]] {
+        let (done, said, _) = admin(&chat.database, task, "").await;
+        assert!(done && said.ends_with(printed), "{said:?}");
+    }
+    // Errors quote what is in files.
+    let file = chat.database.folder().join("users.jsonl");
+    std::fs::write(&file, "{\"\u{1b}[2J\u{202e}\": 1}\n").unwrap();
+    let arguments = ["import", file.to_str().unwrap(), "--database", &chat.database.url];
+    let output = soon(program(&arguments).output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("line 1") && !said.trim_end().contains(['\u{1b}', '\u{202e}']), "{said:?}");
+}

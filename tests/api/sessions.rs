@@ -1,0 +1,156 @@
+//! Sessions: the exchange of refresh tokens, once and again, and ends that other processes made.
+
+use std::{sync::Arc, time::Duration};
+
+use duologue::{
+    app::App,
+    domain::{Viewer, accounts, admin},
+    model::texts::Name,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    accounts::{Member, refresh},
+    harness::{ACCOUNTS, Chat, Database, HeldClock, KEY, Socket, soon},
+};
+
+/// Another server on the same database.
+async fn another(chat: &Chat, clock: &HeldClock) -> Arc<App> {
+    let settings = chat.database.settings(&ACCOUNTS);
+    let mut app = App::open_with_clock(&settings.database, clock.reader()).await.unwrap();
+    app.configure(&settings).await.unwrap();
+    Arc::new(app)
+}
+
+async fn served(clock: &HeldClock) -> Chat {
+    Chat::by(clock, Database::new().await, &ACCOUNTS).await
+}
+
+fn refused(payload: &Value) -> bool {
+    payload["userErrors"][0]["code"] == "TOKEN_EXPIRED" && payload["refreshToken"].is_null()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_works_once_and_its_later_use_ends_the_session() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let other = Member::signs_in(&chat, "Ada").await;
+    let second = Member::of(&refresh(&chat, &ada.refresh).await);
+    assert!(second.is_signed_in(&chat).await && ada.is_signed_in(&chat).await);
+    let mut socket = second.connects(&chat).await;
+    clock.advance(Duration::from_millis(10_001));
+    assert!(refused(&refresh(&chat, &ada.refresh).await));
+    assert_eq!(soon(socket.hears_close()).await, 4403);
+    assert!(!second.is_signed_in(&chat).await && other.is_signed_in(&chat).await);
+    assert!(refused(&refresh(&chat, &second.refresh).await));
+    // What was made up ends nothing.
+    for wrong in ["", "x", &other.refresh[1..], &format!("{}A", other.refresh), &other.access] {
+        assert!(refused(&refresh(&chat, wrong).await), "{wrong}");
+    }
+    assert!(other.is_signed_in(&chat).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_repeated_gives_the_same_token() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let first = Member::of(&refresh(&chat, &ada.refresh).await);
+    assert_ne!(first.refresh, ada.refresh);
+    clock.advance(Duration::from_secs(4));
+    let again = Member::of(&refresh(&chat, &ada.refresh).await);
+    assert_eq!(again.refresh, first.refresh);
+    assert!(first.is_signed_in(&chat).await && again.is_signed_in(&chat).await);
+    // By a server that was started since, and by one with a new key.
+    let chat = Chat::by(&clock, chat.stop().await, &ACCOUNTS).await;
+    assert_eq!(Member::of(&refresh(&chat, &ada.refresh).await).refresh, first.refresh);
+    let keys = format!("bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3IG5ldyE=,{KEY}");
+    let flags = ["--auth", "jwt", "--signing-key", &keys];
+    let chat = Chat::by(&clock, chat.stop().await, &flags).await;
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(Member::of(&refresh(&chat, &ada.refresh).await).refresh, first.refresh);
+    // The chain goes on with the new key.
+    let second = Member::of(&refresh(&chat, &first.refresh).await);
+    assert_eq!(Member::of(&refresh(&chat, &first.refresh).await).refresh, second.refresh);
+    let third = Member::of(&refresh(&chat, &second.refresh).await);
+    // Only the last token is given again: one from before it was not lost on the way.
+    assert!(refused(&refresh(&chat, &first.refresh).await));
+    assert!(!third.is_signed_in(&chat).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_refresh_at_once_get_the_same_token() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let other = another(&chat, &clock).await;
+    for name in ["Ada", "Bob", "Eve"] {
+        let member = Member::signs_up(&chat, name).await;
+        let (here, there) = tokio::join!(
+            futures_util::future::join_all((0..8).map(|_| refresh(&chat, &member.refresh))),
+            futures_util::future::join_all((0..8).map(|_| accounts::refresh(&other, &member.refresh, None))),
+        );
+        let mut tokens: Vec<String> = here.iter().map(|payload| Member::of(payload).refresh).collect();
+        tokens.extend(there.into_iter().map(|signed_in| signed_in.unwrap().refresh_token));
+        tokens.dedup();
+        assert_eq!(tokens.len(), 1, "{tokens:?}");
+    }
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_does_not_hold_asks_for_no_transaction() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let out = "mutation { signOut { sessionId } }";
+    assert_eq!(ada.asks(&chat, out, json!({})).await["data"]["signOut"]["sessionId"], "ses_1");
+    let next = Member::of(&refresh(&chat, &bob.refresh).await);
+    // Nobody can change a session.
+    let lock =
+        if chat.database.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN; LOCK TABLE sessions IN EXCLUSIVE MODE" };
+    let _lock = chat.database.run(lock).await;
+    assert!(refused(&refresh(&chat, &ada.refresh).await));
+    assert_eq!(Member::of(&refresh(&chat, &bob.refresh).await).refresh, next.refresh);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_another_process_made_is_found_however_late() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let slow = HeldClock::new();
+    let other = another(&chat, &slow).await;
+    let ends = async |member: &Member| {
+        let viewer = Viewer::of(&other, Some(&format!("Bearer {}", member.access))).await.unwrap();
+        accounts::sign_out(&other, &viewer, None, None).await.unwrap();
+    };
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let operator = Viewer::operator(&other);
+    let (id, token) = admin::issue_token(&other, &operator, Name::parse("billing".into()).unwrap()).await.unwrap();
+    let mut sockets = [ada.connects(&chat).await, bob.connects(&chat).await];
+    let mut service = Socket::open_with(chat.address, "graphql-transport-ws", Some(&format!("Bearer {token}"))).await;
+    service.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(service.hears().await["type"], "connection_ack");
+
+    // By a clock that is behind.
+    clock.advance(Duration::from_secs(40));
+    accounts::poll_revocations(&chat.app).await;
+    ends(&ada).await;
+    accounts::poll_revocations(&chat.app).await;
+    assert_eq!(sockets[0].hears_close().await, 4403);
+
+    // While nobody could look.
+    slow.advance(Duration::from_secs(40));
+    ends(&bob).await;
+    assert!(admin::revoke_token(&other, &operator, id).await.unwrap());
+    chat.database.run("ALTER TABLE service_tokens RENAME TO moved").await;
+    for _ in 0..10 {
+        clock.advance(Duration::from_mins(5));
+        accounts::poll_revocations(&chat.app).await;
+    }
+    chat.database.run("ALTER TABLE moved RENAME TO service_tokens").await;
+    accounts::poll_revocations(&chat.app).await;
+    assert_eq!(sockets[1].hears_close().await, 4403);
+    assert_eq!(service.hears_close().await, 4403);
+    other.close().await;
+}
