@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use duologue::domain::accounts as sessions;
+use duologue::domain::{Error, Viewer, accounts, admin as operations, imports};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -40,7 +40,7 @@ async fn an_admin_is_made_a_user_again() {
     let done = admin(&chat.database, &["demote", "ada@example.com"], "").await;
     assert_eq!(done, (true, format!("{} {demoted}", ada.id), String::new()));
     assert_eq!(code(&ada.asks(&chat, read, json!({})).await), "UNAUTHENTICATED");
-    sessions::poll_revocations(&chat.app).await;
+    accounts::poll_revocations(&chat.app).await;
     assert_eq!(socket.hears_close().await, 4403);
     let ada = Member::signs_in(&chat, "Ada").await;
     assert!(ada.asks(&chat, read, json!({})).await["data"]["user"]["email"].is_null());
@@ -54,6 +54,17 @@ async fn an_admin_is_made_a_user_again() {
     let (done, said, warning) = admin(&chat.database, &["demote", "eve@example.com"], "").await;
     assert!(done && said.ends_with(demoted), "{said}");
     assert_eq!(warning, "This was the last admin: `duologue admin create` makes another.\n");
+}
+
+/// Not even whoever may do everything with users and messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_operator_does_what_the_commands_do() {
+    let chat = Chat::open_to_all(&[]).await;
+    let anybody = Viewer::of(&chat.app, None).await.unwrap();
+    assert!(matches!(operations::tokens(&chat.app, &anybody).await, Err(Error::Forbidden(_))));
+    let imported = imports::import(&chat.app, &anybody, std::iter::empty()).await;
+    assert!(matches!(imported, Err(imports::ImportError::Failed(Error::Forbidden(_)))));
+    assert!(operations::tokens(&chat.app, &Viewer::operator(&chat.app)).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

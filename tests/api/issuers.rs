@@ -268,6 +268,9 @@ async fn what_an_issuers_account_got_by_a_password_ends_with_an_update() {
     assert_eq!(emails(&bob.access).await, (json!("usr_2"), all));
     let own = json!([{ "email": "eve@example.com" }, { "email": null }]);
     assert_eq!(emails(&key.signs(&claims("eve"))).await, (json!("usr_1"), own));
+    let operator = Viewer::operator(&chat.app);
+    let demoted = admin::demote(&chat.app, &operator, Email::parse("eve@example.com").unwrap()).await.unwrap();
+    assert!(demoted.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

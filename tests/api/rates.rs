@@ -127,7 +127,7 @@ async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_refreshed_and_ended_so_often() {
-    let chat = guarded(&["--max-sign-ins", "0"]).await;
+    let chat = guarded(&["--max-sign-ins", "0", "--access-token-lifetime", "86400"]).await;
     let ask = async |from: &str, token: Option<&str>, query: &str| {
         let body = json!({ "query": query });
         let mut request = chat.http.post(chat.url("/graphql")).header("x-forwarded-for", from).json(&body);
