@@ -231,6 +231,8 @@ pub fn sessions(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -
 /// Periodically publishes revocations by other processes, evicts idle rate limits and purges old sessions; never returns.
 pub async fn run_session_poller(app: Arc<App>) {
     let mut purged = Instant::now();
+    // Connections are opened from now on.
+    app.revocations.set_polled_at(app.now());
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         app.rates.evict_idle();
@@ -246,13 +248,13 @@ pub async fn run_session_poller(app: Arc<App>) {
     }
 }
 
-/// Publishes the sessions and service tokens that other processes have revoked since the last call that succeeded; the first
-/// time, all that are kept.
+/// Publishes the sessions and service tokens that other processes have revoked since the last call that succeeded, or in the
+/// last minute.
 pub async fn poll_revocations(app: &App) {
     let now = app.now();
     // If the clock was set back since, the last poll counts as of now.
-    let last = app.revocations.polled_at().map(|last| last.min(now).milliseconds());
-    let since = Timestamp::from_milliseconds(last.map_or(0, |last| last - POLL_OVERLAP_MS));
+    let last = app.revocations.polled_at().unwrap_or(now).min(now);
+    let since = Timestamp::from_milliseconds(last.milliseconds() - POLL_OVERLAP_MS);
     let recent = move |conn: &mut Conn<'_>| {
         let sessions = store::sessions::ended_since(conn, since)?;
         Ok::<_, store::Error>((sessions, store::service_tokens::revoked_since(conn, since)?))

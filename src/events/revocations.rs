@@ -31,13 +31,13 @@ impl Revocations {
         }
     }
 
-    /// When revocations by other processes were last looked for with success.
+    /// Until when the revocations by other processes are known: when they were last looked for with success, or when that began.
     #[must_use]
     pub fn polled_at(&self) -> Option<Timestamp> {
         *self.polled_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers when they were.
+    /// Remembers until when they are known.
     pub fn set_polled_at(&self, at: Timestamp) {
         *self.polled_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }

@@ -13,6 +13,8 @@ const KEY = "duologue:session";
 const EARLY = 60_000;
 /** And no more often than this, whatever the clocks say. */
 const LEAST = 10_000;
+/** After a failure it is tried again so soon: an answer that got lost is given again, but only for ten seconds. */
+const RETRY = 4_000;
 
 let current: Session | null = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 let timer: ReturnType<typeof setTimeout> | undefined;
@@ -130,7 +132,7 @@ async function trade() {
   }
   // The tokens may be traded later.
   clearTimeout(timer);
-  timer = setTimeout(renew, EARLY / 4);
+  timer = setTimeout(renew, RETRY);
 }
 
 renewInTime();
