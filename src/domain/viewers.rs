@@ -90,7 +90,7 @@ impl Viewer {
     pub async fn check(&self, app: &App) -> Result<()> {
         let now = app.now();
         let is_valid = match self.who {
-            Who::Unrestricted | Who::Anonymous => true,
+            Who::Operator | Who::Unrestricted | Who::Anonymous => true,
             Who::User { expires_at, .. } if expires_at <= now => false,
             Who::User { session: Some(session), .. } => {
                 app.store.read(move |conn| store::sessions::active(conn, session, now)).await?.is_some()
