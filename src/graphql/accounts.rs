@@ -90,13 +90,13 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
 /// An account for yourself.
 #[derive(Clone, InputObject)]
 struct SignUpInput {
-    /// Display name, 1 to 100 characters, not all blank.
+    /// Display name, 1 to 100 characters on one line, not all blank.
     name: String,
-    /// Address of no other user, 3 to 254 characters; blanks around it are dropped, case does not count.
+    /// Address of no other user, 3 to 254 characters, all of them visible; blanks around it are dropped, case does not count.
     email: String,
     /// 12 to 256 characters; any characters.
     password: String,
-    /// What to call this device in the list of sessions, 1 to 100 characters.
+    /// What to call this device in the list of sessions, 1 to 100 characters on one line.
     device: Option<String>,
 }
 
@@ -107,7 +107,7 @@ struct SignInInput {
     email: String,
     /// Its password.
     password: String,
-    /// What to call this device in the list of sessions, 1 to 100 characters.
+    /// What to call this device in the list of sessions, 1 to 100 characters on one line.
     device: Option<String>,
 }
 

@@ -115,9 +115,9 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
 /// A new user.
 #[derive(Clone, InputObject)]
 struct CreateUserInput {
-    /// Display name, 1 to 100 characters, not all blank.
+    /// Display name, 1 to 100 characters on one line, not all blank.
     name: String,
-    /// Address of no other user, 3 to 254 characters; blanks around it are dropped, case does not count.
+    /// Address of no other user, 3 to 254 characters, all of them visible; blanks around it are dropped, case does not count.
     email: String,
     /// 12 to 256 characters; any characters. Leave out for an account that cannot sign in with a password.
     password: Option<String>,
@@ -126,9 +126,9 @@ struct CreateUserInput {
 /// Leave out what should stay.
 #[derive(Clone, InputObject)]
 struct UpdateUserInput {
-    /// Display name, 1 to 100 characters, not all blank.
+    /// Display name, 1 to 100 characters on one line, not all blank.
     name: Option<String>,
-    /// Address of no other user, 3 to 254 characters; blanks around it are dropped, case does not count.
+    /// Address of no other user, 3 to 254 characters, all of them visible; blanks around it are dropped, case does not count.
     email: Option<String>,
     /// 12 to 256 characters; any characters. All other sessions of the user end.
     password: Option<String>,

@@ -1,8 +1,13 @@
 //! Texts that people write, valid by construction: below the door only these exist.
 //!
-//! Lengths are in characters (Unicode scalar values). NUL is
-//! refused everywhere: PostgreSQL cannot store it, and both databases must answer alike.
+//! Lengths are in characters (Unicode scalar values). NUL is refused everywhere: PostgreSQL cannot store it, and both
+//! databases must answer alike. Names are shown beside other texts, and on terminals: they have nothing in them that would
+//! change how those look. What is stored is not judged again.
 
+use icu_properties::{
+    CodePointMapData, CodePointSetData,
+    props::{BidiClass, DefaultIgnorableCodePoint, GeneralCategory, WhiteSpace},
+};
 use unicode_normalization::UnicodeNormalization;
 
 /// The longest text of a message, in characters.
@@ -14,6 +19,11 @@ const MAX_CLIENT_ID: usize = 128;
 const MIN_PASSWORD: usize = 12;
 const MAX_PASSWORD: usize = 256;
 const MAX_DEVICE: usize = 100;
+
+/// Ends an embedding or an override.
+const POP_DIRECTIONAL_FORMATTING: char = '\u{202C}';
+/// Ends an isolate.
+const POP_DIRECTIONAL_ISOLATE: char = '\u{2069}';
 
 /// Why a text was refused, with a sentence for the person who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,15 +40,18 @@ pub enum BadText {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content(String);
 
-/// The name of a user: 1 to 100 characters, kept as it was sent.
+/// The name of a user: 1 to 100 characters, kept as it was sent. It is one line, something of it can be seen, and what
+/// changes the direction of writing in it ends in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Name(String);
 
-/// An email address: 3 to 254 characters around one `@`, without blanks.
+/// An email address: 3 to 254 characters around one `@`, of which all can be seen. Of ASCII it has what addresses may have
+/// without quotes (`atext` and dots, <https://www.rfc-editor.org/rfc/rfc5322#section-3.2.3>), and any other letters, marks,
+/// numbers and signs (<https://www.rfc-editor.org/rfc/rfc6531#section-3.3>).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Email(String);
 
-/// The id that a client chose for its message: 1 to 128 characters.
+/// The id that a client chose for its message: 1 to 128 characters, none of them a control character.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientId(String);
 
@@ -46,7 +59,7 @@ pub struct ClientId(String);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
-/// What a client calls its device: 1 to 100 characters.
+/// What a client calls its device: 1 to 100 characters, of the same kinds as in a [`Name`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Device(String);
 
@@ -66,10 +79,12 @@ impl Name {
     /// Takes the name as it is.
     ///
     /// # Errors
-    /// When it is blank, too long or has a NUL in it.
+    /// When it is blank or too long, or has something in it that a name cannot have.
     pub fn parse(text: String) -> Result<Self, BadText> {
+        no_control("name", &text)?;
         not_blank("name", &text)?;
         not_longer("name", &text, MAX_NAME)?;
+        ends_its_directions("name", &text)?;
         Ok(Self(text))
     }
 
@@ -84,7 +99,7 @@ impl Email {
     /// Takes the address without the blanks around it.
     ///
     /// # Errors
-    /// When it does not look like `name@host`, is too long, or has blanks or control characters in it.
+    /// When it does not look like `name@host`, is too long, or has characters in it that an address cannot have.
     pub fn parse(text: &str) -> Result<Self, BadText> {
         let text = text.trim();
         not_blank("email", text)?;
@@ -92,9 +107,11 @@ impl Email {
         let two_parts = text
             .split_once('@')
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
-        if !two_parts || text.chars().any(|c| is_blank(c) || c.is_control()) {
-            let message = "The email must look like name@example.com, without blanks.";
-            return Err(BadText::Invalid(message.into()));
+        if !two_parts {
+            return invalid("The email must look like name@example.com, without blanks.".into());
+        }
+        if let Some(wrong) = text.chars().find(|c| *c != '@' && !may_be_in_address(*c)) {
+            return invalid(format!("The email may not contain the character {}: leave it out.", shown(wrong)));
         }
         Ok(Self(text.into()))
     }
@@ -110,8 +127,9 @@ impl ClientId {
     /// Takes the id as it is.
     ///
     /// # Errors
-    /// When it is blank, too long or has a NUL in it.
+    /// When it is blank, too long or has a control character in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
+        no_control("clientId", &text)?;
         not_blank("clientId", &text)?;
         not_longer("clientId", &text, MAX_CLIENT_ID)?;
         Ok(Self(text))
@@ -124,11 +142,9 @@ impl Password {
     /// # Errors
     /// When it is too short, too long or has a NUL in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
-        if text.contains('\0') {
-            return Err(BadText::Invalid("The password may not contain the character U+0000.".into()));
-        }
+        no_nul("password", &text)?;
         if text.chars().count() < MIN_PASSWORD {
-            return Err(BadText::Invalid(format!("The password must have at least {MIN_PASSWORD} characters.")));
+            return invalid(format!("The password must have at least {MIN_PASSWORD} characters."));
         }
         not_longer("password", &text, MAX_PASSWORD)?;
         Ok(Self(text))
@@ -139,10 +155,12 @@ impl Device {
     /// Takes the name as it is.
     ///
     /// # Errors
-    /// When it is blank, too long or has a NUL in it.
+    /// As for a [`Name`].
     pub fn parse(text: String) -> Result<Self, BadText> {
+        no_control("device", &text)?;
         not_blank("device", &text)?;
         not_longer("device", &text, MAX_DEVICE)?;
+        ends_its_directions("device", &text)?;
         Ok(Self(text))
     }
 }
@@ -167,14 +185,87 @@ pub fn folded(text: &str) -> String {
     text.trim().nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 
-fn not_blank(what: &str, text: &str) -> Result<(), BadText> {
+fn invalid<T>(why: String) -> Result<T, BadText> {
+    Err(BadText::Invalid(why))
+}
+
+/// A character that may not be visible, for people.
+fn shown(c: char) -> String {
+    if c.is_ascii_graphic() { format!("`{c}`") } else { format!("U+{:04X}", u32::from(c)) }
+}
+
+fn no_nul(what: &str, text: &str) -> Result<(), BadText> {
     if text.contains('\0') {
-        return Err(BadText::Invalid(format!("The {what} may not contain the character U+0000.")));
-    }
-    if text.chars().all(is_blank) {
-        return Err(BadText::Invalid(format!("The {what} must not be empty or blank.")));
+        return invalid(format!("The {what} may not contain the character U+0000."));
     }
     Ok(())
+}
+
+fn not_blank(what: &str, text: &str) -> Result<(), BadText> {
+    no_nul(what, text)?;
+    if text.chars().all(is_blank) {
+        return invalid(format!("The {what} must not be empty or blank."));
+    }
+    Ok(())
+}
+
+/// Without control characters, and without what ends a line or a paragraph.
+fn no_control(what: &str, text: &str) -> Result<(), BadText> {
+    match text.chars().find(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        Some(wrong) => {
+            invalid(format!("The {what} may not contain the control character {}: leave it out.", shown(wrong)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Each embedding, override and isolate ends in the text, the innermost first, and nothing ends that did not begin in it
+/// (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>): what follows the text keeps its own direction.
+fn ends_its_directions(what: &str, text: &str) -> Result<(), BadText> {
+    let mut open: Vec<(char, char)> = Vec::new();
+    for c in text.chars() {
+        match CodePointMapData::<BidiClass>::new().get(c) {
+            BidiClass::LeftToRightEmbedding
+            | BidiClass::RightToLeftEmbedding
+            | BidiClass::LeftToRightOverride
+            | BidiClass::RightToLeftOverride => open.push((c, POP_DIRECTIONAL_FORMATTING)),
+            BidiClass::LeftToRightIsolate | BidiClass::RightToLeftIsolate | BidiClass::FirstStrongIsolate => {
+                open.push((c, POP_DIRECTIONAL_ISOLATE));
+            }
+            BidiClass::PopDirectionalFormat | BidiClass::PopDirectionalIsolate
+                if open.pop_if(|(_, end)| *end == c).is_none() =>
+            {
+                return invalid(format!(
+                    "The {what} contains the character {}, which ends a direction of writing that did not begin before it: \
+                     leave it out.",
+                    shown(c)
+                ));
+            }
+            _ => {}
+        }
+    }
+    match open.pop() {
+        Some((begin, end)) => invalid(format!(
+            "The {what} contains the character {}, which changes the direction of writing: leave it out, or end it with {}.",
+            shown(begin),
+            shown(end)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether a character may be in an address, besides the `@`: no control or format character, none that is not assigned
+/// or private, and none that shows nothing.
+fn may_be_in_address(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+    }
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    let is_hidden = matches!(
+        category,
+        GeneralCategory::Control | GeneralCategory::Format | GeneralCategory::PrivateUse | GeneralCategory::Unassigned
+    );
+    !is_hidden && !is_blank(c)
 }
 
 fn not_longer(what: &str, text: &str, longest: usize) -> Result<(), BadText> {
@@ -184,15 +275,11 @@ fn not_longer(what: &str, text: &str, longest: usize) -> Result<(), BadText> {
     Ok(())
 }
 
-/// White space (the Unicode property), and the characters that show nothing although they are not white space:
-/// soft hyphen, Hangul fillers, zero-width characters and marks, word joiner, Braille blank, byte-order mark.
+/// White space, what Unicode says to show nothing for, and the Braille pattern without dots.
 fn is_blank(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(
-            c,
-            '\u{AD}' | '\u{115F}' | '\u{1160}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}'
-                | '\u{2800}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}'
-        )
+    CodePointSetData::new::<WhiteSpace>().contains(c)
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || c == '\u{2800}'
 }
 
 #[cfg(test)]
@@ -215,8 +302,32 @@ mod tests {
             .map(|text| Email::parse(text).map(|email| email.key()));
         assert_eq!(keys, ["ada@example.com"; 3].map(|key| Ok(key.to_owned())));
         assert_eq!(Email::parse("e\u{301}@x").map(|e| e.key()), Email::parse("É@x").map(|e| e.key()));
-        for text in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\u{1}"] {
+        for text in
+            ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\u{1}", "\"a\"@b", "<a@b>", "a,b@c", "a@b\u{202E}c"]
+        {
             assert!(Email::parse(text).is_err(), "{text:?}");
         }
+        for text in
+            ["o'brien+x@example.com", "{a|b}!#$%&*-/=?^_`~.c@d-e", "用户@例子.广告", "ಬೆಂಬಲ@ಡೇಟಾಮೇಲ್.ಭಾರತ", "e\u{301}@x"]
+        {
+            assert!(Email::parse(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_direction_ends_in_the_name_in_which_it_begins() {
+        for name in ["\u{202B}a\u{202C}", "\u{2067}\u{202E}a\u{202C}\u{2069}b", "\u{2068}\u{2069}a", "\u{200F}a\u{61C}"]
+        {
+            assert!(Name::parse(name.into()).is_ok(), "{name:?}");
+        }
+        for name in
+            ["\u{202E}a", "a\u{202C}", "a\u{2069}\u{2066}", "\u{2066}a\u{202C}", "\u{2066}\u{202A}a\u{2069}\u{202C}"]
+        {
+            assert!(Name::parse(name.into()).is_err(), "{name:?}");
+        }
+        let why = Name::parse("a\u{202E}b".into()).err().map(|why| why.to_string());
+        let expected = "The name contains the character U+202E, which changes the direction of writing: leave it out, or end \
+                        it with U+202C.";
+        assert_eq!(why.as_deref(), Some(expected));
     }
 }

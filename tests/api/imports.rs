@@ -108,6 +108,10 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
             "The name must not be empty or blank.",
         ),
         (
+            r#"{"user": {"id": 8, "name": "x", "email": "x\u202e@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "The email may not contain the character U+202E: leave it out.",
+        ),
+        (
             r#"{"user": {"id": 8, "name": "x", "email": "ADA@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#,
             "Another user has this email.",
         ),

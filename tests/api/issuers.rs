@@ -105,6 +105,11 @@ async fn whoever_another_issuer_means_is_known() {
     let mimic = chat.ask_with(Some(&key.signs(&claims("usr_1"))), ME, json!({})).await;
     assert_ne!(mimic["data"]["me"]["user"]["id"], "usr_1");
     assert!(mimic["data"]["me"]["user"]["id"] != *eve, "{mimic}");
+    // A name that would deceive is none: the subject is.
+    let mut deceiver = claims("auth0|9");
+    deceiver["name"] = json!("Ada\u{202E}");
+    let deceiver = chat.ask_with(Some(&key.signs(&deceiver)), ME, json!({})).await;
+    assert_eq!(deceiver["data"]["me"]["user"]["name"], "auth0|9");
     // Whose account was erased does not come back.
     let leave = "mutation { deleteUser(id: 1) { deletedId } }";
     let mut socket = chat.socket().await;
