@@ -72,10 +72,21 @@ impl App {
         settings: &config::Database,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let url: DatabaseUrl =
-            settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))?;
-        let store = Store::open(&url, settings.database_connections.into()).await?;
+        let store = Store::open(&url(settings)?, settings.database_connections.into()).await?;
         store.migrate(Direction::Up).await?;
+        Self::on(store, clock).await
+    }
+
+    /// Opens a database that is there and of this version: creates, migrates and checks nothing.
+    ///
+    /// # Errors
+    /// As [`App::open`], and for any other database.
+    pub async fn open_existing(settings: &config::Database) -> Result<Self, Error> {
+        let store = Store::open_existing(&url(settings)?, settings.database_connections.into()).await?;
+        Self::on(store, Timestamp::now).await
+    }
+
+    async fn on(store: Store, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Result<Self, Error> {
         let fresh_epoch = random_epoch();
         let epoch = store
             .write(move |conn| {
@@ -191,6 +202,10 @@ impl App {
     pub async fn close(&self) {
         self.store.close().await;
     }
+}
+
+fn url(settings: &config::Database) -> Result<DatabaseUrl, Error> {
+    settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
 }
 
 fn random_epoch() -> String {

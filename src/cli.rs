@@ -124,7 +124,7 @@ async fn check(database: &Database) -> Result<()> {
 }
 
 async fn new_epoch(database: &Database) -> Result<()> {
-    let app = App::open(database).await?;
+    let app = App::open_existing(database).await?;
     app.begin_new_epoch().await?;
     app.close().await;
     println!("The database has a new epoch: clients that come back with an old cursor load everything again.");
@@ -221,7 +221,7 @@ async fn administer(task: Admin) -> Result<()> {
         | Admin::Tokens { database }
         | Admin::RevokeToken { database, .. } => database.clone(),
     };
-    let app = App::open(&database).await?;
+    let app = App::open_existing(&database).await?;
     let done = administer_on(&app, task).await;
     app.close().await;
     done

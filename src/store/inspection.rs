@@ -16,7 +16,7 @@ use diesel::{
     sql_types::{BigInt, Integer, Text},
 };
 
-use super::{Error, Result, migrations, timeouts::BUSY_TIMEOUT, urls::DatabaseUrl};
+use super::{Conn, Error, Result, migrations, timeouts::BUSY_TIMEOUT, urls::DatabaseUrl};
 
 /// 'Duol': identifies the files of this program.
 pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
@@ -47,7 +47,21 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::Unusable`]
 pub(super) async fn inspect(path: PathBuf) -> Result<()> {
-    blocking(path, |path| inspected(path).map(drop)).await
+    blocking(path, |path| inspected(path, true).map(drop)).await
+}
+
+/// Checks that a file is a database of this program and of this version, was not cut off, and no more.
+///
+/// # Errors
+/// [`Error::Unusable`]
+pub(super) async fn inspect_existing(path: PathBuf) -> Result<()> {
+    let check = |path: &Path| {
+        let mut conn = inspected(path, false)?.ok_or_else(|| not_there(path))?;
+        let outcome = migrations::require_current(&mut Conn::Sqlite(&mut conn), &path.display().to_string());
+        close(conn, path);
+        outcome
+    };
+    blocking(path, check).await
 }
 
 /// Checks all of a SQLite file without changing it, table by table with their indexes; tells `progress` how many of how many
@@ -60,9 +74,7 @@ pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + S
         return Ok("PostgreSQL checks its own files: see pg_amcheck and data checksums in its manual.".into());
     };
     let check = move |path: &Path| {
-        let Some(mut conn) = inspected(path)? else {
-            return Err(Error::Unusable(format!("there is no database {}", path.display())));
-        };
+        let mut conn = inspected(path, true)?.ok_or_else(|| not_there(path))?;
         let outcome = check_tables(&mut conn, path, &mut progress);
         close(conn, path);
         outcome
@@ -97,8 +109,9 @@ fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl Fn
     Ok(())
 }
 
-/// A connection to a file that is fine so far; `None` if there is no file yet.
-fn inspected(path: &Path) -> Result<Option<SqliteConnection>> {
+/// A connection to a file that is fine so far; `None` if there is no file yet. Only with `may_read_all` is it read whole,
+/// if its last user did not close it.
+fn inspected(path: &Path, may_read_all: bool) -> Result<Option<SqliteConnection>> {
     let shown = path.display();
     // The log first: another process may be creating the file, and creates the log last.
     let log = size(&wal_path(path));
@@ -121,7 +134,7 @@ fn inspected(path: &Path) -> Result<Option<SqliteConnection>> {
     let mut conn = SqliteConnection::establish(&shown.to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
     // The last connection that is closed removes the log.
     let was_closed = log == 0;
-    match check_database(&mut conn, path, !was_closed && size < LARGE_FILE) {
+    match check_database(&mut conn, path, may_read_all && !was_closed && size < LARGE_FILE) {
         Ok(()) => Ok(Some(conn)),
         Err(why) => {
             close(conn, path);
@@ -254,6 +267,13 @@ pub(super) fn explain(path: &Path, why: Error) -> Error {
         | Error::Unusable(_)
         | Error::Failed(_)) => return why,
     })
+}
+
+fn not_there(path: &Path) -> Error {
+    Error::Unusable(format!(
+        "there is no database {}: see whether it is the right one, or run `duologue migrate` to begin it",
+        path.display()
+    ))
 }
 
 fn damaged(path: &Path, what: &str) -> Error {

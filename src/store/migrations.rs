@@ -2,10 +2,18 @@
 
 use std::collections::HashSet;
 
-use diesel::{SqliteConnection, backend::Backend, connection::SimpleConnection, migration::MigrationSource};
+use diesel::{
+    RunQueryDsl, SqliteConnection,
+    backend::Backend,
+    connection::SimpleConnection,
+    dsl::sql,
+    migration::MigrationSource,
+    sql_types::{BigInt, Text},
+    sqlite::Sqlite,
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Conn, Error, Result, timeouts::STATEMENT_TIMEOUT};
+use super::{Conn, Error, Result, conn::on, timeouts::STATEMENT_TIMEOUT};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -35,6 +43,41 @@ pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<Strin
             done
         }
     }
+}
+
+/// Refuses a database that is not of this version, with a message that begins with its name; only reads.
+///
+/// # Errors
+/// [`Error::Unusable`]
+pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()> {
+    // Those of PostgreSQL have the same names.
+    let known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(migration_failed)?;
+    let known: HashSet<_> = known.iter().map(|migration| migration.name().version().to_string()).collect();
+    let applied = applied(conn)?;
+    Err(Error::Unusable(match applied.iter().find(|version| !known.contains(*version)) {
+        Some(newer) => format!("{database} {}", explain_newer(newer)),
+        None if applied.is_empty() => format!(
+            "{database} has nothing of Duologue in it yet: see whether it is the right one, or run `duologue migrate` to \
+             begin it"
+        ),
+        None if applied.len() < known.len() => {
+            format!("{database} is of an older Duologue; nothing was changed: run `duologue migrate` first")
+        }
+        None => return Ok(()),
+    }))
+}
+
+/// The versions of the migrations that were run. Raw, because diesel would create the table that it keeps them in.
+fn applied(conn: &mut Conn<'_>) -> Result<Vec<String>> {
+    let is_there = match conn {
+        Conn::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = '__diesel_schema_migrations'",
+        Conn::Postgres(_) => "SELECT count(to_regclass('__diesel_schema_migrations'))",
+    };
+    let is_there: i64 = on!(conn, |c| sql::<BigInt>(is_there).get_result(c))?;
+    if is_there == 0 {
+        return Ok(Vec::new());
+    }
+    Ok(on!(conn, |c| sql::<Text>("SELECT version FROM __diesel_schema_migrations").load(c))?)
 }
 
 /// The message about an unknown migration, after the name of the database.

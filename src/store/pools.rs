@@ -66,12 +66,34 @@ impl Store {
     /// # Errors
     /// [`Error::Unusable`] with a message for the operator.
     pub async fn open(url: &DatabaseUrl, connections: usize) -> Result<Self> {
+        if let DatabaseUrl::Sqlite(path) = url {
+            let path = inspection::resolved(path);
+            inspection::inspect(path.clone()).await?;
+            create_private(&path);
+        }
+        Self::connect(url, connections).await
+    }
+
+    /// Opens a database that is there and has run all migrations, and no others; of any other nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_existing(url: &DatabaseUrl, connections: usize) -> Result<Self> {
+        if let DatabaseUrl::Sqlite(path) = url {
+            inspection::inspect_existing(inspection::resolved(path)).await?;
+        }
+        let store = Self::connect(url, connections).await?;
+        if let DatabaseUrl::Postgres(_) = url {
+            store.read(|conn| migrations::require_current(conn, "the database")).await?;
+        }
+        Ok(store)
+    }
+
+    async fn connect(url: &DatabaseUrl, connections: usize) -> Result<Self> {
         let observed;
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
                 let path = &inspection::resolved(path);
-                inspection::inspect(path.clone()).await?;
-                create_private(path);
                 observed = Observations::of_file(path.clone());
                 let file = |write| SqliteFile { path: path.clone(), write, observed: observed.clone() };
                 let writer = SqliteWriter::open(file(true)).await.map_err(|why| inspection::explain(path, why))?;

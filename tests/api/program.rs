@@ -1,6 +1,7 @@
 //! The program itself, as a process: what it prints, and how it ends.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::Path,
@@ -12,7 +13,13 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon};
+use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+
+use crate::{
+    harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon},
+    migrations::described,
+    upgrades::undo_newest,
+};
 
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
@@ -206,6 +213,94 @@ async fn files_are_imported_and_demo_data_made() {
     assert_eq!(String::from_utf8(made.stdout).unwrap(), "Made 20 users and 500 messages.\n");
     let migrated = run(&["migrate", "--database", &database.url]).await;
     assert_eq!(String::from_utf8(migrated.stdout).unwrap(), "The database is up to date.\n");
+}
+
+/// Commands that look after a database that is there.
+const CARETAKERS: [&[&str]; 8] = [
+    &["new-epoch"],
+    &["admin", "create", "root@example.com"],
+    &["admin", "reset-password", "root@example.com"],
+    &["admin", "sessions", "root@example.com"],
+    &["admin", "end-session", "ses_1"],
+    &["admin", "issue-token", "billing"],
+    &["admin", "tokens"],
+    &["admin", "revoke-token", "svc_1"],
+];
+
+/// All files of a SQLite database and beside it; or the schema of a PostgreSQL database in words.
+fn state(database: &Database) -> BTreeMap<String, Vec<u8>> {
+    if !database.is_sqlite() {
+        return described(database).into_iter().map(|line| (line, Vec::new())).collect();
+    }
+    let files = fs::read_dir(database.folder()).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_after_a_database_neither_makes_one_nor_changes_its_version() {
+    if signed_in() {
+        return;
+    }
+    let refused = async |database: &Database, command: &[&str]| {
+        let begun = std::time::Instant::now();
+        let said = error(&[command, &["--database", &database.url]].concat()).await;
+        assert!(begun.elapsed().as_secs() < 5, "{command:?} took {:?}", begun.elapsed());
+        said
+    };
+    let (missing, other) = (Database::new().await, Database::new().await);
+    let migrate = ["migrate", "--database", &other.url];
+    assert!(run(&migrate).await.status.success());
+    undo_newest(&other, 1).await;
+    let older = state(&other);
+    for command in CARETAKERS {
+        let said = refused(&missing, command).await;
+        assert!(said.contains("run `duologue migrate` to begin it"), "{said}");
+        let said = refused(&other, command).await;
+        assert!(said.contains("older Duologue") && said.contains("run `duologue migrate` first"), "{said}");
+        assert!(state(&other) == older, "{command:?}");
+    }
+    if missing.is_sqlite() {
+        assert!(state(&missing).is_empty());
+        // Not even what was only begun is gone on with.
+        fs::write(missing.path(), "").unwrap();
+        assert!(refused(&missing, CARETAKERS[0]).await.contains("there is no database"));
+        assert_eq!(state(&missing).into_values().collect::<Vec<_>>(), [b""]);
+    } else {
+        let is_empty = "DO $$ BEGIN
+            ASSERT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace);
+        END $$";
+        drop(missing.run(is_empty).await);
+    }
+    assert!(run(&migrate).await.status.success());
+    assert!(run(&["admin", "tokens", "--database", &other.url]).await.status.success());
+    drop(other.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')").await);
+    let newer = state(&other);
+    for command in CARETAKERS {
+        let said = refused(&other, command).await;
+        assert!(said.contains("newer Duologue") && said.contains("use the newer one"), "{said}");
+        assert!(state(&other) == newer, "{command:?}");
+    }
+}
+
+/// It would take long on a large file, and the operator is in a hurry.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_after_a_file_does_not_read_all_of_it() {
+    let database = Database::at("chat.db");
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    let fill = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
+    assert!(run(&fill).await.status.success());
+    // A log that was not closed, and damage inside the file: a server would find it at its start.
+    let mut holder = SqliteConnection::establish(database.path().to_str().unwrap()).unwrap();
+    holder.batch_execute("PRAGMA wal_autocheckpoint = 0; UPDATE users SET name = name || '!'").unwrap();
+    let mut file = fs::read(database.path()).unwrap();
+    let middle = file.len() / 2 / 4_096 * 4_096;
+    file[middle..middle + 4_096].fill(0);
+    fs::write(database.path(), file).unwrap();
+    let said = error(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url]).await;
+    assert!(said.contains("is damaged"), "{said}");
+    assert!(run(&["admin", "tokens", "--database", &database.url]).await.status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,6 +121,7 @@ async fn a_key_is_changed_without_signing_anybody_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_looks_after_accounts() {
     let database = Database::new().await;
+    assert!(soon(program(&["migrate", "--database", &database.url]).output()).await.unwrap().status.success());
     let admin = async |arguments: &[&str], input: &str| {
         let fixed = [&["admin"], arguments, &["--database", &*database.url]].concat();
         let mut command = program(&fixed);
