@@ -1,9 +1,17 @@
 //! How many SQL statements an operation costs, whatever the size of its page.
 
 use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_types::Integer};
-use serde_json::json;
+use duologue::{
+    domain::Error,
+    model::{ids::UserId, timestamps::Timestamp},
+    store::sessions,
+};
+use serde_json::{Value, json};
 
-use crate::harness::{Chat, Socket};
+use crate::{
+    accounts::Member,
+    harness::{ACCOUNTS, Chat, Socket},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_costs_so_many_statements() {
@@ -68,16 +76,79 @@ async fn an_operation_costs_so_many_statements() {
         ),
     ];
     for (expected, query) in table {
-        let before = chat.app.store.statements();
-        chat.data(query, json!({})).await;
-        // Who asks is looked up, too. And a query is a transaction: on SQLite always.
-        let transaction = match (chat.database.is_sqlite(), query.contains("feedCursor")) {
-            (true, _) => 2,
-            (false, asks_for_a_cursor) => 3 * u64::from(asks_for_a_cursor),
-        };
-        let expected = expected + u64::from(chat.authorization.is_some()) + transaction;
-        assert_eq!(chat.app.store.statements() - before, expected, "{query}");
+        costs(&chat, None, query, expected).await;
     }
+}
+
+/// Asks for it, maybe with an access token, and counts the statements.
+async fn costs(chat: &Chat, token: Option<&str>, query: &str, expected: u64) -> Value {
+    let before = chat.app.store.statements();
+    let mut answer = chat.ask_with(token, query, json!({})).await;
+    // Who asks is looked up, too. And a query is a transaction: on SQLite always.
+    let transaction = match (chat.database.is_sqlite(), query.contains("feedCursor")) {
+        (true, _) => 2,
+        (false, asks_for_a_cursor) => 3 * u64::from(asks_for_a_cursor),
+    };
+    let expected = expected + u64::from(chat.authorization.is_some() || token.is_some()) + transaction;
+    assert_eq!(chat.app.store.statements() - before, expected, "{query}");
+    assert_eq!(answer.get("errors"), None, "{query}");
+    answer["data"].take()
+}
+
+fn nodes(ids: impl Iterator<Item = String>, fields: &str) -> String {
+    format!("{{ nodes(ids: {:?}) {{ id {fields} }} }}", ids.collect::<Vec<_>>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_nodes_of_a_kind_cost_so_many_statements() {
+    let chat = Chat::open().await;
+    let ada = chat.person("Ada").await;
+    for number in 2..=102 {
+        let person = chat.person(&format!("P{number}")).await;
+        ada.sends("Hi", &person).await;
+    }
+    let (begun, silent) =
+        (|| (2..=101).map(|peer| format!("cnv_1_{peer}")), || (3..=102).map(|peer| format!("cnv_2_{peer}")));
+    let inside = "... on Conversation { unreadCount(userId: 1) lastMessage { content } members { user { name } } }";
+    for (expected, query, found) in [
+        (1, nodes((1..=100).map(|id| format!("usr_{id}")), ""), 100),
+        (1, nodes((1..=100).map(|id| format!("msg_{id}")), ""), 100),
+        (1, nodes((900..1_000).map(|id| format!("msg_{id}")), ""), 0),
+        (1, nodes(begun(), ""), 100),
+        (1, nodes(silent(), ""), 100),
+        (4, nodes(begun(), inside), 100),
+        (2, nodes((900..1_000).map(|peer| format!("cnv_1_{peer}")), ""), 0),
+    ] {
+        let data = costs(&chat, None, &query, expected).await;
+        assert_eq!(data["nodes"].as_array().unwrap().iter().filter(|node| !node.is_null()).count(), found, "{query}");
+    }
+    // Those of erased members are there if they were begun.
+    ada.leaves(false).await;
+    assert_eq!(
+        chat.data("mutation { deleteUser(id: 2) { deletedId } }", json!({})).await["deleteUser"]["deletedId"],
+        "usr_2"
+    );
+    for (ids, is_there) in [(begun().collect::<Vec<_>>(), true), (silent().collect(), false)] {
+        let data = costs(&chat, None, &nodes(ids.into_iter(), ""), 2).await;
+        assert!(data["nodes"].as_array().unwrap().iter().all(|node| node.is_object() == is_there), "{data}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_sessions_cost_one_statement() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let at = chat.app.now();
+    let expiry = Timestamp::from_milliseconds(at.milliseconds() + 1_000_000);
+    let more = chat.app.store.write(move |conn| {
+        let user = UserId::new(1).unwrap();
+        (0..99).try_for_each(|_| sessions::insert(conn, user, None, at, expiry).map(drop)).map_err(Error::from)
+    });
+    more.await.unwrap();
+    let query = nodes((1..=100).map(|id| format!("ses_{id}")), "... on Session { current }");
+    let data = costs(&chat, Some(&ada.access), &query, 1).await;
+    assert_eq!(data["nodes"][99], json!({ "id": "ses_100", "current": false }));
+    assert!(data["nodes"].as_array().unwrap().iter().all(Value::is_object), "{data}");
 }
 
 /// Events that wait together are loaded together.
