@@ -27,9 +27,3 @@ impl CollectedField {
         found.map_or(&[], |(_, fields)| fields)
     }
 }
-
-/// How many fields there are, with all below them.
-pub(super) fn count(fields: &[CollectedField]) -> u64 {
-    let below = |field: &CollectedField| field.selections.iter().map(|(_, fields)| count(fields)).sum::<u64>();
-    fields.iter().map(|field| 1 + below(field)).sum()
-}

@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use apollo_compiler::{ExecutableDocument, Name, Node, executable::Operation, validation::Valid};
-use quick_cache::{Weighter, sync::Cache};
 
 use super::{
+    caches::ByteCache,
     errors::{Code, Error},
     limits::check_text,
     schema::Schema,
@@ -16,12 +16,20 @@ use super::{
 };
 use crate::config::Limits;
 
-/// Documents that are cached, at most …
-const CACHED: usize = 1_000;
-/// … and the bytes that they hold, estimated.
-const CACHED_BYTES: u64 = 8 * 1024 * 1024;
-/// Bytes that a document holds for each selection and each value in it, estimated.
+/// Bytes that the cached documents hold together, at most; and the cached plans as many again.
+pub(super) const CACHED_BYTES: u64 = 10 * 1024 * 1024;
+/// A text that is longer than this many times its tokens is not cached: what differs only in comments and blanks is not to
+/// fill the cache.
+const MAX_SPACED: usize = 8;
+
+// What a document holds, rounded up. `tests/api/caches.rs` holds it against the memory of the program.
+const BYTES_PER_DOCUMENT: u64 = 2_000;
+/// For each selection, value, and definition of an operation, a fragment or a variable.
 const BYTES_PER_NODE: u64 = 400;
+/// The text is the key, and the source of locations, twice; names and strings are parts of it.
+const COPIES_OF_TEXT: u64 = 4;
+/// For locations.
+const BYTES_PER_LINE: u64 = 64;
 
 /// A document that fits the schema.
 pub struct Document {
@@ -30,16 +38,27 @@ pub struct Document {
     pub(super) parsed: Valid<ExecutableDocument>,
     /// The variables that decide about `@skip` and `@include`.
     pub(super) conditions: Vec<Name>,
-    weight: u64,
+    /// Bytes that it holds, with its text as the key of the cache.
+    pub(super) bytes: u64,
+    /// Whether most of the text is comments, blanks and commas: then neither it nor its plans are cached.
+    pub(super) is_spaced: bool,
 }
 
 impl Document {
     fn parse(text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        check_text(text, limits).map_err(|error| vec![error])?;
+        let tokens = check_text(text, limits).map_err(|error| vec![error])?;
         let (parsed, Survey { nodes, conditions, .. }) = validated(text, schema)?;
-        let (id, weight) = (IDS.fetch_add(1, Ordering::Relaxed), text.len() as u64 + BYTES_PER_NODE * nodes);
-        Ok(Self { id, parsed, conditions: conditions.into_iter().collect(), weight })
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let variables = parsed.operations.iter().map(|operation| operation.variables.len()).sum::<usize>();
+        let definitions = parsed.operations.len() + parsed.fragments.len() + variables;
+        let lines = text.chars().filter(|c| matches!(c, '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}')).count();
+        let bytes = BYTES_PER_DOCUMENT
+            + COPIES_OF_TEXT * text.len() as u64
+            + BYTES_PER_LINE * lines as u64
+            + BYTES_PER_NODE * (nodes + definitions as u64);
+        let is_spaced = text.len() > MAX_SPACED * tokens;
+        Ok(Self { id, parsed, conditions: conditions.into_iter().collect(), bytes, is_spaced })
     }
 
     /// The operation that is meant, and its place in the document.
@@ -61,21 +80,12 @@ impl Document {
 /// The documents that are cached. Clones share them.
 #[derive(Clone)]
 pub struct Documents {
-    cached: Arc<Cache<Arc<str>, Arc<Document>, ByWeight>>,
-}
-
-#[derive(Clone)]
-struct ByWeight;
-
-impl Weighter<Arc<str>, Arc<Document>> for ByWeight {
-    fn weight(&self, _: &Arc<str>, document: &Arc<Document>) -> u64 {
-        document.weight
-    }
+    cached: ByteCache<Arc<str>, Arc<Document>>,
 }
 
 impl Default for Documents {
     fn default() -> Self {
-        Self { cached: Arc::new(Cache::with_weighter(CACHED, CACHED_BYTES, ByWeight)) }
+        Self { cached: ByteCache::new(CACHED_BYTES) }
     }
 }
 
@@ -89,7 +99,9 @@ impl Documents {
             return Ok(document);
         }
         let document = Arc::new(Document::parse(text, schema, limits)?);
-        self.cached.insert(text.into(), document.clone());
+        if !document.is_spaced {
+            self.cached.insert(text.into(), document.clone(), document.bytes);
+        }
         Ok(document)
     }
 }

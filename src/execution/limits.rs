@@ -25,9 +25,10 @@ const MAX_INTROSPECTION_LISTS: u32 = 2;
 const INTROSPECTION_WEIGHT: u64 = 10;
 
 /// Counts tokens, directives and brackets of a text that need not be GraphQL. What it takes for one token is never more than one to
-/// the parser: <https://spec.graphql.org/October2021/#sec-Appendix-Grammar-Summary.Lexical-Tokens>.
-pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), Error> {
-    let (mut tokens, mut depth, mut directives) = (0_usize, 0_u32, 0_u64);
+/// the parser: <https://spec.graphql.org/October2021/#sec-Appendix-Grammar-Summary.Lexical-Tokens>. Gives the bytes of all tokens:
+/// those of blanks, commas and comments are left out.
+pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
+    let (mut tokens, mut bytes, mut depth, mut directives) = (0_usize, 0_usize, 0_u32, 0_u64);
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let token = match first {
@@ -50,6 +51,7 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), Error> {
             c => c.len_utf8(),
         };
         tokens += 1;
+        bytes += token;
         match first {
             '{' | '[' | '(' => depth += 1,
             '}' | ']' | ')' => depth = depth.saturating_sub(1),
@@ -70,7 +72,7 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), Error> {
         }
         rest = rest.get(token..).unwrap_or_default();
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Bytes of the string that the text starts with; `None` if it does not end.

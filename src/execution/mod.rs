@@ -6,6 +6,7 @@
 
 mod requests;
 mod persisted;
+mod caches;
 mod documents;
 mod validation;
 mod schema;
@@ -74,7 +75,7 @@ impl<R> Prepared<R> {
     /// Bytes that it holds for as long as it is run, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.plan.bytes() + self.arguments.bytes
+        usize::try_from(self.plan.bytes).unwrap_or(usize::MAX).saturating_add(self.arguments.bytes)
     }
 }
 
@@ -95,6 +96,7 @@ impl<R> Engine<R> {
     pub fn prepare(&self, request: &Request) -> Result<Prepared<R>, Answer> {
         let text = self.persisted.text(request)?;
         let document = self.documents.get(&text, &self.schema, &self.limits)?;
+        self.persisted.keep(request, &text);
         let (index, operation) = document.operation(request.operation_name.as_deref())?;
         let variables =
             arguments::Variables::coerce(operation, &request.variables, &document.parsed.sources, &self.schema)?;

@@ -11,17 +11,17 @@ use std::{
     sync::Arc,
 };
 
-use quick_cache::{Weighter, sync::Cache};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
+    caches::ByteCache,
     errors::{Code, Error},
     requests::Request,
 };
 
-/// Bytes of the texts that are cached, at most.
-const CACHED_BYTES: u64 = 256 * 1024;
+/// Bytes of the texts that are cached, at most; of one text, a sixteenth.
+const CACHED_BYTES: u64 = 512 * 1024;
 
 /// Why there is no list of trusted documents: a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +53,9 @@ struct Operation {
 /// What is known of documents that may not be sent along. Clones share it.
 #[derive(Clone)]
 pub struct Persisted {
-    /// Those that clients have sent, by their hashes.
-    sent: Arc<Cache<String, Arc<str>, ByLength>>,
+    /// Those that clients have sent and that fit the schema, by their hashes.
+    sent: ByteCache<String, Arc<str>>,
     trusted: Option<Arc<Trusted>>,
-}
-
-#[derive(Clone)]
-struct ByLength;
-
-impl Weighter<String, Arc<str>> for ByLength {
-    fn weight(&self, hash: &String, text: &Arc<str>) -> u64 {
-        (hash.len() + text.len()) as u64
-    }
 }
 
 /// The documents of the list.
@@ -80,8 +71,7 @@ impl Persisted {
     /// When the list cannot be read.
     pub fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
         let trusted = list.map(Trusted::read).transpose()?.map(Arc::new);
-        // For so few it is one piece, in which also a large document finds room.
-        Ok(Self { sent: Arc::new(Cache::with_weighter(1, CACHED_BYTES, ByLength)), trusted })
+        Ok(Self { sent: ByteCache::new(CACHED_BYTES), trusted })
     }
 
     /// The text of the document that a request is about.
@@ -113,11 +103,18 @@ impl Persisted {
                 if hash != hexadecimal(&Sha256::digest(text)) {
                     return Err(bad("`sha256Hash` is not the SHA-256 of `query`."));
                 }
-                if self.sent.get(hash).is_none() {
-                    self.sent.insert(hash.into(), text.into());
-                }
                 Ok(text.into())
             }
+        }
+    }
+
+    /// Keeps the text that came with a hash, so that the next request need not have it: once it was found to be a document
+    /// that fits the schema. A text of more than some 32,000 bytes is not kept.
+    pub fn keep(&self, request: &Request, text: &str) {
+        if let (Some(_), Some(Ok(hash)), None) = (&request.query, &request.hash, &self.trusted)
+            && self.sent.get(hash).is_none()
+        {
+            self.sent.insert(hash.clone(), text.into(), (hash.len() + text.len()) as u64);
         }
     }
 }

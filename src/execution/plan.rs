@@ -8,17 +8,17 @@ use std::{
 
 use apollo_compiler::{
     Name, Node,
-    ast::DirectiveList,
+    ast::{DirectiveList, Value},
     collections::IndexMap,
     executable::{Field, Operation, OperationType, Selection, SelectionSet},
 };
-use quick_cache::{Weighter, sync::Cache};
 
 use super::{
     arguments::{Arguments, Parser, Variables},
     binder::Binder,
-    collected::{CollectedField, count},
-    documents::Document,
+    caches::ByteCache,
+    collected::CollectedField,
+    documents::{CACHED_BYTES, Document},
     errors::{Code, Error, Location},
     introspection,
     limits::{check_costs, too_deep},
@@ -30,12 +30,11 @@ use crate::config::Limits;
 const MAX_SELECTIONS: u32 = 10_000;
 /// Fields inside fields at most, whatever the settings are: they are followed by functions that call themselves.
 const MAX_DEPTH: u32 = 100;
-/// Plans that are cached, at most …
-const CACHED: usize = 1_000;
-/// Bytes that a field of a plan holds, estimated.
-const BYTES_PER_FIELD: usize = 500;
-/// … and the fields that they have. A field takes some 500 bytes.
-const CACHED_FIELDS: u64 = 16_000;
+// What a plan holds, rounded up. `tests/api/caches.rs` holds it against the memory of the program.
+const BYTES_PER_PLAN: u64 = 2_000;
+const BYTES_PER_FIELD: u64 = 450;
+/// For each value in the arguments of a field, without its text.
+const BYTES_PER_VALUE: u64 = 150;
 
 /// What is done with an operation.
 pub struct Plan<R> {
@@ -48,16 +47,11 @@ pub struct Plan<R> {
     parsers: Vec<Option<Parser>>,
     /// The arguments, once they are known, if no variable decides about them.
     constant: Option<OnceLock<Arc<Arguments>>>,
-    weight: u64,
+    /// Bytes that it holds, estimated.
+    pub(super) bytes: u64,
 }
 
 impl<R> Plan<R> {
-    /// Bytes that it holds, estimated.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        usize::try_from(self.weight).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_FIELD)
-    }
-
     /// The arguments of all fields, if they fit and keep the limits.
     ///
     /// # Errors
@@ -83,21 +77,12 @@ impl<R> Plan<R> {
 
 /// The plans that are cached, and how their roots are bound. Clones share them.
 pub struct Plans<R> {
-    cached: Arc<Cache<Key, Arc<Plan<R>>, ByFields>>,
+    cached: ByteCache<Key, Arc<Plan<R>>>,
     bind: fn(OperationType, &[CollectedField], &mut Binder) -> R,
 }
 
 /// A document, the place of an operation in it, and how its directives are decided.
 type Key = (u64, usize, Box<[bool]>);
-
-#[derive(Clone)]
-struct ByFields;
-
-impl<R> Weighter<Key, Arc<Plan<R>>> for ByFields {
-    fn weight(&self, _: &Key, plan: &Arc<Plan<R>>) -> u64 {
-        plan.weight.max(CACHED_FIELDS / CACHED as u64)
-    }
-}
 
 impl<R> Clone for Plans<R> {
     fn clone(&self) -> Self {
@@ -108,7 +93,7 @@ impl<R> Clone for Plans<R> {
 impl<R> Plans<R> {
     /// No plans yet.
     pub fn new(bind: fn(OperationType, &[CollectedField], &mut Binder) -> R) -> Self {
-        Self { cached: Arc::new(Cache::with_weighter(CACHED, CACHED_FIELDS, ByFields)), bind }
+        Self { cached: ByteCache::new(CACHED_BYTES), bind }
     }
 
     /// The plan of an operation of this document.
@@ -131,12 +116,42 @@ impl<R> Plans<R> {
         let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
         let mut binder = Binder::new(collector.arguments, introspection::bind);
         let root = (self.bind)(operation.operation_type, &fields, &mut binder);
-        let (operation_type, parsers, weight) = (operation.operation_type, binder.parsers(), count(&fields));
         let constant = operation.variables.is_empty().then(OnceLock::new);
-        let plan = Arc::new(Plan { operation: operation_type, fields, root, parsers, constant, weight });
-        self.cached.insert(key, plan.clone());
+        // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
+        // cached is too large as well.
+        let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields, constant.is_some());
+        let (operation, parsers) = (operation.operation_type, binder.parsers());
+        let plan = Arc::new(Plan { operation, fields, root, parsers, constant, bytes });
+        if !document.is_spaced {
+            self.cached.insert(key, plan.clone(), bytes);
+        }
         Ok(plan)
     }
+}
+
+/// Bytes that the fields of a plan hold, with all below them; and with their arguments, if those are kept.
+fn bytes_of(fields: &[CollectedField], with_arguments: bool) -> u64 {
+    let bytes = |field: &CollectedField| {
+        let below: u64 = field.selections.iter().map(|(_, fields)| bytes_of(fields, with_arguments)).sum();
+        let arguments = field.field.arguments.iter().filter(|_| with_arguments);
+        let arguments: u64 = arguments.map(|argument| bytes_of_value(&argument.value)).sum();
+        // The key is written into answers in two forms.
+        BYTES_PER_FIELD + 2 * field.key.len() as u64 + arguments + below
+    };
+    fields.iter().map(bytes).sum()
+}
+
+fn bytes_of_value(value: &Value) -> u64 {
+    let inside = match value {
+        Value::List(items) => items.iter().map(|item| bytes_of_value(item)).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() as u64 + bytes_of_value(value)).sum(),
+        Value::String(text) => text.len() as u64,
+        Value::Enum(name) => name.len() as u64,
+        Value::Int(number) => number.as_str().len() as u64,
+        Value::Float(number) => number.as_str().len() as u64,
+        Value::Null | Value::Variable(_) | Value::Boolean(_) => 0,
+    };
+    BYTES_PER_VALUE + inside
 }
 
 struct Collector<'a> {

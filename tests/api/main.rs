@@ -50,6 +50,8 @@ mod races;
 mod writes;
 
 mod documents;
+#[cfg(target_os = "linux")]
+mod caches;
 mod http;
 mod persisted;
 mod connections;

@@ -65,13 +65,38 @@ async fn a_wrong_hash_is_refused_and_nothing_is_kept() {
     assert_eq!(socket.hears().await["type"], "error");
 }
 
+/// The answer to a request with a document and its hash, and the hash.
+async fn tell(chat: &Chat, query: &str) -> (Value, String) {
+    let hash = sha256(query);
+    (ask(chat, json!({ "query": query, "extensions": named(&hash) })).await, hash)
+}
+
+async fn is_known(chat: &Chat, hash: &str) -> bool {
+    let answer = ask(chat, json!({ "extensions": named(hash) })).await;
+    assert!(answer["data"].is_object() || code(&answer) == "PERSISTED_QUERY_NOT_FOUND", "{answer}");
+    answer["data"].is_object()
+}
+
+/// Padded with a string: a comment or blanks would do too.
+fn of_size(bytes: usize, name: &str) -> String {
+    let fixed = format!("query {name} {{ server {{ version }} users(search: \"\", first: 1) {{ nodes {{ id }} }} }}");
+    fixed.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - fixed.len())))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_document_is_kept_too() {
+async fn only_a_document_that_can_be_run_is_kept_and_none_of_any_size() {
     let chat = Chat::open().await;
-    let query = format!("{QUERY} # {}", "x".repeat(100_000));
-    let hash = sha256(&query);
-    assert!(ask(&chat, json!({ "query": query, "extensions": named(&hash) })).await["data"].is_object());
-    assert!(ask(&chat, json!({ "extensions": named(&hash) })).await["data"].is_object());
+    for (query, is_kept) in [
+        (of_size(30_000, "Q"), true),
+        (of_size(40_000, "Q"), false),
+        ("{ server { nothing } }".into(), false),
+        ("{ server ".into(), false),
+        ("rubbish ".repeat(20_000), false),
+        ("{ server { version } } query Second { __typename }".into(), false),
+    ] {
+        let (answer, hash) = tell(&chat, &query).await;
+        assert_eq!(is_known(&chat, &hash).await, is_kept, "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,11 +105,15 @@ async fn documents_that_come_once_drive_out_none_that_are_used() {
     ask(&chat, json!({ "query": QUERY, "extensions": named(HASH) })).await;
     for number in 0..3_000 {
         if number % 10 == 0 {
-            assert!(ask(&chat, json!({ "extensions": named(HASH) })).await["data"].is_object(), "{number}");
+            assert!(is_known(&chat, HASH).await, "{number}");
         }
-        let query = format!("{{ server {{ version }} }} # {number}");
-        let hash = sha256(&query);
-        assert!(ask(&chat, json!({ "query": query, "extensions": named(&hash) })).await["data"].is_object());
+        let large = number % 100 == 0;
+        let name = format!("Q{number}");
+        let query = if large { of_size(32_000, &name) } else { format!("query {name} {{ server {{ version }} }}") };
+        assert!(tell(&chat, &query).await.0["data"].is_object());
+        if large {
+            tell(&chat, &format!("rubbish {number} {}", "x".repeat(250_000))).await;
+        }
     }
 }
 

@@ -289,8 +289,8 @@ async fn who_looks_after_a_file_does_not_read_all_of_it() {
     if signed_in() || !Database::new().await.is_sqlite() {
         return;
     }
-    let fill = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
-    assert!(run(&fill).await.status.success());
+    let demo = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
+    assert!(run(&demo).await.status.success());
     // A log that was not closed, and damage inside the file: a server would find it at its start.
     let mut holder = SqliteConnection::establish(database.path().to_str().unwrap()).unwrap();
     holder.batch_execute("PRAGMA wal_autocheckpoint = 0; UPDATE users SET name = name || '!'").unwrap();
