@@ -18,7 +18,7 @@ use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use crate::{
     harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon},
     migrations::described,
-    upgrades::undo_newest,
+    upgrades::undo_from,
 };
 
 pub(crate) fn program(arguments: &[&str]) -> Command {
@@ -250,7 +250,7 @@ async fn who_looks_after_a_database_neither_makes_one_nor_changes_its_version() 
     let (missing, other) = (Database::new().await, Database::new().await);
     let migrate = ["migrate", "--database", &other.url];
     assert!(run(&migrate).await.status.success());
-    undo_newest(&other, 1).await;
+    undo_from(&other, "2026-11-26-000002_accounts_of_issuers").await;
     let older = state(&other);
     for command in CARETAKERS {
         let said = refused(&missing, command).await;
