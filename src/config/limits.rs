@@ -66,6 +66,9 @@ pub struct Limits {
     /// Running operations on one WebSocket
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_OPERATIONS", default_value_t = 100)]
     pub max_socket_operations: usize,
+    /// Connections of one address at a time; a /64 of IPv6 counts as one. Not for loopback addresses and trusted proxies
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_ADDRESS_CONNECTIONS", default_value_t = 256)]
+    pub max_address_connections: usize,
     /// Queries and mutations that run on one WebSocket at a time; more wait for their turn
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_REQUESTS", default_value_t = 8)]
     #[arg(value_parser = at_least_one)]

@@ -8,6 +8,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{Error, Result, Viewer};
 /// What a viewer has of what is limited, until it is dropped.
 pub use crate::events::Permit;
+pub use crate::events::network;
 use crate::{
     app::App,
     events::{Resource, Revocation},

@@ -15,6 +15,6 @@ mod rates;
 pub use notifier::{Notifier, Watch};
 pub use permits::{Permit, PermitLimits, Permits, Resource};
 pub use presences::{OfflineCheck, Presences};
-pub use rates::{Attempt, RateLimited, RateLimiters, RateLimits};
+pub use rates::{Attempt, RateLimited, RateLimiters, RateLimits, network};
 pub use revocations::{Revocation, Revocations};
 pub use signals::{SignalSubscription, Signals};

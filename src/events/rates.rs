@@ -220,7 +220,8 @@ impl Drop for Attempt {
 }
 
 /// The unit that is limited: a client with one IPv6 address commonly has the whole /64.
-fn network(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),

@@ -1,39 +1,23 @@
 //! The address of a client: that of the connection, or the one that a trusted proxy forwards.
 
-use std::{convert::Infallible, net::IpAddr};
+use std::net::IpAddr;
 
-use axum::{Router, http::HeaderMap, response::Response};
-use hyper::{Request, body::Incoming, service::Service};
-use hyper_util::service::TowerToHyperService;
+use axum::http::HeaderMap;
 use ipnet::IpNet;
 
 /// The address at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemoteAddress(pub(super) IpAddr);
 
-/// The router for the requests of one connection, to which it adds the remote address.
-#[derive(Clone)]
-pub(super) struct WithRemoteAddress {
-    pub(super) router: TowerToHyperService<Router>,
-    pub(super) remote: RemoteAddress,
-}
-
-impl Service<Request<Incoming>> for WithRemoteAddress {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.remote);
-        self.router.call(request)
-    }
+/// Whether it is the address of a trusted proxy.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
 }
 
 /// The last address of the chain that is not a trusted proxy's: those before it may be forged.
 pub(super) fn client_address(RemoteAddress(remote): RemoteAddress, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let remote = remote.to_canonical();
-    if !is_trusted(&remote) {
+    if !is_trusted(remote, trusted) {
         return remote;
     }
     let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -42,7 +26,7 @@ pub(super) fn client_address(RemoteAddress(remote): RemoteAddress, headers: &Hea
     for hop in forwarded.into_iter().rev() {
         let Ok(hop) = hop.parse::<IpAddr>() else { break };
         address = hop.to_canonical();
-        if !is_trusted(&address) {
+        if !is_trusted(address, trusted) {
             break;
         }
     }

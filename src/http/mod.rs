@@ -11,17 +11,12 @@ mod operations;
 mod sockets;
 mod streams;
 mod hosts;
+mod connections;
+mod listeners;
 mod addresses;
 mod pages;
 
-use std::{
-    future::Future,
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -31,24 +26,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_io_timeout::TimeoutWriter;
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::cors::CorsLayer;
 
 use crate::{
     app::App,
     config::{Limits, Serve},
-    domain::{self, Viewer, connections},
+    domain::{self, Viewer, connections::begin_request},
     execution::{Answer, Chunks, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
 };
-use addresses::{RemoteAddress, WithRemoteAddress};
+use connections::Unread;
+use listeners::accept;
+pub use listeners::listen;
 use responses::{Format, refused};
 use server::Server;
 use upgrades::Upgrade;
@@ -59,8 +50,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Connections wait so long for the server to start before they are told that it does.
 const START_GRACE: Duration = Duration::from_millis(200);
 
-/// The accept backlog. The usual 128 are too few when all clients reconnect at once.
-const BACKLOG: u32 = 4_096;
+/// Bytes of a query string at most.
+const MAX_QUERY_STRING: usize = 16 * 1024;
 
 /// A setting that is not a valid origin.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +70,6 @@ pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
         value.ok_or_else(|| BadOrigin(text.clone()))
     };
     settings.cors_origins.iter().map(origin).collect()
-}
-
-/// Listens on an address. Connections that are not accepted yet wait in the backlog of the operating system.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart need not wait for the connections of the previous process.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// Answers that the server is starting until `starting` completes; gives what that gives.
@@ -112,7 +91,7 @@ pub async fn answering_meanwhile<T>(listener: &TcpListener, limits: &Limits, sta
         });
     tokio::select! {
         done = starting => done,
-        _ = accept(listener, router, limits, started) => unreachable!("it ends when the token is cancelled"),
+        _ = accept(listener, router, limits, &[], started) => unreachable!("it ends when the token is cancelled"),
     }
 }
 
@@ -144,67 +123,16 @@ pub async fn serve(
         stop.await;
         cancel.cancel();
     });
-    let connections = accept(&listener, router(server), &settings.limits, stopping).await;
+    let connections = accept(&listener, router(server), &settings.limits, &settings.trusted_proxies, stopping).await;
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+    sockets.close();
+    // The closing handshakes of sockets take a moment of it; a client that does not answer is not waited for.
+    let drained = async { tokio::join!(connections.wait(), sockets.wait()) };
+    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
         tracing::warn!("some requests were not answered in time");
     }
-    sockets.close();
-    // The closing handshakes take a moment; a client that does not answer is not waited for.
-    let _ = tokio::time::timeout(Duration::from_secs(1), sockets.wait()).await;
     Ok(())
 }
-
-/// Accepts connections until the server stops; gives those that are still open.
-async fn accept(listener: &TcpListener, router: Router, limits: &Limits, stopping: CancellationToken) -> TaskTracker {
-    let mut protocol = http1::Builder::new();
-    // A connection that does not send a complete head in time is closed.
-    protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-    let stall_timeout = limits.stall_timeout + wires::CLOSE_TIMEOUT;
-    let router = TowerToHyperService::new(router);
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, remote)) => {
-                // Small answers must not be delayed to be merged.
-                let _ = stream.set_nodelay(true);
-                let mut stream = Box::pin(TimeoutWriter::new(stream));
-                stream.as_mut().set_timeout_pinned(Some(stall_timeout));
-                let service = WithRemoteAddress { router: router.clone(), remote: RemoteAddress(remote.ip()) };
-                let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
-                connections.spawn(serve_connection(connection, stopping.clone()));
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: some will be free again.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    connections.close();
-    connections
-}
-
-/// Answers the requests of a connection; once the server stops, only the one in flight.
-async fn serve_connection(connection: HttpConnection, stopping: CancellationToken) {
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // How a client disconnects does not matter.
-        _ = connection.as_mut() => {}
-        () = stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
-
-/// A client that does not read what it is sent is disconnected after a timeout.
-type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
-type HttpConnection = http1::UpgradeableConnection<TokioIo<Stream>, WithRemoteAddress>;
 
 fn router(server: Arc<Server>) -> Router {
     let cors = CorsLayer::new()
@@ -262,7 +190,7 @@ async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Respons
         None => {}
     }
     match method {
-        Method::POST => handle_post(&server, &headers, from, body).await,
+        Method::POST => handle_post(&server, &headers, from, body, extensions.get()).await,
         Method::GET | Method::HEAD if responses::wants_html(&headers) => pages::graphiql(headers).await,
         Method::GET | Method::HEAD => handle_get(&server, &headers, from, uri.query().unwrap_or_default()).await,
         _ => {
@@ -277,14 +205,25 @@ async fn not_allowed() -> Response {
     refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)
 }
 
-async fn handle_post(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, body: Body) -> Response {
+async fn handle_post(
+    server: &Server,
+    headers: &HeaderMap,
+    from: Option<IpAddr>,
+    body: Body,
+    unread: Option<&Unread>,
+) -> Response {
     let format = match Format::wanted(headers) {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
     let body = match requests::body(headers, body, &server.limits).await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(refusal) => {
+            if let Some(unread) = unread {
+                unread.set(true);
+            }
+            return refusal;
+        }
     };
     let caller = match caller(server, headers, from).await {
         Ok(caller) => caller,
@@ -296,7 +235,7 @@ async fn handle_post(server: &Server, headers: &HeaderMap, from: Option<IpAddr>,
             drop(request);
             respond(server, format, &caller, prepared).await
         }
-        Ok(requests::PostBody::Batch(batch)) => match connections::begin_request(&server.app, &caller.viewer) {
+        Ok(requests::PostBody::Batch(batch)) => match begin_request(&server.app, &caller.viewer) {
             Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
             Err(error) => format.response(Api::refuse(error), None),
         },
@@ -326,7 +265,7 @@ async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRe
 async fn respond(server: &Server, format: Format, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
     let is_subscription = prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Subscription);
     // A subscription has its own limits.
-    let permit = if is_subscription { Ok(None) } else { connections::begin_request(&server.app, &caller.viewer) };
+    let permit = if is_subscription { Ok(None) } else { begin_request(&server.app, &caller.viewer) };
     match permit {
         Ok(permit) if format == Format::EventStream => streams::response(server, caller, prepared, permit),
         Ok(permit) => format.response(run(server, caller, prepared, server.limits.max_answer).await, permit),
@@ -361,6 +300,10 @@ async fn run(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer
 }
 
 async fn handle_get(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: &str) -> Response {
+    if query.len() > MAX_QUERY_STRING {
+        let why = format!("The query string may have at most {MAX_QUERY_STRING} bytes. Send the request by POST.");
+        return refused(StatusCode::URI_TOO_LONG, Code::PayloadTooLarge, why);
+    }
     let format = match Format::wanted(headers) {
         Ok(format) => format,
         Err(refusal) => return refusal,

@@ -90,9 +90,10 @@ fn request(value: Value) -> Result<Request, String> {
 /// Parses the parameters of a GET; the error is a message for the client.
 pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
     let mut request = serde_json::Map::new();
+    // Invalid UTF-8 is decoded to this character; a client that means it can encode it.
+    let means_it = text.to_ascii_uppercase().contains("%EF%BF%BD");
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-        // Invalid UTF-8 is decoded to this character; a client that means it can encode it.
-        if value.contains(char::REPLACEMENT_CHARACTER) && !text.to_ascii_uppercase().contains("%EF%BF%BD") {
+        if value.contains(char::REPLACEMENT_CHARACTER) && !means_it {
             return Err(format!("The parameter `{name}` is not UTF-8."));
         }
         let value = match &*name {

@@ -6,9 +6,13 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    process::Command,
 };
 
-use crate::harness::{Chat, soon};
+use crate::{
+    harness::{Chat, Database, soon},
+    program::started,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_is_not_read_to_its_end() {
@@ -26,6 +30,82 @@ async fn a_large_body_is_not_read_to_its_end() {
         chunked.extend(b"\r\n");
     }
     assert!(raw(&chat, &chunked).await.starts_with("HTTP/1.1 413 "));
+}
+
+/// As browsers and curl do it: they read while they send, and stop when they are answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_arrives_also_while_the_client_sends_on() {
+    let chat = Chat::open().await;
+    let head = "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 20000000\r\n\r\n";
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(chat.address).await.unwrap();
+        let (mut reading, mut writing) = stream.split();
+        let mut start = [0; 13];
+        let body = vec![b' '; 64 * 1024];
+        soon(async {
+            writing.write_all(head.as_bytes()).await.unwrap();
+            let send = async {
+                while writing.write_all(&body).await.is_ok() {}
+                // The server may close when it has waited; the answer must have come before that.
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                read = reading.read_exact(&mut start) => drop(read.unwrap()),
+                () = send => {}
+            }
+        })
+        .await;
+        assert_eq!(&start, b"HTTP/1.1 413 ");
+    }
+    // It also arrives if the client first sends for a while.
+    let mut stream = TcpStream::connect(chat.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; 900_000]).await.unwrap();
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 413 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_and_query_strings_have_a_bound() {
+    let chat = Chat::open().await;
+    let head =
+        |bytes: usize| format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+    assert!(raw(&chat, head(30_000).as_bytes()).await.starts_with("HTTP/1.1 200 "));
+    assert!(raw(&chat, head(40_000).as_bytes()).await.starts_with("HTTP/1.1 431 "));
+    let query = |bytes: usize| {
+        format!("GET /graphql?query=%7B__typename%7D&x={} HTTP/1.1\r\nhost: localhost\r\n\r\n", "y".repeat(bytes))
+    };
+    assert!(raw(&chat, query(16_000).as_bytes()).await.starts_with("HTTP/1.1 200 "));
+    assert!(raw(&chat, query(17_000).as_bytes()).await.starts_with("HTTP/1.1 414 "));
+    // Each parameter is looked at once.
+    let many = "x=%EF%BF%BD&".repeat(1_200);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        let request = format!("GET /graphql?{many}query=%7B__typename%7D HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        assert!(raw(&chat, request.as_bytes()).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_say_nothing_take_no_place_from_those_who_speak() {
+    let database = Database::new().await;
+    let mut limited = Command::new("sh");
+    let serve = format!("ulimit -n 256 && exec \"$0\" serve --listen 127.0.0.1:0 --database '{}'", database.url);
+    limited.args(["-c", &serve, env!("CARGO_BIN_EXE_duologue")]).kill_on_drop(true);
+    let (server, address) = started(limited).await;
+    let mut mute = Vec::new();
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    for number in 0..330 {
+        mute.push(TcpStream::connect(address).await.unwrap());
+        if number % 10 == 0 {
+            let answer = soon(client.get(format!("http://{address}/health/ready")).send()).await.unwrap();
+            assert_eq!(answer.status(), 200, "after {number}");
+        }
+    }
+    drop(server);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,282 @@
+//! Accepted connections: how many an address may have, which are let go when file descriptors run short, and how they end.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Sleep,
+};
+use tokio_io_timeout::TimeoutWriter;
+use tokio_util::sync::CancellationToken;
+
+use super::addresses::is_trusted;
+use crate::domain::connections::network;
+
+/// File descriptors that are left to the database, and to connections that are being closed.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// A connection that ends before it was read to its end stays open for so long, so that the client can read the answer …
+const LINGER: Duration = Duration::from_secs(1);
+/// … and so many bytes of what it still sends are read.
+const MAX_LINGER_BYTES: usize = 1024 * 1024;
+
+/// Raises the soft limit of file descriptors to the hard limit; gives what it is then, if there is one.
+pub(super) fn raise_descriptor_limit() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // It may be refused, and then it stays as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.or(current)
+}
+
+/// The accepted connections. Clones share them.
+#[derive(Clone)]
+pub(super) struct Connections {
+    open: Arc<Mutex<Open>>,
+    trusted_proxies: Arc<[IpNet]>,
+    max_of_address: usize,
+    max: usize,
+}
+
+#[derive(Default)]
+struct Open {
+    count: usize,
+    by_network: HashMap<IpAddr, usize>,
+    /// Those on which nothing was received yet, oldest first.
+    silent: BTreeMap<u64, CancellationToken>,
+    accepted: u64,
+}
+
+impl Connections {
+    /// None yet. Loopback addresses and proxies may have any number of them.
+    pub(super) fn new(trusted_proxies: &[IpNet], max_of_address: usize, descriptors: Option<u64>) -> Self {
+        let max = descriptors.map(|descriptors| descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1));
+        let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+        Self { open: Arc::default(), trusted_proxies: trusted_proxies.into(), max_of_address, max }
+    }
+
+    /// A place for one more connection; `None` if its address has too many, or if there are too many that have sent something.
+    /// The token is cancelled if the connection has to be let go before it has sent anything.
+    pub(super) fn admit(&self, remote: IpAddr) -> Option<(Place, CancellationToken)> {
+        let remote = remote.to_canonical();
+        let is_counted = !remote.is_loopback() && !is_trusted(remote, &self.trusted_proxies);
+        let counted = is_counted.then(|| network(remote));
+        let mut open = self.locked();
+        if open.count >= self.max {
+            open.let_go_of_silent()?;
+        }
+        if let Some(counted) = counted {
+            let count = open.by_network.entry(counted).or_default();
+            if *count >= self.max_of_address {
+                return None;
+            }
+            *count += 1;
+        }
+        open.count += 1;
+        open.accepted += 1;
+        let (number, let_go) = (open.accepted, CancellationToken::new());
+        open.silent.insert(number, let_go.clone());
+        drop(open);
+        Some((Place { connections: self.clone(), number, counted, is_silent: true }, let_go))
+    }
+
+    /// Lets the oldest connection go that has sent nothing.
+    pub(super) fn let_go_of_silent(&self) {
+        self.locked().let_go_of_silent();
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
+        // A panic elsewhere cannot leave it half changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn let_go_of_silent(&mut self) -> Option<()> {
+        self.silent.pop_first().map(|(_, let_go)| let_go.cancel())
+    }
+}
+
+/// A connection's place among the others, until it is dropped.
+pub(super) struct Place {
+    connections: Connections,
+    number: u64,
+    counted: Option<IpAddr>,
+    is_silent: bool,
+}
+
+impl Place {
+    /// Something was received.
+    fn has_spoken(&mut self) {
+        if std::mem::take(&mut self.is_silent) {
+            self.connections.locked().silent.remove(&self.number);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.locked();
+        open.count -= 1;
+        open.silent.remove(&self.number);
+        let Some(counted) = self.counted else { return };
+        match open.by_network.get_mut(&counted) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(open.by_network.remove(&counted)),
+        }
+    }
+}
+
+/// Whether a part of the last request was not read: then the connection lingers.
+#[derive(Debug, Clone)]
+pub(super) struct Unread(Arc<AtomicBool>);
+
+impl Default for Unread {
+    /// Until there is a request: its head may be refused.
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Unread {
+    /// Says so of the request that is being answered.
+    pub(super) fn set(&self, unread: bool) {
+        self.0.store(unread, Ordering::Relaxed);
+    }
+}
+
+/// An accepted connection. A client that does not read what it is sent is disconnected after a timeout.
+pub(super) struct Connection {
+    stream: Pin<Box<TimeoutWriter<TcpStream>>>,
+    place: Place,
+    unread: Unread,
+    /// Until when, and how many bytes it still reads.
+    lingering: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, stall_timeout: Duration, place: Place, unread: Unread) -> Self {
+        let mut stream = Box::pin(TimeoutWriter::new(stream));
+        stream.as_mut().set_timeout_pinned(Some(stall_timeout));
+        Self { stream, place, unread, lingering: None }
+    }
+
+    /// Reads away what the client still sends: if it were there when the connection is closed, the client would be told that the
+    /// connection was reset, and might not read the answer (RFC 9112, 9.6).
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let new = || (Box::pin(tokio::time::sleep(LINGER)), MAX_LINGER_BYTES);
+        let (deadline, remaining) = self.lingering.get_or_insert_with(new);
+        let mut discarded = [0; 8 * 1024];
+        while *remaining > 0 {
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match self.stream.as_mut().poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    *remaining = remaining.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_end) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        deadline.as_mut().poll(cx)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.stream.as_mut().poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.place.has_spoken();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.lingering.is_none() {
+            ready!(this.stream.as_mut().poll_shutdown(cx))?;
+        }
+        if this.unread.0.load(Ordering::Relaxed) {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(connections: &Connections, remote: &str) -> Option<(Place, CancellationToken)> {
+        connections.admit(remote.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_a_network_of_ipv6_is_one_address() {
+        let connections = Connections::new(&["10.0.0.0/8".parse().unwrap()], 2, None);
+        for (remote, of_the_same) in [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::2:3:4:5")] {
+            let held = [admitted(&connections, remote), admitted(&connections, of_the_same)];
+            assert!(held.iter().all(Option::is_some));
+            assert!(admitted(&connections, remote).is_none());
+            drop(held);
+            assert!(admitted(&connections, remote).is_some());
+        }
+        for remote in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3"] {
+            let held: Vec<_> = (0..5).map(|_| admitted(&connections, remote)).collect();
+            assert!(held.iter().all(Option::is_some), "{remote}");
+        }
+    }
+
+    #[test]
+    fn when_descriptors_run_short_the_oldest_goes_that_has_sent_nothing() {
+        let connections = Connections::new(&[], usize::MAX, Some(RESERVED_DESCRIPTORS + 3));
+        let mut held: Vec<_> = (0..3).map(|_| admitted(&connections, "127.0.0.1").unwrap()).collect();
+        held[0].0.has_spoken();
+        let fourth = admitted(&connections, "127.0.0.1");
+        assert!(fourth.is_some());
+        let let_go: Vec<_> = held.iter().map(|(_, let_go)| let_go.is_cancelled()).collect();
+        assert_eq!(let_go, [false, true, false]);
+        held.remove(1);
+        for (place, _) in &mut held {
+            place.has_spoken();
+        }
+        fourth.unwrap().0.has_spoken();
+        let mut fifth = admitted(&connections, "127.0.0.1").unwrap();
+        fifth.0.has_spoken();
+        assert!(admitted(&connections, "127.0.0.1").is_none(), "nobody who speaks is let go");
+    }
+}
