@@ -70,21 +70,28 @@ async fn the_answer_arrives_also_while_the_client_sends_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_and_query_strings_have_a_bound() {
     let chat = Chat::open().await;
-    let head =
-        |bytes: usize| format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(bytes));
-    assert!(raw(&chat, head(30_000).as_bytes()).await.starts_with("HTTP/1.1 200 "));
-    assert!(raw(&chat, head(40_000).as_bytes()).await.starts_with("HTTP/1.1 431 "));
-    let query = |bytes: usize| {
-        format!("GET /graphql?query=%7B__typename%7D&x={} HTTP/1.1\r\nhost: localhost\r\n\r\n", "y".repeat(bytes))
+    let head = |bytes: usize| {
+        format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes))
     };
-    assert!(raw(&chat, query(16_000).as_bytes()).await.starts_with("HTTP/1.1 200 "));
-    assert!(raw(&chat, query(17_000).as_bytes()).await.starts_with("HTTP/1.1 414 "));
+    let answer = raw_open(&chat, head(30_000).as_bytes(), false).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(raw_open(&chat, head(40_000).as_bytes(), false).await.starts_with("HTTP/1.1 431 "));
+    let query = |bytes: usize| {
+        format!(
+            "GET /graphql?query=%7B__typename%7D&x={} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+            "y".repeat(bytes)
+        )
+    };
+    assert!(raw_open(&chat, query(16_000).as_bytes(), false).await.starts_with("HTTP/1.1 200 "));
+    assert!(raw_open(&chat, query(17_000).as_bytes(), false).await.starts_with("HTTP/1.1 414 "));
     // Each parameter is looked at once.
     let many = "x=%EF%BF%BD&".repeat(1_200);
     let begun = Instant::now();
     for _ in 0..20 {
-        let request = format!("GET /graphql?{many}query=%7B__typename%7D HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        assert!(raw(&chat, request.as_bytes()).await.starts_with("HTTP/1.1 200 "));
+        let request = format!(
+            "GET /graphql?{many}query=%7B__typename%7D HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        );
+        assert!(raw_open(&chat, request.as_bytes(), false).await.starts_with("HTTP/1.1 200 "));
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
