@@ -24,7 +24,7 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
         Some(AnyId::User(id)) => Ok::<_, store::Error>(store::users::by_ids(conn, &[id])?.pop().map(|user| user.id)),
         _ => store::identities::user(conn, &name, &subject),
     };
-    let found = app.store.read(find).await?;
+    let found = app.store.lookup(find).await?;
     match found {
         Some(found) => Ok(found),
         None if issuer.provisions_users() => {

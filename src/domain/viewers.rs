@@ -50,7 +50,7 @@ impl Viewer {
         let token = bearer(authorization).ok_or(Error::Unauthenticated)?;
         if NewToken::looks_like_service_token(token) {
             let hash = digest(token);
-            let service = app.store.read(move |conn| store::service_tokens::active(conn, &hash)).await?;
+            let service = app.store.lookup(move |conn| store::service_tokens::active(conn, &hash)).await?;
             return service.map(|id| Self { who: Who::Service(id) }).ok_or(Error::Unauthenticated);
         }
         let now = app.now();
@@ -68,7 +68,7 @@ impl Viewer {
     /// The user of an access token, if its session is active.
     pub(super) async fn of_session(app: &App, claims: AccessClaims, now: Timestamp) -> Result<Self> {
         let AccessClaims { user, session, expires_at } = claims;
-        let active = app.store.read(move |conn| store::sessions::active(conn, session, now)).await?;
+        let active = app.store.lookup(move |conn| store::sessions::active(conn, session, now)).await?;
         match active {
             Some((id, role)) if id == user => {
                 Ok(Self { who: Who::User { id, session: Some(session), role, expires_at } })
@@ -93,10 +93,10 @@ impl Viewer {
             Who::Operator | Who::Unrestricted | Who::Anonymous => true,
             Who::User { expires_at, .. } if expires_at <= now => false,
             Who::User { session: Some(session), .. } => {
-                app.store.read(move |conn| store::sessions::active(conn, session, now)).await?.is_some()
+                app.store.lookup(move |conn| store::sessions::active(conn, session, now)).await?.is_some()
             }
-            Who::User { id, session: None, .. } => app.store.read(move |conn| store::users::exists(conn, id)).await?,
-            Who::Service(id) => app.store.read(move |conn| store::service_tokens::is_active(conn, id)).await?,
+            Who::User { id, session: None, .. } => app.store.lookup(move |conn| store::users::exists(conn, id)).await?,
+            Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
         };
         if is_valid { Ok(()) } else { Err(Error::Unauthenticated) }
     }

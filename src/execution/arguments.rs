@@ -318,3 +318,8 @@ pub(super) fn size(arguments: &Value) -> Option<u64> {
     };
     number("first").or_else(|| number("last")).or_else(ids)
 }
+
+/// Whether the arguments of a list ask for a search.
+pub(super) fn searches(arguments: &Value) -> bool {
+    matches!(arguments, Value::Object(arguments) if matches!(arguments.get("search"), Some(Value::String(_))))
+}

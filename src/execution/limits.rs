@@ -5,7 +5,7 @@ use apollo_compiler::{ast::Type, executable::OperationType};
 use async_graphql::Value;
 
 use super::{
-    arguments::size,
+    arguments::{searches, size},
     collected::CollectedField,
     errors::{Code, Error},
 };
@@ -15,6 +15,8 @@ use crate::config::Limits;
 const USUAL_LIST: u64 = 2;
 /// Items that a page counts for without `first` or `last`.
 const USUAL_PAGE: u64 = 50;
+/// Fields that a search counts for in addition: it reads more than it gives.
+const SEARCH: u64 = 500;
 /// Items of a page at most: more is refused when it is asked for.
 pub const MAX_PAGE: u16 = 100;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
@@ -197,9 +199,11 @@ fn filled(cost: Cost, inner: Cost, field: &CollectedField, on: &str, arguments: 
     let is_list = matches!(definition.ty, Type::List(_) | Type::NonNullList(_));
     let is_page = definition.argument_by_name("first").is_some();
     let items = field.arguments.and_then(|place| size(arguments.get(place)?));
+    let is_search = field.arguments.and_then(|place| arguments.get(place)).is_some_and(searches);
+    let own = if is_search { 1 + SEARCH } else { 1 };
     if is_page {
         let items = items.unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
-        Cost { once: inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(1), ..cost }
+        Cost { once: inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(own), ..cost }
     } else if is_list && (on.ends_with("Connection") || on.ends_with("Page")) {
         Cost { once: 1, per_item: inner.total().saturating_add(1), ..cost }
     } else if is_list {

@@ -30,7 +30,9 @@ use super::{
     writer::SqliteWriter,
 };
 
-const SQLITE_READERS: usize = 4;
+const SQLITE_READERS: usize = 5;
+/// Connections that are left to [`Store::lookup`].
+const LOOKUPS: usize = 1;
 /// Changes in progress or queued, at most; more get [`Error::Overloaded`].
 const MAX_PENDING_WRITES: usize = 512;
 
@@ -50,6 +52,8 @@ type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 pub struct Store {
     pools: Pools,
     pending_writes: Arc<Semaphore>,
+    /// For whatever uses a pooled connection, except lookups.
+    permits: Arc<Semaphore>,
     observed: Arc<Observations>,
 }
 
@@ -91,10 +95,12 @@ impl Store {
 
     async fn connect(url: &DatabaseUrl, connections: usize) -> Result<Self> {
         let observed;
+        let pooled;
         let pools = match url {
             DatabaseUrl::Sqlite(path) => {
                 let path = &inspection::resolved(path);
                 observed = Observations::of_file(path.clone());
+                pooled = SQLITE_READERS;
                 let file = |write| SqliteFile { path: path.clone(), write, observed: observed.clone() };
                 let writer = SqliteWriter::open(file(true)).await.map_err(|why| inspection::explain(path, why))?;
                 Pools::Sqlite {
@@ -102,17 +108,19 @@ impl Store {
                     writer: Arc::new(writer),
                     readers: pool(file(false), SQLITE_READERS)?,
                     // One reader is left to what is light.
-                    heavy_permits: Arc::new(Semaphore::new(SQLITE_READERS - 1)),
+                    heavy_permits: Arc::new(Semaphore::new(SQLITE_READERS - LOOKUPS - 1)),
                 }
             }
             DatabaseUrl::Postgres(url) => {
                 observed = Arc::default();
+                pooled = connections;
                 // A quarter of the connections is reserved for reads, because changes may wait for locks.
                 let write_permits = Arc::new(Semaphore::new(connections - connections / 4));
                 Pools::Postgres { pool: pool(postgres(url, &observed), connections)?, write_permits }
             }
         };
-        let store = Self { pools, pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)), observed };
+        let permits = Arc::new(Semaphore::new(pooled - LOOKUPS));
+        let store = Self { pools, pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)), permits, observed };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
             DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
@@ -125,6 +133,24 @@ impl Store {
     /// # Errors
     /// Those of the work, and [`Error::Busy`] when no connection was free within 5 seconds.
     pub async fn read<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let permit = self.permit().await?;
+        self.lookup(move |conn| {
+            let _held = permit;
+            work(conn)
+        })
+        .await
+    }
+
+    /// The same for a short read without which nothing else begins, such as of a session: a connection is left to it, so that it
+    /// does not wait for other reads.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn lookup<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
@@ -159,15 +185,21 @@ impl Store {
                     let waiting = tokio::time::timeout(BUSY_TIMEOUT, heavy_permits.clone().acquire_owned());
                     permit = Some(waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)?);
                 }
+                let shared = self.permit().await?;
                 let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
                 blocking(move || {
-                    let _held: Option<OwnedSemaphorePermit> = permit;
+                    let _held = (permit, shared);
                     observed.observe(|| sqlite_snapshot(&mut conn, work))
                 })
                 .await
             }
             Pools::Postgres { pool, .. } if snapshot.always => {
-                on_postgres(pool, |conn| repeatable_read(conn, work)).await
+                let permit = self.permit().await?;
+                on_postgres(pool, move |conn| {
+                    let _held = permit;
+                    repeatable_read(conn, work)
+                })
+                .await
             }
             Pools::Postgres { .. } => self.read(work).await,
         }
@@ -208,8 +240,9 @@ impl Store {
             Pools::Postgres { pool, write_permits } => {
                 let permit = tokio::time::timeout(WRITE_PERMIT_TIMEOUT, write_permits.clone().acquire_owned());
                 let permit = permit.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
+                let shared = self.permit().await?;
                 on_postgres(pool, move |conn| {
-                    let _held: [OwnedSemaphorePermit; 2] = [slot, permit];
+                    let _held = [slot, permit, shared];
                     let done = transaction(conn, work)?;
                     // A panic is in the log; the change is made.
                     let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
@@ -218,6 +251,12 @@ impl Store {
                 .await
             }
         }
+    }
+
+    /// A permit to use a pooled connection.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        let waiting = tokio::time::timeout(BUSY_TIMEOUT, self.permits.clone().acquire_owned());
+        waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)
     }
 
     /// Runs the migrations; gives the names of those that ran.

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use tokio::process::Child;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
-    harness::{ACCOUNTS, Database, authorization_of_a_program, code, soon, text},
+    harness::{ACCOUNTS, Chat, Database, SEND, Socket, authorization_of_a_program, code, soon, text},
     program::{program, started},
     stalls::memory,
 };
@@ -102,6 +103,15 @@ impl World {
     }
 }
 
+/// A socket of this account, after `connection_init`.
+async fn socket(world: &World, account: &Account) -> Socket {
+    let address = world.url.trim_start_matches("http://").trim_end_matches("/graphql").parse().unwrap();
+    let mut socket = Socket::open_with(address, "graphql-transport-ws", Some(&account.authorization)).await;
+    socket.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    socket
+}
+
 /// One field many times under other names.
 fn aliased(times: usize, field: &str) -> String {
     (0..times).map(|n| format!("a{n}: {field} ")).collect()
@@ -136,4 +146,156 @@ async fn an_answer_that_would_be_too_large_is_refused_before_it_is_held() {
     if let (Some(before), Some(after)) = (before, world.peak()) {
         assert!(after - before < 64, "from {before} to {after} MiB");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_of_a_user_wait_on_a_socket_and_are_refused_over_http() {
+    let world = World::open(&["--max-user-requests", "1"]).await;
+    world.fill(100).await;
+    let page = json!({ "query": format!("{{ messages(first: 100) {{ nodes {{ {} }} }} }}", aliased(2, "version")) });
+    let all = futures_util::future::join_all((0..40).map(|_| world.post(&world.mallory.authorization, &page))).await;
+    let refused: Vec<_> = all.iter().filter(|answer| answer.get("errors").is_some()).collect();
+    assert!(!refused.is_empty() && refused.len() < 40, "{} refused", refused.len());
+    for answer in refused {
+        assert_eq!(code(answer), "RATE_LIMITED");
+        assert!(answer["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap() > 0);
+    }
+    // On a socket all of them are answered, one after the other.
+    let mut socket = socket(&world, &world.mallory).await;
+    for id in 0..40 {
+        socket.subscribes(&id.to_string(), page["query"].as_str().unwrap(), json!({})).await;
+    }
+    let mut complete = 0;
+    while complete < 40 {
+        let said = socket.hears().await;
+        assert_eq!(said["payload"].get("errors"), None, "{said}");
+        complete += usize::from(said["type"] == "complete");
+    }
+    // A program has no such limit.
+    let all = (0..40).map(|_| world.post(&world.program, &page));
+    assert!(futures_util::future::join_all(all).await.iter().all(|answer| answer.get("errors").is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_of_a_user_have_a_number_and_a_budget() {
+    let world = World::open(&["--max-user-subscriptions", "5", "--max-user-subscribed-fields", "1000"]).await;
+    let mut socket = socket(&world, &world.mallory).await;
+    for id in ["1", "2", "3", "4", "5"] {
+        socket.subscribes(id, "subscription { feed { cursor } }", json!({})).await;
+        assert_eq!(socket.hears().await["type"], "next");
+    }
+    let refused = |said: Value| {
+        assert_eq!(said["payload"][0]["extensions"]["code"], "FORBIDDEN", "{said}");
+    };
+    socket.subscribes("6", "subscription { signals { kind } }", json!({})).await;
+    refused(socket.hears().await);
+    socket.says(json!({ "type": "complete", "id": "5" })).await;
+    // What an event of it would fill is more than all of them may.
+    let heavy = "subscription { feed { conversation { messages(first: 100) { nodes { content createdAt } } } } }";
+    for id in ["7", "8", "9", "10", "11", "12"] {
+        socket.subscribes(id, heavy, json!({})).await;
+        assert_eq!(socket.hears().await["type"], "next", "each by itself is allowed");
+        socket.says(json!({ "type": "complete", "id": id })).await;
+    }
+    let heavier = heavy.replace("content", &aliased(20, "content"));
+    socket.subscribes("17", &heavier, json!({})).await;
+    refused(socket.hears().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_that_are_not_declared_are_not_kept() {
+    let world = World::open(&[]).await;
+    let (before, mut sockets) = (world.resident(), Vec::new());
+    for _ in 0..3 {
+        let mut socket = socket(&world, &world.mallory).await;
+        for id in 0..10 {
+            let variables = json!({ "unused": vec![1; 120_000] });
+            socket.subscribes(&id.to_string(), "subscription { feed { cursor } }", variables).await;
+            assert_eq!(socket.hears().await["type"], "next");
+        }
+        sockets.push(socket);
+    }
+    if let (Some(before), Some(after)) = (before, world.resident()) {
+        assert!(after.saturating_sub(before) < 48, "from {before} to {after} MiB");
+    }
+    // What is kept has a bound on each socket: here it is the text of the document.
+    let mut socket = socket(&world, &world.mallory).await;
+    let mut said = json!({ "type": "next" });
+    let mut started = 0;
+    while said["type"] == "next" {
+        let document = format!("subscription {{ feed {{ cursor }} }} # {}", "x".repeat(200_000));
+        socket.subscribes(&started.to_string(), &document, json!({})).await;
+        said = socket.hears().await;
+        started += 1;
+    }
+    assert_eq!(said["payload"][0]["extensions"]["code"], "QUERY_TOO_COMPLEX", "{said}");
+    assert!((2..=6).contains(&started), "{started} were started");
+}
+
+/// A client that keeps the socket full goes on for a moment at most once its session has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_ends_with_its_session() {
+    let world = World::open(&["--max-sends", "0"]).await;
+    let mut flooding = socket(&world, &world.mallory).await;
+    let send = "mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: \"flood\" }) { message { id } } }";
+    let to = world.bob.id.clone();
+    let flood = tokio::spawn(async move {
+        let mut id = 0_u64;
+        loop {
+            for _ in 0..20 {
+                flooding.subscribes(&id.to_string(), send, json!({ "to": to })).await;
+                id += 1;
+            }
+            for _ in 0..40 {
+                match flooding.hears_or_ends().await {
+                    Some(Message::Text(_) | Message::Ping(_)) => {}
+                    Some(Message::Close(Some(frame))) => return u16::from(frame.code),
+                    _ => return 0,
+                }
+            }
+        }
+    });
+    let count = "{ messages(last: 1) { nodes { id } } }";
+    let last = async || text(&world.data(&world.program, count, json!({})).await["messages"]["nodes"][0]["id"]);
+    while world.data(&world.program, count, json!({})).await["messages"]["nodes"].as_array().unwrap().is_empty() {}
+    world.data(&world.mallory.authorization, "mutation { signOut { sessionId } }", json!({})).await;
+    let at_the_answer = last().await;
+    assert_eq!(soon(flood).await.unwrap(), 4403);
+    assert_eq!(last().await, at_the_answer, "something was accepted after the session had ended");
+}
+
+/// What was received is answered before a server stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_on_a_socket_is_answered_before_the_server_stops() {
+    let chat = Chat::open_to_all(&[]).await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut socket = Socket::ready(&chat).await;
+    socket.subscribes("feed", "subscription ($id: ID!) { feed(userId: $id) { kind } }", json!({ "id": bob.id })).await;
+    assert_eq!(socket.hears().await["type"], "next");
+    for id in 0..30 {
+        let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "on the way" });
+        socket.subscribes(&id.to_string(), SEND, json!({ "input": input })).await;
+    }
+    // The first answer: the others are on their way.
+    socket.hears().await;
+    let database = chat.stop().await;
+    let mut answered = 0;
+    loop {
+        match socket.hears_or_ends().await {
+            Some(Message::Text(said)) => {
+                let said: Value = serde_json::from_str(&said).unwrap();
+                answered += usize::from(said["payload"]["data"].get("sendMessage").is_some());
+            }
+            Some(Message::Close(Some(frame))) => break assert_eq!(u16::from(frame.code), 1012),
+            Some(_) => {}
+            None => panic!("it was not closed"),
+        }
+    }
+    let chat = Chat::on(database, &["--auth", "open"]).await;
+    let stored = chat.data("{ messages(last: 100) { nodes { id } } }", json!({})).await["messages"]["nodes"].take();
+    assert!(
+        stored.as_array().unwrap().len() <= answered + 1,
+        "{} were stored, {answered} answered",
+        stored.as_array().unwrap().len()
+    );
 }
