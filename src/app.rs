@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
+
 use crate::{
     config::{self, AuthMode},
     events::{ConnectionLimiter, Notifier, Presences, RateLimiters, RateLimits, Revocations, Signals},
@@ -14,6 +16,10 @@ use crate::{
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
+/// How often the log of a SQLite file is emptied …
+const LOG_INTERVAL: Duration = Duration::from_secs(20);
+/// … and how soon it is tried again when somebody was in the way.
+const LOG_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The settings of authentication cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,8 @@ pub struct App {
     pub store: Store,
     /// Notifies followers of feeds.
     pub notifier: Notifier,
+    /// Wakes the job that finishes what changes of users left to do.
+    pub unfinished_changes: Arc<Notify>,
     /// Signal subscriptions.
     pub signals: Signals,
     /// Which users are online.
@@ -86,6 +94,7 @@ impl App {
         Ok(Self {
             store,
             notifier: Notifier::default(),
+            unfinished_changes: Arc::default(),
             signals: Signals::default(),
             presences: Presences::default(),
             rates: RateLimiters::default(),
@@ -175,6 +184,17 @@ impl App {
         tokio::time::sleep(after).await;
         if let Err(error) = self.store.check_in_background(CHECK_PAUSE).await {
             tracing::warn!(%error, "the database could not be checked");
+        }
+    }
+
+    /// Empties the log of a SQLite file periodically, so that what was deleted is not left in it. Never returns.
+    pub async fn run_log_job(&self) {
+        loop {
+            let is_emptied = self.store.empty_log().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the log of the database could not be emptied");
+                true
+            });
+            tokio::time::sleep(if is_emptied { LOG_INTERVAL } else { LOG_RETRY_INTERVAL }).await;
         }
     }
 

@@ -259,11 +259,11 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Unusable(format!("{} is damaged ({what}); nothing was changed: {RESTORE_ADVICE}", path.display()))
 }
 
-fn size(path: &Path) -> u64 {
+pub(super) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn wal_path(path: &Path) -> PathBuf {
+pub(super) fn wal_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push("-wal");
     name.into()

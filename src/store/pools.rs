@@ -24,8 +24,8 @@ use super::{
     inspection,
     migrations::{self, Direction},
     observing::Observations,
-    sqlite::{SqliteFile, create_private},
-    timeouts::{BUSY_TIMEOUT, STATEMENT_TIMEOUT, WRITE_PERMIT_TIMEOUT},
+    sqlite::{SqliteFile, create_private, empty_log},
+    timeouts::{BUSY_TIMEOUT, WRITE_PERMIT_TIMEOUT, postgres_timeouts},
     urls::DatabaseUrl,
     writer::SqliteWriter,
 };
@@ -220,6 +220,20 @@ impl Store {
         }
     }
 
+    /// Empties the write-ahead log of a SQLite file, if there is anything in it, so that nothing is left in it of what was
+    /// deleted. False if somebody was in the way: try again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn empty_log(&self) -> Result<bool> {
+        let Pools::Sqlite { file, .. } = &self.pools else { return Ok(true) };
+        if self.is_damaged() || file.log_is_empty() {
+            return Ok(true);
+        }
+        let mut conn = file.create().await?;
+        blocking(move || empty_log(&mut conn)).await
+    }
+
     /// The number of statements since the database was opened, including those that begin and end transactions.
     #[must_use]
     pub fn statements(&self) -> u64 {
@@ -319,11 +333,7 @@ fn postgres(url: &str, observed: &Arc<Observations>) -> AsyncDieselConnectionMan
         async move {
             let mut conn = AsyncPgConnection::establish(url).await?;
             // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
-            let settings = format!(
-                "SET synchronous_commit = on; SET statement_timeout = {}; SET lock_timeout = {}",
-                STATEMENT_TIMEOUT.as_millis(),
-                BUSY_TIMEOUT.as_millis()
-            );
+            let settings = format!("SET synchronous_commit = on; {}", postgres_timeouts());
             conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
             conn.set_instrumentation(observed.counting());
             Ok(conn)

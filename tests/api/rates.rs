@@ -113,6 +113,47 @@ async fn a_user_sends_so_often() {
     assert_eq!(send(&bob, &ada).await, None);
 }
 
+const RENAME: &str = r#"mutation ($id: ID!, $name: String!) {
+    updateUser(id: $id, input: { name: $name }) { user { name } userErrors { code } }
+}"#;
+
+/// The code of the error; `None` if it is done.
+async fn renames(chat: &Chat, member: &Member, name: &str) -> Option<String> {
+    let answer = member.asks(chat, RENAME, json!({ "id": member.id, "name": name })).await;
+    answer.get("errors").map(|_| code(&answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_changes_as_seldom_as_an_address() {
+    let chat = guarded(&["--max-sends", "0"]).await;
+    let ada = Member::signs_in(&chat, "Ada").await;
+    for number in 0..10 {
+        assert_eq!(renames(&chat, &ada, &format!("Ada {number}")).await, None);
+    }
+    assert_eq!(renames(&chat, &ada, "Ada L.").await.as_deref(), Some("RATE_LIMITED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_counts_once_for_each_who_is_told() {
+    let chat = guarded(&["--max-sends", "1", "--max-sign-in-failures", "0", "--max-sign-ups", "0"]).await;
+    let ada = Member::signs_in(&chat, "Ada").await;
+    let send = r#"mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: "x" }) { message { id } } }"#;
+    // Three changes at once are allowed: one of those that follow needs all three.
+    for number in 0..5 {
+        let peer = Member::signs_up(&chat, &format!("P{number}")).await;
+        let answer = peer.asks(&chat, send, json!({ "to": ada.id })).await;
+        assert_eq!(answer.get("errors"), None);
+    }
+    let mut outcomes = Vec::new();
+    for number in 0..3 {
+        outcomes.push(renames(&chat, &ada, &format!("Ada {number}")).await);
+    }
+    assert_eq!(outcomes[0], None);
+    assert!(outcomes[1..].iter().flatten().any(|code| code == "RATE_LIMITED"), "{outcomes:?}");
+    // But it is only a matter of waiting.
+    soon(async { while renames(&chat, &ada, "Ada L.").await.is_some() {} }).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
     let chat = guarded(&["--max-sign-ins", "0", "--max-sign-in-failures", "0"]).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Chat, Person, text},
-    upgrades::undo_newest,
+    upgrades::undo_from,
 };
 use duologue::domain::{
     Viewer,
@@ -41,8 +41,7 @@ async fn messages_of_before_are_counted() {
     marks(&bob, "msg_2", false).await;
     ada.deletes("msg_5").await;
     let database = chat.stop().await;
-    // The one that counts, and the one after it.
-    undo_newest(&database, 2).await;
+    undo_from(&database, "2026-11-26-000000_unread").await;
     let chat = Chat::on(database, &[]).await;
     let counts = "{ conversation(user1: 1, user2: 2) { ada: unreadCount(userId: 1) bob: unreadCount(userId: 2) } }";
     assert_eq!(chat.data(counts, json!({})).await["conversation"], json!({ "ada": 2, "bob": 2 }));

@@ -23,17 +23,20 @@ async fn step_back(database: &Database) {
     let count = MESSAGES.to_string();
     let fill = ["demo", "--users", "5", "--messages", &count, "--database", &database.url];
     assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
-    undo_newest(database, 1).await;
+    undo_from(database, "2026-11-26-000003_erasures").await;
 }
 
-/// Undoes the newest migrations.
-pub(crate) async fn undo_newest(database: &Database, number: usize) {
+/// Undoes this migration and all after it.
+pub(crate) async fn undo_from(database: &Database, first: &str) {
     let kind = if database.is_sqlite() { "sqlite" } else { "postgres" };
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(kind)).unwrap();
     let mut all: Vec<_> = all.map(|entry| entry.unwrap().path()).collect();
     all.sort();
-    for migration in all.iter().rev().take(number) {
+    for migration in all.iter().rev() {
         let name = migration.file_name().unwrap().to_str().unwrap();
+        if name < first {
+            break;
+        }
         let version: String = name.split('_').next().unwrap().chars().filter(char::is_ascii_digit).collect();
         let down = fs::read_to_string(migration.join("down.sql")).unwrap();
         let forget = format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'");
@@ -55,7 +58,7 @@ async fn messages_outlive_the_change_of_the_feed_and_cursors_do_not() {
     let id = bob.id.clone();
     let database = chat.stop().await;
     let schema = described(&database);
-    undo_newest(&database, 1).await;
+    undo_from(&database, "2026-11-26-000001_events").await;
     assert_ne!(described(&database), schema);
     let chat = Chat::on(database, &[]).await;
     assert_eq!(described(&chat.database), schema);
