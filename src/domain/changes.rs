@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Peers or messages in one step: more would hold others up for longer than some milliseconds.
-pub(super) const STEP_SIZE: usize = 500;
+pub(super) const STEP_SIZE: usize = 200;
 /// The same, for the limit of a query.
 pub(super) const STEP_LIMIT: i64 = STEP_SIZE as i64;
 /// Unfinished changes that are read at once.

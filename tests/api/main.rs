@@ -33,6 +33,8 @@ mod rates;
 mod issuers;
 mod secrecy;
 mod endurance;
+mod deletion;
+mod erasure;
 mod crashes;
 mod upgrades;
 mod backups;
