@@ -4,7 +4,7 @@
 
 use diesel::{
     ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
-    dsl::{count_star, sql},
+    dsl::{self, count_star, sql},
     sql_types::{BigInt, Integer, Nullable, Text},
 };
 
@@ -47,6 +47,12 @@ const COLUMNS: Columns = (
     messages::edited_at,
 );
 
+/// Whether a message is about to be deleted with the account of its sender. On PostgreSQL `NOT IN` is hashed, `<> ALL` is not.
+#[dsl::auto_type(no_type_alias)]
+fn is_hidden() -> _ {
+    messages::sender_id.eq_any(erasures::table.select(erasures::user_id))
+}
+
 /// A page of each list, by id: one statement for up to 75 of them.
 pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, PageRequest)]) -> Result<Vec<Page<Message>>> {
     let mut pages = Vec::with_capacity(wanted.len());
@@ -59,7 +65,7 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(List, PageRequest)]) -> Result<Vec<
                     let select = messages::table
                         .select((slice.tag.into_sql::<Integer>(), COLUMNS))
                         .filter(messages::deleted_at.is_null())
-                        .filter(messages::sender_id.ne_all(erasures::table.select(erasures::user_id)))
+                        .filter(dsl::not(is_hidden()))
                         .filter(messages::id.gt(slice.after))
                         .filter(messages::id.lt(slice.before))
                         .limit(slice.limit)
@@ -106,7 +112,7 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
         .select(COLUMNS)
         .filter(messages::id.eq_any(&ids))
         .filter(messages::deleted_at.is_null())
-        .filter(messages::sender_id.ne_all(erasures::table.select(erasures::user_id)));
+        .filter(dsl::not(is_hidden()));
     Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
 }
 
@@ -126,7 +132,7 @@ pub fn count_received(
         .filter(messages::id.le(through))
         .filter(messages::receiver_id.eq(reader))
         .filter(messages::deleted_at.is_null())
-        .filter(messages::sender_id.ne_all(erasures::table.select(erasures::user_id)));
+        .filter(dsl::not(is_hidden()));
     Ok(on!(conn, |c| query.first(c))?)
 }
 

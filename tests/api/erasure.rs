@@ -166,7 +166,7 @@ async fn an_erasure_that_a_crash_breaks_off_is_finished_by_the_next_start() {
     let database = Database::new().await;
     let authorization = authorization(&database).await;
     let app = App::open(&database.settings(&[]).database).await.unwrap();
-    import(&app, 40, short_or_long(20_000, 100_000)).await;
+    import(&app, 40, short_or_long(5_000, 100_000)).await;
     let sent = async || {
         let of_first =
             |conn: &mut store::Conn<'_>| store::messages::oldest_sent_by(conn, UserId::new(1).unwrap(), 1_000_000);
