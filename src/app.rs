@@ -10,16 +10,16 @@ use crate::{
     events::{ConnectionLimiter, Notifier, Presences, RateLimiters, RateLimits, Revocations, Signals},
     model::timestamps::Timestamp,
     secrets::{BadIssuer, BadKeys, Issuer, Keys, Lifetimes, Passwords},
-    store::{self, DatabaseUrl, Direction, Error, Store},
+    store::{self, DatabaseUrl, Direction, Error, Removal, Store},
 };
 
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
-/// How often the log of a SQLite file is emptied …
-const LOG_INTERVAL: Duration = Duration::from_secs(20);
+/// How often what is left of what was deleted is removed from a SQLite file …
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(20);
 /// … and how soon it is tried again when somebody was in the way.
-const LOG_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const REMOVAL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The settings of authentication cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -187,14 +187,18 @@ impl App {
         }
     }
 
-    /// Empties the log of a SQLite file periodically, so that what was deleted is not left in it. Never returns.
-    pub async fn run_log_job(&self) {
+    /// Removes periodically from a SQLite file what is left of what was deleted. Never returns.
+    pub async fn run_removal_job(&self) {
         loop {
-            let is_emptied = self.store.empty_log().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the log of the database could not be emptied");
-                true
-            });
-            tokio::time::sleep(if is_emptied { LOG_INTERVAL } else { LOG_RETRY_INTERVAL }).await;
+            let pause = match self.store.remove_remains().await {
+                Ok(Removal::Done | Removal::Continues) => REMOVAL_INTERVAL,
+                Ok(Removal::Blocked) => REMOVAL_RETRY_INTERVAL,
+                Err(error) => {
+                    tracing::warn!(%error, "what was deleted could not be removed from the file");
+                    REMOVAL_INTERVAL
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

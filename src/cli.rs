@@ -91,16 +91,16 @@ async fn serve(settings: &Serve) -> Result<()> {
     });
     let trimming = tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
     let finishing = tokio::spawn(changes::run_job(app.clone()));
-    let emptying = tokio::spawn({
+    let removing = tokio::spawn({
         let app = app.clone();
-        async move { app.run_log_job().await }
+        async move { app.run_removal_job().await }
     });
     let watching = tokio::spawn(accounts::run_session_poller(app.clone()));
     http::serve(listener, &app, api, settings, origins, stop).await?;
     checking.abort();
     trimming.abort();
     finishing.abort();
-    emptying.abort();
+    removing.abort();
     watching.abort();
     app.close().await;
     Ok(())

@@ -194,9 +194,9 @@ pub(super) struct Header {
     #[diesel(sql_type = BigInt)]
     pub(super) tables: i64,
     #[diesel(sql_type = BigInt)]
-    pages: i64,
+    pub(super) pages: i64,
     #[diesel(sql_type = BigInt)]
-    page_size: i64,
+    pub(super) page_size: i64,
 }
 
 /// Reads the header; fails if the file is not a database.

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,7 +24,8 @@ use super::{
     inspection,
     migrations::{self, Direction},
     observing::Observations,
-    sqlite::{SqliteFile, create_private, empty_log},
+    remains::{Remaining, Removal},
+    sqlite::{SqliteFile, create_private},
     timeouts::{BUSY_TIMEOUT, WRITE_PERMIT_TIMEOUT, postgres_timeouts},
     urls::DatabaseUrl,
     writer::SqliteWriter,
@@ -55,8 +56,17 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { file: SqliteFile, writer: Arc<SqliteWriter>, readers: Pool<SqliteFile>, heavy_permits: Arc<Semaphore> },
-    Postgres { pool: PostgresPool, write_permits: Arc<Semaphore> },
+    Sqlite {
+        file: SqliteFile,
+        writer: Arc<SqliteWriter>,
+        readers: Pool<SqliteFile>,
+        heavy_permits: Arc<Semaphore>,
+        remaining: Arc<Mutex<Remaining>>,
+    },
+    Postgres {
+        pool: PostgresPool,
+        write_permits: Arc<Semaphore>,
+    },
 }
 
 impl Store {
@@ -81,6 +91,7 @@ impl Store {
                     readers: pool(file(false), SQLITE_READERS)?,
                     // One reader is left to what is light.
                     heavy_permits: Arc::new(Semaphore::new(SQLITE_READERS - 1)),
+                    remaining: Arc::default(),
                 }
             }
             DatabaseUrl::Postgres(url) => {
@@ -220,18 +231,22 @@ impl Store {
         }
     }
 
-    /// Empties the write-ahead log of a SQLite file, if there is anything in it, so that nothing is left in it of what was
-    /// deleted. False if somebody was in the way: try again.
+    /// Removes from a SQLite file what is left of deleted rows, in the write-ahead log and in unused parts of pages. It takes some
+    /// hundredths of a second, and does nothing once all is removed.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn empty_log(&self) -> Result<bool> {
-        let Pools::Sqlite { file, .. } = &self.pools else { return Ok(true) };
-        if self.is_damaged() || file.log_is_empty() {
-            return Ok(true);
+    pub async fn remove_remains(&self) -> Result<Removal> {
+        let Pools::Sqlite { file, remaining, .. } = &self.pools else { return Ok(Removal::Done) };
+        if self.is_damaged() {
+            return Ok(Removal::Done);
         }
-        let mut conn = file.create().await?;
-        blocking(move || empty_log(&mut conn)).await
+        let (file, remaining) = (file.clone(), remaining.clone());
+        blocking(move || {
+            let mut remaining = remaining.lock().unwrap_or_else(PoisonError::into_inner);
+            remaining.remove(&file)
+        })
+        .await
     }
 
     /// The number of statements since the database was opened, including those that begin and end transactions.

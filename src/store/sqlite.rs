@@ -9,13 +9,13 @@ use std::{
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleResult};
-use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_types::Integer};
+use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 
 use super::{
     Error, Result,
-    inspection::{self, APPLICATION_ID, header},
+    inspection::{APPLICATION_ID, header},
     observing::Observations,
-    timeouts::{BUSY_TIMEOUT, LOG_LOCK_TIMEOUT},
+    timeouts::BUSY_TIMEOUT,
 };
 
 /// A file, and whether its connections may write.
@@ -42,11 +42,6 @@ impl Manager for SqliteFile {
 }
 
 impl SqliteFile {
-    /// Whether there is nothing in the write-ahead log.
-    pub(super) fn log_is_empty(&self) -> bool {
-        inspection::size(&inspection::wal_path(&self.path)) == 0
-    }
-
     /// A new connection.
     pub(super) fn open(&self) -> Result<SqliteConnection> {
         // SQLite would create it, even if its disk is only unmounted for a moment.
@@ -59,20 +54,6 @@ impl SqliteFile {
         conn.set_instrumentation(self.observed.counting());
         Ok(conn)
     }
-}
-
-/// Copies the write-ahead log into the file and cuts it to nothing, so that nothing is left in it of what was deleted since. False
-/// if somebody was in the way. Those who write wait meanwhile: for readers at most [`LOG_LOCK_TIMEOUT`].
-pub(super) fn empty_log(conn: &mut SqliteConnection) -> Result<bool> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", LOG_LOCK_TIMEOUT.as_millis()))?;
-    // Raw, because pragmas are no tables of the schema. Most of it is copied first, while others write.
-    let checkpoint = |conn: &mut SqliteConnection, mode: &str| -> Result<bool> {
-        let query = sql::<(Integer, Integer, Integer)>(&format!("PRAGMA wal_checkpoint({mode})"));
-        let (busy, _, _): (i32, i32, i32) = query.get_result(conn)?;
-        Ok(busy == 0)
-    };
-    checkpoint(conn, "PASSIVE")?;
-    checkpoint(conn, "TRUNCATE")
 }
 
 /// Creates a file that does not exist yet, readable by its owner only. If that fails, opening it gives the error.

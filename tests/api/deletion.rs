@@ -1,17 +1,27 @@
 //! What is deleted is deleted: no byte of it is left in the SQLite file, in its log, or in a backup.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use duologue::{app::App, domain::changes, model::texts::ClientId, store};
+use duologue::{
+    app::App,
+    domain::changes,
+    model::texts::ClientId,
+    store::{self, Removal},
+};
+use rand::{RngExt, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::{
     backups::{copy, vacuum},
+    crashes::assert_sound,
+    crowd::short_or_long,
     harness::{Chat, Database, Person, authorization, client, soon, text},
     program::serve,
     upgrades::undo_from,
@@ -21,12 +31,12 @@ fn log_of(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}-wal", path.display()))
 }
 
-/// Waits until the log is empty.
-async fn empties(app: &App) {
-    soon(async { while !app.store.empty_log().await.unwrap() {} }).await;
+/// Waits until what was deleted is removed.
+async fn removes(app: &App) {
+    soon(async { while app.store.remove_remains().await.unwrap() != Removal::Done {} }).await;
 }
 
-/// Which of these texts are in the file, its log, or a backup.
+/// Which of these texts are in the file, its log, or a backup; each is in angle brackets.
 fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
     let mut bytes = fs::read(path).unwrap();
     bytes.extend(fs::read(log_of(path)).unwrap_or_default());
@@ -35,8 +45,11 @@ fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
         way(path, &backup.path());
         bytes.extend(fs::read(backup.path()).unwrap());
     }
-    let found = String::from_utf8_lossy(&bytes);
-    texts.iter().filter(|text| found.contains(&***text)).collect()
+    let found: HashSet<&[u8]> = bytes
+        .split(|byte| *byte == b'<')
+        .filter_map(|after| after.iter().take(30).position(|byte| *byte == b'>').map(|end| &after[..end]))
+        .collect();
+    texts.iter().filter(|text| found.contains(text.trim_matches(['<', '>']).as_bytes())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,14 +94,14 @@ async fn what_was_deleted_is_in_no_byte_of_the_database() {
             let rename = "mutation ($id: ID!, $name: String!, $email: String!) {
                 updateUser(id: $id, input: { name: $name, email: $email }) { userErrors { code } }
             }";
-            let (name, email) = (format!("<renamed {number}>"), format!("<renamed{number}>@example.com"));
+            let (name, email) = (format!("<renamed {number}>"), format!("<address{number}>@example.com"));
             chat.data(rename, json!({ "id": leaver.id, "name": name, "email": email })).await;
-            gone.extend([name, email]);
+            gone.extend([name, format!("<address{number}>")]);
         }
         leaver.leaves(true).await;
     }
     changes::finish_all(&chat.app).await.unwrap();
-    empties(&chat.app).await;
+    removes(&chat.app).await;
     let path = chat.database.path();
     assert_eq!(fs::metadata(log_of(&path)).unwrap().len(), 0);
     assert_eq!(left_of(&gone, &path), [""; 0]);
@@ -105,7 +118,7 @@ async fn the_log_is_emptied_once_nobody_reads_in_it_and_nobody_waits_for_that() 
         return;
     }
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    let id = ada.sends("a secret", &bob).await;
+    let id = ada.sends("<a secret>", &bob).await;
     let reader = Connection::open(chat.database.path()).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM messages").unwrap();
     ada.deletes(&id).await;
@@ -116,16 +129,16 @@ async fn the_log_is_emptied_once_nobody_reads_in_it_and_nobody_waits_for_that() 
             ada.sends("meanwhile", &bob).await;
             longest = longest.max(begun.elapsed());
         };
-        let (is_emptied, ()) = tokio::join!(chat.app.store.empty_log(), sending);
-        assert!(!is_emptied.unwrap());
+        let (removal, ()) = tokio::join!(chat.app.store.remove_remains(), sending);
+        assert_eq!(removal.unwrap(), Removal::Blocked);
     }
     assert!(longest < Duration::from_millis(500), "{longest:?}");
     reader.execute_batch("COMMIT").unwrap();
-    empties(&chat.app).await;
-    assert_eq!(left_of(&["a secret".into()], &chat.database.path()), [""; 0]);
+    removes(&chat.app).await;
+    assert_eq!(left_of(&["<a secret>".into()], &chat.database.path()), [""; 0]);
     // With nothing in it nothing is done.
     let before = chat.app.store.statements();
-    empties(&chat.app).await;
+    removes(&chat.app).await;
     assert_eq!(chat.app.store.statements(), before);
 }
 
@@ -147,7 +160,7 @@ async fn a_server_empties_the_log_by_itself() {
         ask(address, &make).await;
     }
     let send =
-        r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "a secret" }) { message { id } } }"#;
+        r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "<a secret>" }) { message { id } } }"#;
     assert_eq!(ask(address, send).await["data"]["sendMessage"]["message"]["id"], "msg_1");
     ask(address, "mutation { deleteMessage(id: 1) { deletedId } }").await;
     // Whoever closes a file that nobody else has open empties the log too: here it is to be the server that goes on.
@@ -164,7 +177,7 @@ async fn a_server_empties_the_log_by_itself() {
     })
     .await;
     drop(open);
-    assert_eq!(left_of(&["a secret".into()], &database.path()), [""; 0]);
+    assert_eq!(left_of(&["<a secret>".into()], &database.path()), [""; 0]);
     child.kill().await.unwrap();
 }
 
@@ -220,4 +233,52 @@ async fn digests_of_deleted_texts_of_earlier_versions_go_with_the_update() {
     drop(database.run(&format!("UPDATE messages SET client_digest = {old} WHERE content = ''")).await);
     let chat = Chat::on(database, &[]).await;
     assert_eq!((stored(&chat, "0").await, stored(&chat, "1").await), ((false, false), (true, true)));
+}
+
+/// SQLite moves rows within pages, and leaves copies of them there.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_sqlite_made_of_rows_are_removed_too_and_nothing_else() {
+    let chat = Chat::open().await;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let (_ada, _bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let path = chat.database.path();
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let (mut live, mut gone): (Vec<(i64, String)>, _) = (Vec::new(), Vec::new());
+    // As the server changes them; more than one could send here.
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("PRAGMA secure_delete = ON; PRAGMA synchronous = OFF; BEGIN").unwrap();
+    for number in 1..=short_or_long(6_000, 60_000) {
+        let secret = format!("<text {number}>");
+        let filler = "x".repeat(*[0, 20, 60, 200, 900, 6_000].choose(&mut random).unwrap());
+        let other = random.random_range(0..live.len().max(1));
+        match (random.random_range(0..20), live.get(other).map(|(id, _)| *id)) {
+            (10..15, Some(id)) => {
+                conn.execute("UPDATE messages SET content = ? WHERE id = ?", (format!("{secret}{filler}"), id))
+                    .unwrap();
+                gone.push(std::mem::replace(&mut live[other].1, secret));
+            }
+            (15..20, Some(id)) => {
+                conn.execute("UPDATE messages SET content = '', deleted_at = 1 WHERE id = ?", [id]).unwrap();
+                gone.push(live.swap_remove(other).1);
+            }
+            _ => {
+                let insert = "INSERT INTO messages (sender_id, receiver_id, content, client_id, created_at) VALUES (1, 2, ?, ?, 0)";
+                let client_id = random.random::<u64>().to_string();
+                conn.execute(insert, (format!("{secret}{filler}"), client_id)).unwrap();
+                live.push((conn.last_insert_rowid(), secret));
+            }
+        }
+    }
+    conn.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let live: Vec<String> = live.into_iter().map(|(_, text)| text).collect();
+    assert!(!left_of(&gone, &path).is_empty(), "nothing to remove");
+    removes(&chat.app).await;
+    assert_eq!(left_of(&gone, &path), [""; 0]);
+    assert_eq!(left_of(&live, &path).len(), live.len());
+    assert_sound(&path);
+    drop(conn);
+    let data = chat.data("{ messages(last: 1) { nodes { content } } }", json!({})).await;
+    assert!(text(&data["messages"]["nodes"][0]["content"]).starts_with("<text "));
 }
