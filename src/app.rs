@@ -202,8 +202,10 @@ impl App {
         }
     }
 
-    /// Closes the connections to the database.
+    /// Closes the connections to the database. What was deleted is removed from a SQLite file before, as far as it can be at once.
     pub async fn close(&self) {
+        // What this cannot do is done the next time that something is written.
+        let _ = self.store.remove_remains().await;
         self.store.close().await;
     }
 }

@@ -3,6 +3,7 @@
 //! restart.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,9 +20,7 @@ use crate::{
 };
 
 /// Peers or messages in one step: more would hold others up for longer than some milliseconds.
-pub(super) const STEP_SIZE: usize = 200;
-/// The same, for the limit of a query.
-pub(super) const STEP_LIMIT: i64 = STEP_SIZE as i64;
+pub(super) const STEP_SIZE: u16 = 200;
 /// Unfinished changes that are read at once.
 const MAX_LISTED: i64 = 100;
 /// How often the job looks for changes that are left: after an error, and by a process that is gone.
@@ -71,7 +70,7 @@ async fn finish(app: &App, user: UserId) -> Result<()> {
 /// a step has. With fewer all of them are told; otherwise the job has to tell the others.
 pub(super) fn begin(conn: &mut Conn<'_>, user: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
     tell(conn, user, peers, at)?;
-    if peers.len() == STEP_SIZE {
+    if peers.len() == usize::from(STEP_SIZE) {
         store::changes::set_told(conn, user, peers.last().copied())?;
     } else if store::changes::told_through(conn, user)?.is_some() {
         store::changes::finish(conn, user)?;
@@ -91,9 +90,9 @@ pub(super) fn begin_erasure(
     if erase_messages {
         store::changes::begin_erasure(conn, user)?;
         store::members::clear_unread_from(conn, user)?;
-        if peers.len() < STEP_SIZE {
+        if peers.len() < usize::from(STEP_SIZE) {
             // All receivers are locked.
-            let oldest = store::messages::oldest_sent_by(conn, user, STEP_LIMIT)?;
+            let oldest = store::messages::oldest_sent_by(conn, user, STEP_SIZE.into())?;
             delete_messages(conn, user, &oldest, at)?;
         }
     }
@@ -126,7 +125,7 @@ enum Step {
 impl Step {
     fn next(conn: &mut Conn<'_>, user: UserId) -> Result<Self> {
         let Some(told_through) = store::changes::told_through(conn, user)? else { return Ok(Self::Nothing) };
-        let peers = store::members::peers_after(conn, user, told_through, STEP_LIMIT)?;
+        let peers = store::members::peers_after(conn, user, told_through, STEP_SIZE.into())?;
         if !peers.is_empty() {
             return Ok(Self::Tell(peers));
         }
@@ -134,12 +133,12 @@ impl Step {
             return Ok(Self::Finish);
         }
         if store::changes::is_erasing(conn, user)? {
-            let messages = store::messages::oldest_sent_by(conn, user, STEP_LIMIT)?;
+            let messages = store::messages::oldest_sent_by(conn, user, STEP_SIZE.into())?;
             if !messages.is_empty() {
                 return Ok(Self::DeleteMessages(messages));
             }
         }
-        let named = store::messages::with_client_id(conn, user, STEP_LIMIT)?;
+        let named = store::messages::with_client_id(conn, user, STEP_SIZE.into())?;
         Ok(if named.is_empty() { Self::Finish } else { Self::RemoveClientIds(named) })
     }
 
@@ -190,7 +189,7 @@ impl Step {
 /// separates from the user.
 fn tell(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
     let is_erased = !store::users::exists(conn, changed)?;
-    let blocked = if is_erased { Default::default() } else { store::blocks::of(conn, changed)? };
+    let blocked = if is_erased { HashSet::default() } else { store::blocks::of(conn, changed)? };
     let told = peers.iter().copied().filter(|peer| !blocked.contains(peer));
     let new: Vec<NewEvent> = told.map(|user| NewEvent { user, message: None, peer: changed }).collect();
     Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)

@@ -175,9 +175,9 @@ async fn with_locked_peers<T: Send + 'static>(
 /// Locks a user and their first peers; `None` if there was a new peer among them by then.
 fn lock_with_peers(conn: &mut Conn<'_>, id: UserId) -> Result<Option<(User, Vec<UserId>)>> {
     // All in one call, which locks in the order of ids as everywhere: this prevents deadlocks.
-    let peers = store::members::peers_after(conn, id, 0, changes::STEP_LIMIT)?;
+    let peers = store::members::peers_after(conn, id, 0, changes::STEP_SIZE.into())?;
     let all: Vec<UserId> = peers.iter().copied().chain([id]).collect();
     let user = store::users::lock(conn, &all)?.into_iter().find(|user| user.id == id).ok_or(Rejection::NoUser(id))?;
-    let unchanged = store::members::peers_after(conn, id, 0, changes::STEP_LIMIT)? == peers;
+    let unchanged = store::members::peers_after(conn, id, 0, changes::STEP_SIZE.into())? == peers;
     Ok(unchanged.then_some((user, peers)))
 }

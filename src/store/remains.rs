@@ -46,13 +46,13 @@ pub enum Removal {
     Blocked,
 }
 
-/// Which pages are still to be looked at.
+/// Which pages are still to be looked at: none until something is written.
 #[derive(Default)]
 pub(super) struct Remaining {
     /// The next one, counted from 0.
     next: u32,
-    /// How many; `None` is all of them: also at first, because it is not known what was done before.
-    pages: Option<u32>,
+    /// How many; more than there are is all of them.
+    pages: u32,
 }
 
 impl Remaining {
@@ -61,8 +61,8 @@ impl Remaining {
     pub(super) fn remove(&mut self, file: &SqliteFile) -> Result<Removal> {
         if !log_is_empty(&file.path) {
             // What was written since may be in any page.
-            self.pages = None;
-        } else if self.pages == Some(0) {
+            self.pages = u32::MAX;
+        } else if self.pages == 0 {
             return Ok(Removal::Done);
         }
         let mut conn = file.open()?;
@@ -71,14 +71,30 @@ impl Remaining {
         if !empty_log(&mut conn, &file.path)? {
             return Ok(Removal::Blocked);
         }
-        match look(&mut conn, &file.path, self) {
+        match self.look(&mut conn, &file.path) {
             Err(Error::Busy) => return Ok(Removal::Blocked),
             looked => looked?,
         }
         if !empty_log(&mut conn, &file.path)? {
             return Ok(Removal::Blocked);
         }
-        Ok(if self.pages == Some(0) { Removal::Done } else { Removal::Continues })
+        Ok(if self.pages == 0 { Removal::Done } else { Removal::Continues })
+    }
+
+    /// Looks at the next pages, and overwrites what is left in them.
+    fn look(&mut self, conn: &mut SqliteConnection, path: &Path) -> Result<()> {
+        let header = header(conn)?;
+        let pages = u32::try_from(header.pages).ok().filter(|pages| *pages < MAX_PAGES).unwrap_or_default();
+        let begin = if self.next < pages { self.next } else { 0 };
+        let left = self.pages.min(pages);
+        let count = left.min(PAGES_PER_LOOK).min(pages - begin);
+        // As the file is now, while others may change it: what is found is looked at again in a transaction.
+        let found = pages_with_remains(path, header.page_size, begin, count).map_err(|_why| Error::Disk)?;
+        for numbers in found.chunks(PAGES_PER_CHANGE) {
+            conn.immediate_transaction(|conn| numbers.iter().try_for_each(|number| overwrite(conn, *number)))?;
+        }
+        (self.next, self.pages) = (begin + count, left - count);
+        Ok(())
     }
 }
 
@@ -102,25 +118,6 @@ fn empty_log(conn: &mut SqliteConnection, path: &Path) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Looks at the next pages, and overwrites what is left in them.
-fn look(conn: &mut SqliteConnection, path: &Path, remaining: &mut Remaining) -> Result<()> {
-    let header = header(conn)?;
-    let pages = u32::try_from(header.pages).ok().filter(|pages| *pages < MAX_PAGES).unwrap_or_default();
-    let begin = if remaining.next < pages { remaining.next } else { 0 };
-    let left = remaining.pages.unwrap_or(pages);
-    let count = left.min(PAGES_PER_LOOK).min(pages - begin);
-    // As the file is now, while others may change it: what is found is looked at again below.
-    let found = pages_with_remains(path, header.page_size, begin, count).map_err(|_why| Error::Disk)?;
-    for some in found.chunks(PAGES_PER_CHANGE) {
-        conn.batch_execute("BEGIN IMMEDIATE")?;
-        let outcome = some.iter().try_for_each(|page| overwrite(conn, *page));
-        conn.batch_execute(if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
-        outcome?;
-    }
-    *remaining = Remaining { next: begin + count, pages: Some(left.saturating_sub(count.max(1))) };
-    Ok(())
 }
 
 /// The numbers of those among these pages in which something may be left.

@@ -40,7 +40,7 @@ async fn import(app: &App, users: i64, messages: i64) {
     imports::import(app, &Viewer::operator(app), (1..).zip(lines)).await.unwrap();
 }
 
-fn person<'a>(chat: &'a Chat, id: i64) -> Person<'a> {
+fn person(chat: &Chat, id: i64) -> Person<'_> {
     Person { chat, id: format!("usr_{id}") }
 }
 
@@ -86,7 +86,7 @@ async fn an_account_with_many_messages_is_gone_at_once_and_holds_nobody_up() {
     assert!(is_unfinished(&chat.app).await);
     let seen = chat
         .data(
-            r#"query ($first: ID!, $last: ID!, $answer: ID!) {
+            "query ($first: ID!, $last: ID!, $answer: ID!) {
                 message(id: $last) { id }
                 node(id: $last) { id }
                 nodes(ids: [$first, $last]) { id }
@@ -97,7 +97,7 @@ async fn an_account_with_many_messages_is_gone_at_once_and_holds_nobody_up() {
                     receivedMessages(last: 1) { nodes { id } } sentMessages(last: 1) { nodes { id } }
                     conversations(first: 5) { nodes { unreadCount(userId: 3) lastMessage { id } } }
                 }
-            }"#,
+            }",
             json!({ "first": first, "last": last, "answer": answer }),
         )
         .await;
