@@ -139,7 +139,7 @@ async fn an_account_with_many_messages_is_gone_at_once_and_holds_nobody_up() {
     eprintln!("answered after {answered:?}; of {} sends the median took {typical:?}, 99 % {slow:?}", delays.len());
     // On a machine that does other things too.
     assert!(answered < Duration::from_secs(1), "{answered:?}");
-    assert!(slow < Duration::from_millis(200), "{slow:?}");
+    assert!(slow < Duration::from_millis(500), "{slow:?}");
 
     // Whoever has applied the events from before has removed all of the messages.
     let told = events(&peer, &start).await;
