@@ -244,7 +244,7 @@ impl Store {
         let (file, remaining) = (file.clone(), remaining.clone());
         blocking(move || {
             let mut remaining = remaining.lock().unwrap_or_else(PoisonError::into_inner);
-            remaining.remove(&file)
+            file.observed.observe(|| remaining.remove(&file))
         })
         .await
     }
