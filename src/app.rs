@@ -3,17 +3,23 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
+
 use crate::{
     config::{self, AuthMode},
     events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Revocations, Signals},
     model::timestamps::Timestamp,
     secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
-    store::{self, DatabaseUrl, Direction, Error, Store},
+    store::{self, DatabaseUrl, Direction, Error, Removal, Store},
 };
 
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
+/// How often what is left of what was deleted is removed from a SQLite file …
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(20);
+/// … and how soon it is tried again when somebody was in the way.
+const REMOVAL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The settings of authentication cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,8 @@ pub struct App {
     pub store: Store,
     /// Notifies followers of feeds.
     pub notifier: Notifier,
+    /// Wakes the job that finishes what changes of users left to do.
+    pub unfinished_changes: Arc<Notify>,
     /// Signal subscriptions.
     pub signals: Signals,
     /// Which users are online.
@@ -97,6 +105,7 @@ impl App {
         Ok(Self {
             store,
             notifier: Notifier::default(),
+            unfinished_changes: Arc::default(),
             signals: Signals::default(),
             presences: Presences::default(),
             rates: RateLimiters::default(),
@@ -198,8 +207,25 @@ impl App {
         }
     }
 
-    /// Closes the connections to the database.
+    /// Removes periodically from a SQLite file what is left of what was deleted. Never returns.
+    pub async fn run_removal_job(&self) {
+        loop {
+            let pause = match self.store.remove_remains().await {
+                Ok(Removal::Done | Removal::Continues) => REMOVAL_INTERVAL,
+                Ok(Removal::Blocked) => REMOVAL_RETRY_INTERVAL,
+                Err(error) => {
+                    tracing::warn!(%error, "what was deleted could not be removed from the file");
+                    REMOVAL_INTERVAL
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Closes the connections to the database. What was deleted is removed from a SQLite file before, as far as it can be at once.
     pub async fn close(&self) {
+        // What this cannot do is done the next time that something is written.
+        let _ = self.store.remove_remains().await;
         self.store.close().await;
     }
 }

@@ -19,7 +19,7 @@ use duologue::{
     app::App,
     config::{Admin, AuthMode, Command, Database, Demo, Serve},
     domain::{
-        Viewer, accounts, admin, demo, feed,
+        Viewer, accounts, admin, changes, demo, feed,
         imports::{self, Count, Line},
     },
     graphql::{self, Api},
@@ -90,10 +90,17 @@ async fn serve(settings: &Serve) -> Result<()> {
         async move { app.check_database(after).await }
     });
     let trimming = tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
+    let finishing = tokio::spawn(changes::run_job(app.clone()));
+    let removing = tokio::spawn({
+        let app = app.clone();
+        async move { app.run_removal_job().await }
+    });
     let watching = tokio::spawn(accounts::run_session_poller(app.clone()));
     http::serve(listener, &app, api, settings, origins, stop).await?;
     checking.abort();
     trimming.abort();
+    finishing.abort();
+    removing.abort();
     watching.abort();
     app.close().await;
     Ok(())

@@ -47,6 +47,8 @@
 //! - A change of a row that is subject to concurrent changes locks the users concerned first, in the order of their ids
 //!   ([`store::users::lock`]). So the ids of a conversation's messages and the positions of a feed are in commit order, on
 //!   both databases, and there are no deadlocks. Messages and events have their ids from one sequence.
+//! - A transaction is short: what a change of a user writes for many peers or messages is done in steps, which go on after a
+//!   restart ([`domain::changes`]). What is to be deleted is hidden from the first of them on.
 //! - The feed is the source of truth: the messages themselves, and events that are written in the transaction of the change.
 //!   Its readers are only notified, after the commit and before the change is answered.
 //! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.

@@ -16,8 +16,8 @@ pub struct Rates {
     /// Attempts to sign in from an address in a minute; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_INS", default_value_t = 30)]
     pub max_sign_ins: u32,
-    /// Failed attempts to sign in to an account from an address in 15 minutes, and changes of a user's password and address; 0:
-    /// any
+    /// Failed attempts to sign in to an account from an address in 15 minutes, and changes of a user's name, address and
+    /// password; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_IN_FAILURES", default_value_t = 10)]
     pub max_sign_in_failures: u32,
     /// Sign-ups from an address in an hour; 0: any

@@ -17,6 +17,8 @@ use crate::{
 
 /// Rows in one insert.
 const ROWS_PER_INSERT: usize = 1_000;
+/// The highest id of an import: half of all ids are left for what comes after it.
+const MAX_ID: i64 = 1 << 52;
 
 /// One line: a user, or a message between two users of earlier lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +34,7 @@ pub enum Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserLine {
-    /// Positive, and of no other user of the import.
+    /// From 1 to 2^52, and of no other user of the import.
     pub id: i64,
     /// See [`Name`].
     pub name: String,
@@ -46,7 +48,7 @@ pub struct UserLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MessageLine {
-    /// Positive, and of no other message of the import.
+    /// From 1 to 2^52, and of no other message of the import.
     pub id: i64,
     /// A user of an earlier line.
     pub sender_id: i64,
@@ -153,8 +155,7 @@ impl Import {
     }
 
     fn add_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), LineError> {
-        let id = UserId::new(line.id)
-            .ok_or_else(|| LineError::Invalid("The id must be from 1 to 9007199254740991.".into()))?;
+        let id = UserId::new(line.id).filter(|id| id.key() <= MAX_ID).ok_or_else(bad_id)?;
         if self.users.contains_key(&line.id) {
             return Err(LineError::Invalid(format!("There is a user {} in an earlier line.", line.id)));
         }
@@ -174,8 +175,7 @@ impl Import {
     }
 
     fn add_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), LineError> {
-        let own_id = MessageId::new(line.id)
-            .ok_or_else(|| LineError::Invalid("The id must be from 1 to 9007199254740991.".into()))?;
+        let own_id = MessageId::new(line.id).filter(|id| id.key() <= MAX_ID).ok_or_else(bad_id)?;
         if !self.messages.insert(line.id) {
             return Err(LineError::Invalid(format!("There is a message {} in an earlier line.", line.id)));
         }
@@ -224,6 +224,10 @@ impl Import {
         store::server::release_ids(conn, last)?;
         Ok(self.count)
     }
+}
+
+fn bad_id() -> LineError {
+    LineError::Invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
 }
 
 fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {

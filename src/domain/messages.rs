@@ -5,13 +5,13 @@ use crate::{
     app::App,
     model::{
         feed::{Kind, NewEvent},
-        ids::{ConversationId, MessageId, UserId},
+        ids::{ConversationId, MessageId},
         messages::{Draft, List, Message},
-        pages::{End, PageRequest, Pages},
+        pages::{PageRequest, Pages},
         texts::Content,
         timestamps::Timestamp,
     },
-    store::{self, Conn, TextBudget, members::Activity},
+    store::{self, Conn, TextBudget, members::Activity, messages::EarlierSend},
 };
 
 /// The messages with these ids that the viewer may see.
@@ -75,7 +75,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     if let Some(client_id) = &draft.client_id
         && let Some(earlier) = store::messages::earlier_send(conn, draft.sender_id, client_id)?
     {
-        if earlier.digest != draft.digest() {
+        if !repeats(draft, &earlier) {
             return Err(Rejection::ClientIdReused.into());
         }
         let message = store::messages::by_ids(conn, &[earlier.id])?.pop();
@@ -102,6 +102,16 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     Ok(Sent { message: Some(message), duplicate: false })
 }
 
+/// Whether it is the earlier send again. Nothing is left of the text of a deleted message: then any text is.
+fn repeats(draft: &Draft, earlier: &EarlierSend) -> bool {
+    let is_same_text = match (&earlier.digest, &earlier.content) {
+        (Some(first), _) => draft.digest().as_ref() == Some(first),
+        (None, Some(content)) => draft.content.as_str() == content,
+        (None, None) => true,
+    };
+    is_same_text && (draft.receiver_id, draft.reply_to_id) == (earlier.receiver_id, earlier.reply_to_id)
+}
+
 /// Changes the text. With `expected_version` only if the message still has that version.
 pub async fn update(
     app: &App,
@@ -122,7 +132,9 @@ pub async fn update(
         if expected_version.is_some_and(|expected| expected != before.version) {
             return Err(Rejection::VersionConflict(before.version).into());
         }
-        let message = store::messages::update(conn, id, before.version, &content, at)?;
+        // A retry of the send is told from another send by its text, which is gone now.
+        let first = if before.edited_at.is_none() { before.digest() } else { None };
+        let message = store::messages::update(conn, id, before.version, (&content, first), at)?;
         store::feed::insert(conn, Kind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
         Ok(message.ok_or(Rejection::NoMessage)?)
     };
@@ -137,34 +149,13 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
     let (viewer, notifier) = (viewer.clone(), app.notifier.clone());
     let delete = move |conn: &mut Conn<'_>| {
         let (message, conversation) = locked(conn, &viewer, id)?;
-        store::messages::delete(conn, &[id], at)?;
+        store::messages::delete(conn, id, at)?;
         store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
         store::feed::insert(conn, Kind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
         Ok::<_, Error>(conversation)
     };
     app.store.write_then(delete, move |conversation| notifier.invalidate(conversation.members())).await?;
     Ok(())
-}
-
-/// Deletes all messages that a user sent; the user and all their peers must be locked.
-pub(super) fn delete_all_sent_by(conn: &mut Conn<'_>, sender: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
-    store::members::clear_unread_from(conn, sender, peers)?;
-    let oldest = PageRequest { after: None, before: None, limit: 1_000, end: End::First };
-    loop {
-        let any = &mut TextBudget::new(usize::MAX);
-        let pages = store::messages::pages(conn, &[(List::SentBy(sender), oldest)], any)?;
-        let messages: Vec<Message> = pages.into_iter().flat_map(|page| page.items).collect();
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-        store::messages::delete(conn, &ids, at)?;
-        let changed: Vec<_> = messages
-            .iter()
-            .flat_map(|message| NewEvent::for_both_members(message.id, message.conversation_id()))
-            .collect();
-        store::feed::insert(conn, Kind::Deleted, &changed, at)?;
-    }
 }
 
 /// The message, if the viewer may change it, locked until the end of the transaction by locking the members of its

@@ -5,6 +5,7 @@
 //! Not here: SQL, GraphQL, HTTP.
 
 pub mod users;
+pub mod changes;
 pub mod messages;
 pub mod conversations;
 pub mod feed;

@@ -1,6 +1,6 @@
 //! Users: reading, creating, changing and erasing them.
 
-use super::{Error, Rejection, Result, Viewer, errors::email_taken, messages, policy};
+use super::{Error, Rejection, Result, Viewer, changes, errors::email_taken, policy};
 use crate::{
     app::App,
     model::{
@@ -9,7 +9,6 @@ use crate::{
         pages::{Page, PageRequest},
         sessions::Credential,
         texts::{Email, Name, Password},
-        timestamps::Timestamp,
         users::{Role, User},
     },
     store::{self, Conn, users::NewUser},
@@ -74,11 +73,13 @@ pub struct Changes {
 pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let Changes { name, email, password } = changes;
-    viewer.check_write_rate(app)?;
     if email.is_some() || password.is_some() {
         policy::require(viewer, policy::may_change_credentials(viewer), Rejection::NotSignedIn)?;
+    }
+    if name.is_some() || email.is_some() || password.is_some() {
         viewer.check_credential_rate(app)?;
     }
+    check_write_rate(app, viewer, name.is_some() || email.is_some()).await?;
     let hash = hashed(app, password).await?;
     let (at, viewer) = (app.now(), viewer.clone());
     let revocations = app.revocations.clone();
@@ -90,9 +91,8 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
             after = updated.ok_or(Rejection::NoUser(id))?;
         }
         if (&after.name, &after.email) != (&user.name, &user.email) {
-            let blocked = store::blocks::of(conn, id)?;
-            let peers = peers.iter().copied().filter(|peer| !blocked.contains(peer));
-            append_user_changed(conn, id, peers.chain([id]), at)?;
+            changes::begin(conn, id, peers, at)?;
+            store::feed::insert(conn, Kind::UserChanged, &[NewEvent { user: id, message: None, peer: id }], at)?;
         }
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
         if store::identities::has_any(conn, id)? {
@@ -108,6 +108,15 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     Ok(user)
 }
 
+/// Counts a change of a user against the viewer's rate limit; one that peers are told of as much as so many changes.
+async fn check_write_rate(app: &App, viewer: &Viewer, tells_peers: bool) -> Result<()> {
+    let Some(user) = viewer.user().filter(|_| tells_peers && !viewer.is_privileged()) else {
+        return viewer.check_write_rate(app);
+    };
+    let peers = app.store.read(move |conn| store::members::count_peers(conn, user)).await?;
+    Ok(app.rates.check_writes(user, u32::try_from(peers).unwrap_or(u32::MAX).saturating_add(1))?)
+}
+
 async fn hashed(app: &App, password: Option<Password>) -> Result<Option<String>> {
     match password {
         Some(password) => Ok(Some(app.passwords.hash(password).await?)),
@@ -116,21 +125,23 @@ async fn hashed(app: &App, password: Option<Password>) -> Result<Option<String>>
 }
 
 /// Erases an account: its personal data is removed, and its id is never reused. Its messages stay without an author, or
-/// are deleted too.
+/// are deleted too: nobody sees them any more when this returns, and they are gone some time later.
 pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool) -> Result<()> {
     policy::require(viewer, policy::may_act_for(viewer, id), Rejection::NotYours)?;
     let at = app.now();
     let (viewer, signals, revocations) = (viewer.clone(), app.signals.clone(), app.revocations.clone());
+    let notifier = app.notifier.clone();
     let erase = move |conn: &mut Conn<'_>, _: User, peers: &[UserId]| {
         viewer.check_session(conn, at)?;
-        if erase_messages {
-            messages::delete_all_sent_by(conn, id, peers, at)?;
-        }
+        let revoked = store::sessions::end_all(conn, id, None, at)?;
         store::users::erase(conn, id, at)?;
-        append_user_changed(conn, id, peers.iter().copied(), at)?;
-        Ok(store::sessions::end_all(conn, id, None, at)?)
+        changes::begin_erasure(conn, id, peers, erase_messages, at)?;
+        // What was read of the feeds of all of them is stale.
+        let stale = if erase_messages { store::members::peers_of(conn, id)? } else { Vec::new() };
+        Ok((revoked, stale))
     };
-    let publish = move |revoked: &Vec<SessionId>| {
+    let publish = move |(revoked, stale): &(Vec<SessionId>, Vec<UserId>)| {
+        notifier.invalidate(stale.iter().copied());
         signals.end(id);
         revocations.publish(revoked.iter().copied().map(Credential::Session).chain([Credential::Account(id)]));
     };
@@ -138,19 +149,8 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
     Ok(())
 }
 
-/// Appends to the feeds of these users that a user changed.
-fn append_user_changed(
-    conn: &mut Conn<'_>,
-    changed: UserId,
-    users: impl Iterator<Item = UserId>,
-    at: Timestamp,
-) -> Result<()> {
-    let new: Vec<NewEvent> = users.map(|user| NewEvent { user, message: None, peer: changed }).collect();
-    Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)
-}
-
-/// Changes a user in one transaction in which the user and all their peers are locked. After the commit all their feeds
-/// are invalidated and `committed` runs.
+/// Changes a user in one transaction in which the user and their first peers are locked, as many as the first step of a change
+/// concerns. After the commit all their feeds are invalidated, `committed` runs, and the job does the other steps.
 async fn with_locked_peers<T: Send + 'static>(
     app: &App,
     id: UserId,
@@ -159,6 +159,7 @@ async fn with_locked_peers<T: Send + 'static>(
 ) -> Result<T> {
     for _ in 0..MAX_ATTEMPTS {
         let (work, committed, notifier) = (work.clone(), committed.clone(), app.notifier.clone());
+        let unfinished_changes = app.unfinished_changes.clone();
         let change = move |conn: &mut Conn<'_>| {
             let Some((user, peers)) = lock_with_peers(conn, id)? else { return Ok(None) };
             Ok::<_, Error>(Some((work(conn, user, &peers)?, peers)))
@@ -167,6 +168,7 @@ async fn with_locked_peers<T: Send + 'static>(
             if let Some((done, peers)) = changed {
                 notifier.invalidate(peers.iter().copied().chain([id]));
                 committed(done);
+                unfinished_changes.notify_one();
             }
         };
         if let Some((done, _)) = app.store.write_then(change, publish).await? {
@@ -176,12 +178,12 @@ async fn with_locked_peers<T: Send + 'static>(
     Err(Error::Busy)
 }
 
-/// Locks a user and their peers; `None` if there was a new peer by then.
+/// Locks a user and their first peers; `None` if there was a new peer among them by then.
 fn lock_with_peers(conn: &mut Conn<'_>, id: UserId) -> Result<Option<(User, Vec<UserId>)>> {
     // All in one call, which locks in the order of ids as everywhere: this prevents deadlocks.
-    let peers = store::members::peers_of(conn, id)?;
+    let peers = store::members::peers_after(conn, id, 0, changes::STEP_SIZE.into())?;
     let all: Vec<UserId> = peers.iter().copied().chain([id]).collect();
     let user = store::users::lock(conn, &all)?.into_iter().find(|user| user.id == id).ok_or(Rejection::NoUser(id))?;
-    let unchanged = store::members::peers_of(conn, id)?.len() == peers.len();
+    let unchanged = store::members::peers_after(conn, id, 0, changes::STEP_SIZE.into())? == peers;
     Ok(unchanged.then_some((user, peers)))
 }

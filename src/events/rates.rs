@@ -39,7 +39,7 @@ pub struct RateLimits {
     pub writes: u32,
     /// Attempts to sign in from an address in a minute.
     pub sign_ins: u32,
-    /// Failed attempts for an account from an address in 15 minutes, and changes of passwords and addresses by a user.
+    /// Failed attempts for an account from an address in 15 minutes, and changes of names, addresses and passwords by a user.
     pub failures: u32,
     /// Sign-ups from an address in an hour.
     pub sign_ups: u32,
@@ -98,7 +98,15 @@ impl RateLimiters {
         self.writes.check(&user)
     }
 
-    /// Counts a change of a password or an address by a user.
+    /// Counts a change by a user that writes as much as this many others; no more than what is allowed at once.
+    ///
+    /// # Errors
+    /// [`RateLimited`]
+    pub fn check_writes(&self, user: UserId, count: u32) -> Result<(), RateLimited> {
+        self.writes.check_many(&user, count)
+    }
+
+    /// Counts a change of a name, an address or a password by a user.
     ///
     /// # Errors
     /// [`RateLimited`]
@@ -228,8 +236,8 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A limit for each key; `None` is no limit.
-struct Limiter<K: Clone + Hash + Eq>(Option<Arc<DefaultKeyedRateLimiter<K>>>);
+/// A limit for each key, and how many are allowed at once; `None` is no limit.
+struct Limiter<K: Clone + Hash + Eq>(Option<(Arc<DefaultKeyedRateLimiter<K>>, NonZeroU32)>);
 
 impl<K: Clone + Hash + Eq> Clone for Limiter<K> {
     fn clone(&self) -> Self {
@@ -250,16 +258,23 @@ impl<K: Clone + Hash + Eq> Limiter<K> {
             let burst = count.saturating_mul(NonZeroU32::new(burst)?);
             Some(Quota::with_period(time / count.get())?.allow_burst(burst))
         });
-        Self(quota.map(|quota| Arc::new(RateLimiter::keyed(quota))))
+        Self(quota.map(|quota| (Arc::new(RateLimiter::keyed(quota)), quota.burst_size())))
     }
 
     fn check(&self, key: &K) -> Result<(), RateLimited> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
-        limiter.check_key(key).map_err(|not_until| RateLimited(not_until.wait_time_from(DefaultClock::default().now())))
+        self.check_many(key, 1)
+    }
+
+    /// As many at once as this, or as are allowed at once if that is fewer.
+    fn check_many(&self, key: &K, count: u32) -> Result<(), RateLimited> {
+        let Some((limiter, burst)) = &self.0 else { return Ok(()) };
+        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN).min(*burst);
+        let outcome = limiter.check_key_n(key, count).unwrap_or(Ok(()));
+        outcome.map_err(|not_until| RateLimited(not_until.wait_time_from(DefaultClock::default().now())))
     }
 
     fn evict_idle(&self) {
-        if let Some(limiter) = &self.0 {
+        if let Some((limiter, _)) = &self.0 {
             limiter.retain_recent();
         }
     }

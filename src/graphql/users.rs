@@ -188,7 +188,8 @@ pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     );
     fields.mutation::<DeletePayload, _, _, _>(
         "deleteUser",
-        "Erases the account. Its messages stay without an author unless `eraseMessages`.",
+        "Erases the account. Its messages stay without an author unless `eraseMessages`: then nobody sees them any more, and \
+         the feed announces their deletion step by step.",
         delete,
     );
 }

@@ -38,6 +38,12 @@ impl Message {
     pub fn conversation_id(&self) -> ConversationId {
         ConversationId::of_two(self.sender_id, self.receiver_id)
     }
+
+    /// [`Draft::digest`] of a send of this text.
+    #[must_use]
+    pub fn digest(&self) -> Option<Vec<u8>> {
+        self.client_id.as_deref().map(|client_id| digest(client_id, self.receiver_id, self.reply_to_id, &self.content))
+    }
 }
 
 /// A message that is about to be sent.
@@ -57,20 +63,23 @@ pub struct Draft {
 
 impl Draft {
     /// SHA-256 over all that a retry must repeat: `clientId`, receiver, content, reply. It tells a retry from another
-    /// message even after the first was edited or deleted. `None` without a `clientId`.
+    /// message after the first was edited. `None` without a `clientId`.
     #[must_use]
     pub fn digest(&self) -> Option<Vec<u8>> {
-        let client_id = self.client_id.as_ref()?;
-        let reply_to = self.reply_to_id.map_or(0, MessageId::key);
-        let mut hash = Sha256::new();
-        hash.update(client_id.as_str());
-        // No text has a NUL in it, so it ends the first part; the next two have a fixed length.
-        hash.update([0]);
-        hash.update(self.receiver_id.key().to_be_bytes());
-        hash.update(reply_to.to_be_bytes());
-        hash.update(self.content.as_str());
-        Some(hash.finalize().to_vec())
+        let client_id = self.client_id.as_ref()?.as_str();
+        Some(digest(client_id, self.receiver_id, self.reply_to_id, self.content.as_str()))
     }
+}
+
+fn digest(client_id: &str, receiver: UserId, reply_to: Option<MessageId>, content: &str) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(client_id);
+    // No text has a NUL in it, so it ends the first part; the next two have a fixed length.
+    hash.update([0]);
+    hash.update(receiver.key().to_be_bytes());
+    hash.update(reply_to.map_or(0, MessageId::key).to_be_bytes());
+    hash.update(content);
+    hash.finalize().to_vec()
 }
 
 /// A list of messages: each has an index in the order of its pages.

@@ -98,14 +98,14 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> 
         "SELECT users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
          reply_to_id, client_id, version, messages.created_at, edited_at FROM users LEFT JOIN (\
          SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
-         FROM messages WHERE deleted_at IS NULL AND sender_id = ",
+         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND sender_id = ",
     )
     .bind::<BigInt, _>(user)
     .sql(" AND id > ")
     .bind::<BigInt, _>(position)
     .sql(
         " UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
-         FROM messages WHERE deleted_at IS NULL AND receiver_id = ",
+         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND receiver_id = ",
     )
     .bind::<BigInt, _>(user)
     .sql(" AND id > ")
@@ -118,7 +118,7 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> 
     .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
     .sql(
         ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
-         WHERE users.id = ",
+         AND sender_id NOT IN (SELECT user_id FROM erasures) WHERE users.id = ",
     )
     .bind::<BigInt, _>(user)
     .sql(order);

@@ -207,9 +207,9 @@ pub(super) struct Header {
     #[diesel(sql_type = BigInt)]
     pub(super) tables: i64,
     #[diesel(sql_type = BigInt)]
-    pages: i64,
+    pub(super) pages: i64,
     #[diesel(sql_type = BigInt)]
-    page_size: i64,
+    pub(super) page_size: i64,
 }
 
 /// Reads the header; fails if the file is not a database.
@@ -280,11 +280,11 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Unusable(format!("{} is damaged ({what}); nothing was changed: {RESTORE_ADVICE}", path.display()))
 }
 
-fn size(path: &Path) -> u64 {
+pub(super) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn wal_path(path: &Path) -> PathBuf {
+pub(super) fn wal_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push("-wal");
     name.into()

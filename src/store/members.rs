@@ -2,7 +2,8 @@
 
 use diesel::{
     ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
-    dsl::sql,
+    dsl::{count_star, sql},
+    sql_query,
     sql_types::{BigInt, Integer},
     upsert::excluded,
 };
@@ -19,9 +20,6 @@ use crate::model::{
     ids::{ConversationId, MessageId, UserId},
     pages::{End, Page, PageRequest},
 };
-
-/// SQLite allows 32,766 parameters.
-const KEYS_PER_STATEMENT: usize = 10_000;
 
 type Columns = (
     members::user_id,
@@ -121,13 +119,15 @@ pub fn decrement_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId
     Ok(())
 }
 
-/// For a user whose messages were all deleted: clears the unread counts of the receivers.
-pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserId]) -> Result<()> {
-    for receivers in receivers.chunks(KEYS_PER_STATEMENT) {
-        let rows = members::table.filter(members::user_id.eq_any(receivers)).filter(members::peer_id.eq(sender));
-        let query = diesel::update(rows).set(members::unread.eq(0));
-        on!(conn, |c| query.execute(c))?;
-    }
+/// For a user whose messages are all deleted: clears the unread counts of the receivers. The user must be locked.
+pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId) -> Result<()> {
+    // Raw, because diesel has no subquery on the table that is changed. The rows of the receivers are found by their keys.
+    let query = sql_query(
+        "UPDATE members SET unread = 0 WHERE peer_id = $1 AND unread > 0 AND user_id IN \
+         (SELECT peer_id FROM members WHERE user_id = $1)",
+    );
+    let query = query.bind::<BigInt, _>(sender);
+    on!(conn, |c| query.execute(c))?;
     Ok(())
 }
 
@@ -135,6 +135,23 @@ pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserI
 pub fn peers_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<UserId>> {
     let query = members::table.select(members::peer_id).filter(members::user_id.eq(user)).order(members::peer_id);
     Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// The next of them by id, at most `limit`.
+pub fn peers_after(conn: &mut Conn<'_>, user: UserId, after: i64, limit: i64) -> Result<Vec<UserId>> {
+    let query = members::table
+        .select(members::peer_id)
+        .filter(members::user_id.eq(user))
+        .filter(members::peer_id.gt(after))
+        .order(members::peer_id)
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// How many they are.
+pub fn count_peers(conn: &mut Conn<'_>, user: UserId) -> Result<i64> {
+    let query = members::table.select(count_star()).filter(members::user_id.eq(user));
+    Ok(on!(conn, |c| query.first(c))?)
 }
 
 /// New messages of a conversation.

@@ -1,10 +1,12 @@
 //! The table `messages`. The row of a deleted message stays, without its text, so that its `clientId` is never reused.
+//!
+//! Messages whose sender is in the table `erasures` are about to be deleted, and are hidden already.
 
 use diesel::{
     ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
     connection::DefaultLoadingMode,
-    dsl::{count_star, sql},
-    sql_types::{BigInt, Binary, Integer, Nullable, Text},
+    dsl::{self, count_star, sql},
+    sql_types::{BigInt, Integer, Nullable, Text},
 };
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
     conn::on,
     feed::next_sqlite_id,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
-    schema::messages,
+    schema::{erasures, messages},
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
@@ -46,6 +48,12 @@ const COLUMNS: Columns = (
     messages::edited_at,
 );
 
+/// Whether a message is about to be deleted with the account of its sender. On PostgreSQL `NOT IN` is hashed, `<> ALL` is not.
+#[dsl::auto_type(no_type_alias)]
+fn is_hidden() -> _ {
+    messages::sender_id.eq_any(erasures::table.select(erasures::user_id))
+}
+
 /// A page of each list, by id: one statement for up to 75 of them. It reads no further than the budget goes.
 pub fn pages(
     conn: &mut Conn<'_>,
@@ -62,6 +70,7 @@ pub fn pages(
                     let select = messages::table
                         .select((slice.tag.into_sql::<Integer>(), COLUMNS))
                         .filter(messages::deleted_at.is_null())
+                        .filter(dsl::not(is_hidden()))
                         .filter(messages::id.gt(slice.after))
                         .filter(messages::id.lt(slice.before))
                         .limit(slice.limit)
@@ -110,8 +119,11 @@ fn lists(list: List) -> impl Iterator<Item = List> {
 /// The messages with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     let ids = padded(ids);
-    let query =
-        messages::table.select(COLUMNS).filter(messages::id.eq_any(&ids)).filter(messages::deleted_at.is_null());
+    let query = messages::table
+        .select(COLUMNS)
+        .filter(messages::id.eq_any(&ids))
+        .filter(messages::deleted_at.is_null())
+        .filter(dsl::not(is_hidden()));
     Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
 }
 
@@ -141,7 +153,8 @@ pub fn count_received(
         .filter(messages::id.gt(after))
         .filter(messages::id.le(through))
         .filter(messages::receiver_id.eq(reader))
-        .filter(messages::deleted_at.is_null());
+        .filter(messages::deleted_at.is_null())
+        .filter(dsl::not(is_hidden()));
     Ok(on!(conn, |c| query.first(c))?)
 }
 
@@ -149,18 +162,35 @@ pub fn count_received(
 pub struct EarlierSend {
     /// The message that it created.
     pub id: MessageId,
-    /// [`Draft::digest`] of the send.
+    /// To whom.
+    pub receiver_id: UserId,
+    /// What it answers.
+    pub reply_to_id: Option<MessageId>,
+    /// The text of the message as it is now; `None` once deleted.
+    pub content: Option<String>,
+    /// [`Draft::digest`] of the send, if the message was edited since, and not deleted.
     pub digest: Option<Vec<u8>>,
 }
 
 /// Finds a send, whether its message was deleted or not.
 pub fn earlier_send(conn: &mut Conn<'_>, sender: UserId, client_id: &ClientId) -> Result<Option<EarlierSend>> {
+    type Row = (MessageId, UserId, Option<MessageId>, String, Option<Vec<u8>>, bool);
     let query = messages::table
-        .select((messages::id, messages::client_digest))
+        .select((
+            messages::id,
+            messages::receiver_id,
+            messages::reply_to_id,
+            messages::content,
+            messages::client_digest,
+            messages::deleted_at.is_not_null(),
+        ))
         .filter(messages::sender_id.eq(sender))
         .filter(messages::client_id.eq(client_id.as_str()));
-    let row: Option<(MessageId, Option<Vec<u8>>)> = on!(conn, |c| query.first(c).optional())?;
-    Ok(row.map(|(id, digest)| EarlierSend { id, digest }))
+    let row: Option<Row> = on!(conn, |c| query.first(c).optional())?;
+    Ok(row.map(|(id, receiver_id, reply_to_id, content, digest, is_deleted)| {
+        let content = (!is_deleted).then_some(content);
+        EarlierSend { id, receiver_id, reply_to_id, content, digest }
+    }))
 }
 
 /// Inserts a message. The caller must have locked the sender and checked that the `clientId` was not used before.
@@ -171,8 +201,7 @@ pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Messa
         Conn::Sqlite(c) => {
             let id = next_sqlite_id(c)?;
             let insert = sql::<Integer>(
-                "INSERT INTO messages (id, sender_id, receiver_id, content, reply_to_id, client_id, client_digest, created_at) \
-                 VALUES (",
+                "INSERT INTO messages (id, sender_id, receiver_id, content, reply_to_id, client_id, created_at) VALUES (",
             )
             .bind::<BigInt, _>(id)
             .sql(", ")
@@ -186,8 +215,6 @@ pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Messa
             .sql(", ")
             .bind::<Nullable<Text>, _>(client_id)
             .sql(", ")
-            .bind::<Nullable<Binary>, _>(draft.digest())
-            .sql(", ")
             .bind::<BigInt, _>(at)
             .sql(")");
             run_cached(c, insert)?;
@@ -200,7 +227,6 @@ pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Messa
                 messages::content.eq(content),
                 messages::reply_to_id.eq(draft.reply_to_id),
                 messages::client_id.eq(client_id),
-                messages::client_digest.eq(draft.digest()),
                 messages::created_at.eq(at),
             ))
             .returning(messages::id)
@@ -255,12 +281,13 @@ pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<(
     Ok(())
 }
 
-/// Changes the text; `None` if there is no such message, or it has another version.
+/// Changes the text; `None` if there is no such message, or it has another version. `first` is the [`Draft::digest`] of the
+/// first text, when it is that which is replaced.
 pub fn update(
     conn: &mut Conn<'_>,
     id: MessageId,
     version: i32,
-    content: &Content,
+    (content, first): (&Content, Option<Vec<u8>>),
     at: Timestamp,
 ) -> Result<Option<Message>> {
     let query = diesel::update(messages::table.find(id))
@@ -270,16 +297,60 @@ pub fn update(
             messages::content.eq(content.as_str()),
             messages::version.eq(messages::version + 1),
             messages::edited_at.eq(at),
+            first.map(|digest| messages::client_digest.eq(digest)),
         ))
         .returning(COLUMNS);
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// Removes the texts of those that are not deleted yet; gives their number. At most 1,000, because the number of
-/// parameters is limited.
-pub fn delete(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<usize> {
-    let query = diesel::update(messages::table.filter(messages::id.eq_any(ids)))
+/// Deletes a message: removes its text, and what the text could be guessed by.
+pub fn delete(conn: &mut Conn<'_>, id: MessageId, at: Timestamp) -> Result<()> {
+    let query = diesel::update(messages::table.find(id)).set((
+        messages::content.eq(""),
+        messages::client_digest.eq(None::<Vec<u8>>),
+        messages::deleted_at.eq(at),
+    ));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// The oldest messages of a sender that are not deleted, hidden or not, with their receivers.
+pub fn oldest_sent_by(conn: &mut Conn<'_>, sender: UserId, limit: i64) -> Result<Vec<(MessageId, UserId)>> {
+    let query = messages::table
+        .select((messages::id, messages::receiver_id))
+        .filter(messages::sender_id.eq(sender))
         .filter(messages::deleted_at.is_null())
-        .set((messages::content.eq(""), messages::deleted_at.eq(at)));
-    Ok(on!(conn, |c| query.execute(c))?)
+        .order(messages::id)
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Deletes messages of an erased account, with their `clientId`s; at most 1,000, because the number of parameters is limited.
+pub fn erase(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<()> {
+    let query = diesel::update(messages::table.filter(messages::id.eq_any(ids))).set((
+        messages::content.eq(""),
+        messages::client_id.eq(None::<&str>),
+        messages::client_digest.eq(None::<Vec<u8>>),
+        messages::deleted_at.eq(at),
+    ));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Messages of a sender that have a `clientId`, deleted or not, in any order.
+pub fn with_client_id(conn: &mut Conn<'_>, sender: UserId, limit: i64) -> Result<Vec<MessageId>> {
+    let query = messages::table
+        .select(messages::id)
+        .filter(messages::sender_id.eq(sender))
+        .filter(messages::client_id.is_not_null())
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Removes the `clientId`s of messages; at most 1,000, because the number of parameters is limited.
+pub fn remove_client_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
+    let query = diesel::update(messages::table.filter(messages::id.eq_any(ids)))
+        .set((messages::client_id.eq(None::<&str>), messages::client_digest.eq(None::<Vec<u8>>)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
 }

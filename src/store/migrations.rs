@@ -13,7 +13,7 @@ use diesel::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Conn, Error, Result, conn::on, timeouts::STATEMENT_TIMEOUT};
+use super::{Conn, Error, Result, conn::on, timeouts::postgres_timeouts};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -29,17 +29,18 @@ pub enum Direction {
     Down,
 }
 
-/// Runs the migrations, on PostgreSQL each in a transaction of its own and without a statement timeout; gives the names of
-/// those that ran. When one fails it is rolled back, and on SQLite so are those before it.
+/// Runs the migrations, on PostgreSQL each in a transaction of its own and without timeouts; gives the names of those that
+/// ran. When one fails it is rolled back, and on SQLite so are those before it.
 pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<String>> {
     match conn {
         // Several servers may start at once: one transaction around all of it excludes the others.
         Conn::Sqlite(c) => c.immediate_transaction(|c| migrate(c, SQLITE, direction)),
         Conn::Postgres(c) => {
-            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK_KEY}); SET statement_timeout = 0"))?;
+            // First of all: whoever starts while another one migrates waits for it as long as it takes.
+            c.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
+            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK_KEY})"))?;
             let done = migrate(*c, POSTGRES, direction);
-            let timeout = STATEMENT_TIMEOUT.as_millis();
-            c.batch_execute(&format!("SET statement_timeout = {timeout}; SELECT pg_advisory_unlock({LOCK_KEY})"))?;
+            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK_KEY}); {}", postgres_timeouts()))?;
             done
         }
     }

@@ -10,6 +10,7 @@
 //! Not here: authorization, and what a missing row means.
 
 pub mod users;
+pub mod changes;
 pub mod messages;
 pub mod members;
 pub mod feed;
@@ -28,6 +29,8 @@ mod migrations;
 mod observing;
 mod pages;
 mod pools;
+mod postgres;
+mod remains;
 mod schema;
 mod sqlite;
 mod timeouts;
@@ -40,4 +43,5 @@ pub use errors::{Constraint, Error, Result};
 pub use inspection::check;
 pub use migrations::Direction;
 pub use pools::{Snapshot, Store};
+pub use remains::Removal;
 pub use urls::{BadUrl, DatabaseUrl};

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,11 +11,7 @@ use deadpool::{
     Runtime,
     managed::{Manager, Object, Pool, PoolError, Timeouts},
 };
-use diesel_async::{
-    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
-    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
-};
-use futures_util::FutureExt;
+use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -24,8 +20,10 @@ use super::{
     inspection,
     migrations::{self, Direction},
     observing::Observations,
+    postgres::postgres,
+    remains::{Remaining, Removal},
     sqlite::{SqliteFile, create_private},
-    timeouts::{BUSY_TIMEOUT, STATEMENT_TIMEOUT, WRITE_PERMIT_TIMEOUT},
+    timeouts::{BUSY_TIMEOUT, WRITE_PERMIT_TIMEOUT},
     urls::DatabaseUrl,
     writer::SqliteWriter,
 };
@@ -59,8 +57,17 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { file: SqliteFile, writer: Arc<SqliteWriter>, readers: Pool<SqliteFile>, heavy_permits: Arc<Semaphore> },
-    Postgres { pool: PostgresPool, write_permits: Arc<Semaphore> },
+    Sqlite {
+        file: SqliteFile,
+        writer: Arc<SqliteWriter>,
+        readers: Pool<SqliteFile>,
+        heavy_permits: Arc<Semaphore>,
+        remaining: Arc<Mutex<Remaining>>,
+    },
+    Postgres {
+        pool: PostgresPool,
+        write_permits: Arc<Semaphore>,
+    },
 }
 
 impl Store {
@@ -109,6 +116,7 @@ impl Store {
                     readers: pool(file(false), SQLITE_READERS)?,
                     // One reader is left to what is light.
                     heavy_permits: Arc::new(Semaphore::new(SQLITE_READERS - LOOKUPS - 1)),
+                    remaining: Arc::default(),
                 }
             }
             DatabaseUrl::Postgres(url) => {
@@ -182,8 +190,7 @@ impl Store {
             Pools::Sqlite { readers, heavy_permits, .. } => {
                 let mut permit = None;
                 if !snapshot.light {
-                    let waiting = tokio::time::timeout(BUSY_TIMEOUT, heavy_permits.clone().acquire_owned());
-                    permit = Some(waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)?);
+                    permit = Some(acquire(heavy_permits, BUSY_TIMEOUT).await?);
                 }
                 let shared = self.permit().await?;
                 let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
@@ -238,8 +245,7 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.write(slot, work, committed).await,
             Pools::Postgres { pool, write_permits } => {
-                let permit = tokio::time::timeout(WRITE_PERMIT_TIMEOUT, write_permits.clone().acquire_owned());
-                let permit = permit.await.ok().and_then(Result::ok).ok_or(Error::Busy)?;
+                let permit = acquire(write_permits, WRITE_PERMIT_TIMEOUT).await?;
                 let shared = self.permit().await?;
                 on_postgres(pool, move |conn| {
                     let _held = [slot, permit, shared];
@@ -255,8 +261,7 @@ impl Store {
 
     /// A permit to use a pooled connection.
     async fn permit(&self) -> Result<OwnedSemaphorePermit> {
-        let waiting = tokio::time::timeout(BUSY_TIMEOUT, self.permits.clone().acquire_owned());
-        waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)
+        acquire(&self.permits, BUSY_TIMEOUT).await
     }
 
     /// Runs the migrations; gives the names of those that ran.
@@ -279,6 +284,24 @@ impl Store {
             }
             Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
         }
+    }
+
+    /// Removes from a SQLite file what is left of deleted rows, in the write-ahead log and in unused parts of pages. It takes some
+    /// hundredths of a second, and does nothing once all is removed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn remove_remains(&self) -> Result<Removal> {
+        let Pools::Sqlite { file, remaining, .. } = &self.pools else { return Ok(Removal::Done) };
+        if self.is_damaged() {
+            return Ok(Removal::Done);
+        }
+        let (file, remaining) = (file.clone(), remaining.clone());
+        blocking(move || {
+            let mut remaining = remaining.lock().unwrap_or_else(PoisonError::into_inner);
+            file.observed.observe(|| remaining.remove(&file))
+        })
+        .await
     }
 
     /// The number of statements since the database was opened, including those that begin and end transactions.
@@ -332,6 +355,11 @@ impl Store {
     }
 }
 
+async fn acquire(permits: &Arc<Semaphore>, timeout: Duration) -> Result<OwnedSemaphorePermit> {
+    let waiting = tokio::time::timeout(timeout, permits.clone().acquire_owned());
+    waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)
+}
+
 async fn on_postgres<T, E>(
     pool: &PostgresPool,
     work: impl FnOnce(&mut Postgres) -> Result<T, E> + Send + 'static,
@@ -369,27 +397,4 @@ fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {
         .timeouts(Timeouts { wait: Some(BUSY_TIMEOUT), create: Some(BUSY_TIMEOUT), recycle: Some(BUSY_TIMEOUT) })
         .build()
         .map_err(|error| Error::Failed(error.to_string()))
-}
-
-fn postgres(url: &str, observed: &Arc<Observations>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
-    let observed = observed.clone();
-    let mut config = ManagerConfig::default();
-    config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |url| {
-        let observed = observed.clone();
-        async move {
-            let mut conn = AsyncPgConnection::establish(url).await?;
-            // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
-            let settings = format!(
-                "SET synchronous_commit = on; SET statement_timeout = {}; SET lock_timeout = {}",
-                STATEMENT_TIMEOUT.as_millis(),
-                BUSY_TIMEOUT.as_millis()
-            );
-            conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
-            conn.set_instrumentation(observed.counting());
-            Ok(conn)
-        }
-        .boxed()
-    });
-    AsyncDieselConnectionManager::new_with_config(url, config)
 }

@@ -73,6 +73,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    erasures (user_id) {
+        user_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    user_changes (user_id) {
+        user_id -> BigInt,
+        told_through -> BigInt,
+    }
+}
+
+diesel::table! {
     members (user_id, peer_id) {
         user_id -> BigInt,
         peer_id -> BigInt,
@@ -108,3 +121,4 @@ diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
 diesel::allow_tables_to_appear_in_same_query!(users, messages, members, events, sessions, blocks, identities);
+diesel::allow_tables_to_appear_in_same_query!(messages, erasures);

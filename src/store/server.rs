@@ -32,8 +32,8 @@ pub fn lock_ids(conn: &mut Conn<'_>) -> Result<()> {
     match conn {
         // There is only one writer.
         Conn::Sqlite(_) => Ok(()),
-        // Raw, because diesel has no LOCK.
-        Conn::Postgres(c) => Ok(c.batch_execute("LOCK TABLE messages, events, users IN SHARE ROW EXCLUSIVE MODE")?),
+        // Raw, because diesel has no LOCK. In the order in which every transaction changes these tables: this prevents deadlocks.
+        Conn::Postgres(c) => Ok(c.batch_execute("LOCK TABLE users, messages, events IN SHARE ROW EXCLUSIVE MODE")?),
     }
 }
 

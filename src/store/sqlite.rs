@@ -73,6 +73,8 @@ fn configure(conn: &mut SqliteConnection, write: bool) -> Result<()> {
             conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
         }
         use_write_ahead_log(conn)?;
+        // What is deleted is overwritten, also in pages that become free.
+        conn.batch_execute("PRAGMA secure_delete = ON")?;
     } else {
         conn.batch_execute("PRAGMA query_only = ON")?;
     }

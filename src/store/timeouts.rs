@@ -11,3 +11,11 @@ pub(super) const WRITE_PERMIT_TIMEOUT: Duration = Duration::from_millis(1_500);
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SQLite waits for a lock at a time, before the writer answers those that have waited for `BUSY_TIMEOUT`.
 pub(super) const WRITER_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a checkpoint waits for those who write, and they for it while it waits for readers.
+pub(super) const LOG_LOCK_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// The settings of a PostgreSQL session with these timeouts.
+pub(super) fn postgres_timeouts() -> String {
+    let (statement, lock) = (STATEMENT_TIMEOUT.as_millis(), BUSY_TIMEOUT.as_millis());
+    format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}")
+}

@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// As the README says.
-fn vacuum(from: &Path, into: &Path) {
+pub(crate) fn vacuum(from: &Path, into: &Path) {
     let backup = format!("VACUUM INTO '{}'", into.display());
     Connection::open(from).unwrap().execute_batch(&backup).unwrap();
 }
 
 /// With SQLite's backup API, a few pages at a time, as `.backup` of its command line does and tools that copy a database
 /// that is in use.
-fn copy(from: &Path, into: &Path) {
+pub(crate) fn copy(from: &Path, into: &Path) {
     let from = Connection::open(from).unwrap();
     let mut into = Connection::open(into).unwrap();
     Backup::new(&from, &mut into).unwrap().run_to_completion(20, Duration::from_millis(1), None).unwrap();

@@ -97,7 +97,15 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
         ),
         (
             r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The id must be from 1 to 9007199254740991.",
+            "The id must be from 1 to 4503599627370496: leave room for ids to come.",
+        ),
+        (
+            r#"{"user": {"id": 4503599627370497, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "The id must be from 1 to 4503599627370496: leave room for ids to come.",
+        ),
+        (
+            r#"{"message": {"id": 9007199254740991, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "now"}}"#,
+            "The id must be from 1 to 4503599627370496: leave room for ids to come.",
         ),
         (
             r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,

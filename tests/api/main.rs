@@ -37,6 +37,8 @@ mod jwks;
 mod secrecy;
 mod admins;
 mod endurance;
+mod deletion;
+mod erasure;
 mod crashes;
 mod upgrades;
 mod backups;

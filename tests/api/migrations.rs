@@ -9,7 +9,7 @@ use duologue::{
     store::{Direction, Error},
 };
 
-use crate::harness::{Chat, Database};
+use crate::harness::{Chat, Database, soon};
 
 #[test]
 fn both_databases_have_the_same_migrations() {
@@ -83,6 +83,27 @@ async fn several_servers_may_start_at_once_on_one_database() {
         let epochs: BTreeSet<_> = opened.into_iter().map(|app| app.unwrap().epoch().clone()).collect();
         assert_eq!(epochs.len(), 1);
     }
+}
+
+/// Longer than anything else waits for a lock on PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_starts_while_another_one_migrates_waits_for_it() {
+    let Ok(server) = std::env::var("DUOLOGUE_TEST_DATABASE") else { return };
+    // A database of its own: the lock is one for all schemas of a database.
+    let name = format!("migrating_{}", std::process::id());
+    drop(Database::on(&server).run(&format!("CREATE DATABASE {name}")).await);
+    let database = Database::on(&format!("{}/{name}", server.rsplit_once('/').unwrap().0));
+    let lock = database.run("SELECT pg_advisory_lock(1148546924)").await;
+    let settings = database.settings(&[]).database;
+    let opening = tokio::spawn(async move { App::open(&settings).await });
+    let waits = "DO $$ BEGIN
+        WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory') LOOP PERFORM pg_sleep(0.01); END LOOP;
+        PERFORM pg_sleep(5.5);
+    END $$";
+    drop(soon(database.run(waits)).await);
+    assert!(!opening.is_finished());
+    drop(lock);
+    soon(opening).await.unwrap().unwrap().close().await;
 }
 
 /// The sentence with which a file is refused; the file is as it was.

@@ -1,9 +1,21 @@
 //! Races: many who change the same things at once, on connections of their own.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use duologue::domain::{
+    Viewer, demo, feed,
+    imports::{self, Line, MessageLine, UserLine},
+};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, code, text};
+use crate::{
+    crowd::short_or_long,
+    harness::{Chat, code, text},
+};
 
 /// No answer has an error but the one that says to try again.
 fn assert_retryable(answers: &[Value]) {
@@ -97,9 +109,9 @@ async fn many_messages_are_erased_at_once() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let cem = chat.person("Cem").await;
-    let lines = (1..).zip(duologue::domain::demo::lines(3, 6_000, 1).map(Ok));
-    duologue::domain::imports::import(&chat.app, &duologue::domain::Viewer::operator(&chat.app), lines).await.unwrap();
-    let begun = std::time::Instant::now();
+    let lines = (1..).zip(demo::lines(3, 6_000, 1).map(Ok));
+    imports::import(&chat.app, &Viewer::operator(&chat.app), lines).await.unwrap();
+    let begun = Instant::now();
     let left = chat.ask(r#"mutation { deleteUser(id: "usr_4", eraseMessages: true) { deletedId } }"#, json!({})).await;
     assert_eq!(left["data"]["deleteUser"]["deletedId"], "usr_4");
     assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
@@ -142,4 +154,56 @@ async fn two_who_swap_addresses_do_not_break_anything() {
     let emails: Vec<String> =
         data["users"]["nodes"].as_array().unwrap().iter().map(|user| text(&user["email"])).collect();
     assert_ne!(emails[0], emails[1]);
+}
+
+/// Whatever others change meanwhile, they and the import wait for each other, and not in a circle.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_and_those_who_change_things_meanwhile_do_not_block_each_other() {
+    let chat = Chat::open().await;
+    let mut people = Vec::new();
+    for number in 0..6 {
+        people.push(chat.person(&format!("P{number}")).await);
+    }
+    let is_done = AtomicBool::new(false);
+    let changes = async |who: usize| {
+        let (me, peer) = (&people[who], &people[(who + 1) % people.len()]);
+        let mut number = 0;
+        while !is_done.load(Ordering::Relaxed) {
+            number += 1;
+            let id = me.sends("Hi", peer).await;
+            me.edits(&id, "Hello").await;
+            let read =
+                "mutation ($id: ID!, $user: ID!) { markRead(messageId: $id, userId: $user) { userErrors { code } } }";
+            chat.data(read, json!({ "id": id, "user": peer.id })).await;
+            let rename = "mutation ($id: ID!, $name: String!) {
+                updateUser(id: $id, input: { name: $name }) { userErrors { code } }
+            }";
+            chat.data(rename, json!({ "id": me.id, "name": format!("P{number}") })).await;
+            me.deletes(&id).await;
+            if who == 0 {
+                feed::trim(&chat.app, Duration::ZERO).await.unwrap();
+            } else {
+                let leaver = chat.person(&format!("L{who}of{number}")).await;
+                leaver.sends("Hi", me).await;
+                leaver.leaves(true).await;
+            }
+        }
+    };
+    let importing = async {
+        for number in 0..short_or_long(15, 200) {
+            let at = "2026-01-31T12:00:00Z".to_owned();
+            let mut lines = Vec::new();
+            for id in 1..=2 {
+                let (name, email) = (format!("I{id}"), format!("i{id}of{number}@x"));
+                lines.push(Line::User(UserLine { id, name, email, created_at: at.clone() }));
+            }
+            let (sender_id, receiver_id, content) = (1, 2, "imported".to_owned());
+            lines.push(Line::Message(MessageLine { id: 1, sender_id, receiver_id, content, created_at: at }));
+            let operator = Viewer::operator(&chat.app);
+            imports::import(&chat.app, &operator, (1..).zip(lines.into_iter().map(Ok))).await.unwrap();
+        }
+        is_done.store(true, Ordering::Relaxed);
+    };
+    // An error of any of them is one of this test: a circle would end by one.
+    tokio::join!(importing, join_all((0..people.len()).map(changes)));
 }

@@ -1,6 +1,6 @@
 //! Rates and guessing: who tries too often has to wait, and nobody else has.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -111,6 +111,56 @@ async fn a_user_sends_so_often() {
     assert!(outcomes.iter().flatten().all(|code| code == "RATE_LIMITED"), "{outcomes:?}");
     assert!(outcomes.iter().flatten().count() > 0, "{outcomes:?}");
     assert_eq!(send(&bob, &ada).await, None);
+}
+
+const RENAME: &str = "mutation ($id: ID!, $name: String!) {
+    updateUser(id: $id, input: { name: $name }) { user { name } userErrors { code } }
+}";
+
+/// The code of the error; `None` if it is done.
+async fn renames(chat: &Chat, member: &Member, name: &str) -> Option<String> {
+    let answer = member.asks(chat, RENAME, json!({ "id": member.id, "name": name })).await;
+    answer.get("errors").map(|_| code(&answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_changes_as_seldom_as_an_address() {
+    let chat = guarded(&["--max-sends", "0"]).await;
+    let ada = Member::signs_in(&chat, "Ada").await;
+    for number in 0..10 {
+        assert_eq!(renames(&chat, &ada, &format!("Ada {number}")).await, None);
+    }
+    assert_eq!(renames(&chat, &ada, "Ada L.").await.as_deref(), Some("RATE_LIMITED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_counts_once_for_each_who_is_told() {
+    let chat = guarded(&["--max-sends", "1", "--max-sign-in-failures", "0", "--max-sign-ups", "0"]).await;
+    let ada = Member::signs_in(&chat, "Ada").await;
+    let send = r#"mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: "x" }) { message { id } } }"#;
+    // Three changes at once are allowed: one of those that follow needs all three.
+    for number in 0..5 {
+        let peer = Member::signs_up(&chat, &format!("P{number}")).await;
+        let answer = peer.asks(&chat, send, json!({ "to": ada.id })).await;
+        assert_eq!(answer.get("errors"), None);
+    }
+    let mut outcomes = Vec::new();
+    for number in 0..3 {
+        outcomes.push(renames(&chat, &ada, &format!("Ada {number}")).await);
+    }
+    assert_eq!(outcomes[0], None);
+    assert!(outcomes[1..].iter().flatten().any(|code| code == "RATE_LIMITED"), "{outcomes:?}");
+    // But it is only a matter of waiting for as long as one is told to.
+    let done = soon(async {
+        loop {
+            let answer = ada.asks(&chat, RENAME, json!({ "id": ada.id, "name": "Ada L." })).await;
+            let Some(error) = answer["errors"].get(0) else { return answer };
+            let wait = error["extensions"]["retryAfterMs"].as_u64().unwrap();
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+    })
+    .await;
+    assert_eq!(done["data"]["updateUser"]["user"]["name"], "Ada L.");
 }
 
 #[tokio::test(flavor = "multi_thread")]

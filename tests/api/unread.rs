@@ -41,7 +41,6 @@ async fn messages_of_before_are_counted() {
     marks(&bob, "msg_2", false).await;
     ada.deletes("msg_5").await;
     let database = chat.stop().await;
-    // The one that counts, and the one after it.
     undo_from(&database, "2026-11-26-000000_unread").await;
     let chat = Chat::on(database, &[]).await;
     let counts = "{ conversation(user1: 1, user2: 2) { ada: unreadCount(userId: 1) bob: unreadCount(userId: 2) } }";

@@ -37,6 +37,9 @@ pub(crate) async fn undo_from(database: &Database, first: &str) {
     all.sort();
     for migration in all.iter().rev() {
         let name = migration.file_name().unwrap().to_str().unwrap();
+        if name < first {
+            break;
+        }
         let version: String = name.split('_').next().unwrap().chars().filter(char::is_ascii_digit).collect();
         let down = fs::read_to_string(migration.join("down.sql")).unwrap();
         let forget = format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'");

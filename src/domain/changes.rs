@@ -1,0 +1,206 @@
+//! Changes of users that write much: telling many peers, and removing all that an erased account sent. The first step is part
+//! of the change itself; the others are transactions of their own, so that they hold nobody up for long. They go on after a
+//! restart.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Error, Result};
+use crate::{
+    app::App,
+    model::{
+        feed::{Kind, NewEvent},
+        ids::{ConversationId, MessageId, UserId},
+        timestamps::Timestamp,
+    },
+    store::{self, Conn},
+};
+
+/// Peers or messages in one step: more would hold others up for longer than some milliseconds.
+pub(super) const STEP_SIZE: u16 = 200;
+/// Unfinished changes that are read at once.
+const MAX_LISTED: i64 = 100;
+/// How often the job looks for changes that are left: after an error, and by a process that is gone.
+const JOB_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Runs [`finish_all`] at the start, after each change and periodically; never returns.
+pub async fn run_job(app: Arc<App>) {
+    loop {
+        if let Err(error) = finish_all(&app).await {
+            tracing::warn!(%error, "a change of a user is not finished yet");
+        }
+        let _ = tokio::time::timeout(JOB_INTERVAL, app.unfinished_changes.notified()).await;
+    }
+}
+
+/// Finishes all changes that are not finished, in steps with pauses between them.
+pub async fn finish_all(app: &App) -> Result<()> {
+    loop {
+        let users = app.store.read(|conn| store::changes::unfinished(conn, MAX_LISTED)).await?;
+        if users.is_empty() {
+            return Ok(());
+        }
+        for user in users {
+            finish(app, user).await?;
+        }
+    }
+}
+
+async fn finish(app: &App, user: UserId) -> Result<()> {
+    loop {
+        let (begun, at, notifier) = (Instant::now(), app.now(), app.notifier.clone());
+        let step = move |conn: &mut Conn<'_>| Step::next(conn, user)?.take_locked(conn, user, at);
+        let notify = move |(concerned, _): &(Vec<UserId>, bool)| notifier.invalidate(concerned.iter().copied());
+        let (_, is_finished) = match app.store.write_then(step, notify).await {
+            Err(Error::Busy) => (Vec::new(), false),
+            taken => taken?,
+        };
+        if is_finished {
+            return Ok(());
+        }
+        // At least half of the time is left to others.
+        tokio::time::sleep(begun.elapsed()).await;
+    }
+}
+
+/// The first step of a change, in its transaction: the user and these are locked, who are their first peers, at most as many as
+/// a step has. With fewer all of them are told; otherwise the job has to tell the others.
+pub(super) fn begin(conn: &mut Conn<'_>, user: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
+    tell(conn, user, peers, at)?;
+    if peers.len() == usize::from(STEP_SIZE) {
+        store::changes::set_told(conn, user, peers.last().copied())?;
+    } else if store::changes::told_through(conn, user)?.is_some() {
+        store::changes::finish(conn, user)?;
+    }
+    Ok(())
+}
+
+/// The same for an account that was erased. Its messages are hidden from now on, if they are to be deleted.
+pub(super) fn begin_erasure(
+    conn: &mut Conn<'_>,
+    user: UserId,
+    peers: &[UserId],
+    erase_messages: bool,
+    at: Timestamp,
+) -> Result<()> {
+    store::changes::set_told(conn, user, peers.last().copied())?;
+    if erase_messages {
+        store::changes::begin_erasure(conn, user)?;
+        store::members::clear_unread_from(conn, user)?;
+        if peers.len() < usize::from(STEP_SIZE) {
+            // All receivers are locked.
+            let oldest = store::messages::oldest_sent_by(conn, user, STEP_SIZE.into())?;
+            delete_messages(conn, user, &oldest, at)?;
+        }
+    }
+    tell(conn, user, peers, at)?;
+    // Most accounts are small: then it is finished at once.
+    for _ in 0..2 {
+        match Step::next(conn, user)? {
+            step @ (Step::RemoveClientIds(_) | Step::Finish) => step.take(conn, user, at)?,
+            Step::Tell(_) | Step::DeleteMessages(_) | Step::Nothing => break,
+        }
+    }
+    Ok(())
+}
+
+/// What is next to do of a user's change.
+#[derive(Clone, PartialEq, Eq)]
+enum Step {
+    /// Tell these peers.
+    Tell(Vec<UserId>),
+    /// Delete these messages, which were sent to these users.
+    DeleteMessages(Vec<(MessageId, UserId)>),
+    /// Remove the `clientId`s of these messages.
+    RemoveClientIds(Vec<MessageId>),
+    /// Note that everything is done.
+    Finish,
+    /// It is finished.
+    Nothing,
+}
+
+impl Step {
+    fn next(conn: &mut Conn<'_>, user: UserId) -> Result<Self> {
+        let Some(told_through) = store::changes::told_through(conn, user)? else { return Ok(Self::Nothing) };
+        let peers = store::members::peers_after(conn, user, told_through, STEP_SIZE.into())?;
+        if !peers.is_empty() {
+            return Ok(Self::Tell(peers));
+        }
+        if store::users::exists(conn, user)? {
+            return Ok(Self::Finish);
+        }
+        if store::changes::is_erasing(conn, user)? {
+            let messages = store::messages::oldest_sent_by(conn, user, STEP_SIZE.into())?;
+            if !messages.is_empty() {
+                return Ok(Self::DeleteMessages(messages));
+            }
+        }
+        let named = store::messages::with_client_id(conn, user, STEP_SIZE.into())?;
+        Ok(if named.is_empty() { Self::Finish } else { Self::RemoveClientIds(named) })
+    }
+
+    /// The users whose feeds it changes.
+    fn concerned(&self, user: UserId) -> Vec<UserId> {
+        let mut concerned = match self {
+            Self::Tell(peers) => peers.clone(),
+            Self::DeleteMessages(messages) => messages.iter().map(|(_, receiver)| *receiver).chain([user]).collect(),
+            Self::RemoveClientIds(_) | Self::Finish | Self::Nothing => Vec::new(),
+        };
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned
+    }
+
+    /// Locks the user and all whom it concerns, and takes the step, unless somebody else has taken it meanwhile. Gives whom it
+    /// concerned, and whether the change is finished.
+    fn take_locked(self, conn: &mut Conn<'_>, user: UserId, at: Timestamp) -> Result<(Vec<UserId>, bool)> {
+        let concerned = self.concerned(user);
+        let all: Vec<UserId> = concerned.iter().copied().chain([user]).collect();
+        store::users::lock(conn, &all)?;
+        if Self::next(conn, user)? != self {
+            return Ok((Vec::new(), false));
+        }
+        let is_finished = matches!(self, Self::Finish | Self::Nothing);
+        self.take(conn, user, at)?;
+        Ok((concerned, is_finished))
+    }
+
+    fn take(self, conn: &mut Conn<'_>, user: UserId, at: Timestamp) -> Result<()> {
+        match self {
+            Self::Tell(peers) => {
+                tell(conn, user, &peers, at)?;
+                Ok(store::changes::set_told(conn, user, peers.last().copied())?)
+            }
+            Self::DeleteMessages(messages) => delete_messages(conn, user, &messages, at),
+            Self::RemoveClientIds(messages) => Ok(store::messages::remove_client_ids(conn, &messages)?),
+            Self::Finish => {
+                store::changes::end_erasure(conn, user)?;
+                Ok(store::changes::finish(conn, user)?)
+            }
+            Self::Nothing => Ok(()),
+        }
+    }
+}
+
+/// Appends to the feeds of peers that a user changed: to all if the account was erased, otherwise to those whom no block
+/// separates from the user.
+fn tell(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
+    let is_erased = !store::users::exists(conn, changed)?;
+    let blocked = if is_erased { HashSet::default() } else { store::blocks::of(conn, changed)? };
+    let told = peers.iter().copied().filter(|peer| !blocked.contains(peer));
+    let new: Vec<NewEvent> = told.map(|user| NewEvent { user, message: None, peer: changed }).collect();
+    Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)
+}
+
+fn delete_messages(conn: &mut Conn<'_>, sender: UserId, sent: &[(MessageId, UserId)], at: Timestamp) -> Result<()> {
+    let ids: Vec<MessageId> = sent.iter().map(|(id, _)| *id).collect();
+    store::messages::erase(conn, &ids, at)?;
+    let event = |&(id, receiver): &(MessageId, UserId)| {
+        ConversationId::between(sender, receiver).map(|conversation| NewEvent::for_both_members(id, conversation))
+    };
+    let deleted: Vec<NewEvent> = sent.iter().filter_map(event).flatten().collect();
+    Ok(store::feed::insert(conn, Kind::Deleted, &deleted, at)?)
+}

@@ -1,0 +1,61 @@
+//! The tables `user_changes` and `erasures`: changes of users that are done in steps, and are not finished.
+
+use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, dsl};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    schema::{erasures, user_changes},
+};
+use crate::model::ids::UserId;
+
+/// Users with a change that is not finished, at most `limit`.
+pub fn unfinished(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<UserId>> {
+    let query = user_changes::table.select(user_changes::user_id).order(user_changes::user_id).limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Up to which of their peers, by id, are told of a user's change; `None` if no change is unfinished.
+pub fn told_through(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
+    let query = user_changes::table.select(user_changes::told_through).find(user);
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// Begins a change, or notes that peers up to this one are told of it. The user must be locked.
+pub fn set_told(conn: &mut Conn<'_>, user: UserId, through: Option<UserId>) -> Result<()> {
+    let told = user_changes::told_through.eq(through.map_or(0, UserId::key));
+    let query = diesel::insert_into(user_changes::table)
+        .values((user_changes::user_id.eq(user), told))
+        .on_conflict(user_changes::user_id)
+        .do_update()
+        .set(told);
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Nothing of the user's change is left to do.
+pub fn finish(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
+    let query = diesel::delete(user_changes::table.find(user));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Hides all messages that a user sent, until [`end_erasure`].
+pub fn begin_erasure(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
+    let query = diesel::insert_into(erasures::table).values(erasures::user_id.eq(user));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Whether the messages that a user sent are hidden, to be deleted.
+pub fn is_erasing(conn: &mut Conn<'_>, user: UserId) -> Result<bool> {
+    let query = diesel::select(dsl::exists(erasures::table.find(user)));
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
+/// All messages that the user sent are deleted.
+pub fn end_erasure(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
+    let query = diesel::delete(erasures::table.find(user));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
