@@ -243,7 +243,7 @@ async fn administer_on(app: &App, task: Admin) -> Result<()> {
             println!("{} is an admin.", user.id);
         }
         Admin::Demote { email, .. } => {
-            let demoted = admin::demote(app, &operator, Email::parse(&email)?).await?;
+            let demoted = admin::demote(app, &operator, Email::of_account(&email)?).await?;
             let demoted = demoted.context("there is no admin with this address")?;
             println!("{} is a user again, and all of its sessions have ended.", demoted.user.id);
             if !demoted.has_admins {
@@ -251,13 +251,13 @@ async fn administer_on(app: &App, task: Admin) -> Result<()> {
             }
         }
         Admin::ResetPassword { email, .. } => {
-            let email = Email::parse(&email)?;
+            let email = Email::of_account(&email)?;
             let user = admin::reset_password(app, &operator, email, new_password()?).await?;
             let user = user.context("there is no account with this address")?;
             println!("{} has the new password, and all of its sessions have ended.", user.id);
         }
         Admin::Sessions { email, .. } => {
-            let sessions = admin::sessions(app, &operator, Email::parse(&email)?).await?;
+            let sessions = admin::sessions(app, &operator, Email::of_account(&email)?).await?;
             for session in sessions.context("there is no account with this address")? {
                 let device = printable(session.device.as_deref().unwrap_or("-"));
                 println!("{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at);

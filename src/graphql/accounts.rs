@@ -259,7 +259,7 @@ async fn sign_in(call: Arc<Call>, SignInArguments { input }: SignInArguments) ->
         return Ok(Err(arguments.errors));
     }
     // What cannot be an address is no account's.
-    let email = Email::parse(&input.email).ok();
+    let email = Email::of_account(&input.email).ok();
     let outcome = accounts::sign_in(&call.app, email, input.password, device, call.caller.from).await;
     Ok(signed_in(&call, call.outcome(outcome)?))
 }

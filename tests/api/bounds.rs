@@ -1,5 +1,13 @@
 //! What one ordinary account can make a server hold, and whom it can keep waiting: as much as the limits say, and nobody.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
 use duologue::model::timestamps::Timestamp;
 use serde_json::{Value, json};
 use tokio::process::Child;
@@ -300,4 +308,80 @@ async fn what_runs_on_a_socket_is_answered_before_the_server_stops() {
         "{} were stored, {answered} answered",
         stored.as_array().unwrap().len()
     );
+}
+
+/// All that one signed-in stranger can do at once: the sends and pages of others go on, and memory stays bounded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
+    let world = Arc::new(World::open(&["--max-sign-ups", "0"]).await);
+    world.fill(100).await;
+    let eve = world.account("eve").await;
+    let going = Arc::new(AtomicBool::new(true));
+    let (mallory, to) = (world.mallory.authorization.clone(), world.bob.id.clone());
+    let large = format!("{{ messages(first: 100) {{ nodes {{ {} }} }} }}", aliased(29, "content"));
+    let searches = format!(
+        "{{ {} }}",
+        (0..9).map(|n| format!("a{n}: users(search: \"{n}\") {{ nodes {{ id }} }} ")).collect::<String>()
+    );
+    let pages = "{ users(first: 100) { nodes { conversations(first: 40) { nodes { id messages(first: 1) { nodes { content } } } } } } }";
+    let rename = "mutation ($me: ID!) { updateUser(id: $me, input: { name: \"another\" }) { userErrors { code } } }";
+    let me = world.mallory.id.clone();
+    let requests = [
+        json!({ "query": large }),
+        json!(vec![json!({ "query": large }); 4]),
+        json!({ "query": searches }),
+        json!({ "query": pages }),
+        json!({ "query": rename, "variables": { "me": me } }),
+        json!({ "query": "mutation { refreshSession(refreshToken: \"x\") { userErrors { code } } }" }),
+        json!({ "query": SEND, "variables": { "input": { "receiverId": to, "content": "x".repeat(9_000) } } }),
+        json!({ "query": "{ messages(first: 100) { nodes { content } } }" }),
+    ];
+    let attack = requests.into_iter().cycle().take(32).map(|request| {
+        let (world, mallory, going) = (world.clone(), mallory.clone(), going.clone());
+        tokio::spawn(async move {
+            while going.load(Ordering::Relaxed) {
+                let answers = world.post(&mallory, &request).await;
+                for answer in answers.as_array().into_iter().flatten().chain([&answers]) {
+                    for error in answer["errors"].as_array().into_iter().flatten() {
+                        let code = error["extensions"]["code"].as_str().unwrap();
+                        assert!(["RATE_LIMITED", "QUERY_TOO_COMPLEX"].contains(&code), "{error}");
+                    }
+                }
+            }
+        })
+    });
+    let attack: Vec<_> = attack.collect();
+    // Sockets that follow and do not read.
+    let mut stalled = Vec::new();
+    for _ in 0..10 {
+        let mut socket = socket(&world, &world.mallory).await;
+        for id in 0..10 {
+            let feed = "subscription { feed { cursor message { a: content b: content content } } }";
+            socket.subscribes(&id.to_string(), feed, json!({ "unused": vec![1; 50_000] })).await;
+        }
+        stalled.push(socket);
+    }
+    let (mut delays, mut pace) = (Vec::new(), tokio::time::interval(Duration::from_millis(50)));
+    let page = "{ messages(last: 50) { nodes { id content sender { name } } } }";
+    let send = json!({ "input": { "receiverId": world.bob.id, "content": "hello" } });
+    let until = Instant::now() + Duration::from_secs(short_or_long(5, 60));
+    while Instant::now() < until {
+        for (query, variables) in [(page, json!({})), (SEND, send.clone())] {
+            let begun = Instant::now();
+            world.data(&eve.authorization, query, variables).await;
+            delays.push(begun.elapsed());
+        }
+        pace.tick().await;
+    }
+    going.store(false, Ordering::Relaxed);
+    for attacker in attack {
+        attacker.await.unwrap();
+    }
+    delays.sort();
+    // In a debug build, beside other tests, all takes longer.
+    let bound = if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::from_millis(500) };
+    assert!(delays[delays.len() * 99 / 100] < bound, "{delays:?}");
+    if let Some(peak) = world.peak() {
+        assert!(peak < 256, "{peak} MiB");
+    }
 }

@@ -83,7 +83,7 @@ async fn what_was_deleted_is_in_no_byte_of_the_database() {
         }
     }
     for number in 0..20 {
-        let name = format!("<name{number}>");
+        let name = format!("~name{number}~");
         let leaver = chat.person(&name).await;
         let (secret, content) = text_of("last words", number);
         leaver
@@ -94,9 +94,9 @@ async fn what_was_deleted_is_in_no_byte_of_the_database() {
             let rename = "mutation ($id: ID!, $name: String!, $email: String!) {
                 updateUser(id: $id, input: { name: $name, email: $email }) { userErrors { code } }
             }";
-            let (name, email) = (format!("<renamed {number}>"), format!("<address{number}>@example.com"));
+            let (name, email) = (format!("<renamed {number}>"), format!("~address{number}~@example.com"));
             chat.data(rename, json!({ "id": leaver.id, "name": name, "email": email })).await;
-            gone.extend([name, format!("<address{number}>")]);
+            gone.extend([name, format!("~address{number}~")]);
         }
         leaver.leaves(true).await;
     }

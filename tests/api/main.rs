@@ -58,6 +58,7 @@ mod http;
 mod persisted;
 mod connections;
 mod bounds;
+mod fuzz;
 mod pages;
 mod sockets;
 mod stalls;
