@@ -26,7 +26,7 @@ test: web clients browser examples
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers.
-FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: documents_are_run_as_graphql_js_runs_them
+FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults:
 	cargo test --test api -- --test-threads=1 $(FAULTS)

@@ -51,6 +51,8 @@
 //!   restart ([`domain::changes`]). What is to be deleted is hidden from the first of them on.
 //! - The feed is the source of truth: the messages themselves, and events that are written in the transaction of the change.
 //!   Its readers are only notified, after the commit and before the change is answered.
+//! - What one account can make the server hold or do is bounded: answers, caches and queues in bytes, requests, subscriptions and
+//!   long reads by permits ([`events::Permits`]). `docs/limits.md` has all limits.
 //! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.
 //! - The data of fields is loaded in batches, level by level; a test counts the statements of each operation.
 

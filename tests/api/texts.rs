@@ -165,6 +165,19 @@ async fn what_is_stored_is_not_judged_again() {
     ada.sends("Hi again", &bob).await;
 }
 
+/// An address that was taken before it had to be visible is still one to sign in with.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_an_address_of_before_signs_in_with_it() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let sign_up = "mutation ($input: SignUpInput!) { signUp(input: $input) { userErrors { code } } }";
+    let input = json!({ "name": "Ada", "email": "ada@example.com", "password": "correct horse battery" });
+    assert_eq!(chat.data(sign_up, json!({ "input": input })).await["signUp"]["userErrors"], json!([]));
+    drop(chat.database.run("UPDATE users SET email = 'a\u{AD}@x', email_key = 'a\u{AD}@x' WHERE id = 1").await);
+    let sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { viewer { user { id } } } }";
+    let input = json!({ "email": "a\u{AD}@x", "password": "correct horse battery" });
+    assert_eq!(chat.data(sign_in, json!({ "input": input })).await["signIn"]["viewer"]["user"]["id"], "usr_1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn blank_texts_and_those_with_a_nul_are_invalid() {
     let chat = Chat::open().await;
