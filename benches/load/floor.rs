@@ -166,7 +166,8 @@ async fn conversation(State(floor): State<Floor>, Path((one, other)): Path<(i64,
     let id = ConversationId::between(UserId::new(one).unwrap(), UserId::new(other).unwrap()).unwrap();
     let read = floor.app.store.read(move |conn| {
         let users = store::users::by_ids(conn, &id.members())?;
-        let pages = store::messages::pages(conn, &[(List::Conversation(id), PageRequest::last(50))])?;
+        let any = &mut store::TextBudget::new(usize::MAX);
+        let pages = store::messages::pages(conn, &[(List::Conversation(id), PageRequest::last(50))], any)?;
         Ok::<_, store::Error>((users, pages))
     });
     let (users, mut pages) = read.await.unwrap();

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use strum::{EnumCount, VariantArray};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::registry::{Registry, RegistryGuard};
 use crate::model::ids::UserId;
 
 /// What is bounded for each user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// A WebSocket or an event stream.
     Connection,
@@ -45,8 +44,7 @@ const EVENTS: usize = 4;
 
 impl PermitLimits {
     /// How much of this resource a user may have.
-    #[must_use]
-    pub fn of(&self, resource: Resource) -> usize {
+    fn of(&self, resource: Resource) -> usize {
         let limit = match resource {
             Resource::Connection => self.connections,
             Resource::Request => self.requests,
@@ -65,7 +63,29 @@ impl Default for PermitLimits {
     }
 }
 
-type UserPermits = [Semaphore; Resource::COUNT];
+/// What a user may still have.
+struct UserPermits {
+    connections: Semaphore,
+    requests: Semaphore,
+    subscriptions: Semaphore,
+    subscribed_fields: Semaphore,
+    events: Semaphore,
+    heavy_reads: Semaphore,
+}
+
+impl UserPermits {
+    fn new(limits: &PermitLimits) -> Self {
+        let semaphore = |resource| Semaphore::new(limits.of(resource));
+        Self {
+            connections: semaphore(Resource::Connection),
+            requests: semaphore(Resource::Request),
+            subscriptions: semaphore(Resource::Subscription),
+            subscribed_fields: semaphore(Resource::SubscribedField),
+            events: semaphore(Resource::Event),
+            heavy_reads: semaphore(Resource::HeavyRead),
+        }
+    }
+}
 
 /// The permits of all users. Clones share them.
 #[derive(Clone, Default)]
@@ -79,12 +99,6 @@ impl Permits {
     #[must_use]
     pub fn of(limits: PermitLimits) -> Self {
         Self { users: Registry::default(), limits }
-    }
-
-    /// The limits.
-    #[must_use]
-    pub fn limits(&self) -> &PermitLimits {
-        &self.limits
     }
 
     /// So much more of a resource for this user; `None` if that is more than the limit.
@@ -106,8 +120,7 @@ impl Permits {
     }
 
     fn none(&self, user: UserId, resource: Resource) -> Permit {
-        let new = || Arc::new(std::array::from_fn(|index| Semaphore::new(self.limits.of(Resource::VARIANTS[index]))));
-        let (guard, permits) = self.users.acquire(user, new, Arc::clone);
+        let (guard, permits) = self.users.acquire(user, || Arc::new(UserPermits::new(&self.limits)), Arc::clone);
         Permit { permits, resource, amount: 0, _guard: guard }
     }
 }
@@ -122,7 +135,14 @@ pub struct Permit {
 
 impl Permit {
     fn semaphore(&self) -> &Semaphore {
-        &self.permits[self.resource as usize]
+        match self.resource {
+            Resource::Connection => &self.permits.connections,
+            Resource::Request => &self.permits.requests,
+            Resource::Subscription => &self.permits.subscriptions,
+            Resource::SubscribedField => &self.permits.subscribed_fields,
+            Resource::Event => &self.permits.events,
+            Resource::HeavyRead => &self.permits.heavy_reads,
+        }
     }
 }
 

@@ -120,7 +120,7 @@ mod tests {
             all.truncate(len);
             assert_eq!(all.len(), len);
             let joined: Vec<u8> = all.full.iter().chain([&all.last]).flatten().copied().collect();
-            assert!(joined == text.as_bytes()[..len], "{len}");
+            assert_eq!(joined.as_slice(), text.as_bytes().split_at(len).0, "{len}");
         }
         assert!(all.is_empty());
     }

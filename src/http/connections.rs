@@ -265,7 +265,7 @@ mod tests {
     fn when_descriptors_run_short_the_oldest_goes_that_has_sent_nothing() {
         let connections = Connections::new(&[], usize::MAX, Some(RESERVED_DESCRIPTORS + 3));
         let mut held: Vec<_> = (0..3).map(|_| admitted(&connections, "127.0.0.1").unwrap()).collect();
-        held[0].0.has_spoken();
+        held.first_mut().unwrap().0.has_spoken();
         let fourth = admitted(&connections, "127.0.0.1");
         assert!(fourth.is_some());
         let let_go: Vec<_> = held.iter().map(|(_, let_go)| let_go.is_cancelled()).collect();
