@@ -13,7 +13,7 @@ use std::{
 use super::{Rejection, Result, Viewer, policy, signals::PresenceGuard};
 use crate::{
     app::App,
-    events::Watch,
+    events::{Resource, Watch},
     model::{
         feed::{Change, Cursor, Entry, Event, EventBody, FeedPage, Kind},
         ids::{ConversationId, UserId},
@@ -49,6 +49,7 @@ pub async fn follow(
     Ok(Follower {
         app: app.clone(),
         user,
+        limited: viewer.limited_user(),
         conversation,
         watch,
         _presence: PresenceGuard::acquire(app, viewer, user),
@@ -168,6 +169,8 @@ impl ReadPosition {
 pub struct Follower {
     app: Arc<App>,
     user: UserId,
+    /// Whose reads are limited; `None` for privileged viewers.
+    limited: Option<UserId>,
     conversation: Option<ConversationId>,
     watch: Watch,
     _presence: Option<PresenceGuard>,
@@ -233,9 +236,16 @@ impl Follower {
     /// Reads the next page; false when the feed ends.
     async fn read_on(&mut self) -> Result<bool> {
         let (app, user, position) = (self.app.clone(), self.user, self.read_position.position);
+        let limited = self.limited;
         let read = move |after| {
-            let (store, epoch) = (app.store.clone(), app.epoch().clone());
-            async move { store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await }
+            let (app, epoch) = (app.clone(), app.epoch().clone());
+            async move {
+                let _permit = match limited {
+                    Some(user) => Some(app.permits.acquire(user, Resource::Read).await),
+                    None => None,
+                };
+                app.store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await
+            }
         };
         let Some(page) = self.watch.next(position, PAGE_SIZE, read).await? else { return Ok(false) };
         if position < page.trimmed_through {

@@ -30,21 +30,25 @@ pub use crate::store::{Conn, Snapshot, TextBudget};
 
 use crate::{app::App, events::Resource};
 
-/// Runs several reads on one snapshot of the database. One user's heavy reads are not done all at the same time, so that those
-/// of others are not kept waiting.
+/// Runs several reads on one snapshot of the database. One user's reads do not take all connections at the same time, so that
+/// those of others need not wait for them.
 pub async fn snapshot<T: Send + 'static>(
     app: &App,
     viewer: &Viewer,
     how: Snapshot,
     read: impl FnOnce(&mut Conn<'_>) -> T + Send + 'static,
 ) -> Result<T> {
-    let permit = match viewer.limited_user() {
-        Some(user) if !how.light => Some(app.permits.acquire(user, Resource::HeavyRead).await),
-        _ => None,
-    };
+    let mut permits = Vec::new();
+    if let Some(user) = viewer.limited_user() {
+        // In this order: who waits for a heavy read must not keep light ones waiting.
+        if !how.light {
+            permits.push(app.permits.acquire(user, Resource::HeavyRead).await);
+        }
+        permits.push(app.permits.acquire(user, Resource::Read).await);
+    }
     let read = move |conn: &mut Conn<'_>| {
         // Until the end of the read, which may go on after nobody waits for it any more.
-        let _permit = permit;
+        let _permits = permits;
         Ok(read(conn))
     };
     app.store.snapshot(how, read).await

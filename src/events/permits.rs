@@ -20,7 +20,9 @@ pub enum Resource {
     SubscribedField,
     /// Events that are read and answered for a subscription.
     Event,
-    /// A read that takes longer than a millisecond.
+    /// A read for an answer.
+    Read,
+    /// One that takes longer than a millisecond.
     HeavyRead,
 }
 
@@ -37,7 +39,9 @@ pub struct PermitLimits {
     pub subscribed_fields: usize,
 }
 
-/// Fewer than the database has readers for heavy reads, so that some are always left to other users.
+/// Fewer than the database has readers, so that some are always left to other users.
+const READS: usize = 3;
+/// And fewer than it has for heavy reads.
 const HEAVY_READS: usize = 2;
 /// Large answers to events that wait for a client that does not read.
 const EVENTS: usize = 4;
@@ -51,6 +55,7 @@ impl PermitLimits {
             Resource::Subscription => self.subscriptions,
             Resource::SubscribedField => self.subscribed_fields,
             Resource::Event => EVENTS,
+            Resource::Read => READS,
             Resource::HeavyRead => HEAVY_READS,
         };
         limit.min(Semaphore::MAX_PERMITS)
@@ -70,6 +75,7 @@ struct UserPermits {
     subscriptions: Semaphore,
     subscribed_fields: Semaphore,
     events: Semaphore,
+    reads: Semaphore,
     heavy_reads: Semaphore,
 }
 
@@ -82,6 +88,7 @@ impl UserPermits {
             subscriptions: semaphore(Resource::Subscription),
             subscribed_fields: semaphore(Resource::SubscribedField),
             events: semaphore(Resource::Event),
+            reads: semaphore(Resource::Read),
             heavy_reads: semaphore(Resource::HeavyRead),
         }
     }
@@ -141,6 +148,7 @@ impl Permit {
             Resource::Subscription => &self.permits.subscriptions,
             Resource::SubscribedField => &self.permits.subscribed_fields,
             Resource::Event => &self.permits.events,
+            Resource::Read => &self.permits.reads,
             Resource::HeavyRead => &self.permits.heavy_reads,
         }
     }
