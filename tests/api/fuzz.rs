@@ -25,7 +25,7 @@ const PARTS: &[&str] = &[
     "{ nodes(ids: [\"usr_1\", \"msg_1\", \"cnv_1_2\", 7]) { __typename id ... on Message { content } ... on User { name } } }",
     "{ conversation(user1: 1, user2: 2) { messages { nodes { status version } } unreadCount(userId: 1) members { user { id } } } }",
     "{ feedCursor(userId: 1) feedEvents(userId: 1, after: \"x\") { events { kind } } }",
-    "mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: \"line\\nfeed \\u0000 \\u2028\" }) { message { cursor: content } } }",
+    "mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: \"line\\nfeed \\u0000 \\u2028\" }) { duplicate } }",
     "mutation M($t: String!) { updateMessage(id: 1, input: { content: $t }) { message { content } userErrors { code field } } }",
     "mutation { setTyping(conversationId: \"cnv_1_2\", userId: 1) { ok } markRead(messageId: 1, userId: 2) { userErrors { code } } }",
     "mutation { signIn(input: { email: \"a@x\", password: \"x\" }) { accessToken } signOut { sessionId } }",
