@@ -6,9 +6,8 @@ use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Error, Result, Viewer};
-/// What a viewer has of what is limited, until it is dropped.
-pub use crate::events::Permit;
-pub use crate::events::network;
+/// What a viewer has of what is limited, until it is dropped; and the unit of addresses that is limited.
+pub use crate::events::{Permit, network};
 use crate::{
     app::App,
     events::{Resource, Revocation},
@@ -96,7 +95,7 @@ pub fn begin_request(app: &App, viewer: &Viewer) -> Result<Option<Permit>> {
 
 /// The same, once the viewer has fewer requests in hand.
 pub async fn wait_for_request(app: &App, viewer: &Viewer) -> Option<Permit> {
-    Some(app.permits.acquire(viewer.limited_user()?, Resource::Request).await)
+    app.permits.acquire(viewer.limited_user(), Resource::Request).await
 }
 
 /// The permits of a subscription that fills so many fields for an event.
@@ -110,5 +109,5 @@ pub fn begin_subscription(app: &App, viewer: &Viewer, fields: u64) -> Result<Opt
 
 /// A permit to read and answer events of a subscription.
 pub async fn begin_event(app: &App, viewer: &Viewer) -> Option<Permit> {
-    Some(app.permits.acquire(viewer.limited_user()?, Resource::Event).await)
+    app.permits.acquire(viewer.limited_user(), Resource::Event).await
 }

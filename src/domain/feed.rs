@@ -240,10 +240,7 @@ impl Follower {
         let read = move |after| {
             let (app, epoch) = (app.clone(), app.epoch().clone());
             async move {
-                let _permit = match limited {
-                    Some(user) => Some(app.permits.acquire(user, Resource::Read).await),
-                    None => None,
-                };
+                let _permit = app.permits.acquire(limited, Resource::Read).await;
                 app.store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await
             }
         };

@@ -38,14 +38,10 @@ pub async fn snapshot<T: Send + 'static>(
     how: Snapshot,
     read: impl FnOnce(&mut Conn<'_>) -> T + Send + 'static,
 ) -> Result<T> {
-    let mut permits = Vec::new();
-    if let Some(user) = viewer.limited_user() {
-        // In this order: who waits for a heavy read must not keep light ones waiting.
-        if !how.light {
-            permits.push(app.permits.acquire(user, Resource::HeavyRead).await);
-        }
-        permits.push(app.permits.acquire(user, Resource::Read).await);
-    }
+    let user = viewer.limited_user();
+    // In this order: who waits for a heavy read must not keep light ones waiting.
+    let heavy = app.permits.acquire(user.filter(|_| !how.light), Resource::HeavyRead).await;
+    let permits = (heavy, app.permits.acquire(user, Resource::Read).await);
     let read = move |conn: &mut Conn<'_>| {
         // Until the end of the read, which may go on after nobody waits for it any more.
         let _permits = permits;

@@ -26,7 +26,7 @@ pub enum Resource {
     HeavyRead,
 }
 
-/// How much of each resource a user may have.
+/// How much of each resource a user may have; without settings, any amount.
 #[derive(Debug, Clone, Copy)]
 pub struct PermitLimits {
     /// Of [`Resource::Connection`].
@@ -39,34 +39,19 @@ pub struct PermitLimits {
     pub subscribed_fields: usize,
 }
 
+impl Default for PermitLimits {
+    fn default() -> Self {
+        let any = usize::MAX;
+        Self { connections: any, requests: any, subscriptions: any, subscribed_fields: any }
+    }
+}
+
+/// Large answers to events that wait for a client that does not read.
+const EVENTS: usize = 4;
 /// Fewer than the database has readers, so that some are always left to other users.
 const READS: usize = 3;
 /// And fewer than it has for heavy reads.
 const HEAVY_READS: usize = 2;
-/// Large answers to events that wait for a client that does not read.
-const EVENTS: usize = 4;
-
-impl PermitLimits {
-    /// How much of this resource a user may have.
-    fn of(&self, resource: Resource) -> usize {
-        let limit = match resource {
-            Resource::Connection => self.connections,
-            Resource::Request => self.requests,
-            Resource::Subscription => self.subscriptions,
-            Resource::SubscribedField => self.subscribed_fields,
-            Resource::Event => EVENTS,
-            Resource::Read => READS,
-            Resource::HeavyRead => HEAVY_READS,
-        };
-        limit.min(Semaphore::MAX_PERMITS)
-    }
-}
-
-impl Default for PermitLimits {
-    fn default() -> Self {
-        Self { connections: 50, requests: 16, subscriptions: 200, subscribed_fields: 5_000 }
-    }
-}
 
 /// What a user may still have.
 struct UserPermits {
@@ -81,15 +66,27 @@ struct UserPermits {
 
 impl UserPermits {
     fn new(limits: &PermitLimits) -> Self {
-        let semaphore = |resource| Semaphore::new(limits.of(resource));
+        let semaphore = |limit: usize| Semaphore::new(limit.min(Semaphore::MAX_PERMITS));
         Self {
-            connections: semaphore(Resource::Connection),
-            requests: semaphore(Resource::Request),
-            subscriptions: semaphore(Resource::Subscription),
-            subscribed_fields: semaphore(Resource::SubscribedField),
-            events: semaphore(Resource::Event),
-            reads: semaphore(Resource::Read),
-            heavy_reads: semaphore(Resource::HeavyRead),
+            connections: semaphore(limits.connections),
+            requests: semaphore(limits.requests),
+            subscriptions: semaphore(limits.subscriptions),
+            subscribed_fields: semaphore(limits.subscribed_fields),
+            events: semaphore(EVENTS),
+            reads: semaphore(READS),
+            heavy_reads: semaphore(HEAVY_READS),
+        }
+    }
+
+    fn of(&self, resource: Resource) -> &Semaphore {
+        match resource {
+            Resource::Connection => &self.connections,
+            Resource::Request => &self.requests,
+            Resource::Subscription => &self.subscriptions,
+            Resource::SubscribedField => &self.subscribed_fields,
+            Resource::Event => &self.events,
+            Resource::Read => &self.reads,
+            Resource::HeavyRead => &self.heavy_reads,
         }
     }
 }
@@ -117,13 +114,13 @@ impl Permits {
         Some(permit)
     }
 
-    /// One more of a resource, once the user has less than the limit.
-    pub async fn acquire(&self, user: UserId, resource: Resource) -> Permit {
-        let mut permit = self.none(user, resource);
+    /// One more of a resource, once the user has less than the limit; `None` for whom nothing is limited.
+    pub async fn acquire(&self, user: Option<UserId>, resource: Resource) -> Option<Permit> {
+        let mut permit = self.none(user?, resource);
         // The semaphores are never closed.
         let acquired = permit.semaphore().acquire().await.map(SemaphorePermit::forget);
         permit.amount = u32::from(acquired.is_ok());
-        permit
+        Some(permit)
     }
 
     fn none(&self, user: UserId, resource: Resource) -> Permit {
@@ -142,15 +139,7 @@ pub struct Permit {
 
 impl Permit {
     fn semaphore(&self) -> &Semaphore {
-        match self.resource {
-            Resource::Connection => &self.permits.connections,
-            Resource::Request => &self.permits.requests,
-            Resource::Subscription => &self.permits.subscriptions,
-            Resource::SubscribedField => &self.permits.subscribed_fields,
-            Resource::Event => &self.permits.events,
-            Resource::Read => &self.permits.reads,
-            Resource::HeavyRead => &self.permits.heavy_reads,
-        }
+        self.permits.of(self.resource)
     }
 }
 

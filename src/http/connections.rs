@@ -151,7 +151,7 @@ impl Default for Unread {
 }
 
 impl Unread {
-    /// Says so of the request that is being answered.
+    /// Says so of the request that is being answered: it is unread if it has a body, until that was read to its end.
     pub(super) fn set(&self, unread: bool) {
         self.0.store(unread, Ordering::Relaxed);
     }

@@ -4,7 +4,12 @@ use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, http::StatusCode, response::Response};
 use futures_util::future::{Either, Ready, ready};
-use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
+use hyper::{
+    Request,
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::Service,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -115,7 +120,7 @@ impl Service<Request<Incoming>> for OfConnection {
     type Future = Either<Ready<Result<Response, Infallible>>, RouterFuture>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.unread.set(false);
+        self.unread.set(!request.body().is_end_stream());
         request.extensions_mut().insert(self.remote);
         request.extensions_mut().insert(self.unread.clone());
         if head_bytes(&request) > MAX_HEAD_BYTES {

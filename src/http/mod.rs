@@ -218,13 +218,11 @@ async fn handle_post(
     };
     let body = match requests::body(headers, body, &server.limits).await {
         Ok(body) => body,
-        Err(refusal) => {
-            if let Some(unread) = unread {
-                unread.set(true);
-            }
-            return refusal;
-        }
+        Err(refusal) => return refusal,
     };
+    if let Some(unread) = unread {
+        unread.set(false);
+    }
     let caller = match caller(server, headers, from).await {
         Ok(caller) => caller,
         Err(refusal) => return format.response(refusal, None),

@@ -23,11 +23,11 @@ pub(super) struct Delivery {
     pub(super) id: Arc<str>,
     pub(super) answer: Option<Answer>,
     /// Released once the answer was sent.
-    pub(super) permits: Option<Permits>,
+    pub(super) permits: Option<RequestPermits>,
 }
 
 /// For the socket, and for the user.
-pub(super) type Permits = (Option<OwnedSemaphorePermit>, Option<Permit>);
+pub(super) type RequestPermits = (Option<OwnedSemaphorePermit>, Option<Permit>);
 
 /// The operations of a socket.
 pub(super) struct Operations {
@@ -94,8 +94,10 @@ impl Operations {
 
     /// Ends all subscriptions.
     pub(super) fn end_subscriptions(&mut self) {
-        let subscriptions = self.by_id.extract_if(|_, operation| operation.is_subscription);
-        self.held_bytes -= subscriptions.map(|(_, its)| (its.handle.abort(), its.held_bytes).1).sum::<usize>();
+        for (_, subscription) in self.by_id.extract_if(|_, operation| operation.is_subscription) {
+            subscription.handle.abort();
+            self.held_bytes -= subscription.held_bytes;
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -155,14 +155,14 @@ fn quality(range: &mime::Mime) -> u16 {
 
 /// An answer on its way. It is given away chunk by chunk, so that the permit is kept until the client has taken almost all of it.
 struct AnswerBody {
-    chunks: Box<dyn Iterator<Item = Vec<u8>> + Send + Sync>,
+    chunks: <Chunks as IntoIterator>::IntoIter,
     remaining: usize,
     _permit: Option<Permit>,
 }
 
 impl AnswerBody {
     fn new(json: Chunks, permit: Option<Permit>) -> Self {
-        Self { remaining: json.len(), chunks: Box::new(json.into_iter()), _permit: permit }
+        Self { remaining: json.len(), chunks: json.into_iter(), _permit: permit }
     }
 }
 

@@ -99,11 +99,11 @@ impl Wire {
         message.append(payload);
         message.push_str("}");
         let mut chunks = message.into_iter().map(Bytes::from).peekable();
-        let mut kind = Data::Text;
+        let mut opcode = Data::Text;
         while let Some(chunk) = chunks.next() {
-            let frame = Frame::message(chunk, OpCode::Data(kind), chunks.peek().is_none());
+            let frame = Frame::message(chunk, OpCode::Data(opcode), chunks.peek().is_none());
             self.feed_frame(Message::Frame(frame)).await?;
-            kind = Data::Continue;
+            opcode = Data::Continue;
         }
         Ok(())
     }
