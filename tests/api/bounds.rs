@@ -9,122 +9,19 @@ use std::{
 };
 
 use duologue::model::timestamps::Timestamp;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
-use tokio::process::Child;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
-    harness::{ACCOUNTS, Chat, Database, SEND, Socket, authorization_of_a_program, code, soon, text},
-    program::{program, started},
-    stalls::memory,
+    harness::{Chat, SEND, Socket, code, soon, text},
+    world::{World, aliased, socket},
 };
-
-const PASSWORD: &str = "correct horse battery";
-
-/// A server where people sign in, as a process of its own, and two of them: a stranger and her victim.
-struct World {
-    server: Child,
-    _database: Database,
-    url: String,
-    http: reqwest::Client,
-    /// A program that may do everything.
-    program: String,
-    mallory: Account,
-    bob: Account,
-}
-
-struct Account {
-    id: String,
-    /// What is sent as `Authorization`.
-    authorization: String,
-}
-
-impl World {
-    async fn open(flags: &[&str]) -> Self {
-        let database = Database::new().await;
-        let program_token = authorization_of_a_program(&database).await;
-        let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
-        let (server, address) = started(program(&[&fixed, &ACCOUNTS[..], flags].concat())).await;
-        let mut world = Self {
-            server,
-            _database: database,
-            url: format!("http://{address}/graphql"),
-            http: reqwest::Client::new(),
-            program: program_token,
-            mallory: Account { id: String::new(), authorization: String::new() },
-            bob: Account { id: String::new(), authorization: String::new() },
-        };
-        world.mallory = world.account("mallory").await;
-        world.bob = world.account("bob").await;
-        world
-    }
-
-    async fn account(&self, name: &str) -> Account {
-        let sign_up =
-            "mutation ($input: SignUpInput!) { signUp(input: $input) { viewer { user { id } } accessToken } }";
-        let input = json!({ "name": name, "email": format!("{name}@example.com"), "password": PASSWORD });
-        let data = self.data("", sign_up, json!({ "input": input })).await;
-        let id = text(&data["signUp"]["viewer"]["user"]["id"]);
-        Account { id, authorization: format!("Bearer {}", text(&data["signUp"]["accessToken"])) }
-    }
-
-    async fn post(&self, authorization: &str, body: &Value) -> Value {
-        let mut request = self.http.post(&self.url).json(body);
-        if !authorization.is_empty() {
-            request = request.header("authorization", authorization);
-        }
-        soon(async { request.send().await.unwrap().json().await.unwrap() }).await
-    }
-
-    async fn data(&self, authorization: &str, query: &str, variables: Value) -> Value {
-        let mut answer = self.post(authorization, &json!({ "query": query, "variables": variables })).await;
-        assert_eq!(answer.get("errors"), None, "{query}: {answer}");
-        answer["data"].take()
-    }
-
-    /// Messages of mallory's to bob, each of them as long as it may be and as large as JSON makes it.
-    async fn fill(&self, messages: usize) {
-        let sends: String = (0..10)
-            .map(|n| {
-                format!(
-                    "m{n}: sendMessage(input: {{ senderId: $from, receiverId: $to, content: $text }}) {{ duplicate }} "
-                )
-            })
-            .collect();
-        let send = format!("mutation ($from: ID!, $to: ID!, $text: String!) {{ {sends} }}");
-        // A control character takes six bytes in JSON.
-        let text = "\u{1}".repeat(9_999) + "x";
-        for _ in 0..messages / 10 {
-            let variables = json!({ "from": self.mallory.id, "to": self.bob.id, "text": text });
-            self.data(&self.program, &send, variables).await;
-        }
-    }
-
-    /// MiB that the server has now; `None` where the system does not tell.
-    fn resident(&self) -> Option<u64> {
-        memory(&self.server, "VmRSS:").map(|kib| kib / 1_024)
-    }
-
-    /// The most MiB that it ever had.
-    fn peak(&self) -> Option<u64> {
-        memory(&self.server, "VmHWM:").map(|kib| kib / 1_024)
-    }
-}
-
-/// A socket of this account, after `connection_init`.
-async fn socket(world: &World, account: &Account) -> Socket {
-    let address = world.url.trim_start_matches("http://").trim_end_matches("/graphql").parse().unwrap();
-    let mut socket = Socket::open_with(address, "graphql-transport-ws", Some(&account.authorization)).await;
-    socket.says(json!({ "type": "connection_init" })).await;
-    assert_eq!(socket.hears().await["type"], "connection_ack");
-    socket
-}
-
-/// One field many times under other names.
-fn aliased(times: usize, field: &str) -> String {
-    (0..times).map(|n| format!("a{n}: {field} ")).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_would_be_too_large_is_refused_before_it_is_held() {
@@ -155,6 +52,104 @@ async fn an_answer_that_would_be_too_large_is_refused_before_it_is_held() {
     if let (Some(before), Some(after)) = (before, world.peak()) {
         assert!(after - before < 64, "from {before} to {after} MiB");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_would_be_too_large_is_refused_and_the_feed_goes_on() {
+    let world = World::open(&["--max-answer", "100000"]).await;
+    let mut feed = socket(&world, &world.bob).await;
+    let query = format!("subscription {{ feed {{ message {{ {} }} }} }}", aliased(29, "content"));
+    feed.subscribes("1", &query, json!({})).await;
+    assert_eq!(feed.hears().await["payload"], json!({ "data": { "feed": { "message": null } } }), "it has caught up");
+    world.fill(10).await;
+    for _ in 0..10 {
+        assert_eq!(code(&feed.hears().await["payload"]), "QUERY_TOO_COMPLEX");
+    }
+    let hello = json!({ "input": { "receiverId": world.bob.id, "content": "hello" } });
+    world.data(&world.mallory.authorization, SEND, hello).await;
+    assert_eq!(feed.hears().await["payload"]["data"]["feed"]["message"]["a28"], "hello");
+}
+
+/// A part of a feed has as many bytes as a follower may hold; nothing of it is left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_a_feed_are_bounded_in_bytes() {
+    let world = World::open(&[]).await;
+    let bob = &world.bob.authorization;
+    let mut cursor = text(&world.data(bob, "{ feedCursor }", json!({})).await["feedCursor"]);
+    world.fill(100).await;
+    let (mut seen, mut pages) = (Vec::new(), 0);
+    loop {
+        let query =
+            "query ($after: String!) { feedEvents(after: $after, first: 100) { events { messageId } cursor hasMore } }";
+        let page = world.data(bob, query, json!({ "after": cursor })).await["feedEvents"].take();
+        let events = page["events"].as_array().unwrap();
+        // Each message has 10,000 bytes.
+        assert!(events.len() < 30, "{} at once", events.len());
+        seen.extend(events.iter().map(|event| text(&event["messageId"])));
+        (cursor, pages) = (text(&page["cursor"]), pages + 1);
+        if page["hasMore"] == false {
+            break;
+        }
+    }
+    let all: Vec<_> = (1..=100).map(|id| format!("msg_{id}")).collect();
+    assert_eq!((seen, pages), (all, 4));
+}
+
+/// As many followers as a user may have, all of them far behind, and none of them reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_that_are_far_behind_hold_a_bounded_part_of_the_feed() {
+    let world = World::open(&[]).await;
+    let bob = &world.bob;
+    let start = text(&world.data(&bob.authorization, "{ feedCursor }", json!({})).await["feedCursor"]);
+    world.fill(100).await;
+    let before = world.resident();
+    let query =
+        "subscription ($after: String!) { feed(after: $after) { message { a: content b: content c: content } } }";
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        let mut stalled = socket(&world, bob).await;
+        for id in 0..10 {
+            stalled.subscribes(&id.to_string(), query, json!({ "after": start })).await;
+        }
+        sockets.push(stalled);
+    }
+    // Another one is served meanwhile, and by then all of them have read what they may.
+    let mut reader = socket(&world, &world.mallory).await;
+    for number in 0..20 {
+        reader.subscribes(&number.to_string(), "{ messages(last: 50) { nodes { id } } }", json!({})).await;
+        assert_eq!(reader.hears().await["type"], "next");
+        assert_eq!(reader.hears().await["type"], "complete");
+    }
+    if let (Some(before), Some(peak)) = (before, world.peak()) {
+        assert!(peak - before < 128, "from {before} to {peak} MiB");
+    }
+}
+
+/// An answer counts until it was taken: otherwise a client could have any number of them held for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_takes_counts_as_a_request_in_hand() {
+    let world = World::open(&["--max-user-requests", "2"]).await;
+    world.fill(100).await;
+    let mallory = &world.mallory.authorization;
+    let large = json!({ "query": "{ messages(first: 100) { nodes { content } } }" }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\nauthorization: {mallory}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{large}",
+        large.len()
+    );
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is being answered.
+        soon(stream.read_exact(&mut [0; 12])).await.unwrap();
+        stalled.push(stream);
+    }
+    let small = json!({ "query": "{ server { version } }" });
+    assert_eq!(code(&world.post(mallory, &small).await), "RATE_LIMITED");
+    assert_eq!(world.post(&world.bob.authorization, &small).await.get("errors"), None);
+    drop(stalled);
+    while world.post(mallory, &small).await.get("errors").is_some() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,12 +246,11 @@ async fn a_flood_ends_with_its_session() {
     let flood = tokio::spawn(async move {
         let mut id = 0_u64;
         loop {
-            for _ in 0..20 {
-                flooding.subscribes(&id.to_string(), send, json!({ "to": to })).await;
-                id += 1;
-            }
-            for _ in 0..40 {
-                match flooding.hears_or_ends().await {
+            flooding.subscribes(&id.to_string(), send, json!({ "to": to })).await;
+            id += 1;
+            // It waits for nothing: the server has always something to read.
+            while let Some(said) = flooding.hears_or_ends().now_or_never() {
+                match said {
                     Some(Message::Text(_) | Message::Ping(_)) => {}
                     Some(Message::Close(Some(frame))) => return u16::from(frame.code),
                     _ => return 0,

@@ -17,6 +17,7 @@ mod database;
 mod harness;
 mod proxy;
 mod crowd;
+mod world;
 #[cfg(target_os = "linux")]
 mod disk;
 

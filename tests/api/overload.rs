@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::{
+    accounts::Member,
     crowd::{Crowd, short_or_long},
-    harness::{Database, signed_in},
+    harness::{ACCOUNTS, Chat, Database, signed_in},
     program::serve,
 };
 
@@ -37,4 +40,26 @@ async fn too_many_at_once_are_served_or_told_to_come_again() {
     }
     crowd.finds_everything().await;
     child.kill().await.unwrap();
+}
+
+/// On PostgreSQL, where a lock shows it: whoever reads much at a time does not take all connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reads_of_one_user_leave_connections_to_others() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let lock = chat.database.run("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE").await;
+    let waiting = (0..16).map(|_| ada.asks(&chat, "{ messages { nodes { id } } }", json!({})));
+    let waiting = futures_util::future::join_all(waiting);
+    let others = async {
+        for _ in 0..20 {
+            let answer = bob.asks(&chat, "{ users { nodes { name } } }", json!({})).await;
+            assert_eq!(answer.get("errors"), None, "{answer}");
+        }
+        drop(lock);
+    };
+    let (answers, ()) = tokio::join!(waiting, others);
+    assert!(answers.iter().all(|answer| answer.get("errors").is_none()), "{answers:?}");
 }

@@ -154,3 +154,24 @@ async fn an_end_that_another_process_made_is_found_however_late() {
     assert_eq!(service.hears_close().await, 4403);
     other.close().await;
 }
+
+/// Also before this process has heard of the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_on_a_socket_looks_its_session_up_when_it_begins() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let other = another(&chat, &clock).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let mut socket = ada.connects(&chat).await;
+    let viewer = Viewer::of(&other, Some(&format!("Bearer {}", ada.access))).await.unwrap();
+    Member::signs_up(&chat, "Bob").await;
+    let send = r#"mutation { sendMessage(input: { receiverId: 2, content: "hello" }) { message { content } } }"#;
+    socket.subscribes("1", send, json!({})).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["sendMessage"]["message"]["content"], "hello");
+    assert_eq!(socket.hears().await["type"], "complete");
+    accounts::sign_out(&other, &viewer, None, None).await.unwrap();
+    socket.subscribes("2", send, json!({})).await;
+    let said = socket.hears().await;
+    assert_eq!(said["payload"][0]["extensions"]["code"], "UNAUTHENTICATED", "{said}");
+    other.close().await;
+}
