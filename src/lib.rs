@@ -13,8 +13,9 @@
 //! | [`store`] | connection pools, transactions and SQL queries | `model` |
 //! | [`events`] | in-process events: notifications of feed followers, signals, presence, limits, revocations | `model` |
 //! | [`secrets`] | authentication: keys, tokens, issuers, password hashes | `model` |
-//! | [`app`] | the application: what the domain's functions share | `config`, `store`, `events`, `secrets`, `model` |
-//! | [`domain`] | use cases and authorization | `model`, `store`, `events`, `secrets`, `app` |
+//! | [`search`] | search without a database: the parts of texts that are shown, the order of hits | `model` |
+//! | [`app`] | the application: what the domain's functions share | `config`, `store`, `events`, `secrets`, `search`, `model` |
+//! | [`domain`] | use cases and authorization | `model`, `store`, `events`, `secrets`, `search`, `app` |
 //! | [`execution`] | how a document is run: parsing, validation, limits, plans, batches, answers; no noun of chat | `config` |
 //! | [`graphql`] | the schema and its resolvers | `model`, `domain`, `execution`, `app`, `config` |
 //! | [`http`] | HTTP, server-sent events, WebSocket | `config`, `app`, `domain` (viewers and connections), `execution`, `graphql` |
@@ -62,6 +63,7 @@ pub mod model;
 pub mod store;
 pub mod events;
 pub mod secrets;
+pub mod search;
 pub mod app;
 pub mod domain;
 pub mod execution;

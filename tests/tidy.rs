@@ -9,15 +9,16 @@ use std::{
 };
 
 /// Each room, and which others it may import.
-const DOORS: [(&str, &[&str]); 13] = [
+const DOORS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("config", &[]),
     ("telemetry", &["config"]),
     ("store", &["model"]),
     ("events", &["model"]),
     ("secrets", &["model"]),
-    ("app", &["config", "store", "events", "secrets", "model"]),
-    ("domain", &["model", "store", "events", "secrets", "app"]),
+    ("search", &["model"]),
+    ("app", &["config", "store", "events", "secrets", "search", "model"]),
+    ("domain", &["model", "store", "events", "secrets", "search", "app"]),
     ("execution", &["config"]),
     ("graphql", &["model", "domain", "execution", "app", "config"]),
     ("http", &["config", "app", "domain", "execution", "graphql"]),
@@ -31,6 +32,7 @@ const DOORS: [(&str, &[&str]); 13] = [
             "store",
             "events",
             "secrets",
+            "search",
             "app",
             "domain",
             "execution",
@@ -42,7 +44,7 @@ const DOORS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 12] = [
+const KNOWN_BY: [(&str, &[&str]); 15] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
     ("apollo_compiler", &["execution"]),
@@ -51,7 +53,10 @@ const KNOWN_BY: [(&str, &[&str]); 12] = [
     ("jsonwebtoken", &["secrets"]),
     ("argon2", &["secrets"]),
     ("governor", &["events"]),
-    ("reqwest", &["secrets"]),
+    ("reqwest", &["secrets", "search"]),
+    ("ndarray", &["search"]),
+    ("tokenizers", &["search"]),
+    ("safetensors", &["search"]),
     ("clap", &["config", "main"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),

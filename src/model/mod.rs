@@ -11,5 +11,7 @@ pub mod sessions;
 
 pub mod ids;
 pub mod texts;
+pub mod words;
+pub mod vectors;
 pub mod pages;
 pub mod timestamps;

@@ -1,0 +1,305 @@
+//! Vectors of texts, packed to a byte per dimension, and exact scores of all of them: the cosine with that of a query.
+//!
+//! Not here: what makes vectors of texts, and where they are stored.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+};
+
+use crate::model::{ids::MessageId, timestamps::Timestamp};
+
+/// The most vectors of a [`Chunk`].
+pub const CAPACITY: usize = 64;
+/// The most dimensions of a vector: the sums of so many products of [`QueryVector`] fit 32 bits.
+pub const MAX_DIMENSIONS: usize = 16_384;
+
+const ENTRY_BYTES: usize = 16;
+const SCALE_BYTES: usize = 4;
+/// The highest value of a packed vector.
+const MAX_PACKED: f32 = 127.0;
+/// The highest value of a packed query: 32 times as exact as the vectors.
+const MAX_QUERY: f32 = 4095.0;
+
+/// A vector of length 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vector(Vec<f32>);
+
+impl Vector {
+    /// The vector with these values' direction; `None` if they are none, more than [`MAX_DIMENSIONS`], all zero, or not finite.
+    #[must_use]
+    pub fn new(mut values: Vec<f32>) -> Option<Self> {
+        let length = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        if values.len() > MAX_DIMENSIONS || !length.is_finite() || length == 0.0 {
+            return None;
+        }
+        for value in &mut values {
+            *value = narrow(f64::from(*value) / length);
+        }
+        Some(Self(values))
+    }
+
+    /// Its values, one for each dimension.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// The number of its dimensions: at least 1.
+    #[must_use]
+    pub fn dimensions(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What a whole number of a packed form stands for, if the greatest value is to be `highest`.
+    fn scale(&self, highest: f32) -> f32 {
+        self.0.iter().fold(0.0, |greatest: f32, value| greatest.max(value.abs())) / highest
+    }
+}
+
+/// Whose vector it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The message.
+    pub message: MessageId,
+    /// When it was sent.
+    pub created_at: Timestamp,
+    /// Whether its sender is the member with the lower id.
+    pub is_from_low: bool,
+}
+
+impl Entry {
+    /// The key and the flag in its lowest bit, then milliseconds: two numbers of 64 bits, little endian.
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        let (key, time) = bytes.split_at_mut(ENTRY_BYTES / 2);
+        key.copy_from_slice(&(self.message.key() << 1 | i64::from(self.is_from_low)).to_le_bytes());
+        time.copy_from_slice(&self.created_at.milliseconds().to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> Option<Self> {
+        let ([key, time], []) = bytes.as_chunks() else { return None };
+        let (key, milliseconds) = (i64::from_le_bytes(*key), i64::from_le_bytes(*time));
+        Some(Self {
+            message: MessageId::new(key >> 1)?,
+            created_at: Timestamp::from_milliseconds(milliseconds),
+            is_from_low: key & 1 == 1,
+        })
+    }
+}
+
+/// Up to [`CAPACITY`] vectors of one conversation, as they are stored: their entries, and for each vector a scale (an f32,
+/// little endian) and its values as multiples of it (a byte each).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    dimensions: usize,
+    entries: Vec<u8>,
+    vectors: Vec<u8>,
+}
+
+impl Chunk {
+    /// One without vectors.
+    #[must_use]
+    pub fn new(dimensions: usize) -> Self {
+        Self { dimensions, entries: Vec::new(), vectors: Vec::new() }
+    }
+
+    /// What was stored; `None` if the bytes are not as many as they would be.
+    #[must_use]
+    pub fn from_bytes(entries: Vec<u8>, vectors: Vec<u8>, dimensions: usize) -> Option<Self> {
+        fits(&entries, &vectors, dimensions).then_some(Self { dimensions, entries, vectors })
+    }
+
+    /// Adds the vector of a message. `false` and nothing is added if it is full, if the vector has other dimensions, or if the
+    /// message has one.
+    #[must_use]
+    pub fn push(&mut self, entry: Entry, vector: &Vector) -> bool {
+        if self.is_full() || vector.dimensions() != self.dimensions || self.contains(entry.message) {
+            return false;
+        }
+        let scale = vector.scale(MAX_PACKED);
+        self.entries.extend(entry.to_bytes());
+        self.vectors.extend(scale.to_le_bytes());
+        self.vectors.extend(vector.0.iter().map(|value| packed(value / scale).cast_unsigned()));
+        true
+    }
+
+    /// Removes the vector of a message; whether it had one.
+    pub fn remove(&mut self, message: MessageId) -> bool {
+        let Some(at) = self.place(message) else { return false };
+        let bytes = SCALE_BYTES + self.dimensions;
+        self.entries.drain(at * ENTRY_BYTES..(at + 1) * ENTRY_BYTES);
+        self.vectors.drain(at * bytes..(at + 1) * bytes);
+        true
+    }
+
+    /// Whether it has the vector of a message.
+    #[must_use]
+    pub fn contains(&self, message: MessageId) -> bool {
+        self.place(message).is_some()
+    }
+
+    /// The number of its vectors.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len() / ENTRY_BYTES
+    }
+
+    /// Whether it has no vector.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether it has as many vectors as it may have.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() >= CAPACITY
+    }
+
+    /// The entries as they are stored: 16 bytes each.
+    #[must_use]
+    pub fn entries_bytes(&self) -> &[u8] {
+        &self.entries
+    }
+
+    /// The vectors as they are stored: 4 bytes each, and one for each dimension.
+    #[must_use]
+    pub fn vectors_bytes(&self) -> &[u8] {
+        &self.vectors
+    }
+
+    fn place(&self, message: MessageId) -> Option<usize> {
+        let is_its = |bytes: &[u8; ENTRY_BYTES]| Entry::from_bytes(*bytes).is_some_and(|its| its.message == message);
+        self.entries.as_chunks().0.iter().position(is_its)
+    }
+}
+
+/// The vector of a query, as others are compared with it.
+#[derive(Debug, Clone)]
+pub struct QueryVector {
+    values: Vec<i16>,
+    scale: f32,
+}
+
+impl From<&Vector> for QueryVector {
+    fn from(vector: &Vector) -> Self {
+        let scale = vector.scale(MAX_QUERY);
+        Self { values: vector.0.iter().map(|value| rounded(value / scale)).collect(), scale }
+    }
+}
+
+impl QueryVector {
+    /// The entries of a stored [`Chunk`], each with the cosine of its vector and this one; `None` if the bytes are not as many
+    /// as they would be with these dimensions. Nothing is copied, and an entry that no message can have is skipped.
+    pub fn scores(&self, entries: &[u8], vectors: &[u8]) -> Option<impl Iterator<Item = (Entry, f32)>> {
+        let dimensions = self.values.len();
+        let vectors = fits(entries, vectors, dimensions).then(|| vectors.chunks_exact(SCALE_BYTES + dimensions))?;
+        let scored = entries.as_chunks().0.iter().zip(vectors);
+        Some(scored.filter_map(|(entry, vector)| {
+            let (scale, values) = vector.split_first_chunk()?;
+            Some((Entry::from_bytes(*entry)?, self.product(values) * f32::from_le_bytes(*scale)))
+        }))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a score has 24 bits")]
+    fn product(&self, packed: &[u8]) -> f32 {
+        // Eight sums at once, for the instructions that add eight.
+        let (ours, ours_left) = self.values.as_chunks::<8>();
+        let (theirs, theirs_left) = packed.as_chunks::<8>();
+        let mut sums = [0_i32; 8];
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            for ((sum, one), other) in sums.iter_mut().zip(ours).zip(theirs) {
+                *sum += i32::from(*one) * i32::from(other.cast_signed());
+            }
+        }
+        let left =
+            ours_left.iter().zip(theirs_left).map(|(one, other)| i32::from(*one) * i32::from(other.cast_signed()));
+        let sum: i64 = sums.into_iter().chain(left).map(i64::from).sum();
+        sum as f32 * self.scale
+    }
+}
+
+/// The entries with the highest scores of any number that are offered; of two with the same score, the newer message.
+#[derive(Debug)]
+pub struct Best {
+    most: usize,
+    /// The lowest is on top.
+    kept: BinaryHeap<Reverse<Ranked>>,
+}
+
+impl Best {
+    /// Keeps so many.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { most, kept: BinaryHeap::new() }
+    }
+
+    /// Keeps an entry if it is among the best; never one whose score is no number.
+    pub fn offer(&mut self, score: f32, entry: Entry) {
+        let offered = Reverse(Ranked(score, entry));
+        if score.is_nan() {
+            return;
+        }
+        if self.kept.len() < self.most {
+            self.kept.push(offered);
+        } else if let Some(mut lowest) = self.kept.peek_mut()
+            && offered < *lowest
+        {
+            *lowest = offered;
+        }
+    }
+
+    /// What was kept, the best first.
+    #[must_use]
+    pub fn into_sorted(self) -> Vec<(f32, Entry)> {
+        self.kept.into_sorted_vec().into_iter().map(|Reverse(Ranked(score, entry))| (score, entry)).collect()
+    }
+}
+
+/// Ordered by score, then by age: the older is lower.
+#[derive(Debug)]
+struct Ranked(f32, Entry);
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let age = |entry: &Entry| (entry.created_at, entry.message);
+        self.0.total_cmp(&other.0).then_with(|| age(&self.1).cmp(&age(&other.1)))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked {}
+
+/// Whether these bytes are as many vectors as entries.
+fn fits(entries: &[u8], vectors: &[u8], dimensions: usize) -> bool {
+    entries.len().is_multiple_of(ENTRY_BYTES)
+        && vectors.len() == entries.len() / ENTRY_BYTES * (SCALE_BYTES + dimensions)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the nearest one is wanted")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is at most MAX_PACKED")]
+fn packed(value: f32) -> i8 {
+    value.round() as i8
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is at most MAX_QUERY")]
+fn rounded(value: f32) -> i16 {
+    value.round() as i16
+}
