@@ -11,7 +11,9 @@ pub mod sessions;
 
 pub mod ids;
 pub mod texts;
+mod characters;
 pub mod words;
+pub mod phrases;
 pub mod vectors;
 pub mod pages;
 pub mod timestamps;

@@ -303,3 +303,112 @@ fn packed(value: f32) -> i8 {
 fn rounded(value: f32) -> i16 {
     value.round() as i16
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(message: i64) -> Entry {
+        Entry {
+            message: MessageId::new(message).unwrap(),
+            created_at: Timestamp::from_milliseconds(message * 1_000),
+            is_from_low: message % 2 == 0,
+        }
+    }
+
+    fn vector(values: &[f32]) -> Vector {
+        Vector::new(values.to_vec()).unwrap()
+    }
+
+    fn scores(chunk: &Chunk, query: &Vector) -> Vec<(Entry, f32)> {
+        QueryVector::from(query).scores(chunk.entries_bytes(), chunk.vectors_bytes()).unwrap().collect()
+    }
+
+    #[test]
+    fn a_vector_has_length_1_or_is_none() {
+        assert_eq!(vector(&[3.0, 4.0]).values(), [0.6, 0.8]);
+        assert_eq!(vector(&[f32::MAX, 0.0]).values(), [1.0, 0.0]);
+        for values in [vec![], vec![0.0; 3], vec![1.0, f32::NAN], vec![f32::INFINITY], vec![1.0; MAX_DIMENSIONS + 1]] {
+            assert_eq!(Vector::new(values), None);
+        }
+    }
+
+    #[test]
+    fn a_chunk_holds_each_message_once_up_to_its_capacity() {
+        let mut chunk = Chunk::new(2);
+        for message in 1..=64 {
+            assert!(!chunk.is_full());
+            assert!(chunk.push(entry(message), &vector(&[1.0, 2.0])));
+            assert!(!chunk.push(entry(message), &vector(&[1.0, 2.0])));
+        }
+        assert!(chunk.is_full() && !chunk.push(entry(65), &vector(&[1.0, 2.0])));
+        assert!(chunk.remove(entry(7).message) && !chunk.remove(entry(7).message));
+        assert!(!chunk.contains(entry(7).message) && chunk.contains(entry(8).message));
+        assert!(!chunk.push(entry(7), &vector(&[1.0])));
+        assert_eq!((chunk.len(), chunk.entries_bytes().len(), chunk.vectors_bytes().len()), (63, 63 * 16, 63 * 6));
+    }
+
+    #[test]
+    fn what_was_stored_is_read_again() {
+        let mut chunk = Chunk::new(3);
+        assert!(chunk.push(entry(1), &vector(&[1.0, 0.0, 0.0])) && chunk.push(entry(2), &vector(&[0.0, -1.0, 0.0])));
+        let (entries, vectors) = (chunk.entries_bytes().to_vec(), chunk.vectors_bytes().to_vec());
+        assert_eq!(entries[..8], [2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(entries[8..10], 1_000_i16.to_le_bytes());
+        assert_eq!(Chunk::from_bytes(entries.clone(), vectors.clone(), 3), Some(chunk));
+        assert_eq!(Chunk::from_bytes(entries.clone(), vectors.clone(), 2), None);
+        assert_eq!(Chunk::from_bytes(entries[1..].to_vec(), vectors.clone(), 3), None);
+        let query = QueryVector::from(&vector(&[1.0, 0.0]));
+        assert!(query.scores(&entries, &vectors).is_none());
+    }
+
+    #[test]
+    fn what_is_removed_leaves_the_others_with_their_own_vectors() {
+        let mut chunk = Chunk::new(3);
+        for (message, values) in [(1, [1.0, 0.0, 0.0]), (2, [0.0, 1.0, 0.0]), (3, [0.0, 0.0, 1.0])] {
+            assert!(chunk.push(entry(message), &vector(&values)));
+        }
+        assert!(chunk.remove(entry(2).message));
+        let found = scores(&chunk, &vector(&[0.0, 0.0, 1.0]));
+        assert_eq!(found.iter().map(|(entry, _)| *entry).collect::<Vec<_>>(), [entry(1), entry(3)]);
+        assert!(found[0].1.abs() < 1e-3 && (found[1].1 - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn sums_of_the_most_dimensions_do_not_overflow() {
+        let flat = vector(&[1.0; MAX_DIMENSIONS]);
+        let mut chunk = Chunk::new(MAX_DIMENSIONS);
+        assert!(chunk.push(entry(1), &flat));
+        assert!((scores(&chunk, &flat)[0].1 - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn the_best_are_kept_and_of_equal_ones_the_newer() {
+        let mut best = Best::new(3);
+        for (score, message) in [(0.1, 1), (f32::NAN, 2), (0.5, 3), (0.5, 5), (0.5, 4), (0.9, 6), (-0.0, 7)] {
+            best.offer(score, entry(message));
+        }
+        assert_eq!(best.into_sorted(), [(0.9, entry(6)), (0.5, entry(5)), (0.5, entry(4))]);
+        let mut none = Best::new(0);
+        none.offer(1.0, entry(1));
+        assert!(none.into_sorted().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_score_is_close_to_the_cosine(
+            (one, other) in (1..50_usize).prop_flat_map(|dimensions| {
+                let values = || prop::collection::vec(-1.0..1.0_f32, dimensions);
+                (values(), values())
+            })
+        ) {
+            let (Some(one), Some(other)) = (Vector::new(one), Vector::new(other)) else { return Ok(()) };
+            let mut chunk = Chunk::new(one.dimensions());
+            prop_assert!(chunk.push(entry(1), &one));
+            let cosine: f32 = one.values().iter().zip(other.values()).map(|(one, other)| one * other).sum();
+            prop_assert!((scores(&chunk, &other)[0].1 - cosine).abs() < 0.02);
+        }
+    }
+}

@@ -1,21 +1,20 @@
-//! The words of texts and of queries: one function for both, and for both databases.
+//! The words of texts: one function for messages and queries, and for both databases.
 //!
 //! A word consists of letters, digits and marks only, so that none can be anything else in the query language of a database.
 //!
 //! Not here: how a database stores words and looks for them.
 
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
 use icu_properties::{
-    CodePointMapData, CodePointSetData,
-    props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup, Script},
+    CodePointMapData,
+    props::{GeneralCategory, GeneralCategoryGroup},
 };
-use unicode_normalization::{IsNormalized, UnicodeNormalization, char::decompose_compatible, is_nfkc_quick};
+
+use crate::model::characters::{cluster_length, each_normal, stands_alone};
 
 /// The longest word, in characters; what follows in a longer one is ignored. A lexeme of PostgreSQL has at most 2,046 bytes.
 pub const MAX_WORD: usize = 64;
-/// The most words of a query; what follows is ignored.
-pub const MAX_QUERY_WORDS: usize = 32;
 
 /// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,135 +50,6 @@ pub fn joined(text: &str) -> String {
     all
 }
 
-/// Words that follow each other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Phrase {
-    words: Vec<String>,
-    is_prefix: bool,
-}
-
-impl Phrase {
-    /// Its words: at least one.
-    #[must_use]
-    pub fn words(&self) -> &[String] {
-        &self.words
-    }
-
-    /// Whether its last word is the beginning of a word.
-    #[must_use]
-    pub fn is_prefix(&self) -> bool {
-        self.is_prefix
-    }
-
-    /// Whether a text that consists of these tokens begins with the phrase.
-    #[must_use]
-    pub fn begins(&self, tokens: &[Token]) -> bool {
-        let Some((last, before)) = self.words.split_last() else { return false };
-        let Some((begin, [token, ..])) = tokens.split_at_checked(before.len()) else { return false };
-        let ends = if self.is_prefix { token.word.starts_with(last) } else { token.word == *last };
-        ends && begin.iter().zip(before).all(|(token, word)| token.word == *word)
-    }
-
-    /// The phrase of a text, without what is beyond so many words.
-    fn parse(text: &str, longest: usize) -> Option<Self> {
-        let mut tokens: Vec<Token> = tokens(text).collect();
-        let is_whole = tokens.len() <= longest;
-        tokens.truncate(longest);
-        let rest = tokens.last().and_then(|last| text.get(last.bytes.end..))?;
-        let is_prefix = is_whole && rest.starts_with(is_star);
-        Some(Self { words: tokens.into_iter().map(|token| token.word).collect(), is_prefix })
-    }
-}
-
-/// A query for texts that contain all of its phrases.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Phrases(Vec<Phrase>);
-
-impl Phrases {
-    /// Reads what a person wrote; there is no text that it refuses.
-    ///
-    /// What is in double quotes, also typographic ones, is one phrase; a quote that does not end reaches to the end. Each piece
-    /// between blanks outside of quotes is a phrase: most often of one word, but `foo-bar` and `照片` have two. `*` directly
-    /// after the last word of a phrase, or after its quote, makes that the beginning of a word. A phrase that comes again is
-    /// dropped, and so is what is beyond [`MAX_QUERY_WORDS`].
-    #[must_use]
-    pub fn parse(query: &str) -> Self {
-        let mut found = Self(Vec::new());
-        let mut parts = query.split(is_double_quote).peekable();
-        while let Some(outside) = parts.next() {
-            for piece in outside.split_whitespace() {
-                found.add(Phrase::parse(piece, found.words_left()));
-            }
-            if let Some(quoted) = parts.next() {
-                let ends_in_star = parts.peek().is_some_and(|after| after.starts_with(is_star));
-                let phrase = Phrase::parse(quoted.trim_end(), found.words_left());
-                found.add(phrase.map(|phrase| Phrase { is_prefix: phrase.is_prefix || ends_in_star, ..phrase }));
-            }
-        }
-        found
-    }
-
-    /// Whether there is nothing to look for.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The phrases, in the order of the query.
-    pub fn iter(&self) -> std::slice::Iter<'_, Phrase> {
-        self.0.iter()
-    }
-
-    /// Each word as a phrase of its own.
-    #[must_use]
-    pub fn words_apart(&self) -> Self {
-        let mut apart = Self(Vec::new());
-        for phrase in self {
-            for (at, word) in phrase.words.iter().enumerate() {
-                let is_prefix = phrase.is_prefix && at + 1 == phrase.words.len();
-                apart.add(Some(Phrase { words: vec![word.clone()], is_prefix }));
-            }
-        }
-        apart
-    }
-
-    fn words_left(&self) -> usize {
-        MAX_QUERY_WORDS.saturating_sub(self.0.iter().map(|phrase| phrase.words.len()).sum())
-    }
-
-    fn add(&mut self, phrase: Option<Phrase>) {
-        self.0.extend(phrase.filter(|phrase| !self.0.contains(phrase)));
-    }
-}
-
-impl<'a> IntoIterator for &'a Phrases {
-    type Item = &'a Phrase;
-    type IntoIter = std::slice::Iter<'a, Phrase>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-/// The query in its only spelling: each phrase in quotes.
-impl fmt::Display for Phrases {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, phrase) in self.iter().enumerate() {
-            let (blank, star) = (if at == 0 { "" } else { " " }, if phrase.is_prefix { "*" } else { "" });
-            write!(f, "{blank}\"{}{star}\"", phrase.words.join(" "))?;
-        }
-        Ok(())
-    }
-}
-
-fn is_star(c: char) -> bool {
-    matches!(c, '*' | '＊')
-}
-
-fn is_double_quote(c: char) -> bool {
-    matches!(c, '"' | '“' | '”' | '„' | '‟' | '«' | '»' | '「' | '」' | '『' | '』' | '〝' | '〞' | '〟' | '＂')
-}
-
 /// Calls `found` with each word of a text and its place.
 fn each_word(text: &str, found: impl FnMut(&str, Range<usize>)) {
     let mut word = Word { text: String::new(), characters: 0, is_alone: false, bytes: 0..0, found };
@@ -193,7 +63,7 @@ fn each_word(text: &str, found: impl FnMut(&str, Range<usize>)) {
         rest = after;
         let place = begin..begin + length;
         if !is_plain {
-            each_folded(cluster, |c| word.add(c, &place));
+            each_normal(cluster, |c| word.add(c, &place));
         } else if first.is_ascii_alphanumeric() {
             word.push(first.to_ascii_lowercase(), &place, false);
         } else {
@@ -215,11 +85,16 @@ struct Word<F> {
 
 impl<F: FnMut(&str, Range<usize>)> Word<F> {
     fn add(&mut self, c: char, place: &Range<usize>) {
-        match CodePointMapData::<GeneralCategory>::new().get(c) {
-            its if GeneralCategoryGroup::Letter.union(GeneralCategoryGroup::Number).contains(its) => {
+        match (c, CodePointMapData::<GeneralCategory>::new().get(c)) {
+            ('ß' | 'ẞ', _) => ['s', 's'].into_iter().for_each(|c| self.push(c, place, false)),
+            ('ς', _) => self.push('σ', place, false),
+            (_, GeneralCategory::UppercaseLetter | GeneralCategory::TitlecaseLetter) => {
+                c.to_lowercase().for_each(|c| self.push(c, place, false));
+            }
+            (_, its) if GeneralCategoryGroup::Letter.contains(its) || GeneralCategoryGroup::Number.contains(its) => {
                 self.push(c, place, stands_alone(c));
             }
-            its if GeneralCategoryGroup::Mark.contains(its) && !self.text.is_empty() => self.append(c, place),
+            (_, its) if GeneralCategoryGroup::Mark.contains(its) && !self.text.is_empty() => self.append(c, place),
             _ => self.end(),
         }
     }
@@ -253,71 +128,123 @@ impl<F: FnMut(&str, Range<usize>)> Word<F> {
     }
 }
 
-/// The bytes of the first character of a text, with those that normalization can combine with it or that are dropped.
-fn cluster_length(text: &str) -> usize {
-    text.char_indices().skip(1).find(|(_, c)| !continues(*c)).map_or(text.len(), |(at, _)| at)
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use unicode_normalization::UnicodeNormalization;
 
-fn continues(c: char) -> bool {
-    // The first mark is U+0300.
-    if c < '\u{300}' {
-        return is_dropped(c);
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        tokens(text).map(|token| token.word).collect()
     }
-    let mut first = None;
-    decompose_compatible(c, |part| first = first.or(Some(part)));
-    let first = first.unwrap_or(c);
-    GeneralCategoryGroup::Mark.contains(CodePointMapData::<GeneralCategory>::new().get(first))
-        || is_nfkc_quick(std::iter::once(first)) == IsNormalized::Maybe
-        || is_dropped(first)
-}
 
-/// Calls `found` with each character of a cluster as it is compared.
-fn each_folded(cluster: &str, mut found: impl FnMut(char)) {
-    let mut lower = |c: char| match c {
-        'ß' | 'ẞ' => ['s', 's'].into_iter().for_each(&mut found),
-        'ς' => found('σ'),
-        c => c.to_lowercase().for_each(&mut found),
-    };
-    let mut all = cluster.chars();
-    if let (Some(only), None) = (all.next(), all.next()) {
-        let (mut kept, mut count, mut dropped) = (only, 0, false);
-        decompose_compatible(only, |part| {
-            if is_dropped(part) {
-                dropped = true;
-            } else {
-                (kept, count) = (part, count + 1);
-            }
-        });
-        let is_normal = !dropped && is_nfkc_quick(std::iter::once(only)) == IsNormalized::Yes;
-        match count {
-            0 => return,
-            1 => return lower(kept),
-            _ if is_normal => return lower(only),
-            _ => {}
+    fn of(text: &str) -> String {
+        words(text).join(" ")
+    }
+
+    #[test]
+    fn letters_and_digits_make_words_and_all_else_is_a_gap() {
+        for (text, expected) in [
+            ("Don't foo-bar_2, rfc0052!", "don t foo bar 2 rfc0052"),
+            ("a\0b\\c\"d'e:f(g)h*i^j", "a b c d e f g h i j"),
+            ("", ""),
+            ("👨\u{200D}👩\u{200D}👧 🇩🇪 ❤\u{FE0F} …", ""),
+            ("1\u{FE0F}\u{20E3}", "1\u{20E3}"),
+        ] {
+            assert_eq!(of(text), expected, "{text:?}");
         }
     }
-    cluster.nfkd().filter(|c| !is_dropped(*c)).nfc().for_each(lower);
-}
 
-/// Accents, and what shows nothing.
-fn is_dropped(c: char) -> bool {
-    !c.is_ascii()
-        && (matches!(c, '\u{300}'..='\u{36F}') || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c))
-}
+    #[test]
+    fn words_are_compared_without_case_accents_and_forms() {
+        for (text, expected) in [
+            ("GRÖSSE Größe größe GRÖẞE gro\u{308}ße", "grosse grosse grosse grosse grosse"),
+            ("Σίσυφος ΣΊΣΥΦΟΣ", "σισυφοσ σισυφοσ"),
+            ("Ёлка Йод", "елка иод"),
+            ("İstanbul ISTANBUL", "istanbul istanbul"),
+            ("ﬁancé ＡＢＣ１２ ① ½ ㎏ Ⅳ", "fiance abc12 1 1 2 kg iv"),
+            ("soft\u{AD}ly می\u{200C}خواهم", "softly میخواهم"),
+        ] {
+            assert_eq!(of(text), expected, "{text:?}");
+        }
+    }
 
-/// Whether a letter or digit is a word: it is of a script without blanks between words.
-fn stands_alone(c: char) -> bool {
-    // Kana and Han share the marks of length and repetition in the first blocks.
-    matches!(c, '\u{3000}'..='\u{30FF}')
-        || matches!(
-            CodePointMapData::<Script>::new().get(c),
-            Script::Han
-                | Script::Hiragana
-                | Script::Katakana
-                | Script::Hangul
-                | Script::Thai
-                | Script::Lao
-                | Script::Khmer
-                | Script::Myanmar
+    #[test]
+    fn marks_of_other_scripts_stay() {
+        assert_eq!(of("हिन्दी में"), "हिन्दी में");
+        assert_eq!(of("น้ำ"), "น\u{E49}\u{E4D} า");
+        assert_eq!(of("َa َ"), "a");
+        assert_ne!(of("が"), of("か"));
+    }
+
+    #[test]
+    fn characters_of_scripts_without_blanks_stand_alone() {
+        for (text, expected) in [
+            ("讨论2026年API", "讨 论 2026 年 api"),
+            ("ラーメンを", "ラ ー メ ン を"),
+            ("ﾗｰﾒﾝ ｶﾞ ガ カ\u{3099}", "ラ ー メ ン ガ ガ ガ"),
+            ("한글 \u{1112}\u{1161}\u{11AB}", "한 글 한"),
+            ("ㅋㅋ", "\u{110F} \u{110F}"),
+            ("ကခ ກຂ កខ", "က ခ ກ ຂ ក ខ"),
+            ("葛\u{E0100}〇々", "葛 〇 々"),
+        ] {
+            assert_eq!(of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_cut_and_its_place_is_not() {
+        let long = format!("x {} y", "é".repeat(1_000));
+        let all: Vec<Token> = tokens(&long).collect();
+        assert_eq!(all[1], Token { word: "e".repeat(MAX_WORD), bytes: 2..2_002 });
+        assert_eq!(all[2].bytes, 2_003..2_004);
+        let marks = format!("ก{}", "\u{E38}".repeat(1_000));
+        assert_eq!(words(&marks)[0].chars().count(), MAX_WORD);
+    }
+
+    #[test]
+    fn a_place_is_in_the_original_text() {
+        let text = "…Cafe\u{301}s, ㎏";
+        let places: Vec<&str> = tokens(text).map(|token| &text[token.bytes]).collect();
+        assert_eq!(places, ["Cafe\u{301}s", "㎏"]);
+    }
+
+    /// Texts of characters that are likely to matter, and of any.
+    fn texts() -> impl Strategy<Value = String> {
+        let likely: Vec<char> = concat!(
+            "aZß İς1²½㎏ﬁﷺéöй*\"“”„'’\\:()\0\u{AD}\u{200B}\u{200D}\u{FE0F}\u{301}\u{308}\u{323}\u{94D}",
+            "\u{93F}क照片ガｶﾞ\u{3099}ー한\u{1112}\u{1161}\u{11AB}\u{1160}ㅋㅏน้ำ\u{E33}👨👩🇩🇪\u{16D63}\u{16D67}"
         )
+        .chars()
+        .collect();
+        let c = prop_oneof![4 => prop::sample::select(likely), 1 => any::<char>()];
+        prop::collection::vec(c, 0..40).prop_map(|all| all.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_has_only_letters_digits_and_marks(text in texts()) {
+            for Token { word, bytes } in tokens(&text) {
+                let is_word = |c: char| {
+                    let its = CodePointMapData::<GeneralCategory>::new().get(c);
+                    [GeneralCategoryGroup::Letter, GeneralCategoryGroup::Number, GeneralCategoryGroup::Mark]
+                        .into_iter()
+                        .any(|group| group.contains(its))
+                };
+                prop_assert!(word.chars().all(is_word), "{word:?}");
+                prop_assert!((1..=MAX_WORD).contains(&word.chars().count()));
+                prop_assert!(!text[bytes].is_empty());
+            }
+        }
+
+        #[test]
+        fn words_do_not_depend_on_the_form_of_the_text(text in texts()) {
+            let expected = words(&text);
+            prop_assert_eq!(&words(&text.nfc().collect::<String>()), &expected);
+            prop_assert_eq!(&words(&text.nfd().collect::<String>()), &expected);
+            prop_assert_eq!(&words(&expected.join(" ")), &expected);
+            prop_assert_eq!(joined(&text), expected.join(" "));
+        }
+    }
 }

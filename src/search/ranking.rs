@@ -4,7 +4,10 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use crate::model::words::{Phrase, Phrases, Token, tokens};
+use crate::model::{
+    phrases::{Phrase, Phrases},
+    words::{Token, tokens},
+};
 
 /// How soon further occurrences of a phrase count less (`k1` of BM25).
 const SATURATION: f64 = 1.2;

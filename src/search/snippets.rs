@@ -6,7 +6,10 @@ use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::model::words::{Phrases, Token, tokens};
+use crate::model::{
+    phrases::Phrases,
+    words::{Token, tokens},
+};
 
 /// Around the words that were found.
 const MARK: &str = "**";
@@ -179,4 +182,135 @@ fn merged(hits: &[Hit], window: &Range<usize>) -> Vec<Range<usize>> {
         }
     }
     marked
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str, query: &str, max: usize) -> String {
+        snippet(text, &Phrases::parse(query), max)
+    }
+
+    #[test]
+    fn what_was_found_is_marked() {
+        for (text, query, expected) in [
+            ("I left the keys", "key* left", "I **left** the **keys**"),
+            ("Café, cafe\u{301} and CAFE", "cafe", "**Café**, **cafe\u{301}** and **CAFE**"),
+            ("Die Größe", "GRÖSSE", "Die **Größe**"),
+            ("我们开会讨论预算吧", "讨论 预算 开会", "我们**开会讨论预算**吧"),
+            ("the early flight", "\"early flight\" flight", "the **early flight**"),
+            ("a b a", "a", "**a** b **a**"),
+            ("don't", "don't", "**don't**"),
+            ("  2 * 3\n\t** 4 ", "4", "2 ∗ 3 ∗∗ **4**"),
+            ("5㎏!", "kg", "5㎏!"),
+            ("5 ㎏!", "kg", "5 **㎏**!"),
+            ("nothing", "else", "nothing"),
+            ("", "else", ""),
+        ] {
+            assert_eq!(shown(text, query, 160), expected, "{text:?} {query:?}");
+        }
+    }
+
+    #[test]
+    fn the_window_has_the_most_different_phrases_then_the_most_then_the_first() {
+        let gap = " and so on".repeat(20);
+        let text = format!("one one one{gap} one two{gap} two one{gap} two two one end");
+        assert!(shown(&text, "one two end", 60).ends_with("**two** **two** **one** **end**"));
+        assert!(shown(&text, "one two", 60).ends_with("**two** **two** **one** end"));
+        assert!(shown(&text, "one", 60).starts_with("**one** **one** **one** and"));
+        assert!(shown(&format!("x{gap} one{gap} one"), "one", 60).ends_with('…'));
+    }
+
+    #[test]
+    fn a_cut_is_at_a_blank_that_is_near() {
+        let text = "word ".repeat(100);
+        assert_eq!(shown(&text, "", 22), "word word word word…");
+        assert_eq!(shown(&text, "", 24), "word word word word word…");
+        let text = format!("{text}found {text}");
+        assert_eq!(shown(&text, "found", 22), "…word **found** word…");
+        let one = "照".repeat(100);
+        assert_eq!(shown(&one, "", 10), format!("{}…", "照".repeat(10)));
+        assert_eq!(shown(&"x".repeat(100), "x*", 10), format!("**{}**…", "x".repeat(10)));
+    }
+
+    #[test]
+    fn a_grapheme_is_one_and_whole() {
+        let family = "👨\u{200D}👩\u{200D}👧\u{200D}👦";
+        assert_eq!(shown(&family.repeat(20), "", 3), format!("{}…", family.repeat(3)));
+        assert_eq!(shown("क्षि क्षि", "क्षि", 160), "**क्षि** **क्षि**");
+    }
+
+    /// Texts of whole words and of pieces of graphemes.
+    fn texts() -> impl Strategy<Value = String> {
+        let pieces = vec![
+            "one ",
+            "two ",
+            "one",
+            " ",
+            "\n",
+            "*",
+            "**",
+            "…",
+            "照",
+            "片",
+            "é",
+            "e\u{301}",
+            "\u{301}",
+            "\u{323}",
+            "👨",
+            "👩",
+            "\u{200D}",
+            "👨\u{200D}👩\u{200D}👧",
+            "🇩",
+            "🇪",
+            "🇩🇪",
+            "क",
+            "्",
+            "ष",
+            "ि",
+            "น",
+            "้",
+            "ำ",
+            "\u{AD}",
+            "\u{FE0F}",
+            "ﷺ",
+            "ß",
+            "한",
+            "\u{1161}",
+            "\u{600}",
+            "\u{1}",
+            "\r\n",
+        ];
+        let piece = prop_oneof![9 => prop::sample::select(pieces).prop_map(String::from), 1 => any::<char>().prop_map(String::from)];
+        prop::collection::vec(piece, 0..120).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_snippet_is_a_part_of_the_text_with_balanced_marks(text in texts(), max in 0..60_usize) {
+            for query in ["one two", "\"one two\" o*", "照片 照 e", "क न ﷺ 한", "x"] {
+                let shown = shown(&text, query, max);
+                let parts: Vec<&str> = shown.split(MARK).collect();
+                prop_assert!(parts.len() % 2 == 1, "{shown:?}");
+                prop_assert!(parts.iter().skip(1).step_by(2).all(|part| !part.is_empty()));
+                prop_assert!(!shown.replace(MARK, "").contains('*'));
+                // The text's own ellipses are no cuts.
+                let line = text.split_whitespace().collect::<Vec<_>>().join(" ").replace('*', SHOWN_STAR);
+                let bounds: Vec<usize> = line.grapheme_indices(true).map(|(at, _)| at).chain([line.len()]).collect();
+                let plain = shown.replace(MARK, "");
+                let (start, end) = (plain.strip_prefix(ELLIPSIS), plain.strip_suffix(ELLIPSIS));
+                let both = start.and_then(|start| start.strip_suffix(ELLIPSIS));
+                let is_part = |part: &str| {
+                    bounds.iter().enumerate().any(|(number, at)| {
+                        let end = bounds.binary_search(&(at + part.len()));
+                        line[*at..].starts_with(part) && end.is_ok_and(|end| end - number <= max)
+                    })
+                };
+                prop_assert!([Some(plain.as_str()), start, end, both].into_iter().flatten().any(is_part), "{shown:?}");
+            }
+        }
+    }
 }
