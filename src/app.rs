@@ -1,7 +1,7 @@
 //! The application: the store, the events and the clock, opened from the settings. There is no global state, so that every
 //! test can have an application of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -9,6 +9,7 @@ use crate::{
     config::{self, AuthMode},
     events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Revocations, Signals},
     model::timestamps::Timestamp,
+    search::{self, Embedder, EndpointSettings},
     secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
     store::{self, DatabaseUrl, Direction, Error, Removal, Store},
 };
@@ -21,14 +22,18 @@ const REMOVAL_INTERVAL: Duration = Duration::from_secs(20);
 /// … and how soon it is tried again when somebody was in the way.
 const REMOVAL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The settings of authentication cannot be used. The message is for the operator.
+/// Settings that cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub enum BadAuth {
+pub enum BadSettings {
     /// The keys that sign tokens.
+    #[error(transparent)]
     Keys(#[from] BadKeys),
     /// The public keys of an issuer.
+    #[error(transparent)]
     Issuer(#[from] BadIssuer),
+    /// The embedding model.
+    #[error("{0}")]
+    Embeddings(String),
 }
 
 /// What every domain function needs. It is shared as an [`Arc`].
@@ -55,6 +60,8 @@ pub struct App {
     pub keys: Option<Arc<Keys>>,
     /// A third party whose tokens are accepted.
     pub issuer: Option<Arc<Issuer>>,
+    /// Makes vectors of texts; `None` without a model.
+    pub embedder: Option<Arc<Embedder>>,
     /// The lifetimes of tokens.
     pub lifetimes: Lifetimes,
     /// How long after their last connection a user goes offline.
@@ -114,6 +121,7 @@ impl App {
             passwords: Passwords::default(),
             keys: None,
             issuer: None,
+            embedder: None,
             lifetimes: Lifetimes::default(),
             offline_after: OFFLINE_AFTER,
             epoch: epoch.into(),
@@ -124,8 +132,8 @@ impl App {
     /// Applies the settings of a server.
     ///
     /// # Errors
-    /// Where users sign in: when the signing keys or the issuer's keys cannot be read.
-    pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadAuth> {
+    /// When the embedding model cannot be used or, where users sign in, the signing keys or the issuer's keys cannot be read.
+    pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadSettings> {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
@@ -136,6 +144,7 @@ impl App {
             subscriptions: limits.max_user_subscriptions,
             subscribed_fields: limits.max_user_subscribed_fields,
         });
+        self.embedder = open_embedder(&settings.embeddings).await.map_err(BadSettings::Embeddings)?;
         if auth.mode == AuthMode::Open {
             return Ok(());
         }
@@ -232,6 +241,35 @@ impl App {
 
 fn url(settings: &config::Database) -> Result<DatabaseUrl, Error> {
     settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
+}
+
+/// Opens what makes vectors of texts, if there is anything. Reading a model takes a while, and is done on another thread.
+async fn open_embedder(settings: &config::Embeddings) -> Result<Option<Arc<Embedder>>, String> {
+    let Some(settings) = embedder_settings(settings) else { return Ok(None) };
+    let opened = tokio::task::spawn_blocking(|| Embedder::open(settings)).await;
+    opened.map_err(|error| error.to_string())?.map(|embedder| Some(Arc::new(embedder)))
+}
+
+fn embedder_settings(settings: &config::Embeddings) -> Option<search::Settings> {
+    let source = match (&settings.embedding_model, &settings.embedding_url, &settings.embedding_name) {
+        _ if settings.no_embeddings => return None,
+        (_, Some(url), Some(name)) => search::Source::Endpoint(EndpointSettings {
+            url: url.0.clone(),
+            key: settings.embedding_key.as_ref().map(|key| key.0.clone()),
+            name: name.clone(),
+            query_name: settings.embedding_query_model.clone(),
+            dimensions: settings.embedding_dimensions.map(usize::from),
+            batch_size: settings.embedding_batch.into(),
+            timeout: settings.embedding_timeout,
+            allows_plain_http: settings.embedding_allow_plain_http,
+        }),
+        (Some(folder), ..) => search::Source::Folder(folder.clone()),
+        // A model that nobody asked for need not be there.
+        _ => search::Source::Folder(Some(Path::new(config::DEFAULT_MODEL)).filter(|folder| folder.exists())?.into()),
+    };
+    let (query_prefix, passage_prefix) =
+        (settings.embedding_query_prefix.clone(), settings.embedding_passage_prefix.clone());
+    Some(search::Settings { source, query_prefix, passage_prefix })
 }
 
 fn random_epoch() -> String {

@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use ipnet::IpNet;
 
 mod limits;
+mod search;
 mod values;
 
 pub use limits::{Limits, Rates};
+pub use search::{DEFAULT_MODEL, Embeddings};
 use values::{any_seconds, days, network, seconds};
 
 /// The command line.
@@ -281,6 +283,9 @@ pub struct Serve {
     /// The limits.
     #[command(flatten)]
     pub limits: Limits,
+    /// What search by meaning needs.
+    #[command(flatten)]
+    pub embeddings: Embeddings,
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! | [`store`] | connection pools, transactions and SQL queries | `model` |
 //! | [`events`] | in-process events: notifications of feed followers, signals, presence, limits, revocations | `model` |
 //! | [`secrets`] | authentication: keys, tokens, issuers, password hashes | `model` |
-//! | [`search`] | search without a database: the parts of texts that are shown, the order of hits | `model` |
+//! | [`search`] | search without a database: texts to vectors, the parts of texts that are shown, the order of hits | `model` |
 //! | [`app`] | the application: what the domain's functions share | `config`, `store`, `events`, `secrets`, `search`, `model` |
 //! | [`domain`] | use cases and authorization | `model`, `store`, `events`, `secrets`, `search`, `app` |
 //! | [`execution`] | how a document is run: parsing, validation, limits, plans, batches, answers; no noun of chat | `config` |

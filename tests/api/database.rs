@@ -76,9 +76,13 @@ impl Database {
         self.folder.path()
     }
 
-    /// The settings of a server with this database and further flags.
+    /// The settings of a server with this database and further flags. Without one for embeddings it does not read the model,
+    /// which takes a while.
     pub(crate) fn settings(&self, flags: &[&str]) -> Serve {
-        let fixed = ["duologue", "serve", "--listen", "127.0.0.1:0", "--database", &self.url];
+        let mut fixed = vec!["duologue", "serve", "--listen", "127.0.0.1:0", "--database", &self.url];
+        if !flags.iter().any(|flag| flag.starts_with("--embedding")) {
+            fixed.push("--no-embeddings");
+        }
         let cli = Cli::try_parse_from(fixed.iter().chain(flags)).unwrap();
         let Command::Serve(settings) = cli.command else { unreachable!() };
         *settings

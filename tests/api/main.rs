@@ -65,6 +65,8 @@ mod sockets;
 mod stalls;
 mod streams;
 mod texts;
+mod embedders;
+mod endpoints;
 mod execution;
 mod validation;
 mod canaries;

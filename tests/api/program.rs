@@ -23,7 +23,7 @@ use crate::{
 
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
-    command.args(arguments).env_clear().kill_on_drop(true);
+    command.args(arguments).env_clear().env("DUOLOGUE_NO_EMBEDDINGS", "1").kill_on_drop(true);
     command
 }
 

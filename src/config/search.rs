@@ -1,0 +1,69 @@
+//! What makes the vectors that search by meaning compares: a model in a folder, or another program.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, builder::FalseyValueParser};
+
+use super::{Secret, values::seconds};
+
+/// The folder of a model that is used if it is there.
+pub const DEFAULT_MODEL: &str = "model";
+
+/// What makes vectors of texts.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Search")]
+pub struct Embeddings {
+    /// Folder with the embedding model: BERT, as sentence-transformers saves it (`make model` gets one). Without this flag
+    /// it is `model`, if that is there
+    #[arg(long, value_name = "DIR", env = "DUOLOGUE_EMBEDDING_MODEL", conflicts_with = "embedding_url")]
+    pub embedding_model: Option<PathBuf>,
+    /// URL of a program that makes embeddings instead, before its `/embeddings`, such as `http://127.0.0.1:11434/v1` for
+    /// Ollama: all messages and what people look for are sent there
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DUOLOGUE_EMBEDDING_URL",
+        hide_env_values = true,
+        requires = "embedding_name"
+    )]
+    pub embedding_url: Option<Secret>,
+    /// What the program calls the model
+    #[arg(long, value_name = "NAME", env = "DUOLOGUE_EMBEDDING_NAME", requires = "embedding_url")]
+    pub embedding_name: Option<String>,
+    /// What it calls the model for what people look for, if that is another name
+    #[arg(long, value_name = "NAME", env = "DUOLOGUE_EMBEDDING_QUERY_MODEL", requires = "embedding_url")]
+    pub embedding_query_model: Option<String>,
+    /// Key that it asks for
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "DUOLOGUE_EMBEDDING_KEY",
+        hide_env_values = true,
+        requires = "embedding_url"
+    )]
+    pub embedding_key: Option<Secret>,
+    /// Dimensions to ask it for, if the model can have fewer than it has
+    #[arg(long, value_name = "N", env = "DUOLOGUE_EMBEDDING_DIMENSIONS", requires = "embedding_url")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=16_384))]
+    pub embedding_dimensions: Option<u16>,
+    /// Messages that it is sent in one request
+    #[arg(long, value_name = "N", env = "DUOLOGUE_EMBEDDING_BATCH", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=2_048))]
+    pub embedding_batch: u16,
+    /// Time for it to answer; for what people look for it is three seconds at most
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_EMBEDDING_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub embedding_timeout: Duration,
+    /// Send it what people write even if that is not encrypted (`http://`) and goes through networks that are not private
+    #[arg(long, env = "DUOLOGUE_EMBEDDING_ALLOW_PLAIN_HTTP", value_parser = FalseyValueParser::new())]
+    pub embedding_allow_plain_http: bool,
+    /// What the model wants before what people look for, such as `query: `. Without this flag it is what the model's folder
+    /// says
+    #[arg(long, value_name = "TEXT", env = "DUOLOGUE_EMBEDDING_QUERY_PREFIX")]
+    pub embedding_query_prefix: Option<String>,
+    /// What it wants before messages, such as `passage: `
+    #[arg(long, value_name = "TEXT", env = "DUOLOGUE_EMBEDDING_PASSAGE_PREFIX")]
+    pub embedding_passage_prefix: Option<String>,
+    /// Search by words only, whatever the other flags say
+    #[arg(long, env = "DUOLOGUE_NO_EMBEDDINGS", value_parser = FalseyValueParser::new())]
+    pub no_embeddings: bool,
+}
