@@ -129,6 +129,7 @@ impl<F: FnMut(&str, Range<usize>)> Word<F> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail")]
 mod tests {
     use proptest::prelude::*;
     use unicode_normalization::UnicodeNormalization;
