@@ -69,9 +69,9 @@ impl Phrases {
                 found.add(Phrase::parse(piece, found.words_left()));
             }
             if let Some(quoted) = parts.next() {
-                let ends_in_star = parts.peek().is_some_and(|after| after.starts_with(is_star));
-                let phrase = Phrase::parse(quoted.trim_end(), found.words_left());
-                found.add(phrase.map(|phrase| Phrase { is_prefix: phrase.is_prefix || ends_in_star, ..phrase }));
+                let has_star = parts.peek().is_some_and(|after| after.starts_with(is_star));
+                let text = format!("{}{}", quoted.trim_end(), if has_star { "*" } else { "" });
+                found.add(Phrase::parse(&text, found.words_left()));
             }
         }
         found
@@ -175,6 +175,7 @@ mod tests {
         let cut = Phrases::parse(&format!("x \"{}*\" y", many.join(" ")));
         let longest = cut.iter().last().unwrap();
         assert_eq!((longest.words().len(), longest.is_prefix()), (MAX_QUERY_WORDS - 1, false));
+        assert!(!Phrases::parse(&format!("\"{}\"*", many.join(" "))).iter().any(Phrase::is_prefix));
     }
 
     #[test]
