@@ -1,7 +1,10 @@
 //! The forward pass of BERT (<https://arxiv.org/abs/1810.04805>): from the ids of tokens to one vector for each text, on the
 //! thread of the caller. Texts lie end to end, so that nothing is padded.
 
-use std::{f32::consts::FRAC_1_SQRT_2, iter::zip};
+use std::{
+    f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E},
+    iter::zip,
+};
 
 use ndarray::{Array1, Array2, ArrayViewMut1, Axis, Slice, concatenate};
 use serde::Deserialize;
@@ -117,7 +120,7 @@ impl Layer {
             let name = format!("encoder.layer.{number}.{name}");
             let weights_of = weights.matrix(&format!("{name}.weight"), [outputs, inputs])?;
             Ok::<_, String>(Dense {
-                weights: weights_of.reversed_axes(),
+                weights: weights_of.t().as_standard_layout().into_owned(),
                 bias: weights.row(&format!("{name}.bias"), outputs)?,
             })
         };
@@ -211,7 +214,7 @@ fn spans(lengths: &[usize]) -> impl Iterator<Item = Slice> {
 fn softmax(mut scores: ArrayViewMut1<'_, f32>, size: usize) {
     let scale = float(size).sqrt().recip();
     let greatest = scores.fold(f32::NEG_INFINITY, |one, other| one.max(*other));
-    scores.mapv_inplace(|score| ((score - greatest) * scale).exp());
+    scores.mapv_inplace(|score| exp((score - greatest) * scale));
     let sum = scores.sum();
     scores /= sum;
 }
@@ -221,11 +224,45 @@ fn gelu(x: f32) -> f32 {
     let z = (x * FRAC_1_SQRT_2).abs();
     let t = (1.0 + 0.327_591_1 * z).recip();
     let polynomial = t * (0.254_829_6 + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
-    let erf = (1.0 - polynomial * (-z * z).exp()).copysign(x);
+    let erf = (1.0 - polynomial * exp(-z * z)).copysign(x);
     0.5 * x * (1.0 + erf)
+}
+
+/// `e` to the power of `x`, which is 0 or less: wrong by a hundred-thousandth at most, and in a form that is computed for several numbers at once,
+/// in a third of the time.
+fn exp(x: f32) -> f32 {
+    // Added to a small number, this rounds it to a whole one, which is then in the lowest bits.
+    const ROUNDING: f32 = 12_582_912.0;
+    let x = x.max(-87.0);
+    let rounded = x * LOG2_E + ROUNDING;
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    // At most half the logarithm of 2: five terms of the series do.
+    let rest = x - (rounded - ROUNDING) * LN_2;
+    let series = 1.0 / 120.0 + rest * (1.0 / 720.0);
+    let series = 1.0 / 6.0 + rest * (1.0 / 24.0 + rest * series);
+    power * (1.0 + rest * (1.0 + rest * (0.5 + rest * series)))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "the width of a model, which f32 has exactly")]
 fn float(size: usize) -> f32 {
     size as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{exp, gelu};
+
+    #[test]
+    fn functions_are_exact_enough() {
+        for step in 0..8_700u16 {
+            let x = -f32::from(step) / 100.0;
+            assert!((exp(x) / x.exp() - 1.0).abs() < 1e-5, "{x}: {}", exp(x));
+        }
+        assert_eq!([exp(0.0), exp(-0.0)], [1.0, 1.0]);
+        assert!(exp(-1e9) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37);
+        // Of a table of the normal distribution.
+        for (x, expected) in [(0.0, 0.0), (1.0, 0.841_345), (-1.0, -0.158_655), (2.0, 1.954_500), (-9.0, 0.0)] {
+            assert!((gelu(x) - expected).abs() < 2e-6, "{x}: {}", gelu(x));
+        }
+    }
 }
