@@ -349,11 +349,142 @@ test("a message is a text, whatever is in it", async () => {
   await close(windows);
 });
 
+const field = (page) => page.getByRole("searchbox", { name: "Search messages" });
+const found = (page) => page.getByRole("list", { name: "Messages found" }).getByRole("link");
+
+const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
+  sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
+}`;
+
+/** Has the page's searches answered by what `answer` makes of the search, and of what the server said. */
+const answerSearches = (page, answer) =>
+  page.route("**/graphql", async (route) => {
+    const { query, variables } = route.request().postDataJSON();
+    if (!query.startsWith("query Search(")) return route.continue();
+    const response = await route.fetch();
+    await route.fulfill({ response, json: await answer(variables, await response.json()) });
+  });
+
+test("a message is found by its word a moment after it was sent, and opened in its place however far back it lies", async () => {
+  const { ids, windows, pages } = await two(["Selma", "Theo"]);
+  const [selma, theo] = pages;
+  await send(theo, "Shall we take the **zeppelin**?");
+  await message(theo, "zeppelin").waitFor();
+  await selma.goto(new URL(`/demo?as=${ids[0]}`, open).href);
+  await field(selma).fill("zeppelin");
+  await found(selma).filter({ hasText: "Theo" }).waitFor();
+  assert.equal(await found(selma).first().locator("mark").innerText(), "zeppelin");
+  await isAccessible(selma);
+  await found(selma).first().click();
+  await message(selma, "zeppelin").waitFor();
+
+  for (let i = 1; i <= 160; i++) await ask(open, SEND, { from: ids[0], to: ids[1], content: `number ${i}.` });
+  await message(theo, "number 160.").waitFor();
+  await theo.reload();
+  await message(theo, "number 160.").waitFor();
+  assert.equal(await message(theo, "zeppelin").count(), 0);
+  await field(theo).fill("zeppelin");
+  assert.match(await found(theo).first().innerText(), /You: Shall we take the/);
+  await found(theo).first().click();
+  await message(theo, "zeppelin").and(theo.locator(":focus")).waitFor();
+  const inSight = () => message(theo, "zeppelin").evaluate((its) => {
+    const { top, bottom } = its.getBoundingClientRect();
+    const log = its.closest("[role=log]").getBoundingClientRect();
+    return top >= log.top && bottom <= log.bottom;
+  });
+  assert.ok(await inSight());
+  // What is said now does not move it away.
+  await send(selma, "number 161.");
+  await button(theo, "1 new").click();
+  await message(theo, "number 161.").waitFor();
+  await found(theo).first().click();
+  await message(theo, "zeppelin").and(theo.locator(":focus")).waitFor();
+  assert.ok(await inSight());
+  await close(windows);
+});
+
+test("a search is done with the keyboard, page by page, on a phone and in the dark too", async () => {
+  const phone = { viewport: { width: 320, height: 640 }, colorScheme: "dark" };
+  const { ids, windows, pages } = await two(["Ulla", "Vito"], [phone, {}]);
+  const [ulla] = pages;
+  for (let i = 1; i <= 25; i++) await ask(open, SEND, { from: ids[1], to: ids[0], content: `lemon ${i}` });
+  await ulla.getByRole("link", { name: "Back to conversations" }).click();
+  await field(ulla).focus();
+  await ulla.keyboard.type("lemon");
+  await ulla.keyboard.press("Enter");
+  await found(ulla).nth(19).waitFor();
+  assert.equal(await found(ulla).count(), 20);
+  await isAccessible(ulla);
+  assert.ok(await ulla.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  await button(ulla, "Show more messages").click();
+  await found(ulla).nth(24).waitFor();
+  await button(ulla, "Show more messages").waitFor({ state: "detached" });
+  await field(ulla).focus();
+  await ulla.keyboard.press("ArrowDown");
+  await ulla.keyboard.press("ArrowDown");
+  const second = found(ulla).nth(1);
+  await second.and(ulla.locator(":focus")).waitFor();
+  const text = (await second.innerText()).match(/lemon \d+/)[0];
+  await ulla.keyboard.press("Enter");
+  await log(ulla).locator("li:focus").getByText(text, { exact: true }).waitFor();
+  // The page itself has not moved.
+  assert.equal(await ulla.getByRole("heading", { name: "Vito" }).evaluate((its) => its.closest("header").getBoundingClientRect().top), 0);
+  await ulla.getByRole("link", { name: "Back to conversations" }).click();
+  await second.and(ulla.locator(":focus")).waitFor();
+  await ulla.keyboard.press("Escape");
+  await field(ulla).and(ulla.locator(":focus")).waitFor();
+  assert.equal(await field(ulla).inputValue(), "");
+  await ulla.getByRole("list", { name: "Conversations" }).getByRole("link", { name: /Vito/ }).waitFor();
+  await close(windows);
+});
+
+test("a late answer of a search does not take the place of a newer one", async () => {
+  const { windows, pages } = await two(["Wilma", "Xaver"]);
+  const [wilma, xaver] = pages;
+  for (const text of ["apples", "pears"]) await send(xaver, text);
+  await message(wilma, "pears").waitFor();
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  let isLate = false;
+  await answerSearches(wilma, async ({ text }, answer) => {
+    if (text === "apples") await released;
+    isLate ||= text === "apples";
+    return answer;
+  });
+  const asked = wilma.waitForRequest((request) => request.postData()?.includes("apples") ?? false);
+  await field(wilma).fill("apples");
+  await asked;
+  await field(wilma).fill("pears");
+  await found(wilma).filter({ hasText: "pears" }).waitFor();
+  const late = wilma.waitForResponse((response) => response.request().postData()?.includes("apples") ?? false);
+  release();
+  await (await late).finished();
+  assert.ok(isLate);
+  await wilma.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  assert.match(await found(wilma).first().innerText(), /pears/);
+  await close(windows);
+});
+
+test("a search says when it finds nothing, what is not indexed yet, and why it failed", async () => {
+  const { windows, pages } = await two(["Yvo", "Zita"]);
+  const [yvo] = pages;
+  let failures = 1;
+  await answerSearches(yvo, (_, answer) => {
+    if (failures-- > 0) return { data: null, errors: [{ message: "Too many searches.", extensions: { code: "RATE_LIMITED" } }] };
+    answer.data.searchMessages.pending = 3;
+    return answer;
+  });
+  await field(yvo).fill("nobody ever said this");
+  await yvo.getByRole("alert").filter({ hasText: "Too many searches." }).waitFor();
+  await isAccessible(yvo);
+  await button(yvo, "Retry").click();
+  await banner(yvo, /^Nothing found by words.*\. 3 not yet indexed\.$/).waitFor();
+  assert.equal(await yvo.getByRole("alert").filter({ hasText: "Too many searches." }).count(), 0);
+  await close(windows);
+});
+
 test("a long conversation is read back to its beginning", async () => {
   const { ids, windows, pages } = await two(["Sara", "Tom"]);
-  const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
-    sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
-  }`;
   for (let i = 1; i <= 120; i++) await ask(open, SEND, { from: ids[0], to: ids[1], content: `number ${i}.` });
   const [, tom] = pages;
   await message(tom, "number 120.").waitFor();

@@ -62,6 +62,8 @@ test("the examples tell their story, and the panel hears it", async () => {
   assert.deepEqual((await run(page, "Page")).conversation.messages.nodes.length, 2);
   assert.equal((await run(page, "Edit")).updateMessage.message.version, 2);
   await event(page, "MESSAGE_UPDATED Hello Bob, shall we start at eleven?");
+  const [hit] = (await run(page, "Find")).searchMessages.edges;
+  assert.equal(hit.snippet, "Hello Bob, shall we start at **eleven**?");
   assert.ok((await run(page, "Search")).__schema.mutationType.fields.some(({ name }) => name === "sendMessage"));
 
   const kinds = (await events(page)).map((text) => text.match(/[A-Z]+_[A-Z]+/)[0]);
@@ -166,6 +168,7 @@ test("people sign in, and are known in every tab", async () => {
   assert.equal((await run(bob, "Read")).me.unreadCount, 1);
   assert.equal((await run(ada, "Edit")).updateMessage.message.version, 2);
   await event(bob, "MESSAGE_UPDATED Shall we start at eleven?");
+  assert.equal((await run(ada, "Find")).searchMessages.edges[0].node.sender.name, "Ada");
   await ada.getByRole("button", { name: "Sign out" }).click();
   await ada.getByRole("button", { name: "Sign in", exact: true }).waitFor();
   assert.equal((await run(ada, "People")).me, null);

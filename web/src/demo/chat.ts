@@ -22,6 +22,8 @@ export class Chat {
   private readonly unstarted = computed(() => (this.open.value && !this.open.value.last ? this.open.value.id : null));
   /** Why the open conversation cannot be shown. */
   readonly trouble = signal<string | null>(null);
+  /** A message of the open conversation that is to be brought into sight, be it loaded or not. */
+  readonly wanted = signal<string | null>(null);
   /** Conversations in which the peer types. */
   readonly typing = signal<ReadonlySet<string>>(new Set());
   /** Null while all is well. */
@@ -237,6 +239,7 @@ export class Chat {
     batch(() => {
       this.openKey.value = key;
       this.trouble.value = null;
+      this.wanted.value = null;
       this.atEnd.value = true;
     });
     const there = this.open.value;
@@ -259,14 +262,14 @@ export class Chat {
   }
 
   /** Loads messages that lie before those of the open conversation. */
-  async loadEarlier() {
+  async loadEarlier(last = 50) {
     const open = this.open.value;
     if (!open?.earlier || open.loading) return;
     const { id, earlier: before } = open;
     this.trouble.value = null;
     this.setLoading(id, true);
     try {
-      const { node } = await request<operations.Earlier>(operations.EARLIER, { id, before });
+      const { node } = await request<operations.Earlier>(operations.EARLIER, { id, last, before });
       // Unless all was loaded again meanwhile: the page would not join.
       const joins = this.state.value?.conversations.some((its) => its.id === id && its.earlier === before);
       if (node && joins) this.change((state) => model.withPage(state, id, node.messages));

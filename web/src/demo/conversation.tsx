@@ -21,7 +21,8 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
 
   // Who opens a conversation goes on in it; a phone would put its keyboard over the messages.
   useEffect(() => {
-    if (!conversation?.opened) return;
+    // Or at the message that they came for.
+    if (!conversation?.opened || document.activeElement?.closest(".log")) return;
     heading.current?.focus();
     if (matchMedia("(pointer: fine)").matches) focusComposer();
   }, [key, conversation?.opened]);

@@ -14,6 +14,8 @@ import { nameOf } from "./parts";
 const WINDOW = 200;
 /** And so many come and go at once. */
 const STEP = 50;
+/** As many as the server gives at once: for a message that lies far back. */
+const MOST = 100;
 /** So near the end, in pixels, the reader sees what comes. */
 const NEAR_END = 60;
 /** So near the edge of what is in the page more is shown. */
@@ -30,8 +32,6 @@ export function Log({ chat, conversation }: LogProps) {
   const anchor = useRef<{ id: string; offset: number } | null>(null);
   /** The last message in the page; null: the newest. */
   const lastShown = useSignal<string | null>(null);
-  /** A message to be brought into sight. */
-  const wanted = useSignal<string | null>(null);
   const expanded = useSignal<string | null>(null);
   const deleting = useSignal<Entry | null>(null);
 
@@ -45,6 +45,7 @@ export function Log({ chat, conversation }: LogProps) {
   const unsent = chat.outbox.items.value.filter(({ peerId }) => peerId === conversation.key);
   const lastOwn = unsent.length ? undefined : entries.findLast(({ sender }) => sender?.id === chat.me)?.id;
   const name = nameOf(conversation.peer);
+  const wanted = chat.wanted.value;
   const authorOf = (sender: { id: string } | null | undefined) => (sender?.id === chat.me ? "You" : name);
 
   /** Ends what is in the page with the message at this place. */
@@ -75,14 +76,36 @@ export function Log({ chat, conversation }: LogProps) {
     else if (scrollTop < NEAR_EDGE && below > NEAR_EDGE) endWith(end - STEP - 1);
   }
 
+  /** Brings a message into the page, or loads what lies before until it is there. True once the page changes by that. */
+  function bring(id: string): boolean {
+    const index = entries.findIndex((entry) => entry.id === id);
+    if (index >= 0) {
+      chat.atEnd.value = false;
+      endWith(index + WINDOW / 2);
+      return true;
+    }
+    if (!conversation.earlier) {
+      chat.wanted.value = null;
+      chat.trouble.value = "This message is not there any more.";
+    } else if (!chat.trouble.peek()) {
+      void chat.loadEarlier(MOST);
+    }
+    return false;
+  }
+
   // Who is at the end stays there; for anybody else what they see stays where it is, whatever comes above and below.
   useLayoutEffect(() => {
     const element = anchor.current && document.getElementById(anchor.current.id);
-    const target = wanted.value && document.getElementById(wanted.value);
+    const target = wanted && document.getElementById(wanted);
     if (target) {
-      wanted.value = null;
-      target.scrollIntoView({ block: "center" });
+      chat.wanted.value = null;
+      // In the middle of the log: scrollIntoView would move the whole page where the log cannot.
+      const frame = log.current!.getBoundingClientRect();
+      const { top, height } = target.getBoundingClientRect();
+      log.current!.scrollTop += top - frame.top - (frame.height - height) / 2;
       target.focus({ preventScroll: true });
+    } else if (wanted && bring(wanted)) {
+      return;
     } else if (atEnd) {
       log.current!.scrollTop = log.current!.scrollHeight;
     } else if (element) {
@@ -114,13 +137,7 @@ export function Log({ chat, conversation }: LogProps) {
     }),
     edit: then((entry) => chat.startEdit(entry)),
     remove: then((entry) => (deleting.value = entry)),
-    show(id) {
-      const index = entries.findIndex((entry) => entry.id === id);
-      if (index < 0) return;
-      wanted.value = id;
-      chat.atEnd.value = false;
-      endWith(index < start || index >= end ? index + WINDOW / 2 : end - 1);
-    },
+    show: (id) => (chat.wanted.value = id),
   };
 
   return (
@@ -193,6 +210,9 @@ export function Log({ chat, conversation }: LogProps) {
           </ol>
         )}
       </div>
+      <p class="seeking waiting" role="status">
+        {wanted && !chat.trouble.value && "Looking for the message…"}
+      </p>
       {!atEnd && (
         <button type="button" class="to-end" onClick={toEnd}>
           {conversation.unread ? `${conversation.unread} new` : "To the newest"} <span aria-hidden="true">↓</span>

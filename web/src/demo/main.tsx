@@ -124,7 +124,12 @@ function Shown({ chat, server, leave }: ShownProps) {
         {chat.banner.value === "offline" && "Offline. What you write is sent when the connection is back."}
         {chat.banner.value === "catching up" && "Catching up…"}
       </div>
-      <Sidebar chat={chat} hasAccounts={hasAccounts} leave={leave} />
+      <Sidebar
+        chat={chat}
+        hasAccounts={hasAccounts}
+        hasSearch={server.features.includes("search")}
+        leave={leave}
+      />
       <ConversationPane chat={chat} hasAccounts={hasAccounts} maxLength={server.maxContentLength} />
     </div>
   );

@@ -119,10 +119,10 @@ export interface MoreConversations {
   user: { conversations: RowPage } | null;
 }
 
-export const EARLIER = `query Earlier($id: ID!, $before: String) {
+export const EARLIER = `query Earlier($id: ID!, $last: Int!, $before: String) {
   node(id: $id) {
     ... on Conversation {
-      messages(last: 50, before: $before) { nodes { ...Message } pageInfo { hasPreviousPage startCursor } }
+      messages(last: $last, before: $before) { nodes { ...Message } pageInfo { hasPreviousPage startCursor } }
     }
   }
 } ${MESSAGE}`;
@@ -135,6 +135,35 @@ export const PEOPLE = `query People($search: String, $after: String) {
 } ${PERSON}`;
 export interface People {
   users: { nodes: Person[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } };
+}
+
+/** The best first. The server chooses between words and meaning, or takes both; `mode` says what it took. */
+export const SEARCH = `query Search($me: ID!, $text: String!, $after: String) {
+  searchMessages(input: { userId: $me, text: $text }, first: 20, after: $after) {
+    edges { snippet node { id createdAt sender { id } conversation { id peer(of: $me) { ...Person } } } }
+    pageInfo { hasNextPage endCursor }
+    mode
+    pending
+  }
+} ${PERSON}`;
+export interface Hit {
+  /** A part of the text: what the search was for stands between pairs of **. */
+  snippet: string;
+  node: {
+    id: string;
+    createdAt: string;
+    sender: { id: string } | null;
+    conversation: { id: string; peer: Person | null };
+  };
+}
+export interface Search {
+  searchMessages: {
+    edges: Hit[];
+    pageInfo: { hasNextPage: boolean; endCursor: string | null };
+    mode: "TEXT" | "SEMANTIC" | "HYBRID";
+    /** So many messages cannot be found yet. */
+    pending: number;
+  };
 }
 
 export const PRESENCES = `query Presences($ids: [ID!]!) { nodes(ids: $ids) { ... on User { ...Person } } } ${PERSON}`;

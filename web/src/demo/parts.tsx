@@ -1,10 +1,10 @@
 // Small things that several screens show.
 /** @jsxImportSource preact */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
 import { type Failure, request } from "./api";
 import { initialsOf } from "./format";
 import { PEOPLE, type People, type Person } from "./operations";
+import { useSearch } from "./search";
 
 const HUES = 6;
 /** Keystrokes that follow each other faster are searched for together. */
@@ -55,6 +55,18 @@ export function Trouble({ failure, retry }: { failure: Failure; retry: () => voi
   );
 }
 
+/** Why a list is not there. */
+export function Failed({ failure, retry }: { failure: Failure; retry: () => void }) {
+  return (
+    <p class="note" role="alert">
+      {failure.message}{" "}
+      <button type="button" onClick={retry}>
+        Retry
+      </button>
+    </p>
+  );
+}
+
 /** Nothing yet; after a while it says so. */
 export function Waiting() {
   return (
@@ -66,42 +78,13 @@ export function Waiting() {
   );
 }
 
-interface Found {
-  search: string;
-  people: Person[];
-  /** The cursor after which there are more. */
-  more: string | null;
-}
-
 /** People whose name or address begins with a text; all for an empty one. */
 export function usePeople(search: string) {
-  const [found, setFound] = useState<Found | null>(null);
-  const [failure, setFailure] = useState<Failure | null>(null);
-  const wanted = useRef(search);
-  wanted.current = search;
-  async function load(before: Person[], after: string | null) {
-    try {
-      const { users } = await request<People>(PEOPLE, { search, after });
-      if (wanted.current !== search) return;
-      const { hasNextPage, endCursor } = users.pageInfo;
-      setFound({ search, people: [...before, ...users.nodes], more: hasNextPage ? endCursor : null });
-      setFailure(null);
-    } catch (error) {
-      setFailure(error as Failure);
-    }
-  }
-  useEffect(() => {
-    const timer = setTimeout(() => load([], null), search ? SEARCH_AFTER : 0);
-    return () => clearTimeout(timer);
-  }, [search]);
-  return {
-    people: found?.people ?? null,
-    /** The result is of what was asked last. */
-    isReady: found?.search === search,
-    failure,
-    more: found?.more ? () => load(found.people, found.more) : null,
-    again: () => load([], null),
-  };
+  return useSearch(search, search ? SEARCH_AFTER : 0, async (search, after) => {
+    const { users } = await request<People>(PEOPLE, { search, after });
+    const { hasNextPage, endCursor } = users.pageInfo;
+    return { items: users.nodes, more: hasNextPage ? endCursor : null };
+  });
 }
 
 interface PeopleListProps {
@@ -114,18 +97,9 @@ interface PeopleListProps {
 }
 
 export function PeopleList({ label, search, without, addressOf, choose }: PeopleListProps) {
-  const { people, isReady, failure, more, again } = usePeople(search.trim());
-  const shown = people?.filter(({ id }) => id !== without) ?? [];
-  if (failure) {
-    return (
-      <p class="note" role="alert">
-        {failure.message}{" "}
-        <button type="button" onClick={again}>
-          Retry
-        </button>
-      </p>
-    );
-  }
+  const { page, isReady, failure, more, now } = usePeople(search.trim());
+  const shown = page?.items.filter(({ id }) => id !== without) ?? [];
+  if (failure) return <Failed failure={failure} retry={now} />;
   return (
     <>
       <ul class="rows" aria-label={label} aria-busy={!isReady}>

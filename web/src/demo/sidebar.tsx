@@ -1,9 +1,10 @@
-// The list of conversations, and the search for somebody to talk to.
+// The list of conversations, and the searches: for somebody to talk to, and for what was said.
 /** @jsxImportSource preact */
-import { useSignal } from "@preact/signals";
+import { batch, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
+import { MessagesFound, useMessages } from "./found";
 import type { Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
 import { addressOf, go, route } from "./route";
@@ -11,27 +12,59 @@ import { addressOf, go, route } from "./route";
 interface SidebarProps {
   chat: Chat;
   hasAccounts: boolean;
+  hasSearch: boolean;
   /** Is the reader no longer. */
   leave: () => void;
 }
 
-export function Sidebar({ chat, hasAccounts, leave }: SidebarProps) {
-  const search = useSignal("");
+export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
+  const people = useSignal("");
+  const messages = useSignal("");
+  const found = useMessages(chat.me, messages.value.trim());
+  /** The found message that was opened last. */
+  const current = useSignal<string | null>(null);
   const state = chat.state.value!;
   const list = useRef<HTMLElement>(null);
   const openKey = chat.openKey.value;
   const before = useRef(openKey);
   // Who closes a conversation, as on a phone, is back at it in the list.
   useEffect(() => {
-    if (!openKey && before.current) list.current!.querySelector<HTMLElement>(`[data-key="${CSS.escape(before.current)}"]`)?.focus();
+    const row = before.current && `.found [aria-current], [data-key="${CSS.escape(before.current)}"]`;
+    if (!openKey && row) list.current!.querySelector<HTMLElement>(row)?.focus();
     before.current = openKey;
   }, [openKey]);
+  /** One search at a time. */
+  const search = (forPeople: string, forMessages: string) =>
+    batch(() => {
+      people.value = forPeople;
+      messages.value = forMessages;
+    });
   const open = (key: string) => {
-    search.value = "";
+    search("", "");
     go({ with: key });
   };
+  // What was found stays, for a look at the next one.
+  const openAt = (key: string, message: string) => {
+    go({ with: key });
+    chat.wanted.value = message;
+    current.value = message;
+  };
+  /** The arrow keys go through the fields and the rows below them; Escape ends a search. */
+  function onKeyDown(event: KeyboardEvent) {
+    const stops = [...list.current!.querySelectorAll<HTMLElement>("input, a.row")];
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const next = step && stops[stops.indexOf(document.activeElement as HTMLElement) + step];
+    if (event.isComposing) return;
+    if (next) {
+      event.preventDefault();
+      next.focus();
+    } else if (event.key === "Escape" && (people.value || messages.value)) {
+      stops[messages.value ? 1 : 0]!.focus();
+      search("", "");
+    }
+  }
   return (
-    <nav ref={list} class="sidebar" aria-label="Conversations">
+    <nav ref={list} class="sidebar" aria-label="Conversations" onKeyDown={onKeyDown}>
       <header>
         <Avatar person={{ ...state.me, presence: null }} />
         <h1 dir="auto">{state.me.name}</h1>
@@ -49,15 +82,34 @@ export function Sidebar({ chat, hasAccounts, leave }: SidebarProps) {
         type="search"
         aria-label="Find people"
         placeholder="Find people"
-        value={search.value}
-        onInput={(event) => (search.value = event.currentTarget.value)}
-        onKeyDown={(event) => event.key === "Escape" && (search.value = "")}
+        value={people.value}
+        onInput={(event) => search(event.currentTarget.value, "")}
       />
+      {hasSearch && (
+        <form
+          role="search"
+          onSubmit={(event) => {
+            event.preventDefault();
+            found.now();
+          }}
+        >
+          <input
+            type="search"
+            aria-label="Search messages"
+            placeholder="Search messages"
+            enterkeyhint="search"
+            value={messages.value}
+            onInput={(event) => search("", event.currentTarget.value)}
+          />
+        </form>
+      )}
       <div class="scroll">
-        {search.value.trim() ? (
+        {messages.value.trim() ? (
+          <MessagesFound me={chat.me} found={found} current={current.value} open={openAt} />
+        ) : people.value.trim() ? (
           <PeopleList
             label="People found"
-            search={search.value}
+            search={people.value}
             without={chat.me}
             addressOf={({ id }) => addressOf({ ...route.value, with: id })}
             choose={({ id }) => open(id)}

@@ -37,14 +37,14 @@ async function createUser(name: string): Promise<string> {
 /** Where nobody signs in: pick a person, or make one. */
 export function Pick() {
   const [search, setSearch] = useState("");
-  const { people, failure } = usePeople("");
+  const { page, failure } = usePeople("");
   const make = useAction(async ({ name }) => go({ as: await createUser(name!), with: null }));
   const makeTwo = useAction(async () => {
     const as = await createUser("Ada");
     go({ as, with: await createUser("Bob") });
   });
-  if (!people && !failure) return <Waiting />;
-  const isEmpty = people?.length === 0;
+  if (!page && !failure) return <Waiting />;
+  const isEmpty = page?.items.length === 0;
   return (
     <Page title="Who are you?">
       {isEmpty ? (

@@ -148,6 +148,38 @@ mutation Edit($id: ID!, $input: UpdateMessageInput!) {
   }),
 };
 
+const find = (input: object): Example => ({
+  query: `# Find what was said, the best first. In a snippet
+#    the words that were found stand between **.
+#    mode is TEXT for words, SEMANTIC for meaning,
+#    HYBRID for both; the answer says what was used:
+#    without a model there are only words.
+#    Add "order": "NEWEST", or "since" and a time, to
+#    input. For the next page, copy endCursor into after.
+query Find(
+  $input: SearchMessagesInput!
+  $first: Int
+  $after: String
+) {
+  searchMessages(
+    input: $input
+    first: $first
+    after: $after
+  ) {
+    edges {
+      score
+      snippet
+      node { id createdAt sender { name } }
+    }
+    pageInfo { hasNextPage endCursor }
+    mode
+    pending
+  }
+}
+`,
+  variables: json({ input, first: 20, after: null }),
+});
+
 const search = {
   query: `# Search the schema: what can be changed, and what
 #    each change is for. Or open the docs, at the left,
@@ -187,7 +219,16 @@ subscription Watch($user: ID!, $after: String) {
   variables: json({ user: "usr_2" }),
 };
 
-export const examples = numbered(create, send, reply, page, edit, search, watch);
+export const examples = numbered(
+  create,
+  send,
+  reply,
+  page,
+  edit,
+  find({ userId: "usr_2", text: "eleven", mode: "HYBRID" }),
+  search,
+  watch,
+);
 
 const signUp = {
   query: `# Make an account: press the play button or
@@ -309,4 +350,14 @@ subscription Watch($after: String) {
 };
 
 /** Where people sign in. */
-export const signedInExamples = numbered(signUp, signIn, people, write, read, change, search, listen);
+export const signedInExamples = numbered(
+  signUp,
+  signIn,
+  people,
+  write,
+  read,
+  change,
+  find({ text: "eleven", mode: "HYBRID" }),
+  search,
+  listen,
+);
