@@ -480,6 +480,13 @@ test("a search says when it finds nothing, what is not indexed yet, and why it f
   await button(yvo, "Retry").click();
   await banner(yvo, /^Nothing found by words.*\. 3 not yet indexed\.$/).waitFor();
   assert.equal(await yvo.getByRole("alert").filter({ hasText: "Too many searches." }).count(), 0);
+  await send(yvo, "gone soon");
+  await message(yvo, "gone soon").waitFor();
+  await field(yvo).fill("gone soon");
+  await found(yvo).first().waitFor();
+  await remove(yvo, "gone soon");
+  await found(yvo).first().click();
+  await banner(yvo, "This message is not there any more.").waitFor();
   await close(windows);
 });
 

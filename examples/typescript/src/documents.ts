@@ -39,3 +39,13 @@ export const Send = graphql(`
     sendMessage(input: $input) { message { ...MessageParts } duplicate userErrors { code message } }
   }
 `);
+
+/** The best first. In a snippet what was found stands between `**`. */
+export const Search = graphql(`
+  query Search($me: ID!, $text: String!) {
+    searchMessages(input: { userId: $me, text: $text }, first: 10) {
+      edges { snippet node { id sender { name } } }
+      pending
+    }
+  }
+`);

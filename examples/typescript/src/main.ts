@@ -1,4 +1,5 @@
-// Ada writes to Bob, each line that you type; both follow their conversation, across lost connections.
+// Ada writes to Bob, each line that you type; both follow their conversation, across lost connections. A line such as
+// `/search early flight` is not sent: it finds what was said.
 //
 //   npm ci && npm run generate
 //   npm start -- http://127.0.0.1:8000/graphql [COUNT]
@@ -9,7 +10,7 @@ import { createInterface } from "node:readline";
 import type { Client } from "@urql/core";
 import { connect, patiently } from "./connection.js";
 import { Conversation } from "./conversation.js";
-import { Create, Find } from "./documents.js";
+import { Create, Find, Search } from "./documents.js";
 import type { MessagePartsFragment as Message } from "./gql/graphql.js";
 
 process.on("uncaughtException", ({ message }) => {
@@ -27,6 +28,16 @@ async function user(client: Client, name: string, email: string): Promise<string
   const found = users.nodes.find((user) => user.email === email);
   if (!found) throw new Error("the address is taken, but not for you to see");
   return found.id;
+}
+
+/** What somebody has said or been told, the best first. */
+async function search(client: Client, me: string, text: string): Promise<void> {
+  const options = { requestPolicy: "network-only" } as const;
+  const { searchMessages } = await patiently(() => client.query(Search, { me, text }, options));
+  for (const { snippet, node } of searchMessages.edges) {
+    console.log(`FOUND ${node.id} ${node.sender?.name ?? "(erased)"}: ${snippet}`);
+  }
+  if (searchMessages.pending) console.log(`${searchMessages.pending} messages are not indexed yet`);
 }
 
 const line = ({ id, sender, content }: Message) => `${id} ${sender?.name ?? "(erased)"}: ${content}`;
@@ -59,7 +70,12 @@ await atBob.open();
 await atAda.open();
 
 let sends: Promise<unknown> = Promise.resolve();
-createInterface({ input: process.stdin }).on("line", (content) => (sends = atAda.send(content)));
+createInterface({ input: process.stdin }).on("line", (content) => {
+  const [, text] = content.match(/^\/search (.+)/) ?? [];
+  // After the sends before it, so that it finds them.
+  if (text) sends = sends.then(() => search(client, ada, text)).catch(({ message }: Error) => failed(message));
+  else sends = atAda.send(content);
+});
 
 await heardEnough;
 await sends;

@@ -47,6 +47,8 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   }, [edit?.id, replyTo?.id]);
 
   function write(text: string) {
+    // Who writes is not taken away to what they looked for before.
+    chat.wanted.value = null;
     if (edit) {
       chat.drafts.change(key, { edit: { ...edit, text } });
     } else {

@@ -84,12 +84,8 @@ export function Log({ chat, conversation }: LogProps) {
       endWith(index + WINDOW / 2);
       return true;
     }
-    if (!conversation.earlier) {
-      chat.wanted.value = null;
-      chat.trouble.value = "This message is not there any more.";
-    } else if (!chat.trouble.peek()) {
-      void chat.loadEarlier(MOST);
-    }
+    if (!conversation.earlier) chat.trouble.value = "This message is not there any more.";
+    else if (!chat.trouble.peek()) void chat.loadEarlier(MOST);
     return false;
   }
 
@@ -211,7 +207,7 @@ export function Log({ chat, conversation }: LogProps) {
         )}
       </div>
       <p class="seeking waiting" role="status">
-        {wanted && !chat.trouble.value && "Looking for the message…"}
+        {wanted && (chat.trouble.value ?? "Looking for the message…")}
       </p>
       {!atEnd && (
         <button type="button" class="to-end" onClick={toEnd}>

@@ -45,7 +45,8 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
   };
   // What was found stays, for a look at the next one.
   const openAt = (key: string, message: string) => {
-    go({ with: key });
+    if (chat.openKey.value === key) void chat.show(key);
+    else go({ with: key });
     chat.wanted.value = message;
     current.value = message;
   };
