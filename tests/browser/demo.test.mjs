@@ -15,6 +15,8 @@ const log = (page) => page.getByRole("log");
 /** A message that the server has. */
 const message = (page, text) => log(page).locator("li:not(.unsent)").filter({ hasText: text });
 const texts = (page) => log(page).locator("li .text").allInnerTexts();
+const field = (page) => page.getByRole("searchbox", { name: "Search messages" });
+const found = (page) => page.getByRole("list", { name: "Messages found" }).getByRole("link");
 const banner = (page, text) => page.getByRole("status").filter({ hasText: text });
 
 async function send(page, text) {
@@ -280,6 +282,8 @@ test("people sign up, find each other and talk; a session ends when they say so"
   await row.click();
   await message(nils, "Found you").waitFor();
   await message(mona, "Found you").getByText("Read").waitFor();
+  await field(mona).fill("found");
+  await found(mona).filter({ hasText: "You: Found you" }).waitFor();
   await button(mona, "Sign out").click();
   await mona.getByRole("heading", { name: "Sign in" }).waitFor();
   await mona.getByLabel("Email").fill("mona@example.com");
@@ -348,9 +352,6 @@ test("a message is a text, whatever is in it", async () => {
   }
   await close(windows);
 });
-
-const field = (page) => page.getByRole("searchbox", { name: "Search messages" });
-const found = (page) => page.getByRole("list", { name: "Messages found" }).getByRole("link");
 
 const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
   sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
