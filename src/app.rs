@@ -44,6 +44,10 @@ pub struct App {
     pub notifier: Notifier,
     /// Wakes the job that finishes what changes of users left to do.
     pub unfinished_changes: Arc<Notify>,
+    /// Wakes the job that removes what was indexed of changed messages.
+    pub unindexed: Arc<Notify>,
+    /// Wakes the job that gives messages vectors.
+    pub unembedded: Arc<Notify>,
     /// Signal subscriptions.
     pub signals: Signals,
     /// Which users are online.
@@ -113,6 +117,8 @@ impl App {
             store,
             notifier: Notifier::default(),
             unfinished_changes: Arc::default(),
+            unindexed: Arc::default(),
+            unembedded: Arc::default(),
             signals: Signals::default(),
             presences: Presences::default(),
             rates: RateLimiters::default(),
@@ -144,7 +150,7 @@ impl App {
             subscriptions: limits.max_user_subscriptions,
             subscribed_fields: limits.max_user_subscribed_fields,
         });
-        self.embedder = open_embedder(&settings.embeddings).await.map_err(BadSettings::Embeddings)?;
+        self.open_embedder(&settings.embeddings).await?;
         if auth.mode == AuthMode::Open {
             return Ok(());
         }
@@ -159,10 +165,23 @@ impl App {
             let settings = IssuerSettings { name, audience, keys, provisions_users, clock_skew };
             self.issuer = Some(Arc::new(Issuer::open(settings, self.now()).await?));
         }
-        let config::Rates { max_sends, max_sign_ins, max_sign_in_failures, max_sign_ups } = settings.rates;
-        let (writes, sign_ins) = (max_sends, max_sign_ins);
-        self.rates =
-            RateLimiters::of(RateLimits { writes, sign_ins, failures: max_sign_in_failures, sign_ups: max_sign_ups });
+        let rates = &settings.rates;
+        self.rates = RateLimiters::of(RateLimits {
+            writes: rates.max_sends,
+            searches: rates.max_searches,
+            sign_ins: rates.max_sign_ins,
+            failures: rates.max_sign_in_failures,
+            sign_ups: rates.max_sign_ups,
+        });
+        Ok(())
+    }
+
+    /// Opens what makes vectors of texts, if the settings have anything.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open_embedder(&mut self, settings: &config::Embeddings) -> Result<(), BadSettings> {
+        self.embedder = open_embedder(settings).await.map_err(BadSettings::Embeddings)?;
         Ok(())
     }
 

@@ -13,14 +13,18 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
 
 use duologue::{
     app::App,
-    config::{Admin, AuthMode, Command, Database, Demo, Serve},
+    config::{Admin, AuthMode, Command, Database, Demo, Embeddings, Serve},
     domain::{
-        Viewer, accounts, admin, changes, demo, feed,
+        Viewer, accounts, admin, changes, demo, embedding, feed,
         imports::{self, Count, Line},
+        indexing,
     },
     graphql::{self, Api},
     http,
@@ -41,6 +45,10 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, database } => import(&file, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
+        Command::Reindex { words, vectors, database, embeddings } => {
+            let both = words == vectors;
+            reindex(&database, &embeddings, (words || both, vectors || both)).await
+        }
         Command::Admin { task } => administer(task).await,
     }
 }
@@ -85,23 +93,18 @@ async fn serve(settings: &Serve) -> Result<()> {
         "Duologue is ready: open {} and say something.\nThe messages are kept in {place}.",
         page(address)
     );
-    let checking = tokio::spawn({
-        let (app, after) = (app.clone(), settings.check_after);
-        async move { app.check_database(after).await }
-    });
-    let trimming = tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
-    let finishing = tokio::spawn(changes::run_job(app.clone()));
-    let removing = tokio::spawn({
-        let app = app.clone();
-        async move { app.run_removal_job().await }
-    });
-    let watching = tokio::spawn(accounts::run_session_poller(app.clone()));
+    let mut jobs = JoinSet::new();
+    let (job, after) = (app.clone(), settings.check_after);
+    jobs.spawn(async move { job.check_database(after).await });
+    jobs.spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
+    jobs.spawn(changes::run_job(app.clone()));
+    jobs.spawn(indexing::run_words_job(app.clone()));
+    jobs.spawn(embedding::run_job(app.clone()));
+    let job = app.clone();
+    jobs.spawn(async move { job.run_removal_job().await });
+    jobs.spawn(accounts::run_session_poller(app.clone()));
     http::serve(listener, &app, api, settings, origins, stop).await?;
-    checking.abort();
-    trimming.abort();
-    finishing.abort();
-    removing.abort();
-    watching.abort();
+    jobs.abort_all();
     app.close().await;
     Ok(())
 }
@@ -166,6 +169,35 @@ async fn fill(demo: Demo, database: &Database) -> Result<()> {
     let why = "the demo data (if it is there already, choose another --seed)";
     let count = imported(&app, (1..).zip(lines.map(Ok))).await.context(why)?;
     println!("Made {} users and {} messages.", count.users, count.messages);
+    Ok(())
+}
+
+async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors): (bool, bool)) -> Result<()> {
+    let mut app = App::open_existing(database).await?;
+    let is_vectors_only = vectors && !words;
+    if vectors {
+        app.open_embedder(embeddings).await?;
+    }
+    if app.embedder.is_none() && is_vectors_only {
+        bail!("there is no embedding model that could make vectors: see --embedding-model and --embedding-url");
+    }
+    let app = Arc::new(app);
+    let operator = Viewer::operator(&app);
+    let progress = || {
+        let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} messages, {eta} left");
+        move |done: i64, total: i64| {
+            progress.reach(usize::try_from(done).unwrap_or_default(), usize::try_from(total).unwrap_or_default());
+        }
+    };
+    if words {
+        indexing::reindex_words(&app, &operator, progress()).await?;
+        println!("The words of all messages are indexed.");
+    }
+    if app.embedder.is_some() {
+        embedding::reindex(&app, &operator, progress()).await?;
+        println!("All messages have vectors.");
+    }
+    app.close().await;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod values;
 
 pub use limits::{Limits, Rates};
 pub use search::{DEFAULT_MODEL, Embeddings};
+pub use values::Secret;
 use values::{any_seconds, days, network, seconds};
 
 /// The command line.
@@ -46,6 +47,22 @@ pub enum Command {
         /// The database.
         #[command(flatten)]
         database: Database,
+    },
+    /// Make the index of searches anew: of words, of vectors, or of both if neither is said. A server may use the database
+    /// meanwhile; its searches find what is done
+    Reindex {
+        /// Only the words
+        #[arg(long)]
+        words: bool,
+        /// Only the vectors
+        #[arg(long)]
+        vectors: bool,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+        /// What makes vectors.
+        #[command(flatten)]
+        embeddings: Embeddings,
     },
     /// Look after accounts: admins, service tokens, lost passwords, sessions
     Admin {
@@ -189,22 +206,6 @@ pub struct Auth {
     /// Days after which a session ends that was not renewed
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
     pub refresh_token_lifetime: Duration,
-}
-
-/// A text that must not be shown.
-#[derive(Clone)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
 }
 
 /// Where the data is.

@@ -281,7 +281,9 @@ fn imports_within(room: &str, code_of: &BTreeMap<String, String>) -> BTreeMap<St
 fn reached(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
     let (mut found, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(file) = next.pop() {
-        next.extend(graph[file].iter().filter(|file| found.insert((*file).clone())).map(String::as_str));
+        // The root of a room may be beside its folder, as config.rs is.
+        let imports = graph.get(file).into_iter().flatten();
+        next.extend(imports.filter(|file| found.insert((*file).clone())).map(String::as_str));
     }
     found
 }

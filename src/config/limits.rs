@@ -13,6 +13,9 @@ pub struct Rates {
     /// Sends, edits, marks and other changes of a user in a second, and three times as many at once; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20)]
     pub max_sends: u32,
+    /// Searches of a user over messages in a minute; 0: any
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SEARCHES", default_value_t = 30)]
+    pub max_searches: u32,
     /// Attempts to sign in from an address in a minute; 0: any
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_INS", default_value_t = 30)]
     pub max_sign_ins: u32,

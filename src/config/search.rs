@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, builder::FalseyValueParser};
 
-use super::{Secret, values::seconds};
+use super::values::{Secret, seconds};
 
 /// The folder of a model that is used if it is there.
 pub const DEFAULT_MODEL: &str = "model";

@@ -51,9 +51,12 @@ pub async fn finish_all(app: &App) -> Result<()> {
 
 async fn finish(app: &App, user: UserId) -> Result<()> {
     loop {
-        let (begun, at, notifier) = (Instant::now(), app.now(), app.notifier.clone());
+        let (begun, at, notifier, unindexed) = (Instant::now(), app.now(), app.notifier.clone(), app.unindexed.clone());
         let step = move |conn: &mut Conn<'_>| Step::next(conn, user)?.take_locked(conn, user, at);
-        let notify = move |(concerned, _): &(Vec<UserId>, bool)| notifier.invalidate(concerned.iter().copied());
+        let notify = move |(concerned, _): &(Vec<UserId>, bool)| {
+            notifier.invalidate(concerned.iter().copied());
+            unindexed.notify_one();
+        };
         let (_, is_finished) = match app.store.write_then(step, notify).await {
             Err(Error::Busy) => (Vec::new(), false),
             taken => taken?,
@@ -198,6 +201,7 @@ fn tell(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -
 fn delete_messages(conn: &mut Conn<'_>, sender: UserId, sent: &[(MessageId, UserId)], at: Timestamp) -> Result<()> {
     let ids: Vec<MessageId> = sent.iter().map(|(id, _)| *id).collect();
     store::messages::erase(conn, &ids, at)?;
+    store::indexing::note_changes(conn, &ids)?;
     let event = |&(id, receiver): &(MessageId, UserId)| {
         ConversationId::between(sender, receiver).map(|conversation| NewEvent::for_both_members(id, conversation))
     };

@@ -27,6 +27,9 @@ pub enum Error {
     /// A rate limit was exceeded: retry after this time.
     #[error("too often")]
     RateLimited(Duration),
+    /// It needs something that the server was not set up with.
+    #[error("{0}")]
+    Disabled(&'static str),
     /// Too many concurrent requests: retry.
     #[error("{0}")]
     Overloaded(&'static str),
@@ -162,6 +165,12 @@ pub enum Rejection {
          receiver, content and replyToId."
     )]
     ClientIdReused,
+    /// The place is of another search.
+    #[error("This cursor is of another search. Repeat the search that it came from, with the same input.")]
+    NotPlaceOf,
+    /// The nearest in meaning cannot be had in order of time.
+    #[error("The newest messages can be found by their words only: leave out `order`, or search with the mode TEXT.")]
+    NewestByMeaning,
     /// The message was edited in the meantime.
     #[error("The message was edited since: its version is now {0}. Read it again.")]
     VersionConflict(i32),

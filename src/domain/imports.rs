@@ -12,7 +12,9 @@ use crate::{
         texts::{Content, Email, Name},
         users::Role,
     },
-    store::{self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser},
+    store::{
+        self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser, words::MessageWords,
+    },
 };
 
 /// Rows in one insert.
@@ -210,6 +212,12 @@ impl Import {
 
     fn flush(&mut self, conn: &mut Conn<'_>) -> store::Result<()> {
         store::messages::insert_all(conn, &self.pending)?;
+        for message in &self.pending {
+            if let Some(conversation) = ConversationId::between(message.sender_id, message.receiver_id) {
+                let words = MessageWords::of(message.content.as_str());
+                store::words::insert(conn, message.id, conversation, &words)?;
+            }
+        }
         self.pending.clear();
         Ok(())
     }

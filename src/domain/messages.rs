@@ -11,7 +11,7 @@ use crate::{
         texts::Content,
         timestamps::Timestamp,
     },
-    store::{self, Conn, TextBudget, members::Activity, messages::EarlierSend},
+    store::{self, Conn, TextBudget, members::Activity, messages::EarlierSend, words::MessageWords},
 };
 
 /// The messages with these ids that the viewer may see.
@@ -60,16 +60,25 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     viewer.check_write_rate(app)?;
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
-    let notifier = app.notifier.clone();
+    // Here, and not where others wait for it.
+    let words = MessageWords::of(draft.content.as_str());
+    let (notifier, unembedded) = (app.notifier.clone(), app.unembedded.clone());
     let notify = move |sent: &Sent| {
         if !sent.duplicate {
             notifier.notify(conversation.members());
+            unembedded.notify_one();
         }
     };
-    app.store.write_then(move |conn| send_or_find(conn, &draft, conversation, at), notify).await
+    app.store.write_then(move |conn| send_or_find(conn, &draft, &words, conversation, at), notify).await
 }
 
-fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {
+fn send_or_find(
+    conn: &mut Conn<'_>,
+    draft: &Draft,
+    words: &MessageWords,
+    conversation: ConversationId,
+    at: Timestamp,
+) -> Result<Sent> {
     // Locks the conversation for writers, so that its message ids are in commit order.
     let present = store::users::lock(conn, &conversation.members())?;
     if let Some(client_id) = &draft.client_id
@@ -97,6 +106,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
         }
     }
     let message = store::messages::insert(conn, draft, at)?;
+    store::words::insert(conn, message.id, conversation, words)?;
     let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
     store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
     Ok(Sent { message: Some(message), duplicate: false })
@@ -122,7 +132,8 @@ pub async fn update(
 ) -> Result<Message> {
     viewer.check_write_rate(app)?;
     let at = app.now();
-    let (viewer, notifier) = (viewer.clone(), app.notifier.clone());
+    let words = MessageWords::of(content.as_str());
+    let (viewer, notifier, unindexed) = (viewer.clone(), app.notifier.clone(), app.unindexed.clone());
     let update = move |conn: &mut Conn<'_>| {
         let (before, conversation) = locked(conn, &viewer, id)?;
         let [one, other] = conversation.members();
@@ -135,10 +146,15 @@ pub async fn update(
         // A retry of the send is told from another send by its text, which is gone now.
         let first = if before.edited_at.is_none() { before.digest() } else { None };
         let message = store::messages::update(conn, id, before.version, (&content, first), at)?;
+        store::words::replace(conn, id, conversation, &words)?;
+        store::indexing::note_changes(conn, &[id])?;
         store::feed::insert(conn, Kind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
         Ok(message.ok_or(Rejection::NoMessage)?)
     };
-    let invalidate = move |message: &Message| notifier.invalidate(message.conversation_id().members());
+    let invalidate = move |message: &Message| {
+        notifier.invalidate(message.conversation_id().members());
+        unindexed.notify_one();
+    };
     app.store.write_then(update, invalidate).await
 }
 
@@ -146,15 +162,20 @@ pub async fn update(
 pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
     viewer.check_write_rate(app)?;
     let at = app.now();
-    let (viewer, notifier) = (viewer.clone(), app.notifier.clone());
+    let (viewer, notifier, unindexed) = (viewer.clone(), app.notifier.clone(), app.unindexed.clone());
     let delete = move |conn: &mut Conn<'_>| {
         let (message, conversation) = locked(conn, &viewer, id)?;
         store::messages::delete(conn, id, at)?;
+        store::indexing::note_changes(conn, &[id])?;
         store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
         store::feed::insert(conn, Kind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
         Ok::<_, Error>(conversation)
     };
-    app.store.write_then(delete, move |conversation| notifier.invalidate(conversation.members())).await?;
+    let invalidate = move |conversation: &ConversationId| {
+        notifier.invalidate(conversation.members());
+        unindexed.notify_one();
+    };
+    app.store.write_then(delete, invalidate).await?;
     Ok(())
 }
 

@@ -159,7 +159,7 @@ async fn with_locked_peers<T: Send + 'static>(
 ) -> Result<T> {
     for _ in 0..MAX_ATTEMPTS {
         let (work, committed, notifier) = (work.clone(), committed.clone(), app.notifier.clone());
-        let unfinished_changes = app.unfinished_changes.clone();
+        let (unfinished_changes, unindexed) = (app.unfinished_changes.clone(), app.unindexed.clone());
         let change = move |conn: &mut Conn<'_>| {
             let Some((user, peers)) = lock_with_peers(conn, id)? else { return Ok(None) };
             Ok::<_, Error>(Some((work(conn, user, &peers)?, peers)))
@@ -169,6 +169,7 @@ async fn with_locked_peers<T: Send + 'static>(
                 notifier.invalidate(peers.iter().copied().chain([id]));
                 committed(done);
                 unfinished_changes.notify_one();
+                unindexed.notify_one();
             }
         };
         if let Some((done, _)) = app.store.write_then(change, publish).await? {

@@ -111,6 +111,11 @@ impl Viewer {
         Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_credential_change(user))?)
     }
 
+    /// The same for a search.
+    pub(super) fn check_search_rate(&self, app: &App) -> Result<()> {
+        Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_search(user))?)
+    }
+
     /// The user who signed in, unless they may act as any user: then nothing is limited.
     pub(super) fn limited_user(&self) -> Option<UserId> {
         self.user().filter(|_| !self.is_privileged())

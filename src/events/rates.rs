@@ -43,6 +43,8 @@ pub struct RateLimits {
     pub failures: u32,
     /// Sign-ups from an address in an hour.
     pub sign_ups: u32,
+    /// Searches of a user over messages in a minute.
+    pub searches: u32,
 }
 
 /// The limiters. Clones share them.
@@ -50,6 +52,7 @@ pub struct RateLimits {
 pub struct RateLimiters {
     writes: Limiter<UserId>,
     credentials: Limiter<UserId>,
+    searches: Limiter<UserId>,
     sign_ins: Limiter<IpAddr>,
     sign_ups: Limiter<IpAddr>,
     refreshes: Limiter<SessionId>,
@@ -80,6 +83,7 @@ impl RateLimiters {
         Self {
             writes: Limiter::of(limits.writes, second, WRITE_BURST),
             credentials: Limiter::of(limits.failures, FAILURE_WINDOW, 1),
+            searches: Limiter::of(limits.searches, minute, 1),
             sign_ins: Limiter::of(limits.sign_ins, minute, 1),
             sign_ups: Limiter::of(limits.sign_ups, hour, 1),
             refreshes: Limiter::of(MAX_REFRESHES, minute, 1),
@@ -112,6 +116,14 @@ impl RateLimiters {
     /// [`RateLimited`]
     pub fn check_credential_change(&self, user: UserId) -> Result<(), RateLimited> {
         self.credentials.check(&user)
+    }
+
+    /// Counts a search by a user over messages.
+    ///
+    /// # Errors
+    /// [`RateLimited`]
+    pub fn check_search(&self, user: UserId) -> Result<(), RateLimited> {
+        self.searches.check(&user)
     }
 
     /// Counts a sign-up.
@@ -180,6 +192,7 @@ impl RateLimiters {
     pub fn evict_idle(&self) {
         self.writes.evict_idle();
         self.credentials.evict_idle();
+        self.searches.evict_idle();
         self.sign_ins.evict_idle();
         self.sign_ups.evict_idle();
         self.refreshes.evict_idle();

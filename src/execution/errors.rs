@@ -30,6 +30,8 @@ pub enum Code {
     Unauthenticated,
     /// The viewer may not.
     Forbidden,
+    /// It needs an optional feature that this server does not have: `server { features }` says which it has.
+    FeatureDisabled,
     /// Done too often. `extensions.retryAfterMs` says when it may be tried again.
     RateLimited,
     /// The request is too large.

@@ -17,6 +17,8 @@ const USUAL_LIST: u64 = 2;
 const USUAL_PAGE: u64 = 50;
 /// Fields that a search counts for in addition: it reads more than it gives.
 const SEARCH: u64 = 500;
+/// The same for a search with an input of its own, which compares thousands of texts.
+const TEXT_SEARCH: u64 = 1_000;
 /// Items of a page at most: more is refused when it is asked for.
 pub const MAX_PAGE: u16 = 100;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
@@ -200,7 +202,15 @@ fn filled(cost: Cost, inner: Cost, field: &CollectedField, on: &str, arguments: 
     let is_page = definition.argument_by_name("first").is_some();
     let items = field.arguments.and_then(|place| size(arguments.get(place)?));
     let is_search = field.arguments.and_then(|place| arguments.get(place)).is_some_and(searches);
-    let own = if is_search { 1 + SEARCH } else { 1 };
+    let is_text_search =
+        definition.arguments.iter().any(|argument| argument.ty.inner_named_type().starts_with("Search"));
+    let own = 1 + if is_text_search {
+        TEXT_SEARCH
+    } else if is_search {
+        SEARCH
+    } else {
+        0
+    };
     if is_page {
         let items = items.unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
         Cost { once: inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(own), ..cost }

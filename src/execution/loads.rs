@@ -35,6 +35,11 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
         }
     }
 
+    /// What was asked for, and is not loaded.
+    pub fn wanted(&self) -> Vec<K> {
+        self.wanted.borrow().iter().cloned().collect()
+    }
+
     /// Puts something here that need not be loaded.
     pub fn insert(&mut self, key: K, value: V) {
         self.loaded.insert(key, Ok(Some(value)));

@@ -135,6 +135,7 @@ pub(crate) use leaf;
 
 leaf!(String, [], &'a str, <String as OutputType>::create_type_info, |text, writer| writer.json(text));
 leaf!(bool, [], bool, <bool as OutputType>::create_type_info, |flag, writer| writer.json(&flag));
+leaf!(f64, [], f64, <f64 as OutputType>::create_type_info, |number, writer| writer.json(&number));
 leaf!(i32, [], i32, <i32 as OutputType>::create_type_info, |number, writer| writer.json(&number));
 
 /// An id: of type `ID`, whatever it is inside.

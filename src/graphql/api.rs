@@ -196,6 +196,7 @@ async fn written(
     if let Some(parts) = attempt(&context, &arguments, &writes, max_bytes) {
         return parts;
     }
+    context.prepare().await;
     let how = Snapshot { always, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
     let writes = Arc::new(writes);
     let (all, shared) = (writes.clone(), arguments.clone());

@@ -1,11 +1,15 @@
 //! What the fields of an answer have at hand: who asks, and everything that was loaded.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::errors::top_level;
 use crate::{
     app::App,
-    domain::{self, Conn, TextBudget, Viewer, accounts, blocks, conversations, feed, messages, signals, users},
+    domain::{
+        self, Conn, TextBudget, Viewer, accounts, blocks, conversations, feed, messages,
+        searches::{self, Found, Search},
+        signals, users,
+    },
     execution::{Batch, Error, Stop},
     model::{
         conversations::Member,
@@ -13,9 +17,11 @@ use crate::{
         ids::{ConversationId, MessageId, UserId},
         messages::{List, Message},
         pages::{Page, PageRequest},
+        searches::Mode,
         sessions::Session,
         signals::Presence,
         users::User,
+        vectors::Vector,
     },
 };
 
@@ -43,6 +49,11 @@ pub(super) struct Context {
     pub(super) sessions: Batch<UserId, Vec<Session>>,
     pub(super) cursors: Batch<UserId, Cursor>,
     pub(super) feeds: Batch<(UserId, Cursor, u16), feed::Events>,
+    pub(super) searches: Batch<Search, Found>,
+    /// Messages of a list that a search does not find yet.
+    pub(super) pending: Batch<(List, Mode), i64>,
+    /// Of searches: the vectors of their texts, or why they are not run.
+    prepared: HashMap<Search, domain::Result<Option<Vector>>>,
 }
 
 impl Context {
@@ -66,15 +77,30 @@ impl Context {
             sessions: Batch::default(),
             cursors: Batch::default(),
             feeds: Batch::default(),
+            searches: Batch::default(),
+            pending: Batch::default(),
+            prepared: HashMap::new(),
+        }
+    }
+
+    /// Does for what is wanted what must be done before a connection is taken.
+    pub(super) async fn prepare(&mut self) {
+        for search in self.searches.wanted() {
+            let prepared = searches::prepare(&self.app, &self.viewer, &search).await;
+            self.prepared.insert(search, prepared);
         }
     }
 
     /// Loads all that was asked for since; false if that was nothing. What is asked for at the same time and of the same kind
     /// is one statement. Where there is no connection, all of it fails.
     pub(super) fn load(&mut self, conn: Result<&mut Conn<'_>, &Error>) -> bool {
-        let Self { app, viewer, request_id, texts, .. } = self;
+        let Self { app, viewer, request_id, texts, prepared, .. } = self;
         let (app, viewer) = (&*app, &*viewer);
         let mut loads = Loads { conn, request_id, any: false };
+        loads.each(&mut self.searches, |conn, search| {
+            let vector = prepared.remove(search).unwrap_or(Ok(None))?;
+            searches::find(conn, app, viewer, search, vector.as_ref(), texts)
+        });
         loads.each(&mut self.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
         loads.each(&mut self.feeds, |conn, (user, after, limit)| feed::events(conn, app, viewer, *user, after, *limit));
         loads.batch(&mut self.users, |conn, ids| users::by_ids(conn, viewer, ids));
@@ -97,6 +123,7 @@ impl Context {
         loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
         loads.batch(&mut self.presences, |conn, users| signals::presences(conn, app, viewer, users));
         loads.each(&mut self.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
+        loads.each(&mut self.pending, |conn, (list, mode)| searches::pending(conn, app, viewer, *list, *mode));
         loads.any
     }
 
@@ -136,7 +163,7 @@ impl<'c> Loads<'_, 'c> {
     fn each<K: Eq + std::hash::Hash + Clone, V>(
         &mut self,
         batch: &mut Batch<K, V>,
-        load: impl Fn(&mut Conn<'c>, &K) -> domain::Result<V>,
+        mut load: impl FnMut(&mut Conn<'c>, &K) -> domain::Result<V>,
     ) {
         self.any |= batch.load_each(|key| match &mut self.conn {
             Ok(conn) => load(conn, key).map_err(|error| top_level(error, self.request_id)),

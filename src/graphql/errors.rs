@@ -15,6 +15,7 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
             "Sign in first: send `Authorization: Bearer` and an access token that holds.",
         ),
         domain::Error::Forbidden(why) => Error::new(Code::Forbidden, why),
+        domain::Error::Disabled(why) => Error::new(Code::FeatureDisabled, why),
         domain::Error::RateLimited(wait) => {
             Error::new(Code::RateLimited, "Too often. Try again later.").retry_after(wait)
         }

@@ -8,6 +8,7 @@
 mod users;
 mod messages;
 mod conversations;
+mod searches;
 mod feed;
 mod signals;
 mod presence;

@@ -122,8 +122,12 @@ impl Object for ServerInfo {
         fields.plain::<Vec<String>>(
             "features",
             "Optional features that are on: `open`, if nobody signs in and everybody may act for everyone; `accounts`, if \
-             people sign in.",
-            |(), context| vec![if context.app.keys.is_none() { "open" } else { "accounts" }],
+             people sign in; `search`; `search:semantic`, if messages are found by their meaning, too.",
+            |(), context| {
+                let who = if context.app.keys.is_none() { "open" } else { "accounts" };
+                let by_meaning = context.app.embedder.as_ref().map(|_| "search:semantic");
+                [who, "search"].into_iter().chain(by_meaning).collect()
+            },
         );
         fields.plain::<i32>("maxContentLength", "In characters (Unicode scalar values).", |(), _| {
             i32::try_from(MAX_CONTENT).unwrap_or(i32::MAX)

@@ -11,6 +11,7 @@ use crate::{
     model::{
         ids::key_from,
         pages::{End, Page, PageRequest},
+        searches::Place,
     },
 };
 
@@ -82,20 +83,26 @@ fn parse_cursor<N: Listed>(cursor: &str) -> Result<i64, Error> {
 
 /// A place in a list.
 #[derive(Clone, Copy)]
-pub(super) struct Position {
-    kind: &'static str,
-    key: i64,
+pub(super) enum Position {
+    /// Of an item with this key, in a list of this kind.
+    Key(&'static str, i64),
+    /// In what a search found.
+    Place(Place),
 }
 
 impl Position {
     fn of<N: Listed>(item: &N::Item) -> Self {
-        Self { kind: N::KIND, key: N::key(item) }
+        Self::Key(N::KIND, N::key(item))
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(format!("{}:{}", self.kind, self.key)))
+        let text = match self {
+            Self::Key(kind, key) => format!("{kind}:{key}"),
+            Self::Place(place) => place.to_string(),
+        };
+        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(text))
     }
 }
 
@@ -145,11 +152,11 @@ impl<N: Listed> Object for Edge<N> {
 
 /// What lies before and after a page.
 #[derive(Clone, Copy)]
-struct PageInfo {
-    has_next: bool,
-    has_previous: bool,
-    start: Option<Position>,
-    end: Option<Position>,
+pub(super) struct PageInfo {
+    pub(super) has_next: bool,
+    pub(super) has_previous: bool,
+    pub(super) start: Option<Position>,
+    pub(super) end: Option<Position>,
 }
 
 impl Object for PageInfo {

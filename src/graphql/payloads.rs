@@ -113,7 +113,8 @@ impl From<Rejection> for UserError {
         let (code, path) = match rejection {
             Rejection::NoUser(_) | Rejection::NoMessage => (Is::NotFound, "id"),
             Rejection::NoMarkedMessage => (Is::NotFound, "messageId"),
-            Rejection::NotCursorOf(_) => (Is::Invalid, "after"),
+            Rejection::NotCursorOf(_) | Rejection::NotPlaceOf => (Is::Invalid, "after"),
+            Rejection::NewestByMeaning => (Is::Invalid, "input.order"),
             Rejection::NoConversation => (Is::NotFound, "conversationId"),
             Rejection::NoSender(_) => (Is::NotFound, "input.senderId"),
             Rejection::NoReceiver(_) => (Is::NotFound, "input.receiverId"),

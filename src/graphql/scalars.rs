@@ -5,6 +5,7 @@ use async_graphql::{InputValueError, InputValueResult, OutputType, Scalar, Scala
 use crate::{execution::leaf, model::timestamps::Timestamp};
 
 /// `DateTime`
+#[derive(Clone, Copy)]
 pub(super) struct DateTime(pub(super) Timestamp);
 
 /// An instant in UTC, RFC 3339 with milliseconds, for example 2026-01-31T12:00:00.000Z.

@@ -5,7 +5,7 @@ use super::{
     calls::Call,
     conversations, feed, messages, nodes,
     roots::{Mutation, Query, Subscription},
-    signals, users,
+    searches, signals, users,
 };
 use async_graphql::SDLExportOptions;
 
@@ -36,6 +36,7 @@ impl Object for Query {
         users::queries(fields);
         messages::queries(fields);
         conversations::queries(fields);
+        searches::queries(fields);
         feed::queries(fields);
         nodes::queries(fields);
     }

@@ -89,6 +89,7 @@ impl Format {
             Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Code::BadUserInput
+            | Code::FeatureDisabled
             | Code::PersistedQueryNotFound
             | Code::QueryTooComplex
             | Code::QueryTooDeep

@@ -7,6 +7,7 @@ use super::{
     ids::{ConversationId, MessageId, UserId},
     texts::{ClientId, Content},
     timestamps::Timestamp,
+    vectors::Entry,
 };
 
 /// A message that was not deleted.
@@ -43,6 +44,40 @@ impl Message {
     #[must_use]
     pub fn digest(&self) -> Option<Vec<u8>> {
         self.client_id.as_deref().map(|client_id| digest(client_id, self.receiver_id, self.reply_to_id, &self.content))
+    }
+}
+
+/// A message as it is indexed.
+#[derive(Clone, Queryable)]
+pub struct IndexedMessage {
+    /// The id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// Whom it is for.
+    pub receiver_id: UserId,
+    /// The text.
+    pub content: String,
+    /// Grows with each edit.
+    pub version: i32,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// Whether it was deleted: then there is nothing to index.
+    pub is_deleted: bool,
+}
+
+impl IndexedMessage {
+    /// The conversation that it is part of.
+    #[must_use]
+    pub fn conversation_id(&self) -> ConversationId {
+        ConversationId::of_two(self.sender_id, self.receiver_id)
+    }
+
+    /// The entry of its vector.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        let is_from_low = self.sender_id < self.receiver_id;
+        Entry { message: self.id, created_at: self.created_at, is_from_low }
     }
 }
 

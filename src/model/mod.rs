@@ -8,6 +8,7 @@ pub mod conversations;
 pub mod feed;
 pub mod signals;
 pub mod sessions;
+pub mod searches;
 
 pub mod ids;
 pub mod texts;

@@ -21,6 +21,11 @@ pub struct Timestamp(i64);
 pub struct NotAnInstant;
 
 impl Timestamp {
+    /// Before all others.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After all others.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// Now, by the clock of the machine.
     #[must_use]
     pub fn now() -> Self {

@@ -2,11 +2,6 @@
 //!
 //! Not here: what makes vectors of texts, and where they are stored.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
-};
-
 use crate::model::{ids::MessageId, timestamps::Timestamp};
 
 /// The most vectors of a [`Chunk`].
@@ -134,6 +129,12 @@ impl Chunk {
         true
     }
 
+    /// Whether a message is among stored entries.
+    #[must_use]
+    pub fn has(entries: &[u8], message: MessageId) -> bool {
+        place(entries, message).is_some()
+    }
+
     /// Whether it has the vector of a message.
     #[must_use]
     pub fn contains(&self, message: MessageId) -> bool {
@@ -171,9 +172,13 @@ impl Chunk {
     }
 
     fn place(&self, message: MessageId) -> Option<usize> {
-        let is_its = |bytes: &[u8; ENTRY_BYTES]| Entry::from_bytes(*bytes).is_some_and(|its| its.message == message);
-        self.entries.as_chunks().0.iter().position(is_its)
+        place(&self.entries, message)
     }
+}
+
+fn place(entries: &[u8], message: MessageId) -> Option<usize> {
+    let is_its = |bytes: &[u8; ENTRY_BYTES]| Entry::from_bytes(*bytes).is_some_and(|its| its.message == message);
+    entries.as_chunks().0.iter().position(is_its)
 }
 
 /// The vector of a query, as others are compared with it.
@@ -195,6 +200,7 @@ impl From<&Vector> for QueryVector {
 impl QueryVector {
     /// The entries of a stored [`Chunk`], each with the cosine of its vector and this one; `None` if the bytes are not as many
     /// as they would be with these dimensions. Nothing is copied, and an entry that no message can have is skipped.
+    #[must_use]
     pub fn scores(&self, entries: &[u8], vectors: &[u8]) -> Option<impl Iterator<Item = (Entry, f32)>> {
         let dimensions = self.values.len();
         let vectors = fits(entries, vectors, dimensions).then(|| vectors.chunks_exact(SCALE_BYTES + dimensions))?;
@@ -216,68 +222,6 @@ impl QueryVector {
         sum as f32 * self.scale
     }
 }
-
-/// The entries with the highest scores of any number that are offered; of two with the same score, the newer message.
-#[derive(Debug)]
-pub struct Best {
-    most: usize,
-    /// The lowest is on top.
-    kept: BinaryHeap<Reverse<Ranked>>,
-}
-
-impl Best {
-    /// Keeps so many.
-    #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { most, kept: BinaryHeap::new() }
-    }
-
-    /// Keeps an entry if it is among the best; never one whose score is no number.
-    pub fn offer(&mut self, score: f32, entry: Entry) {
-        let offered = Reverse(Ranked(score, entry));
-        if score.is_nan() {
-            return;
-        }
-        if self.kept.len() < self.most {
-            self.kept.push(offered);
-        } else if let Some(mut lowest) = self.kept.peek_mut()
-            && offered < *lowest
-        {
-            *lowest = offered;
-        }
-    }
-
-    /// What was kept, the best first.
-    #[must_use]
-    pub fn into_sorted(self) -> Vec<(f32, Entry)> {
-        self.kept.into_sorted_vec().into_iter().map(|Reverse(Ranked(score, entry))| (score, entry)).collect()
-    }
-}
-
-/// Ordered by score, then by age: the older is lower.
-#[derive(Debug)]
-struct Ranked(f32, Entry);
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let age = |entry: &Entry| (entry.created_at, entry.message);
-        self.0.total_cmp(&other.0).then_with(|| age(&self.1).cmp(&age(&other.1)))
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Ranked {}
 
 /// Whether these bytes are as many vectors as entries.
 fn fits(entries: &[u8], vectors: &[u8], dimensions: usize) -> bool {
@@ -373,15 +317,6 @@ mod tests {
         let mut chunk = Chunk::new(flat.dimensions());
         assert!(chunk.push(entry(1), &flat));
         assert!((scores(&chunk, &flat)[0].1 - 1.0).abs() < 1e-3);
-    }
-
-    #[test]
-    fn the_best_are_kept_and_of_equal_ones_the_newer() {
-        let mut best = Best::new(3);
-        for (score, message) in [(0.1, 1), (f32::NAN, 2), (0.5, 3), (0.5, 5), (0.5, 4), (0.9, 6), (-0.0, 7)] {
-            best.offer(score, entry(message));
-        }
-        assert_eq!(best.into_sorted(), [(0.9, entry(6)), (0.5, entry(5)), (0.5, entry(4))]);
     }
 
     proptest! {

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::weights::Weights;
 
-/// What `config.json` says of the size of a model.
+/// What `config.json` says of the sizes of a model.
 #[derive(Deserialize)]
-pub(super) struct Size {
+pub(super) struct Shape {
     pub(super) vocab_size: usize,
     pub(super) hidden_size: usize,
     pub(super) max_position_embeddings: usize,
@@ -68,22 +68,22 @@ impl Bert {
     /// Takes the weights out of a file.
     ///
     /// # Errors
-    /// What is missing or of another shape than `size` says.
-    pub(super) fn read(weights: &Weights<'_>, size: &Size) -> Result<Self, String> {
-        let hidden = size.hidden_size;
-        if size.num_attention_heads == 0 || !hidden.is_multiple_of(size.num_attention_heads) {
-            return Err(format!("{} heads cannot share {hidden} numbers", size.num_attention_heads));
+    /// What is missing or of another shape than `shape` says.
+    pub(super) fn read(weights: &Weights<'_>, shape: &Shape) -> Result<Self, String> {
+        let hidden = shape.hidden_size;
+        if shape.num_attention_heads == 0 || !hidden.is_multiple_of(shape.num_attention_heads) {
+            return Err(format!("{} heads cannot share {hidden} numbers", shape.num_attention_heads));
         }
         let mut positions =
-            weights.matrix("embeddings.position_embeddings.weight", [size.max_position_embeddings, hidden])?;
+            weights.matrix("embeddings.position_embeddings.weight", [shape.max_position_embeddings, hidden])?;
         let types = weights.matrix("embeddings.token_type_embeddings.weight", [2, hidden])?;
         positions += &types.row(0);
         Ok(Self {
-            words: weights.matrix("embeddings.word_embeddings.weight", [size.vocab_size, hidden])?,
+            words: weights.matrix("embeddings.word_embeddings.weight", [shape.vocab_size, hidden])?,
             positions,
-            norm: Norm::read(weights, "embeddings.LayerNorm", size)?,
-            layers: (0..size.num_hidden_layers)
-                .map(|number| Layer::read(weights, number, size))
+            norm: Norm::read(weights, "embeddings.LayerNorm", shape)?,
+            layers: (0..shape.num_hidden_layers)
+                .map(|number| Layer::read(weights, number, shape))
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -114,8 +114,8 @@ impl Bert {
 }
 
 impl Layer {
-    fn read(weights: &Weights<'_>, number: usize, size: &Size) -> Result<Self, String> {
-        let (hidden, wide) = (size.hidden_size, size.intermediate_size);
+    fn read(weights: &Weights<'_>, number: usize, shape: &Shape) -> Result<Self, String> {
+        let (hidden, wide) = (shape.hidden_size, shape.intermediate_size);
         let dense = |name: &str, inputs, outputs| {
             let name = format!("encoder.layer.{number}.{name}");
             let weights_of = weights.matrix(&format!("{name}.weight"), [outputs, inputs])?;
@@ -124,11 +124,11 @@ impl Layer {
                 bias: weights.row(&format!("{name}.bias"), outputs)?,
             })
         };
-        let norm = |name: &str| Norm::read(weights, &format!("encoder.layer.{number}.{name}"), size);
+        let norm = |name: &str| Norm::read(weights, &format!("encoder.layer.{number}.{name}"), shape);
         let parts = ["query", "key", "value"].map(|name| dense(&format!("attention.self.{name}"), hidden, hidden));
         let [query, key, value] = parts;
         Ok(Self {
-            heads: size.num_attention_heads,
+            heads: shape.num_attention_heads,
             attention: Dense::side_by_side(&[query?, key?, value?])?,
             attention_output: dense("attention.output.dense", hidden, hidden)?,
             attention_norm: norm("attention.output.LayerNorm")?,
@@ -185,9 +185,9 @@ impl Dense {
 }
 
 impl Norm {
-    fn read(weights: &Weights<'_>, name: &str, size: &Size) -> Result<Self, String> {
-        let row = |part| weights.row(&format!("{name}.{part}"), size.hidden_size);
-        Ok(Self { weights: row("weight")?, bias: row("bias")?, epsilon: size.layer_norm_eps })
+    fn read(weights: &Weights<'_>, name: &str, shape: &Shape) -> Result<Self, String> {
+        let row = |part| weights.row(&format!("{name}.{part}"), shape.hidden_size);
+        Ok(Self { weights: row("weight")?, bias: row("bias")?, epsilon: shape.layer_norm_eps })
     }
 
     fn apply(&self, states: &mut Array2<f32>) {
@@ -228,8 +228,8 @@ fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf)
 }
 
-/// `e` to the power of `x`, which is 0 or less: wrong by a hundred-thousandth at most, and in a form that is computed for several numbers at once,
-/// in a third of the time.
+/// `e` to the power of `x`, which is 0 or less: wrong by a hundred-thousandth at most. Its form lets the compiler work on several
+/// numbers at once.
 fn exp(x: f32) -> f32 {
     // Added to a small number, this rounds it to a whole one, which is then in the lowest bits.
     const ROUNDING: f32 = 12_582_912.0;
@@ -258,10 +258,9 @@ mod tests {
             let x = -f32::from(step) / 100.0;
             assert!((exp(x) / x.exp() - 1.0).abs() < 1e-5, "{x}: {}", exp(x));
         }
-        assert_eq!([exp(0.0), exp(-0.0)], [1.0, 1.0]);
         assert!(exp(-1e9) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37);
         // Of a table of the normal distribution.
-        for (x, expected) in [(0.0, 0.0), (1.0, 0.841_345), (-1.0, -0.158_655), (2.0, 1.954_500), (-9.0, 0.0)] {
+        for (x, expected) in [(0.0, 0.0), (1.0, 0.841_345), (-1.0, -0.158_655), (2.0, 1.954_5), (-9.0, 0.0)] {
             assert!((gelu(x) - expected).abs() < 2e-6, "{x}: {}", gelu(x));
         }
     }

@@ -1,7 +1,10 @@
 //! Texts to vectors, by a model in a folder or by an endpoint.
 
-use std::time::Instant;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    slice,
+    time::{Duration, Instant},
+};
 
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -20,8 +23,6 @@ use crate::model::vectors::Vector;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Queries whose vectors are kept.
 const CACHED_QUERIES: usize = 256;
-/// Texts at a time for a model in a folder: more is no faster.
-const LOCAL_BATCH: usize = 32;
 
 /// What makes vectors, and how.
 pub struct Settings {
@@ -54,7 +55,7 @@ pub struct Embedder {
 enum Model {
     #[cfg(feature = "local-embeddings")]
     Local(Local),
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
 }
 
 impl Embedder {
@@ -67,7 +68,7 @@ impl Embedder {
             Source::Folder(folder) => open_folder(&folder)?,
             Source::Endpoint(settings) => {
                 let (id, name) = (settings.id(), settings.name.clone());
-                (Model::Endpoint(Endpoint::open(settings)?), id, name, Prefixes::default())
+                (Model::Endpoint(Box::new(Endpoint::open(settings)?)), id, name, Prefixes::default())
             }
         };
         let prefixes = Prefixes {
@@ -98,7 +99,7 @@ impl Embedder {
     pub fn batch_size(&self) -> usize {
         match &self.model {
             #[cfg(feature = "local-embeddings")]
-            Model::Local(_) => LOCAL_BATCH,
+            Model::Local(_) => Local::BATCH_SIZE,
             Model::Endpoint(endpoint) => endpoint.batch_size(),
         }
     }
@@ -150,7 +151,7 @@ impl Embedder {
             reason: "the endpoint of embeddings has failed again and again, and is left alone for a while".to_owned(),
             retry_after: Some(wait),
         })?;
-        let asking = timeout(QUERY_TIMEOUT, self.ask(Kind::Query, std::slice::from_ref(&text)));
+        let asking = timeout(QUERY_TIMEOUT, self.ask(Kind::Query, slice::from_ref(&text)));
         let late = |_late| Err(EmbedError::temporary("the vector of a query did not come within 3 seconds"));
         let asked = asking.await.unwrap_or_else(late);
         if matches!(self.model, Model::Endpoint(_)) {
@@ -173,13 +174,13 @@ impl Embedder {
 }
 
 #[cfg(feature = "local-embeddings")]
-fn open_folder(folder: &std::path::Path) -> Result<(Model, String, String, Prefixes), String> {
+fn open_folder(folder: &Path) -> Result<(Model, String, String, Prefixes), String> {
     let (local, about) = Local::open(folder)?;
     Ok((Model::Local(local), about.digest, about.name, about.prefixes))
 }
 
 #[cfg(not(feature = "local-embeddings"))]
-fn open_folder(folder: &std::path::Path) -> Result<(Model, String, String, Prefixes), String> {
+fn open_folder(folder: &Path) -> Result<(Model, String, String, Prefixes), String> {
     Err(format!(
         "this program was built without models of its own, so that the folder {} cannot be used: build it with \
          `cargo build --release --features local-embeddings`, name an endpoint with --embedding-url, or say --no-embeddings",

@@ -6,6 +6,7 @@
 use std::{error::Error, iter::successors, sync::OnceLock, time::Duration};
 
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -59,15 +60,26 @@ pub(super) struct Endpoint {
     dimensions: OnceLock<usize>,
 }
 
-/// Why there is no answer, and what the program said about it.
+/// Some programs know no `dimensions`: it is only there if it is set.
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    input: &'a [String],
+    encoding_format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimensions: Option<usize>,
+}
+
+/// Why there are no vectors, and what the program said about it.
 struct Failure {
     error: EmbedError,
+    status: Option<StatusCode>,
     says: Option<String>,
 }
 
 impl From<EmbedError> for Failure {
     fn from(error: EmbedError) -> Self {
-        Self { error, says: None }
+        Self { error, status: None, says: None }
     }
 }
 
@@ -81,6 +93,10 @@ impl Endpoint {
         let encrypted = url.scheme() == "https";
         if !encrypted && url.scheme() != "http" {
             return Err("--embedding-url must begin with https:// or http://".to_owned());
+        }
+        if !url.username().is_empty() && settings.key.is_some() {
+            return Err("--embedding-url has a user in it, and there is an --embedding-key too: only one can be sent"
+                .to_owned());
         }
         let must_be_private = !encrypted && !settings.allows_plain_http;
         let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
@@ -117,7 +133,7 @@ impl Endpoint {
             EmbedError::Refused { .. } if texts.len() > 1 => return Err(error),
             EmbedError::Refused { .. } | EmbedError::Misconfigured { .. } => {}
         }
-        let Err(Failure { error: probed, says }) = self.ask(kind, &[PROBE.to_owned()]).await else {
+        let Err(Failure { error: probed, status, says }) = self.ask(kind, &[PROBE.to_owned()]).await else {
             return Err(match error {
                 EmbedError::Misconfigured { reason } => EmbedError::temporary(reason),
                 EmbedError::Temporary { .. } | EmbedError::Refused { .. } => error,
@@ -126,6 +142,9 @@ impl Endpoint {
         let says = says.map_or_else(String::new, |says| format!(": {}", self.printable(&says)));
         Err(match probed {
             EmbedError::Temporary { .. } => probed,
+            EmbedError::Refused { reason } if status == Some(StatusCode::INTERNAL_SERVER_ERROR) => {
+                EmbedError::temporary(reason)
+            }
             EmbedError::Refused { reason } | EmbedError::Misconfigured { reason } => {
                 EmbedError::Misconfigured { reason: format!("{reason}{says}") }
             }
@@ -135,20 +154,18 @@ impl Endpoint {
     async fn ask(&self, kind: Kind, texts: &[String]) -> Result<Vec<Vector>, Failure> {
         let settings = &self.settings;
         let name = settings.query_name.as_ref().filter(|_| kind == Kind::Query).unwrap_or(&settings.name);
-        let mut body = json!({ "model": name, "input": texts, "encoding_format": "float" });
-        if let Some(dimensions) = settings.dimensions {
-            body["dimensions"] = dimensions.into();
-        }
+        let body = Request { model: name, input: texts, encoding_format: "float", dimensions: settings.dimensions };
+        let body = serde_json::to_string(&body).map_err(|error| EmbedError::refused(error.to_string()))?;
         let mut request = self.http.post(self.url.clone()).header(header::CONTENT_TYPE, "application/json");
         if let Some(key) = &settings.key {
             request = request.bearer_auth(key);
         }
-        let response = request.body(body.to_string()).send().await.map_err(|error| unreachable(&error))?;
+        let response = request.body(body).send().await.map_err(|error| unreachable(&error))?;
         let (status, retry_after) = (response.status(), retry_after(&response));
         let max_bytes = MAX_BYTES_PER_TEXT * texts.len().max(1);
         let body = read(response, max_bytes).await?;
         if !status.is_success() {
-            return Err(Failure { error: self.judged(status, retry_after), says: message(&body) });
+            return Err(Failure { error: judged(status, retry_after), status: Some(status), says: message(&body) });
         }
         let vectors = numbers(&body, texts.len())?.into_iter().map(Vector::new).collect::<Option<Vec<_>>>();
         let vectors = vectors.ok_or_else(|| EmbedError::refused("the endpoint gave a vector that points nowhere"))?;
@@ -172,28 +189,27 @@ impl Endpoint {
         Ok(())
     }
 
-    /// What a status means. A text that is too long is an error of the server (500) for some.
-    fn judged(&self, status: StatusCode, retry_after: Option<Duration>) -> EmbedError {
-        let advice = match status.as_u16() {
-            400 | 413 | 422 => return EmbedError::refused(format!("the endpoint answers {status}")),
-            500 => return EmbedError::refused(format!("the endpoint answers {status}")),
-            408 | 425 | 429 | 502..=599 => {
-                return EmbedError::Temporary { reason: format!("the endpoint answers {status}"), retry_after };
-            }
-            401 | 403 => "check --embedding-key",
-            404 | 405 => "check --embedding-url, which ends before /embeddings, and --embedding-name",
-            300..400 => "name in --embedding-url where it is now",
-            _ => "check the flags of embeddings",
-        };
-        EmbedError::misconfigured(format!("the endpoint answers {status}; {advice}"))
-    }
-
     /// What the program said, shortened, without the key.
     fn printable(&self, says: &str) -> String {
         let key = self.settings.key.as_deref().filter(|key| !key.is_empty());
         let says = key.map_or_else(|| says.to_owned(), |key| says.replace(key, "…"));
         says.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
+}
+
+/// What a status means. A text that is too long is an error of the server (500) for some.
+fn judged(status: StatusCode, retry_after: Option<Duration>) -> EmbedError {
+    let advice = match status.as_u16() {
+        400 | 413 | 422 | 500 => return EmbedError::refused(format!("the endpoint answers {status}")),
+        408 | 425 | 429 | 502..=599 => {
+            return EmbedError::Temporary { reason: format!("the endpoint answers {status}"), retry_after };
+        }
+        401 | 403 => "check --embedding-key",
+        404 | 405 => "check --embedding-url, which ends before /embeddings, and --embedding-name",
+        300..400 => "name in --embedding-url where it is now",
+        _ => "check the flags of embeddings",
+    };
+    EmbedError::misconfigured(format!("the endpoint answers {status}; {advice}"))
 }
 
 /// The body, if it is not too long.

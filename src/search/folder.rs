@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::{
-    bert::{Bert, Pooling, Size},
+    bert::{Bert, Pooling, Shape},
     kinds::Prefixes,
     weights::Weights,
 };
@@ -116,7 +116,8 @@ impl Files<'_> {
     fn read_all(mut self) -> Result<(Model, About), String> {
         let config: Config = self.json("config.json")?;
         config.check()?;
-        let size: Size = self.json("config.json")?;
+        // Those of other types have other fields.
+        let shape: Shape = self.json("config.json")?;
         let sentences: Sentences = self.optional("sentence_bert_config.json")?.unwrap_or_default();
         let pooling = pooling(&self.optional("1_Pooling/config.json")?.unwrap_or_default())?;
         for Module { r#type: module } in self.optional::<Vec<_>>("modules.json")?.unwrap_or_default() {
@@ -125,9 +126,9 @@ impl Files<'_> {
             }
         }
         let prefixes = self.optional::<Prompts>("config_sentence_transformers.json")?.unwrap_or_default().prefixes();
-        let tokenizer = self.tokenizer(&size, &sentences)?;
+        let tokenizer = self.tokenizer(&shape, &sentences)?;
         let file = self.read("model.safetensors")?;
-        let bert = Weights::parse(&file).and_then(|weights| Bert::read(&weights, &size));
+        let bert = Weights::parse(&file).and_then(|weights| Bert::read(&weights, &shape));
         let bert = bert.map_err(|why| format!("model.safetensors cannot be used: {why}"))?;
         // Reading all of it would take as long as opening it. What was trained differently differs everywhere.
         file.chunks(PAGE).step_by(SAMPLED_PAGES).for_each(|page| self.digest.update(page));
@@ -140,19 +141,19 @@ impl Files<'_> {
         Ok((Model { tokenizer, bert, pooling, lower_case: sentences.do_lower_case }, about))
     }
 
-    fn tokenizer(&mut self, size: &Size, sentences: &Sentences) -> Result<Tokenizer, String> {
+    fn tokenizer(&mut self, shape: &Shape, sentences: &Sentences) -> Result<Tokenizer, String> {
         let file = self.read("tokenizer.json")?;
         self.digest.update(&file);
         let why = |error: tokenizers::Error| format!("tokenizer.json cannot be used: {error}");
         let mut tokenizer = Tokenizer::from_bytes(&file).map_err(why)?;
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
-        if highest as usize >= size.vocab_size {
+        if highest as usize >= shape.vocab_size {
             return Err(format!(
                 "tokenizer.json has the token {highest}, but the model knows only {}",
-                size.vocab_size
+                shape.vocab_size
             ));
         }
-        let max_length = sentences.max_seq_length.unwrap_or(usize::MAX).min(size.max_position_embeddings);
+        let max_length = sentences.max_seq_length.unwrap_or(usize::MAX).min(shape.max_position_embeddings);
         if max_length < MIN_TOKENS {
             return Err(format!("max_seq_length is {max_length}, which is less than {MIN_TOKENS}"));
         }
@@ -162,9 +163,11 @@ impl Files<'_> {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, String> {
-        fs::read(self.path(name)).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => format!("there is no {name} in it"),
-            _other => format!("{name} cannot be read: {error}"),
+        fs::read(self.path(name)).map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                return format!("there is no {name} in it");
+            }
+            format!("{name} cannot be read: {error}")
         })
     }
 

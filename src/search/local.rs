@@ -19,8 +19,6 @@ use crate::model::vectors::Vector;
 
 /// The name of the thread.
 const THREAD: &str = "embedder";
-/// Texts of a step.
-const MAX_STEP: usize = 32;
 /// Bytes of the texts of a step, unless it is one text: some 500 tokens, for which a query waits a tenth of a second or two.
 const MAX_STEP_BYTES: usize = 2_048;
 
@@ -38,6 +36,9 @@ struct Job {
 }
 
 impl Local {
+    /// Texts at a time: more is no faster.
+    pub(super) const BATCH_SIZE: usize = 32;
+
     /// Reads the folder and starts the thread.
     ///
     /// # Errors
@@ -97,7 +98,7 @@ impl Job {
             bytes += text.len();
             bytes <= MAX_STEP_BYTES
         };
-        let fitting = self.texts.iter().take(MAX_STEP).take_while(fits).count();
+        let fitting = self.texts.iter().take(Local::BATCH_SIZE).take_while(fits).count();
         self.texts.drain(..fitting.max(1).min(self.texts.len())).collect()
     }
 }

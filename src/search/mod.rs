@@ -5,6 +5,7 @@
 
 pub mod snippets;
 pub mod ranking;
+pub mod nearest;
 mod embedders;
 mod kinds;
 mod errors;

@@ -45,11 +45,15 @@ impl<'a> Weights<'a> {
         }
         let data = tensor.data();
         let halves = || data.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
-        match tensor.dtype() {
-            its if its == Dtype::F32 => Ok(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
-            its if its == Dtype::F16 => Ok(halves().map(from_f16).collect()),
-            its if its == Dtype::BF16 => Ok(halves().map(|half| f32::from_bits(u32::from(half) << 16)).collect()),
-            its => Err(format!("{name} is of the type {its:?}; supported are F32, F16 and BF16")),
+        let dtype = tensor.dtype();
+        if dtype == Dtype::F32 {
+            Ok(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        } else if dtype == Dtype::F16 {
+            Ok(halves().map(from_f16).collect())
+        } else if dtype == Dtype::BF16 {
+            Ok(halves().map(|half| f32::from_bits(u32::from(half) << 16)).collect())
+        } else {
+            Err(format!("{name} is of the type {dtype:?}; supported are F32, F16 and BF16"))
         }
     }
 }
@@ -70,7 +74,10 @@ mod tests {
 
     #[test]
     fn half_precision_is_read() {
-        let halves = [0x3c00, 0xc000, 0x3555, 0x0001, 0x8000, 0x7bff].map(from_f16);
-        assert_eq!(halves, [1.0, -2.0, 0.333_251_95, 5.960_464_5e-8, -0.0, 65504.0]);
+        let halves =
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0)];
+        for (half, number) in halves {
+            assert_eq!(from_f16(half).to_bits(), f32::to_bits(number));
+        }
     }
 }

@@ -17,7 +17,7 @@ impl TextBudget {
     ///
     /// # Errors
     /// [`Error::TooMuchText`] if there is no room for it.
-    pub(super) fn spend(&mut self, text: &str) -> Result<()> {
+    pub fn spend(&mut self, text: &str) -> Result<()> {
         self.0 = self.0.checked_sub(text.len()).ok_or(Error::TooMuchText)?;
         Ok(())
     }

@@ -53,6 +53,12 @@ pub fn is_erasing(conn: &mut Conn<'_>, user: UserId) -> Result<bool> {
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
+/// All users the messages of whom are hidden, to be deleted.
+pub fn erasing(conn: &mut Conn<'_>) -> Result<Vec<UserId>> {
+    let query = erasures::table.select(erasures::user_id);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
 /// All messages that the user sent are deleted.
 pub fn end_erasure(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
     let query = diesel::delete(erasures::table.find(user));

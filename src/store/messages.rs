@@ -108,7 +108,7 @@ pub fn pages(
 }
 
 /// The lists, each with an index, whose union is this list.
-fn lists(list: List) -> impl Iterator<Item = List> {
+pub(super) fn lists(list: List) -> impl Iterator<Item = List> {
     let (one, other) = match list {
         List::Of(user) => (List::SentBy(user), Some(List::ReceivedBy(user))),
         List::All | List::Conversation(_) | List::SentBy(_) | List::ReceivedBy(_) | List::Between(..) => (list, None),

@@ -1,23 +1,20 @@
 //! Connection pools: a SQLite file with one writer and several readers, or a PostgreSQL pool, chosen by the URL.
 
 use std::{
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use deadpool::{
-    Runtime,
-    managed::{Manager, Object, Pool, PoolError, Timeouts},
-};
-use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
+use deadpool::managed::{Manager, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Conn, Error, Result,
-    conn::{Postgres, repeatable_read, sqlite_snapshot, transaction},
+    conn::{repeatable_read, sqlite_snapshot, transaction},
+    connections::{PostgresPool, acquire, blocking, connection, on_postgres, pool},
     inspection,
+    locks::Lock,
     migrations::{self, Direction},
     observing::Observations,
     postgres::postgres,
@@ -42,8 +39,6 @@ pub struct Snapshot {
     /// The reads take less than a millisecond. Those that take longer leave one SQLite reader to those that do not.
     pub light: bool,
 }
-
-type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 
 /// The database. Clones share its connection pools.
 #[derive(Clone)]
@@ -286,6 +281,17 @@ impl Store {
         }
     }
 
+    /// A lock that only one holds at a time, of all servers on a PostgreSQL database; `None` if somebody else does.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn try_lock(&self, key: i64) -> Result<Option<Lock>> {
+        match &self.pools {
+            Pools::Sqlite { .. } => Ok(Some(Lock::of_sqlite())),
+            Pools::Postgres { pool, .. } => Lock::try_on(pool.manager().create().await?, key).await,
+        }
+    }
+
     /// Removes from a SQLite file what is left of deleted rows, in the write-ahead log and in unused parts of pages. It takes some
     /// hundredths of a second, and does nothing once all is removed.
     ///
@@ -353,48 +359,4 @@ impl Store {
             Pools::Postgres { pool, .. } => pool.close(),
         }
     }
-}
-
-async fn acquire(permits: &Arc<Semaphore>, timeout: Duration) -> Result<OwnedSemaphorePermit> {
-    let waiting = tokio::time::timeout(timeout, permits.clone().acquire_owned());
-    waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)
-}
-
-async fn on_postgres<T, E>(
-    pool: &PostgresPool,
-    work: impl FnOnce(&mut Postgres) -> Result<T, E> + Send + 'static,
-) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<Error> + Send + 'static,
-{
-    let conn = connection(pool).await?;
-    blocking(move || work(&mut Postgres::from(conn))).await
-}
-
-async fn connection<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {
-    pool.get().await.map_err(|error| match error {
-        PoolError::Timeout(_) => Error::Busy,
-        PoolError::Backend(error) => error.into(),
-        PoolError::Closed => Error::Unavailable("it is being closed".into()),
-        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => Error::Failed(error.to_string()),
-    })
-}
-
-async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<Error> + Send + 'static,
-{
-    let outcome = tokio::task::spawn_blocking(work).await;
-    outcome.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work broke off: {panic}")).into()))
-}
-
-fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {
-    Pool::builder(manager)
-        .max_size(connections)
-        .runtime(Runtime::Tokio1)
-        .timeouts(Timeouts { wait: Some(BUSY_TIMEOUT), create: Some(BUSY_TIMEOUT), recycle: Some(BUSY_TIMEOUT) })
-        .build()
-        .map_err(|error| Error::Failed(error.to_string()))
 }

@@ -117,6 +117,51 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    indexing (id) {
+        id -> Integer,
+        words_from -> BigInt,
+        words_version -> Integer,
+    }
+}
+
+diesel::table! {
+    index_changes (message_id) {
+        message_id -> BigInt,
+        is_removed -> Bool,
+    }
+}
+
+diesel::table! {
+    embedding_models (id) {
+        id -> BigInt,
+        identity -> Text,
+        dimensions -> Integer,
+        from_id -> BigInt,
+        through_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    embedding_chunks (id) {
+        id -> BigInt,
+        model_id -> BigInt,
+        low_id -> BigInt,
+        high_id -> BigInt,
+        entries -> Binary,
+        vectors -> Binary,
+    }
+}
+
+diesel::table! {
+    embedding_failures (model_id, message_id) {
+        model_id -> BigInt,
+        message_id -> BigInt,
+        attempts -> Integer,
+        retry_at -> BigInt,
+    }
+}
+
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));

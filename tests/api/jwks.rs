@@ -220,7 +220,7 @@ async fn keys_without_end_are_not_read_to_their_end() {
     };
     let (endless, slow) = (endless.await, slow.await);
     let begun = std::time::Instant::now();
-    let (endless, _slow) = soon(async { tokio::join!(open(&endless), open(&slow)) }).await;
+    let (endless, _slow) = soon(Box::pin(async { tokio::join!(open(&endless), open(&slow)) })).await;
     assert!(endless.ends_with("it is longer than 1048576 bytes"), "{endless}");
     // The rest is in the buffers of the operating system.
     assert!(sent.load(Ordering::Relaxed) < 20 << 20, "{sent:?}");

@@ -43,7 +43,7 @@ async fn the_server_says_what_it_is() {
     assert_eq!(
         data["server"],
         json!({
-            "version": env!("CARGO_PKG_VERSION"), "features": ["open"], "maxContentLength": 10_000, "maxPageSize": 100,
+            "version": env!("CARGO_PKG_VERSION"), "features": ["open", "search"], "maxContentLength": 10_000, "maxPageSize": 100,
         })
     );
 }

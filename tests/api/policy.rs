@@ -28,7 +28,7 @@ const FORBIDDEN: &str = "FORBIDDEN";
 const DENIED: &str = "NOT_ALLOWED";
 const NONE: &str = "NOT_FOUND";
 
-const TABLE: [Row; 43] = [
+const TABLE: [Row; 45] = [
     (
         "{ me { user { id } unreadCount sessions { id } blockedUsers { nodes { id } } } }",
         ["null", "yes", "yes", "yes", "yes", "yes", "null"],
@@ -46,6 +46,14 @@ const TABLE: [Row; 43] = [
     (r#"{ node(id: "cnv_1_2") { id } }"#, ["null", "null", "yes", "yes", "null", "yes", "yes"]),
     (r#"{ node(id: "ses_1") { id } }"#, ["null", "null", "null", "yes", "null", "null", "null"]),
     (r#"{ nodes(ids: ["MSG", "cnv_1_2"]) { id } }"#, ["empty", "empty", "yes", "yes", "empty", "yes", "yes"]),
+    (
+        r#"{ searchMessages(input: { text: "x" }) { nodes { id } } }"#,
+        [UNKNOWN, "empty", "yes", "yes", "empty", "yes", "yes"],
+    ),
+    (
+        r#"{ searchMessages(input: { text: "x", userId: 1 }) { nodes { id } } }"#,
+        [UNKNOWN, FORBIDDEN, FORBIDDEN, "yes", FORBIDDEN, "yes", "yes"],
+    ),
     ("{ server { version } }", ["yes"; 7]),
     ("{ feedCursor(userId: 1) }", [UNKNOWN, FORBIDDEN, FORBIDDEN, "yes", FORBIDDEN, "yes", "yes"]),
     (

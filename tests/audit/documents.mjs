@@ -31,6 +31,7 @@ export function dice(seed) {
 /** What there is to ask for. */
 const IDS = ["usr_1", "usr_2", "usr_3", "2", "msg_1", "msg_2", "msg_3", "cnv_1_2", "cnv_2_3", "usr_99", "nothing", ""];
 const TEXTS = ["a", "Ada", "b", "", "none", "bWVzc2FnZToy", "Zm9v", "a \"quoted\" \\ text\n\u{1F44B}"];
+const INSTANTS = ["2026-01-31T12:00:00.000Z", "2000-01-01T00:00:00+01:00", "2100-01-01T00:00:00Z"];
 const NUMBERS = [0, 1, 2, 3, 5, 2, 3, 100, -1, 101, 2_147_483_647, -2_147_483_648];
 /** Names that say what they do when they are not asked for. */
 const ALIASES = ["a", "b", "c", "d", "e", "f", "g", "h", "x1", "x2", "x3", "x4", "id", "name", "nodes"];
@@ -213,6 +214,9 @@ export class Generator {
         return String(this.chance(0.5));
       case "ID":
         return this.chance(0.2) ? String(1 + this.below(3)) : JSON.stringify(this.any(IDS));
+      // graphql-js does not know which texts are instants.
+      case "DateTime":
+        return JSON.stringify(this.any(INSTANTS));
       default: {
         const text = this.any(TEXTS);
         return this.chance(0.2) ? `"""${text.replaceAll('"""', '\\"""')} """` : JSON.stringify(text);
@@ -235,7 +239,7 @@ export class Generator {
     if (type.name === "Int") return this.any(NUMBERS);
     if (type.name === "Boolean") return this.chance(0.5);
     if (type.name === "ID") return this.chance(0.2) ? 1 + this.below(3) : this.any(IDS);
-    return this.any(TEXTS);
+    return this.any(type.name === "DateTime" ? INSTANTS : TEXTS);
   }
 
   /** The same document with one thing changed, so that it most likely is not valid any more. */

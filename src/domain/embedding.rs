@@ -1,0 +1,363 @@
+//! Vectors of messages, made in the background by the server's embedding model: first those of messages that were edited, then
+//! of new ones, then of older ones, the newest first. No send waits for it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Result, Viewer, indexing::JOB_INTERVAL, policy};
+use crate::{
+    app::App,
+    model::{
+        ids::{ConversationId, MessageId},
+        messages::{IndexedMessage, List},
+        timestamps::Timestamp,
+        vectors::{Entry, Vector},
+    },
+    search::{EmbedError, Embedder},
+    store::{self, Conn, Lock, indexing::Unsettled, vectors::EmbeddingModel},
+};
+
+/// The key of the lock of PostgreSQL that the only one of several servers holds that makes vectors.
+const EMBEDDING_LOCK: i64 = 0x4475_6F65;
+/// Messages that are looked through for some without a vector.
+const MESSAGES_PER_LOOK: i64 = 256;
+/// Chunks of a former model that are removed in one transaction.
+const CHUNKS_PER_STEP: i64 = 64;
+/// How long the model is left alone after a failure: at first, and at most.
+const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
+/// How often a text is tried that the model refuses …
+const MAX_ATTEMPTS: i32 = 3;
+/// … and how long after the last time.
+const ATTEMPT_INTERVAL: Duration = Duration::from_hours(8);
+
+/// Gives messages vectors as they come, if the server has a model. Of several servers on one database one does. Never returns.
+pub async fn run_job(app: Arc<App>) {
+    let Some(embedder) = app.embedder.clone() else { return };
+    let mut indexer = Indexer::new(&app, embedder);
+    let mut failures = Failures::default();
+    loop {
+        let pause = match indexer.step().await {
+            Ok(Step::Taken) => {
+                failures = Failures::default();
+                continue;
+            }
+            Ok(Step::Nothing) => JOB_INTERVAL,
+            Err(error) => failures.add(&error),
+        };
+        if failures.count > 0 {
+            tokio::time::sleep(pause).await;
+        } else {
+            let _ = tokio::time::timeout(pause, app.unembedded.notified()).await;
+        }
+    }
+}
+
+/// Makes the vectors of all messages anew, if the application has a model, and says how many are done, of how many. A server on the
+/// same database may do a part of it.
+///
+/// # Errors
+/// When the model fails; what is done stays.
+pub async fn reindex(
+    app: &Arc<App>,
+    viewer: &Viewer,
+    mut progress: impl FnMut(i64, i64),
+) -> Result<(), EmbeddingError> {
+    policy::require_operator(viewer)?;
+    let Some(embedder) = app.embedder.clone() else { return Ok(()) };
+    let identity: Arc<str> = embedder.identity().into();
+    let (mut indexer, mut is_empty) = (Indexer::new(app, embedder), false);
+    while !is_empty {
+        let identity = identity.clone();
+        is_empty = app.store.write(move |conn| remove_vectors(conn, &identity)).await?;
+    }
+    let mut total = 0;
+    loop {
+        let identity = identity.clone();
+        let left = app.store.read(move |conn| count_without_vectors(conn, &identity)).await?;
+        total = left.max(total);
+        progress(total - left, total);
+        if left == 0 {
+            return Ok(());
+        }
+        if let Step::Nothing = indexer.step().await? {
+            tokio::time::sleep(RETRY_INTERVALS[0]).await;
+        }
+    }
+}
+
+/// Removes some vectors of a model; true once there are none.
+fn remove_vectors(conn: &mut Conn<'_>, identity: &str) -> Result<bool, store::Error> {
+    store::indexing::lock(conn)?;
+    let Some(model) = store::vectors::model(conn, identity)? else { return Ok(true) };
+    store::vectors::set_range(conn, &model, (model.through + 1, model.through))?;
+    Ok(store::vectors::delete_chunks(conn, &model, CHUNKS_PER_STEP)? == 0)
+}
+
+fn count_without_vectors(conn: &mut Conn<'_>, identity: &str) -> Result<i64, store::Error> {
+    let model = store::vectors::model(conn, identity)?;
+    let ranges =
+        model.map_or([(i64::MIN, i64::MAX), (0, 0)], |model| [(i64::MIN, model.from), (model.through, i64::MAX)]);
+    ranges.into_iter().map(|range| store::indexing::count_between(conn, List::All, range, i64::MAX)).sum()
+}
+
+/// Why messages got no vectors.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddingError {
+    /// The database failed.
+    #[error(transparent)]
+    Domain(#[from] super::Error),
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] EmbedError),
+}
+
+impl From<store::Error> for EmbeddingError {
+    fn from(error: store::Error) -> Self {
+        Self::Domain(error.into())
+    }
+}
+
+/// Failures in a row.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+}
+
+impl Failures {
+    /// How long to wait after one more. The first one is logged.
+    fn add(&mut self, error: &EmbeddingError) -> Duration {
+        if self.count == 0 {
+            tracing::warn!(%error, "messages get no vectors for now, so that searches by meaning do not find the newest");
+        }
+        let [first, most] = RETRY_INTERVALS;
+        let doubled = first.saturating_mul(2_u32.saturating_pow(self.count)).min(most);
+        self.count += 1;
+        match error {
+            EmbeddingError::Model(EmbedError::Misconfigured { .. }) => most,
+            EmbeddingError::Model(EmbedError::Temporary { retry_after: Some(wait), .. }) => *wait,
+            EmbeddingError::Model(_) | EmbeddingError::Domain(_) => doubled,
+        }
+    }
+}
+
+/// What a step did.
+enum Step {
+    Taken,
+    Nothing,
+}
+
+/// Messages that get vectors, and what is noted once they have them.
+struct Batch {
+    /// The model as it was; `None` before the first vector.
+    model: Option<EmbeddingModel>,
+    messages: Vec<IndexedMessage>,
+    note: Note,
+}
+
+#[derive(Clone, Copy)]
+enum Note {
+    /// Changed messages are indexed again.
+    Changes,
+    /// Messages were tried again that had been refused.
+    Attempts,
+    /// All messages from one id through another have vectors.
+    Range(i64, i64),
+}
+
+struct Indexer {
+    app: Arc<App>,
+    embedder: Arc<Embedder>,
+    /// Held by the only one of several servers that makes vectors.
+    lock: Option<Lock>,
+    earlier: Option<Unsettled>,
+    /// New messages that have vectors, after the last one that is known to be committed with all before it.
+    ahead: HashSet<MessageId>,
+}
+
+impl Indexer {
+    fn new(app: &Arc<App>, embedder: Arc<Embedder>) -> Self {
+        Self { app: app.clone(), embedder, lock: None, earlier: None, ahead: HashSet::new() }
+    }
+
+    /// Gives a batch of messages vectors, if there are some without.
+    async fn step(&mut self) -> Result<Step, EmbeddingError> {
+        if !self.is_only_one().await? {
+            return Ok(Step::Nothing);
+        }
+        let Some(Batch { model, messages, note }) = self.next_batch().await? else { return self.clean_up().await };
+        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+        let live: Vec<_> = messages.into_iter().filter(|message| !message.is_deleted).collect();
+        let texts = live.iter().map(|message| message.content.clone()).collect();
+        let vectors = self.embedder.embed_each(texts).await?;
+        let embedded: Vec<_> = live.into_iter().zip(vectors).collect();
+        if model.is_none() && embedded.iter().all(|(_, vector)| vector.is_none()) {
+            return Err(EmbedError::Refused { reason: "the model refuses all texts".to_owned() }.into());
+        }
+        let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
+        self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
+        if let Note::Range(_, through) = note {
+            self.ahead.extend(ids);
+            self.ahead.retain(|id| id.key() > through);
+        }
+        Ok(Step::Taken)
+    }
+
+    async fn is_only_one(&mut self) -> Result<bool, store::Error> {
+        if let Some(lock) = &mut self.lock
+            && lock.is_held().await
+        {
+            return Ok(true);
+        }
+        self.lock = self.app.store.try_lock(EMBEDDING_LOCK).await?;
+        Ok(self.lock.is_some())
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<Batch>, store::Error> {
+        let (identity, now, earlier) = (self.embedder.identity().to_owned(), self.app.now(), self.earlier);
+        let (ahead, size) = (self.ahead.clone(), self.embedder.batch_size());
+        let read = move |conn: &mut Conn<'_>| {
+            let unsettled = store::indexing::unsettled(conn)?;
+            let settled = unsettled.settled_since(&earlier.unwrap_or(unsettled));
+            Ok::<_, store::Error>((unsettled, settled, next_batch(conn, &identity, settled, &ahead, size, now)?))
+        };
+        let (unsettled, settled, batch) = self.app.store.read(read).await?;
+        if settled.is_some() || self.earlier.is_none() {
+            self.earlier = Some(unsettled);
+        }
+        Ok(batch)
+    }
+
+    /// Removes vectors of former models once all messages have some of this one.
+    async fn clean_up(&self) -> Result<Step, EmbeddingError> {
+        let identity = self.embedder.identity().to_owned();
+        let former = move |conn: &mut Conn<'_>| {
+            let model = store::vectors::model(conn, &identity)?.filter(|model| model.from == 0);
+            let all = if model.is_some() { store::vectors::models(conn)? } else { Vec::new() };
+            Ok::<_, store::Error>(all.into_iter().find(|other| Some(other) != model.as_ref()))
+        };
+        let Some(former) = self.app.store.read(former).await? else { return Ok(Step::Nothing) };
+        let remove = move |conn: &mut Conn<'_>| {
+            store::indexing::lock(conn)?;
+            if store::vectors::delete_chunks(conn, &former, CHUNKS_PER_STEP)? == 0 {
+                store::vectors::delete_model(conn, &former)?;
+            }
+            Ok::<_, store::Error>(())
+        };
+        self.app.store.write(remove).await?;
+        Ok(Step::Taken)
+    }
+}
+
+/// The next messages that have no vector, if there are some. All through `settled` are committed.
+fn next_batch(
+    conn: &mut Conn<'_>,
+    identity: &str,
+    settled: Option<i64>,
+    ahead: &HashSet<MessageId>,
+    size: usize,
+    now: Timestamp,
+) -> Result<Option<Batch>, store::Error> {
+    let limit = i64::try_from(size).unwrap_or(i64::MAX);
+    let Some(model) = store::vectors::model(conn, identity)? else {
+        let Some(settled) = settled else { return Ok(None) };
+        return Ok(older(conn, settled + 1, settled, limit)?.map(|(messages, note)| Batch {
+            model: None,
+            messages,
+            note,
+        }));
+    };
+    let batch = |messages, note| Ok(Some(Batch { model: Some(model), messages, note }));
+    let changed = store::indexing::changes(conn, true, limit)?;
+    if !changed.is_empty() {
+        return batch(store::indexing::messages_by_ids(conn, &changed)?, Note::Changes);
+    }
+    let refused = store::vectors::failures(conn, &model, MAX_ATTEMPTS, now, limit)?;
+    if !refused.is_empty() {
+        return batch(store::indexing::messages_by_ids(conn, &refused)?, Note::Attempts);
+    }
+    let mut newer = store::indexing::messages_after(conn, model.through, MESSAGES_PER_LOOK)?;
+    if !newer.is_empty() {
+        let is_end = i64::try_from(newer.len()).is_ok_and(|count| count < MESSAGES_PER_LOOK);
+        newer.retain(|message| !ahead.contains(&message.id));
+        let is_last = is_end && newer.len() <= size;
+        newer.truncate(size);
+        let last = newer.last().filter(|_| !is_last).map_or(i64::MAX, |message| message.id.key());
+        let through = settled.map_or(model.through, |settled| settled.min(last).max(model.through));
+        if !newer.is_empty() || through > model.through {
+            return batch(newer, Note::Range(model.from, through));
+        }
+    }
+    match older(conn, model.from, model.through, limit)? {
+        Some((messages, note)) => batch(messages, note),
+        None => Ok(None),
+    }
+}
+
+/// The messages before an id, and the range of those that have vectors once they do.
+fn older(
+    conn: &mut Conn<'_>,
+    from: i64,
+    through: i64,
+    limit: i64,
+) -> Result<Option<(Vec<IndexedMessage>, Note)>, store::Error> {
+    if from == 0 {
+        return Ok(None);
+    }
+    let messages = store::indexing::messages_before(conn, from, limit)?;
+    let is_last = i64::try_from(messages.len()).is_ok_and(|count| count < limit);
+    let from = messages.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
+    Ok(Some((messages, Note::Range(from, through))))
+}
+
+/// Saves vectors of messages that were not changed meanwhile, and notes what was done.
+fn save(
+    conn: &mut Conn<'_>,
+    identity: &str,
+    model: Option<EmbeddingModel>,
+    note: Note,
+    embedded: Vec<(IndexedMessage, Option<Vector>)>,
+    retry_at: Timestamp,
+) -> Result<(), store::Error> {
+    store::indexing::lock(conn)?;
+    if model.is_none()
+        && let Note::Range(_, through) = note
+        && let Some(vector) = embedded.iter().find_map(|(_, vector)| vector.as_ref())
+    {
+        store::vectors::add_model(conn, identity, vector.dimensions(), through)?;
+    }
+    let current = store::vectors::model(conn, identity)?;
+    let Some(model) = current.filter(|current| model.is_none_or(|model| model == *current)) else {
+        // Somebody had it begin anew.
+        return Ok(());
+    };
+    let ids: Vec<MessageId> = embedded.iter().map(|(message, _)| message.id).collect();
+    let now = store::indexing::messages_by_ids(conn, &ids)?;
+    let versions: HashMap<_, _> = now.iter().filter(|now| !now.is_deleted).map(|now| (now.id, now.version)).collect();
+    let mut done = Vec::with_capacity(embedded.len());
+    let mut of_conversation: BTreeMap<ConversationId, Vec<(Entry, Vector)>> = BTreeMap::new();
+    for (message, vector) in embedded {
+        // One that was edited since is noted as changed.
+        if versions.get(&message.id) != Some(&message.version) {
+            continue;
+        }
+        done.push(message.id);
+        match vector {
+            Some(vector) => {
+                of_conversation.entry(message.conversation_id()).or_default().push((message.entry(), vector));
+            }
+            None => store::vectors::note_failure(conn, &model, message.id, retry_at)?,
+        }
+    }
+    let succeeded: Vec<_> = of_conversation.values().flatten().map(|(entry, _)| entry.message).collect();
+    for (conversation, vectors) in of_conversation {
+        store::vectors::add(conn, &model, conversation, &vectors)?;
+    }
+    match note {
+        Note::Changes => store::indexing::finish_changes(conn, &done),
+        Note::Attempts => store::vectors::forget_failures(conn, &model, &succeeded),
+        Note::Range(from, through) => store::vectors::set_range(conn, &model, (from, through)),
+    }
+}

@@ -1,0 +1,124 @@
+//! Keeping the index of words up to date in the background. A send writes its words itself, and an edit replaces them; those of
+//! messages that were there before words were indexed, and the removal of what was deleted, are done here. Former vectors are
+//! removed here too, so that they go also while there is no model.
+//!
+//! Not here: new vectors (`domain::embedding`).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Error, Result, Viewer, policy};
+use crate::{
+    app::App,
+    model::{ids::MessageId, messages::List, words},
+    store::{self, Conn, indexing::WordsIndex, words::MessageWords},
+};
+
+/// Messages whose words are indexed in one transaction: more would hold others up for longer than some milliseconds.
+const WORDS_PER_STEP: i64 = 64;
+/// Changed messages whose former words and vectors are removed in one transaction: a removal takes about half a millisecond.
+const REMOVALS_PER_STEP: i64 = 32;
+/// How often a job looks for what other servers left to do, and tries again after an error of the database.
+pub(super) const JOB_INTERVAL: Duration = Duration::from_secs(5);
+/// Removes what is indexed of changed texts, and indexes words that are not indexed yet. Never returns.
+pub async fn run_words_job(app: Arc<App>) {
+    loop {
+        if let Err(error) = index_words(&app).await {
+            tracing::warn!(%error, "the index of words is not up to date");
+        }
+        let _ = tokio::time::timeout(JOB_INTERVAL, app.unindexed.notified()).await;
+    }
+}
+
+/// Does what there is to do now for the index of words.
+pub async fn index_words(app: &App) -> Result<()> {
+    while has_words_to_index(app).await? {
+        let begun = Instant::now();
+        match app.store.write(next_step).await {
+            Err(Error::Busy | Error::Overloaded(_)) => {}
+            done => done?,
+        }
+        app.unembedded.notify_one();
+        // At least half of the time is left to others.
+        tokio::time::sleep(begun.elapsed()).await;
+    }
+    Ok(())
+}
+
+async fn has_words_to_index(app: &App) -> Result<bool> {
+    app.store
+        .read(|conn| {
+            let index = store::indexing::words(conn)?;
+            Ok(index.from > 0
+                || index.version != words::VERSION
+                || !store::indexing::changes(conn, false, 1)?.is_empty())
+        })
+        .await
+}
+
+fn next_step(conn: &mut Conn<'_>) -> Result<()> {
+    store::indexing::lock(conn)?;
+    let changed = store::indexing::changes(conn, false, REMOVALS_PER_STEP)?;
+    if !changed.is_empty() {
+        return remove(conn, &changed);
+    }
+    let index = store::indexing::words(conn)?;
+    if index.version != words::VERSION {
+        return begin_words_anew(conn);
+    }
+    let messages = store::indexing::messages_before(conn, index.from, WORDS_PER_STEP)?;
+    for message in messages.iter().filter(|message| !message.is_deleted) {
+        store::words::replace(conn, message.id, message.conversation_id(), &MessageWords::of(&message.content))?;
+    }
+    let is_last = messages.len() < usize::try_from(WORDS_PER_STEP).unwrap_or_default();
+    let from = messages.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
+    Ok(store::indexing::set_words(conn, WordsIndex { from, ..index })?)
+}
+
+/// Indexes the words of all messages anew, and says how many are done, of how many. Searches find what is done meanwhile.
+pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(i64, i64)) -> Result<()> {
+    policy::require_operator(viewer)?;
+    app.store.write(begin_words_anew).await?;
+    let total = app.store.read(count_without_words).await?;
+    let mut done = 0;
+    while has_words_to_index(app).await? {
+        app.store.write(next_step).await?;
+        done = (done + WORDS_PER_STEP).min(total);
+        progress(done, total);
+    }
+    Ok(())
+}
+
+fn count_without_words(conn: &mut Conn<'_>) -> Result<i64> {
+    let before = store::indexing::words(conn)?.from;
+    Ok(store::indexing::count_between(conn, List::All, (i64::MIN, before), i64::MAX)?)
+}
+
+/// Removes the words of all messages: all count as not indexed.
+fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
+    store::indexing::lock(conn)?;
+    store::words::clear(conn)?;
+    let from = store::feed::last_id(conn)? + 1;
+    Ok(store::indexing::set_words(conn, WordsIndex { from, version: words::VERSION })?)
+}
+
+/// Removes the vectors of messages that were changed, and the words of those that were deleted; an edit has replaced its words.
+fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
+    let models = store::vectors::models(conn)?;
+    let messages = store::indexing::messages_by_ids(conn, changed)?;
+    for (message, model) in messages.iter().flat_map(|message| models.iter().map(move |model| (message, model))) {
+        store::vectors::remove(conn, model, message.conversation_id(), message.id)?;
+    }
+    let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).map(|message| message.id).collect();
+    let deleted: Vec<_> = changed.iter().copied().filter(|id| !edited.contains(id)).collect();
+    store::words::delete(conn, &deleted)?;
+    store::indexing::finish_changes(conn, &deleted)?;
+    if models.is_empty() {
+        store::indexing::finish_changes(conn, &edited)?;
+    } else {
+        store::indexing::set_removed(conn, &edited)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Searches over messages: by words, by meaning, or by both. Only messages that the viewer may see are compared at all, and the
+//! scores are made of ranks among them: nothing about other messages can be learned from them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{Error, Rejection, Result, Viewer, policy};
+use crate::{
+    app::App,
+    model::{
+        ids::{ConversationId, MessageId, UserId},
+        messages::{List, Message},
+        phrases::Phrases,
+        searches::{Filter, Mode, Order, Place},
+        timestamps::Timestamp,
+        vectors::{QueryVector, Vector},
+    },
+    search::{Kind, nearest::Best, ranking, snippets::snippet},
+    store::{self, Conn, TextBudget, vectors::EmbeddingModel},
+};
+
+/// Characters of what is looked for.
+pub const MAX_TEXT: usize = 1_000;
+/// Messages that a search finds at most, unless the newest are wanted first.
+const MAX_HITS: usize = 200;
+/// The newest messages with all words, of which the best are found …
+const MAX_RANKED: i64 = 2_000;
+/// … and the bytes of their texts.
+const MAX_RANKED_BYTES: usize = 1 << 20;
+/// The ranks of words and of vectors are fused with these weights: words that all match say more.
+const WEIGHTS: [f64; 2] = [2.0, 1.0];
+/// Graphemes of a snippet.
+const SNIPPET_SIZE: usize = 160;
+/// Messages that are not indexed are counted up to so many.
+const MAX_PENDING: i64 = 100_000;
+/// How long vectors are compared …
+const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
+/// … and after how many chunks the time is looked at.
+const CHUNKS_PER_LOOK: usize = 256;
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Search {
+    /// Words, a phrase in quotes, the beginning of a word with `*`; or a sentence.
+    pub text: String,
+    /// How it is compared.
+    pub mode: Mode,
+    /// The order of what is found.
+    pub order: Order,
+    /// Among the messages of this user; `None` for those of the viewer, or all if they may see all.
+    pub user: Option<UserId>,
+    /// Only in this conversation.
+    pub conversation: Option<ConversationId>,
+    /// Only what this user sent.
+    pub sender: Option<UserId>,
+    /// Only what was sent at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only what was sent before this time.
+    pub until: Option<Timestamp>,
+    /// How many, at most.
+    pub first: u16,
+    /// Only what comes after this place.
+    pub after: Option<Place>,
+}
+
+impl Search {
+    /// What tells its places from those of other searches. The mode is a part of each place.
+    fn digest(&self) -> u64 {
+        let Self { text, order, user, conversation, sender, since, until, mode: _, first: _, after: _ } = self;
+        let hash =
+            Sha256::digest(format!("{text:?} {order:?} {user:?} {conversation:?} {sender:?} {since:?} {until:?}"));
+        hash.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+    }
+
+    /// The messages among which it is looked; `None` if the viewer may see none of them.
+    fn list(&self, viewer: &Viewer) -> Result<Option<List>> {
+        policy::require(viewer, !viewer.is_anonymous(), Error::Unauthenticated)?;
+        let not_you = Error::Forbidden("You may only search as yourself.");
+        policy::require(viewer, self.user.is_none_or(|user| policy::may_act_for(viewer, user)), not_you)?;
+        let all = match (self.conversation, self.user) {
+            (Some(conversation), Some(user)) => conversation.peer_of(user).map(|_| List::Conversation(conversation)),
+            (Some(conversation), None) => Some(List::Conversation(conversation)),
+            (None, Some(user)) => Some(List::Of(user)),
+            (None, None) => Some(List::All),
+        };
+        Ok(all.and_then(|list| policy::visible_part(viewer, list)))
+    }
+}
+
+/// What was found.
+pub struct Found {
+    /// In the order that was wanted.
+    pub hits: Vec<Hit>,
+    /// How it was compared.
+    pub mode: Mode,
+    /// Whether there is more.
+    pub has_next: bool,
+    /// Among which messages; `None` if the viewer may see none of them.
+    pub list: Option<List>,
+}
+
+/// A message that was found.
+pub struct Hit {
+    /// The message.
+    pub message: Message,
+    /// By which it is compared with others of this search: more is better. 0 where the newest come first.
+    pub score: f64,
+    /// The part of the text that matches, with `**` around the words.
+    pub snippet: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What has to be done before a connection to the database is taken: counts the search against the viewer's rate limit, and turns
+/// the text into a vector. `None` if words alone decide.
+pub async fn prepare(app: &App, viewer: &Viewer, search: &Search) -> Result<Option<Vector>> {
+    search.list(viewer)?;
+    if search.order == Order::Newest && search.mode == Mode::Semantic {
+        return Err(Rejection::NewestByMeaning.into());
+    }
+    viewer.check_search_rate(app)?;
+    let mode = search.after.map_or(search.mode, |after| after.mode);
+    if mode == Mode::Text || search.order == Order::Newest {
+        return Ok(None);
+    }
+    let is_wanted = search.mode == Mode::Semantic || search.after.is_some();
+    let Some(embedder) = &app.embedder else {
+        return if is_wanted { Err(Error::Disabled(NO_EMBEDDER)) } else { Ok(None) };
+    };
+    match embedder.embed(Kind::Query, vec![search.text.clone()]).await {
+        Ok(mut vectors) => Ok(vectors.pop()),
+        Err(_) if !is_wanted => Ok(None),
+        Err(_) => Err(Error::Overloaded(NO_VECTOR)),
+    }
+}
+
+const NO_EMBEDDER: &str = "This server has no embedding model, and finds messages by their words only: search with the mode TEXT or \
+                           HYBRID. `server { features }` has `search:semantic` where there is one.";
+const NO_VECTOR: &str = "The embedding model does not answer. Try again, or search with the mode TEXT.";
+
+/// A page of what is found. The vector is the one of [`prepare`].
+pub fn find(
+    conn: &mut Conn<'_>,
+    app: &App,
+    viewer: &Viewer,
+    search: &Search,
+    vector: Option<&Vector>,
+    budget: &mut TextBudget,
+) -> Result<Found> {
+    let digest = search.digest();
+    if search.after.is_some_and(|after| after.digest != digest) {
+        return Err(Rejection::NotPlaceOf.into());
+    }
+    let mode = if vector.is_some() { search.mode } else { Mode::Text };
+    let Some(list) = search.list(viewer)? else {
+        return Ok(Found { hits: Vec::new(), mode, has_next: false, list: None });
+    };
+    let through = match search.after {
+        Some(after) => after.through,
+        None => store::feed::last_id(conn)?,
+    };
+    let Search { sender, since, until, .. } = *search;
+    let filter = Filter { list, sender, since, until, through: MessageId::new(through) };
+    let page = Page { search, phrases: Phrases::parse(&search.text), start: Place { digest, mode, through, at: 0 } };
+    if search.order == Order::Newest {
+        page.newest(conn, filter, budget)
+    } else {
+        page.best(conn, app, filter, vector, budget)
+    }
+}
+
+/// A page while it is read.
+struct Page<'a> {
+    search: &'a Search,
+    phrases: Phrases,
+    start: Place,
+}
+
+impl Page<'_> {
+    /// The newest messages with all words.
+    fn newest(&self, conn: &mut Conn<'_>, filter: Filter, budget: &mut TextBudget) -> Result<Found> {
+        let before = self.search.after.map(|after| after.at - 1);
+        let filter = Filter { through: before.map_or(filter.through, MessageId::new), ..filter };
+        let limit = usize::from(self.search.first);
+        let mut messages = Vec::new();
+        if !self.phrases.is_empty() && before != Some(0) {
+            messages = store::words::find(conn, &self.phrases, &filter, limit as i64 + 1, usize::MAX)?;
+        }
+        let has_next = messages.len() > limit;
+        messages.truncate(limit);
+        messages.iter().try_for_each(|message| budget.spend(&message.content))?;
+        let hits = messages.into_iter().map(|message| {
+            let at = message.id.key();
+            self.hit(message, &self.phrases, 0.0, at)
+        });
+        Ok(Found { hits: hits.collect(), mode: self.start.mode, has_next, list: Some(filter.list) })
+    }
+
+    /// The best messages.
+    fn best(
+        &self,
+        conn: &mut Conn<'_>,
+        app: &App,
+        filter: Filter,
+        vector: Option<&Vector>,
+        budget: &mut TextBudget,
+    ) -> Result<Found> {
+        let mode = self.start.mode;
+        let mut by_words = Vec::new();
+        if mode != Mode::Semantic && !self.phrases.is_empty() {
+            let newest = store::words::find(conn, &self.phrases, &filter, MAX_RANKED, MAX_RANKED_BYTES)?;
+            by_words =
+                ranking::by_relevance(&self.phrases, newest.iter().map(|message| (message.id, &message.content)));
+            by_words.truncate(MAX_HITS);
+        }
+        let by_meaning = match vector {
+            Some(vector) if mode != Mode::Text => nearest(conn, app, vector, &filter)?,
+            _ => Vec::new(),
+        };
+        let [words, meaning] = WEIGHTS;
+        let mut ranked = ranking::fuse(&[(words, &by_words), (meaning, &by_meaning)]);
+        ranked.truncate(MAX_HITS);
+        let before = self.search.after.map_or(0, |after| usize::try_from(after.at).unwrap_or(MAX_HITS));
+        let limit = usize::from(self.search.first);
+        let wanted: Vec<_> = (1..).zip(&ranked).skip(before).take(limit).collect();
+        let ids: Vec<MessageId> = wanted.iter().map(|(_, (id, _))| *id).collect();
+        let messages = store::messages::by_ids_within(conn, &ids, budget)?;
+        let mut messages: HashMap<_, _> = messages.into_iter().map(|message| (message.id, message)).collect();
+        let words_apart = self.phrases.words_apart();
+        let hits = wanted.into_iter().filter_map(|(rank, (id, score))| {
+            let phrases = if by_words.contains(id) { &self.phrases } else { &words_apart };
+            Some(self.hit(messages.remove(id)?, phrases, *score, rank))
+        });
+        let has_next = ranked.len() > before + limit;
+        Ok(Found { hits: hits.collect(), mode, has_next, list: Some(filter.list) })
+    }
+
+    fn hit(&self, message: Message, phrases: &Phrases, score: f64, at: i64) -> Hit {
+        let snippet = snippet(&message.content, phrases, SNIPPET_SIZE);
+        Hit { message, score, snippet, place: Place { at, ..self.start } }
+    }
+}
+
+/// The messages whose vectors are nearest, of all that the filter lets through, the nearest first.
+fn nearest(conn: &mut Conn<'_>, app: &App, vector: &Vector, filter: &Filter) -> Result<Vec<MessageId>> {
+    let Some(model) = model(conn, app)?.filter(|model| model.has_dimensions(vector)) else { return Ok(Vec::new()) };
+    // Both are hidden at once, and their vectors are removed in the background.
+    let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
+    let changed: HashSet<MessageId> = store::indexing::changes(conn, false, i64::MAX)?.into_iter().collect();
+    let (query, mut best) = (QueryVector::from(vector), Best::new(MAX_HITS));
+    let (begun, mut chunks) = (Instant::now(), 0_usize);
+    store::vectors::scan(conn, &model, filter.list, |(low, high, entries, vectors)| {
+        chunks += 1;
+        if chunks.is_multiple_of(CHUNKS_PER_LOOK) && begun.elapsed() > SCAN_TIMEOUT {
+            return Err(Error::Busy);
+        }
+        for (entry, score) in query.scores(&entries, &vectors).into_iter().flatten() {
+            let sender = if entry.is_from_low { low } else { high };
+            let is_wanted = filter.through.is_none_or(|through| entry.message <= through)
+                && filter.sender.is_none_or(|wanted| wanted == sender)
+                && filter.since.is_none_or(|since| entry.created_at >= since)
+                && filter.until.is_none_or(|until| entry.created_at < until)
+                && !hidden.contains(&sender)
+                && !changed.contains(&entry.message);
+            if is_wanted {
+                best.offer(score, entry);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(best.into_sorted().into_iter().map(|(_, entry)| entry.message).collect())
+}
+
+/// The embedding model of the server, once a message has a vector of it.
+fn model(conn: &mut Conn<'_>, app: &App) -> Result<Option<EmbeddingModel>> {
+    let Some(embedder) = &app.embedder else { return Ok(None) };
+    Ok(store::vectors::model(conn, embedder.identity())?)
+}
+
+/// How many messages of a list are not indexed yet as this mode needs it; 100,000 if there are more.
+pub fn pending(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, list: List, mode: Mode) -> Result<i64> {
+    let Some(list) = policy::visible_part(viewer, list) else { return Ok(0) };
+    if mode == Mode::Text {
+        let words = store::indexing::words(conn)?;
+        return Ok(store::indexing::count_between(conn, list, (i64::MIN, words.from), MAX_PENDING)?);
+    }
+    let Some(model) = model(conn, app)? else {
+        return Ok(store::indexing::count_between(conn, list, (i64::MIN, i64::MAX), MAX_PENDING)?);
+    };
+    let mut pending = store::indexing::count_changed(conn, list)?.min(MAX_PENDING);
+    for range in [(i64::MIN, model.from), (model.through, i64::MAX)] {
+        pending += store::indexing::count_between(conn, list, range, MAX_PENDING - pending)?;
+    }
+    Ok(pending)
+}

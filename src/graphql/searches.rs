@@ -1,0 +1,177 @@
+//! Searches over messages.
+
+use async_graphql::{Enum, ID, InputObject};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use super::{
+    Context, Message,
+    calls::id,
+    pages::{PageInfo, Position},
+    roots::Query,
+    scalars::DateTime,
+};
+use crate::{
+    domain::searches::{Found, Hit, MAX_TEXT, Search},
+    execution::{self, Error, Fields, MAX_PAGE, Object, Stop, Text},
+    model::searches::{Mode, Order, Place},
+};
+
+/// How messages are compared with what is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "Mode")]
+enum SearchMode {
+    /// They have all of its words, in whatever case and with or without accents.
+    Text,
+    /// They mean something similar, also in other words.
+    Semantic,
+    /// Both. Where the server has no embedding model, or it does not answer, the same as TEXT.
+    Hybrid,
+}
+
+/// The order of what is found.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "Order")]
+enum SearchOrder {
+    /// Best match first: the best 200, for TEXT of the newest 2,000 messages with all words.
+    Relevance,
+    /// Newest first: all messages with all words. Not with SEMANTIC.
+    Newest,
+}
+
+/// What to look for.
+#[derive(Clone, InputObject)]
+struct SearchMessagesInput {
+    /// 1 to 1,000 characters. A message must have all of the words; `"a phrase in quotes"` as it is; `wor*`: how a word begins.
+    text: String,
+    /// TEXT matches words, SEMANTIC matches meaning, HYBRID mixes both and falls back to TEXT.
+    #[graphql(default_with = "SearchMode::Hybrid")]
+    mode: SearchMode,
+    /// Search as this user. Only for admins, service tokens and open mode; otherwise it is you.
+    user_id: Option<ID>,
+    /// Only in this conversation.
+    conversation_id: Option<ID>,
+    /// Only what this user sent.
+    sender_id: Option<ID>,
+    /// Only what was sent at this time or later.
+    since: Option<DateTime>,
+    /// Only what was sent before this time.
+    until: Option<DateTime>,
+    /// Best match or newest first.
+    #[graphql(default_with = "SearchOrder::Relevance")]
+    order: SearchOrder,
+}
+
+#[derive(Clone, InputObject)]
+struct SearchArguments {
+    /// What to look for.
+    input: SearchMessagesInput,
+    /// At most so many, 0 to 100.
+    #[graphql(default_with = "Some(20)")]
+    first: Option<i32>,
+    /// Only what comes after this cursor, which came from the same input.
+    after: Option<String>,
+}
+
+impl SearchArguments {
+    fn search(&self) -> Result<Search, Error> {
+        let input = &self.input;
+        if input.text.trim().is_empty() || input.text.chars().nth(MAX_TEXT).is_some() {
+            return Err(Error::bad_input(format!(
+                "`text` must have 1 to {MAX_TEXT} characters that are not all blank."
+            )));
+        }
+        let first = u16::try_from(self.first.unwrap_or(20)).ok().filter(|first| *first <= MAX_PAGE);
+        Ok(Search {
+            text: input.text.clone(),
+            mode: input.mode.into(),
+            order: input.order.into(),
+            user: input.user_id.as_ref().map(id).transpose()?,
+            conversation: input.conversation_id.as_ref().map(id).transpose()?,
+            sender: input.sender_id.as_ref().map(id).transpose()?,
+            since: input.since.map(|at| at.0),
+            until: input.until.map(|at| at.0),
+            first: first.ok_or_else(|| Error::bad_input(format!("`first` must be from 0 to {MAX_PAGE}.")))?,
+            after: self.after.as_deref().map(parse_cursor).transpose()?,
+        })
+    }
+}
+
+fn parse_cursor(cursor: &str) -> Result<Place, Error> {
+    let text = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let why = "This is no cursor of a search. Pass one exactly as it came from `cursor` or `endCursor`.";
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::bad_input(why))
+}
+
+/// `SearchConnection`
+struct SearchConnection;
+
+impl Object for SearchConnection {
+    const NAME: &'static str = "SearchConnection";
+    const DESCRIPTION: &'static str = "A page of what a search found.";
+    type Context = Context;
+    type Row<'a> = &'a Found;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Vec<Message>>("nodes", "The messages, in the order that was wanted.", |found, _| {
+            found.hits.iter().map(|hit| &hit.message).collect()
+        });
+        fields.plain::<Vec<SearchEdge>>(
+            "edges",
+            "The same messages, each with its cursor and what matches.",
+            |found, _| found.hits.iter().collect(),
+        );
+        fields.plain::<PageInfo>("pageInfo", "What lies after the page. A search has no pages before.", |found, _| {
+            let place = |hit: &Hit| Position::Place(hit.place);
+            let (start, end) = (found.hits.first().map(place), found.hits.last().map(place));
+            PageInfo { has_next: found.has_next, has_previous: false, start, end }
+        });
+        fields.plain::<execution::Enum<SearchMode>>("mode", "The mode really used.", |found, _| found.mode.into());
+        fields.field::<i32>(
+            "pending",
+            "Of the messages that you search, how many are not indexed yet as this mode needs it, and cannot be found: by their \
+             words with TEXT, otherwise by meaning. 100,000 if there are more.",
+            |found, context| {
+                let Some(list) = found.list else { return Ok(0) };
+                let pending = context.pending.get((list, found.mode))?;
+                Ok(pending.and_then(|pending| i32::try_from(*pending).ok()).unwrap_or_default())
+            },
+        );
+    }
+}
+
+/// `SearchEdge`
+struct SearchEdge;
+
+impl Object for SearchEdge {
+    const NAME: &'static str = "SearchEdge";
+    const DESCRIPTION: &'static str = "A message that was found, where it stands, and what matches.";
+    type Context = Context;
+    type Row<'a> = &'a Hit;
+
+    fn fields(fields: &mut Fields<Self>) {
+        fields.plain::<Message>("node", "The message.", |hit, _| &hit.message);
+        fields.plain::<Text<Position>>("cursor", "Where it stands, for `after`. Opaque.", |hit, _| {
+            Position::Place(hit.place)
+        });
+        fields.plain::<f64>(
+            "score",
+            "Higher is better; compare within one search only. 0 with the order NEWEST.",
+            |hit, _| hit.score,
+        );
+        fields.plain::<String>(
+            "snippet",
+            "The part of the text that matches, about 160 characters, the matched words between `**`. Each `*` of the text itself \
+             is shown as `∗`.",
+            |hit, _| &hit.snippet,
+        );
+    }
+}
+
+/// Searches.
+pub(super) fn queries(fields: &mut Fields<Query>) {
+    fields.with::<SearchConnection, SearchArguments>(
+        "searchMessages",
+        "Find messages you may see, by words, by meaning, or both.",
+        |(), context, arguments| Ok(context.searches.get(arguments.search()?)?.ok_or(Stop::Later)?),
+    );
+}

@@ -1,0 +1,210 @@
+//! The tables `indexing` and `index_changes`: how far the words of messages are indexed, and which messages were changed since they
+//! were indexed.
+
+use diesel::{
+    ExpressionMethods, QueryDsl, RunQueryDsl,
+    dsl::{IsNotNull, sql},
+    sql_types::BigInt,
+};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    feed,
+    messages::lists,
+    schema::{index_changes, indexing, messages},
+};
+use crate::model::{
+    ids::MessageId,
+    messages::{IndexedMessage, List},
+};
+
+/// How far the words are indexed.
+#[derive(Clone, Copy)]
+pub struct WordsIndex {
+    /// The words of all messages with this id or a higher one are.
+    pub from: i64,
+    /// How texts were split into words.
+    pub version: i32,
+}
+
+/// How far the words are indexed.
+pub fn words(conn: &mut Conn<'_>) -> Result<WordsIndex> {
+    let query = indexing::table.select((indexing::words_from, indexing::words_version));
+    let (from, version) = on!(conn, |c| query.first(c))?;
+    Ok(WordsIndex { from, version })
+}
+
+/// Lets only one transaction at a time change what is indexed in the background, until its end.
+pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
+    // SQLite has one writer.
+    if let Conn::Postgres(c) = conn {
+        let _: i32 = indexing::table.select(indexing::id).for_update().first(*c)?;
+    }
+    Ok(())
+}
+
+/// Notes how far the words are indexed.
+pub fn set_words(conn: &mut Conn<'_>, WordsIndex { from, version }: WordsIndex) -> Result<()> {
+    let query =
+        diesel::update(indexing::table).set((indexing::words_from.eq(from), indexing::words_version.eq(version)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+type Columns = (
+    messages::id,
+    messages::sender_id,
+    messages::receiver_id,
+    messages::content,
+    messages::version,
+    messages::created_at,
+    IsNotNull<messages::deleted_at>,
+);
+
+fn columns() -> Columns {
+    (
+        messages::id,
+        messages::sender_id,
+        messages::receiver_id,
+        messages::content,
+        messages::version,
+        messages::created_at,
+        messages::deleted_at.is_not_null(),
+    )
+}
+
+/// The messages before an id, newest first, deleted ones too.
+pub fn messages_before(conn: &mut Conn<'_>, id: i64, limit: i64) -> Result<Vec<IndexedMessage>> {
+    let query = messages::table.select(columns()).filter(messages::id.lt(id)).order(messages::id.desc()).limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// The messages after an id, oldest first, deleted ones too.
+pub fn messages_after(conn: &mut Conn<'_>, id: i64, limit: i64) -> Result<Vec<IndexedMessage>> {
+    let query = messages::table.select(columns()).filter(messages::id.gt(id)).order(messages::id.asc()).limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Some messages, deleted ones too; at most 1,000, because the number of parameters is limited.
+pub fn messages_by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<IndexedMessage>> {
+    let query = messages::table.select(columns()).filter(messages::id.eq_any(ids));
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// How many messages of a list have an id after one and before another; `limit` if there are more.
+pub fn count_between(conn: &mut Conn<'_>, list: List, (after, before): (i64, i64), limit: i64) -> Result<i64> {
+    let mut count = 0;
+    for list in lists(list) {
+        let (which, limit) = (condition(list), limit - count);
+        // Raw, because diesel cannot count the rows of a subquery. There are numbers in it, and no texts.
+        let query = sql::<BigInt>(&format!(
+            "SELECT count(*) FROM (SELECT 1 FROM messages WHERE deleted_at IS NULL AND {which} AND id > {after} AND \
+             id < {before} LIMIT {limit}) AS counted"
+        ));
+        count += on!(conn, |c| query.get_result::<i64>(c))?;
+    }
+    Ok(count)
+}
+
+/// How many messages of a list were changed since they were indexed.
+pub fn count_changed(conn: &mut Conn<'_>, list: List) -> Result<i64> {
+    let mut count = 0;
+    for list in lists(list) {
+        // Raw for the condition. There are numbers in it, and no texts.
+        let query = sql::<BigInt>(&format!(
+            "SELECT count(*) FROM index_changes JOIN messages ON id = message_id WHERE deleted_at IS NULL AND {}",
+            condition(list)
+        ));
+        count += on!(conn, |c| query.get_result::<i64>(c))?;
+    }
+    Ok(count)
+}
+
+/// What the messages of a list have in common, in SQL.
+fn condition(list: List) -> String {
+    match list {
+        List::All => "TRUE".to_owned(),
+        List::SentBy(user) => format!("sender_id = {}", user.key()),
+        List::ReceivedBy(user) | List::Of(user) => format!("receiver_id = {}", user.key()),
+        List::Between(sender, receiver) => format!("sender_id = {} AND receiver_id = {}", sender.key(), receiver.key()),
+        List::Conversation(conversation) => {
+            let [low, high] = conversation.members();
+            format!("low_id = {} AND high_id = {}", low.key(), high.key())
+        }
+    }
+}
+
+/// Notes that messages were edited or deleted: their index is not up to date. At most 1,000, because the number of parameters is
+/// limited.
+pub fn note_changes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
+    let row = |id: &MessageId| (index_changes::message_id.eq(*id), index_changes::is_removed.eq(false));
+    let insert = |ids: &[MessageId]| {
+        let rows: Vec<_> = ids.iter().map(row).collect();
+        diesel::insert_into(index_changes::table).values(rows).on_conflict(index_changes::message_id).do_update()
+    };
+    on!(conn, |c| insert(ids).set(index_changes::is_removed.eq(false)).execute(c))?;
+    Ok(())
+}
+
+/// Messages that were changed, at most `limit`: those whose former vectors are still there, or those whose are removed.
+pub fn changes(conn: &mut Conn<'_>, is_removed: bool, limit: i64) -> Result<Vec<MessageId>> {
+    let query = index_changes::table
+        .select(index_changes::message_id)
+        .filter(index_changes::is_removed.eq(is_removed))
+        .order(index_changes::message_id)
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Notes that the former vectors of changed messages are removed; at most 1,000, because the number of parameters is limited.
+pub fn set_removed(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
+    let query = diesel::update(index_changes::table.filter(index_changes::message_id.eq_any(ids)))
+        .set(index_changes::is_removed.eq(true));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// The index of these messages is up to date; at most 1,000, because the number of parameters is limited.
+pub fn finish_changes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
+    let query = diesel::delete(index_changes::table.filter(index_changes::message_id.eq_any(ids)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// What is known about messages whose transactions are not finished: PostgreSQL gives ids before the commit.
+#[derive(Clone, Copy)]
+pub struct Unsettled {
+    /// The highest id that was given.
+    last_id: i64,
+    /// All transactions with a lower number had begun.
+    newest: i64,
+    /// All transactions with a lower number are finished.
+    oldest: i64,
+}
+
+impl Unsettled {
+    /// Up to which id all messages are committed, if they had the highest ids when `earlier` was read.
+    #[must_use]
+    pub fn settled_since(&self, earlier: &Self) -> Option<i64> {
+        (self.oldest >= earlier.newest).then_some(earlier.last_id)
+    }
+}
+
+/// What there is to know now.
+pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
+    match conn {
+        // There is only one writer.
+        Conn::Sqlite(_) => Ok(Unsettled { last_id: feed::last_id(conn)?, newest: 0, oldest: 0 }),
+        Conn::Postgres(c) => {
+            // Raw, because diesel has neither. Two statements, as the ids must be those given before the snapshot.
+            let last_id = sql::<BigInt>("SELECT last_value FROM messages_id_seq").get_result(*c)?;
+            let numbers = sql::<(BigInt, BigInt)>(
+                "SELECT CAST(CAST(pg_snapshot_xmax(now) AS TEXT) AS BIGINT), CAST(CAST(pg_snapshot_xmin(now) AS TEXT) AS BIGINT) \
+                 FROM pg_current_snapshot() AS now",
+            );
+            let (newest, oldest) = numbers.get_result(*c)?;
+            Ok(Unsettled { last_id, newest, oldest })
+        }
+    }
+}

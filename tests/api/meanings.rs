@@ -1,0 +1,148 @@
+//! Searches by meaning, with the real model: what is found, how soon, by whom, and that it is gone when its message is.
+
+use duologue::domain::{embedding, indexing};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{
+    embedders::model,
+    harness::{Chat, Database, Person, soon},
+    searches::{found, texts},
+};
+
+/// A server with the model, and with the jobs that keep its index up to date.
+pub(crate) struct Reader {
+    pub(crate) chat: Chat,
+    _jobs: JoinSet<()>,
+}
+
+impl Reader {
+    pub(crate) async fn open(flags: &[&str]) -> Self {
+        Self::on(Database::new().await, flags).await
+    }
+
+    pub(crate) async fn on(database: Database, flags: &[&str]) -> Self {
+        let chat = Chat::on(database, flags).await;
+        let mut jobs = JoinSet::new();
+        jobs.spawn(indexing::run_words_job(chat.app.clone()));
+        jobs.spawn(embedding::run_job(chat.app.clone()));
+        Self { chat, _jobs: jobs }
+    }
+}
+
+/// What is found by meaning alone, best first.
+async fn means(person: &Person<'_>, sentence: &str) -> Vec<String> {
+    texts(person.chat, json!({ "text": sentence, "userId": person.id, "mode": "SEMANTIC" })).await
+}
+
+/// Waits until all messages of a user have vectors.
+async fn is_indexed(person: &Person<'_>) {
+    let input = json!({ "text": "anything", "userId": person.id, "mode": "SEMANTIC" });
+    soon(async { while found(person.chat, input.clone()).await["pending"] != 0 {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_found_by_their_meaning() {
+    let Some(model) = model() else { return };
+    let reader = Reader::open(&["--embedding-model", model.to_str().unwrap()]).await;
+    let chat = &reader.chat;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    let wanted = "I forgot my password and cannot sign in";
+    for content in ["Shall we have lunch at noon?", wanted, "The train was an hour late again", "Happy birthday!"] {
+        ada.sends(content, &bob).await;
+    }
+    eve.sends("how do I log into my account", &ada).await;
+    is_indexed(&bob).await;
+    is_indexed(&ada).await;
+    assert_eq!(means(&bob, "how to log into my account").await[0], wanted);
+    assert_eq!(means(&bob, "how to log into my account").await.len(), 4, "only the own messages");
+    // By words nothing is found, and both together find it all the same.
+    let both = found(chat, json!({ "text": "how to log into my account", "userId": bob.id })).await;
+    assert_eq!(both["mode"], "HYBRID");
+    assert_eq!(both["edges"][0]["node"]["content"], wanted);
+    let words = found(chat, json!({ "text": "how to log into my account", "userId": bob.id, "mode": "TEXT" })).await;
+    assert_eq!((&words["mode"], &words["edges"]), (&json!("TEXT"), &json!([])));
+    // In order of time words decide.
+    let newest = found(chat, json!({ "text": "password", "userId": bob.id, "order": "NEWEST" })).await;
+    assert_eq!((&newest["mode"], newest["edges"].as_array().unwrap().len()), (&json!("TEXT"), 1));
+    let features = chat.data("{ server { features } }", json!({})).await["server"]["features"].take();
+    assert!(features.as_array().unwrap().contains(&json!("search:semantic")), "{features}");
+    // Narrowed down, before the best are chosen.
+    for (filter, expected) in [
+        (json!({ "senderId": bob.id }), 0),
+        (json!({ "senderId": ada.id }), 4),
+        (json!({ "userId": ada.id }), 5),
+        (json!({ "userId": ada.id, "senderId": eve.id }), 1),
+        (json!({ "userId": ada.id, "until": "2000-01-01T00:00:00Z" }), 0),
+        (json!({ "userId": ada.id, "since": "2000-01-01T00:00:00Z" }), 5),
+        (json!({ "conversationId": format!("cnv_{}_{}", &ada.id[4..], &eve.id[4..]), "userId": ada.id }), 1),
+    ] {
+        let mut input = json!({ "text": "signing in", "userId": bob.id, "mode": "SEMANTIC" });
+        input.as_object_mut().unwrap().extend(filter.as_object().unwrap().clone());
+        assert_eq!(texts(chat, input.clone()).await.len(), expected, "{input}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
+    let Some(model) = model() else { return };
+    let reader = Reader::open(&["--embedding-model", model.to_str().unwrap()]).await;
+    let chat = &reader.chat;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let first = ada.sends("The cat sleeps on the sofa", &bob).await;
+    let second = ada.sends("A dog barks in the garden", &bob).await;
+    is_indexed(&ada).await;
+    ada.edits(&first, "The invoice was paid yesterday").await;
+    ada.deletes(&second).await;
+    // At once, before its new text has a vector.
+    assert!(means(&bob, "pets").await.iter().all(|text| text.starts_with("The invoice")));
+    is_indexed(&ada).await;
+    assert_eq!(means(&bob, "money").await, ["The invoice was paid yesterday"]);
+    let vectors = soon(async {
+        loop {
+            let count = chat.app.store.read(|conn| {
+                let mut count = 0;
+                for model in duologue::store::vectors::models(conn)? {
+                    duologue::store::vectors::scan(
+                        conn,
+                        &model,
+                        duologue::model::messages::List::All,
+                        |(_, _, entries, _)| {
+                            count += entries.len() / 16;
+                            Ok::<_, duologue::store::Error>(())
+                        },
+                    )?;
+                }
+                Ok::<_, duologue::store::Error>(count)
+            });
+            let count = count.await.unwrap();
+            if count == 1 {
+                return count;
+            }
+        }
+    });
+    assert_eq!(vectors.await, 1);
+    ada.leaves(true).await;
+    assert_eq!(means(&bob, "money").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_were_there_before_the_model_get_vectors_and_another_model_begins_anew() {
+    let Some(model) = model() else { return };
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..100 {
+        ada.sends(&format!("Message number {number}"), &bob).await;
+    }
+    ada.sends("We are out of milk and bread", &bob).await;
+    let (ada, bob) = (ada.id.clone(), bob.id.clone());
+    let database = chat.stop().await;
+    let flags = ["--embedding-model", model.to_str().unwrap()];
+    let reader = Reader::on(database, &flags).await;
+    let person = |id: &str| Person { chat: &reader.chat, id: id.to_owned() };
+    is_indexed(&person(&bob)).await;
+    assert_eq!(means(&person(&bob), "groceries to buy").await[0], "We are out of milk and bread");
+    person(&ada).sends("The meeting moved to Friday", &person(&bob)).await;
+    is_indexed(&person(&bob)).await;
+    assert_eq!(means(&person(&bob), "an appointment was rescheduled").await[0], "The meeting moved to Friday");
+}

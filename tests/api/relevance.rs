@@ -1,0 +1,90 @@
+//! How well searches find what is meant: `tests/relevance` has messages, queries, and which messages answer them. Nothing was
+//! tuned on the part of it that is measured here.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    embedders::model,
+    harness::{Person, text},
+    meanings::Reader,
+    searches::found,
+};
+
+#[derive(Deserialize)]
+struct Message {
+    id: u32,
+    from: String,
+    to: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Query {
+    query: String,
+    kind: String,
+    part: String,
+    relevant: Vec<u32>,
+}
+
+/// Means over queries of a kind.
+#[derive(Debug, Default)]
+struct Quality {
+    queries: f64,
+    /// Of the messages that answer a query, the share that is among the first five.
+    recall: f64,
+    /// The mean reciprocal rank of the first of them.
+    reciprocal_rank: f64,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_meant_is_among_the_first_five() {
+    let Some(model) = model() else { return };
+    let messages: Vec<Message> = serde_json::from_str(include_str!("../relevance/messages.json")).unwrap();
+    let queries: Vec<Query> = serde_json::from_str(include_str!("../relevance/queries.json")).unwrap();
+    let reader = Reader::open(&["--embedding-model", model.to_str().unwrap()]).await;
+    let chat = &reader.chat;
+    let (mut people, mut numbers): (HashMap<&str, Person<'_>>, HashMap<String, u32>) = Default::default();
+    for message in &messages {
+        for name in [&message.from, &message.to] {
+            if !people.contains_key(name.as_str()) {
+                people.insert(name, chat.person(name).await);
+            }
+        }
+        let (from, to) = (&people[message.from.as_str()], &people[message.to.as_str()]);
+        numbers.insert(from.sends(&message.text, to).await, message.id);
+    }
+    let indexed = async { while found(chat, json!({ "text": "anything" })).await["pending"] != 0 {} };
+    tokio::time::timeout(Duration::from_mins(2), indexed).await.unwrap();
+    for (mode, least) in [("TEXT", None), ("SEMANTIC", None), ("HYBRID", Some((0.9, 0.8)))] {
+        let mut qualities: HashMap<&str, Quality> = HashMap::new();
+        for query in queries.iter().filter(|query| query.part == "held-out") {
+            let answer = found(chat, json!({ "text": query.query, "mode": mode })).await;
+            let ids = answer["nodes"].as_array().unwrap().iter().map(|node| numbers[&text(&node["id"])]);
+            let ranks: Vec<usize> =
+                ids.zip(1..).filter(|(id, _)| query.relevant.contains(id)).map(|(_, rank)| rank).collect();
+            let found = ranks.iter().filter(|rank| **rank <= 5).count();
+            let recall = f64::from(u32::try_from(found).unwrap())
+                / f64::from(u32::try_from(query.relevant.len().min(5)).unwrap());
+            let first = ranks.first().map_or(0.0, |rank| 1.0 / f64::from(u32::try_from(*rank).unwrap()));
+            for kind in ["all", &query.kind] {
+                let quality = qualities.entry(kind).or_default();
+                quality.queries += 1.0;
+                quality.recall += recall;
+                quality.reciprocal_rank += first;
+            }
+        }
+        for quality in qualities.values_mut() {
+            quality.recall /= quality.queries;
+            quality.reciprocal_rank /= quality.queries;
+        }
+        println!("{mode}: {qualities:#.3?}");
+        if let Some((recall, reciprocal_rank)) = least {
+            let all = &qualities["all"];
+            assert!(all.recall >= recall && all.reciprocal_rank >= reciprocal_rank, "{qualities:#.3?}");
+            assert!(["exact", "cjk"].iter().all(|kind| qualities[kind].recall > 0.999), "{qualities:#.3?}");
+        }
+    }
+}
