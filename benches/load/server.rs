@@ -62,7 +62,7 @@ impl Database {
 /// How Duologue is started on a database.
 pub(crate) fn duologue(database: &Database) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--database", &database.url()]);
+    command.args(["serve", "--no-embeddings", "--listen", "127.0.0.1:0", "--database", &database.url()]);
     command
 }
 

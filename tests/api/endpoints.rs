@@ -35,14 +35,14 @@ const HALF: &str = r#"{ "data": [{ "index": 0, "embedding": [0.1, "#;
 type Respond = Box<dyn Fn(&Value) -> Option<Response> + Send + Sync>;
 
 /// Another program that makes embeddings, or does not.
-struct Program {
-    url: String,
+pub(crate) struct Program {
+    pub(crate) url: String,
     respond: Arc<Mutex<Respond>>,
     seen: Arc<Mutex<Vec<(HeaderMap, Value)>>>,
 }
 
 impl Program {
-    async fn start(respond: impl Fn(&Value) -> Option<Response> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(respond: impl Fn(&Value) -> Option<Response> + Send + Sync + 'static) -> Self {
         let respond: Arc<Mutex<Respond>> = Arc::new(Mutex::new(Box::new(respond)));
         let seen: Arc<Mutex<Vec<(HeaderMap, Value)>>> = Arc::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -53,7 +53,7 @@ impl Program {
         Self { url, respond, seen }
     }
 
-    fn set(&self, respond: impl Fn(&Value) -> Option<Response> + Send + Sync + 'static) {
+    pub(crate) fn set(&self, respond: impl Fn(&Value) -> Option<Response> + Send + Sync + 'static) {
         *self.respond.lock().unwrap() = Box::new(respond);
     }
 
@@ -114,14 +114,14 @@ fn data(data: &[Value]) -> Option<Response> {
 }
 
 /// As it should be.
-fn good(body: &Value) -> Option<Response> {
+pub(crate) fn good(body: &Value) -> Option<Response> {
     let data = inputs(body).into_iter().enumerate();
     let data: Vec<Value> = data.map(|(index, text)| json!({ "index": index, "embedding": numbers(text) })).collect();
     self::data(&data)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "it is what a program answers")]
-fn status(code: u16, body: &Value) -> Option<Response> {
+pub(crate) fn status(code: u16, body: &Value) -> Option<Response> {
     Some((StatusCode::from_u16(code).unwrap(), body.to_string()).into_response())
 }
 

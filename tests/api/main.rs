@@ -30,6 +30,7 @@ mod retention;
 mod searches;
 mod meanings;
 mod relevance;
+mod indexing;
 mod receipts;
 mod signals;
 mod accounts;

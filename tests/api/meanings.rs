@@ -36,7 +36,7 @@ async fn means(person: &Person<'_>, sentence: &str) -> Vec<String> {
 }
 
 /// Waits until all messages of a user have vectors.
-async fn is_indexed(person: &Person<'_>) {
+pub(crate) async fn is_indexed(person: &Person<'_>) {
     let input = json!({ "text": "anything", "userId": person.id, "mode": "SEMANTIC" });
     soon(async { while found(person.chat, input.clone()).await["pending"] != 0 {} }).await;
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Chat, Person, text};
 
-const SEARCH: &str = "query ($input: SearchMessagesInput!, $first: Int, $after: String) {
+pub(crate) const SEARCH: &str = "query ($input: SearchMessagesInput!, $first: Int, $after: String) {
     searchMessages(input: $input, first: $first, after: $after) {
         mode
         pending

@@ -1,0 +1,332 @@
+//! The index of searches stays in step with the messages: after an update, crashes, edits and deletions, with an endpoint that
+//! fails, and with several servers on one database. And it tells nobody anything about messages of others.
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use duologue::{
+    app::App,
+    domain::embedding,
+    model::{ids::MessageId, messages::List, vectors::Chunk},
+    store::{self, Removal},
+};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::{
+    accounts::Member,
+    crowd::short_or_long,
+    embedders::model,
+    endpoints::{Program, good, status},
+    harness::{ACCOUNTS, Chat, Database, Person, authorization, client, code, soon},
+    meanings::{Reader, is_indexed},
+    program::{program, server, started},
+    searches::{SEARCH, found, texts},
+    upgrades::undo_from,
+};
+
+/// The migration that adds the index.
+const SEARCH_TABLES: &str = "2026-11-26-000004_search";
+
+/// The messages that have vectors, each as often as it has one.
+async fn with_vectors(app: &App) -> Vec<MessageId> {
+    let read = |conn: &mut store::Conn<'_>| {
+        let mut found = Vec::new();
+        for model in store::vectors::models(conn)? {
+            store::vectors::scan(conn, &model, List::All, |(_, _, entries, vectors)| {
+                let size = vectors.len() / (entries.len() / 16) - 4;
+                found.extend(Chunk::from_bytes(entries, vectors, size).unwrap().messages());
+                Ok::<_, store::Error>(())
+            })?;
+        }
+        found.sort();
+        Ok::<_, store::Error>(found)
+    };
+    app.store.read(read).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_an_earlier_release_are_indexed_while_people_search() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..150 {
+        ada.sends(&format!("Message number {number}"), &bob).await;
+    }
+    let deleted = ada.sends("Message that goes", &bob).await;
+    ada.deletes(&deleted).await;
+    let (ada, bob) = (ada.id.clone(), bob.id.clone());
+    let database = chat.stop().await;
+    undo_from(&database, SEARCH_TABLES).await;
+    let chat = Chat::on(database, &[]).await;
+    let person = |id: &str| Person { chat: &chat, id: id.to_owned() };
+    // No job runs yet: what is not found is told.
+    person(&ada).sends("Message of now", &person(&bob)).await;
+    let input = json!({ "text": "message", "userId": ada });
+    let first = found(&chat, input.clone()).await;
+    assert_eq!((&first["pending"], first["edges"].as_array().unwrap().len()), (&json!(150), 1));
+    person(&ada).edits("msg_7", "Edited message").await;
+    duologue::domain::indexing::index_words(&chat.app).await.unwrap();
+    let all = found(&chat, input).await;
+    assert_eq!((&all["pending"], all["pageInfo"]["hasNextPage"].clone()), (&json!(0), json!(true)));
+    for (words, expected) in [("number 149", 1), ("number 6", 0), ("edited", 1), ("goes", 0), ("now", 1)] {
+        assert_eq!(texts(&chat, json!({ "text": words, "userId": bob })).await.len(), expected, "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_finds_nothing_and_learns_nothing() {
+    let flags = [&ACCOUNTS[..], &["--max-sends", "0", "--max-searches", "0", "--max-sign-ups", "0"]].concat();
+    let chat = Chat::with(&flags).await;
+    let (ada, bob, eve, pal) = (
+        Member::signs_up(&chat, "Ada").await,
+        Member::signs_up(&chat, "Bob").await,
+        Member::signs_up(&chat, "Eve").await,
+        Member::signs_up(&chat, "Pal").await,
+    );
+    let send = "mutation ($to: ID!, $content: String!) {
+        sendMessage(input: { receiverId: $to, content: $content }) { message { id } }
+    }";
+    let sends = async |from: &Member, to: &Member, content: &str| {
+        let sent = from.asks(&chat, send, json!({ "to": to.id, "content": content })).await;
+        assert!(sent["data"]["sendMessage"]["message"]["id"].is_string(), "{sent}");
+    };
+    for number in 0..5 {
+        sends(&eve, &pal, &format!("{} and the merger of {number} things", "the budget ".repeat(number))).await;
+    }
+    let searches = ["budget", "merger", "budget merger", "mer*", "\"the merger\"", "secretword"];
+    let learns = async || {
+        let mut answers = Vec::new();
+        for text in searches {
+            for order in ["RELEVANCE", "NEWEST"] {
+                let input = json!({ "text": text, "order": order });
+                let mut answer = eve.asks(&chat, SEARCH, json!({ "input": input, "first": 3 })).await;
+                // The cursors say up to which message was searched.
+                for edge in answer["data"]["searchMessages"]["edges"].as_array_mut().unwrap() {
+                    edge["cursor"].take();
+                }
+                answer["data"]["searchMessages"]["pageInfo"].take();
+                answers.push(answer);
+            }
+        }
+        answers
+    };
+    let before = learns().await;
+    for number in 0..300 {
+        sends(&ada, &bob, &format!("the merger is secretword {number}, budget budget merger u{}", &eve.id[4..])).await;
+    }
+    assert_eq!(learns().await, before);
+    let of_others = |input: Value| {
+        let (chat, eve) = (&chat, &eve);
+        async move { eve.asks(chat, SEARCH, json!({ "input": input })).await }
+    };
+    let conversation = format!("cnv_{}_{}", &ada.id[4..], &bob.id[4..]);
+    let answer = of_others(json!({ "text": "secretword", "conversationId": conversation })).await;
+    assert_eq!((&answer["data"]["searchMessages"]["edges"], &answer["data"]["searchMessages"]["pending"]), (&json!([]), &json!(0)));
+    let answer = of_others(json!({ "text": "secretword", "senderId": ada.id })).await;
+    assert_eq!(answer["data"]["searchMessages"]["edges"], json!([]));
+    assert_eq!(code(&of_others(json!({ "text": "secretword", "userId": ada.id })).await), "FORBIDDEN");
+    let everybody = json!({ "input": { "text": "secretword" } });
+    assert_eq!(code(&chat.ask(SEARCH, everybody.clone()).await), "UNAUTHENTICATED");
+    let own = ada.asks(&chat, SEARCH, everybody).await;
+    assert_eq!(own["data"]["searchMessages"]["edges"].as_array().unwrap().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_have_a_rate() {
+    let chat = Chat::with(&[&ACCOUNTS[..], &["--max-searches", "3"]].concat()).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let search = json!({ "input": { "text": "anything" } });
+    for _ in 0..3 {
+        assert_eq!(ada.asks(&chat, SEARCH, search.clone()).await.get("errors"), None);
+    }
+    let refused = ada.asks(&chat, SEARCH, search).await;
+    assert_eq!(code(&refused), "RATE_LIMITED");
+    assert!(refused["errors"][0]["extensions"]["retryAfterMs"].as_u64().is_some(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_and_vectors_of_what_was_deleted_are_in_no_byte_of_the_file() {
+    let endpoint = Program::start(good).await;
+    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let chat = &reader.chat;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut sent = Vec::new();
+    for number in 0..120 {
+        // Each is as long as no other: so are the vectors.
+        sent.push(ada.sends(&format!("zqword{number}zq {}", "x".repeat(number)), &bob).await);
+    }
+    is_indexed(&ada).await;
+    // It answers no more: what is deleted goes all the same.
+    endpoint.set(|_| status(503, &json!({})));
+    for (number, id) in sent.iter().enumerate() {
+        match number % 3 {
+            0 => drop(ada.deletes(id).await),
+            1 => drop(ada.edits(id, &format!("Edited {number}")).await),
+            _ => {}
+        }
+    }
+    soon(async { while with_vectors(&chat.app).await.len() > 40 {} }).await;
+    soon(async { while chat.app.store.remove_remains().await.unwrap() != Removal::Done {} }).await;
+    let path = chat.database.path();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend(fs::read(format!("{}-wal", path.display())).unwrap_or_default());
+    let left = |number: usize| {
+        let word = format!("zqword{number}zq");
+        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+    };
+    let left: Vec<usize> = (0..120).filter(|number| left(*number)).collect();
+    assert!(left.iter().all(|number| number % 3 == 2), "{left:?}");
+    assert_eq!(left.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_fails_delays_no_send_and_is_tried_again() {
+    let endpoint = Program::start(|_| status(429, &json!({ "error": { "message": "later" } }))).await;
+    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let chat = &reader.chat;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 0..20 {
+        ada.sends(&format!("message {number}"), &bob).await;
+    }
+    let by_words = found(chat, json!({ "text": "message", "userId": bob.id })).await;
+    assert_eq!((&by_words["mode"], by_words["edges"].as_array().unwrap().len()), (&json!("TEXT"), 20));
+    let semantic = json!({ "input": { "text": "message", "userId": bob.id, "mode": "SEMANTIC" } });
+    assert_eq!(chat.code(SEARCH, semantic).await, "UNAVAILABLE");
+    // One text is refused for itself; the others get their vectors.
+    endpoint.set(|body| {
+        let is_poison = body["input"].as_array().unwrap().iter().any(|text| text.as_str().unwrap().ends_with(" 7"));
+        if is_poison { status(400, &json!({ "error": { "message": "no" } })) } else { good(body) }
+    });
+    soon(async { while with_vectors(&chat.app).await.len() < 19 {} }).await;
+    ada.sends("one more", &bob).await;
+    soon(async { while with_vectors(&chat.app).await.len() < 20 {} }).await;
+}
+
+/// The program with the model, on a database.
+async fn serve(database: &Database, model: &str) -> (Child, std::net::SocketAddr) {
+    let mut server = server(database, &["--embedding-model", model]);
+    server.env_remove("DUOLOGUE_NO_EMBEDDINGS");
+    started(server).await
+}
+
+async fn pending(http: &reqwest::Client, address: std::net::SocketAddr, mode: &str) -> Option<u64> {
+    let query = format!("{{ searchMessages(input: {{ text: \"x\", mode: {mode} }}) {{ pending }} }}");
+    let answer = http.post(format!("http://{address}/graphql")).json(&json!({ "query": query })).send().await.ok()?;
+    answer.json::<Value>().await.ok()?["data"]["searchMessages"]["pending"].as_u64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_while_it_indexes_indexes_each_message_once() {
+    let Some(model) = model() else { return };
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let messages = short_or_long(300, 1_000);
+    for number in 0..messages {
+        ada.sends(&format!("This is message wq{number}"), &bob).await;
+    }
+    let database = chat.stop().await;
+    undo_from(&database, SEARCH_TABLES).await;
+    let http = client(authorization(&database).await.as_deref());
+    let edit = async |address: std::net::SocketAddr, number: u32| {
+        let query = format!(
+            "mutation {{ a: updateMessage(id: {}, input: {{ content: \"Edited to eq{number}\" }}) {{ message {{ id }} }}
+                b: deleteMessage(id: {}) {{ deletedId }} }}",
+            number * 3 + 1,
+            number * 3 + 2
+        );
+        let _ = http.post(format!("http://{address}/graphql")).json(&json!({ "query": query })).send().await;
+    };
+    let rounds = short_or_long(4, 20);
+    for round in 0..rounds {
+        let (mut child, address) = serve(&database, model.to_str().unwrap()).await;
+        let changes = async {
+            for number in round * 10..round * 10 + 10 {
+                edit(address, number).await;
+            }
+        };
+        soon(changes).await;
+        // At a moment of its own, while it indexes.
+        tokio::time::sleep(Duration::from_millis(u64::from(37 * round % 200))).await;
+        child.kill().await.unwrap();
+    }
+    let (child, address) = serve(&database, model.to_str().unwrap()).await;
+    for mode in ["TEXT", "SEMANTIC"] {
+        let indexed = async { while pending(&http, address, mode).await != Some(0) {} };
+        tokio::time::timeout(Duration::from_mins(2), indexed).await.unwrap();
+    }
+    drop(child);
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let live = app.store.read(|conn| store::indexing::messages_after(conn, 0, 10_000)).await.unwrap();
+    let live: Vec<_> = live.into_iter().filter(|message| !message.is_deleted).collect();
+    let expected: BTreeSet<MessageId> = live.iter().map(|message| message.id).collect();
+    let vectors = with_vectors(&app).await;
+    assert_eq!(vectors.len(), expected.len(), "each has one vector");
+    assert_eq!(vectors.into_iter().collect::<BTreeSet<_>>(), expected);
+    for message in live {
+        let word = message.content.rsplit(' ').next().unwrap().to_owned();
+        let found = app.store.read(move |conn| {
+            let phrases = duologue::model::phrases::Phrases::parse(&word);
+            let filter = duologue::model::searches::Filter {
+                list: List::All,
+                sender: None,
+                since: None,
+                until: None,
+                through: None,
+            };
+            store::words::find(conn, &phrases, &filter, 10, usize::MAX)
+        });
+        let found: Vec<MessageId> = found.await.unwrap().into_iter().map(|found| found.id).collect();
+        assert_eq!(found, [message.id]);
+    }
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_on_one_database_give_each_message_one_vector() {
+    let endpoint = Program::start(good).await;
+    let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];
+    let reader = Reader::open(&flags).await;
+    let settings = reader.chat.database.settings(&flags);
+    let mut other = App::open(&settings.database).await.unwrap();
+    other.configure(&settings).await.unwrap();
+    let other = std::sync::Arc::new(other);
+    let job = tokio::spawn(embedding::run_job(other.clone()));
+    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
+    for number in 0..200 {
+        ada.sends(&format!("message {number}"), &bob).await;
+    }
+    is_indexed(&ada).await;
+    job.abort();
+    let ids = with_vectors(&other).await;
+    assert_eq!(ids.len(), 200);
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_can_be_made_anew() {
+    let endpoint = Program::start(good).await;
+    let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];
+    let reader = Reader::open(&flags).await;
+    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
+    for number in 0..150 {
+        ada.sends(&format!("message {number}"), &bob).await;
+    }
+    is_indexed(&ada).await;
+    let reindex = async |arguments: &[&str]| {
+        let mut command: Command =
+            program(&[&["reindex", "--database", &reader.chat.database.url], arguments].concat());
+        command.env_remove("DUOLOGUE_NO_EMBEDDINGS");
+        let output = soon(command.output()).await.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (done, said) = reindex(&flags).await;
+    assert!(done && said.contains("words of all messages") && said.contains("All messages have vectors"), "{said}");
+    assert_eq!(with_vectors(&reader.chat.app).await.len(), 150);
+    assert_eq!(texts(&reader.chat, json!({ "text": "message 149", "userId": bob.id, "mode": "TEXT" })).await.len(), 1);
+    let (done, said) = reindex(&["--words"]).await;
+    assert!(done && !said.contains("vectors"), "{said}");
+    let (done, said) = reindex(&["--vectors", "--no-embeddings"]).await;
+    assert!(!done && said.contains("no embedding model") && said.trim().lines().count() == 1, "{said}");
+}
