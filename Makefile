@@ -25,12 +25,15 @@ model: model/model.safetensors
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
 test: web clients browser examples
 	cargo test
-	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api
-	tests/with-postgres cargo test --test api
-	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api
+	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(MODELS)
+	tests/with-postgres cargo test --test api -- $(MODELS)
+	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(MODELS)
+
+# Tests of embedding models alone: neither the database nor who has signed in makes a difference to them, so that they run once.
+MODELS := --skip embedders:: --skip endpoints:: --skip relevance::
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers.
-FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: documents_are_run_as_graphql_js_runs_them
+FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults:
 	cargo test --test api -- --test-threads=1 $(FAULTS)

@@ -127,7 +127,8 @@ async fn main() -> ExitCode {
             let shared = Arc::new(app);
             let mode = if model.is_some() { Mode::Semantic } else { Mode::Text };
             let text = (*text).to_owned();
-            let (user, order, conversation, sender, since, until, after) = (*user, *order, None, None, None, None, None);
+            let (user, order, conversation, sender, since, until, after) =
+                (*user, *order, None, None, None, None, None);
             let search = Search { text, mode, order, user, conversation, sender, since, until, first: 50, after };
             let (inner, vector) = (shared.clone(), model.map(|_| query.clone()));
             let work = move |conn: &mut store::Conn<'_>| {

@@ -45,7 +45,7 @@ fn settings(folder: &Path) -> Settings {
 }
 
 /// One for all tests: reading it takes a while.
-fn embedder() -> Option<Arc<Embedder>> {
+pub(crate) fn embedder() -> Option<Arc<Embedder>> {
     static EMBEDDER: Mutex<Option<Arc<Embedder>>> = Mutex::new(None);
     let folder = model()?;
     let mut embedder = EMBEDDER.lock().unwrap();

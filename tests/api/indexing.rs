@@ -120,7 +120,10 @@ async fn a_stranger_finds_nothing_and_learns_nothing() {
     };
     let conversation = format!("cnv_{}_{}", &ada.id[4..], &bob.id[4..]);
     let answer = of_others(json!({ "text": "secretword", "conversationId": conversation })).await;
-    assert_eq!((&answer["data"]["searchMessages"]["edges"], &answer["data"]["searchMessages"]["pending"]), (&json!([]), &json!(0)));
+    assert_eq!(
+        (&answer["data"]["searchMessages"]["edges"], &answer["data"]["searchMessages"]["pending"]),
+        (&json!([]), &json!(0))
+    );
     let answer = of_others(json!({ "text": "secretword", "senderId": ada.id })).await;
     assert_eq!(answer["data"]["searchMessages"]["edges"], json!([]));
     assert_eq!(code(&of_others(json!({ "text": "secretword", "userId": ada.id })).await), "FORBIDDEN");

@@ -3,11 +3,21 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use duologue::{
+    domain::{demo, imports::Line},
+    model::{
+        ids::MessageId,
+        timestamps::Timestamp,
+        vectors::{Chunk, Entry, QueryVector, Vector},
+    },
+    search::{Kind, nearest::Best},
+};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    embedders::model,
+    crowd::short_or_long,
+    embedders::{embedder, model},
     harness::{Person, text},
     meanings::Reader,
     searches::found,
@@ -87,4 +97,56 @@ async fn what_is_meant_is_among_the_first_five() {
             assert!(["exact", "cjk"].iter().all(|kind| qualities[kind].recall > 0.999), "{qualities:#.3?}");
         }
     }
+}
+
+/// The ten nearest of all that are there, by vectors of a byte for each dimension and by those of the model.
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_vectors_find_the_same_as_those_of_the_model() {
+    let Some(embedder) = embedder() else { return };
+    let messages: Vec<Message> = serde_json::from_str(include_str!("../relevance/messages.json")).unwrap();
+    let queries: Vec<Query> = serde_json::from_str(include_str!("../relevance/queries.json")).unwrap();
+    let demo = demo::lines(100, short_or_long(1_000, 20_000), 1).filter_map(|line| match line {
+        Line::Message(message) => Some(message.content),
+        Line::User(_) => None,
+    });
+    let texts: Vec<String> = messages.into_iter().map(|message| message.text).chain(demo).collect();
+    let vectors: Vec<Vector> = embedder.embed_each(texts).await.unwrap().into_iter().map(Option::unwrap).collect();
+    let entry = |number: usize| Entry {
+        message: MessageId::new(i64::try_from(number).unwrap() + 1).unwrap(),
+        created_at: Timestamp::from_milliseconds(0),
+        is_from_low: true,
+    };
+    let mut chunks = Vec::new();
+    for (first, vectors) in (0..).step_by(64).zip(vectors.chunks(64)) {
+        let mut chunk = Chunk::new(vectors[0].dimensions());
+        assert!((first..).zip(vectors).all(|(number, vector)| chunk.push(entry(number), vector)));
+        chunks.push(chunk);
+    }
+    let nearest = |scores: &mut dyn Iterator<Item = (Entry, f32)>| {
+        let mut best = Best::new(10);
+        scores.for_each(|(entry, score)| best.offer(score, entry));
+        best.into_sorted()
+    };
+    let (mut found, mut wanted) = (0, 0);
+    for query in queries {
+        let query = embedder.embed(Kind::Query, vec![query.query]).await.unwrap().pop().unwrap();
+        let cosine =
+            |other: &Vector| query.values().iter().zip(other.values()).map(|(one, other)| one * other).sum::<f32>();
+        let exact = nearest(&mut vectors.iter().enumerate().map(|(number, vector)| (entry(number), cosine(vector))));
+        let packed = QueryVector::from(&query);
+        let scores =
+            |chunk: &Chunk| packed.scores(chunk.entries_bytes(), chunk.vectors_bytes()).unwrap().collect::<Vec<_>>();
+        let packed = nearest(&mut chunks.iter().flat_map(scores));
+        let tenth = exact.last().unwrap().0;
+        for (_, entry) in packed {
+            let number = usize::try_from(entry.message.key() - 1).unwrap();
+            // Texts that mean the same are as near as each other.
+            found += usize::from(cosine(&vectors[number]) >= tenth - 1e-6);
+            wanted += 1;
+            assert!(cosine(&vectors[number]) >= tenth - 0.003);
+        }
+    }
+    let recall = f64::from(u32::try_from(found).unwrap()) / f64::from(u32::try_from(wanted).unwrap());
+    println!("recall: {recall:.3}");
+    assert!(recall >= 0.98, "{recall}");
 }
