@@ -185,11 +185,11 @@ impl Page<'_> {
     fn newest(&self, conn: &mut Conn<'_>, filter: Filter, budget: &mut TextBudget) -> Result<Found> {
         let before = self.search.after.map(|after| after.at - 1);
         let filter = Filter { through: before.map_or(filter.through, MessageId::new), ..filter };
-        let limit = usize::from(self.search.first);
         let mut messages = Vec::new();
         if !self.phrases.is_empty() && before != Some(0) {
-            messages = store::words::find(conn, &self.phrases, &filter, limit as i64 + 1, usize::MAX)?;
+            messages = store::words::find(conn, &self.phrases, &filter, i64::from(self.search.first) + 1, usize::MAX)?;
         }
+        let limit = usize::from(self.search.first);
         let has_next = messages.len() > limit;
         messages.truncate(limit);
         messages.iter().try_for_each(|message| budget.spend(&message.content))?;

@@ -172,6 +172,6 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<SearchConnection, SearchArguments>(
         "searchMessages",
         "Find messages you may see, by words, by meaning, or both.",
-        |(), context, arguments| Ok(context.searches.get(arguments.search()?)?.ok_or(Stop::Later)?),
+        |(), context, arguments| context.searches.get(arguments.search()?)?.ok_or(Stop::Later),
     );
 }

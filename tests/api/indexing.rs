@@ -82,11 +82,11 @@ async fn a_stranger_finds_nothing_and_learns_nothing() {
         Member::signs_up(&chat, "Eve").await,
         Member::signs_up(&chat, "Pal").await,
     );
-    let send = "mutation ($to: ID!, $content: String!) {
+    let mutation = "mutation ($to: ID!, $content: String!) {
         sendMessage(input: { receiverId: $to, content: $content }) { message { id } }
     }";
     let sends = async |from: &Member, to: &Member, content: &str| {
-        let sent = from.asks(&chat, send, json!({ "to": to.id, "content": content })).await;
+        let sent = from.asks(&chat, mutation, json!({ "to": to.id, "content": content })).await;
         assert!(sent["data"]["sendMessage"]["message"]["id"].is_string(), "{sent}");
     };
     for number in 0..5 {

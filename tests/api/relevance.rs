@@ -33,7 +33,8 @@ struct Message {
 
 #[derive(Deserialize)]
 struct Query {
-    query: String,
+    #[serde(rename = "query")]
+    text: String,
     kind: String,
     part: String,
     relevant: Vec<u32>,
@@ -71,7 +72,7 @@ async fn what_is_meant_is_among_the_first_five() {
     for (mode, least) in [("TEXT", None), ("SEMANTIC", None), ("HYBRID", Some((0.9, 0.8)))] {
         let mut qualities: HashMap<&str, Quality> = HashMap::new();
         for query in queries.iter().filter(|query| query.part == "held-out") {
-            let answer = found(chat, json!({ "text": query.query, "mode": mode })).await;
+            let answer = found(chat, json!({ "text": query.text, "mode": mode })).await;
             let ids = answer["nodes"].as_array().unwrap().iter().map(|node| numbers[&text(&node["id"])]);
             let ranks: Vec<usize> =
                 ids.zip(1..).filter(|(id, _)| query.relevant.contains(id)).map(|(_, rank)| rank).collect();
@@ -129,7 +130,7 @@ async fn packed_vectors_find_the_same_as_those_of_the_model() {
     };
     let (mut found, mut wanted) = (0, 0);
     for query in queries {
-        let query = embedder.embed(Kind::Query, vec![query.query]).await.unwrap().pop().unwrap();
+        let query = embedder.embed(Kind::Query, vec![query.text]).await.unwrap().pop().unwrap();
         let cosine =
             |other: &Vector| query.values().iter().zip(other.values()).map(|(one, other)| one * other).sum::<f32>();
         let exact = nearest(&mut vectors.iter().enumerate().map(|(number, vector)| (entry(number), cosine(vector))));
