@@ -83,7 +83,7 @@ fn configure(conn: &mut SqliteConnection, write: bool) -> Result<()> {
         "PRAGMA foreign_keys = ON",
         "PRAGMA temp_store = MEMORY",
         "PRAGMA cache_size = -16384",
-        "PRAGMA mmap_size = 268435456",
+        "PRAGMA mmap_size = 2147418112",
     ] {
         conn.batch_execute(setting)?;
     }
