@@ -165,7 +165,8 @@ pub fn find(
     };
     let Search { sender, since, until, .. } = *search;
     let filter = Filter { list, sender, since, until, through: MessageId::new(through) };
-    let page = Page { search, phrases: Phrases::parse(&search.text), start: Place { digest, mode, through, at: 0 } };
+    let page =
+        PageReader { search, phrases: Phrases::parse(&search.text), start: Place { digest, mode, through, at: 0 } };
     if search.order == Order::Newest {
         page.newest(conn, filter, budget)
     } else {
@@ -173,14 +174,14 @@ pub fn find(
     }
 }
 
-/// A page while it is read.
-struct Page<'a> {
+/// Reads a page of what is found.
+struct PageReader<'a> {
     search: &'a Search,
     phrases: Phrases,
     start: Place,
 }
 
-impl Page<'_> {
+impl PageReader<'_> {
     /// The newest messages with all words.
     fn newest(&self, conn: &mut Conn<'_>, filter: Filter, budget: &mut TextBudget) -> Result<Found> {
         let before = self.search.after.map(|after| after.at - 1);
