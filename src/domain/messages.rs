@@ -69,16 +69,16 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
             unembedded.notify_one();
         }
     };
-    app.store.write_then(move |conn| send_or_find(conn, &draft, &words, conversation, at), notify).await
+    let send = move |conn: &mut Conn<'_>| send_or_find(conn, &draft, conversation, at);
+    // Indexes write less if several messages come together.
+    let index = move |conn: &mut Conn<'_>, sent: &Sent| match &sent.message {
+        Some(message) if !sent.duplicate => store::words::insert_first(conn, message.id, conversation, &words),
+        _ => Ok(()),
+    };
+    app.store.write_in_two(send, index, notify).await
 }
 
-fn send_or_find(
-    conn: &mut Conn<'_>,
-    draft: &Draft,
-    words: &MessageWords,
-    conversation: ConversationId,
-    at: Timestamp,
-) -> Result<Sent> {
+fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {
     // Locks the conversation for writers, so that its message ids are in commit order.
     let present = store::users::lock(conn, &conversation.members())?;
     if let Some(client_id) = &draft.client_id
@@ -106,7 +106,6 @@ fn send_or_find(
         }
     }
     let message = store::messages::insert(conn, draft, at)?;
-    store::words::insert(conn, message.id, conversation, words)?;
     let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
     store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
     Ok(Sent { message: Some(message), duplicate: false })

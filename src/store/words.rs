@@ -62,6 +62,29 @@ pub fn insert(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, 
     }
 }
 
+/// The same for a message that was sent in this transaction, unless it was edited or deleted in it since.
+pub fn insert_first(
+    conn: &mut Conn<'_>,
+    id: MessageId,
+    conversation: ConversationId,
+    words: &MessageWords,
+) -> Result<()> {
+    match conn {
+        Conn::Sqlite(c) => {
+            // Raw, as above.
+            let insert = sql::<Integer>("INSERT OR REPLACE INTO message_words (rowid, member_ids, words) SELECT id, ")
+                .bind::<Text, _>(member_ids(conversation))
+                .sql(", ")
+                .bind::<Text, _>(&words.0)
+                .sql(" FROM messages WHERE version = 1 AND deleted_at IS NULL AND id = ")
+                .bind::<BigInt, _>(id);
+            run_cached(c, insert)
+        }
+        // Each transaction has one send alone.
+        Conn::Postgres(_) => insert(conn, id, conversation, words),
+    }
+}
+
 /// Replaces the words of a message, if it has any.
 pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
     delete(conn, &[id])?;

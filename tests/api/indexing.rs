@@ -333,3 +333,41 @@ async fn the_index_can_be_made_anew() {
     let (done, said) = reindex(&["--vectors", "--no-embeddings"]).await;
     assert!(!done && said.contains("no embedding model") && said.trim().lines().count() == 1, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_edited_or_deleted_in_the_commit_of_its_send_is_indexed_as_it_is() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut last = ada.sends("first", &bob).await[4..].parse::<u64>().unwrap();
+    let mut changed = 0;
+    for round in 0..40 {
+        let (first, second) = (format!("first{round}"), format!("second{round}"));
+        // While the file is locked, they queue and are committed together.
+        let lock = chat.database.locked().await;
+        let (sending, changing) = (ada.sends(&first, &bob), async {
+            let id = format!("msg_{}", last + 1);
+            if round % 2 == 0 { ada.edits(&id, &second).await } else { ada.deletes(&id).await }
+        });
+        let unlocking = async {
+            tokio::task::yield_now().await;
+            drop(lock);
+        };
+        let (sent, change, ()) = tokio::join!(sending, changing, unlocking);
+        last = sent[4..].parse::<u64>().unwrap();
+        let is_changed = change["userErrors"] == json!([]);
+        changed += u32::from(is_changed);
+        let expected = match (is_changed, round % 2) {
+            (true, 0) => [vec![], vec![second.clone()]],
+            (true, _) => [vec![], vec![]],
+            (false, _) => [vec![first.clone()], vec![]],
+        };
+        for (words, expected) in [first, second].iter().zip(expected) {
+            assert_eq!(texts(&chat, json!({ "text": words, "userId": bob.id })).await, expected, "{round}: {change}");
+        }
+        if is_changed {
+            // Changes have ids, too.
+            last = ada.sends("another", &bob).await[4..].parse().unwrap();
+        }
+    }
+    println!("{changed} of 40 were changed");
+}
