@@ -16,12 +16,14 @@ use crate::{
         timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
-    search::{EmbedError, Embedder},
+    search::{EmbedError, Embedder, Kind},
     store::{self, Conn, Lock, indexing::Unsettled, vectors::EmbeddingModel},
 };
 
 /// The key of the lock of PostgreSQL that the only one of several servers holds that makes vectors.
 const EMBEDDING_LOCK: i64 = 0x4475_6F65;
+/// A text to see how many dimensions a new model has.
+const PROBE: &str = "hello";
 /// Messages that are looked through for some without a vector.
 const MESSAGES_PER_LOOK: i64 = 256;
 /// Chunks of a former model that are removed in one transaction.
@@ -44,14 +46,14 @@ pub async fn run_job(app: Arc<App>) {
                 failures = Failures::default();
                 continue;
             }
-            Ok(Step::Nothing) => JOB_INTERVAL,
+            Ok(Step::Nothing) => {
+                let _ = tokio::time::timeout(JOB_INTERVAL, app.unembedded.notified()).await;
+                continue;
+            }
+            Ok(Step::Elsewhere) => JOB_INTERVAL,
             Err(error) => failures.add(&error),
         };
-        if failures.count > 0 {
-            tokio::time::sleep(pause).await;
-        } else {
-            let _ = tokio::time::timeout(pause, app.unembedded.notified()).await;
-        }
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -82,7 +84,7 @@ pub async fn reindex(
         if left == 0 {
             return Ok(());
         }
-        if let Step::Nothing = indexer.step().await? {
+        if let Step::Nothing | Step::Elsewhere = indexer.step().await? {
             tokio::time::sleep(RETRY_INTERVALS[0]).await;
         }
     }
@@ -147,12 +149,21 @@ impl Failures {
 enum Step {
     Taken,
     Nothing,
+    /// Another server makes the vectors.
+    Elsewhere,
+}
+
+/// What there is to do.
+enum Work {
+    /// The model is new. Messages through this id count as older ones.
+    AddModel(i64),
+    Embed(NextMessages),
 }
 
 /// Messages that get vectors, and what is noted once they have them.
-struct Batch {
-    /// The model as it was; `None` before the first vector.
-    model: Option<EmbeddingModel>,
+struct NextMessages {
+    /// The model as it was.
+    model: EmbeddingModel,
     messages: Vec<IndexedMessage>,
     note: Note,
 }
@@ -182,20 +193,33 @@ impl Indexer {
         Self { app: app.clone(), embedder, lock: None, earlier: None, ahead: HashSet::new() }
     }
 
-    /// Gives a batch of messages vectors, if there are some without.
+    /// Gives some messages vectors, if there are any without.
     async fn step(&mut self) -> Result<Step, EmbeddingError> {
         if !self.is_only_one().await? {
-            return Ok(Step::Nothing);
+            return Ok(Step::Elsewhere);
         }
-        let Some(Batch { model, messages, note }) = self.next_batch().await? else { return self.clean_up().await };
+        match self.next_work().await? {
+            Some(Work::AddModel(through)) => self.add_model(through).await,
+            Some(Work::Embed(next)) => self.embed(next).await,
+            None => self.clean_up().await,
+        }
+    }
+
+    /// Notes a model, of which it must be known how many dimensions its vectors have.
+    async fn add_model(&self, through: i64) -> Result<Step, EmbeddingError> {
+        let vectors = self.embedder.embed(Kind::Passage, vec![PROBE.to_owned()]).await?;
+        let (dimensions, identity) =
+            (vectors.first().map_or(0, Vector::dimensions), self.embedder.identity().to_owned());
+        let add = move |conn: &mut Conn<'_>| store::vectors::add_model(conn, &identity, dimensions, through);
+        self.app.store.write(add).await?;
+        Ok(Step::Taken)
+    }
+
+    async fn embed(&mut self, NextMessages { model, messages, note }: NextMessages) -> Result<Step, EmbeddingError> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let live: Vec<_> = messages.into_iter().filter(|message| !message.is_deleted).collect();
-        let texts = live.iter().map(|message| message.content.clone()).collect();
-        let vectors = self.embedder.embed_each(texts).await?;
-        let embedded: Vec<_> = live.into_iter().zip(vectors).collect();
-        if model.is_none() && embedded.iter().all(|(_, vector)| vector.is_none()) {
-            return Err(EmbedError::Refused { reason: "the model refuses all texts".to_owned() }.into());
-        }
+        let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
+        let embedded = Embedded { ids: ids.clone(), live: live.into_iter().zip(vectors).collect() };
         let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
         self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
         if let Note::Range(_, through) = note {
@@ -215,19 +239,23 @@ impl Indexer {
         Ok(self.lock.is_some())
     }
 
-    async fn next_batch(&mut self) -> Result<Option<Batch>, store::Error> {
+    async fn next_work(&mut self) -> Result<Option<Work>, store::Error> {
         let (identity, now, earlier) = (self.embedder.identity().to_owned(), self.app.now(), self.earlier);
         let (ahead, size) = (self.ahead.clone(), self.embedder.batch_size());
         let read = move |conn: &mut Conn<'_>| {
             let unsettled = store::indexing::unsettled(conn)?;
             let settled = unsettled.settled_since(&earlier.unwrap_or(unsettled));
-            Ok::<_, store::Error>((unsettled, settled, next_batch(conn, &identity, settled, &ahead, size, now)?))
+            let work = match store::vectors::model(conn, &identity)? {
+                Some(model) => next_messages(conn, model, settled, &ahead, size, now)?.map(Work::Embed),
+                None => settled.map(Work::AddModel),
+            };
+            Ok::<_, store::Error>((unsettled, settled, work))
         };
-        let (unsettled, settled, batch) = self.app.store.read(read).await?;
+        let (unsettled, settled, work) = self.app.store.read(read).await?;
         if settled.is_some() || self.earlier.is_none() {
             self.earlier = Some(unsettled);
         }
-        Ok(batch)
+        Ok(work)
     }
 
     /// Removes vectors of former models once all messages have some of this one.
@@ -252,31 +280,23 @@ impl Indexer {
 }
 
 /// The next messages that have no vector, if there are some. All through `settled` are committed.
-fn next_batch(
+fn next_messages(
     conn: &mut Conn<'_>,
-    identity: &str,
+    model: EmbeddingModel,
     settled: Option<i64>,
     ahead: &HashSet<MessageId>,
     size: usize,
     now: Timestamp,
-) -> Result<Option<Batch>, store::Error> {
+) -> Result<Option<NextMessages>, store::Error> {
     let limit = i64::try_from(size).unwrap_or(i64::MAX);
-    let Some(model) = store::vectors::model(conn, identity)? else {
-        let Some(settled) = settled else { return Ok(None) };
-        return Ok(older(conn, settled + 1, settled, limit)?.map(|(messages, note)| Batch {
-            model: None,
-            messages,
-            note,
-        }));
-    };
-    let batch = |messages, note| Ok(Some(Batch { model: Some(model), messages, note }));
+    let next = |messages, note| Ok(Some(NextMessages { model, messages, note }));
     let changed = store::indexing::changes(conn, true, limit)?;
     if !changed.is_empty() {
-        return batch(store::indexing::messages_by_ids(conn, &changed)?, Note::Changes);
+        return next(store::indexing::messages_by_ids(conn, &changed)?, Note::Changes);
     }
     let refused = store::vectors::failures(conn, &model, MAX_ATTEMPTS, now, limit)?;
     if !refused.is_empty() {
-        return batch(store::indexing::messages_by_ids(conn, &refused)?, Note::Attempts);
+        return next(store::indexing::messages_by_ids(conn, &refused)?, Note::Attempts);
     }
     let mut newer = store::indexing::messages_after(conn, model.through, MESSAGES_PER_LOOK)?;
     if !newer.is_empty() {
@@ -287,58 +307,45 @@ fn next_batch(
         let last = newer.last().filter(|_| !is_last).map_or(i64::MAX, |message| message.id.key());
         let through = settled.map_or(model.through, |settled| settled.min(last).max(model.through));
         if !newer.is_empty() || through > model.through {
-            return batch(newer, Note::Range(model.from, through));
+            return next(newer, Note::Range(model.from, through));
         }
     }
-    match older(conn, model.from, model.through, limit)? {
-        Some((messages, note)) => batch(messages, note),
-        None => Ok(None),
-    }
-}
-
-/// The messages before an id, and the range of those that have vectors once they do.
-fn older(
-    conn: &mut Conn<'_>,
-    from: i64,
-    through: i64,
-    limit: i64,
-) -> Result<Option<(Vec<IndexedMessage>, Note)>, store::Error> {
-    if from == 0 {
+    if model.from == 0 {
         return Ok(None);
     }
-    let messages = store::indexing::messages_before(conn, from, limit)?;
-    let is_last = i64::try_from(messages.len()).is_ok_and(|count| count < limit);
-    let from = messages.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
-    Ok(Some((messages, Note::Range(from, through))))
+    let older = store::indexing::messages_before(conn, model.from, limit)?;
+    let is_last = i64::try_from(older.len()).is_ok_and(|count| count < limit);
+    let from = older.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
+    next(older, Note::Range(from, model.through))
+}
+
+/// Messages and their vectors; `None` for those that were refused.
+struct Embedded {
+    /// All of them.
+    ids: Vec<MessageId>,
+    /// Those that were not deleted.
+    live: Vec<(IndexedMessage, Option<Vector>)>,
 }
 
 /// Saves vectors of messages that were not changed meanwhile, and notes what was done.
 fn save(
     conn: &mut Conn<'_>,
     identity: &str,
-    model: Option<EmbeddingModel>,
+    model: EmbeddingModel,
     note: Note,
-    embedded: Vec<(IndexedMessage, Option<Vector>)>,
+    Embedded { mut ids, live }: Embedded,
     retry_at: Timestamp,
 ) -> Result<(), store::Error> {
     store::indexing::lock(conn)?;
-    if model.is_none()
-        && let Note::Range(_, through) = note
-        && let Some(vector) = embedded.iter().find_map(|(_, vector)| vector.as_ref())
-    {
-        store::vectors::add_model(conn, identity, vector.dimensions(), through)?;
-    }
-    let current = store::vectors::model(conn, identity)?;
-    let Some(model) = current.filter(|current| model.is_none_or(|model| model == *current)) else {
+    if store::vectors::model(conn, identity)? != Some(model) {
         // Somebody had it begin anew.
         return Ok(());
-    };
-    let ids: Vec<MessageId> = embedded.iter().map(|(message, _)| message.id).collect();
+    }
     let now = store::indexing::messages_by_ids(conn, &ids)?;
     let versions: HashMap<_, _> = now.iter().filter(|now| !now.is_deleted).map(|now| (now.id, now.version)).collect();
-    let mut done = Vec::with_capacity(embedded.len());
     let mut of_conversation: BTreeMap<ConversationId, Vec<(Entry, Vector)>> = BTreeMap::new();
-    for (message, vector) in embedded {
+    let (mut done, mut refused) = (Vec::with_capacity(live.len()), Vec::new());
+    for (message, vector) in live {
         // One that was edited since is noted as changed.
         if versions.get(&message.id) != Some(&message.version) {
             continue;
@@ -348,16 +355,22 @@ fn save(
             Some(vector) => {
                 of_conversation.entry(message.conversation_id()).or_default().push((message.entry(), vector));
             }
-            None => store::vectors::note_failure(conn, &model, message.id, retry_at)?,
+            None => refused.push(message.id),
         }
     }
-    let succeeded: Vec<_> = of_conversation.values().flatten().map(|(entry, _)| entry.message).collect();
     for (conversation, vectors) in of_conversation {
         store::vectors::add(conn, &model, conversation, &vectors)?;
     }
+    for message in &refused {
+        store::vectors::note_failure(conn, &model, *message, retry_at)?;
+    }
     match note {
         Note::Changes => store::indexing::finish_changes(conn, &done),
-        Note::Attempts => store::vectors::forget_failures(conn, &model, &succeeded),
+        Note::Attempts => {
+            // Those too that were deleted, or edited: there is nothing to try again.
+            ids.retain(|id| !refused.contains(id));
+            store::vectors::forget_failures(conn, &model, &ids)
+        }
         Note::Range(from, through) => store::vectors::set_range(conn, &model, (from, through)),
     }
 }

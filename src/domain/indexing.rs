@@ -22,6 +22,7 @@ const WORDS_PER_STEP: i64 = 64;
 const REMOVALS_PER_STEP: i64 = 32;
 /// How often a job looks for what other servers left to do, and tries again after an error of the database.
 pub(super) const JOB_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Removes what is indexed of changed texts, and indexes words that are not indexed yet. Never returns.
 pub async fn run_words_job(app: Arc<App>) {
     loop {

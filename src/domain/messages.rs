@@ -75,7 +75,7 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
         Some(message) if !sent.duplicate => store::words::insert_first(conn, message.id, conversation, &words),
         _ => Ok(()),
     };
-    app.store.write_in_two(send, index, notify).await
+    app.store.write_and_finish(send, index, notify).await
 }
 
 fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {

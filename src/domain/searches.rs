@@ -68,11 +68,10 @@ pub struct Search {
 }
 
 impl Search {
-    /// What tells its places from those of other searches. The mode is a part of each place.
+    /// What tells its places from those of other searches.
     fn digest(&self) -> u64 {
-        let Self { text, order, user, conversation, sender, since, until, mode: _, first: _, after: _ } = self;
-        let hash =
-            Sha256::digest(format!("{text:?} {order:?} {user:?} {conversation:?} {sender:?} {since:?} {until:?}"));
+        let whole = Self { first: 0, after: None, ..self.clone() };
+        let hash = Sha256::digest(format!("{whole:?}"));
         hash.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
@@ -161,7 +160,8 @@ pub fn find(
     };
     let through = match search.after {
         Some(after) => after.through,
-        None => store::feed::last_id(conn)?,
+        // Of these messages alone: a cursor must not tell how many others there are.
+        None => store::indexing::newest(conn, list)?,
     };
     let Search { sender, since, until, .. } = *search;
     let filter = Filter { list, sender, since, until, through: MessageId::new(through) };
@@ -184,10 +184,12 @@ struct PageReader<'a> {
 impl PageReader<'_> {
     /// The newest messages with all words.
     fn newest(&self, conn: &mut Conn<'_>, filter: Filter, budget: &mut TextBudget) -> Result<Found> {
-        let before = self.search.after.map(|after| after.at - 1);
-        let filter = Filter { through: before.map_or(filter.through, MessageId::new), ..filter };
+        let last = self.search.after.map_or(self.start.through, |after| after.at - 1);
         let mut messages = Vec::new();
-        if !self.phrases.is_empty() && before != Some(0) {
+        if let Some(through) = MessageId::new(last)
+            && !self.phrases.is_empty()
+        {
+            let filter = Filter { through: Some(through), ..filter };
             messages = store::words::find(conn, &self.phrases, &filter, i64::from(self.search.first) + 1, usize::MAX)?;
         }
         let limit = usize::from(self.search.first);

@@ -4,7 +4,7 @@
 use diesel::{
     ExpressionMethods, QueryDsl, RunQueryDsl,
     dsl::{IsNotNull, sql},
-    sql_types::BigInt,
+    sql_types::{BigInt, Nullable},
 };
 
 use super::{
@@ -107,6 +107,20 @@ pub fn count_between(conn: &mut Conn<'_>, list: List, (after, before): (i64, i64
     Ok(count)
 }
 
+/// The highest id of the messages of a list; 0 if there is none.
+pub fn newest(conn: &mut Conn<'_>, list: List) -> Result<i64> {
+    let mut newest = 0;
+    for list in lists(list) {
+        // Raw for the condition. There are numbers in it, and no texts.
+        let query = sql::<Nullable<BigInt>>(&format!(
+            "SELECT max(id) FROM messages WHERE deleted_at IS NULL AND {}",
+            condition(list)
+        ));
+        newest = newest.max(on!(conn, |c| query.get_result::<Option<i64>>(c))?.unwrap_or_default());
+    }
+    Ok(newest)
+}
+
 /// How many messages of a list were changed since they were indexed.
 pub fn count_changed(conn: &mut Conn<'_>, list: List) -> Result<i64> {
     let mut count = 0;
@@ -198,7 +212,8 @@ pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
         Conn::Sqlite(_) => Ok(Unsettled { last_id: feed::last_id(conn)?, newest: 0, oldest: 0 }),
         Conn::Postgres(c) => {
             // Raw, because diesel has neither. Two statements, as the ids must be those given before the snapshot.
-            let last_id = sql::<BigInt>("SELECT last_value FROM messages_id_seq").get_result(*c)?;
+            let last_id = sql::<BigInt>("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messages_id_seq")
+                .get_result(*c)?;
             let numbers = sql::<(BigInt, BigInt)>(
                 "SELECT CAST(CAST(pg_snapshot_xmax(now) AS TEXT) AS BIGINT), CAST(CAST(pg_snapshot_xmin(now) AS TEXT) AS BIGINT) \
                  FROM pg_current_snapshot() AS now",

@@ -236,18 +236,18 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.write_in_two(work, |_, _| Ok(()), committed).await
+        self.write_and_finish(work, |_, _| Ok(()), committed).await
     }
 
-    /// The same, and runs `at_end` at the end of the transaction: on SQLite after all other units of work that are committed with
+    /// The same, and runs `finish` at the end of the transaction: on SQLite after all other units of work that are committed with
     /// it, for what costs less if it is written together. It must not fail for a reason of this unit alone: they all fail with it.
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn write_in_two<T, E>(
+    pub async fn write_and_finish<T, E>(
         &self,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-        at_end: impl FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send + 'static,
+        finish: impl FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send + 'static,
         committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, E>
     where
@@ -256,7 +256,7 @@ impl Store {
     {
         let slot = self.pending_writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
-            Pools::Sqlite { writer, .. } => writer.write(slot, work, at_end, committed).await,
+            Pools::Sqlite { writer, .. } => writer.write(slot, work, finish, committed).await,
             Pools::Postgres { pool, write_permits } => {
                 let permit = acquire(write_permits, WRITE_PERMIT_TIMEOUT).await?;
                 let shared = self.permit().await?;
@@ -264,7 +264,7 @@ impl Store {
                     let _held = [slot, permit, shared];
                     let done = transaction(conn, |conn| {
                         let done = work(conn)?;
-                        at_end(conn, &done)?;
+                        finish(conn, &done)?;
                         Ok::<_, E>(done)
                     })?;
                     // A panic is in the log; the change is made.

@@ -67,7 +67,7 @@ impl SqliteWriter {
         &self,
         slot: OwnedSemaphorePermit,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-        at_end: impl FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send + 'static,
+        finish: impl FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send + 'static,
         committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, E>
     where
@@ -75,8 +75,8 @@ impl SqliteWriter {
         E: From<Error> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let (work, at_end) = (Some(work), Some(at_end));
-        let unit = Unit { work, outcome: None, failed_batch: false, at_end, committed, answer, _slot: slot };
+        let (work, finish) = (Some(work), Some(finish));
+        let unit = Unit { work, outcome: None, failed_batch: false, finish, committed, answer, _slot: slot };
         let queued = Queued { since: Instant::now(), job: Box::new(unit) };
         let taken = self.running().as_ref().is_some_and(|running| running.queue.send(queued).is_ok());
         let closed = || E::from(Error::Unavailable("it is being closed".into()));
@@ -106,7 +106,7 @@ trait Job: Send {
     /// Does the work, unless the caller is gone. An error means that the whole transaction failed.
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()>;
     /// Does what comes at the end of the transaction, if the work is done. An error means that the whole transaction failed.
-    fn end(&mut self, conn: &mut SqliteConnection) -> Result<()>;
+    fn finish(&mut self, conn: &mut SqliteConnection) -> Result<()>;
     /// Sends the result to the caller.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
@@ -116,7 +116,7 @@ struct Unit<W, L, C, T, E> {
     outcome: Option<Result<T, E>>,
     /// Whether it was this unit that made the whole transaction fail.
     failed_batch: bool,
-    at_end: Option<L>,
+    finish: Option<L>,
     committed: C,
     answer: oneshot::Sender<Result<T, E>>,
     _slot: OwnedSemaphorePermit,
@@ -143,10 +143,10 @@ where
         ended.map_err(|error| Error::Unavailable(format!("a transaction broke off: {error}")))
     }
 
-    fn end(&mut self, conn: &mut SqliteConnection) -> Result<()> {
-        let (Some(at_end), Some(Ok(done))) = (self.at_end.take(), &self.outcome) else { return Ok(()) };
-        let ended = catch_unwind(AssertUnwindSafe(|| at_end(&mut Conn::Sqlite(conn), done)));
-        ended.unwrap_or_else(|_panic| Err(Error::Failed("the end of a unit of work broke off".into())))
+    fn finish(&mut self, conn: &mut SqliteConnection) -> Result<()> {
+        let (Some(finish), Some(Ok(done))) = (self.finish.take(), &self.outcome) else { return Ok(()) };
+        let ended = catch_unwind(AssertUnwindSafe(|| finish(&mut Conn::Sqlite(conn), done)));
+        ended.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off at its end".into())))
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
@@ -227,7 +227,7 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
         begun = true;
         status = file.observed.observe(|| {
             batch.iter_mut().try_for_each(|queued| queued.job.run(conn))?;
-            batch.iter_mut().try_for_each(|queued| queued.job.end(conn))
+            batch.iter_mut().try_for_each(|queued| queued.job.finish(conn))
         });
         if file.observed.is_damaged() {
             status = Err(Error::Damaged);

@@ -1,8 +1,11 @@
-//! Searches by words: what is found, in which order, by whom, and that no text is a query of a database.
+//! Searches by words: what is found, in which order, by whom and how often, and that no text is a query of a database.
 
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, Person, text};
+use crate::{
+    accounts::Member,
+    harness::{ACCOUNTS, Chat, Person, code, text},
+};
 
 pub(crate) const SEARCH: &str = "query ($input: SearchMessagesInput!, $first: Int, $after: String) {
     searchMessages(input: $input, first: $first, after: $after) {
@@ -202,8 +205,12 @@ async fn the_best_match_comes_first_and_pages_go_on() {
             }
         }
         assert_eq!(&paged, all.as_array().unwrap(), "{order}");
-        let other = json!({ "input": { "text": "budgets", "order": order }, "after": after });
-        assert_eq!(chat.code(SEARCH, other).await, "BAD_USER_INPUT");
+        for other in
+            [json!({ "text": "budgets", "order": order }), json!({ "text": "budget", "order": order, "mode": "TEXT" })]
+        {
+            let variables = json!({ "input": other, "after": after });
+            assert_eq!(chat.code(SEARCH, variables).await, "BAD_USER_INPUT");
+        }
     }
     let nonsense = json!({ "input": { "text": "budget" }, "after": "bWVzc2FnZTox" });
     assert_eq!(chat.code(SEARCH, nonsense).await, "BAD_USER_INPUT");
@@ -236,4 +243,72 @@ async fn without_a_model_meaning_is_not_searched() {
     let features = chat.data("{ server { features } }", json!({})).await["server"]["features"].take();
     assert!(features.as_array().unwrap().contains(&json!("search")), "{features}");
     assert!(!features.as_array().unwrap().contains(&json!("search:semantic")), "{features}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_finds_nothing_and_learns_nothing() {
+    let flags = [&ACCOUNTS[..], &["--max-sends", "0", "--max-searches", "0", "--max-sign-ups", "0"]].concat();
+    let chat = Chat::with(&flags).await;
+    let (ada, bob, eve, pal) = (
+        Member::signs_up(&chat, "Ada").await,
+        Member::signs_up(&chat, "Bob").await,
+        Member::signs_up(&chat, "Eve").await,
+        Member::signs_up(&chat, "Pal").await,
+    );
+    let mutation = "mutation ($to: ID!, $content: String!) {
+        sendMessage(input: { receiverId: $to, content: $content }) { message { id } }
+    }";
+    let sends = async |from: &Member, to: &Member, content: &str| {
+        let sent = from.asks(&chat, mutation, json!({ "to": to.id, "content": content })).await;
+        assert!(sent["data"]["sendMessage"]["message"]["id"].is_string(), "{sent}");
+    };
+    for number in 0..5 {
+        sends(&eve, &pal, &format!("{} and the merger of {number} things", "the budget ".repeat(number))).await;
+    }
+    let searches = ["budget", "merger", "budget merger", "mer*", "\"the merger\"", "secretword"];
+    let learns = async || {
+        let mut answers = Vec::new();
+        for text in searches {
+            for order in ["RELEVANCE", "NEWEST"] {
+                let input = json!({ "text": text, "order": order });
+                answers.push(eve.asks(&chat, SEARCH, json!({ "input": input, "first": 3 })).await);
+            }
+        }
+        answers
+    };
+    let before = learns().await;
+    for number in 0..300 {
+        sends(&ada, &bob, &format!("the merger is secretword {number}, budget budget merger u{}", &eve.id[4..])).await;
+    }
+    assert_eq!(learns().await, before);
+    let of_others = |input: Value| {
+        let (chat, eve) = (&chat, &eve);
+        async move { eve.asks(chat, SEARCH, json!({ "input": input })).await }
+    };
+    let conversation = format!("cnv_{}_{}", &ada.id[4..], &bob.id[4..]);
+    let answer = of_others(json!({ "text": "secretword", "conversationId": conversation })).await;
+    assert_eq!(
+        (&answer["data"]["searchMessages"]["edges"], &answer["data"]["searchMessages"]["pending"]),
+        (&json!([]), &json!(0))
+    );
+    let answer = of_others(json!({ "text": "secretword", "senderId": ada.id })).await;
+    assert_eq!(answer["data"]["searchMessages"]["edges"], json!([]));
+    assert_eq!(code(&of_others(json!({ "text": "secretword", "userId": ada.id })).await), "FORBIDDEN");
+    let everybody = json!({ "input": { "text": "secretword" } });
+    assert_eq!(code(&chat.ask(SEARCH, everybody.clone()).await), "UNAUTHENTICATED");
+    let own = ada.asks(&chat, SEARCH, everybody).await;
+    assert_eq!(own["data"]["searchMessages"]["edges"].as_array().unwrap().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_have_a_rate() {
+    let chat = Chat::with(&[&ACCOUNTS[..], &["--max-searches", "3"]].concat()).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let search = json!({ "input": { "text": "anything" } });
+    for _ in 0..3 {
+        assert_eq!(ada.asks(&chat, SEARCH, search.clone()).await.get("errors"), None);
+    }
+    let refused = ada.asks(&chat, SEARCH, search).await;
+    assert_eq!(code(&refused), "RATE_LIMITED");
+    assert!(refused["errors"][0]["extensions"]["retryAfterMs"].as_u64().is_some(), "{refused}");
 }
