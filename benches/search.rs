@@ -13,7 +13,7 @@ use duologue::{
     app::App,
     config::{Cli, Command},
     domain::{
-        TextBudget, Viewer, demo, imports,
+        TextBudget, Viewer, demo, imports, indexing,
         searches::{self, Search},
     },
     model::{
@@ -104,6 +104,7 @@ async fn main() -> ExitCode {
     let mut app = App::open(&settings.database).await.unwrap();
     let lines = (1..).zip(demo::lines(USERS, MESSAGES, 1).map(Ok));
     imports::import(&app, &Viewer::operator(&app), lines).await.unwrap();
+    indexing::index_words(&app).await.unwrap();
     eprintln!("Made {MESSAGES} messages in {:.1} s", begun.elapsed().as_secs_f64());
     let models = [(embedder("small"), FEWER), (embedder("large"), MESSAGES as usize)];
     for (model, count) in &models {

@@ -1,7 +1,15 @@
 //! The application: the store, the events and the clock, opened from the settings. There is no global state, so that every
 //! test can have an application of its own.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -70,8 +78,10 @@ pub struct App {
     pub lifetimes: Lifetimes,
     /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
-    epoch: Arc<str>,
+    epoch: RwLock<Arc<str>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Milliseconds to add to what the clock shows.
+    clock_offset: AtomicI64,
 }
 
 impl App {
@@ -91,7 +101,7 @@ impl App {
         settings: &config::Database,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let store = Store::open(&url(settings)?, settings.database_connections.into()).await?;
+        let store = Store::open(&database_url(settings)?, settings.database_connections.into()).await?;
         store.migrate(Direction::Up).await?;
         Self::on(store, clock).await
     }
@@ -101,7 +111,7 @@ impl App {
     /// # Errors
     /// As [`App::open`], and for any other database.
     pub async fn open_existing(settings: &config::Database) -> Result<Self, Error> {
-        let store = Store::open_existing(&url(settings)?, settings.database_connections.into()).await?;
+        let store = Store::open_existing(&database_url(settings)?, settings.database_connections.into()).await?;
         Self::on(store, Timestamp::now).await
     }
 
@@ -130,8 +140,9 @@ impl App {
             embedder: None,
             lifetimes: Lifetimes::default(),
             offline_after: OFFLINE_AFTER,
-            epoch: epoch.into(),
+            epoch: RwLock::new(epoch.into()),
             clock: Arc::new(clock),
+            clock_offset: AtomicI64::new(0),
         })
     }
 
@@ -198,19 +209,33 @@ impl App {
         self.now().later(self.lifetimes.refresh)
     }
 
-    /// Now.
+    /// Now, by the clock of the database where several servers may use it.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        let shown = (self.clock)().milliseconds();
+        Timestamp::from_milliseconds(shown.saturating_add(self.clock_offset.load(Ordering::Relaxed)))
     }
 
-    /// The random text that identifies this database.
+    /// From now on the clock is corrected by so many milliseconds more.
+    pub fn correct_clock(&self, by_ms: i64) {
+        self.clock_offset.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    /// The random text that identifies the history of this database.
     #[must_use]
-    pub fn epoch(&self) -> &Arc<str> {
-        &self.epoch
+    pub fn epoch(&self) -> Arc<str> {
+        self.epoch.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the epoch, which makes all earlier cursors invalid. Running servers do not notice.
+    /// Takes over the epoch that the database has now. If it is another one, all followers get a reset.
+    pub fn set_epoch(&self, epoch: &str) {
+        if *self.epoch() != *epoch {
+            *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch.into();
+            self.notifier.invalidate_all();
+        }
+    }
+
+    /// Replaces the epoch in the database, which makes all earlier cursors invalid. Running servers notice within seconds.
     ///
     /// # Errors
     /// Those of the database.
@@ -258,8 +283,16 @@ impl App {
     }
 }
 
-fn url(settings: &config::Database) -> Result<DatabaseUrl, Error> {
-    settings.database.parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
+/// The URL of the database that the settings name.
+///
+/// # Errors
+/// A sentence for the operator, when there is none.
+pub fn database_url(settings: &config::Database) -> Result<DatabaseUrl, Error> {
+    let read = |file: &PathBuf| {
+        fs::read_to_string(file).map_err(|error| Error::Unusable(format!("cannot read {}: {error}", file.display())))
+    };
+    let url = settings.database_file.as_ref().map_or_else(|| Ok(settings.database.clone()), read)?;
+    url.trim().parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
 }
 
 /// Opens what makes vectors of texts, if there is anything. Reading a model takes a while, and is done on another thread.

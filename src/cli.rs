@@ -19,17 +19,18 @@ use tokio::{
 };
 
 use duologue::{
-    app::App,
+    app::{App, database_url},
     config::{Admin, AuthMode, Command, Database, Demo, Embeddings, Serve},
     domain::{
         Viewer, accounts, admin, changes, demo, embedding, feed,
         imports::{self, Count, Line},
         indexing,
+        nodes::{self, Membership},
     },
     graphql::{self, Api},
     http,
     model::texts::{Email, Name, Password},
-    store::{self, DatabaseUrl},
+    store,
 };
 
 /// Does what the command line says.
@@ -74,9 +75,10 @@ async fn serve(settings: &Serve) -> Result<()> {
         app.configure(settings).await?;
         let app = Arc::new(app);
         let api = Api::open(&app, &settings.limits)?;
-        Ok::<_, anyhow::Error>((app, api))
+        let membership = Membership::join(&app).await?;
+        Ok::<_, anyhow::Error>((app, api, membership))
     };
-    let (app, api) = http::answering_meanwhile(&listener, &settings.limits, opening).await?;
+    let (app, api, membership) = http::answering_meanwhile(&listener, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -86,7 +88,7 @@ async fn serve(settings: &Serve) -> Result<()> {
         }
         tracing::info!("stopping");
     };
-    let place = settings.database.database.parse::<DatabaseUrl>()?;
+    let place = database_url(&settings.database)?;
     // Whoever started the server need not listen: that is no reason not to serve.
     let _ = writeln!(
         stdout(),
@@ -103,8 +105,12 @@ async fn serve(settings: &Serve) -> Result<()> {
     let job = app.clone();
     jobs.spawn(async move { job.run_removal_job().await });
     jobs.spawn(accounts::run_session_poller(app.clone()));
+    let node = membership.id();
+    jobs.spawn(membership.run(app.clone()));
     http::serve(listener, &app, api, settings, origins, stop).await?;
-    jobs.abort_all();
+    jobs.shutdown().await;
+    // Otherwise its lease expires soon.
+    let _ = nodes::leave(&app, node).await;
     app.close().await;
     Ok(())
 }
@@ -126,7 +132,7 @@ async fn migrate(database: &Database) -> Result<()> {
 }
 
 async fn check(database: &Database) -> Result<()> {
-    let url = database.database.parse::<DatabaseUrl>()?;
+    let url = database_url(database)?;
     let mut progress = Progress::of(0, "{bar:30} {pos} of {len} tables");
     let told = store::check(&url, move |done, total| progress.reach(done, total)).await?;
     println!("{told}");

@@ -211,10 +211,15 @@ pub struct Auth {
 /// Where the data is.
 #[derive(Clone, Args)]
 pub struct Database {
-    /// Where the data is: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    /// Where the data is: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE. Connections that leave this machine are
+    /// encrypted; with `?sslmode=verify-full` the server's certificate is verified as well, `&sslrootcert=FILE` names the
+    /// authority
     #[arg(long, value_name = "URL", env = "DUOLOGUE_DATABASE", default_value = "sqlite:duologue.db")]
     #[arg(hide_env_values = true)]
     pub database: String,
+    /// A file with that URL, so that a password in it is in no list of processes
+    #[arg(long, value_name = "FILE", env = "DUOLOGUE_DATABASE_FILE", conflicts_with = "database")]
+    pub database_file: Option<PathBuf>,
     /// PostgreSQL only: connections to hold at most
     #[arg(long, value_name = "N", env = "DUOLOGUE_DATABASE_CONNECTIONS", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(2..))]

@@ -52,9 +52,8 @@
 //!   restart ([`domain::changes`]). What is to be deleted is hidden from the first of them on.
 //! - The feed is the source of truth: the messages themselves, and events that are written in the transaction of the change.
 //!   Its readers are only notified, after the commit and before the change is answered.
-//! - A search compares only messages that the viewer may see, and its scores are ranks among them. The words of a message are indexed
-//!   in its transaction; its vector, and whatever was indexed of a deleted text, are the work of jobs ([`domain::indexing`],
-//!   [`domain::embedding`]).
+//! - A search compares only messages that the viewer may see, and its scores are ranks among them. Jobs index the messages
+//!   ([`domain::indexing`], [`domain::embedding`]) and remove what was indexed of a deleted text; words are found before that.
 //! - What one account can make the server hold or do is bounded: answers, caches and queues in bytes, requests, subscriptions and
 //!   long reads by permits ([`events::Permits`]). `docs/limits.md` has all limits.
 //! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.

@@ -44,12 +44,14 @@ const DOORS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 15] = [
+const KNOWN_BY: [(&str, &[&str]); 17] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
     ("apollo_compiler", &["execution"]),
     ("diesel", &["model", "store"]),
     ("deadpool", &["store"]),
+    ("tokio_postgres", &["store"]),
+    ("rustls", &["store"]),
     ("jsonwebtoken", &["secrets"]),
     ("argon2", &["secrets"]),
     ("governor", &["events"]),

@@ -248,8 +248,8 @@ pub async fn run_session_poller(app: Arc<App>) {
     }
 }
 
-/// Publishes the sessions and service tokens that other processes have revoked since the last call that succeeded, or in the
-/// last minute.
+/// Publishes the sessions and service tokens that other processes have revoked, and the accounts that they have erased, since the
+/// last call that succeeded, or in the last minute.
 pub async fn poll_revocations(app: &App) {
     let now = app.now();
     // If the clock was set back since, the last poll counts as of now.
@@ -257,10 +257,14 @@ pub async fn poll_revocations(app: &App) {
     let since = Timestamp::from_milliseconds(last.milliseconds() - POLL_OVERLAP_MS);
     let recent = move |conn: &mut Conn<'_>| {
         let sessions = store::sessions::ended_since(conn, since)?;
-        Ok::<_, store::Error>((sessions, store::service_tokens::revoked_since(conn, since)?))
+        let services = store::service_tokens::revoked_since(conn, since)?;
+        Ok::<_, store::Error>((sessions, services, store::users::erased_since(conn, since)?))
     };
     match app.store.read(recent).await {
-        Ok((sessions, services)) => {
+        Ok((sessions, services, erased)) => {
+            erased.iter().for_each(|user| app.signals.end(*user));
+            app.notifier.invalidate(erased.iter().copied());
+            app.revocations.publish(erased.into_iter().map(Credential::Account));
             app.revocations.publish(sessions.into_iter().map(Credential::Session));
             app.revocations.publish(services.into_iter().map(Credential::Service));
             app.revocations.set_polled_at(now);

@@ -17,7 +17,7 @@ use crate::{
         vectors::{Entry, Vector},
     },
     search::{EmbedError, Embedder, Kind},
-    store::{self, Conn, Lock, indexing::Unsettled, vectors::EmbeddingModel},
+    store::{self, Conn, Lock, feed::Unsettled, vectors::EmbeddingModel},
 };
 
 /// The key of the lock of PostgreSQL that the only one of several servers holds that makes vectors.
@@ -243,7 +243,7 @@ impl Indexer {
         let (identity, now, earlier) = (self.embedder.identity().to_owned(), self.app.now(), self.earlier);
         let (ahead, size) = (self.ahead.clone(), self.embedder.batch_size());
         let read = move |conn: &mut Conn<'_>| {
-            let unsettled = store::indexing::unsettled(conn)?;
+            let unsettled = store::feed::unsettled(conn)?;
             let settled = unsettled.settled_since(&earlier.unwrap_or(unsettled));
             let work = match store::vectors::model(conn, &identity)? {
                 Some(model) => next_messages(conn, model, settled, &ahead, size, now)?.map(Work::Embed),

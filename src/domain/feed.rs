@@ -44,10 +44,12 @@ pub async fn follow(
     }
     // Watch before reading, so that a change in between is notified.
     let watch = app.notifier.watch(user);
-    let epoch = app.epoch().clone();
-    let read_position = app.store.read(move |conn| ReadPosition::of(conn, &epoch, user, after.as_ref())).await?;
+    let epoch = app.epoch();
+    let known = epoch.clone();
+    let read_position = app.store.read(move |conn| ReadPosition::of(conn, &known, user, after.as_ref())).await?;
     Ok(Follower {
         app: app.clone(),
+        epoch,
         user,
         limited: viewer.limited_user(),
         conversation,
@@ -64,7 +66,7 @@ pub async fn follow(
 pub fn cursor(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -> Result<Cursor> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_OWN_FEED)?;
     let position = store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?;
-    Ok(Cursor { epoch: app.epoch().clone(), user: Some(user), position })
+    Ok(Cursor { epoch: app.epoch(), user: Some(user), position })
 }
 
 /// A page of a feed, for a query.
@@ -87,12 +89,13 @@ pub fn events(
     limit: u16,
 ) -> Result<Events> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_OWN_FEED)?;
-    let read_position = ReadPosition::of(conn, app.epoch(), user, Some(after))?;
+    let epoch = app.epoch();
+    let read_position = ReadPosition::of(conn, &epoch, user, Some(after))?;
     let position = read_position.position;
     // One more, to know whether there are more.
     let limit_and_one = usize::from(limit) + 1;
-    let page = next(conn, app.epoch(), user, position, limit_and_one)?.ok_or(Rejection::NoUser(user))?;
-    let cursor = |position| Cursor { epoch: app.epoch().clone(), user: Some(user), position };
+    let page = next(conn, &epoch, user, position, limit_and_one)?.ok_or(Rejection::NoUser(user))?;
+    let cursor = |position| Cursor { epoch: epoch.clone(), user: Some(user), position };
     if read_position.lost || position < page.trimmed_through {
         let head = cursor(store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?);
         let reset = Event { cursor: head.clone(), at: app.now(), body: EventBody::Reset };
@@ -168,6 +171,8 @@ impl ReadPosition {
 /// A follower of a user's feed.
 pub struct Follower {
     app: Arc<App>,
+    /// Of the events that it has given.
+    epoch: Arc<str>,
     user: UserId,
     /// Whose reads are limited; `None` for privileged viewers.
     limited: Option<UserId>,
@@ -188,6 +193,9 @@ impl Follower {
     pub async fn next(&mut self, taken: usize) -> Result<Option<Vec<Arc<Event>>>> {
         self.advance(taken);
         loop {
+            if self.app.epoch() != self.epoch && !Box::pin(self.restart()).await? {
+                return Ok(None);
+            }
             if std::mem::take(&mut self.read_position.lost) {
                 return Ok(Some(vec![self.own_event(EventBody::Reset)]));
             }
@@ -227,6 +235,22 @@ impl Follower {
         }
     }
 
+    /// Begins anew in another history of the database; false when the feed ends.
+    async fn restart(&mut self) -> Result<bool> {
+        self.epoch = self.app.epoch();
+        self.queued.clear();
+        self.reset().await
+    }
+
+    /// Moves to the end of the feed, with a reset before what follows; false when the feed ends.
+    async fn reset(&mut self) -> Result<bool> {
+        let user = self.user;
+        let head = self.app.store.read(move |conn| store::feed::head(conn, user)).await?;
+        let Some(position) = head else { return Ok(false) };
+        self.read_position = ReadPosition { position, lost: true };
+        Ok(true)
+    }
+
     /// Whether the last events were not invalidated since they were read.
     #[must_use]
     pub fn is_current(&self) -> bool {
@@ -236,9 +260,9 @@ impl Follower {
     /// Reads the next page; false when the feed ends.
     async fn read_on(&mut self) -> Result<bool> {
         let (app, user, position) = (self.app.clone(), self.user, self.read_position.position);
-        let limited = self.limited;
+        let (limited, epoch) = (self.limited, self.epoch.clone());
         let read = move |after| {
-            let (app, epoch) = (app.clone(), app.epoch().clone());
+            let (app, epoch) = (app.clone(), epoch.clone());
             async move {
                 let _permit = app.permits.acquire(limited, Resource::Read).await;
                 app.store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await
@@ -246,10 +270,7 @@ impl Follower {
         };
         let Some(page) = self.watch.next(position, PAGE_SIZE, read).await? else { return Ok(false) };
         if position < page.trimmed_through {
-            let head = self.app.store.read(move |conn| store::feed::head(conn, user)).await?;
-            let Some(position) = head else { return Ok(false) };
-            self.read_position = ReadPosition { position, lost: true };
-            return Ok(true);
+            return self.reset().await;
         }
         // Entries after the last event are of kinds that only later versions know.
         self.read_position.position = if page.events.is_empty() { page.through } else { position };
@@ -258,8 +279,7 @@ impl Follower {
     }
 
     fn own_event(&self, body: EventBody) -> Arc<Event> {
-        let cursor =
-            Cursor { epoch: self.app.epoch().clone(), user: Some(self.user), position: self.read_position.position };
+        let cursor = Cursor { epoch: self.epoch.clone(), user: Some(self.user), position: self.read_position.position };
         Arc::new(Event { cursor, at: self.app.now(), body })
     }
 

@@ -12,9 +12,7 @@ use crate::{
         texts::{Content, Email, Name},
         users::Role,
     },
-    store::{
-        self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser, words::MessageWords,
-    },
+    store::{self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser},
 };
 
 /// Rows in one insert.
@@ -214,8 +212,7 @@ impl Import {
         store::messages::insert_all(conn, &self.pending)?;
         for message in &self.pending {
             if let Some(conversation) = ConversationId::between(message.sender_id, message.receiver_id) {
-                let words = MessageWords::of(message.content.as_str());
-                store::words::insert(conn, message.id, conversation, &words)?;
+                store::words::insert_sent(conn, message.id, conversation, message.content.as_str())?;
             }
         }
         self.pending.clear();

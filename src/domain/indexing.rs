@@ -1,6 +1,6 @@
-//! Keeping the index of words up to date in the background. A send writes its words itself, and an edit replaces them; those of
-//! messages that were there before words were indexed, and the removal of what was deleted, are done here. Former vectors are
-//! removed here too, so that they go also while there is no model.
+//! Keeping the index of words up to date in the background: the words of new messages on SQLite, many at once (on PostgreSQL each
+//! send writes its own), those of messages that were there before words were indexed, and the removal of what was deleted. An edit
+//! replaces its words itself. Former vectors are removed here too, so that they go also while there is no model.
 //!
 //! Not here: new vectors (`domain::embedding`).
 
@@ -12,7 +12,11 @@ use std::{
 use super::{Error, Result, Viewer, policy};
 use crate::{
     app::App,
-    model::{ids::MessageId, messages::List, words},
+    model::{
+        ids::MessageId,
+        messages::{IndexedMessage, List},
+        words,
+    },
     store::{self, Conn, indexing::WordsIndex, words::MessageWords},
 };
 
@@ -22,6 +26,8 @@ const WORDS_PER_STEP: i64 = 64;
 const REMOVALS_PER_STEP: i64 = 32;
 /// How often a job looks for what other servers left to do, and tries again after an error of the database.
 pub(super) const JOB_INTERVAL: Duration = Duration::from_secs(5);
+/// How often new messages are looked for. Until then a search reads them one by one: the more come together, the less each costs.
+const WORDS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Removes what is indexed of changed texts, and indexes words that are not indexed yet. Never returns.
 pub async fn run_words_job(app: Arc<App>) {
@@ -29,7 +35,7 @@ pub async fn run_words_job(app: Arc<App>) {
         if let Err(error) = index_words(&app).await {
             tracing::warn!(%error, "the index of words is not up to date");
         }
-        let _ = tokio::time::timeout(JOB_INTERVAL, app.unindexed.notified()).await;
+        let _ = tokio::time::timeout(WORDS_INTERVAL, app.unindexed.notified()).await;
     }
 }
 
@@ -54,6 +60,7 @@ async fn has_words_to_index(app: &App) -> Result<bool> {
             let index = store::indexing::words(conn)?;
             Ok(index.from > 0
                 || index.version != words::VERSION
+                || !store::indexing::messages_after(conn, index.through, 1)?.is_empty()
                 || !store::indexing::changes(conn, false, 1)?.is_empty())
         })
         .await
@@ -69,13 +76,23 @@ fn next_step(conn: &mut Conn<'_>) -> Result<()> {
     if index.version != words::VERSION {
         return begin_words_anew(conn);
     }
-    let messages = store::indexing::messages_before(conn, index.from, WORDS_PER_STEP)?;
+    let sent = store::indexing::messages_after(conn, index.through, WORDS_PER_STEP)?;
+    if let Some(last) = sent.last() {
+        index_all(conn, &sent)?;
+        return Ok(store::indexing::set_words(conn, WordsIndex { through: last.id.key(), ..index })?);
+    }
+    let earlier = store::indexing::messages_before(conn, index.from, WORDS_PER_STEP)?;
+    index_all(conn, &earlier)?;
+    let is_last = earlier.len() < usize::try_from(WORDS_PER_STEP).unwrap_or_default();
+    let from = earlier.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
+    Ok(store::indexing::set_words(conn, WordsIndex { from, ..index })?)
+}
+
+fn index_all(conn: &mut Conn<'_>, messages: &[IndexedMessage]) -> Result<()> {
     for message in messages.iter().filter(|message| !message.is_deleted) {
         store::words::replace(conn, message.id, message.conversation_id(), &MessageWords::of(&message.content))?;
     }
-    let is_last = messages.len() < usize::try_from(WORDS_PER_STEP).unwrap_or_default();
-    let from = messages.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
-    Ok(store::indexing::set_words(conn, WordsIndex { from, ..index })?)
+    Ok(())
 }
 
 /// Indexes the words of all messages anew, and says how many are done, of how many. Searches find what is done meanwhile.
@@ -93,16 +110,17 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
 }
 
 fn count_without_words(conn: &mut Conn<'_>) -> Result<i64> {
-    let before = store::indexing::words(conn)?.from;
-    Ok(store::indexing::count_between(conn, List::All, (i64::MIN, before), i64::MAX)?)
+    let index = store::indexing::words(conn)?;
+    Ok(store::indexing::count_between(conn, List::All, (i64::MIN, index.from), i64::MAX)?)
 }
 
 /// Removes the words of all messages: all count as not indexed.
 fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
     store::indexing::lock(conn)?;
     store::words::clear(conn)?;
-    let from = store::feed::last_id(conn)? + 1;
-    Ok(store::indexing::set_words(conn, WordsIndex { from, version: words::VERSION })?)
+    let last = store::feed::last_id(conn)?;
+    let through = store::indexing::words(conn)?.through.max(last);
+    Ok(store::indexing::set_words(conn, WordsIndex { from: last + 1, through, version: words::VERSION })?)
 }
 
 /// Removes the vectors of messages that were changed, and the words of those that were deleted; an edit has replaced its words.

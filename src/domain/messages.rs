@@ -60,8 +60,6 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
     viewer.check_write_rate(app)?;
     let at = app.now();
     let conversation = ConversationId::between(draft.sender_id, draft.receiver_id).ok_or(Rejection::ToOneself)?;
-    // Here, and not where others wait for it.
-    let words = MessageWords::of(draft.content.as_str());
     let (notifier, unembedded) = (app.notifier.clone(), app.unembedded.clone());
     let notify = move |sent: &Sent| {
         if !sent.duplicate {
@@ -69,13 +67,7 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
             unembedded.notify_one();
         }
     };
-    let send = move |conn: &mut Conn<'_>| send_or_find(conn, &draft, conversation, at);
-    // Indexes write less if several messages come together.
-    let index = move |conn: &mut Conn<'_>, sent: &Sent| match &sent.message {
-        Some(message) if !sent.duplicate => store::words::insert_first(conn, message.id, conversation, &words),
-        _ => Ok(()),
-    };
-    app.store.write_and_finish(send, index, notify).await
+    app.store.write_then(move |conn| send_or_find(conn, &draft, conversation, at), notify).await
 }
 
 fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {
@@ -106,6 +98,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
         }
     }
     let message = store::messages::insert(conn, draft, at)?;
+    store::words::insert_sent(conn, message.id, conversation, &message.content)?;
     let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
     store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
     Ok(Sent { message: Some(message), duplicate: false })

@@ -10,6 +10,7 @@ pub mod messages;
 pub mod conversations;
 pub mod searches;
 pub mod indexing;
+pub mod nodes;
 pub mod embedding;
 pub mod feed;
 pub mod signals;

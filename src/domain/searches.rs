@@ -28,7 +28,7 @@ pub const MAX_TEXT: usize = 1_000;
 /// Messages that a search finds at most, unless the newest are wanted first.
 const MAX_HITS: usize = 200;
 /// The newest messages with all words, of which the best are found …
-const MAX_RANKED: i64 = 2_000;
+const MAX_RANKED: usize = 2_000;
 /// … and the bytes of their texts.
 const MAX_RANKED_BYTES: usize = 1 << 20;
 /// The ranks of words and of vectors are fused with these weights: words that all match say more.
@@ -190,7 +190,8 @@ impl PageReader<'_> {
             && !self.phrases.is_empty()
         {
             let filter = Filter { through: Some(through), ..filter };
-            messages = store::words::find(conn, &self.phrases, &filter, i64::from(self.search.first) + 1, usize::MAX)?;
+            messages =
+                store::words::find(conn, &self.phrases, &filter, usize::from(self.search.first) + 1, usize::MAX)?;
         }
         let limit = usize::from(self.search.first);
         let has_next = messages.len() > limit;
@@ -289,14 +290,16 @@ pub fn pending(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, list: List, mode
     let Some(list) = policy::visible_part(viewer, list) else { return Ok(0) };
     if mode == Mode::Text {
         let words = store::indexing::words(conn)?;
-        return Ok(store::indexing::count_between(conn, list, (i64::MIN, words.from), MAX_PENDING)?);
+        let before_scanned = store::indexing::scanned_after(conn, &words)?.saturating_add(1);
+        return count_pending(conn, list, &[(i64::MIN, words.from), (words.through, before_scanned)], 0);
     }
-    let Some(model) = model(conn, app)? else {
-        return Ok(store::indexing::count_between(conn, list, (i64::MIN, i64::MAX), MAX_PENDING)?);
-    };
-    let mut pending = store::indexing::count_changed(conn, list)?.min(MAX_PENDING);
-    for range in [(i64::MIN, model.from), (model.through, i64::MAX)] {
-        pending += store::indexing::count_between(conn, list, range, MAX_PENDING - pending)?;
-    }
-    Ok(pending)
+    let Some(model) = model(conn, app)? else { return count_pending(conn, list, &[(i64::MIN, i64::MAX)], 0) };
+    let changed = store::indexing::count_changed(conn, list)?.min(MAX_PENDING);
+    count_pending(conn, list, &[(i64::MIN, model.from), (model.through, i64::MAX)], changed)
+}
+
+fn count_pending(conn: &mut Conn<'_>, list: List, ranges: &[(i64, i64)], others: i64) -> Result<i64> {
+    ranges.iter().try_fold(others, |pending, range| {
+        Ok(pending + store::indexing::count_between(conn, list, *range, MAX_PENDING - pending)?)
+    })
 }

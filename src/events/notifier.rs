@@ -4,7 +4,10 @@
 use std::{
     future::Future,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use futures_util::{
@@ -29,6 +32,8 @@ pub struct Notifier {
 #[derive(Default)]
 struct WatchedFeed {
     version: watch::Sender<Version>,
+    /// The position up to which somebody has read the feed.
+    read_through: AtomicI64,
     cache: Mutex<TailCache>,
     in_flight: Mutex<Option<SharedRead>>,
 }
@@ -59,16 +64,27 @@ impl Notifier {
         }
     }
 
+    /// The same for an entry that may have been read already.
+    pub fn notify_of(&self, users: impl IntoIterator<Item = UserId>, position: i64) {
+        for user in users {
+            self.feeds.with(&user, |feed| {
+                if feed.read_through.load(Ordering::Relaxed) < position {
+                    feed.version.send_modify(|version| version.notifications += 1);
+                }
+            });
+        }
+    }
+
     /// The same after a change of what earlier events show: events that were read before it are stale.
     pub fn invalidate(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
-            self.feeds.with(&user, |feed| {
-                feed.version.send_modify(|version| {
-                    version.notifications += 1;
-                    version.invalidations += 1;
-                });
-            });
+            self.feeds.with(&user, WatchedFeed::invalidate);
         }
+    }
+
+    /// The same for all users.
+    pub fn invalidate_all(&self) {
+        self.feeds.with_range(.., |feeds| feeds.for_each(|(_, feed)| feed.value.invalidate()));
     }
 
     /// How many users are followed.
@@ -120,6 +136,7 @@ impl Watch {
         }
         // The position is behind the cache, or the shared read failed.
         let found = read(after).await?;
+        self.feed.note_read(found.as_ref());
         if let Some(page @ FeedPage { is_last: true, .. }) = &found {
             let mut cache = self.feed.cache();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
@@ -166,6 +183,20 @@ impl Watch {
 }
 
 impl WatchedFeed {
+    fn invalidate(self: &Arc<Self>) {
+        self.version.send_modify(|version| {
+            version.notifications += 1;
+            version.invalidations += 1;
+        });
+    }
+
+    /// A user's entries are in commit order: there are no others up to the end of a page.
+    fn note_read(&self, page: Option<&FeedPage>) {
+        if let Some(page) = page {
+            self.read_through.fetch_max(page.through, Ordering::Relaxed);
+        }
+    }
+
     fn cache(&self) -> MutexGuard<'_, TailCache> {
         // A panic elsewhere cannot leave it half changed.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
@@ -194,6 +225,7 @@ impl WatchedFeed {
             let Some(end) = self.cache().end() else { return };
             match read(end.position).await {
                 Ok(Some(page)) if page.trimmed_through <= end.position => {
+                    self.note_read(Some(&page));
                     self.cache().extend(end, &page, if page.is_last { version.notifications } else { end.notified });
                     if page.is_last {
                         return;

@@ -38,6 +38,11 @@ impl Phrase {
         ends && begin.iter().zip(before).all(|(token, word)| token.word == *word)
     }
 
+    /// Where in a text that consists of these tokens the phrase is.
+    pub fn places(&self, tokens: &[Token]) -> impl Iterator<Item = usize> {
+        (0..tokens.len()).filter(|at| tokens.get(*at..).is_some_and(|rest| self.begins(rest)))
+    }
+
     /// The phrase of a text, without what is beyond so many words.
     fn parse(text: &str, longest: usize) -> Option<Self> {
         let mut tokens: Vec<Token> = tokens(text).collect();
@@ -86,6 +91,13 @@ impl Phrases {
     /// The phrases, in the order of the query.
     pub fn iter(&self) -> std::slice::Iter<'_, Phrase> {
         self.0.iter()
+    }
+
+    /// Whether a text has all of the phrases.
+    #[must_use]
+    pub fn are_in(&self, text: &str) -> bool {
+        let tokens: Vec<Token> = tokens(text).collect();
+        self.iter().all(|phrase| phrase.places(&tokens).next().is_some())
     }
 
     /// Each word as a phrase of its own.

@@ -59,10 +59,7 @@ struct Counts {
 impl Counts {
     fn of(phrases: &Phrases, text: &str) -> Self {
         let tokens: Vec<Token> = tokens(text).collect();
-        let occurrences = |phrase: &Phrase| {
-            let begins = |at: &usize| tokens.get(*at..).is_some_and(|rest| phrase.begins(rest));
-            number((0..tokens.len()).filter(begins).count())
-        };
+        let occurrences = |phrase: &Phrase| number(phrase.places(&tokens).count());
         Self { words: number(tokens.len()), phrases: phrases.iter().map(occurrences).collect() }
     }
 

@@ -73,6 +73,12 @@ impl Keys {
         }
     }
 
+    /// The ids of the keys, as in the `kid` of tokens, that of the signing key first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+
     /// The signing key.
     pub(super) fn signing(&self) -> Option<&SigningKey> {
         self.keys.first()

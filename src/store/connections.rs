@@ -9,7 +9,7 @@ use deadpool::{
 use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Error, Result, conn::Postgres, timeouts::BUSY_TIMEOUT};
+use super::{Error, Result, conn::Postgres, errors, timeouts::BUSY_TIMEOUT};
 
 pub(super) type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 
@@ -27,7 +27,18 @@ where
     E: From<Error> + Send + 'static,
 {
     let conn = connection(pool).await?;
-    blocking(move || work(&mut Postgres::from(conn))).await
+    let work = move || {
+        // What this thread met before may have been another server.
+        errors::take_read_only_server();
+        let done = work(&mut Postgres::from(conn));
+        Ok::<_, E>((done, errors::take_read_only_server()))
+    };
+    let (done, is_read_only) = blocking(work).await?;
+    if is_read_only {
+        // It was the primary when the pool connected to it; another one may be now.
+        pool.retain(|_, _| false);
+    }
+    done
 }
 
 pub(super) async fn connection<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {

@@ -105,7 +105,10 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
             Error::Unavailable(message.to_owned())
         }
         DatabaseErrorKind::SerializationFailure => Error::Busy,
-        DatabaseErrorKind::ReadOnlyTransaction => Error::ReadOnly,
+        DatabaseErrorKind::ReadOnlyTransaction => {
+            READ_ONLY_SERVER.set(true);
+            Error::Unavailable("the server takes no changes, as a standby does".to_owned())
+        }
         DatabaseErrorKind::RestrictViolation
         | DatabaseErrorKind::ExclusionViolation
         | DatabaseErrorKind::Unknown
@@ -114,8 +117,8 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
 }
 
 impl Error {
-    /// Classifies by the message, because diesel keeps no error code: that of SQLite (`sqlite3_errstr`) or of PostgreSQL (in
-    /// English, its `lc_messages`).
+    /// Classifies by the message, because diesel keeps no error code: that of SQLite (`sqlite3_errstr`) or of PostgreSQL, which
+    /// is in English as far as the server lets us choose (`postgres::ENGLISH`).
     pub(super) fn from_message(message: &str) -> Self {
         let contains = |words: &[&str]| words.iter().any(|words| message.contains(words));
         if contains(BUSY_MESSAGES) {
@@ -159,6 +162,16 @@ thread_local! {
 /// Whether a statement of this thread met damage since this was last asked.
 pub(super) fn take_damage() -> bool {
     DAMAGE.take()
+}
+
+thread_local! {
+    /// Whether a statement of this thread met a PostgreSQL server that takes no changes.
+    static READ_ONLY_SERVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a statement of this thread met a PostgreSQL server that takes no changes since this was last asked.
+pub(super) fn take_read_only_server() -> bool {
+    READ_ONLY_SERVER.take()
 }
 
 /// The PostgreSQL server stops, starts, or has no free connection slot; or this process is out of memory.

@@ -150,6 +150,73 @@ fn slice(
     Ok(slice)
 }
 
+/// An entry of the feeds of one or two users.
+pub struct Addition {
+    /// Where it is in the feeds.
+    pub position: i64,
+    /// Whose feeds; the same twice if it is of one.
+    pub users: [UserId; 2],
+    /// Whether it changes what earlier entries show.
+    pub invalidates: bool,
+}
+
+/// The entries of all feeds after a position, in no order.
+pub fn additions(conn: &mut Conn<'_>, after: i64) -> Result<Vec<Addition>> {
+    // Raw, because diesel has no union of such different tables.
+    let query = sql::<(BigInt, BigInt, BigInt, SmallInt)>(
+        "SELECT id, sender_id, receiver_id, CAST(1 AS SMALLINT) FROM messages WHERE id > ",
+    )
+    .bind::<BigInt, _>(after)
+    .sql(" UNION ALL SELECT id, user_id, user_id, kind FROM events WHERE id > ")
+    .bind::<BigInt, _>(after);
+    let rows: Vec<(i64, UserId, UserId, i16)> = on!(conn, |c| CachedStatement(query).load(c))?;
+    let harmless = [Kind::Sent, Kind::OwnMark, Kind::PeerMark].map(Kind::code);
+    let addition = |(position, one, other, kind)| Addition {
+        position,
+        users: [one, other],
+        invalidates: !harmless.contains(&kind),
+    };
+    Ok(rows.into_iter().map(addition).collect())
+}
+
+/// What is known about ids whose transactions are not finished: PostgreSQL gives them before the commit.
+#[derive(Clone, Copy)]
+pub struct Unsettled {
+    /// The highest id that was given.
+    last_id: i64,
+    /// All transactions with a lower number had begun.
+    newest: i64,
+    /// All transactions with a lower number are finished.
+    oldest: i64,
+}
+
+impl Unsettled {
+    /// Up to which id all messages and events are committed, if it was the highest one when `earlier` was read.
+    #[must_use]
+    pub fn settled_since(&self, earlier: &Self) -> Option<i64> {
+        (self.oldest >= earlier.newest).then_some(earlier.last_id)
+    }
+}
+
+/// What there is to know now.
+pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
+    match conn {
+        // There is only one writer.
+        Conn::Sqlite(_) => Ok(Unsettled { last_id: last_id(conn)?, newest: 0, oldest: 0 }),
+        Conn::Postgres(c) => {
+            // Raw, because diesel has neither. Two statements, as the ids must be those given before the snapshot.
+            let last_id = sql::<BigInt>("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messages_id_seq")
+                .get_result(*c)?;
+            let numbers = sql::<(BigInt, BigInt)>(
+                "SELECT CAST(CAST(pg_snapshot_xmax(now) AS TEXT) AS BIGINT), CAST(CAST(pg_snapshot_xmin(now) AS TEXT) AS BIGINT) \
+                 FROM pg_current_snapshot() AS now",
+            );
+            let (newest, oldest) = numbers.get_result(*c)?;
+            Ok(Unsettled { last_id, newest, oldest })
+        }
+    }
+}
+
 /// The position of the end of a user's feed: of the last entry, even if it was trimmed. `None` without such a user.
 pub fn head(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
     // Raw, because diesel has no maximum of several tables. One statement, as in `after`.

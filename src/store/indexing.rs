@@ -19,20 +19,31 @@ use crate::model::{
     messages::{IndexedMessage, List},
 };
 
-/// How far the words are indexed.
+/// Ids of messages without words that a search reads, at most: it takes some milliseconds.
+const MAX_SCANNED_IDS: i64 = 20_000;
+
+/// How far the words are indexed: those of all messages from one id through another.
 #[derive(Clone, Copy)]
 pub struct WordsIndex {
-    /// The words of all messages with this id or a higher one are.
+    /// The first id.
     pub from: i64,
+    /// The last id; on PostgreSQL the highest there can be, as each send indexes its own words there.
+    pub through: i64,
     /// How texts were split into words.
     pub version: i32,
 }
 
 /// How far the words are indexed.
 pub fn words(conn: &mut Conn<'_>) -> Result<WordsIndex> {
-    let query = indexing::table.select((indexing::words_from, indexing::words_version));
-    let (from, version) = on!(conn, |c| query.first(c))?;
-    Ok(WordsIndex { from, version })
+    let query = indexing::table.select((indexing::words_from, indexing::words_through, indexing::words_version));
+    let (from, through, version) = on!(conn, |c| query.first(c))?;
+    Ok(WordsIndex { from, through, version })
+}
+
+/// The messages with higher ids are searched whether they are indexed or not: those that were sent last, at most
+/// [`MAX_SCANNED_IDS`].
+pub fn scanned_after(conn: &mut Conn<'_>, index: &WordsIndex) -> Result<i64> {
+    Ok(index.through.max(feed::last_id(conn)? - MAX_SCANNED_IDS))
 }
 
 /// Lets only one transaction at a time change what is indexed in the background, until its end.
@@ -45,9 +56,12 @@ pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
 }
 
 /// Notes how far the words are indexed.
-pub fn set_words(conn: &mut Conn<'_>, WordsIndex { from, version }: WordsIndex) -> Result<()> {
-    let query =
-        diesel::update(indexing::table).set((indexing::words_from.eq(from), indexing::words_version.eq(version)));
+pub fn set_words(conn: &mut Conn<'_>, WordsIndex { from, through, version }: WordsIndex) -> Result<()> {
+    let query = diesel::update(indexing::table).set((
+        indexing::words_from.eq(from),
+        indexing::words_through.eq(through),
+        indexing::words_version.eq(version),
+    ));
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }
@@ -184,42 +198,4 @@ pub fn finish_changes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
     let query = diesel::delete(index_changes::table.filter(index_changes::message_id.eq_any(ids)));
     on!(conn, |c| query.execute(c))?;
     Ok(())
-}
-
-/// What is known about messages whose transactions are not finished: PostgreSQL gives ids before the commit.
-#[derive(Clone, Copy)]
-pub struct Unsettled {
-    /// The highest id that was given.
-    last_id: i64,
-    /// All transactions with a lower number had begun.
-    newest: i64,
-    /// All transactions with a lower number are finished.
-    oldest: i64,
-}
-
-impl Unsettled {
-    /// Up to which id all messages are committed, if they had the highest ids when `earlier` was read.
-    #[must_use]
-    pub fn settled_since(&self, earlier: &Self) -> Option<i64> {
-        (self.oldest >= earlier.newest).then_some(earlier.last_id)
-    }
-}
-
-/// What there is to know now.
-pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
-    match conn {
-        // There is only one writer.
-        Conn::Sqlite(_) => Ok(Unsettled { last_id: feed::last_id(conn)?, newest: 0, oldest: 0 }),
-        Conn::Postgres(c) => {
-            // Raw, because diesel has neither. Two statements, as the ids must be those given before the snapshot.
-            let last_id = sql::<BigInt>("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messages_id_seq")
-                .get_result(*c)?;
-            let numbers = sql::<(BigInt, BigInt)>(
-                "SELECT CAST(CAST(pg_snapshot_xmax(now) AS TEXT) AS BIGINT), CAST(CAST(pg_snapshot_xmin(now) AS TEXT) AS BIGINT) \
-                 FROM pg_current_snapshot() AS now",
-            );
-            let (newest, oldest) = numbers.get_result(*c)?;
-            Ok(Unsettled { last_id, newest, oldest })
-        }
-    }
 }

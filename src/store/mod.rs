@@ -22,6 +22,7 @@ pub mod service_tokens;
 pub mod identities;
 pub mod blocks;
 pub mod server;
+pub mod nodes;
 
 mod budget;
 mod cached;
@@ -39,6 +40,7 @@ mod remains;
 mod schema;
 mod sqlite;
 mod timeouts;
+mod tls;
 mod urls;
 mod writer;
 

@@ -17,7 +17,7 @@ use super::{
     locks::Lock,
     migrations::{self, Direction},
     observing::Observations,
-    postgres::postgres,
+    postgres::{postgres, warnings},
     remains::{Remaining, Removal},
     sqlite::{SqliteFile, create_private},
     timeouts::{BUSY_TIMEOUT, WRITE_PERMIT_TIMEOUT},
@@ -119,7 +119,7 @@ impl Store {
                 pooled = connections;
                 // A quarter of the connections is reserved for reads, because changes may wait for locks.
                 let write_permits = Arc::new(Semaphore::new(connections - connections / 4));
-                Pools::Postgres { pool: pool(postgres(url, &observed), connections)?, write_permits }
+                Pools::Postgres { pool: pool(postgres(url, &observed)?, connections)?, write_permits }
             }
         };
         let permits = Arc::new(Semaphore::new(pooled - LOOKUPS));
@@ -128,6 +128,9 @@ impl Store {
             DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
         })?;
+        for warning in store.read(move |conn| warnings(conn, connections)).await? {
+            tracing::warn!("{warning}");
+        }
         Ok(store)
     }
 
@@ -236,37 +239,15 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.write_and_finish(work, |_, _| Ok(()), committed).await
-    }
-
-    /// The same, and runs `finish` at the end of the transaction: on SQLite after all other units of work that are committed with
-    /// it, for what costs less if it is written together. It must not fail for a reason of this unit alone: they all fail with it.
-    ///
-    /// # Errors
-    /// As [`Store::write`].
-    pub async fn write_and_finish<T, E>(
-        &self,
-        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-        finish: impl FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send + 'static,
-        committed: impl FnOnce(&T) + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<Error> + Send + 'static,
-    {
         let slot = self.pending_writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
         match &self.pools {
-            Pools::Sqlite { writer, .. } => writer.write(slot, work, finish, committed).await,
+            Pools::Sqlite { writer, .. } => writer.write(slot, work, committed).await,
             Pools::Postgres { pool, write_permits } => {
                 let permit = acquire(write_permits, WRITE_PERMIT_TIMEOUT).await?;
                 let shared = self.permit().await?;
                 on_postgres(pool, move |conn| {
                     let _held = [slot, permit, shared];
-                    let done = transaction(conn, |conn| {
-                        let done = work(conn)?;
-                        finish(conn, &done)?;
-                        Ok::<_, E>(done)
-                    })?;
+                    let done = transaction(conn, work)?;
                     // A panic is in the log; the change is made.
                     let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
                     Ok(done)
@@ -336,6 +317,12 @@ impl Store {
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.observed.statements()
+    }
+
+    /// Whether it is a SQLite file, which only one server uses.
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.pools, Pools::Sqlite { .. })
     }
 
     /// Whether damage was found in the SQLite file. Changes answer [`Error::Damaged`] then.

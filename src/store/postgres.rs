@@ -1,31 +1,84 @@
 //! Connections to a PostgreSQL server.
 
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
+use diesel::{ConnectionError, ConnectionResult, RunQueryDsl, dsl::sql, sql_types::Text};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
 };
 use futures_util::FutureExt;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{observing::Observations, timeouts::postgres_timeouts};
+use super::{Conn, Error, Result, observing::Observations, timeouts::postgres_timeouts, tls, urls::PostgresUrl};
+
+/// Errors are classified by their messages. By default only a superuser may choose their language; since PostgreSQL 15
+/// `GRANT SET ON PARAMETER lc_messages` lets others do so.
+const ENGLISH: &str = "SET lc_messages = 'C'";
 
 /// Opens connections for a pool.
-pub(super) fn postgres(url: &str, observed: &Arc<Observations>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
+pub(super) fn postgres(
+    url: &PostgresUrl,
+    observed: &Arc<Observations>,
+) -> Result<AsyncDieselConnectionManager<AsyncPgConnection>> {
+    let connector = tls::connector(url).map_err(Error::Unusable)?;
+    let client = Arc::new((url.config.clone(), connector));
     let observed = observed.clone();
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |url| {
-        let observed = observed.clone();
+    // The URL of the manager is not used: diesel would connect in plain text.
+    config.custom_setup = Box::new(move |_url| {
+        let (client, observed) = (client.clone(), observed.clone());
         async move {
-            let mut conn = AsyncPgConnection::establish(url).await?;
+            let mut conn = connect(&client.0, client.1.clone()).await?;
             // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
             let settings = format!("SET synchronous_commit = on; {}", postgres_timeouts());
-            conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+            conn.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+            // It may be refused, which changes nothing.
+            let _ = conn.batch_execute(ENGLISH).await;
             conn.set_instrumentation(observed.counting());
             Ok(conn)
         }
         .boxed()
     });
-    AsyncDieselConnectionManager::new_with_config(url, config)
+    Ok(AsyncDieselConnectionManager::new_with_config("", config))
+}
+
+/// What of the server's settings an operator should change, in sentences.
+pub(super) fn warnings(conn: &mut Conn<'_>, connections: usize) -> Result<Vec<String>> {
+    let Conn::Postgres(conn) = conn else { return Ok(Vec::new()) };
+    // Raw, because diesel has no settings of servers.
+    let settings = sql::<(Text, Text, Text)>(
+        "SELECT current_setting('fsync'), current_setting('lc_messages'), current_setting('max_connections')",
+    );
+    let (fsync, language, most): (String, String, String) = settings.get_result(*conn)?;
+    let mut warnings = Vec::new();
+    if fsync == "off" {
+        warnings
+            .push("PostgreSQL runs with fsync = off: what was answered may be lost when its machine fails".to_owned());
+    }
+    if !(["C", "POSIX", ""].contains(&&*language) || language.starts_with("C.") || language.starts_with("en")) {
+        warnings.push(format!(
+            "PostgreSQL answers in another language (lc_messages = {language}), so that busy and full databases are told as \
+             internal errors: GRANT SET ON PARAMETER lc_messages to the user of the server"
+        ));
+    }
+    if most.parse().is_ok_and(|most: usize| connections > most) {
+        warnings
+            .push(format!("PostgreSQL has fewer connections (max_connections = {most}) than --database-connections"));
+    }
+    Ok(warnings)
+}
+
+async fn connect(config: &tokio_postgres::Config, connector: MakeRustlsConnect) -> ConnectionResult<AsyncPgConnection> {
+    let (client, connection) = config.connect(connector).await.map_err(|error| {
+        // The cause says more than the error itself: why a handshake failed, or what the server answered.
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        let said = error.to_string();
+        ConnectionError::BadConnection(match cause {
+            Some(cause) if !said.ends_with(&cause) => said + &cause,
+            _ => said,
+        })
+    })?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }

@@ -122,6 +122,7 @@ diesel::table! {
         id -> Integer,
         words_from -> BigInt,
         words_version -> Integer,
+        words_through -> BigInt,
     }
 }
 

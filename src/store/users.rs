@@ -273,6 +273,12 @@ pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
+/// Those who were erased at this time or later. None on SQLite, where there is no index for it and no other server.
+pub fn erased_since(conn: &mut Conn<'_>, at: Timestamp) -> Result<Vec<UserId>> {
+    let Conn::Postgres(c) = conn else { return Ok(Vec::new()) };
+    Ok(users::table.select(users::id).filter(users::erased_at.ge(at)).load(*c)?)
+}
+
 /// Whether there is such a user.
 pub fn exists(conn: &mut Conn<'_>, id: UserId) -> Result<bool> {
     let query = diesel::select(dsl::exists(users::table.find(id).filter(users::erased_at.is_null())));

@@ -14,17 +14,12 @@ use diesel::{
     sql_types::{Array, BigInt, Integer, Nullable, Text},
 };
 
-use super::{
-    Conn, Result,
-    cached::{CachedStatement, run_cached},
-    conn::on,
-};
+use super::{Conn, Result, cached::run_cached, conn::on, indexing};
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
     messages::{List, Message},
     phrases::{Phrase, Phrases},
     searches::Filter,
-    timestamps::Timestamp,
     words::joined,
 };
 
@@ -39,56 +34,39 @@ impl MessageWords {
     }
 }
 
-/// Indexes the words of a message; it has none yet.
-pub fn insert(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
+/// Indexes the words of a message that was sent in this transaction; on SQLite that is left to the background job, as a transaction
+/// that changes the index at all costs there as much as ten sends.
+pub fn insert_sent(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, text: &str) -> Result<()> {
+    match conn {
+        Conn::Sqlite(_) => Ok(()),
+        Conn::Postgres(_) => replace(conn, id, conversation, &MessageWords::of(text)),
+    }
+}
+
+/// Indexes the words of a message, in place of those that it has.
+pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
     match conn {
         Conn::Sqlite(c) => {
             // Raw, because the rowid of a virtual table is no column to diesel.
-            let insert = sql::<Integer>("INSERT INTO message_words (rowid, member_ids, words) VALUES (")
+            let replace = sql::<Integer>("REPLACE INTO message_words (rowid, member_ids, words) VALUES (")
                 .bind::<BigInt, _>(id)
                 .sql(", ")
                 .bind::<Text, _>(member_ids(conversation))
                 .sql(", ")
                 .bind::<Text, _>(&words.0)
                 .sql(")");
-            run_cached(c, insert)
+            run_cached(c, replace)
         }
         Conn::Postgres(c) => {
             // Raw, because diesel knows no tsvector.
-            let insert = sql_query("INSERT INTO message_words (message_id, words) VALUES ($1, $2::tsvector)");
-            insert.bind::<BigInt, _>(id).bind::<Text, _>(tsvector(conversation, words)).execute(*c)?;
+            let replace = sql_query(
+                "INSERT INTO message_words (message_id, words) VALUES ($1, $2::tsvector) \
+                 ON CONFLICT (message_id) DO UPDATE SET words = excluded.words",
+            );
+            replace.bind::<BigInt, _>(id).bind::<Text, _>(tsvector(conversation, words)).execute(*c)?;
             Ok(())
         }
     }
-}
-
-/// The same for a message that was sent in this transaction, unless it was edited or deleted in it since.
-pub fn insert_first(
-    conn: &mut Conn<'_>,
-    id: MessageId,
-    conversation: ConversationId,
-    words: &MessageWords,
-) -> Result<()> {
-    match conn {
-        Conn::Sqlite(c) => {
-            // Raw, as above.
-            let insert = sql::<Integer>("INSERT OR REPLACE INTO message_words (rowid, member_ids, words) SELECT id, ")
-                .bind::<Text, _>(member_ids(conversation))
-                .sql(", ")
-                .bind::<Text, _>(&words.0)
-                .sql(" FROM messages WHERE version = 1 AND deleted_at IS NULL AND id = ")
-                .bind::<BigInt, _>(id);
-            run_cached(c, insert)
-        }
-        // Each transaction has one send alone.
-        Conn::Postgres(_) => insert(conn, id, conversation, words),
-    }
-}
-
-/// Replaces the words of a message, if it has any.
-pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
-    delete(conn, &[id])?;
-    insert(conn, id, conversation, words)
 }
 
 /// Removes the words of messages, if they have any; at most 1,000, because the number of parameters is limited.
@@ -130,58 +108,91 @@ pub fn find(
     conn: &mut Conn<'_>,
     phrases: &Phrases,
     filter: &Filter,
-    limit: i64,
+    limit: usize,
     max_bytes: usize,
 ) -> Result<Vec<Message>> {
-    // The members are looked for in the index, and are compared once more: who sees what is not left to how texts are split.
-    let members = match filter.list {
-        List::Of(user) => vec![user],
-        List::Conversation(conversation) => conversation.members().into(),
-        List::All | List::SentBy(_) | List::ReceivedBy(_) | List::Between(..) => Vec::new(),
-    };
+    let mut found = Found { messages: Vec::new(), limit, bytes_left: max_bytes };
+    let index = indexing::words(conn)?;
+    let through = filter.through.map_or(i64::MAX, MessageId::key);
+    let conditions = conditions(filter);
+    if index.through < through {
+        let after = indexing::scanned_after(conn, &index)?;
+        // Raw for the conditions.
+        let query = sql::<Columns>(&format!(
+            "SELECT {COLUMNS} FROM messages WHERE id > {after} AND id <= {through} AND {conditions} ORDER BY id DESC"
+        ));
+        let has_phrases =
+            |message: &QueryResult<Message>| message.as_ref().map_or(true, |it| phrases.are_in(&it.content));
+        on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?.filter(has_phrases)))?;
+    }
+    let through = through.min(index.through);
+    let members = members(filter.list);
     // Raw, because diesel knows neither MATCH nor a tsquery. The hits are the outer loop of the join, in the order that is wanted;
     // on PostgreSQL `OFFSET 0` keeps the planner, which does not know how often words and members come together, from reading all
     // messages backwards instead.
-    let (from, wanted, and, newest) = match conn {
+    let (hits, wanted, and_then, id) = match conn {
         Conn::Sqlite(_) => (
             "message_words CROSS JOIN messages ON messages.id = message_words.rowid WHERE message_words MATCH ",
             fts5(phrases, &members),
-            " AND message_words.rowid <= ",
+            "",
             "message_words.rowid",
         ),
         Conn::Postgres(_) => (
             "(SELECT message_id FROM message_words WHERE words @@ CAST(",
             tsquery(phrases, &members),
-            " AS tsquery) ORDER BY message_id DESC OFFSET 0) AS hits JOIN messages ON messages.id = message_id WHERE message_id <= ",
+            " AS tsquery) ORDER BY message_id DESC OFFSET 0) AS hits JOIN messages ON messages.id = message_id WHERE TRUE",
             "message_id",
         ),
     };
-    let query = sql::<Columns>(&format!("SELECT {COLUMNS} FROM {from}"))
+    let query = sql::<Columns>(&format!("SELECT {COLUMNS} FROM {hits}"))
         .bind::<Text, _>(wanted)
-        .sql(and)
-        .bind::<BigInt, _>(filter.through.unwrap_or(MessageId::MAX))
-        .sql(" AND deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND coalesce(")
-        .bind::<Nullable<BigInt>, _>(members.first().copied())
-        .sql(", low_id) IN (low_id, high_id) AND coalesce(")
-        .bind::<Nullable<BigInt>, _>(members.last().copied())
-        .sql(", low_id) IN (low_id, high_id) AND sender_id = coalesce(")
-        .bind::<Nullable<BigInt>, _>(filter.sender)
-        .sql(", sender_id) AND created_at >= ")
-        .bind::<BigInt, _>(filter.since.unwrap_or(Timestamp::MIN))
-        .sql(" AND created_at < ")
-        .bind::<BigInt, _>(filter.until.unwrap_or(Timestamp::MAX))
-        .sql(&format!(" ORDER BY {newest} DESC LIMIT "))
-        .bind::<BigInt, _>(limit);
-    let mut bytes = 0;
-    let is_within = |found: &QueryResult<Message>| {
-        let is_within = bytes < max_bytes;
-        bytes += found.as_ref().map_or(0, |message| message.content.len());
-        is_within
-    };
-    on!(conn, |c| {
-        let found = CachedStatement(query).load_iter::<Message, DefaultLoadingMode>(c)?;
-        Ok(found.take_while(is_within).collect::<QueryResult<_>>()?)
-    })
+        .sql(&format!("{and_then} AND {id} <= {through} AND {conditions} ORDER BY {id} DESC LIMIT {limit}"));
+    on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?))?;
+    Ok(found.messages)
+}
+
+/// Messages that were found.
+struct Found {
+    messages: Vec<Message>,
+    limit: usize,
+    bytes_left: usize,
+}
+
+impl Found {
+    fn add(&mut self, hits: impl IntoIterator<Item = QueryResult<Message>>) -> Result<()> {
+        let mut hits = hits.into_iter();
+        while self.messages.len() < self.limit
+            && self.bytes_left > 0
+            && let Some(hit) = hits.next().transpose()?
+        {
+            self.bytes_left = self.bytes_left.saturating_sub(hit.content.len());
+            self.messages.push(hit);
+        }
+        Ok(())
+    }
+}
+
+/// The users who must be members of the conversation.
+fn members(list: List) -> Vec<UserId> {
+    match list {
+        List::Of(user) => vec![user],
+        List::Conversation(conversation) => conversation.members().into(),
+        List::All | List::SentBy(_) | List::ReceivedBy(_) | List::Between(..) => Vec::new(),
+    }
+}
+
+/// What the messages have in common besides their words, in SQL. The members are looked for in the index as well: who sees what is
+/// not left to how texts are split. There are numbers in it, and no texts.
+fn conditions(filter: &Filter) -> String {
+    let mut all = "deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures)".to_owned();
+    let members = members(filter.list).into_iter().map(|user| format!("{} IN (low_id, high_id)", user.key()));
+    let sender = filter.sender.map(|sender| format!("sender_id = {}", sender.key()));
+    let since = filter.since.map(|since| format!("created_at >= {}", since.milliseconds()));
+    let until = filter.until.map(|until| format!("created_at < {}", until.milliseconds()));
+    for condition in members.chain(sender).chain(since).chain(until) {
+        all = all + " AND " + &condition;
+    }
+    all
 }
 
 /// The members of a conversation as words of SQLite's index.

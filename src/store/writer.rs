@@ -67,7 +67,6 @@ impl SqliteWriter {
         &self,
         slot: OwnedSemaphorePermit,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-        finish: impl FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send + 'static,
         committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, E>
     where
@@ -75,8 +74,7 @@ impl SqliteWriter {
         E: From<Error> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let (work, finish) = (Some(work), Some(finish));
-        let unit = Unit { work, outcome: None, failed_batch: false, finish, committed, answer, _slot: slot };
+        let unit = Unit { work: Some(work), outcome: None, failed_batch: false, committed, answer, _slot: slot };
         let queued = Queued { since: Instant::now(), job: Box::new(unit) };
         let taken = self.running().as_ref().is_some_and(|running| running.queue.send(queued).is_ok());
         let closed = || E::from(Error::Unavailable("it is being closed".into()));
@@ -105,27 +103,23 @@ struct Queued {
 trait Job: Send {
     /// Does the work, unless the caller is gone. An error means that the whole transaction failed.
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<()>;
-    /// Does what comes at the end of the transaction, if the work is done. An error means that the whole transaction failed.
-    fn finish(&mut self, conn: &mut SqliteConnection) -> Result<()>;
     /// Sends the result to the caller.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
-struct Unit<W, L, C, T, E> {
+struct Unit<W, C, T, E> {
     work: Option<W>,
     outcome: Option<Result<T, E>>,
     /// Whether it was this unit that made the whole transaction fail.
     failed_batch: bool,
-    finish: Option<L>,
     committed: C,
     answer: oneshot::Sender<Result<T, E>>,
     _slot: OwnedSemaphorePermit,
 }
 
-impl<W, L, C, T, E> Job for Unit<W, L, C, T, E>
+impl<W, C, T, E> Job for Unit<W, C, T, E>
 where
     W: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send,
-    L: FnOnce(&mut Conn<'_>, &T) -> Result<()> + Send,
     C: FnOnce(&T) + Send,
     T: Send,
     E: From<Error> + Send,
@@ -141,12 +135,6 @@ where
         self.failed_batch = ended.is_err();
         // The savepoint is gone: SQLite rolls back the whole transaction on some errors, as on a full disk.
         ended.map_err(|error| Error::Unavailable(format!("a transaction broke off: {error}")))
-    }
-
-    fn finish(&mut self, conn: &mut SqliteConnection) -> Result<()> {
-        let (Some(finish), Some(Ok(done))) = (self.finish.take(), &self.outcome) else { return Ok(()) };
-        let ended = catch_unwind(AssertUnwindSafe(|| finish(&mut Conn::Sqlite(conn), done)));
-        ended.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off at its end".into())))
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
@@ -225,10 +213,7 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
     // A deferred transaction that reads before it writes can fail with a lock error that waiting does not resolve.
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
-        status = file.observed.observe(|| {
-            batch.iter_mut().try_for_each(|queued| queued.job.run(conn))?;
-            batch.iter_mut().try_for_each(|queued| queued.job.finish(conn))
-        });
+        status = file.observed.observe(|| batch.iter_mut().try_for_each(|queued| queued.job.run(conn)));
         if file.observed.is_damaged() {
             status = Err(Error::Damaged);
         }

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::harness::{Chat, text};
 
-async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
+/// Imports lines, which may be those of `LINES`.
+pub(crate) async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
     let lines: Vec<_> = lines
         .lines()
         .map(|line| {
@@ -18,7 +19,7 @@ async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
     imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await
 }
 
-const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z"}}
+pub(crate) const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z"}}
 {"user": {"id": 7, "name": "Bob", "email": "bob@example.com", "createdAt": "2026-01-31T12:00:00.5+01:00"}}
 {"message": {"id": 70, "senderId": 10, "receiverId": 7, "content": "Hi", "createdAt": "2026-02-01T00:00:00Z"}}
 {"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "Hello 👋", "createdAt": "2026-02-01T00:00:01Z"}}"#;

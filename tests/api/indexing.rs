@@ -260,45 +260,6 @@ async fn the_index_can_be_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_edited_or_deleted_in_the_commit_of_its_send_is_indexed_as_it_is() {
-    let chat = Chat::open().await;
-    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    let mut last = ada.sends("first", &bob).await[4..].parse::<u64>().unwrap();
-    let mut changed = 0;
-    for round in 0..40 {
-        let (first, second) = (format!("first{round}"), format!("second{round}"));
-        // While the file is locked, they queue and are committed together.
-        let lock = chat.database.locked().await;
-        let (sending, changing) = (ada.sends(&first, &bob), async {
-            let id = format!("msg_{}", last + 1);
-            if round % 2 == 0 { ada.edits(&id, &second).await } else { ada.deletes(&id).await }
-        });
-        let unlocking = async {
-            tokio::task::yield_now().await;
-            drop(lock);
-        };
-        let (sent, change, ()) = tokio::join!(sending, changing, unlocking);
-        last = sent[4..].parse::<u64>().unwrap();
-        let is_changed = change["userErrors"] == json!([]);
-        changed += u32::from(is_changed);
-        let expected = match (is_changed, round % 2) {
-            (true, 0) => [vec![], vec![second.clone()]],
-            (true, _) => [vec![], vec![]],
-            (false, _) => [vec![first.clone()], vec![]],
-        };
-        for (words, expected) in [first, second].iter().zip(expected) {
-            assert_eq!(texts(&chat, json!({ "text": words, "userId": bob.id })).await, expected, "{round}: {change}");
-        }
-        if is_changed {
-            // Changes have ids, too.
-            last = ada.sends("another", &bob).await[4..].parse().unwrap();
-        }
-    }
-    // On PostgreSQL each is committed alone.
-    assert!(changed > 0 || !chat.database.is_sqlite());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_ready_before_the_first_message_and_what_cannot_be_embedded_is_given_up() {
     let endpoint = Program::start(good).await;
     let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;

@@ -48,6 +48,8 @@ mod crashes;
 mod upgrades;
 mod backups;
 mod outages;
+mod tls;
+mod servers;
 mod overload;
 mod storage;
 mod damage;

@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// A PostgreSQL server of one's own, until this is dropped: other tests use the one of the suite.
-struct Cluster {
-    url: String,
+pub(crate) struct Cluster {
+    pub(crate) url: String,
     pg_ctl: PathBuf,
     /// Ends when its input does.
     _with_postgres: Child,
@@ -29,15 +29,25 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With variables of the environment, for `tests/with-postgres` and for the server.
+    pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/with-postgres");
         let say = r#"echo "$DUOLOGUE_TEST_DATABASE"; echo "$DUOLOGUE_TEST_PG_CTL"; exec cat"#;
         let mut command = Command::new(script);
-        command.args(["sh", "-c", say]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["sh", "-c", say]).envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = soon(lines.next_line()).await.unwrap().unwrap();
         let pg_ctl = soon(lines.next_line()).await.unwrap().unwrap().into();
         Self { url, pg_ctl, _with_postgres: child }
+    }
+
+    /// The folder of its data, and of the certificate that has signed its own.
+    pub(crate) fn folder(&self) -> &Path {
+        self.pg_ctl.parent().unwrap()
     }
 
     async fn restarts(&self, mode: &str) {
@@ -48,7 +58,7 @@ impl Cluster {
     /// From now on, `extend 28` in the file that is given lets no table grow.
     #[cfg(target_os = "linux")]
     async fn gets_another_disk(&self) -> PathBuf {
-        let folder = self.pg_ctl.parent().unwrap().canonicalize().unwrap();
+        let folder = self.folder().canonicalize().unwrap();
         // Where the user of the server may read it.
         let library = folder.join("disk.so");
         std::fs::copy(crate::disk::library(), &library).unwrap();

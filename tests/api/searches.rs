@@ -1,10 +1,12 @@
 //! Searches by words: what is found, in which order, by whom and how often, and that no text is a query of a database.
 
+use duologue::domain::indexing::index_words;
 use serde_json::{Value, json};
 
 use crate::{
     accounts::Member,
     harness::{ACCOUNTS, Chat, Person, code, text},
+    imports::{LINES, import},
 };
 
 pub(crate) const SEARCH: &str = "query ($input: SearchMessagesInput!, $first: Int, $after: String) {
@@ -23,10 +25,12 @@ pub(crate) async fn found(chat: &Chat, input: Value) -> Value {
     chat.data(SEARCH, variables).await["searchMessages"].take()
 }
 
-/// The texts of what is found.
+/// The texts of what is found: the same before the words of what was sent last are indexed and afterwards.
 pub(crate) async fn texts(chat: &Chat, input: Value) -> Vec<String> {
-    let found = found(chat, input).await;
-    found["edges"].as_array().unwrap().iter().map(|edge| text(&edge["node"]["content"])).collect()
+    let before = found(chat, input.clone()).await["edges"].take();
+    index_words(&chat.app).await.unwrap();
+    assert_eq!(found(chat, input).await["edges"], before);
+    before.as_array().unwrap().iter().map(|edge| text(&edge["node"]["content"])).collect()
 }
 
 async fn finds(person: &Person<'_>, words: &str) -> Vec<String> {
@@ -215,6 +219,43 @@ async fn the_best_match_comes_first_and_pages_go_on() {
     let nonsense = json!({ "input": { "text": "budget" }, "after": "bWVzc2FnZTox" });
     assert_eq!(chat.code(SEARCH, nonsense).await, "BAD_USER_INPUT");
     assert_eq!(chat.code(SEARCH, json!({ "input": { "text": "budget" }, "first": 101 })).await, "BAD_USER_INPUT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_last_is_found_with_what_is_indexed() {
+    let chat = Chat::open().await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    for number in 0..70 {
+        ada.sends(&format!("plan {number}"), &bob).await;
+    }
+    index_words(&chat.app).await.unwrap();
+    let (edited, deleted) = (ada.sends("plan to edit", &bob).await, ada.sends("plan to delete", &bob).await);
+    bob.sends("plan plan", &ada).await;
+    eve.sends("plan of another", &bob).await;
+    ada.edits(&edited, "edited plan").await;
+    ada.deletes(&deleted).await;
+    for order in ["NEWEST", "RELEVANCE"] {
+        let input = json!({ "text": "plan", "userId": ada.id, "order": order });
+        let found = found(&chat, input.clone()).await;
+        assert_eq!((&found["pending"], found["edges"].as_array().unwrap().len()), (&json!(0), 72));
+        assert_eq!(found["edges"][0]["node"]["content"], "plan plan");
+        assert_eq!(texts(&chat, input).await.len(), 72);
+    }
+    assert_eq!(finds(&bob, "edit").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_messages_without_words_than_a_search_reads_are_pending() {
+    let chat = Chat::open().await;
+    let last = r#"{"message": {"id": 30000, "senderId": 7, "receiverId": 10, "content": "Hi!", "createdAt": "2026-02-02T00:00:00Z"}}"#;
+    import(&chat, &format!("{LINES}\n{last}")).await.unwrap();
+    let input = json!({ "text": "hi" });
+    let first = found(&chat, input.clone()).await;
+    let (pending, read) = if chat.database.is_sqlite() { (2, 1) } else { (0, 2) };
+    assert_eq!((&first["pending"], first["edges"].as_array().unwrap().len()), (&json!(pending), read));
+    index_words(&chat.app).await.unwrap();
+    assert_eq!(found(&chat, input.clone()).await["pending"], 0);
+    assert_eq!(texts(&chat, input).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,1 @@
+ALTER TABLE indexing DROP COLUMN words_through;

@@ -1,0 +1,2 @@
+DROP INDEX users_erased;
+DROP TABLE nodes;

@@ -1,0 +1,190 @@
+//! Several servers on one PostgreSQL database: what they have to agree on before one of them starts, and how each hears of the
+//! changes that the others make. Nobody tells it: it reads what was added to all feeds. On SQLite there is one server, to which only
+//! a new epoch matters.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    app::App,
+    store::{
+        self, Conn,
+        feed::{Addition, Unsettled},
+        nodes::Node,
+    },
+};
+
+/// How often a server says that it is there …
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+/// … and how long the others believe it.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often it looks for changes of others, while there are any. Alone it looks as often as it renews its lease: a command may
+/// change the database, too.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// A clock that differs by more is corrected, …
+const CORRECTED_OFFSET_MS: i64 = 250;
+/// … and by more than this it is wrong.
+const MAX_OFFSET_MS: i64 = 5 * 60_000;
+/// Entries before the last one that may belong to transactions which go on while a server starts.
+const ENTRIES_IN_FLIGHT: i64 = 1_000;
+
+/// Why a server cannot be one of several. The message is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotJoin {
+    /// Seconds.
+    #[error(
+        "the clock of this machine and that of PostgreSQL differ by {0} seconds: set them right, as tokens and the times of messages \
+         depend on them"
+    )]
+    Clock(i64),
+    /// Not all servers know the key that another one signs with.
+    #[error(
+        "another server on this database signs tokens with a key that this one does not have, or does not know the key of this one: \
+         give all the same --signing-key"
+    )]
+    Keys,
+    /// The database fails.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A server among those that use a database.
+pub struct Membership {
+    node: Node,
+    /// What was added to the feeds up to this position was read.
+    settled: i64,
+    /// What was read beyond it.
+    seen: HashSet<i64>,
+    earlier: Unsettled,
+}
+
+impl Membership {
+    /// Says that this server uses the database.
+    ///
+    /// # Errors
+    /// When it does not agree with the others on the time or on the signing keys.
+    pub async fn join(app: &App) -> Result<Self, CannotJoin> {
+        let offset = clock_offset(app).await?;
+        if offset.abs() > MAX_OFFSET_MS {
+            return Err(CannotJoin::Clock(offset.abs() / 1_000));
+        }
+        correct_clock(app, offset);
+        let key_ids = app.keys.as_ref().map_or_else(Vec::new, |keys| keys.ids());
+        let node = Node { id: rand::random(), version: env!("CARGO_PKG_VERSION").to_owned(), key_ids };
+        let joining = node.clone();
+        let join = move |conn: &mut Conn<'_>| {
+            Ok::<_, store::Error>((
+                store::nodes::renew(conn, &joining, LEASE)?,
+                store::feed::unsettled(conn)?,
+                store::feed::last_id(conn)?,
+            ))
+        };
+        let (others, earlier, last) = app.store.write(join).await?;
+        let signs = |one: &Node, other: &Node| one.key_ids.first().is_none_or(|key| other.key_ids.contains(key));
+        let membership = Self { node, settled: last - ENTRIES_IN_FLIGHT, seen: HashSet::new(), earlier };
+        if others.iter().any(|other| !signs(other, &membership.node) || !signs(&membership.node, other)) {
+            membership.leave(app).await?;
+            return Err(CannotJoin::Keys);
+        }
+        Ok(membership)
+    }
+
+    /// Which of the servers it is.
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        self.node.id
+    }
+
+    /// Says that this server uses the database no longer.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn leave(&self, app: &App) -> store::Result<()> {
+        leave(app, self.id()).await
+    }
+
+    /// Keeps in touch with the others; never returns.
+    pub async fn run(mut self, app: Arc<App>) {
+        let mut renewed = Instant::now();
+        let mut has_others = true;
+        loop {
+            let interval = if has_others && !app.store.is_sqlite() { POLL_INTERVAL } else { RENEWAL_INTERVAL };
+            tokio::time::sleep(interval).await;
+            let polled = self.poll(&app).await;
+            if renewed.elapsed() >= RENEWAL_INTERVAL || polled.is_err() {
+                match self.renew(&app).await {
+                    Ok(others) => (has_others, renewed) = (others > 0, Instant::now()),
+                    Err(error) => {
+                        tracing::warn!(%error, "it is not known what other servers change");
+                        tokio::time::sleep(RENEWAL_INTERVAL).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renews the lease, and takes over what the database says; gives the number of other servers.
+    async fn renew(&self, app: &App) -> store::Result<usize> {
+        let node = self.node.clone();
+        let renew = move |conn: &mut Conn<'_>| store::nodes::renew(conn, &node, LEASE);
+        // Nothing is written to a SQLite file.
+        let others = if app.store.is_sqlite() { Vec::new() } else { app.store.write(renew).await? };
+        app.set_epoch(&app.store.read(store::server::epoch).await?);
+        correct_clock(app, clock_offset(app).await?);
+        Ok(others.len())
+    }
+
+    /// Notifies the followers of feeds to which something was added.
+    async fn poll(&mut self, app: &App) -> store::Result<()> {
+        if app.store.is_sqlite() {
+            return Ok(());
+        }
+        let settled = self.settled;
+        let read = move |conn: &mut Conn<'_>| {
+            // In this order: what is settled is among the additions.
+            let unsettled = store::feed::unsettled(conn)?;
+            Ok::<_, store::Error>((unsettled, store::feed::additions(conn, settled)?))
+        };
+        let (unsettled, additions) = app.store.read(read).await?;
+        for Addition { position, users, invalidates } in additions {
+            if self.seen.insert(position) {
+                if invalidates {
+                    app.notifier.invalidate(users);
+                } else {
+                    app.notifier.notify_of(users, position);
+                }
+            }
+        }
+        if let Some(settled) = unsettled.settled_since(&self.earlier) {
+            (self.settled, self.earlier) = (settled, unsettled);
+            self.seen.retain(|position| *position > settled);
+        }
+        Ok(())
+    }
+}
+
+/// Says that a server uses the database no longer.
+///
+/// # Errors
+/// Those of the database.
+pub async fn leave(app: &App, id: i64) -> store::Result<()> {
+    app.store.write(move |conn| store::nodes::leave(conn, id)).await
+}
+
+/// By how many milliseconds the clock of PostgreSQL is ahead of this server's; 0 on SQLite.
+async fn clock_offset(app: &App) -> store::Result<i64> {
+    let before = app.now().milliseconds();
+    let Some(theirs) = app.store.read(store::nodes::clock).await? else { return Ok(0) };
+    let after = app.now().milliseconds();
+    Ok(theirs.milliseconds() - i64::midpoint(before, after))
+}
+
+fn correct_clock(app: &App, offset: i64) {
+    if offset.abs() > CORRECTED_OFFSET_MS {
+        tracing::warn!("the clock of this machine differs from that of PostgreSQL, which is taken: {offset} ms");
+        app.correct_clock(offset);
+    }
+}

@@ -1,0 +1,196 @@
+//! Several servers on one PostgreSQL database: what one changes the others hear, and they agree on what must be the same.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use diesel_async::SimpleAsyncConnection;
+use duologue::{
+    app::App,
+    domain::{
+        accounts,
+        nodes::{CannotJoin, Membership},
+    },
+    model::{sessions::Credential, timestamps::Timestamp},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    database::Lock,
+    harness::{ACCOUNTS, Chat, Database, Feed, Person, soon, text},
+    resume::{cursor, resumed},
+};
+
+/// Two servers on one database, as members of one cluster.
+struct Servers {
+    a: Chat,
+    b: Chat,
+    _jobs: JoinSet<()>,
+}
+
+impl Servers {
+    /// `None` on SQLite.
+    async fn start() -> Option<Self> {
+        let database = Database::new().await;
+        if database.is_sqlite() {
+            return None;
+        }
+        let same = Database::on(&database.url);
+        let (a, b) = (Chat::in_real_time(database, &[]).await, Chat::in_real_time(same, &[]).await);
+        let mut jobs = JoinSet::new();
+        for chat in [&a, &b] {
+            jobs.spawn(Membership::join(&chat.app).await.unwrap().run(chat.app.clone()));
+        }
+        Some(Self { a, b, _jobs: jobs })
+    }
+
+    /// The same person at the other server.
+    fn at_b(&self, person: &Person<'_>) -> Person<'_> {
+        Person { chat: &self.b, id: person.id.clone() }
+    }
+}
+
+/// The feed of somebody, from now on.
+async fn followed(person: &Person<'_>) -> Feed {
+    let mut feed = resumed(person, &Value::Null).await;
+    assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
+    feed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_through_one_server_is_heard_at_the_other() {
+    let Some(servers) = Servers::start().await else { return };
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let mut feed = followed(&servers.at_b(&bob)).await;
+    let mut slowest = Duration::ZERO;
+    for number in 0..20 {
+        let id = ada.sends(&format!("number {number}"), &bob).await;
+        let begun = Instant::now();
+        assert_eq!(feed.next().await["message"]["content"], format!("number {number}"));
+        ada.edits(&id, "edited").await;
+        assert_eq!(feed.next().await["message"]["content"], "edited");
+        ada.deletes(&id).await;
+        let deleted = feed.next().await;
+        assert_eq!((&deleted["kind"], &deleted["messageId"]), (&json!("MESSAGE_DELETED"), &json!(id)));
+        slowest = slowest.max(begun.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let rename = "mutation ($id: ID!) { updateUser(id: $id, input: { name: \"Ada L\" }) { user { name } } }";
+    servers.a.data(rename, json!({ "id": ada.id })).await;
+    assert_eq!(feed.next().await["kind"], "USER_CHANGED");
+    // And the other way.
+    let mut feed = followed(&ada).await;
+    servers.at_b(&bob).sends("from the other one", &ada).await;
+    assert_eq!(feed.next().await["message"]["content"], "from the other one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_whose_transactions_end_in_another_order_are_all_heard() {
+    let Some(servers) = Servers::start().await else { return };
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let (eve, pal) = (servers.a.person("Eve").await, servers.a.person("Pal").await);
+    let (mut of_bob, mut of_pal) = (followed(&servers.at_b(&bob)).await, followed(&servers.at_b(&pal)).await);
+    let insert = format!(
+        "BEGIN; INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES ({}, {}, 'late', 0)",
+        &ada.id[4..],
+        &bob.id[4..]
+    );
+    let Lock::Postgres(mut late) = servers.a.database.run(&insert).await else { unreachable!() };
+    for number in 0..30 {
+        eve.sends(&format!("early {number}"), &pal).await;
+        assert_eq!(of_pal.next().await["message"]["content"], format!("early {number}"));
+    }
+    late.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(of_bob.next().await["message"]["content"], "late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_resets_every_follower_once() {
+    let Some(servers) = Servers::start().await else { return };
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let mut feeds = [followed(&bob).await, followed(&servers.at_b(&bob)).await, followed(&servers.at_b(&ada)).await];
+    ada.sends("before", &bob).await;
+    for feed in &mut feeds {
+        assert_eq!(feed.next().await["message"]["content"], "before");
+    }
+    let former = cursor(&bob).await;
+    servers.a.app.begin_new_epoch().await.unwrap();
+    for feed in &mut feeds {
+        assert_eq!(feed.next().await["kind"], "RESET");
+    }
+    ada.sends("after", &bob).await;
+    for feed in &mut feeds {
+        // It catches up with what came since the reset.
+        let mut event = feed.next().await;
+        if event["kind"] == "CAUGHT_UP" {
+            event = feed.next().await;
+        }
+        assert_eq!(event["message"]["content"], "after");
+    }
+    assert_ne!(text(&cursor(&servers.at_b(&bob)).await), text(&former));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_erased_through_one_server_ends_at_the_other() {
+    let Some(servers) = Servers::start().await else { return };
+    let ada = servers.a.person("Ada").await;
+    let mut revocation = servers.b.app.revocations.subscribe(Credential::Account(ada.id.parse().unwrap()));
+    accounts::poll_revocations(&servers.b.app).await;
+    ada.leaves(false).await;
+    accounts::poll_revocations(&servers.b.app).await;
+    soon(revocation.revoked()).await;
+}
+
+/// What another server says to joining, with a clock that is so far ahead and with flags.
+async fn joins(database: &Database, ahead: Duration, flags: &[&str]) -> (Arc<App>, Result<Membership, CannotJoin>) {
+    let settings = database.settings(flags);
+    let clock = move || Timestamp::now().later(ahead);
+    let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
+    app.configure(&settings).await.unwrap();
+    let joined = Membership::join(&app).await;
+    (Arc::new(app), joined)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_the_database_rules() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let (app, joined) = joins(&database, Duration::from_secs(30), &[]).await;
+    joined.unwrap();
+    let offset = (app.now().milliseconds() - Timestamp::now().milliseconds()).abs();
+    assert!(offset < 1_000, "{offset}");
+    let (_, refused) = joins(&database, Duration::from_hours(1), &[]).await;
+    let Err(CannotJoin::Clock(seconds)) = refused else { panic!() };
+    assert!((3_595..=3_600).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_must_know_the_keys_that_the_others_sign_with() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let other = "b".repeat(44).replace("bb", "Zz");
+    let own = ACCOUNTS[3];
+    let (both, other_first) = (format!("{own},{other}"), format!("{other},{own}"));
+    let with = async |keys: &str| {
+        let (app, joined) = joins(&database, Duration::ZERO, &["--auth", "jwt", "--signing-key", keys]).await;
+        match joined {
+            Ok(membership) => Some((app, membership)),
+            Err(CannotJoin::Keys) => None,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let (app, first) = with(own).await.unwrap();
+    assert!(with(&other).await.is_none());
+    assert!(with(&other_first).await.is_none(), "the first one does not know the other key");
+    let (app_of_second, second) = with(&both).await.unwrap();
+    first.leave(&app).await.unwrap();
+    // All know the new key now: it may sign.
+    assert!(with(&other_first).await.is_some());
+    second.leave(&app_of_second).await.unwrap();
+}
