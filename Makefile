@@ -12,7 +12,7 @@ TYPESCRIPT := examples/typescript
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust
+.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -23,7 +23,7 @@ run: web
 model: model/model.safetensors
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
-test: web clients browser examples
+test: web clients browser examples nats
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(MODELS)
 	tests/with-postgres cargo test --test api -- $(MODELS)
@@ -66,6 +66,16 @@ $(TOOLS)/typos:
 
 $(TOOLS)/cargo-deny:
 	cargo install --quiet --locked --root target/tools cargo-deny
+
+# By which several servers wake each other.
+ifneq ($(shell command -v nats-server)$(DEBIAN),)
+nats:
+	@command -v nats-server >/dev/null || { $(call install,nats-server); }
+else
+nats:
+	@echo "nats-server is not there: servers that wake each other over NATS are not tried."
+test: export DUOLOGUE_TEST_WITHOUT_NATS := 1
+endif
 
 # What the tests run of the folder examples: each is installed or built as its own words say.
 examples: example-in-rust

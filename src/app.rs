@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config::{self, AuthMode},
-    events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Revocations, Signals},
+    events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations, Signals},
     model::timestamps::Timestamp,
     search::{self, Embedder, EndpointSettings},
     secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
@@ -50,6 +50,8 @@ pub struct App {
     pub store: Store,
     /// Notifies followers of feeds.
     pub notifier: Notifier,
+    /// What other servers are to be told.
+    pub relay: Relay,
     /// Wakes the job that finishes what changes of users left to do.
     pub unfinished_changes: Arc<Notify>,
     /// Wakes the job that removes what was indexed of changed messages.
@@ -123,9 +125,11 @@ impl App {
                 store::server::epoch(conn)
             })
             .await?;
+        let relay = Relay::default();
         Ok(Self {
             store,
-            notifier: Notifier::default(),
+            notifier: Notifier::with(relay.clone()),
+            relay,
             unfinished_changes: Arc::default(),
             unindexed: Arc::default(),
             unembedded: Arc::default(),

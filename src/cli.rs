@@ -26,7 +26,9 @@ use duologue::{
         imports::{self, Count, Line},
         indexing,
         nodes::{self, Membership},
+        relaying,
     },
+    events::{Nats, NatsSettings},
     graphql::{self, Api},
     http,
     model::texts::{Email, Name, Password},
@@ -75,10 +77,11 @@ async fn serve(settings: &Serve) -> Result<()> {
         app.configure(settings).await?;
         let app = Arc::new(app);
         let api = Api::open(&app, &settings.limits)?;
+        let nats = nats(settings, &app).await?;
         let membership = Membership::join(&app).await?;
-        Ok::<_, anyhow::Error>((app, api, membership))
+        Ok::<_, anyhow::Error>((app, api, membership, nats))
     };
-    let (app, api, membership) = http::answering_meanwhile(&listener, &settings.limits, opening).await?;
+    let (app, api, membership, nats) = http::answering_meanwhile(&listener, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -107,12 +110,28 @@ async fn serve(settings: &Serve) -> Result<()> {
     jobs.spawn(accounts::run_session_poller(app.clone()));
     let node = membership.id();
     jobs.spawn(membership.run(app.clone()));
+    if let Some(nats) = nats {
+        jobs.spawn(relaying::run_job(app.clone(), nats, node));
+    }
     http::serve(listener, &app, api, settings, origins, stop).await?;
     jobs.shutdown().await;
     // Otherwise its lease expires soon.
     let _ = nodes::leave(&app, node).await;
     app.close().await;
     Ok(())
+}
+
+/// The connection to NATS, if the settings name one and there can be other servers.
+async fn nats(settings: &Serve, app: &App) -> Result<Option<Nats>> {
+    if settings.nats.is_empty() {
+        return Ok(None);
+    }
+    if app.store.is_sqlite() {
+        tracing::warn!("--nats has no effect: only one server uses a SQLite file");
+        return Ok(None);
+    }
+    let nats = NatsSettings { servers: settings.nats.clone(), credentials: settings.nats_credentials.clone() };
+    Ok(Some(Nats::open(&nats).await.map_err(anyhow::Error::msg)?))
 }
 
 /// Where a browser on this machine finds the page.

@@ -258,6 +258,13 @@ pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
+    /// NATS, by which several servers on one PostgreSQL database wake each other: nats://HOST:PORT, or tls://HOST:PORT; several
+    /// servers of a NATS cluster with commas between them
+    #[arg(long, value_name = "URL", env = "DUOLOGUE_NATS", value_delimiter = ',', hide_env_values = true)]
+    pub nats: Vec<String>,
+    /// A file with a NATS token and key, as `nsc` makes it
+    #[arg(long, value_name = "FILE", env = "DUOLOGUE_NATS_CREDENTIALS", requires = "nats")]
+    pub nats_credentials: Option<PathBuf>,
     /// The accounts.
     #[command(flatten)]
     pub auth: Auth,

@@ -40,18 +40,19 @@ const DOORS: [(&str, &[&str]); 14] = [
             "http",
         ],
     ),
-    ("cli", &["config", "app", "domain", "graphql", "http", "model", "store"]),
+    ("cli", &["config", "app", "domain", "events", "graphql", "http", "model", "store"]),
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 17] = [
+const KNOWN_BY: [(&str, &[&str]); 18] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
     ("apollo_compiler", &["execution"]),
     ("diesel", &["model", "store"]),
     ("deadpool", &["store"]),
     ("tokio_postgres", &["store"]),
-    ("rustls", &["store"]),
+    ("rustls", &["store", "events"]),
+    ("async_nats", &["events"]),
     ("jsonwebtoken", &["secrets"]),
     ("argon2", &["secrets"]),
     ("governor", &["events"]),

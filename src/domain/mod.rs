@@ -11,6 +11,7 @@ pub mod conversations;
 pub mod searches;
 pub mod indexing;
 pub mod nodes;
+pub mod relaying;
 pub mod embedding;
 pub mod feed;
 pub mod signals;

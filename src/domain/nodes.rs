@@ -1,6 +1,6 @@
 //! Several servers on one PostgreSQL database: what they have to agree on before one of them starts, and how each hears of the
-//! changes that the others make. Nobody tells it: it reads what was added to all feeds. On SQLite there is one server, to which only
-//! a new epoch matters.
+//! changes that the others make, whether somebody tells it ([`super::relaying`]) or not: it reads what was added to all feeds. On
+//! SQLite there is one server, to which only a new epoch matters.
 
 use std::{
     collections::HashSet,
@@ -21,8 +21,8 @@ use crate::{
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// … and how long the others believe it.
 const LEASE: Duration = Duration::from_secs(10);
-/// How often it looks for changes of others, while there are any. Alone it looks as often as it renews its lease: a command may
-/// change the database, too.
+/// How often it looks for changes of others, while there are any and nobody tells it. Else it looks as often as it renews its lease:
+/// a command may change the database, too, and what is told may be lost.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A clock that differs by more is corrected, …
 const CORRECTED_OFFSET_MS: i64 = 250;
@@ -111,7 +111,8 @@ impl Membership {
         let mut renewed = Instant::now();
         let mut has_others = true;
         loop {
-            let interval = if has_others && !app.store.is_sqlite() { POLL_INTERVAL } else { RENEWAL_INTERVAL };
+            let is_alone = !has_others || app.store.is_sqlite();
+            let interval = if is_alone || app.relay.is_linked() { RENEWAL_INTERVAL } else { POLL_INTERVAL };
             tokio::time::sleep(interval).await;
             let polled = self.poll(&app).await;
             if renewed.elapsed() >= RENEWAL_INTERVAL || polled.is_err() {
@@ -152,7 +153,7 @@ impl Membership {
         for Addition { position, users, invalidates } in additions {
             if self.seen.insert(position) {
                 if invalidates {
-                    app.notifier.invalidate(users);
+                    users.into_iter().for_each(|user| app.notifier.take(user, true));
                 } else {
                     app.notifier.notify_of(users, position);
                 }

@@ -44,7 +44,9 @@ pub async fn set_typing(
     let (kind, expires_at) =
         if typing { (SignalKind::Typing, Some(expiry)) } else { (SignalKind::StoppedTyping, None) };
     if !blocked {
-        app.signals.send(peer, Signal { kind, user, conversation: Some(conversation), expires_at });
+        let signal = Signal { kind, user, conversation: Some(conversation), expires_at };
+        app.signals.send(peer, signal);
+        app.relay.tell_of_signal(peer, signal, app.now());
     }
     Ok(())
 }

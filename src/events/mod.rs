@@ -1,5 +1,6 @@
 //! In-process events: notifications for feed followers, signal subscriptions, presence, rate limits, permits, and
-//! revocations. Nothing here is stored: what must survive a restart is in the database.
+//! revocations; and how other servers are told of some of them. Nothing here is stored: what must survive a restart is in the
+//! database.
 //!
 //! Not here: what a feed contains, and who may subscribe to what.
 
@@ -11,10 +12,14 @@ mod presences;
 mod revocations;
 mod permits;
 mod rates;
+mod relay;
+mod nats;
 
+pub use nats::{Nats, NatsSettings};
 pub use notifier::{Notifier, Watch};
 pub use permits::{Permit, PermitLimits, Permits, Resource};
 pub use presences::{OfflineCheck, Presences};
 pub use rates::{Attempt, RateLimited, RateLimiters, RateLimits, network};
+pub use relay::{News, Relay};
 pub use revocations::{Revocation, Revocations};
 pub use signals::{SignalSubscription, Signals};

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::{
     registry::{Registry, RegistryGuard},
+    relay::Relay,
     tail_cache::TailCache,
 };
 use crate::model::{feed::FeedPage, ids::UserId};
@@ -26,6 +27,7 @@ use crate::model::{feed::FeedPage, ids::UserId};
 #[derive(Clone, Default)]
 pub struct Notifier {
     feeds: Registry<UserId, Arc<WatchedFeed>>,
+    relay: Relay,
 }
 
 /// What the followers of one user share.
@@ -50,6 +52,12 @@ struct Version {
 type SharedRead = Shared<BoxFuture<'static, ()>>;
 
 impl Notifier {
+    /// Notifications, of which other servers are told, too.
+    #[must_use]
+    pub fn with(relay: Relay) -> Self {
+        Self { feeds: Registry::default(), relay }
+    }
+
     /// From now on, [`Watch::changed`] reports every change in this user's feed.
     #[must_use]
     pub fn watch(&self, user: UserId) -> Watch {
@@ -60,8 +68,14 @@ impl Notifier {
     /// Notifies all who follow the feed of one of these users.
     pub fn notify(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
-            self.feeds.with(&user, |feed| feed.version.send_modify(|version| version.notifications += 1));
+            self.take(user, false);
+            self.relay.tell_of_feed(user, false);
         }
+    }
+
+    /// Notifies those who follow the feed of a user, and no other server.
+    pub fn take(&self, user: UserId, invalidates: bool) {
+        self.feeds.with(&user, |feed| feed.notify(invalidates));
     }
 
     /// The same for an entry that may have been read already.
@@ -69,7 +83,7 @@ impl Notifier {
         for user in users {
             self.feeds.with(&user, |feed| {
                 if feed.read_through.load(Ordering::Relaxed) < position {
-                    feed.version.send_modify(|version| version.notifications += 1);
+                    feed.notify(false);
                 }
             });
         }
@@ -78,13 +92,14 @@ impl Notifier {
     /// The same after a change of what earlier events show: events that were read before it are stale.
     pub fn invalidate(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
-            self.feeds.with(&user, WatchedFeed::invalidate);
+            self.take(user, true);
+            self.relay.tell_of_feed(user, true);
         }
     }
 
-    /// The same for all users.
+    /// The same for all users, and no other server.
     pub fn invalidate_all(&self) {
-        self.feeds.with_range(.., |feeds| feeds.for_each(|(_, feed)| feed.value.invalidate()));
+        self.feeds.with_range(.., |feeds| feeds.for_each(|(_, feed)| feed.value.notify(true)));
     }
 
     /// How many users are followed.
@@ -183,10 +198,10 @@ impl Watch {
 }
 
 impl WatchedFeed {
-    fn invalidate(self: &Arc<Self>) {
+    fn notify(&self, invalidates: bool) {
         self.version.send_modify(|version| {
             version.notifications += 1;
-            version.invalidations += 1;
+            version.invalidations += u64::from(invalidates);
         });
     }
 

@@ -184,7 +184,7 @@ pub fn additions(conn: &mut Conn<'_>, after: i64) -> Result<Vec<Addition>> {
 pub struct Unsettled {
     /// The highest id that was given.
     last_id: i64,
-    /// All transactions with a lower number had begun.
+    /// All transactions that had begun to write have lower numbers.
     newest: i64,
     /// All transactions with a lower number are finished.
     oldest: i64,
@@ -207,9 +207,12 @@ pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
             // Raw, because diesel has neither. Two statements, as the ids must be those given before the snapshot.
             let last_id = sql::<BigInt>("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messages_id_seq")
                 .get_result(*c)?;
+            // `age` tells how many numbers were given since one. The end of the snapshot would not do: it is after the last
+            // transaction that is finished, and others that go on may have higher numbers.
             let numbers = sql::<(BigInt, BigInt)>(
-                "SELECT CAST(CAST(pg_snapshot_xmax(now) AS TEXT) AS BIGINT), CAST(CAST(pg_snapshot_xmin(now) AS TEXT) AS BIGINT) \
-                 FROM pg_current_snapshot() AS now",
+                "SELECT oldest + age(CAST(first AS xid)), oldest FROM (\
+                 SELECT first, CAST(CAST(first AS TEXT) AS BIGINT) AS oldest FROM pg_snapshot_xmin(pg_current_snapshot()) AS first\
+                 ) AS numbers",
             );
             let (newest, oldest) = numbers.get_result(*c)?;
             Ok(Unsettled { last_id, newest, oldest })

@@ -1,6 +1,7 @@
 //! Several servers on one PostgreSQL database: what one changes the others hear, and they agree on what must be the same.
 
 use std::{
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,15 +12,21 @@ use duologue::{
     domain::{
         accounts,
         nodes::{CannotJoin, Membership},
+        relaying,
     },
+    events::{Nats, NatsSettings},
     model::{sessions::Credential, timestamps::Timestamp},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    task::JoinSet,
+};
 
 use crate::{
     database::Lock,
-    harness::{ACCOUNTS, Chat, Database, Feed, Person, soon, text},
+    harness::{ACCOUNTS, Chat, Database, Feed, Person, Socket, soon, text},
     resume::{cursor, resumed},
 };
 
@@ -44,6 +51,35 @@ impl Servers {
             jobs.spawn(Membership::join(&chat.app).await.unwrap().run(chat.app.clone()));
         }
         Some(Self { a, b, _jobs: jobs })
+    }
+
+    /// Servers that tell each other over NATS, and look for nothing in the database.
+    async fn told_by(nats: &str) -> Option<Self> {
+        let mut servers = Self::start().await?;
+        servers._jobs = servers.linked(nats).await;
+        Some(servers)
+    }
+
+    /// What tells both of the other's changes.
+    async fn linked(&self, nats: &str) -> JoinSet<()> {
+        let mut jobs = JoinSet::new();
+        for (node, chat) in [(1, &self.a), (2, &self.b)] {
+            let settings = NatsSettings { servers: vec![nats.to_owned()], credentials: None };
+            let nats = soon(Nats::open(&settings)).await.unwrap();
+            jobs.spawn(relaying::run_job(chat.app.clone(), nats, node));
+        }
+        jobs
+    }
+
+    /// Waits until both hear themselves, or do so no more.
+    async fn hear(&self, expected: bool) {
+        let apps = [&self.a.app, &self.b.app];
+        soon(async {
+            while apps.iter().any(|app| app.relay.is_linked() != expected) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
     }
 
     /// The same person at the other server.
@@ -193,4 +229,101 @@ async fn servers_must_know_the_keys_that_the_others_sign_with() {
     // All know the new key now: it may sign.
     assert!(with(&other_first).await.is_some());
     second.leave(&app_of_second).await.unwrap();
+}
+
+/// A NATS server, until this is dropped.
+fn nats_server(port: u16) -> Child {
+    let mut command = Command::new("nats-server");
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]).stderr(Stdio::null()).kill_on_drop(true);
+    command.spawn().expect("nats-server is a package of Debian, and of https://nats.io")
+}
+
+/// Set where it cannot be had.
+fn without_nats() -> bool {
+    std::env::var_os("DUOLOGUE_TEST_WITHOUT_NATS").is_some()
+}
+
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_wake_each_other_over_nats() {
+    if without_nats() {
+        return;
+    }
+    let port = free_port().await;
+    let Some(servers) = Servers::told_by(&format!("nats://127.0.0.1:{port}")).await else { return };
+    let _nats = nats_server(port);
+    servers.hear(true).await;
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let mut feed = followed(&servers.at_b(&bob)).await;
+    let mut times = Vec::new();
+    for number in 0..50 {
+        let id = ada.sends(&format!("number {number}"), &bob).await;
+        let begun = Instant::now();
+        assert_eq!(feed.next().await["message"]["content"], format!("number {number}"));
+        times.push(begun.elapsed());
+        ada.edits(&id, "edited").await;
+        assert_eq!(feed.next().await["message"]["content"], "edited");
+    }
+    times.sort();
+    assert!(times[25] < Duration::from_millis(100), "{times:?}");
+    // Typing is told, too.
+    let mut socket = Socket::ready(&servers.b).await;
+    let signals = "subscription ($user: ID!) { signals(userId: $user) { kind user { id } expiresAt } }";
+    socket.subscribes("signals", signals, json!({ "user": bob.id })).await;
+    let typing = "mutation ($user: ID!, $in: ID!) { setTyping(userId: $user, conversationId: $in) { ok } }";
+    let conversation = format!("cnv_{}_{}", &ada.id[4..], &bob.id[4..]);
+    let mut heard = tokio::spawn(async move { socket.hears().await });
+    loop {
+        servers.a.data(typing, json!({ "user": ada.id, "in": conversation })).await;
+        // It is not known when the subscription has begun.
+        if let Ok(signal) = tokio::time::timeout(Duration::from_millis(200), &mut heard).await {
+            let signal = signal.unwrap()["payload"]["data"]["signals"].take();
+            assert_eq!((&signal["kind"], &signal["user"]["id"]), (&json!("TYPING"), &json!(ada.id)));
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_depends_on_nats() {
+    if without_nats() {
+        return;
+    }
+    let Some(servers) = Servers::start().await else { return };
+    let port = free_port().await;
+    // Not there yet.
+    let _jobs = servers.linked(&format!("nats://127.0.0.1:{port}")).await;
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let mut feed = followed(&servers.at_b(&bob)).await;
+    let mut exchange = async |content: &str| {
+        let begun = Instant::now();
+        ada.sends(content, &bob).await;
+        let sent = begun.elapsed();
+        assert_eq!(feed.next().await["message"]["content"], content);
+        assert!(sent < Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(5), "{content}: {begun:?}");
+    };
+    exchange("before it is there").await;
+    let mut nats = nats_server(port);
+    servers.hear(true).await;
+    exchange("while it is there").await;
+    let process = nats.id().unwrap().to_string();
+    let signal = async |signal: &str| {
+        assert!(soon(Command::new("kill").args([signal, &process]).status()).await.unwrap().success());
+    };
+    signal("-STOP").await;
+    exchange("frozen").await;
+    servers.hear(false).await;
+    exchange("known to be frozen").await;
+    signal("-CONT").await;
+    servers.hear(true).await;
+    nats.kill().await.unwrap();
+    exchange("killed").await;
+    servers.hear(false).await;
+    exchange("known to be dead").await;
+    let _nats = nats_server(port);
+    servers.hear(true).await;
+    exchange("back").await;
 }

@@ -1,0 +1,84 @@
+//! NATS (<https://docs.nats.io>), by which servers wake each other. Core NATS alone: what it loses is found in the database.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_nats::{Client, ConnectOptions, ServerAddr, Subscriber};
+use futures_util::StreamExt;
+
+use super::relay::News;
+
+/// How soon a server that does not answer is noticed, and given up for another one.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest pause before it is tried again.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// What cannot be handed over for so long is lost.
+const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Where NATS is.
+#[derive(Debug, Clone)]
+pub struct NatsSettings {
+    /// `nats://HOST:PORT` or, with TLS, `tls://HOST:PORT`: of servers of one cluster.
+    pub servers: Vec<String>,
+    /// A file as `nsc` makes it, with a token and a key.
+    pub credentials: Option<PathBuf>,
+}
+
+/// A connection to NATS. It is made anew whenever it breaks.
+pub struct Nats(Client);
+
+impl Nats {
+    /// Connects, also if nobody answers yet.
+    ///
+    /// # Errors
+    /// When the settings cannot be used. The sentence is for the operator.
+    pub async fn open(settings: &NatsSettings) -> Result<Self, String> {
+        let servers: Result<Vec<ServerAddr>, _> = settings.servers.iter().map(|server| server.parse()).collect();
+        let servers = servers.map_err(|error| format!("--nats: write it as nats://HOST:4222 ({error})"))?;
+        // The library takes that of the process, of which there may be only one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut options = ConnectOptions::new()
+            .name("duologue")
+            .ping_interval(PING_INTERVAL)
+            .retry_on_initial_connect()
+            .reconnect_delay_callback(|attempts| {
+                let jitter = rand::random_range(0.5..1.0);
+                MAX_RETRY_DELAY
+                    .min(Duration::from_millis(20) * u32::try_from(attempts).unwrap_or(u32::MAX))
+                    .mul_f64(jitter)
+            });
+        if let Some(file) = &settings.credentials {
+            let explain = |error| format!("--nats-credentials: {} cannot be used: {error}", file.display());
+            options = options.credentials_file(file).await.map_err(explain)?;
+        }
+        options.connect(servers).await.map(Self).map_err(|error| format!("--nats: {error}"))
+    }
+
+    /// Subscribes to what servers tell each other about one database.
+    ///
+    /// # Errors
+    /// When the client is closed.
+    pub async fn subscribe(&self, subject: &str) -> Result<NewsStream, String> {
+        self.0.subscribe(subject.to_owned()).await.map(NewsStream).map_err(|error| error.to_string())
+    }
+
+    /// Tells all servers, this one included. What NATS does not take soon is dropped.
+    pub async fn publish(&self, subject: &str, news: &News) {
+        let Ok(bytes) = serde_json::to_vec(news) else { return };
+        let _ = tokio::time::timeout(PUBLISH_TIMEOUT, self.0.publish(subject.to_owned(), bytes.into())).await;
+    }
+}
+
+/// What servers tell each other.
+pub struct NewsStream(Subscriber);
+
+impl NewsStream {
+    /// The next message; `None` when the client is closed. What cannot be read, as of another release, is skipped.
+    pub async fn next(&mut self) -> Option<News> {
+        loop {
+            let message = self.0.next().await?;
+            if let Ok(news) = serde_json::from_slice(&message.payload) {
+                return Some(news);
+            }
+        }
+    }
+}

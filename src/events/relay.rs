@@ -1,0 +1,211 @@
+//! What is to be told to other servers. It is collected here and sent by a task of its own: no change waits for it, and what is lost
+//! is found in the database later.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::model::{
+    ids::{ConversationId, UserId},
+    signals::{Signal, SignalKind},
+    timestamps::Timestamp,
+};
+
+/// How long what comes together is collected.
+const LINGER: Duration = Duration::from_millis(2);
+/// Feeds in one message, at most: some 64 KiB.
+const FEEDS_PER_MESSAGE: usize = 4_000;
+/// Feeds and signals that wait, at most. More are dropped.
+const MAX_WAITING: usize = 50_000;
+/// Whether this server hears itself is known for so long.
+const ECHO_LIFETIME: Duration = Duration::from_millis(2_500);
+
+/// What waits to be told. Clones share it.
+#[derive(Clone, Default)]
+pub struct Relay(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    is_open: AtomicBool,
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    echo: Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Whose feed has changed, and whether that changed what earlier entries show.
+    feeds: BTreeMap<UserId, bool>,
+    typing: Vec<Typing>,
+}
+
+/// A message from one server to the others. Unknown fields are ignored, as those of later releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// Of the server that sends it.
+    #[serde(rename = "n")]
+    pub node: i64,
+    /// The ids of users whose feed has changed, and 1 if that changed what earlier entries show.
+    #[serde(rename = "f", default, skip_serializing_if = "Vec::is_empty")]
+    feeds: Vec<(i64, u8)>,
+    #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
+    typing: Vec<Typing>,
+}
+
+/// Somebody types, or has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Typing {
+    to: i64,
+    from: i64,
+    /// Until the signal expires; `None` if it is about having stopped.
+    ms: Option<i64>,
+}
+
+impl Relay {
+    /// From now on, something sends what is collected.
+    pub fn open(&self) {
+        self.0.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there are other servers to be told, and what is told reaches at least this one.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        lock(&self.0.echo).is_some_and(|at| at.elapsed() < ECHO_LIFETIME)
+    }
+
+    /// This server has heard itself.
+    pub fn note_echo(&self) {
+        *lock(&self.0.echo) = Some(Instant::now());
+    }
+
+    /// A feed has changed.
+    pub(super) fn tell_of_feed(&self, user: UserId, invalidates: bool) {
+        self.tell(|waiting| *waiting.feeds.entry(user).or_default() |= invalidates);
+    }
+
+    /// A signal is sent to one user.
+    pub fn tell_of_signal(&self, to: UserId, signal: Signal, now: Timestamp) {
+        let ms = signal.expires_at.map(|at| at.milliseconds() - now.milliseconds());
+        self.tell(|waiting| waiting.typing.push(Typing { to: to.key(), from: signal.user.key(), ms }));
+    }
+
+    fn tell(&self, add: impl FnOnce(&mut Waiting)) {
+        if !self.0.is_open.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut waiting = lock(&self.0.waiting);
+        if waiting.feeds.len() + waiting.typing.len() >= MAX_WAITING {
+            *waiting = Waiting::default();
+        }
+        add(&mut waiting);
+        drop(waiting);
+        self.0.wake.notify_one();
+    }
+
+    /// Waits until there is something to tell, and gives it.
+    pub async fn next(&self, node: i64) -> News {
+        self.0.wake.notified().await;
+        tokio::time::sleep(LINGER).await;
+        let mut waiting = lock(&self.0.waiting);
+        let rest = waiting.feeds.keys().nth(FEEDS_PER_MESSAGE).copied();
+        let rest = rest.map_or_else(BTreeMap::new, |first| waiting.feeds.split_off(&first));
+        let feeds = mem::replace(&mut waiting.feeds, rest);
+        let typing = mem::take(&mut waiting.typing);
+        if !waiting.feeds.is_empty() {
+            self.0.wake.notify_one();
+        }
+        News { node, feeds: feeds.into_iter().map(|(user, stale)| (user.key(), stale.into())).collect(), typing }
+    }
+}
+
+impl News {
+    /// That a server is there, and nothing else.
+    #[must_use]
+    pub fn beat(node: i64) -> Self {
+        Self { node, feeds: Vec::new(), typing: Vec::new() }
+    }
+
+    /// Whose feed has changed, and whether that changed what earlier entries show.
+    pub fn feeds(&self) -> impl Iterator<Item = (UserId, bool)> {
+        self.feeds.iter().filter_map(|(user, stale)| Some((UserId::new(*user)?, *stale != 0)))
+    }
+
+    /// The signals, each with whom it is for.
+    pub fn signals(&self, now: Timestamp) -> impl Iterator<Item = (UserId, Signal)> {
+        self.typing.iter().filter_map(move |typing| {
+            let (to, user) = (UserId::new(typing.to)?, UserId::new(typing.from)?);
+            let kind = if typing.ms.is_some() { SignalKind::Typing } else { SignalKind::StoppedTyping };
+            let expires_at = typing.ms.map(|ms| Timestamp::from_milliseconds(now.milliseconds().saturating_add(ms)));
+            Some((to, Signal { kind, user, conversation: ConversationId::between(to, user), expires_at }))
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere cannot leave it half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: i64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_comes_together_is_told_together_and_small() {
+        let relay = Relay::default();
+        relay.tell_of_feed(user(1), false);
+        relay.open();
+        for id in [17, 18, 17] {
+            relay.tell_of_feed(user(id), id == 18);
+        }
+        relay.tell_of_feed(user(18), false);
+        let now = Timestamp::from_milliseconds(1_000);
+        let conversation = ConversationId::between(user(17), user(18));
+        let typing = Signal {
+            kind: SignalKind::Typing,
+            user: user(18),
+            conversation,
+            expires_at: Some(now.later(Duration::from_secs(6))),
+        };
+        relay.tell_of_signal(user(17), typing, now);
+        let news = relay.next(7).await;
+        let text = serde_json::to_string(&news).unwrap();
+        assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"ms":6000}]}"#);
+        let read: News = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
+        assert_eq!(read, news);
+        assert_eq!(read.feeds().collect::<Vec<_>>(), [(user(17), false), (user(18), true)]);
+        let later = Timestamp::from_milliseconds(5_000);
+        let (to, signal) = read.signals(later).next().unwrap();
+        assert_eq!(
+            (to, signal.conversation, signal.expires_at),
+            (user(17), conversation, Some(later.later(Duration::from_secs(6))))
+        );
+    }
+
+    #[tokio::test]
+    async fn many_feeds_are_told_in_several_messages() {
+        let relay = Relay::default();
+        relay.open();
+        for id in 1..=9_000 {
+            relay.tell_of_feed(user(id), false);
+        }
+        let mut sizes = Vec::new();
+        for _ in 0..3 {
+            sizes.push(relay.next(1).await.feeds().count());
+        }
+        assert_eq!(sizes, [4_000, 4_000, 1_000]);
+    }
+}
