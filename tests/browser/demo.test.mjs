@@ -3,42 +3,12 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
+import { act, banner, button, close, composer, field, fits, found, log, message, send, tell, texts, two } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
 before(async () => (browser = await launch()));
 after(() => browser?.close());
-
-const button = (page, name) => page.getByRole("button", { name, exact: true });
-const composer = (page) => page.getByRole("textbox", { name: /^Message to / });
-const log = (page) => page.getByRole("log");
-/** A message that the server has. */
-const message = (page, text) => log(page).locator("li:not(.unsent)").filter({ hasText: text });
-const texts = (page) => log(page).locator("li .text").allInnerTexts();
-const field = (page) => page.getByRole("searchbox", { name: "Search messages" });
-const found = (page) => page.getByRole("list", { name: "Messages found" }).getByRole("link");
-const banner = (page, text) => page.getByRole("status").filter({ hasText: text });
-
-async function send(page, text) {
-  await composer(page).fill(text);
-  await composer(page).press("Enter");
-}
-
-/** Opens what one can do with a message, and does it. */
-async function act(page, text, action) {
-  await message(page, text).getByRole("button", { name: /^Actions for / }).click();
-  await button(page, action).click();
-}
-
-/** Every message is within the window. */
-async function fits(page) {
-  const { width } = page.viewportSize();
-  for (const bubble of await log(page).locator(".bubble").all()) {
-    const box = await bubble.boundingBox();
-    assert.ok(box.x >= 0 && box.x + box.width <= width, JSON.stringify(box));
-    assert.ok(await bubble.evaluate((element) => element.scrollWidth <= element.clientWidth));
-  }
-}
 
 async function remove(page, text) {
   await act(page, text, "Delete");
@@ -47,25 +17,6 @@ async function remove(page, text) {
   await dialog.getByRole("button", { name: "Delete" }).click();
   await dialog.waitFor({ state: "detached" });
 }
-
-/** Windows of two new people who talk to each other. */
-async function two(names, options = [{}, {}]) {
-  const CREATE = `mutation ($name: String!, $email: String!) {
-    createUser(input: { name: $name, email: $email }) { user { id } }
-  }`;
-  const ids = [];
-  for (const name of names) {
-    const data = await ask(open, CREATE, { name, email: `${name.toLowerCase()}@example.com` });
-    ids.push(data.createUser.user.id);
-  }
-  const visit = ({ address = open, ...rest }, i) =>
-    openWindow(browser, address, { ...rest, path: `/demo?as=${ids[i]}&with=${ids[1 - i]}` });
-  const windows = await Promise.all(options.map(visit));
-  await Promise.all(windows.map(({ page }) => composer(page).waitFor()));
-  return { ids, windows, pages: windows.map(({ page }) => page) };
-}
-
-const close = (windows) => Promise.all(windows.map((window) => window.close()));
 
 test("a first visit: two people, a window for each, and a word", async () => {
   const window = await openWindow(browser, open, { path: "/demo" });
@@ -87,7 +38,7 @@ test("a first visit: two people, a window for each, and a word", async () => {
 });
 
 test("what one does, the other sees", async () => {
-  const { windows, pages } = await two(["Clara", "Dora"]);
+  const { windows, pages } = await two(browser, ["Clara", "Dora"]);
   const [clara, dora] = pages;
   // For some seconds, as people do: who does not listen yet misses the first word of it.
   const typed = composer(clara).pressSequentially("Lunch. Or is that too early for you today?", { delay: 100 });
@@ -114,7 +65,7 @@ test("what one does, the other sees", async () => {
 });
 
 test("an edit that somebody was faster with is not lost, and neither is theirs", async () => {
-  const { ids, windows, pages } = await two(["Emil", "Finn"]);
+  const { ids, windows, pages } = await two(browser, ["Emil", "Finn"]);
   const [emil] = pages;
   await send(emil, "first");
   await act(emil, "first", "Edit");
@@ -132,7 +83,7 @@ test("an edit that somebody was faster with is not lost, and neither is theirs",
 });
 
 test("what is written while an edit is saved is kept", async () => {
-  const { windows, pages } = await two(["Zoe", "Yuri"]);
+  const { windows, pages } = await two(browser, ["Zoe", "Yuri"]);
   const [zoe, yuri] = pages;
   await send(zoe, "first");
   await message(zoe, "first").waitFor();
@@ -159,7 +110,7 @@ test("what is written while an edit is saved is kept", async () => {
 test("nothing is lost and nothing comes twice when the network is cut", async (context) => {
   const proxy = await startProxy(new URL(open));
   context.after(() => proxy.stop());
-  const { windows, pages } = await two(["Gerd", "Hanna"], [{ address: `http://127.0.0.1:${proxy.port}` }, {}]);
+  const { windows, pages } = await two(browser, ["Gerd", "Hanna"], [{ address: `http://127.0.0.1:${proxy.port}` }, {}]);
   const [gerd, hanna] = pages;
   await send(gerd, "before");
   await message(hanna, "before").waitFor();
@@ -187,7 +138,7 @@ test("nothing is lost and nothing comes twice when the network is cut", async (c
 });
 
 test("a reload loses neither what waits nor what is being written", async () => {
-  const { windows, pages } = await two(["Ida", "Jan"]);
+  const { windows, pages } = await two(browser, ["Ida", "Jan"]);
   const [ida, jan] = pages;
   ida.on("dialog", (dialog) => dialog.accept());
   await windows[0].inTrouble(async () => {
@@ -206,7 +157,7 @@ test("a reload loses neither what waits nor what is being written", async () => 
 });
 
 test("where the server cannot go on, all is loaded again", async () => {
-  const { ids, windows, pages } = await two(["Wim", "Xenia"]);
+  const { ids, windows, pages } = await two(browser, ["Wim", "Xenia"]);
   const [wim, xenia] = pages;
   // Cursors are opaque; this one is made as a server with another database makes them.
   const foreign = Buffer.from(`f:0123456789abcdef:${ids[0].replace("usr_", "")}:1`).toString("base64url");
@@ -241,7 +192,7 @@ test("where the server cannot go on, all is loaded again", async () => {
 });
 
 test("what is refused stays, with the reason", async () => {
-  const { ids, windows, pages } = await two(["Karl", "Lisa"]);
+  const { ids, windows, pages } = await two(browser, ["Karl", "Lisa"]);
   const [karl, lisa] = pages;
   const block = (mutation) => ask(open, `mutation ($by: ID!, $whom: ID!) { ${mutation}(userId: $by, id: $whom) { user { id } } }`, {
     by: ids[1],
@@ -264,13 +215,13 @@ test("people sign up, find each other and talk; a session ends when they say so"
   for (const [i, name] of names.entries()) {
     const { page } = windows[i];
     await isAccessible(page);
-    await button(page, "Make an account").click();
+    await button(page, "Create account").click();
     await isAccessible(page);
     await page.getByLabel("Name").fill(name);
     await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
     await page.getByLabel("Password").fill("correct horse battery");
-    await button(page, "Sign up").click();
-    await button(page, "Sign out").waitFor();
+    await button(page, "Create account").click();
+    await button(page, "Your menu").waitFor();
   }
   const [mona, nils] = windows.map(({ page }) => page);
   await mona.getByRole("searchbox", { name: "Find people" }).fill("Nil");
@@ -284,6 +235,7 @@ test("people sign up, find each other and talk; a session ends when they say so"
   await message(mona, "Found you").getByText("Read").waitFor();
   await field(mona).fill("found");
   await found(mona).filter({ hasText: "You: Found you" }).waitFor();
+  await button(mona, "Your menu").click();
   await button(mona, "Sign out").click();
   await mona.getByRole("heading", { name: "Sign in" }).waitFor();
   await mona.getByLabel("Email").fill("mona@example.com");
@@ -298,7 +250,7 @@ test("people sign up, find each other and talk; a session ends when they say so"
 });
 
 test("the address names people by their numbers too, and opens nobody else's conversation", async () => {
-  const { ids, windows, pages } = await two(["Abel", "Abel2"]);
+  const { ids, windows, pages } = await two(browser, ["Abel", "Abel2"]);
   const [abel] = pages;
   const { conversation } = await ask(open, `{ conversation(user1: "${ids[0]}", user2: "${ids[1]}") { id } }`);
   const number = (id) => id.replace("usr_", "");
@@ -318,7 +270,7 @@ test("the address names people by their numbers too, and opens nobody else's con
 });
 
 test("a keyboard is enough", async () => {
-  const { windows, pages } = await two(["Olga", "Paul"]);
+  const { windows, pages } = await two(browser, ["Olga", "Paul"]);
   const [olga, paul] = pages;
   await composer(olga).focus();
   await olga.keyboard.type("one");
@@ -338,7 +290,7 @@ test("a keyboard is enough", async () => {
 });
 
 test("a message is a text, whatever is in it", async () => {
-  const { windows, pages } = await two(["Quinn", "Rosa"]);
+  const { windows, pages } = await two(browser, ["Quinn", "Rosa"]);
   const odd = [
     `<img src="https://example.com/x.png" onerror="alert(1)"><script>alert(1)</script>`,
     "שלום 👋🏽 and a word of 200 letters: " + "x".repeat(200),
@@ -353,10 +305,6 @@ test("a message is a text, whatever is in it", async () => {
   await close(windows);
 });
 
-const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
-  sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
-}`;
-
 /** Has the page's searches answered by what `answer` makes of the search, and of what the server said. */
 const answerSearches = (page, answer) =>
   page.route("**/graphql", async (route) => {
@@ -367,7 +315,7 @@ const answerSearches = (page, answer) =>
   });
 
 test("a message is found by its word a moment after it was sent, and opened in its place however far back it lies", async () => {
-  const { ids, windows, pages } = await two(["Selma", "Theo"]);
+  const { ids, windows, pages } = await two(browser, ["Selma", "Theo"]);
   const [selma, theo] = pages;
   await send(theo, "Shall we take the **zeppelin**?");
   await message(theo, "zeppelin").waitFor();
@@ -379,7 +327,7 @@ test("a message is found by its word a moment after it was sent, and opened in i
   await found(selma).first().click();
   await message(selma, "zeppelin").waitFor();
 
-  for (let i = 1; i <= 160; i++) await ask(open, SEND, { from: ids[0], to: ids[1], content: `number ${i}.` });
+  for (let i = 1; i <= 160; i++) await tell(ids[0], ids[1], `number ${i}.`);
   await message(theo, "number 160.").waitFor();
   await theo.reload();
   await message(theo, "number 160.").waitFor();
@@ -406,9 +354,9 @@ test("a message is found by its word a moment after it was sent, and opened in i
 
 test("a search is done with the keyboard, page by page, on a phone and in the dark too", async () => {
   const phone = { viewport: { width: 320, height: 640 }, colorScheme: "dark" };
-  const { ids, windows, pages } = await two(["Ulla", "Vito"], [phone, {}]);
+  const { ids, windows, pages } = await two(browser, ["Ulla", "Vito"], [phone, {}]);
   const [ulla] = pages;
-  for (let i = 1; i <= 25; i++) await ask(open, SEND, { from: ids[1], to: ids[0], content: `lemon ${i}` });
+  for (let i = 1; i <= 25; i++) await tell(ids[1], ids[0], `lemon ${i}`);
   await ulla.getByRole("link", { name: "Back to conversations" }).click();
   await field(ulla).focus();
   await ulla.keyboard.type("lemon");
@@ -440,7 +388,7 @@ test("a search is done with the keyboard, page by page, on a phone and in the da
 });
 
 test("a late answer of a search does not take the place of a newer one", async () => {
-  const { windows, pages } = await two(["Wilma", "Xaver"]);
+  const { windows, pages } = await two(browser, ["Wilma", "Xaver"]);
   const [wilma, xaver] = pages;
   for (const text of ["apples", "pears"]) await send(xaver, text);
   await message(wilma, "pears").waitFor();
@@ -467,7 +415,7 @@ test("a late answer of a search does not take the place of a newer one", async (
 });
 
 test("a search says when it finds nothing, what is not indexed yet, and why it failed", async () => {
-  const { windows, pages } = await two(["Yvo", "Zita"]);
+  const { windows, pages } = await two(browser, ["Yvo", "Zita"]);
   const [yvo] = pages;
   let failures = 1;
   await answerSearches(yvo, (_, answer) => {
@@ -492,8 +440,8 @@ test("a search says when it finds nothing, what is not indexed yet, and why it f
 });
 
 test("a long conversation is read back to its beginning", async () => {
-  const { ids, windows, pages } = await two(["Sara", "Tom"]);
-  for (let i = 1; i <= 120; i++) await ask(open, SEND, { from: ids[0], to: ids[1], content: `number ${i}.` });
+  const { ids, windows, pages } = await two(browser, ["Sara", "Tom"]);
+  for (let i = 1; i <= 120; i++) await tell(ids[0], ids[1], `number ${i}.`);
   const [, tom] = pages;
   await message(tom, "number 120.").waitFor();
   // The order is that of the server, whatever its clock said: here it went backwards.
@@ -520,7 +468,7 @@ test("a long conversation is read back to its beginning", async () => {
 for (const colorScheme of ["light", "dark"]) {
   test(`everybody can use it, on a phone too, in ${colorScheme} colours`, async () => {
     const phone = { viewport: { width: 360, height: 640 }, colorScheme };
-    const { windows, pages } = await two([`Ute${colorScheme}`, `Vera${colorScheme}`], [phone, { colorScheme }]);
+    const { windows, pages } = await two(browser, [`Ute${colorScheme}`, `Vera${colorScheme}`], [phone, { colorScheme }]);
     const [ute, vera] = pages;
     await send(ute, "Can you read this?");
     await message(vera, "Can you read this?").waitFor();

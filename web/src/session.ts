@@ -1,5 +1,6 @@
 // Who is signed in on this page. Whatever operation signs somebody in, be it signUp, signIn or refreshSession, the page
-// keeps the tokens of its answer until the tab is closed, and sends them with all that follows.
+// keeps the tokens of its answer, and sends them with all that follows: until the tab is closed, or for all tabs of this
+// browser until somebody signs out.
 
 export interface Session {
   name: string | null;
@@ -15,27 +16,51 @@ const EARLY = 60_000;
 const LEAST = 10_000;
 /** After a failure it is tried again so soon: an answer that got lost is given again, but only for ten seconds. */
 const RETRY = 4_000;
+/** Other tabs wait for so long at most while this one trades the tokens. */
+const PATIENCE = 15_000;
 
-let current: Session | null = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+const readFrom = (storage: Storage): Session | null => JSON.parse(storage.getItem(KEY) ?? "null");
+
+let current = readFrom(sessionStorage);
+/** Whether the session is that of all tabs. */
+let isShared = !current;
+if (isShared) current = readFrom(localStorage);
 let timer: ReturnType<typeof setTimeout> | undefined;
 let renewing: Promise<void> | undefined;
 let renewedAt = 0;
 const listeners = new Set<() => void>();
 
 export const session = {
+  /** Whether who signs in next stays signed in when the tab is closed. */
+  isKept: false,
   get: () => current,
+  /** Null if nobody is signed in. */
+  id: () => sessionOf(current),
   subscribe(listener: () => void) {
     listeners.add(listener);
     return () => listeners.delete(listener);
   },
   set(next: Session | null) {
-    current = next;
-    if (next) sessionStorage.setItem(KEY, JSON.stringify(next));
-    else sessionStorage.removeItem(KEY);
-    renewInTime();
-    listeners.forEach((listener) => listener());
+    if (!current) isShared = session.isKept;
+    const storage = isShared ? localStorage : sessionStorage;
+    if (next) storage.setItem(KEY, JSON.stringify(next));
+    else storage.removeItem(KEY);
+    take(next);
   },
 };
+
+function take(next: Session | null) {
+  current = next;
+  renewInTime();
+  listeners.forEach((listener) => listener());
+}
+
+// Another tab has signed in or out, or has traded the tokens; a tab with a session of its own has no part in that.
+addEventListener("storage", ({ storageArea, key }) => {
+  if (storageArea !== localStorage || (key !== KEY && key !== null) || (current && !isShared)) return;
+  isShared = true;
+  take(readFrom(localStorage));
+});
 
 /** For the payload of `connection_init`: read anew for each socket. */
 export const connectionParams = {
@@ -110,15 +135,25 @@ const REFRESH = `mutation ($token: String!) {
 
 /** Trades the tokens for the next ones, once for all who ask at the same time; signs out if the server refuses. */
 export function renew(): Promise<void> {
-  return (renewing ??= trade().finally(() => (renewing = undefined)));
+  return (renewing ??= alone(trade).finally(() => (renewing = undefined)));
+}
+
+/** Runs one at a time in all tabs, where the browser can: on a page that came over plain HTTP from elsewhere it cannot. */
+function alone(run: () => Promise<void>): Promise<void> {
+  return isShared && navigator.locks ? navigator.locks.request(KEY, run) : run();
 }
 
 async function trade() {
   if (!current) return;
+  // Each refresh token works once: another tab may have been faster.
+  const stored = isShared ? readFrom(localStorage) : current;
+  if (stored?.refreshToken !== current.refreshToken) return take(stored);
   const { refreshToken } = current;
   const body = JSON.stringify({ query: REFRESH, variables: { token: refreshToken } });
   try {
-    const response = await fetch("/graphql", { method: "POST", headers: { "content-type": "application/json" }, body });
+    const headers = { "content-type": "application/json" };
+    const signal = AbortSignal.timeout(PATIENCE);
+    const response = await fetch("/graphql", { method: "POST", headers, body, signal });
     const answer = await response.json();
     if (current?.refreshToken !== refreshToken) return;
     renewedAt = Date.now();

@@ -5,14 +5,24 @@ import { Drafts } from "./drafts";
 import { Marks } from "./marks";
 import * as model from "./model";
 import * as operations from "./operations";
+import { notify } from "./notifications";
 import type { FeedEvent, Message, Row, Signal } from "./operations";
 import { Outbox } from "./outbox";
+import { stored } from "./storage";
+import { Unseen } from "./unseen";
 
 /** A word about typing is repeated after this time, and forgotten after the other one at the latest. */
 const TYPING_EVERY = 3_000;
 const TYPING_LASTS = 6_000;
 /** What the server answers where an argument names nobody. */
 const NO_SUCH_ID = "BAD_USER_INPUT";
+
+/** A message that is to be brought into sight, be it loaded or not. */
+export interface Wanted {
+  id: string;
+  /** Where: in the middle, focused, if it is not said; else so many pixels below the upper edge. */
+  at?: "middle" | "top" | number;
+}
 
 export class Chat {
   readonly state = signal<model.State | null>(null);
@@ -22,8 +32,8 @@ export class Chat {
   private readonly unstarted = computed(() => (this.open.value && !this.open.value.last ? this.open.value.id : null));
   /** Why the open conversation cannot be shown. */
   readonly trouble = signal<string | null>(null);
-  /** A message of the open conversation that is to be brought into sight, be it loaded or not. */
-  readonly wanted = signal<string | null>(null);
+  /** Of the open conversation. */
+  readonly wanted = signal<Wanted | null>(null);
   /** Conversations in which the peer types. */
   readonly typing = signal<ReadonlySet<string>>(new Set());
   /** Null while all is well. */
@@ -41,6 +51,9 @@ export class Chat {
 
   readonly outbox: Outbox;
   readonly drafts: Drafts;
+  readonly unseen: Unseen;
+  /** Where the reader was when the page was left. */
+  private readonly place;
   private readonly marks: Marks;
   private cursor = "";
   private stopFeed = () => {};
@@ -53,6 +66,8 @@ export class Chat {
     this.outbox = new Outbox(me, (message) => this.takeChanged(message));
     this.marks = new Marks(me, (row) => this.change((state) => model.withRow(state, row)));
     this.drafts = new Drafts(me);
+    this.unseen = new Unseen(me);
+    this.place = stored<(Wanted & { key: string }) | null>(`place:${me}`, null);
   }
 
   /** Loads what is shown and begins to follow. Fails if the server cannot be reached at first. */
@@ -60,6 +75,8 @@ export class Chat {
     this.openKey.value = openKey;
     if (!(await this.load()) || this.stopped) return;
     this.follow();
+    const place = this.place.value.peek();
+    if (place && place.key === openKey) this.showFirst(place.id, place.at);
     const onVisibility = () => (this.isVisible.value = document.visibilityState === "visible");
     // A message that waits is kept while the tab is there, and no longer.
     const onLeaving = (event: Event) => this.outbox.items.value.length && event.preventDefault();
@@ -69,6 +86,10 @@ export class Chat {
       () => removeEventListener("beforeunload", onLeaving),
       () => document.removeEventListener("visibilitychange", onVisibility),
       follow<Signal>(operations.SIGNALS, { me: this.me }, (said) => this.hear(said), this.endsWith),
+      effect(() => {
+        const open = this.open.value;
+        if (open?.opened && this.unseen.look(open) && !this.wanted.peek()) this.showFirst(this.unseen.first.peek()!);
+      }),
       effect(() => this.markRead()),
       effect(() => {
         if (connection.value === "lost") this.banner.value = "offline";
@@ -100,6 +121,13 @@ export class Chat {
     this.outbox.stop();
     this.marks.stop();
     this.drafts.stop();
+    this.place.stop();
+  }
+
+  /** The page is left, at this message if the reader is not at the end. */
+  leaveAt(wanted: Wanted | null) {
+    const key = this.openKey.value;
+    this.place.value.value = key !== null && wanted ? { key, ...wanted } : null;
   }
 
   private change(change: (state: model.State) => model.State) {
@@ -168,6 +196,7 @@ export class Chat {
       return;
     }
     batch(() => {
+      this.hearOf(event);
       this.change((state) => model.withEvent(state, event));
       if (event.message && event.conversation) this.markDelivered(event.conversation.id, event.message);
       if (event.messageId && !event.message) this.unquote(event.messageId);
@@ -181,6 +210,15 @@ export class Chat {
       if (!this.open.value?.opened) void this.show(this.openKey.value);
       void this.refreshPresences();
     }
+  }
+
+  /** Somebody wrote to the reader. */
+  private hearOf({ kind, message, conversation }: FeedEvent) {
+    if (kind !== "MESSAGE_SENT" || !message || !conversation || message.sender?.id === this.me) return;
+    const open = this.open.peek();
+    if (open?.id === conversation.id) this.unseen.hear(message.id, open.unread, this.isReading.peek());
+    const sender = conversation.members.find(({ user }) => user?.id === message.sender?.id)?.user;
+    if (sender) notify(sender, message.content);
   }
 
   private unquote(message: string) {
@@ -241,6 +279,7 @@ export class Chat {
       this.trouble.value = null;
       this.wanted.value = null;
       this.atEnd.value = true;
+      this.unseen.leave();
     });
     const there = this.open.value;
     if (!key || there?.opened || there?.loading) return;
@@ -255,6 +294,12 @@ export class Chat {
       if (there) this.setLoading(there.id, false);
       if (this.openKey.value === key) this.trouble.value = (error as Failure).message;
     }
+  }
+
+  /** What lies before this message has been seen. */
+  private showFirst(id: string, at: Wanted["at"] = "top") {
+    this.wanted.value = { id, at };
+    this.atEnd.value = false;
   }
 
   private setLoading(id: string, loading: boolean) {
@@ -319,6 +364,13 @@ export class Chat {
   async delete(conversation: string, id: string) {
     await mutate(operations.DELETE, { id });
     this.change((state) => model.withMessage(state, conversation, model.deletedMessage(id)));
+  }
+
+  send(key: string, content: string, replyTo: operations.Quote | null) {
+    this.outbox.add(key, content, replyTo);
+    this.sayTyping(false);
+    this.unseen.clear();
+    this.atEnd.value = true;
   }
 
   /** Tells that the reader writes, or has stopped. Never mind if it gets lost. */

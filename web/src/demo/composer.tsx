@@ -70,10 +70,8 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
       else if (!isSaving) void save(edit.id, edit.version, text);
       return;
     }
-    chat.outbox.add(key, text.trim(), replyTo);
+    chat.send(key, text.trim(), replyTo);
     chat.drafts.change(key, { text: "", replyTo: null });
-    chat.sayTyping(false);
-    chat.atEnd.value = true;
   }
 
   const entryOf = (id: string) => conversation.entries.find((entry) => entry.id === id);

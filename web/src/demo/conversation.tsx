@@ -5,7 +5,8 @@ import type { Chat } from "./chat";
 import { Composer, focusComposer } from "./composer";
 import { lastSeenOf } from "./format";
 import { Log } from "./log";
-import { Avatar, inPlace, nameOf } from "./parts";
+import { Avatar, inPlace, Name, nameOf, presenceOf } from "./parts";
+import { PeerMenu } from "./reader";
 import { addressOf, go, route } from "./route";
 
 interface PaneProps {
@@ -56,7 +57,7 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
     );
   }
   const { peer, id } = conversation;
-  const presence = peer?.presence;
+  const presence = presenceOf(peer);
   const presenceText = presence ? (presence.online ? "online" : lastSeenOf(presence.lastSeenAt)) : "";
   return (
     <main class="conversation" aria-label={`Conversation with ${nameOf(peer)}`}>
@@ -70,13 +71,22 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
           <h1 ref={heading} tabIndex={-1} dir="auto">
             {nameOf(peer)}
           </h1>
-          <p role="status">{chat.typing.value.has(id) ? `${nameOf(peer)} is typing…` : presenceText}</p>
+          <p role="status">
+            {chat.typing.value.has(id) ? (
+              <>
+                <Name of={peer} /> is typing…
+              </>
+            ) : (
+              presenceText
+            )}
+          </p>
         </div>
         {!hasAccounts && peer && (
           <a class="quiet" href={addressOf({ as: peer.id, with: chat.me })} target="_blank">
-            Open {peer.name}’s window
+            Open <Name of={peer} />’s window
           </a>
         )}
+        {hasAccounts && peer && <PeerMenu peer={peer} />}
       </header>
       <Log key={id} chat={chat} conversation={conversation} />
       {peer ? (

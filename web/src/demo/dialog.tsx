@@ -1,46 +1,80 @@
-// Asks before a message is deleted.
+// What is asked or shown before the rest of the page can be used again.
 /** @jsxImportSource preact */
-import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { useAction } from "./action";
 import type { Chat } from "./chat";
 import { focusComposer } from "./composer";
 import { oneLine } from "./format";
 import type { Entry } from "./model";
 
 interface DialogProps {
+  title: string;
+  /** What the button says that does nothing more. */
+  closing?: string;
+  /** Other buttons. */
+  buttons?: ComponentChildren;
+  close: () => void;
+  children: ComponentChildren;
+}
+
+export function Dialog({ title, closing = "Close", buttons, close, children }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => dialog.current!.showModal(), []);
+  return (
+    <dialog ref={dialog} aria-labelledby="dialog-title" onClose={close}>
+      <h2 id="dialog-title">{title}</h2>
+      {children}
+      <div class="buttons">
+        <button type="button" onClick={() => dialog.current!.close()}>
+          {closing}
+        </button>
+        {buttons}
+      </div>
+    </dialog>
+  );
+}
+
+interface ConfirmProps {
+  title: string;
+  /** What is done. */
+  doing: string;
+  action: () => Promise<void>;
+  close: () => void;
+  children: ComponentChildren;
+}
+
+export function Confirm({ title, doing, action, close, children }: ConfirmProps) {
+  const { run, isBusy, trouble } = useAction(() => action().then(close));
+  const button = (
+    <button type="button" class="danger" disabled={isBusy} onClick={() => run()}>
+      {doing}
+    </button>
+  );
+  return (
+    <Dialog title={title} closing="Cancel" buttons={button} close={close}>
+      {children}
+      {trouble}
+    </Dialog>
+  );
+}
+
+interface DeleteProps {
   chat: Chat;
   conversation: string;
   entry: Entry;
   close: () => void;
 }
 
-export function DeleteDialog({ chat, conversation, entry, close }: DialogProps) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const trouble = useSignal<string | null>(null);
-  useEffect(() => dialog.current!.showModal(), []);
+export function DeleteDialog({ chat, conversation, entry, close }: DeleteProps) {
   const done = () => {
     close();
     focusComposer();
   };
-  const remove = () => chat.delete(conversation, entry.id).then(done, (error) => (trouble.value = error.message));
   return (
-    <dialog ref={dialog} aria-labelledby="delete-title" onClose={done}>
-      <h2 id="delete-title">Delete this message?</h2>
+    <Confirm title="Delete this message?" doing="Delete" action={() => chat.delete(conversation, entry.id)} close={done}>
       <blockquote dir="auto">{oneLine(entry.content)}</blockquote>
       <p>It is deleted for both of you.</p>
-      {trouble.value && (
-        <p class="trouble" role="alert">
-          {trouble.value}
-        </p>
-      )}
-      <div class="buttons">
-        <button type="button" onClick={() => dialog.current!.close()}>
-          Keep
-        </button>
-        <button type="button" class="danger" onClick={remove}>
-          Delete
-        </button>
-      </div>
-    </dialog>
+    </Confirm>
   );
 }

@@ -1,5 +1,5 @@
 // Times and names as people read them, in the language of their browser.
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const dayOfYear = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
@@ -32,14 +32,19 @@ export function lastSeenOf(at: string | null): string {
   return ago === 0 ? `last seen at ${timeOf(at)}` : `last seen ${ago === 1 ? "yesterday" : whenOf(at)}`;
 }
 
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/** The first character of a word as people count them: a flag, a family or an accented letter is one. */
+const initialOf = (word: string) => graphemes.segment(word).containing(0)?.segment ?? "";
+
 export function initialsOf(name: string): string {
   const words = name.trim().split(/\s+/);
-  const letters = [words[0], words.length > 1 ? words.at(-1) : ""].map((word) => [...(word ?? "")][0] ?? "");
-  return letters.join("").toLocaleUpperCase();
+  return [words[0]!, ...words.slice(1).slice(-1)].map(initialOf).join("").toLocaleUpperCase();
 }
 
-/** The start of a text in one line. */
-export const oneLine = (text: string) => text.slice(0, 200).replace(/\s+/g, " ").trim();
+/** The start of a text in one line; not half of a character at its end. */
+export const oneLine = (text: string, length = 200) =>
+  text.slice(0, length).replace(/[\ud800-\udbff]$/, "").replace(/\s+/g, " ").trim();
 
 /** Characters as the server counts them. */
 export const lengthOf = (text: string) => [...text.trim()].length;

@@ -84,10 +84,12 @@ function HitRow({ me, hit, isCurrent, open }: RowProps) {
         <time class="when" dateTime={createdAt} title={exactTimeOf(createdAt)}>
           {whenOf(createdAt)}
         </time>
-        <span class="preview" dir="auto">
+        <span class="preview">
           {sender?.id === me && "You: "}
-          {/* Every other part is between two marks. */}
-          {hit.snippet.split("**").map((part, i) => (i % 2 ? <mark key={i}>{part}</mark> : part))}
+          <bdi>
+            {/* Every other part is between two marks. */}
+            {hit.snippet.split("**").map((part, i) => (i % 2 ? <mark key={i}>{part}</mark> : part))}
+          </bdi>
         </span>
       </a>
     </li>

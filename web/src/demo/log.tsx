@@ -2,13 +2,13 @@
 /** @jsxImportSource preact */
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import type { Chat } from "./chat";
+import type { Chat, Wanted } from "./chat";
 import { focusComposer } from "./composer";
 import { DeleteDialog } from "./dialog";
 import { dayOf } from "./format";
 import { MessageItem, UnsentItem, type Actions } from "./message";
 import { shown, type Conversation, type Entry } from "./model";
-import { nameOf } from "./parts";
+import { Name, nameOf } from "./parts";
 
 /** So many messages are in the page at most. */
 const WINDOW = 200;
@@ -29,7 +29,7 @@ interface LogProps {
 export function Log({ chat, conversation }: LogProps) {
   const log = useRef<HTMLDivElement>(null);
   /** The topmost message in sight, and how far it is below the upper edge. */
-  const anchor = useRef<{ id: string; offset: number } | null>(null);
+  const anchor = useRef<{ id: string; at: number } | null>(null);
   /** The last message in the page; null: the newest. */
   const lastShown = useSignal<string | null>(null);
   const expanded = useSignal<string | null>(null);
@@ -46,6 +46,7 @@ export function Log({ chat, conversation }: LogProps) {
   const lastOwn = unsent.length ? undefined : entries.findLast(({ sender }) => sender?.id === chat.me)?.id;
   const name = nameOf(conversation.peer);
   const wanted = chat.wanted.value;
+  const firstNew = chat.unseen.first.value;
   const authorOf = (sender: { id: string } | null | undefined) => (sender?.id === chat.me ? "You" : name);
 
   /** Ends what is in the page with the message at this place. */
@@ -63,9 +64,9 @@ export function Log({ chat, conversation }: LogProps) {
     const { scrollTop, scrollHeight, clientHeight } = log.current!;
     const below = scrollHeight - scrollTop - clientHeight;
     const top = [...log.current!.querySelectorAll<HTMLElement>(".message[id]")].find(
-      (its) => its.offsetTop + its.offsetHeight > scrollTop,
+      (its) => its.offsetTop - log.current!.offsetTop + its.offsetHeight > scrollTop,
     );
-    anchor.current = top ? { id: top.id, offset: top.offsetTop - scrollTop } : null;
+    anchor.current = top ? { id: top.id, at: top.offsetTop - log.current!.offsetTop - scrollTop } : null;
     const isAtEnd = end === entries.length && below < NEAR_END;
     if (atEnd && !isAtEnd) endWith(entries.length - 1);
     chat.atEnd.value = isAtEnd;
@@ -77,44 +78,55 @@ export function Log({ chat, conversation }: LogProps) {
   }
 
   /** Brings a message into the page, or loads what lies before until it is there. True once the page changes by that. */
-  function bring(id: string): boolean {
+  function bring({ id, at = "middle" }: Wanted): boolean {
     const index = entries.findIndex((entry) => entry.id === id);
     if (index >= 0) {
       chat.atEnd.value = false;
       endWith(index + WINDOW / 2);
       return true;
     }
-    if (!conversation.earlier) chat.trouble.value = "This message is not there any more.";
+    if (!conversation.earlier && at !== "middle") chat.wanted.value = null;
+    else if (!conversation.earlier) chat.trouble.value = "This message is not there any more.";
     else if (!chat.trouble.peek()) void chat.loadEarlier(MOST);
     return false;
+  }
+
+  /** In the middle of the log, or where it is to be. `scrollIntoView` would move the whole page where the log cannot. */
+  function putInSight(target: HTMLElement, at: Wanted["at"] = "middle") {
+    const { top, height } = target.getBoundingClientRect();
+    const frame = log.current!.getBoundingClientRect();
+    const place = at === "middle" ? (frame.height - height) / 2 : at === "top" ? 0 : at;
+    log.current!.scrollTop += top - frame.top - place;
+    if (at === "middle") target.focus({ preventScroll: true });
   }
 
   // Who is at the end stays there; for anybody else what they see stays where it is, whatever comes above and below.
   useLayoutEffect(() => {
     const element = anchor.current && document.getElementById(anchor.current.id);
-    const target = wanted && document.getElementById(wanted);
+    const target = wanted && document.getElementById(wanted.id);
     if (target) {
       chat.wanted.value = null;
-      // In the middle of the log: scrollIntoView would move the whole page where the log cannot.
-      const frame = log.current!.getBoundingClientRect();
-      const { top, height } = target.getBoundingClientRect();
-      log.current!.scrollTop += top - frame.top - (frame.height - height) / 2;
-      target.focus({ preventScroll: true });
+      putInSight(target, wanted.at);
     } else if (wanted && bring(wanted)) {
       return;
     } else if (atEnd) {
       log.current!.scrollTop = log.current!.scrollHeight;
     } else if (element) {
-      log.current!.scrollTop = element.offsetTop - anchor.current!.offset;
+      log.current!.scrollTop = element.offsetTop - log.current!.offsetTop - anchor.current!.at;
     }
     look();
   });
 
-  // The window, or the field below, changes its height.
   useEffect(() => {
+    // The window, or the field below, changes its height.
     const observer = new ResizeObserver(() => log.current && chat.atEnd.peek() && toEnd());
     observer.observe(log.current!);
-    return () => observer.disconnect();
+    const onLeaving = () => chat.leaveAt(chat.atEnd.peek() ? null : anchor.current);
+    addEventListener("pagehide", onLeaving);
+    return () => {
+      observer.disconnect();
+      removeEventListener("pagehide", onLeaving);
+    };
   }, []);
 
   function fold() {
@@ -133,7 +145,7 @@ export function Log({ chat, conversation }: LogProps) {
     }),
     edit: then((entry) => chat.startEdit(entry)),
     remove: then((entry) => (deleting.value = entry)),
-    show: (id) => (chat.wanted.value = id),
+    show: (id) => (chat.wanted.value = { id }),
   };
 
   return (
@@ -156,7 +168,9 @@ export function Log({ chat, conversation }: LogProps) {
             </button>
           ) : (
             <p class="note">
-              {entries.length ? `This is where your conversation with ${name} begins.` : `Say something to ${name}.`}
+              {entries.length ? "This is where your conversation with " : "Say something to "}
+              <Name of={conversation.peer} />
+              {entries.length ? " begins." : "."}
             </p>
           ))}
         {chat.trouble.value && (
@@ -176,6 +190,7 @@ export function Log({ chat, conversation }: LogProps) {
                   isNext={index > 0 && messages[index - 1]!.sender?.id === entry.sender?.id}
                   isLastOwn={entry.id === lastOwn}
                   isExpanded={entry.id === expanded.value}
+                  isFirstNew={entry.id === firstNew}
                   canReply={conversation.peer !== null}
                   hasQuoted={ids.has(entry.replyTo?.id)}
                   author={authorOf(entry.sender)}

@@ -4,6 +4,7 @@ import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { session, signOut } from "../session";
+import { useAnswer } from "./answer";
 import { Failure, request } from "./api";
 import { Chat } from "./chat";
 import { ConversationPane } from "./conversation";
@@ -11,21 +12,12 @@ import { ME, SERVER, type Me, type Server } from "./operations";
 import "./page.css";
 import "./panes.css";
 import "./conversation.css";
+import "./overlays.css";
+import "./touch.css";
 import { Page, Trouble, Waiting } from "./parts";
 import { go, route } from "./route";
 import { Sidebar } from "./sidebar";
 import { Pick, SignIn } from "./welcome";
-
-/** A value that is asked for when the component is shown, and once more on `retry`. */
-function useAnswer<Value>(ask: () => Promise<Value>) {
-  const [answer, setAnswer] = useState<Value | Failure | null>(null);
-  const begin = () => {
-    setAnswer(null);
-    ask().then(setAnswer as (value: Value) => void, setAnswer);
-  };
-  useEffect(begin, []);
-  return { answer, retry: begin };
-}
 
 function App() {
   const { answer, retry } = useAnswer(async () => (await request<{ server: Server }>(SERVER)).server);
@@ -36,12 +28,13 @@ function App() {
   return me ? <WithChat key={me} me={me} server={answer} leave={() => go({ as: null, with: null })} /> : <Pick />;
 }
 
-const isSignedIn = signal(session.get() !== null);
+/** The session that is there: another tab may sign in as somebody else. */
+const sessionId = signal(session.id());
 /** A session that was there is not any more, and the reader did not say so. */
 const hasEnded = signal(false);
 session.subscribe(() => {
-  hasEnded.value = isSignedIn.value && session.get() === null;
-  isSignedIn.value = session.get() !== null;
+  hasEnded.value = sessionId.value !== null && session.get() === null;
+  sessionId.value = session.id();
 });
 
 async function leaveSession() {
@@ -52,7 +45,8 @@ async function leaveSession() {
 }
 
 function WithSession({ server }: { server: Server }) {
-  return isSignedIn.value ? <WithViewer server={server} /> : <SignIn ended={hasEnded.value} />;
+  const id = sessionId.value;
+  return id ? <WithViewer key={id} server={server} /> : <SignIn ended={hasEnded.value} />;
 }
 
 function WithViewer({ server }: { server: Server }) {
@@ -114,7 +108,7 @@ function Shown({ chat, server, leave }: ShownProps) {
       effect(() => {
         const unread = chat.unread.value;
         const name = chat.open.value?.peer?.name;
-        document.title = `${unread ? `(${unread}) ` : ""}${name ? `${name} · ` : ""}Duologue`;
+        document.title = `${unread ? `(${unread}) ` : ""}${name ? `\u2068${name}\u2069 · ` : ""}Duologue`;
       }),
     [],
   );

@@ -1,44 +1,10 @@
 // One message of a conversation, and one that is on its way.
 /** @jsxImportSource preact */
 import { exactTimeOf, oneLine, timeOf } from "./format";
+import { Linked } from "./links";
 import type { Entry } from "./model";
-import type { Status } from "./operations";
 import type { Unsent } from "./outbox";
-
-type Stage = Status | Unsent["state"];
-
-const STAGES: Record<Stage, string> = {
-  sending: "Sending",
-  waiting: "Waiting to be sent",
-  failed: "Not sent",
-  SENT: "Sent",
-  DELIVERED: "Delivered",
-  READ: "Read",
-};
-
-const TICK = "M2 9l4 4 8-9";
-const SHAPES: Record<Stage, string[]> = {
-  sending: ["M10 3a6 6 0 1 0 .01 0M10 5.500v3.500l2.500 1.500"],
-  waiting: ["M10 3a6 6 0 1 0 .01 0M10 5.500v3.500l2.500 1.500"],
-  failed: ["M10 2.500a6.500 6.500 0 1 0 .01 0M10 5.500v4M10 11.800v.2"],
-  SENT: [TICK],
-  DELIVERED: [TICK, "M9 12l1 1 8-9"],
-  READ: [TICK, "M9 12l1 1 8-9"],
-};
-
-/** How far a message got, as a sign; in words for those who hear it, and where `inWords` says so. */
-function Sign({ stage, inWords }: { stage: Stage; inWords: boolean }) {
-  return (
-    <span class={`sign ${stage.toLowerCase()}`} title={STAGES[stage]}>
-      <span class={inWords ? undefined : "hidden"}>{STAGES[stage]}</span>
-      <svg viewBox="0 0 20 18" aria-hidden="true">
-        {SHAPES[stage].map((shape) => (
-          <path key={shape} d={shape} />
-        ))}
-      </svg>
-    </span>
-  );
-}
+import { Sign } from "./sign";
 
 interface QuoteProps {
   name: string;
@@ -78,6 +44,8 @@ interface MessageProps {
   /** The state is shown in words too. */
   isLastOwn: boolean;
   isExpanded: boolean;
+  /** The first that is new to the reader. */
+  isFirstNew: boolean;
   canReply: boolean;
   /** What it answers is among the messages that are there. */
   hasQuoted: boolean;
@@ -87,10 +55,12 @@ interface MessageProps {
 }
 
 export function MessageItem(props: MessageProps) {
-  const { entry, isOwn, isNext, isLastOwn, isExpanded, canReply, hasQuoted, author, quotedAuthor, actions } = props;
+  const { entry, isOwn, isNext, isLastOwn, isExpanded, isFirstNew, canReply, hasQuoted, actions } = props;
+  const { author, quotedAuthor } = props;
   const { replyTo } = entry;
   return (
     <li id={entry.id} class={`message ${isOwn ? "own" : "other"} ${isNext ? "next" : ""}`} tabIndex={-1}>
+      {isFirstNew && <p class="new">New messages</p>}
       <div class="bubble">
         <span class="hidden">{author}: </span>
         {replyTo && (
@@ -101,7 +71,7 @@ export function MessageItem(props: MessageProps) {
           />
         )}
         <p class="text" dir="auto">
-          {entry.content}
+          <Linked text={entry.content} />
         </p>
         <span class="foot">
           {entry.editedAt && <span title={exactTimeOf(entry.editedAt)}>edited</span>}
@@ -115,7 +85,7 @@ export function MessageItem(props: MessageProps) {
         <button
           type="button"
           class="dots"
-          aria-label={`Actions for ${author}: ${oneLine(entry.content).slice(0, 40)}`}
+          aria-label={`Actions for ${author}: ${oneLine(entry.content, 40)}`}
           aria-expanded={isExpanded}
           onClick={() => actions.toggle(entry)}
         >
@@ -159,7 +129,7 @@ export function UnsentItem({ item, quotedAuthor, retry, discard }: UnsentProps) 
         <span class="hidden">You: </span>
         {item.replyTo && <Quoted name={quotedAuthor} text={item.replyTo.content} />}
         <p class="text" dir="auto">
-          {item.content}
+          <Linked text={item.content} />
         </p>
         <span class="foot">
           <time dateTime={item.createdAt}>{timeOf(item.createdAt)}</time>

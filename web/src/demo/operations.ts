@@ -250,13 +250,40 @@ export interface Created extends Payload {
 
 const SIGNED_IN = `viewer { user { name } } accessToken accessTokenExpiresAt refreshToken userErrors { code message }`;
 
-export const SIGN_UP = `mutation SignUp($name: String!, $email: String!, $password: String!) {
-  signUp(input: { name: $name, email: $email, password: $password, device: "Chat demo" }) { ${SIGNED_IN} }
+export const SIGN_UP = `mutation SignUp($name: String!, $email: String!, $password: String!, $device: String!) {
+  signUp(input: { name: $name, email: $email, password: $password, device: $device }) { ${SIGNED_IN} }
 }`;
 
-export const SIGN_IN = `mutation SignIn($email: String!, $password: String!) {
-  signIn(input: { email: $email, password: $password, device: "Chat demo" }) { ${SIGNED_IN} }
+export const SIGN_IN = `mutation SignIn($email: String!, $password: String!, $device: String!) {
+  signIn(input: { email: $email, password: $password, device: $device }) { ${SIGNED_IN} }
 }`;
+
+export const ACCOUNT = `query Account {
+  me {
+    user { email }
+    sessions { id device lastUsedAt current }
+    blockedUsers(first: 100) { nodes { ...Person } }
+  }
+} ${PERSON}`;
+export interface Account {
+  me: {
+    user: { email: string };
+    sessions: { id: string; device: string | null; lastUsedAt: string; current: boolean }[];
+    blockedUsers: { nodes: Person[] };
+  } | null;
+}
+
+export const CHANGE_PASSWORD = `mutation ChangePassword($me: ID!, $password: String!) {
+  updateUser(id: $me, input: { password: $password }) { userErrors { code message } }
+}`;
+
+export const SIGN_OUT = `mutation SignOut($session: ID!) {
+  signOut(sessionId: $session) { userErrors { code message } }
+}`;
+
+export const BLOCK = `mutation Block($id: ID!) { blockUser(id: $id) { userErrors { code message } } }`;
+
+export const UNBLOCK = `mutation Unblock($id: ID!) { unblockUser(id: $id) { userErrors { code message } } }`;
 
 export const RENEW_CONNECTION = `mutation RenewConnection($token: String!) {
   renewConnection(accessToken: $token) { expiresAt userErrors { code message } }

@@ -1,9 +1,9 @@
 // Small things that several screens show.
 /** @jsxImportSource preact */
 import type { ComponentChildren } from "preact";
-import { type Failure, request } from "./api";
+import { connection, type Failure, request } from "./api";
 import { initialsOf } from "./format";
-import { PEOPLE, type People, type Person } from "./operations";
+import { PEOPLE, type People, type Person, type Presence } from "./operations";
 import { useSearch } from "./search";
 
 const HUES = 6;
@@ -14,11 +14,16 @@ function hueOf(id: string): number {
   return [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)!) % 997, 7) % HUES;
 }
 
+/** Nothing while this page is offline: then it does not know. */
+export function presenceOf(person: Person | null): Presence | null {
+  return connection.value === "lost" ? null : (person?.presence ?? null);
+}
+
 export function Avatar({ person }: { person: Person | null }) {
   return (
     <span class={`avatar hue-${person ? hueOf(person.id) : "none"}`}>
       <span aria-hidden="true">{person ? initialsOf(person.name) : "–"}</span>
-      {person?.presence?.online && (
+      {presenceOf(person)?.online && (
         <span class="dot">
           <span class="hidden">Online</span>
         </span>
@@ -29,11 +34,39 @@ export function Avatar({ person }: { person: Person | null }) {
 
 export const nameOf = (person: Person | null) => person?.name ?? "Deleted account";
 
+/** A name within a sentence, which keeps its order whatever the direction of the name is. */
+export const Name = ({ of }: { of: Person | null }) => <bdi>{nameOf(of)}</bdi>;
+
+export function NewPassword({ label }: { label: string }) {
+  return (
+    <>
+      <label class="field">
+        {label}
+        <input
+          name="password"
+          type="password"
+          required
+          minLength={12}
+          maxLength={256}
+          autocomplete="new-password"
+          aria-describedby="password-hint"
+        />
+      </label>
+      <p id="password-hint" class="hint">
+        At least 12 characters.
+      </p>
+    </>
+  );
+}
+
 /** A page with one thing on it. */
 export function Page({ title, children }: { title: string; children?: ComponentChildren }) {
   return (
     <main class="page">
       <div class="card">
+        <p class="brand">
+          <img src="/icon.svg" alt="" width="32" height="32" /> Duologue
+        </p>
         <h1>{title}</h1>
         {children}
         <p class="about">

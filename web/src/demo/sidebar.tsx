@@ -5,9 +5,12 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
 import { MessagesFound, useMessages } from "./found";
+import { openFirst, stepThroughRows } from "./keys";
 import type { Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
+import { ReaderMenu } from "./reader";
 import { addressOf, go, route } from "./route";
+import { Sign } from "./sign";
 
 interface SidebarProps {
   chat: Chat;
@@ -47,21 +50,16 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
   const openAt = (key: string, message: string) => {
     if (chat.openKey.value === key) void chat.show(key);
     else go({ with: key });
-    chat.wanted.value = message;
+    chat.wanted.value = { id: message };
     current.value = message;
   };
-  /** The arrow keys go through the fields and the rows below them; Escape ends a search. */
+  /** The arrow keys go from a field to the rows below it; Escape ends a search. */
   function onKeyDown(event: KeyboardEvent) {
-    const stops = [...list.current!.querySelectorAll<HTMLElement>("input, a.row")];
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const next = step && stops[stops.indexOf(document.activeElement as HTMLElement) + step];
-    if (event.isComposing) return;
-    if (next) {
-      event.preventDefault();
-      next.focus();
-    } else if (event.key === "Escape" && (people.value || messages.value)) {
-      stops[messages.value ? 1 : 0]!.focus();
+    if (event.key === "Escape" && !event.isComposing && (people.value || messages.value)) {
+      list.current!.querySelectorAll<HTMLElement>("input")[messages.value ? 1 : 0]!.focus();
       search("", "");
+    } else {
+      stepThroughRows(event, list.current!);
     }
   }
   return (
@@ -69,15 +67,7 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
       <header>
         <Avatar person={{ ...state.me, presence: null }} />
         <h1 dir="auto">{state.me.name}</h1>
-        {hasAccounts ? (
-          <button type="button" class="quiet" onClick={() => chat.forget() && leave()}>
-            Sign out
-          </button>
-        ) : (
-          <a class="quiet" href={addressOf({})} onClick={inPlace(leave)}>
-            Change person
-          </a>
-        )}
+        <ReaderMenu chat={chat} hasAccounts={hasAccounts} leave={leave} />
       </header>
       <input
         type="search"
@@ -85,13 +75,15 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
         placeholder="Find people"
         value={people.value}
         onInput={(event) => search(event.currentTarget.value, "")}
+        onKeyDown={(event) => event.key === "Enter" && !event.isComposing && people.value.trim() && openFirst(list.current!)}
       />
       {hasSearch && (
         <form
           role="search"
           onSubmit={(event) => {
             event.preventDefault();
-            found.now();
+            if (found.isReady && found.page?.items.length) openFirst(list.current!);
+            else found.now();
           }}
         >
           <input
@@ -182,10 +174,7 @@ function ConversationRow({ chat, conversation, open }: RowProps) {
   const unsent = chat.outbox.items.value.findLast(({ peerId }) => peerId === conversation.key);
   const isOpen = chat.open.value?.id === id;
   const unread = chat.unreadOf(conversation);
-  let preview = last ? oneLine(last.content) : "";
-  if (last?.sender?.id === chat.me) preview = `You: ${preview}`;
-  if (unsent) preview = `${unsent.state === "failed" ? "Not sent" : "Sending"}: ${oneLine(unsent.content)}`;
-  if (chat.typing.value.has(id)) preview = "is typing…";
+  const isOwn = unsent || last?.sender?.id === chat.me;
   return (
     <li>
       <a
@@ -202,8 +191,16 @@ function ConversationRow({ chat, conversation, open }: RowProps) {
         <time class="when" dateTime={last?.createdAt}>
           {last && whenOf(last.createdAt)}
         </time>
-        <span class="preview" dir="auto">
-          {preview}
+        <span class="preview">
+          {chat.typing.value.has(id) ? (
+            "is typing…"
+          ) : (
+            <>
+              {isOwn && <Sign stage={unsent?.state ?? last!.status} />}
+              {isOwn && "You: "}
+              <bdi>{oneLine((unsent ?? last)?.content ?? "")}</bdi>
+            </>
+          )}
         </span>
         {unread > 0 && (
           <span class="count">

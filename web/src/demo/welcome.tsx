@@ -1,31 +1,13 @@
 // Who you are: somebody of your choice where nobody signs in, else whoever has the password.
 /** @jsxImportSource preact */
-import { useState } from "preact/hooks";
-import { mutate, type Failure } from "./api";
+import { useRef, useState } from "preact/hooks";
+import { session } from "../session";
+import { useAction } from "./action";
+import { mutate } from "./api";
+import { openFirst, stepThroughRows } from "./keys";
 import { CREATE_USER, SIGN_IN, SIGN_UP, type Created, type Payload } from "./operations";
-import { Page, PeopleList, usePeople, Waiting } from "./parts";
+import { NewPassword, Page, PeopleList, usePeople, Waiting } from "./parts";
 import { addressOf, go } from "./route";
-
-/** What a form does: at most once at a time, and it says why it could not. */
-function useAction(action: (fields: Record<string, string>) => Promise<void>) {
-  const [isBusy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<Failure | null>(null);
-  async function submit(event: SubmitEvent) {
-    event.preventDefault();
-    const fields = Object.fromEntries(new FormData(event.currentTarget as HTMLFormElement)) as Record<string, string>;
-    if (isBusy) return;
-    setBusy(true);
-    setFailure(null);
-    await action(fields).catch(setFailure);
-    setBusy(false);
-  }
-  const trouble = (
-    <p class="trouble" role="alert">
-      {failure?.message}
-    </p>
-  );
-  return { isBusy, submit, trouble };
-}
 
 async function createUser(name: string): Promise<string> {
   // Addresses must differ; nobody writes to these.
@@ -37,6 +19,7 @@ async function createUser(name: string): Promise<string> {
 /** Where nobody signs in: pick a person, or make one. */
 export function Pick() {
   const [search, setSearch] = useState("");
+  const people = useRef<HTMLDivElement>(null);
   const { page, failure } = usePeople("");
   const make = useAction(async ({ name }) => go({ as: await createUser(name!), with: null }));
   const makeTwo = useAction(async () => {
@@ -56,11 +39,16 @@ export function Pick() {
           {makeTwo.trouble}
         </form>
       ) : (
-        <>
+        <div ref={people} class="people" onKeyDown={(event) => stepThroughRows(event, people.current!)}>
           <p>On this server nobody signs in: you may be anybody. A second window may be somebody else.</p>
           <label class="field">
             Find a person
-            <input type="search" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
+            <input
+              type="search"
+              value={search}
+              onInput={(event) => setSearch(event.currentTarget.value)}
+              onKeyDown={(event) => event.key === "Enter" && !event.isComposing && openFirst(people.current!)}
+            />
           </label>
           <PeopleList
             label="People"
@@ -68,26 +56,31 @@ export function Pick() {
             addressOf={({ id }) => addressOf({ as: id })}
             choose={({ id }) => go({ as: id, with: null })}
           />
-        </>
+        </div>
       )}
       <form class="inline" onSubmit={make.submit}>
         <label for="new-name">Or somebody new</label>
         <input id="new-name" name="name" required maxLength={100} placeholder="Name" autocomplete="off" />
-        <button disabled={make.isBusy}>Make</button>
+        <button disabled={make.isBusy}>Create</button>
         {make.trouble}
       </form>
     </Page>
   );
 }
 
+/** What the list of devices calls this one. */
+const device = `Chat demo on ${navigator.platform || "some device"}`.slice(0, 100);
+
 /** Where people sign in. What signs in is noticed by `session.ts`. */
 export function SignIn({ ended }: { ended: boolean }) {
   const [isNew, setNew] = useState(false);
-  const { isBusy, submit, trouble } = useAction(async (fields) => {
-    await mutate<Payload>(isNew ? SIGN_UP : SIGN_IN, fields);
+  const { isBusy, submit, trouble } = useAction(async ({ keep, ...fields }) => {
+    session.isKept = keep !== undefined;
+    await mutate<Payload>(isNew ? SIGN_UP : SIGN_IN, { ...fields, device });
   });
+  const title = isNew ? "Create account" : "Sign in";
   return (
-    <Page title={isNew ? "Sign up" : "Sign in"}>
+    <Page title={title}>
       {ended && <p role="status">Your session has ended. Sign in again to go on; what you wrote is kept.</p>}
       <form onSubmit={submit}>
         {isNew && (
@@ -100,25 +93,28 @@ export function SignIn({ ended }: { ended: boolean }) {
           Email
           <input name="email" type="email" required maxLength={254} autocomplete="username" />
         </label>
-        <label class="field">
-          Password
-          <input
-            name="password"
-            type="password"
-            required
-            minLength={isNew ? 12 : undefined}
-            maxLength={256}
-            autocomplete={isNew ? "new-password" : "current-password"}
-          />
+        {isNew ? (
+          <NewPassword label="Password" />
+        ) : (
+          <label class="field">
+            Password
+            <input name="password" type="password" required maxLength={256} autocomplete="current-password" />
+          </label>
+        )}
+        <label class="check">
+          <input type="checkbox" name="keep" defaultChecked aria-describedby="keep-hint" />
+          Stay signed in on this device
         </label>
-        {isNew && <p class="hint">At least 12 characters.</p>}
+        <p id="keep-hint" class="hint">
+          Otherwise until you close this tab.
+        </p>
         <button class="primary" disabled={isBusy}>
-          {isNew ? "Sign up" : "Sign in"}
+          {title}
         </button>
         {trouble}
       </form>
       <button type="button" class="link" onClick={() => setNew(!isNew)}>
-        {isNew ? "I have an account" : "Make an account"}
+        {isNew ? "Sign in instead" : "Create account"}
       </button>
     </Page>
   );

@@ -1,0 +1,62 @@
+// The chat demo as the tests handle it.
+import assert from "node:assert/strict";
+import { ask, openWindow } from "./browser.mjs";
+
+const { DUOLOGUE_OPEN: open } = process.env;
+
+export const button = (page, name) => page.getByRole("button", { name, exact: true });
+export const composer = (page) => page.getByRole("textbox", { name: /^Message to / });
+export const log = (page) => page.getByRole("log");
+/** A message that the server has. */
+export const message = (page, text) => log(page).locator("li:not(.unsent)").filter({ hasText: text });
+export const texts = (page) => log(page).locator("li .text").allInnerTexts();
+export const field = (page) => page.getByRole("searchbox", { name: "Search messages" });
+export const found = (page) => page.getByRole("list", { name: "Messages found" }).getByRole("link");
+export const banner = (page, text) => page.getByRole("status").filter({ hasText: text });
+
+export async function send(page, text) {
+  await composer(page).fill(text);
+  await composer(page).press("Enter");
+}
+
+/** Opens what one can do with a message, and does it. */
+export async function act(page, text, action) {
+  await message(page, text).getByRole("button", { name: /^Actions for / }).click();
+  await button(page, action).click();
+}
+
+/** Every message is within the window. */
+export async function fits(page) {
+  const { width } = page.viewportSize();
+  for (const bubble of await log(page).locator(".bubble").all()) {
+    const box = await bubble.boundingBox();
+    assert.ok(box.x >= 0 && box.x + box.width <= width, JSON.stringify(box));
+    assert.ok(await bubble.evaluate((element) => element.scrollWidth <= element.clientWidth));
+  }
+}
+
+/** Windows of two new people who talk to each other. */
+export async function two(browser, names, options = [{}, {}]) {
+  const CREATE = `mutation ($name: String!, $email: String!) {
+    createUser(input: { name: $name, email: $email }) { user { id } }
+  }`;
+  const ids = [];
+  for (const name of names) {
+    const data = await ask(open, CREATE, { name, email: `${name.toLowerCase()}@example.com` });
+    ids.push(data.createUser.user.id);
+  }
+  const visit = ({ address = open, ...rest }, i) =>
+    openWindow(browser, address, { ...rest, path: `/demo?as=${ids[i]}&with=${ids[1 - i]}` });
+  const windows = await Promise.all(options.map(visit));
+  await Promise.all(windows.map(({ page }) => composer(page).waitFor()));
+  return { ids, windows, pages: windows.map(({ page }) => page) };
+}
+
+export const close = (windows) => Promise.all(windows.map((window) => window.close()));
+
+/** Writes as one of two people to the other, beside the browser. */
+export const tell = (from, to, content) => ask(open, SEND, { from, to, content });
+
+const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
+  sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
+}`;
