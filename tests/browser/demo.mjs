@@ -35,16 +35,21 @@ export async function fits(page) {
   }
 }
 
-/** Windows of two new people who talk to each other. */
-export async function two(browser, names, options = [{}, {}]) {
+let made = 0;
+
+/** Makes somebody, and gives their id. */
+export async function person(name) {
   const CREATE = `mutation ($name: String!, $email: String!) {
     createUser(input: { name: $name, email: $email }) { user { id } }
   }`;
+  const data = await ask(open, CREATE, { name, email: `person-${process.pid}-${++made}@example.com` });
+  return data.createUser.user.id;
+}
+
+/** Windows of two new people who talk to each other. */
+export async function two(browser, names, options = [{}, {}]) {
   const ids = [];
-  for (const name of names) {
-    const data = await ask(open, CREATE, { name, email: `${name.toLowerCase()}@example.com` });
-    ids.push(data.createUser.user.id);
-  }
+  for (const name of names) ids.push(await person(name));
   const visit = ({ address = open, ...rest }, i) =>
     openWindow(browser, address, { ...rest, path: `/demo?as=${ids[i]}&with=${ids[1 - i]}` });
   const windows = await Promise.all(options.map(visit));

@@ -16,8 +16,6 @@ const EARLY = 60_000;
 const LEAST = 10_000;
 /** After a failure it is tried again so soon: an answer that got lost is given again, but only for ten seconds. */
 const RETRY = 4_000;
-/** Other tabs wait for so long at most while this one trades the tokens. */
-const PATIENCE = 15_000;
 
 const readFrom = (storage: Storage): Session | null => JSON.parse(storage.getItem(KEY) ?? "null");
 
@@ -135,25 +133,18 @@ const REFRESH = `mutation ($token: String!) {
 
 /** Trades the tokens for the next ones, once for all who ask at the same time; signs out if the server refuses. */
 export function renew(): Promise<void> {
-  return (renewing ??= alone(trade).finally(() => (renewing = undefined)));
-}
-
-/** Runs one at a time in all tabs, where the browser can: on a page that came over plain HTTP from elsewhere it cannot. */
-function alone(run: () => Promise<void>): Promise<void> {
-  return isShared && navigator.locks ? navigator.locks.request(KEY, run) : run();
+  return (renewing ??= trade().finally(() => (renewing = undefined)));
 }
 
 async function trade() {
   if (!current) return;
-  // Each refresh token works once: another tab may have been faster.
+  // Another tab may have been faster. If both trade at the same time, the server gives both the same tokens.
   const stored = isShared ? readFrom(localStorage) : current;
   if (stored?.refreshToken !== current.refreshToken) return take(stored);
   const { refreshToken } = current;
   const body = JSON.stringify({ query: REFRESH, variables: { token: refreshToken } });
   try {
-    const headers = { "content-type": "application/json" };
-    const signal = AbortSignal.timeout(PATIENCE);
-    const response = await fetch("/graphql", { method: "POST", headers, body, signal });
+    const response = await fetch("/graphql", { method: "POST", headers: { "content-type": "application/json" }, body });
     const answer = await response.json();
     if (current?.refreshToken !== refreshToken) return;
     renewedAt = Date.now();

@@ -1,10 +1,10 @@
 // The text of a message, with the links in it.
 /** @jsxImportSource preact */
 
-/** Characters that turn the direction of writing would show another address than the one that is opened. */
-const LINK = /https?:\/\/[^\s<>"\u202a-\u202e\u2066-\u2069]+/giu;
+/** Until a blank or such; characters that turn the direction of writing would show another address than is opened. */
+const LINK = /https?:\/\/[^\s<>"、。，；：！？）」』】\u202a-\u202e\u2066-\u2069]+/giu;
 /** What follows a link in a sentence is no part of it. */
-const PUNCTUATION = /[.,;:!?'’”»…。，、；：！？）」』】]/u;
+const PUNCTUATION = /[.,;:!?'’”»…]/u;
 const BRACKETS: Record<string, string> = { ")": "(", "]": "[", "}": "{" };
 
 export function Linked({ text }: { text: string }) {

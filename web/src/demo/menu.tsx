@@ -36,7 +36,8 @@ export function Menu({ id, label, children }: MenuProps) {
         onBeforeToggle={place}
         onToggle={(event) => event.newState === "open" && items()[0]?.focus()}
         onKeyDown={(event) => stepThrough(event, items())}
-        onClick={() => list.current!.hidePopover()}
+        // Before what was chosen is done: it may take away the menu.
+        onClickCapture={() => list.current!.hidePopover()}
       >
         {children}
       </div>

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
 import { MessagesFound, useMessages } from "./found";
-import { openFirst, stepThroughRows } from "./keys";
+import { onEnter, openFirst, stepThroughRows } from "./keys";
 import type { Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
 import { ReaderMenu } from "./reader";
@@ -75,7 +75,7 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
         placeholder="Find people"
         value={people.value}
         onInput={(event) => search(event.currentTarget.value, "")}
-        onKeyDown={(event) => event.key === "Enter" && !event.isComposing && people.value.trim() && openFirst(list.current!)}
+        onKeyDown={onEnter(list)}
       />
       {hasSearch && (
         <form

@@ -4,7 +4,7 @@ import { useRef, useState } from "preact/hooks";
 import { session } from "../session";
 import { useAction } from "./action";
 import { mutate } from "./api";
-import { openFirst, stepThroughRows } from "./keys";
+import { onEnter, stepThroughRows } from "./keys";
 import { CREATE_USER, SIGN_IN, SIGN_UP, type Created, type Payload } from "./operations";
 import { NewPassword, Page, PeopleList, usePeople, Waiting } from "./parts";
 import { addressOf, go } from "./route";
@@ -47,7 +47,7 @@ export function Pick() {
               type="search"
               value={search}
               onInput={(event) => setSearch(event.currentTarget.value)}
-              onKeyDown={(event) => event.key === "Enter" && !event.isComposing && openFirst(people.current!)}
+              onKeyDown={onEnter(people)}
             />
           </label>
           <PeopleList
