@@ -57,7 +57,7 @@ function Form({ close }: { close: () => void }) {
   };
   return (
     <form onSubmit={submit}>
-      <h2>{isNew ? "Make an account" : "Sign in"}</h2>
+      <h2>{isNew ? "Create account" : "Sign in"}</h2>
       {isNew && (
         <label>
           Name <input name="name" autoComplete="name" required maxLength={100} />
@@ -76,8 +76,9 @@ function Form({ close }: { close: () => void }) {
           minLength={isNew ? 12 : 1}
         />
       </label>
+      <p>You stay signed in until you close this tab.</p>
       {problem && <p role="alert">{problem}</p>}
-      <Button type="submit">{isNew ? "Sign up" : "Sign in"}</Button>
+      <Button type="submit">{isNew ? "Create account" : "Sign in"}</Button>
       <Button
         type="button"
         onClick={() => {
@@ -85,7 +86,7 @@ function Form({ close }: { close: () => void }) {
           setProblem("");
         }}
       >
-        {isNew ? "I have an account" : "I have no account"}
+        {isNew ? "Sign in instead" : "Create account"}
       </Button>
       <Button type="button" onClick={close}>
         Cancel

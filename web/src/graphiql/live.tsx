@@ -1,6 +1,7 @@
 // The panel beside the editors that shows subscriptions as they run, whatever tab is open.
 import { Button, type GraphiQLPlugin, pick, tryParseJSONC, useGraphiQL } from "@graphiql/react";
 import { type FormEvent, useState, useSyncExternalStore } from "react";
+import type { Story } from "./story";
 import { type Answer, type Stream, allStreams, eventOf, remove, start, stop, subscribe } from "./streams";
 
 const FEED = `subscription Feed($user: ID, $after: String) {
@@ -12,17 +13,19 @@ const FEED = `subscription Feed($user: ID, $after: String) {
   }
 }`;
 
+export const LIVE_FEED = "Live feed";
+
 const useStreams = () => useSyncExternalStore(subscribe, allStreams);
 
 /** The panel, for a server where people sign in or not. */
-export function livePanel(socket: string, accounts: boolean): GraphiQLPlugin {
+export function livePanel(socket: string, accounts: boolean, story: Story): GraphiQLPlugin {
   return {
-    title: "Live feed",
+    title: LIVE_FEED,
     icon: Icon,
     content: () => (
-      <section className="live" aria-label="Live feed">
-        <h2>Live feed</h2>
-        <WatchFeed socket={socket} accounts={accounts} />
+      <section className="live" aria-label={LIVE_FEED}>
+        <h2>{LIVE_FEED}</h2>
+        <WatchFeed socket={socket} accounts={accounts} story={story} />
         <WatchTab socket={socket} />
         <Streams />
       </section>
@@ -40,8 +43,10 @@ function Icon() {
   );
 }
 
-function WatchFeed({ socket, accounts }: { socket: string; accounts: boolean }) {
-  const [user, setUser] = useState(accounts ? "" : "usr_2");
+function WatchFeed({ socket, accounts, story }: { socket: string; accounts: boolean; story: Story }) {
+  const bob = useSyncExternalStore(story.subscribe, () => story.idOf("bob")) ?? "usr_2";
+  const [chosen, setUser] = useState<string | null>(null);
+  const user = accounts ? "" : (chosen ?? bob);
   const watch = (event: FormEvent) => {
     event.preventDefault();
     start({ query: FEED, operationName: "Feed", variables: user ? { user } : {} }, socket);

@@ -6,46 +6,22 @@ import "@graphiql/plugin-history/style.css";
 import "graphiql/graphiql.css";
 import "./page.css";
 import { Button, useGraphiQL } from "@graphiql/react";
-import { createGraphiQLFetcher, createLocalStorage, type Fetcher, StorageAPI } from "@graphiql/toolkit";
+import { createLocalStorage, StorageAPI } from "@graphiql/toolkit";
 import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { GraphiQL } from "graphiql";
-import { type DocumentNode, getOperationAST, parse } from "graphql";
 import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
 import { Account } from "./account";
-import { examples, signedInExamples } from "./examples";
-import { livePanel } from "./live";
+import { accountExamples } from "./account-examples";
+import { createFetcher } from "./fetcher";
+import { LIVE_FEED, livePanel } from "./live";
+import { openExamples } from "./open-examples";
 import { keepRepaired } from "./repairs";
-import { authorizedFetch, connectionParams } from "../session";
+import { Story, StoryFiller } from "./story";
 
 const endpoint = new URL("/graphql", location.origin);
 const socket = new URL(endpoint);
 socket.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
-
-const fetchAs = createGraphiQLFetcher({
-  url: endpoint.href,
-  fetch: authorizedFetch,
-  subscriptionUrl: socket.href,
-  wsConnectionParams: connectionParams,
-  // Neither @defer nor @stream here: ask for plain JSON.
-  enableIncrementalDelivery: false,
-});
-
-/** Right after a change of tabs GraphiQL still names the operation of the tab before. */
-const fetcher: Fetcher = (params, options) => {
-  const documentAST = parsed(params.query);
-  const named = documentAST && getOperationAST(documentAST, params.operationName);
-  return fetchAs({ ...params, operationName: named ? params.operationName : undefined }, { ...options, documentAST });
-};
-
-function parsed(query: string): DocumentNode | undefined {
-  try {
-    return parse(query);
-  } catch {
-    // The server will say what is wrong with it.
-    return undefined;
-  }
-}
 
 /** Whether people sign in on this server. */
 async function hasAccounts(): Promise<boolean> {
@@ -59,7 +35,8 @@ async function hasAccounts(): Promise<boolean> {
 }
 
 const accounts = await hasAccounts();
-const tabs = accounts ? signedInExamples : examples;
+const examples = accounts ? accountExamples : openExamples;
+const tabs = Object.values(examples);
 
 // A name of our own: another GraphiQL once opened on the same host and port would hide the examples behind its tabs.
 const storage = createLocalStorage({ namespace: accounts ? "duologue-accounts" : "duologue" });
@@ -69,12 +46,17 @@ const saved = new StorageAPI(storage);
 if (!saved.get("tabState")) {
   saved.set("query", tabs[0]!.query);
   saved.set("variables", tabs[0]!.variables);
+  // Beside the tabs, where there is room for both.
+  if (matchMedia("(width >= 45rem)").matches) saved.set("visiblePlugin", LIVE_FEED);
 }
+
+const story = new Story(examples, saved);
+const fetcher = createFetcher(endpoint.href, socket.href, (...answer) => void story.hear(...answer));
 
 /** Tabs are kept from visit to visit: this puts the examples in their place. The history keeps what was run. */
 function resetExamples() {
   if (!confirm("Replace all tabs by the examples?")) return;
-  for (const name of ["tabState", "query", "variables", "headers"]) saved.set(name, "");
+  for (const name of ["tabState", "query", "variables", "headers", "story"]) saved.set(name, "");
   // GraphiQL writes its tabs a moment after they changed: not any more.
   storage.setItem = () => {};
   location.reload();
@@ -93,12 +75,13 @@ createRoot(app).render(
   <GraphiQL
     fetcher={fetcher}
     storage={storage}
-    plugins={[HISTORY_PLUGIN, livePanel(socket.href, accounts)]}
+    plugins={[HISTORY_PLUGIN, livePanel(socket.href, accounts, story)]}
     defaultTabs={tabs}
     defaultEditorToolsVisibility="variables"
   >
     <GraphiQL.Logo>
       <WrapLines />
+      <StoryFiller story={story} />
       <div className="corner">
         <h1>Duologue</h1>
         {accounts && <Account />}
