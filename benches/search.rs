@@ -19,6 +19,7 @@ use duologue::{
     model::{
         ids::{ConversationId, UserId},
         searches::{Mode, Order},
+        timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
     search::{Embedder, EndpointSettings, Settings, Source},
@@ -102,7 +103,7 @@ async fn main() -> ExitCode {
     };
     let begun = Instant::now();
     let mut app = App::open(&settings.database).await.unwrap();
-    let lines = (1..).zip(demo::lines(USERS, MESSAGES, 1).map(Ok));
+    let lines = (1..).zip(demo::lines(USERS, MESSAGES, 1, Timestamp::now()).map(Ok));
     imports::import(&app, &Viewer::operator(&app), lines).await.unwrap();
     indexing::index_words(&app).await.unwrap();
     eprintln!("Made {MESSAGES} messages in {:.1} s", begun.elapsed().as_secs_f64());

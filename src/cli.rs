@@ -190,10 +190,13 @@ async fn fill(demo: Demo, database: &Database) -> Result<()> {
     let app = App::open(database).await?;
     let total = u64::from(demo.users) + u64::from(demo.messages);
     let mut progress = Progress::of(total, "{bar:30} {human_pos} of {human_len} lines, {eta} left");
-    let lines = demo::lines(demo.users, demo.messages, demo.seed).inspect(move |_| progress.advance(1));
-    let why = "the demo data (if it is there already, choose another --seed)";
-    let count = imported(&app, (1..).zip(lines.map(Ok))).await.context(why)?;
-    println!("Made {} users and {} messages.", count.users, count.messages);
+    let size = demo::Size { users: demo.users, messages: demo.messages, seed: demo.seed };
+    let made = demo::make(&app, &Viewer::operator(&app), size, move || progress.advance(1)).await;
+    app.close().await;
+    match made.context("the demo data")? {
+        Some(count) => println!("Made {} users and {} messages.", count.users, count.messages),
+        None => println!("The demo data is there already; another --seed makes more."),
+    }
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub mod admin;
 pub mod imports;
 pub mod demo;
 
+mod demo_marks;
+mod demo_texts;
 mod errors;
 mod issuers;
 mod policy;

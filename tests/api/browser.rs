@@ -42,3 +42,8 @@ async fn people_use_graphiql() {
 async fn people_use_the_demo() {
     in_browser("demo.test.mjs").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_find_in_the_demo_what_they_know() {
+    in_browser("everyday.test.mjs").await;
+}

@@ -1,12 +1,18 @@
 //! Imports and demo data: all of it or nothing, ids kept on an empty database.
 
-use duologue::domain::{
-    Viewer, demo,
-    imports::{self, Count, ImportError, Line},
+use duologue::{
+    domain::{
+        Viewer, demo,
+        imports::{self, Count, ImportError, Line},
+    },
+    model::timestamps::Timestamp,
 };
 use serde_json::json;
 
-use crate::harness::{Chat, text};
+use crate::{
+    harness::{Chat, text},
+    unread::assert_counts,
+};
 
 /// Imports lines, which may be those of `LINES`.
 pub(crate) async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
@@ -154,15 +160,46 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
     }
 }
 
+async fn make_demo(chat: &Chat, users: u32, messages: u32, seed: u64) -> Option<Count> {
+    let size = demo::Size { users, messages, seed };
+    demo::make(&chat.app, &Viewer::operator(&chat.app), size, || {}).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn demo_data_has_marks_for_most_and_is_made_once_for_each_seed() {
+    let chat = Chat::open().await;
+    // Others are there: the ids are not those of the lines.
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Hi", &bob).await;
+    assert!(make_demo(&chat, 20, 600, 1).await.is_some());
+    assert!(make_demo(&chat, 20, 600, 2).await.is_some());
+    assert_eq!(make_demo(&chat, 20, 600, 2).await, None);
+    assert_counts(&chat).await;
+    let query = "{ users(first: 100) { nodes { id conversations { nodes { lastMessage { status } } } } } }";
+    let data = chat.data(query, json!({})).await;
+    let users = data["users"]["nodes"].as_array().unwrap();
+    assert_eq!(users.len(), 42);
+    let last = users.iter().flat_map(|user| user["conversations"]["nodes"].as_array().unwrap());
+    let statuses: Vec<_> = last.map(|conversation| text(&conversation["lastMessage"]["status"])).collect();
+    let count = |status: &str| statuses.iter().filter(|its| *its == status).count();
+    assert!(count("READ") > statuses.len() / 2, "{statuses:?}");
+    assert!(count("DELIVERED") > 0 && count("SENT") > 0, "{statuses:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn demo_data_is_believable() {
     let chat = Chat::open().await;
-    let lines = (1..).zip(demo::lines(30, 3_000, 1).map(Ok));
-    let count = imports::import(&chat.app, &Viewer::operator(&chat.app), lines).await.unwrap();
-    assert_eq!(count, Count { users: 30, messages: 3_000 });
+    let made = make_demo(&chat, 30, 3_000, 1).await;
+    assert_eq!(made, Some(Count { users: 30, messages: 3_000 }));
     let data = chat
         .data(
-            "{ users(first: 100) { nodes { name } } conversation(user1: 1, user2: 2) { messages(last: 100) { nodes { content } } } }",
+            "{
+                users(first: 100) { nodes { name } }
+                conversation(user1: 1, user2: 2) {
+                    lastMessage { createdAt }
+                    messages(last: 100) { nodes { content } }
+                }
+            }",
             json!({}),
         )
         .await;
@@ -175,4 +212,6 @@ async fn demo_data_is_believable() {
         .collect();
     assert!(texts.chars().any(|c| ('\u{4E00}'..'\u{9FFF}').contains(&c)), "no CJK");
     assert!(texts.chars().any(|c| ('\u{1F300}'..'\u{1FAFF}').contains(&c)), "no emoji");
+    let last: Timestamp = text(&data["conversation"]["lastMessage"]["createdAt"]).parse().unwrap();
+    assert!(chat.app.now().milliseconds() - last.milliseconds() < 24 * 60 * 60 * 1_000, "{last}");
 }

@@ -211,6 +211,12 @@ async fn files_are_imported_and_demo_data_made() {
     assert_eq!(String::from_utf8(imported.stdout).unwrap(), "Imported 1 users and 0 messages.\n");
     let made = run(&["demo", "--users", "20", "--messages", "500", "--database", &database.url]).await;
     assert_eq!(String::from_utf8(made.stdout).unwrap(), "Made 20 users and 500 messages.\n");
+    let again = run(&["demo", "--users", "20", "--messages", "500", "--database", &database.url]).await;
+    assert_eq!(
+        String::from_utf8(again.stdout).unwrap(),
+        "The demo data is there already; another --seed makes more.\n"
+    );
+    assert!(again.status.success());
     let migrated = run(&["migrate", "--database", &database.url]).await;
     assert_eq!(String::from_utf8(migrated.stdout).unwrap(), "The database is up to date.\n");
 }

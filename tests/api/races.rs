@@ -5,9 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use duologue::domain::{
-    Viewer, demo, feed,
-    imports::{self, Line, MessageLine, UserLine},
+use duologue::{
+    domain::{
+        Viewer, demo, feed,
+        imports::{self, Line, MessageLine, UserLine},
+    },
+    model::timestamps::Timestamp,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -109,7 +112,7 @@ async fn many_messages_are_erased_at_once() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let cem = chat.person("Cem").await;
-    let lines = (1..).zip(demo::lines(3, 6_000, 1).map(Ok));
+    let lines = (1..).zip(demo::lines(3, 6_000, 1, Timestamp::now()).map(Ok));
     imports::import(&chat.app, &Viewer::operator(&chat.app), lines).await.unwrap();
     let begun = Instant::now();
     let left = chat.ask(r#"mutation { deleteUser(id: "usr_4", eraseMessages: true) { deletedId } }"#, json!({})).await;

@@ -100,7 +100,7 @@ async fn import(chat: &Chat, number: usize) {
 }
 
 /// Asks for all places, and counts.
-async fn assert_counts(chat: &Chat) {
+pub(crate) async fn assert_counts(chat: &Chat) {
     let users = chat.data("{ users(first: 100) { nodes { id } } }", json!({})).await;
     for user in users["users"]["nodes"].as_array().unwrap() {
         let query = "query ($id: ID!) { user(id: $id) { conversations(first: 10) { nodes {

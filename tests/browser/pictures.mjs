@@ -37,7 +37,6 @@ async function graphiql(address) {
   };
   await page.locator(".view-line").first().waitFor();
   await run("Create");
-  await page.getByRole("button", { name: "Show Live feed" }).click();
   await page.getByRole("button", { name: "Watch feed" }).click();
   const events = page.getByRole("region", { name: "Live feed" }).locator("summary");
   await events.first().waitFor();

@@ -2,13 +2,12 @@
 /** @jsxImportSource preact */
 import { useState } from "preact/hooks";
 import { useAction } from "./action";
-import { mutate, request } from "./api";
 import { useAnswer } from "./answer";
+import { Failure, mutate, request } from "./api";
 import { Dialog } from "./dialog";
 import { exactTimeOf } from "./format";
 import { ACCOUNT, CHANGE_PASSWORD, SIGN_OUT, UNBLOCK, type Account } from "./operations";
 import { Avatar, Failed, NewPassword } from "./parts";
-import { Failure } from "./api";
 
 interface Props {
   me: string;
@@ -50,7 +49,15 @@ export function PasswordDialog({ me, close }: Props) {
     <Dialog title="Change password" closing="Cancel" buttons={button} close={close}>
       <form id="password-form" onSubmit={submit}>
         {/* For those who keep passwords: whose it is. */}
-        <input class="hidden" type="email" autocomplete="username" value={account?.user.email ?? ""} readOnly tabIndex={-1} aria-hidden="true" />
+        <input
+          class="hidden"
+          type="email"
+          autocomplete="username"
+          value={account?.user.email ?? ""}
+          readOnly
+          tabIndex={-1}
+          aria-hidden="true"
+        />
         <NewPassword label="New password" />
         <p class="hint">All your other devices are signed out.</p>
         {trouble}

@@ -9,11 +9,9 @@ import { notify } from "./notifications";
 import type { FeedEvent, Message, Row, Signal } from "./operations";
 import { Outbox } from "./outbox";
 import { stored } from "./storage";
+import { Typing } from "./typing";
 import { Unseen } from "./unseen";
 
-/** A word about typing is repeated after this time, and forgotten after the other one at the latest. */
-const TYPING_EVERY = 3_000;
-const TYPING_LASTS = 6_000;
 /** What the server answers where an argument names nobody. */
 const NO_SUCH_ID = "BAD_USER_INPUT";
 
@@ -34,8 +32,6 @@ export class Chat {
   readonly trouble = signal<string | null>(null);
   /** Of the open conversation. */
   readonly wanted = signal<Wanted | null>(null);
-  /** Conversations in which the peer types. */
-  readonly typing = signal<ReadonlySet<string>>(new Set());
   /** Null while all is well. */
   readonly banner = signal<"offline" | "catching up" | null>(null);
   /** The account is not there any more. */
@@ -52,14 +48,13 @@ export class Chat {
   readonly outbox: Outbox;
   readonly drafts: Drafts;
   readonly unseen: Unseen;
+  readonly typing: Typing;
   /** Where the reader was when the page was left. */
   private readonly place;
   private readonly marks: Marks;
   private cursor = "";
   private stopFeed = () => {};
   private readonly ends: (() => void)[] = [];
-  private readonly typingTimers = new Map<string, ReturnType<typeof setTimeout>>();
-  private saidTypingAt = 0;
   private stopped = false;
 
   constructor(readonly me: string) {
@@ -67,6 +62,7 @@ export class Chat {
     this.marks = new Marks(me, (row) => this.change((state) => model.withRow(state, row)));
     this.drafts = new Drafts(me);
     this.unseen = new Unseen(me);
+    this.typing = new Typing(me);
     this.place = stored<(Wanted & { key: string }) | null>(`place:${me}`, null);
   }
 
@@ -77,6 +73,7 @@ export class Chat {
     this.follow();
     const place = this.place.value.peek();
     if (place && place.key === openKey) this.showFirst(place.id, place.at);
+    this.leaveAt(null);
     const onVisibility = () => (this.isVisible.value = document.visibilityState === "visible");
     // A message that waits is kept while the tab is there, and no longer.
     const onLeaving = (event: Event) => this.outbox.items.value.length && event.preventDefault();
@@ -117,7 +114,7 @@ export class Chat {
     this.stopped = true;
     this.stopFeed();
     this.ends.forEach((end) => end());
-    this.typingTimers.forEach(clearTimeout);
+    this.typing.stop();
     this.outbox.stop();
     this.marks.stop();
     this.drafts.stop();
@@ -201,7 +198,7 @@ export class Chat {
       if (event.message && event.conversation) this.markDelivered(event.conversation.id, event.message);
       if (event.messageId && !event.message) this.unquote(event.messageId);
       if (event.message?.sender?.id === this.me) this.outbox.remove(event.message.clientId);
-      if (event.kind === "MESSAGE_SENT" && event.conversation) this.forgetTyping(event.conversation.id);
+      if (event.kind === "MESSAGE_SENT" && event.conversation) this.typing.forget(event.conversation.id);
     });
     this.cursor = event.cursor;
     if (event.kind === "CAUGHT_UP" && this.banner.value) {
@@ -248,28 +245,14 @@ export class Chat {
     this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));
   }
 
-  private hear({ kind, user, conversationId, expiresAt }: Signal) {
+  private hear(said: Signal) {
+    const { kind, user, conversationId } = said;
     this.change((state) => model.withPerson(state, user));
     if (kind === "OFFLINE") {
       const theirs = this.state.value?.conversations.find(({ key }) => key === user.id);
-      if (theirs) this.forgetTyping(theirs.id);
+      if (theirs) this.typing.forget(theirs.id);
     }
-    if (!conversationId) return;
-    this.forgetTyping(conversationId);
-    if (kind !== "TYPING") return;
-    this.typing.value = new Set([...this.typing.value, conversationId]);
-    // The clock of this machine may be wrong.
-    const lasts = Math.min(TYPING_LASTS, Math.max(TYPING_EVERY, Date.parse(expiresAt!) - Date.now()));
-    this.typingTimers.set(
-      conversationId,
-      setTimeout(() => this.forgetTyping(conversationId), lasts),
-    );
-  }
-
-  private forgetTyping(conversationId: string) {
-    clearTimeout(this.typingTimers.get(conversationId));
-    if (!this.typing.value.has(conversationId)) return;
-    this.typing.value = new Set([...this.typing.value].filter((id) => id !== conversationId));
+    if (conversationId) this.typing.hear(conversationId, said);
   }
 
   /** Opens a conversation, unless it is there already. */
@@ -373,13 +356,9 @@ export class Chat {
     this.atEnd.value = true;
   }
 
-  /** Tells that the reader writes, or has stopped. Never mind if it gets lost. */
+  /** Tells that the reader writes, or has stopped. */
   sayTyping(typing: boolean) {
-    const since = Date.now() - this.saidTypingAt;
-    const open = this.open.value;
-    if (!open || (typing ? since < TYPING_EVERY : since > TYPING_LASTS)) return;
-    this.saidTypingAt = typing ? Date.now() : 0;
-    mutate(operations.SET_TYPING, { me: this.me, conversation: open.id, typing }).catch(() => {});
+    if (this.open.value) this.typing.say(this.open.value.id, typing);
   }
 
   private markDelivered(conversation: string, { id, sender, status }: Message) {

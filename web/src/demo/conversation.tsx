@@ -72,7 +72,7 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
             {nameOf(peer)}
           </h1>
           <p role="status">
-            {chat.typing.value.has(id) ? (
+            {chat.typing.isIn(id) ? (
               <>
                 <Name of={peer} /> is typing…
               </>

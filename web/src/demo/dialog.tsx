@@ -72,7 +72,12 @@ export function DeleteDialog({ chat, conversation, entry, close }: DeleteProps) 
     focusComposer();
   };
   return (
-    <Confirm title="Delete this message?" doing="Delete" action={() => chat.delete(conversation, entry.id)} close={done}>
+    <Confirm
+      title="Delete this message?"
+      doing="Delete"
+      action={() => chat.delete(conversation, entry.id)}
+      close={done}
+    >
       <blockquote dir="auto">{oneLine(entry.content)}</blockquote>
       <p>It is deleted for both of you.</p>
     </Confirm>

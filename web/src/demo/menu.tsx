@@ -23,7 +23,7 @@ export function Menu({ id, label, children }: MenuProps) {
   }
   return (
     <>
-      <button ref={button} type="button" class="icon" aria-label={label} aria-haspopup="true" popovertarget={id}>
+      <button ref={button} type="button" class="icon" aria-label={label} popovertarget={id}>
         <span aria-hidden="true">⋮</span>
       </button>
       <div

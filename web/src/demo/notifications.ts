@@ -9,7 +9,8 @@ const KEY = "duologue:notifications";
 /** A browser has none on a page that came over plain HTTP from another machine. */
 export const canNotify = "Notification" in globalThis && isSecureContext;
 
-export const isNotifying = signal(canNotify && Notification.permission === "granted" && localStorage.getItem(KEY) === "on");
+const isWanted = localStorage.getItem(KEY) === "on";
+export const isNotifying = signal(canNotify && isWanted && Notification.permission === "granted");
 
 /** Turns them on or off. False if the browser was told before not to show any. */
 export async function toggleNotifications(): Promise<boolean> {
@@ -23,7 +24,8 @@ export function notify(sender: Person, content: string) {
   if (!isNotifying.value || (document.visibilityState === "visible" && document.hasFocus())) return;
   try {
     // One for each conversation, from however many windows it comes.
-    const notification = new Notification(sender.name, { body: oneLine(content), tag: `duologue ${sender.id}`, icon: "/icon.svg" });
+    const options = { body: oneLine(content), tag: `duologue ${sender.id}`, icon: "/icon.svg" };
+    const notification = new Notification(sender.name, options);
     notification.onclick = () => {
       window.focus();
       go({ with: sender.id });

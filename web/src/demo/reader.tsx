@@ -57,9 +57,10 @@ function Notifications() {
   const isRefused = useSignal(false);
   if (!canNotify) return null;
   const toggle = async () => (isRefused.value = !(await toggleNotifications()));
+  const state = isRefused.value ? "the browser does not allow them" : isNotifying.value ? "on" : "off";
   return (
     <button type="button" role="switch" aria-checked={isNotifying.value} onClick={toggle}>
-      {isRefused.value ? "Notifications: the browser does not allow them" : `Notifications: ${isNotifying.value ? "on" : "off"}`}
+      Notifications: {state}
     </button>
   );
 }

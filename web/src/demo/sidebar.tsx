@@ -192,7 +192,7 @@ function ConversationRow({ chat, conversation, open }: RowProps) {
           {last && whenOf(last.createdAt)}
         </time>
         <span class="preview">
-          {chat.typing.value.has(id) ? (
+          {chat.typing.isIn(id) ? (
             "is typing…"
           ) : (
             <>

@@ -98,7 +98,8 @@ query Inbox($first: Int, $after: String) {
   variables: json({ first: 10, after: null }),
   learn({ me }) {
     const [newest] = me?.user.conversations.nodes ?? [];
-    const received = newest?.messages.nodes.findLast(({ sender }: { sender: Someone | null }) => sender?.id !== me.user.id);
+    const isReceived = ({ sender }: { sender: Someone | null }) => sender?.id !== me.user.id;
+    const received = newest?.messages.nodes.findLast(isReceived);
     return { received: received?.id, conversation: newest?.id };
   },
 };

@@ -4,6 +4,7 @@ import { type DocumentNode, type ExecutionResult, getOperationAST, parse } from 
 import { authorizedFetch, connectionParams } from "../session";
 
 const AWAY = "The server cannot be reached. Start it, or wait a moment, and run this again.";
+const NO_JSON = "Something else than this server has answered: what came is no JSON.";
 
 type Heard = (operation: string, data: unknown, variables: Record<string, unknown>) => void;
 
@@ -47,8 +48,7 @@ function parsed(query: string): DocumentNode | undefined {
 function inOneSentence(error: unknown): ExecutionResult {
   const { message } = error as Error;
   const isAway = error instanceof TypeError || /^Socket closed with event 1\d{3}/.test(message);
-  const isNoJson = error instanceof SyntaxError;
-  const sentence = isAway ? AWAY : isNoJson ? "Something else than this server has answered: there is no JSON in it." : message;
+  const sentence = isAway ? AWAY : error instanceof SyntaxError ? NO_JSON : message;
   return { errors: [{ message: sentence }] } as unknown as ExecutionResult;
 }
 

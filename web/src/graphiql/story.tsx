@@ -41,7 +41,8 @@ export class Story {
     }
     for (const [role, id] of Object.entries(ids) as [Role, string | null | undefined][]) {
       const before = this.known[role] ?? [];
-      if (id && before.at(-1) !== id) this.known = { ...this.known, [role]: [...before.filter((its) => its !== id), id] };
+      if (!id || before.at(-1) === id) continue;
+      this.known = { ...this.known, [role]: [...before.filter((its) => its !== id), id] };
     }
     this.keep();
     this.listeners.forEach((listener) => listener());
