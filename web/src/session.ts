@@ -16,6 +16,8 @@ const EARLY = 60_000;
 const LEAST = 10_000;
 /** After a failure it is tried again so soon: an answer that got lost is given again, but only for ten seconds. */
 const RETRY = 4_000;
+/** Other tabs wait for so long at most while this one trades the tokens. */
+const PATIENCE = 15_000;
 
 const readFrom = (storage: Storage): Session | null => JSON.parse(storage.getItem(KEY) ?? "null");
 
@@ -133,18 +135,24 @@ const REFRESH = `mutation ($token: String!) {
 
 /** Trades the tokens for the next ones, once for all who ask at the same time; signs out if the server refuses. */
 export function renew(): Promise<void> {
-  return (renewing ??= trade().finally(() => (renewing = undefined)));
+  return (renewing ??= alone(trade).finally(() => (renewing = undefined)));
+}
+
+/** One at a time across all tabs, where a browser can: not on a page that came over plain HTTP from another machine. */
+function alone(run: () => Promise<void>): Promise<void> {
+  return isShared && navigator.locks ? navigator.locks.request(KEY, run) : run();
 }
 
 async function trade() {
   if (!current) return;
-  // Another tab may have been faster. If both trade at the same time, the server gives both the same tokens.
+  // Another tab may have been faster. If two trade all the same, the server gives both the same tokens.
   const stored = isShared ? readFrom(localStorage) : current;
   if (stored?.refreshToken !== current.refreshToken) return take(stored);
   const { refreshToken } = current;
   const body = JSON.stringify({ query: REFRESH, variables: { token: refreshToken } });
   try {
-    const response = await fetch("/graphql", { method: "POST", headers: { "content-type": "application/json" }, body });
+    const headers = { "content-type": "application/json" };
+    const response = await fetch("/graphql", { method: "POST", headers, body, signal: AbortSignal.timeout(PATIENCE) });
     const answer = await response.json();
     if (current?.refreshToken !== refreshToken) return;
     renewedAt = Date.now();
