@@ -62,10 +62,11 @@ function resetExamples() {
   location.reload();
 }
 
-/** The examples say what to do in comments, which must be read whole, however narrow the editor is. */
+/** The examples say what to do in comments, which must be read whole, however narrow the editor is; and so must variables. */
 function WrapLines() {
-  const editor = useGraphiQL((state) => state.queryEditor);
-  useEffect(() => editor?.updateOptions({ wordWrap: "on" }), [editor]);
+  const query = useGraphiQL((state) => state.queryEditor);
+  const variables = useGraphiQL((state) => state.variableEditor);
+  useEffect(() => [query, variables].forEach((editor) => editor?.updateOptions({ wordWrap: "on" })), [query, variables]);
   return null;
 }
 
