@@ -210,7 +210,7 @@ fn also(dice: &mut impl Rng) -> String {
 /// Several paragraphs.
 fn letter(dice: &mut impl Rng) -> String {
     let mut text = sentence(dice);
-    for _ in 0..dice.random_range(3..16) {
+    for _ in 0..dice.random_range(3..30) {
         let blank = if dice.random_ratio(1, 4) { "\n\n" } else { " " };
         text = format!("{text}{blank}{}", if dice.random_bool(0.5) { sentence(dice) } else { also(dice) });
     }

@@ -175,7 +175,7 @@ async fn demo_data_has_marks_for_most_and_is_made_once_for_each_seed() {
     assert!(make_demo(&chat, 20, 600, 2).await.is_some());
     assert_eq!(make_demo(&chat, 20, 600, 2).await, None);
     assert_counts(&chat).await;
-    let query = "{ users(first: 100) { nodes { id conversations { nodes { lastMessage { status } } } } } }";
+    let query = "{ users(first: 50) { nodes { id conversations(first: 20) { nodes { lastMessage { status } } } } } }";
     let data = chat.data(query, json!({})).await;
     let users = data["users"]["nodes"].as_array().unwrap();
     assert_eq!(users.len(), 42);
