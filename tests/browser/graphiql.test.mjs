@@ -97,7 +97,7 @@ test("the examples tell their story on any database, and the panel hears it", as
   await second.page.keyboard.press("ControlOrMeta+A");
   await second.page.keyboard.insertText(JSON.stringify({ user: others.b.user.id, first: 1 }));
   // The editor has closed brackets by itself.
-  await second.page.keyboard.press("Shift+End");
+  await second.page.keyboard.press("ControlOrMeta+Shift+End");
   await second.page.keyboard.press("Delete");
   await tab(second.page, "Page").click();
   assert.equal((await run(second.page, "Inbox")).user.conversations.nodes[0].peer.name, "A");
