@@ -57,9 +57,12 @@ pub(crate) async fn run(command: Command) -> Result<()> {
 }
 
 async fn serve(settings: &Serve) -> Result<()> {
-    let address = settings.listen;
     let open = settings.auth.mode == AuthMode::Open;
-    if open && !address.ip().is_loopback() && !settings.allow_open_network {
+    let mut addresses = settings.listen.iter().flat_map(|listen| &listen.0);
+    if let Some(address) = addresses.find(|address| !address.ip().is_loopback())
+        && open
+        && !settings.allow_open_network
+    {
         bail!(
             "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
              change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
@@ -70,8 +73,9 @@ async fn serve(settings: &Serve) -> Result<()> {
         bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
     }
     let origins = http::origins(settings)?;
-    let listener = http::listen(address).with_context(|| format!("cannot listen on {address}"))?;
-    let address = listener.local_addr()?;
+    let listeners = http::listen(&settings.listen)?;
+    let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
+    let pages = pages.collect::<Result<Vec<_>>>()?.join(" or ");
     let opening = async {
         let mut app = App::open(&settings.database).await?;
         app.configure(settings).await?;
@@ -81,7 +85,7 @@ async fn serve(settings: &Serve) -> Result<()> {
         let membership = Membership::join(&app).await?;
         Ok::<_, anyhow::Error>((app, api, membership, nats))
     };
-    let (app, api, membership, nats) = http::answering_meanwhile(&listener, &settings.limits, opening).await?;
+    let (app, api, membership, nats) = http::answering_meanwhile(&listeners, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -93,11 +97,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     };
     let place = database_url(&settings.database)?;
     // Whoever started the server need not listen: that is no reason not to serve.
-    let _ = writeln!(
-        stdout(),
-        "Duologue is ready: open {} and say something.\nThe messages are kept in {place}.",
-        page(address)
-    );
+    let _ = writeln!(stdout(), "Duologue is ready: open {pages} and say something.\nThe messages are kept in {place}.");
     let mut jobs = JoinSet::new();
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
@@ -113,7 +113,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     if let Some(nats) = nats {
         jobs.spawn(relaying::run_job(app.clone(), nats, node));
     }
-    http::serve(listener, &app, api, settings, origins, stop).await?;
+    http::serve(listeners, &app, api, settings, origins, stop).await;
     jobs.shutdown().await;
     // Otherwise its lease expires soon.
     let _ = nodes::leave(&app, node).await;

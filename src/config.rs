@@ -2,19 +2,20 @@
 //!
 //! Not here: what the settings do.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use ipnet::IpNet;
 
 mod limits;
 mod search;
 mod values;
+mod variables;
 
 pub use limits::{Limits, Rates};
 pub use search::{DEFAULT_MODEL, Embeddings};
-pub use values::Secret;
-use values::{any_seconds, days, network, seconds};
+pub use values::{Listen, Secret};
+use values::{any_seconds, days, listen, network, seconds};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -24,6 +25,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command line of the program, and its environment. If they are wrong, it says so and ends the program.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| variables::explained(error, Self::command()).exit())
+    }
 }
 
 /// What the program can do.
@@ -252,9 +261,17 @@ pub struct Demo {
 /// The settings of the server.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
-    /// Address and port to listen on
-    #[arg(long, value_name = "ADDRESS", env = "DUOLOGUE_LISTEN", default_value = "127.0.0.1:8000")]
-    pub listen: SocketAddr,
+    /// Address and port to listen on, such as `127.0.0.1:8000`, `localhost:8000` or `8000`; repeat it, or separate several
+    /// by commas
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DUOLOGUE_LISTEN",
+        default_value = "127.0.0.1:8000",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = listen)]
+    pub listen: Vec<Listen>,
     /// The database.
     #[command(flatten)]
     pub database: Database,
@@ -303,10 +320,10 @@ pub struct Serve {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser;
 use duologue::{config::Cli, telemetry};
 use tokio::runtime::Runtime;
 
@@ -12,7 +11,7 @@ mod cli;
 const READING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = Cli::read().command;
     telemetry::start();
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,

@@ -89,9 +89,15 @@ pub struct Limits {
     /// WebSockets and event streams of one user
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_SOCKETS", default_value_t = 50)]
     pub max_user_sockets: usize,
-    /// Time for a connection to send the head of its first or next request; after it, it is let go
+    /// Time for a new connection to send the head of its first request, and for the rest of a head that has begun; after it,
+    /// the connection is closed
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
     pub header_timeout: Duration,
+    /// Time that a connection stays open between two requests: longer than a proxy before the server keeps its own
+    /// (60 seconds with nginx)
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_KEEP_ALIVE_TIMEOUT", default_value = "75")]
+    #[arg(value_parser = seconds)]
+    pub keep_alive_timeout: Duration,
     /// Time for the body of a request to arrive
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_BODY_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,

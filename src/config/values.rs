@@ -1,6 +1,10 @@
 //! How the values of settings are written.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -18,6 +22,28 @@ impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text)
     }
+}
+
+/// The addresses of one value of `--listen`; a name may have several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen(pub Vec<SocketAddr>);
+
+/// An address with a port, a name with a port, or a port of this machine alone.
+pub(super) fn listen(text: &str) -> Result<Listen, String> {
+    let text = text.trim();
+    let of_this_machine = |port| [(IpAddr::from(Ipv4Addr::LOCALHOST), port), (Ipv6Addr::LOCALHOST.into(), port)];
+    let addresses: Vec<SocketAddr> = match (text.parse::<u16>(), text.strip_prefix("localhost:").map(str::parse)) {
+        (Ok(port), _) => vec![(Ipv4Addr::LOCALHOST, port).into()],
+        (_, Some(Ok(port))) => of_this_machine(port).map(SocketAddr::from).into(),
+        // Others are looked up, if they are names.
+        _ => text.to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+    };
+    if addresses.is_empty() {
+        return Err(
+            "write an address and a port, such as 127.0.0.1:8000, [::1]:8000, localhost:8000, or a port: 8000".into()
+        );
+    }
+    Ok(Listen(addresses))
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
@@ -42,4 +68,27 @@ pub(super) fn any_seconds(text: &str) -> Result<Duration, String> {
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let duration = any_seconds(text)?;
     (!duration.is_zero()).then_some(duration).ok_or_else(|| "must be more than 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_listen_may_be_an_address_a_name_or_a_port() {
+        for (text, expected) in [
+            ("0.0.0.0:80", vec!["0.0.0.0:80"]),
+            ("[::1]:8000", vec!["[::1]:8000"]),
+            ("8000", vec!["127.0.0.1:8000"]),
+            (" 8000", vec!["127.0.0.1:8000"]),
+            ("localhost:8000", vec!["127.0.0.1:8000", "[::1]:8000"]),
+        ] {
+            let expected: Vec<SocketAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(listen(text), Ok(Listen(expected)), "{text}");
+        }
+        for wrong in ["", "localhost", "127.0.0.1", "70000", "localhost:70000", ":8000", "http://127.0.0.1:8000", "::1"]
+        {
+            assert!(listen(wrong).is_err_and(|why| why.contains("127.0.0.1:8000")), "{wrong}");
+        }
+    }
 }

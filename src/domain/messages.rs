@@ -33,6 +33,7 @@ pub fn pages(
     wanted: &[(List, PageRequest)],
     budget: &mut TextBudget,
 ) -> Result<Pages<List, Message>> {
+    policy::require_authenticated(viewer)?;
     let visible = |&(list, request): &(List, PageRequest)| {
         Some(((list, request), (policy::visible_part(viewer, list)?, request)))
     };

@@ -70,6 +70,11 @@ pub(super) fn require_operator(viewer: &Viewer) -> Result<()> {
     require(viewer, viewer.is_operator(), Error::Forbidden("Only the operator of the server may do this."))
 }
 
+/// `Ok` for everybody but anonymous viewers: to them a list would look as if there were nothing.
+pub(super) fn require_authenticated(viewer: &Viewer) -> Result<()> {
+    if viewer.is_anonymous() { Err(Error::Unauthenticated) } else { Ok(()) }
+}
+
 /// `Ok` if it is allowed. An anonymous viewer gets [`Error::Unauthenticated`], any other one the given error.
 pub(super) fn require(viewer: &Viewer, allowed: bool, otherwise: impl Into<Error>) -> Result<()> {
     if allowed {

@@ -35,6 +35,7 @@ pub fn email<'a>(viewer: &Viewer, user: &'a User) -> Option<&'a str> {
 /// A page of the users that the viewer may see, in the order of creation. With `search` only those whose name, or whose
 /// visible email, starts with it.
 pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, request: PageRequest) -> Result<Page<User>> {
+    policy::require_authenticated(viewer)?;
     // No stored text has a NUL, and PostgreSQL does not accept one as a parameter.
     let matches_nothing = search.is_some_and(|search| search.contains('\0'));
     let Some(addresses) = policy::searchable_addresses(viewer).filter(|_| !matches_nothing) else {

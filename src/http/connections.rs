@@ -54,10 +54,13 @@ pub(super) struct Connections {
 struct Open {
     count: usize,
     by_network: HashMap<IpAddr, usize>,
-    /// Those on which nothing was received yet, oldest first.
-    silent: BTreeMap<u64, CancellationToken>,
+    /// Those that wait for a request. Those come first on which nothing was received yet, and of these the oldest.
+    waiting: BTreeMap<Order, CancellationToken>,
     accepted: u64,
 }
+
+/// Whether something was received already, and the number of the connection.
+type Order = (bool, u64);
 
 impl Connections {
     /// None yet. Loopback addresses and proxies may have any number of them.
@@ -67,15 +70,15 @@ impl Connections {
         Self { open: Arc::default(), trusted_proxies: trusted_proxies.into(), max_of_address, max }
     }
 
-    /// A place for one more connection; `None` if its address has too many, or if there are too many that have sent something.
-    /// The token is cancelled if the connection has to be let go before it has sent anything.
+    /// A place for one more connection; `None` if its address has too many, or if there are too many with a request in hand.
+    /// The token is cancelled if the connection has to be let go while it waits for a request.
     pub(super) fn admit(&self, remote: IpAddr) -> Option<(Place, CancellationToken)> {
         let remote = remote.to_canonical();
         let is_counted = !remote.is_loopback() && !is_trusted(remote, &self.trusted_proxies);
         let counted = is_counted.then(|| network(remote));
         let mut open = self.locked();
         if open.count >= self.max {
-            open.let_go_of_silent()?;
+            open.let_go_of_waiting()?;
         }
         if let Some(counted) = counted {
             let count = open.by_network.entry(counted).or_default();
@@ -87,14 +90,16 @@ impl Connections {
         open.count += 1;
         open.accepted += 1;
         let (number, let_go) = (open.accepted, CancellationToken::new());
-        open.silent.insert(number, let_go.clone());
+        open.waiting.insert((false, number), let_go.clone());
         drop(open);
-        Some((Place { connections: self.clone(), number, counted, is_silent: true }, let_go))
+        let place =
+            Place { connections: self.clone(), number, counted, let_go: let_go.clone(), is_waiting: true.into() };
+        Some((place, let_go))
     }
 
-    /// Lets the oldest connection go that has sent nothing.
-    pub(super) fn let_go_of_silent(&self) {
-        self.locked().let_go_of_silent();
+    /// Lets a connection go that waits for a request: the oldest one that has sent nothing yet, or else the oldest one.
+    pub(super) fn let_go_of_waiting(&self) {
+        self.locked().let_go_of_waiting();
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -104,8 +109,14 @@ impl Connections {
 }
 
 impl Open {
-    fn let_go_of_silent(&mut self) -> Option<()> {
-        self.silent.pop_first().map(|(_, let_go)| let_go.cancel())
+    fn let_go_of_waiting(&mut self) -> Option<()> {
+        self.waiting.pop_first().map(|(_, let_go)| let_go.cancel())
+    }
+
+    fn remove(&mut self, number: u64) {
+        for has_spoken in [false, true] {
+            self.waiting.remove(&(has_spoken, number));
+        }
     }
 }
 
@@ -114,15 +125,30 @@ pub(super) struct Place {
     connections: Connections,
     number: u64,
     counted: Option<IpAddr>,
-    is_silent: bool,
+    let_go: CancellationToken,
+    is_waiting: AtomicBool,
 }
 
 impl Place {
     /// Something was received.
-    fn has_spoken(&mut self) {
-        if std::mem::take(&mut self.is_silent) {
-            self.connections.locked().silent.remove(&self.number);
+    pub(super) fn has_spoken(&self) {
+        if self.is_waiting.swap(false, Ordering::Relaxed) {
+            self.connections.locked().remove(self.number);
         }
+    }
+
+    /// Waits for the next request; false if it waits already.
+    pub(super) fn wait_again(&self) -> bool {
+        let is_new = !self.is_waiting.swap(true, Ordering::Relaxed);
+        if is_new {
+            self.connections.locked().waiting.insert((true, self.number), self.let_go.clone());
+        }
+        is_new
+    }
+
+    /// Whether nothing was received since it waits for a request.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
     }
 }
 
@@ -130,7 +156,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.connections.locked();
         open.count -= 1;
-        open.silent.remove(&self.number);
+        open.remove(self.number);
         let Some(counted) = self.counted else { return };
         match open.by_network.get_mut(&counted) {
             Some(count) if *count > 1 => *count -= 1,
@@ -160,14 +186,14 @@ impl Unread {
 /// An accepted connection. A client that does not read what it is sent is disconnected after a timeout.
 pub(super) struct Connection {
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
-    place: Place,
+    place: Arc<Place>,
     unread: Unread,
     /// Until when, and how many bytes it still reads.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, stall_timeout: Duration, place: Place, unread: Unread) -> Self {
+    pub(super) fn new(stream: TcpStream, stall_timeout: Duration, place: Arc<Place>, unread: Unread) -> Self {
         let mut stream = Box::pin(TimeoutWriter::new(stream));
         stream.as_mut().set_timeout_pinned(Some(stall_timeout));
         Self { stream, place, unread, lingering: None }
@@ -262,21 +288,20 @@ mod tests {
     }
 
     #[test]
-    fn when_descriptors_run_short_the_oldest_goes_that_has_sent_nothing() {
+    fn when_descriptors_run_short_the_oldest_goes_that_has_sent_nothing_and_then_the_oldest_that_waits() {
         let connections = Connections::new(&[], usize::MAX, Some(RESERVED_DESCRIPTORS + 3));
-        let mut held: Vec<_> = (0..3).map(|_| admitted(&connections, "127.0.0.1").unwrap()).collect();
-        held.first_mut().unwrap().0.has_spoken();
-        let fourth = admitted(&connections, "127.0.0.1");
-        assert!(fourth.is_some());
-        let let_go: Vec<_> = held.iter().map(|(_, let_go)| let_go.is_cancelled()).collect();
-        assert_eq!(let_go, [false, true, false]);
-        held.remove(1);
-        for (place, _) in &mut held {
-            place.has_spoken();
-        }
-        fourth.unwrap().0.has_spoken();
-        let mut fifth = admitted(&connections, "127.0.0.1").unwrap();
+        let [first, second, third] = [(); 3].map(|()| admitted(&connections, "127.0.0.1").unwrap());
+        first.0.has_spoken();
+        assert!(first.0.wait_again() && !first.0.wait_again() && first.0.is_waiting());
+        let fourth = admitted(&connections, "127.0.0.1").unwrap();
+        assert!(!first.1.is_cancelled() && second.1.is_cancelled() && !third.1.is_cancelled());
+        drop(second);
+        third.0.has_spoken();
+        fourth.0.has_spoken();
+        let fifth = admitted(&connections, "127.0.0.1").unwrap();
+        assert!(first.1.is_cancelled(), "who waits for another request has to make room too");
+        drop(first);
         fifth.0.has_spoken();
-        assert!(admitted(&connections, "127.0.0.1").is_none(), "nobody who speaks is let go");
+        assert!(admitted(&connections, "127.0.0.1").is_none(), "nobody with a request in hand is let go");
     }
 }

@@ -3,34 +3,101 @@
 //! Browsers send a preflight request before JSON goes to another site, but not before they open a WebSocket; and a site may
 //! resolve its own name to this machine (DNS rebinding), so that its pages have the same origin as the server.
 
-use axum::http::{HeaderMap, Uri, header};
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
-use super::server::Server;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+
+use crate::config::Serve;
 
 /// The error for a request with another host.
 pub(super) const WRONG_HOST: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \
                               sign in. Start it with --allow-open-network to answer to any name.";
 
-/// Whether the server answers to the host of the request.
-pub(super) fn is_allowed_host(server: &Server, headers: &HeaderMap) -> bool {
-    if !server.loopback_only {
-        return true;
-    }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Uri>().ok());
-    host.as_ref().and_then(Uri::host).is_some_and(|host| {
-        let host = host.to_ascii_lowercase();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
-    })
+/// Refused origins that are warned of: each once, and so many at most.
+const MAX_WARNINGS: usize = 100;
+/// Bytes of an origin that is warned of; names of hosts have at most 253.
+const MAX_ORIGIN_BYTES: usize = 300;
+
+/// A setting that is not a valid origin.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is no origin: write it like https://chat.example.com, without a path; pages without an origin have null or file://"
+)]
+pub struct BadOrigin(String);
+
+/// The allowed origins of the settings, as header values.
+///
+/// # Errors
+/// [`BadOrigin`] for the first invalid one.
+pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
+    let origin = |text: &String| {
+        let (scheme, host) = text.split_once("://").unwrap_or_default();
+        let is_plain = !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', ' ']);
+        // What browsers send for files, and for frames in a sandbox.
+        let is_opaque = text == "null" || text == "file://";
+        // They write names in lower case.
+        let value = (is_plain || is_opaque).then(|| HeaderValue::from_str(&text.to_ascii_lowercase()).ok()).flatten();
+        value.ok_or_else(|| BadOrigin(text.clone()))
+    };
+    settings.cors_origins.iter().map(origin).collect()
 }
 
-/// Whether the origin may open a socket: it must be the server's own or an allowed one. Without one it is no browser.
-pub(super) fn is_allowed_origin(server: &Server, headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let own = || {
-        let host = headers.get(header::HOST)?.to_str().ok()?;
-        let (_, origin) = origin.to_str().ok()?.split_once("://")?;
-        Some(origin.eq_ignore_ascii_case(host))
-    };
-    server.origins.contains(origin) || own().unwrap_or(false)
+/// The names under which the server is used, and the origins whose pages may use it.
+pub(super) struct Hosts {
+    /// Only names of this machine are answered.
+    is_loopback_only: bool,
+    /// Origins of other sites that are allowed (CORS).
+    origins: Vec<HeaderValue>,
+    /// To warn of each refused origin once.
+    refused: Mutex<HashSet<HeaderValue>>,
+}
+
+impl Hosts {
+    pub(super) fn new(is_loopback_only: bool, origins: Vec<HeaderValue>) -> Self {
+        Self { is_loopback_only, origins, refused: Mutex::default() }
+    }
+
+    /// Whether the server answers to the host of the request.
+    pub(super) fn answers_to(&self, headers: &HeaderMap) -> bool {
+        !self.is_loopback_only || host(headers).is_some_and(is_loopback)
+    }
+
+    /// Whether pages of the origin may use the server: its own, those of the settings, and on a server that only answers to this
+    /// machine those of this machine, where every program may do everything anyway. A refused one is warned of.
+    pub(super) fn allows(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
+        let authority = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+        let is_own = || authority.zip(host(headers)).is_some_and(|(its, own)| its.eq_ignore_ascii_case(own));
+        let is_of_this_machine = || self.is_loopback_only && authority.is_some_and(is_loopback);
+        let is_allowed = self.origins.contains(origin) || is_own() || is_of_this_machine();
+        if !is_allowed {
+            self.warn(origin);
+        }
+        is_allowed
+    }
+
+    fn warn(&self, origin: &HeaderValue) {
+        let Some(text) = origin.to_str().ok().filter(|text| text.len() <= MAX_ORIGIN_BYTES) else { return };
+        // A panic elsewhere cannot leave it half changed.
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MAX_WARNINGS && refused.insert(origin.clone()) {
+            tracing::warn!("a page of {text} was refused; if such pages may use this server, say --cors-origin {text}");
+        }
+    }
+}
+
+fn host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()
+}
+
+/// Whether a host, with or without a port, is this machine by its name.
+fn is_loopback(host: &str) -> bool {
+    let host = host.parse::<Uri>().ok().and_then(|host| host.host().map(str::to_ascii_lowercase));
+    host.is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+    })
 }

@@ -1,41 +1,109 @@
 //! Listening: accepts connections, and hands their requests on.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, response::Response};
-use futures_util::future::{Either, Ready, ready};
+use axum::{
+    Router,
+    http::{StatusCode, Version, header},
+    response::Response,
+};
+use futures_util::future::{Either, Ready, join_all, ready};
 use hyper::{
     Request,
     body::{Body, Incoming},
     server::conn::http1,
     service::Service,
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     addresses::RemoteAddress,
-    connections::{Connection, Connections, Unread, raise_descriptor_limit},
+    connections::{Connection, Connections, Place, Unread, raise_descriptor_limit},
     responses::refused,
+    timeouts::HeadTimer,
     wires,
 };
-use crate::{config::Limits, execution::Code};
+use crate::{
+    config::{Limits, Listen},
+    execution::Code,
+};
 
 /// Bytes of the head of a request at most.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// The accept backlog. The usual 128 are too few when all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
 
-/// Listens on an address. Connections that are not accepted yet wait in the backlog of the operating system.
+/// Other ports that are looked at when one is in use.
+const SUGGESTED_PORTS: u16 = 20;
+
+/// An address that cannot be listened on. The message is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotListen {
+    /// Somebody else does.
+    #[error(
+        "cannot listen on {address}: another program does already. Stop it, or listen on another port: --listen {other}"
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// One that is free.
+        other: SocketAddr,
+    },
+    /// Any other reason.
+    #[error("cannot listen on {address}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Listens on addresses. Connections that are not accepted yet wait in the backlog of the operating system.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// [`CannotListen`] for the first address that cannot be bound. Of a name with several addresses one is enough, if the machine
+/// does not have the others.
+pub fn listen(wanted: &[Listen]) -> Result<Vec<TcpListener>, CannotListen> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for Listen(addresses) in wanted {
+        let (mut bound, mut missing) = (None, None);
+        for address in addresses {
+            // If any port will do, it is the same one for all addresses of a name.
+            let port = bound.filter(|_| address.port() == 0).unwrap_or(address.port());
+            let address = SocketAddr::new(address.ip(), port);
+            if listeners.iter().any(|its| its.local_addr().is_ok_and(|its| its == address)) {
+                continue;
+            }
+            match bind(address) {
+                Ok(listener) => {
+                    bound = listener.local_addr().ok().map(|address| address.port());
+                    listeners.push(listener);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(in_use(address, error)),
+                Err(source) => missing = missing.or(Some(CannotListen::Other { address, source })),
+            }
+        }
+        if let (None, Some(why)) = (bound, missing) {
+            return Err(why);
+        }
+    }
+    Ok(listeners)
+}
+
+fn in_use(address: SocketAddr, source: io::Error) -> CannotListen {
+    let others =
+        (1..=SUGGESTED_PORTS).filter_map(|more| Some(SocketAddr::new(address.ip(), address.port().checked_add(more)?)));
+    match others.into_iter().find(|other| bind(*other).is_ok()) {
+        Some(other) => CannotListen::InUse { address, other },
+        None => CannotListen::Other { address, source },
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart need not wait for the connections of the previous process.
     socket.set_reuseaddr(true)?;
@@ -45,47 +113,73 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts connections until the server stops; gives those that are still open.
 pub(super) async fn accept(
-    listener: &TcpListener,
+    listeners: &[TcpListener],
     router: Router,
     limits: &Limits,
     trusted_proxies: &[IpNet],
     stopping: CancellationToken,
 ) -> TaskTracker {
     let mut protocol = http1::Builder::new();
-    // A connection that does not send a complete head in time is closed.
-    protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
     // hyper refuses a head of twice this by itself; and no more waits for a client that does not read.
     protocol.max_buf_size(MAX_HEAD_BYTES);
-    let places = Connections::new(trusted_proxies, limits.max_address_connections, raise_descriptor_limit());
-    let stall_timeout = limits.stall_timeout + wires::CLOSE_TIMEOUT;
-    let router = TowerToHyperService::new(router);
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, remote)) => {
-                // Small answers must not be delayed to be merged.
-                let _ = stream.set_nodelay(true);
-                let Some((place, let_go)) = places.admit(remote.ip()) else { continue };
-                let unread = Unread::default();
-                let stream = Connection::new(stream, stall_timeout, place, unread.clone());
-                let service = OfConnection { router: router.clone(), remote: RemoteAddress(remote.ip()), unread };
-                let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
-                connections.spawn(serve_connection(connection, let_go, stopping.clone()));
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: some will be free again.
-                places.let_go_of_silent();
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    let accepting = Accepting {
+        protocol,
+        limits,
+        places: Connections::new(trusted_proxies, limits.max_address_connections, raise_descriptor_limit()),
+        router: TowerToHyperService::new(router),
+        connections: TaskTracker::new(),
+        stopping,
+    };
+    join_all(listeners.iter().map(|listener| accepting.accept_from(listener))).await;
+    accepting.connections.close();
+    accepting.connections
+}
+
+/// What all listeners have in common.
+struct Accepting<'a> {
+    protocol: http1::Builder,
+    limits: &'a Limits,
+    places: Connections,
+    router: TowerToHyperService<Router>,
+    connections: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Accepting<'_> {
+    /// Accepts connections until the server stops.
+    async fn accept_from(&self, listener: &TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stopping.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => self.serve(stream, RemoteAddress(remote.ip())),
+                Err(error) => {
+                    // Out of file descriptors, most likely: some will be free again.
+                    self.places.let_go_of_waiting();
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }
-    connections.close();
-    connections
+
+    /// Serves a connection in a task of its own, if there is room for it.
+    fn serve(&self, stream: TcpStream, remote: RemoteAddress) {
+        // Small answers must not be delayed to be merged.
+        let _ = stream.set_nodelay(true);
+        let Some((place, let_go)) = self.places.admit(remote.0) else { return };
+        let (place, unread) = (Arc::new(place), Unread::default());
+        let stream =
+            Connection::new(stream, self.limits.stall_timeout + wires::CLOSE_TIMEOUT, place.clone(), unread.clone());
+        // A connection that does not send a complete head in time is closed.
+        let mut protocol = self.protocol.clone();
+        protocol.timer(HeadTimer::new(place.clone(), self.limits)).header_read_timeout(self.limits.header_timeout);
+        let service = OfConnection { router: self.router.clone(), remote, place, unread };
+        let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        self.connections.spawn(serve_connection(connection, let_go, self.stopping.clone()));
+    }
 }
 
 /// Answers the requests of a connection; once the server stops, only the one in flight.
@@ -111,6 +205,7 @@ type RouterFuture = <TowerToHyperService<Router> as Service<Request<Incoming>>>:
 struct OfConnection {
     router: TowerToHyperService<Router>,
     remote: RemoteAddress,
+    place: Arc<Place>,
     unread: Unread,
 }
 
@@ -120,6 +215,8 @@ impl Service<Request<Incoming>> for OfConnection {
     type Future = Either<Ready<Result<Response, Infallible>>, RouterFuture>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // It may have come together with the one before it.
+        self.place.has_spoken();
         self.unread.set(!request.body().is_end_stream());
         request.extensions_mut().insert(self.remote);
         request.extensions_mut().insert(self.unread.clone());
@@ -127,6 +224,10 @@ impl Service<Request<Incoming>> for OfConnection {
             let why = format!("The head of a request may have at most {MAX_HEAD_BYTES} bytes.");
             let refusal = refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::PayloadTooLarge, why);
             return Either::Left(ready(Ok(refusal)));
+        }
+        if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+            let why = "A request needs one header Host (RFC 9112, 3.2).";
+            return Either::Left(ready(Ok(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why))));
         }
         Either::Right(self.router.call(request))
     }

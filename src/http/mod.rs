@@ -3,6 +3,7 @@
 //! Not here: what a request means.
 
 mod requests;
+mod accepts;
 mod responses;
 mod server;
 mod upgrades;
@@ -15,20 +16,21 @@ mod connections;
 mod listeners;
 mod addresses;
 mod pages;
+mod timeouts;
 
-use std::{future::Future, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{
     app::App,
@@ -37,9 +39,12 @@ use crate::{
     execution::{Answer, Chunks, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
 };
+use accepts::Accepted;
 use connections::Unread;
+use hosts::Hosts;
+pub use hosts::{BadOrigin, origins};
 use listeners::accept;
-pub use listeners::listen;
+pub use listeners::{CannotListen, listen};
 use responses::{Format, refused};
 use server::Server;
 use upgrades::Upgrade;
@@ -53,27 +58,12 @@ const START_GRACE: Duration = Duration::from_millis(200);
 /// Bytes of a query string at most.
 const MAX_QUERY_STRING: usize = 16 * 1024;
 
-/// A setting that is not a valid origin.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no origin: write it like https://chat.example.com, without a path")]
-pub struct BadOrigin(String);
-
-/// The allowed origins of the settings, as header values.
-///
-/// # Errors
-/// [`BadOrigin`] for the first invalid one.
-pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
-    let origin = |text: &String| {
-        let (scheme, host) = text.split_once("://").unwrap_or_default();
-        let plain = !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', ' ']);
-        let value = plain.then(|| HeaderValue::from_str(text).ok()).flatten();
-        value.ok_or_else(|| BadOrigin(text.clone()))
-    };
-    settings.cors_origins.iter().map(origin).collect()
-}
-
 /// Answers that the server is starting until `starting` completes; gives what that gives.
-pub async fn answering_meanwhile<T>(listener: &TcpListener, limits: &Limits, starting: impl Future<Output = T>) -> T {
+pub async fn answering_meanwhile<T>(
+    listeners: &[TcpListener],
+    limits: &Limits,
+    starting: impl Future<Output = T>,
+) -> T {
     const STARTING: &str = "the database is opened, and brought up to date if it must be";
     let mut starting = pin!(starting);
     // Usually it takes less, and whoever connects meanwhile need not come again.
@@ -91,29 +81,27 @@ pub async fn answering_meanwhile<T>(listener: &TcpListener, limits: &Limits, sta
         });
     tokio::select! {
         done = starting => done,
-        _ = accept(listener, router, limits, &[], started) => unreachable!("it ends when the token is cancelled"),
+        _ = accept(listeners, router, limits, &[], started) => unreachable!("it ends when the token is cancelled"),
     }
 }
 
 /// Serves until `stop` completes, then finishes the requests in flight, closes the sockets, and returns.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     app: &Arc<App>,
     api: Api,
     settings: &Serve,
     origins: Vec<HeaderValue>,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
+    let is_loopback = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let is_loopback_only = app.keys.is_none() && listeners.iter().all(is_loopback) && !settings.allow_open_network;
     let server = Arc::new(Server {
         app: app.clone(),
         api,
         limits: settings.limits.clone(),
-        origins,
+        hosts: Hosts::new(is_loopback_only, origins),
         trusted_proxies: settings.trusted_proxies.clone(),
-        loopback_only: app.keys.is_none() && listener.local_addr()?.ip().is_loopback() && !settings.allow_open_network,
         stopping: CancellationToken::new(),
         sockets: TaskTracker::new(),
     });
@@ -123,27 +111,24 @@ pub async fn serve(
         stop.await;
         cancel.cancel();
     });
-    let connections = accept(&listener, router(server), &settings.limits, &settings.trusted_proxies, stopping).await;
-    drop(listener);
+    let connections = accept(&listeners, router(server), &settings.limits, &settings.trusted_proxies, stopping).await;
+    drop(listeners);
     sockets.close();
     // The closing handshakes of sockets take a moment of it; a client that does not answer is not waited for.
     let drained = async { tokio::join!(connections.wait(), sockets.wait()) };
     if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
         tracing::warn!("some requests were not answered in time");
     }
-    Ok(())
 }
 
 fn router(server: Arc<Server>) -> Router {
+    let sites = server.clone();
     let cors = CorsLayer::new()
-        .allow_origin(server.origins.clone())
+        .allow_origin(AllowOrigin::predicate(move |origin, parts| sites.hosts.allows(origin, &parts.headers)))
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([
-            header::ACCEPT,
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("last-event-id"),
-        ])
+        // There are no cookies: what a page of an allowed origin sends is what it knows itself.
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
         .expose_headers([header::RETRY_AFTER])
         .max_age(Duration::from_mins(10));
     Router::new()
@@ -181,7 +166,7 @@ async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Respons
     let Parts { method, uri, headers, extensions, .. } = parts;
     let remote = extensions.get().copied();
     let from = remote.map(|remote| addresses::client_address(remote, &headers, &server.trusted_proxies));
-    if !hosts::is_allowed_host(&server, &headers) {
+    if !server.hosts.answers_to(&headers) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_HOST);
     }
     match upgrade {
@@ -191,8 +176,13 @@ async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Respons
     }
     match method {
         Method::POST => handle_post(&server, &headers, from, body, extensions.get()).await,
-        Method::GET | Method::HEAD if responses::wants_html(&headers) => pages::graphiql(headers).await,
-        Method::GET | Method::HEAD => handle_get(&server, &headers, from, uri.query().unwrap_or_default()).await,
+        Method::GET | Method::HEAD => {
+            let accepted = Accepted::of(&headers);
+            if responses::prefers_page(&accepted) {
+                return pages::graphiql(headers).await;
+            }
+            handle_get(&server, &headers, &accepted, from, uri.query().unwrap_or_default()).await
+        }
         _ => {
             let allow = [(header::ALLOW, HeaderValue::from_static("GET, POST"))];
             (allow, not_allowed().await).into_response()
@@ -212,7 +202,8 @@ async fn handle_post(
     body: Body,
     unread: Option<&Unread>,
 ) -> Response {
-    let format = match Format::wanted(headers) {
+    let accepted = Accepted::of(headers);
+    let format = match Format::wanted(&accepted) {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
@@ -231,7 +222,7 @@ async fn handle_post(
         Ok(requests::PostBody::One(request)) => {
             let prepared = server.api.prepare(&request);
             drop(request);
-            respond(server, format, &caller, prepared).await
+            respond(server, format, &accepted, &caller, prepared).await
         }
         Ok(requests::PostBody::Batch(batch)) => match begin_request(&server.app, &caller.viewer) {
             Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
@@ -260,10 +251,20 @@ async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRe
 }
 
 /// Runs a request and answers it, or refuses it.
-async fn respond(server: &Server, format: Format, caller: &Caller, prepared: Result<Prepared, Answer>) -> Response {
+async fn respond(
+    server: &Server,
+    format: Format,
+    accepted: &Accepted,
+    caller: &Caller,
+    prepared: Result<Prepared, Answer>,
+) -> Response {
     let is_subscription = prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Subscription);
-    // A subscription has its own limits.
-    let permit = if is_subscription { Ok(None) } else { begin_request(&server.app, &caller.viewer) };
+    let (format, permit) = if is_subscription {
+        // It has its own limits.
+        (format.of_subscription(accepted), Ok(None))
+    } else {
+        (format, begin_request(&server.app, &caller.viewer))
+    };
     match permit {
         Ok(permit) if format == Format::EventStream => streams::response(server, caller, prepared, permit),
         Ok(permit) => format.response(run(server, caller, prepared, server.limits.max_answer).await, permit),
@@ -273,7 +274,9 @@ async fn respond(server: &Server, format: Format, caller: &Caller, prepared: Res
 
 /// The caller, by the header `Authorization`.
 async fn caller(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Caller, Answer> {
-    let viewer = match headers.get(header::AUTHORIZATION).map(HeaderValue::to_str) {
+    // Many clients send an empty one as long as nobody has signed in.
+    let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
+    let viewer = match authorization.map(HeaderValue::to_str) {
         None => Viewer::of(&server.app, None).await,
         Some(Ok(authorization)) => Viewer::of(&server.app, Some(authorization)).await,
         Some(Err(_no_text)) => Err(domain::Error::Unauthenticated),
@@ -297,12 +300,18 @@ async fn run(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer
     }
 }
 
-async fn handle_get(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, query: &str) -> Response {
+async fn handle_get(
+    server: &Server,
+    headers: &HeaderMap,
+    accepted: &Accepted,
+    from: Option<IpAddr>,
+    query: &str,
+) -> Response {
     if query.len() > MAX_QUERY_STRING {
         let why = format!("The query string may have at most {MAX_QUERY_STRING} bytes. Send the request by POST.");
         return refused(StatusCode::URI_TOO_LONG, Code::PayloadTooLarge, why);
     }
-    let format = match Format::wanted(headers) {
+    let format = match Format::wanted(accepted) {
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
@@ -318,5 +327,5 @@ async fn handle_get(server: &Server, headers: &HeaderMap, from: Option<IpAddr>, 
         let why = "A mutation needs POST: GET only reads.";
         return (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response();
     }
-    respond(server, format, &caller, prepared).await
+    respond(server, format, accepted, &caller, prepared).await
 }

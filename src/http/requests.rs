@@ -16,6 +16,9 @@ use crate::{
     execution::{Answer, Code, Request},
 };
 
+/// Characters of an unknown charset that are repeated in the error.
+const MAX_CHARSET: usize = 30;
+
 /// A parsed body.
 pub(super) enum PostBody {
     /// One request.
@@ -27,10 +30,7 @@ pub(super) enum PostBody {
 /// The body of a POST: JSON only. What a browser sends to another site without a preflight request (a form, plain text)
 /// is refused, against cross-site request forgery.
 pub(super) async fn body(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Vec<u8>, Response> {
-    if !is_json(headers) {
-        let why = "Send the request as plain JSON, with the header Content-Type: application/json.";
-        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadRequest, why));
-    }
+    check_is_json(headers).map_err(|why| refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadRequest, why))?;
     let too_large = || {
         let why = format!("The request may have at most {} bytes.", limits.max_body);
         refused(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, why)
@@ -52,21 +52,42 @@ fn is_length_limit(error: &axum::Error) -> bool {
     error.source().is_some_and(<dyn Error>::is::<LengthLimitError>)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the headers say that the body is JSON; otherwise the error is a message for the client.
+fn check_is_json(headers: &HeaderMap) -> Result<(), String> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return false;
+        return Err("Send the request as plain JSON, without Content-Encoding.".into());
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(first), None) = (types.next(), types.next()) else { return false };
-    let parsed = first.to_str().ok().and_then(|text| text.parse::<mime::Mime>().ok());
-    parsed.is_some_and(|media_type| {
-        let utf_8 = media_type.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8);
-        media_type.essence_str() == "application/json" && utf_8
-    })
+    let (first, more) = (types.next(), types.next());
+    let media_type = first.and_then(|first| first.to_str().ok()?.parse::<mime::Mime>().ok());
+    let is_json = |media_type: &mime::Mime| media_type.essence_str() == "application/json" && more.is_none();
+    let Some(media_type) = media_type.filter(is_json) else {
+        return Err("Send the request as plain JSON, with the header Content-Type: application/json.".into());
+    };
+    match media_type.get_param(mime::CHARSET) {
+        Some(charset) if charset != mime::UTF_8 => {
+            let name: String = charset.as_str().chars().take(MAX_CHARSET).collect();
+            Err(format!("The charset {name:?} of the Content-Type is not known: JSON is always utf-8. Leave it out."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of the encoding whose byte order mark the body begins with.
+fn byte_order_mark(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0xef, 0xbb, 0xbf, ..] => Some("UTF-8"),
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => Some("UTF-16"),
+        _ => None,
+    }
 }
 
 /// Parses a JSON body; the error is a message for the client.
 pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<PostBody, String> {
+    if let Some(encoding) = byte_order_mark(body) {
+        let why = "Send JSON as UTF-8 without one (RFC 8259, 8.1).";
+        return Err(format!("The body begins with the byte order mark (BOM) of {encoding}. {why}"));
+    }
     let value = serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))?;
     let Value::Array(batch) = value else { return request(value).map(|request| PostBody::One(Box::new(request))) };
     if batch.is_empty() {

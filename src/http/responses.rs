@@ -8,11 +8,12 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{AppendHeaders, IntoResponse, Response},
 };
 use hyper::body::{Frame, SizeHint};
 
+use super::accepts::Accepted;
 use crate::{
     domain::connections::Permit,
     execution::{Answer, Chunks, Code},
@@ -30,31 +31,33 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The format that the header `Accept` prefers; JSON by default.
-    pub(super) fn wanted(headers: &HeaderMap) -> Result<Self, Response> {
-        let accepted = accepted(headers);
-        if accepted.is_empty() {
-            return Ok(Self::Json);
-        }
-        let quality = |exact: &str| {
-            let of = |range: &str| accepted.iter().find(|(its, _)| its == range).map(|(_, quality)| *quality);
-            of(exact)
-                .or_else(|| of("application/*").filter(|_| exact.starts_with("application/")))
-                .or_else(|| of("*/*"))
-                .unwrap_or(0)
-        };
-        let (json, graphql) = (quality("application/json"), quality("application/graphql-response+json"));
-        if quality("text/event-stream") > json.max(graphql) {
-            return Ok(Self::EventStream);
-        }
-        let named = accepted.iter().any(|(range, _)| range == "application/graphql-response+json");
-        if graphql > json || (named && graphql == json && graphql > 0) {
-            Ok(Self::GraphqlResponse)
-        } else if json > 0 {
-            Ok(Self::Json)
-        } else {
+    /// The format that is wanted most. If it is all the same to the client, it is JSON.
+    pub(super) fn wanted(accepted: &Accepted) -> Result<Self, Response> {
+        let [json, graphql, events] = [Self::Json, Self::GraphqlResponse, Self::EventStream].map(Self::media_type);
+        let [json, graphql, events] = [json, graphql, events].map(|media_type| accepted.weight(media_type));
+        if !json.max(graphql).max(events).is_accepted() {
             let why = "Accept application/graphql-response+json, application/json or text/event-stream.";
-            Err(refused(StatusCode::NOT_ACCEPTABLE, Code::BadRequest, why))
+            return Err(refused(StatusCode::NOT_ACCEPTABLE, Code::BadRequest, why));
+        }
+        Ok(if events > json.max(graphql) {
+            Self::EventStream
+        } else if graphql > json || (graphql == json && graphql.is_named()) {
+            Self::GraphqlResponse
+        } else {
+            Self::Json
+        })
+    }
+
+    /// The format of the answers to a subscription: it has more than one, so that it can only be a stream of events.
+    pub(super) fn of_subscription(self, accepted: &Accepted) -> Self {
+        if accepted.weight(Self::EventStream.media_type()).is_named() { Self::EventStream } else { self }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::GraphqlResponse => "application/graphql-response+json",
+            Self::EventStream => "text/event-stream",
         }
     }
 
@@ -131,27 +134,11 @@ fn is_retryable(code: Code) -> bool {
     matches!(code, Code::RateLimited | Code::DatabaseBusy | Code::Unavailable | Code::StorageFull)
 }
 
-/// Whether a browser requests a page.
-pub(super) fn wants_html(headers: &HeaderMap) -> bool {
-    accepted(headers).iter().any(|(range, quality)| range == "text/html" && *quality > 0)
-}
-
-/// The media ranges of the header `Accept` with their qualities in thousandths (RFC 9110, 12.5.1).
-fn accepted(headers: &HeaderMap) -> Vec<(String, u16)> {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|range| range.trim().parse::<mime::Mime>().ok())
-        .map(|range| (range.essence_str().to_owned(), quality(&range)))
-        .collect()
-}
-
-fn quality(range: &mime::Mime) -> u16 {
-    let Some(quality) = range.get_param("q") else { return 1_000 };
-    let (whole, thousandths) = quality.as_str().split_once('.').unwrap_or((quality.as_str(), ""));
-    if whole == "1" { 1_000 } else { format!("{thousandths:0<3.3}").parse().unwrap_or(0) }
+/// Whether a page is wanted more than any answer, as browsers do.
+pub(super) fn prefers_page(accepted: &Accepted) -> bool {
+    let answers = [Format::Json, Format::GraphqlResponse, Format::EventStream];
+    let page = accepted.weight("text/html");
+    page.is_named() && answers.iter().all(|format| page > accepted.weight(format.media_type()))
 }
 
 /// An answer on its way. It is given away chunk by chunk, so that the permit is kept until the client has taken almost all of it.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
 use ipnet::IpNet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::hosts::Hosts;
 use crate::{app::App, config::Limits, graphql::Api};
 
 /// What every handler needs.
@@ -13,11 +13,8 @@ pub(super) struct Server {
     pub(super) app: Arc<App>,
     pub(super) api: Api,
     pub(super) limits: Limits,
-    /// Origins of other sites that are allowed (CORS).
-    pub(super) origins: Vec<HeaderValue>,
+    pub(super) hosts: Hosts,
     pub(super) trusted_proxies: Vec<IpNet>,
-    /// Only requests whose host is a name of this machine are answered.
-    pub(super) loopback_only: bool,
     pub(super) stopping: CancellationToken,
     pub(super) sockets: TaskTracker,
 }

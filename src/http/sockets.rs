@@ -23,7 +23,6 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
-    hosts,
     operations::{Delivery, Operations},
     responses::refused,
     server::Server,
@@ -93,13 +92,15 @@ struct Time {
 
 /// Accepts a socket, unless a page of another site opened it: browsers do not ask before they open one.
 pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, from: Option<IpAddr>) -> Response {
-    if !hosts::is_allowed_origin(&server, headers) {
+    // Without an origin it is no browser.
+    if headers.get(header::ORIGIN).is_some_and(|origin| !server.hosts.allows(origin, headers)) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
     }
     let is_ours = upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
     let (response, connection) = upgrade.accept(is_ours.then(|| HeaderValue::from_static(PROTOCOL)));
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok().map(str::to_owned));
+    let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
+    let authorization = authorization.and_then(|value| value.to_str().ok().map(str::to_owned));
     let sockets = server.sockets.clone();
     sockets.spawn(run_socket(server, connection, is_ours, Credentials { authorization, from }));
     response
@@ -143,17 +144,19 @@ struct Initialized {
 }
 
 impl Initialized {
-    /// Authenticates the client: by the payload's `authorization`, in any case, or by the header of that name.
+    /// Authenticates the client: by the payload's authorization, or by the header of that name.
     async fn authenticate(
         Server { app, limits, .. }: &Server,
         payload: Map<String, Value>,
         header: Option<String>,
     ) -> Result<Self, Close> {
-        let given = payload.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-        let authorization = match given {
-            Some((_, Value::String(text))) => Some(text),
-            Some(_) => return Err(Close::new(4403, "The authorization must be a text")),
-            None => header,
+        let authorization = match given_authorization(&payload) {
+            Value::Null => header,
+            // Many clients send an empty one as long as nobody has signed in.
+            Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(Close::new(4403, "The authorization must be a text"));
+            }
         };
         let viewer = Viewer::of(app, authorization.as_deref()).await.map_err(|error| {
             if matches!(error, domain::Error::Unauthenticated) {
@@ -181,6 +184,17 @@ impl Initialized {
                 }
             }
         }
+    }
+}
+
+/// The member `authorization` of a payload, in any case, or of its `headers`; null, which is nobody, if there is none.
+fn given_authorization(payload: &Map<String, Value>) -> &Value {
+    fn member<'a>(of: &'a Map<String, Value>, wanted: &str) -> &'a Value {
+        of.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map_or(&Value::Null, |(_, value)| value)
+    }
+    match (member(payload, "authorization"), member(payload, "headers").as_object()) {
+        (Value::Null, Some(headers)) => member(headers, "authorization"),
+        (given, _) => given,
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn response(
         // Neither may a proxy keep events back to compress them, nor nginx to fill its buffer.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (header::VARY, HeaderValue::from_static("Accept")),
     ];
     (headers, Body::from_stream(kept_alive(events).map(Ok::<_, Infallible>))).into_response()
 }

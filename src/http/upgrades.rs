@@ -24,18 +24,20 @@ impl Upgrade {
     /// The handshake of a request; `None` if it is none, and a refusal if it is a wrong one.
     pub(super) fn of(parts: &mut Parts) -> Option<Result<Self, Response>> {
         let Parts { method, headers, extensions, .. } = parts;
-        if *method != Method::GET || !has_token(headers, &header::UPGRADE, "websocket") {
+        let asks = has_token(headers, &header::UPGRADE, "websocket");
+        if *method != Method::GET || !(asks || headers.contains_key(header::SEC_WEBSOCKET_KEY)) {
             return None;
         }
-        let bad = |why: &str| Some(Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why)));
-        if !has_token(headers, &header::CONNECTION, "upgrade") {
-            return bad("A WebSocket needs the header Connection: Upgrade. A proxy on the way may have dropped it.");
+        if !asks || !has_token(headers, &header::CONNECTION, "upgrade") {
+            return Some(Err(upgrade_required(
+                "A WebSocket needs the headers Upgrade: websocket and Connection: Upgrade. A proxy on the way has dropped them: \
+                 let it pass them on, with HTTP/1.1.",
+            )));
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
-            let why = "This server speaks version 13 of WebSocket.";
-            let refusal = refused(StatusCode::UPGRADE_REQUIRED, Code::BadRequest, why);
-            return Some(Err(([(header::SEC_WEBSOCKET_VERSION, VERSION)], refusal).into_response()));
+            return Some(Err(upgrade_required("This server speaks version 13 of WebSocket.")));
         }
+        let bad = |why: &str| Some(Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why)));
         let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
             return bad("A WebSocket needs the header Sec-WebSocket-Key.");
         };
@@ -61,6 +63,16 @@ impl Upgrade {
         }
         (response, self.connection)
     }
+}
+
+/// The refusal of a handshake that another try may do better: it says how (RFC 6455, 4.4, and RFC 9110, 15.5.22).
+fn upgrade_required(why: &str) -> Response {
+    let how = [
+        (header::SEC_WEBSOCKET_VERSION, VERSION),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+    ];
+    (how, refused(StatusCode::UPGRADE_REQUIRED, Code::BadRequest, why)).into_response()
 }
 
 /// Whether a header that is a list of tokens has this one, in any case.

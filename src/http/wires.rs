@@ -7,11 +7,12 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        error::CapacityError,
+        error::{CapacityError, ProtocolError},
         protocol::{
             CloseFrame, Role, WebSocketConfig,
             frame::{
@@ -68,6 +69,12 @@ impl Wire {
             Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 Err(Some(Close::new(1009, "Message too large")))
             }
+            Some(Err(tungstenite::Error::Utf8(_))) => Err(Some(Close::new(1007, "A text is not UTF-8"))),
+            // It ended in the middle, or goes on after its end: there is nobody to tell.
+            Some(Err(tungstenite::Error::Protocol(
+                ProtocolError::ResetWithoutClosingHandshake | ProtocolError::ReceivedAfterClosing,
+            ))) => Err(None),
+            Some(Err(tungstenite::Error::Protocol(violation))) => Err(Some(Close::new(1002, violation.to_string()))),
             Some(Err(_broken)) => Err(None),
             None => Err(None),
         }
@@ -126,6 +133,11 @@ impl Wire {
             }
             // Both sides send a close frame (RFC 6455, 5.5.1): reading on sends our reply, or receives theirs.
             while let Some(Ok(_)) = self.socket.next().await {}
+            // After an error nothing is read there any more. What the client still sends would reset the connection, before the
+            // client has read why.
+            let connection = self.socket.get_mut();
+            let _ = connection.shutdown().await;
+            let _ = tokio::io::copy(connection, &mut tokio::io::sink()).await;
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, handshake).await;
     }

@@ -250,6 +250,51 @@ async fn a_token_that_was_tampered_with_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_socket_takes_its_token_as_clients_send_it() {
+    let chat = accounts().await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let bearer = format!("Bearer {}", ada.access);
+    let ada_is = json!({ "user": { "id": ada.id } });
+    for (payload, me) in [
+        (json!({ "Authorization": bearer }), &ada_is),
+        (json!({ "headers": { "Authorization": bearer } }), &ada_is),
+        (json!({ "authorization": null, "headers": { "authorization": bearer } }), &ada_is),
+        // Whoever has not signed in yet is nobody.
+        (json!({ "authorization": null }), &Value::Null),
+        (json!({ "authorization": "" }), &Value::Null),
+        (json!({ "headers": { "Authorization": null } }), &Value::Null),
+        (json!({ "headers": [bearer] }), &Value::Null),
+        (json!({}), &Value::Null),
+    ] {
+        let mut socket = chat.socket().await;
+        socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(socket.hears().await["type"], "connection_ack", "{payload}");
+        socket.subscribes("1", ME, json!({})).await;
+        assert_eq!(&socket.hears().await["payload"]["data"]["me"], me, "{payload}");
+    }
+    for payload in [json!({ "authorization": 5 }), json!({ "headers": { "authorization": "Bearer x" } })] {
+        let mut socket = chat.socket().await;
+        socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(socket.hears_close().await, 4403, "{payload}");
+    }
+    let empty = chat.http.post(chat.url("/graphql")).header("authorization", "").json(&json!({ "query": ME }));
+    let answer: Value = soon(empty.send()).await.unwrap().json().await.unwrap();
+    assert_eq!(answer, json!({ "data": { "me": null } }));
+}
+
+/// It would be in logs and histories.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_address_is_nobodys() {
+    let chat = accounts().await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    for name in ["access_token", "token", "authorization", "Authorization"] {
+        let url = chat.url(&format!("/graphql?query=%7Bme%7Buser%7Bid%7D%7D%7D&{name}={}", ada.access));
+        let answer: Value = soon(chat.http.get(url).send()).await.unwrap().json().await.unwrap();
+        assert_eq!(answer, json!({ "data": { "me": null } }), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_access_token_ends_by_itself_and_its_socket_with_it() {
     let chat = Chat::with(&[&ACCOUNTS[..], &["--access-token-lifetime", "4"]].concat()).await;
     let ada = Member::signs_up(&chat, "Ada").await;

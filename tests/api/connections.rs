@@ -125,7 +125,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_or_half_is_let_go() {
-    let chat = Chat::with(&["--header-timeout", "0.5", "--body-timeout", "0.5"]).await;
+    let chat = Chat::with(&["--header-timeout", "0.5", "--keep-alive-timeout", "0.5", "--body-timeout", "0.5"]).await;
     let half = [
         "",
         "G",
@@ -146,6 +146,64 @@ async fn who_says_nothing_or_half_is_let_go() {
     // One that has had its answer is let go too.
     let polite = raw_open(&chat, b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n", false).await;
     assert!(polite.contains(" 200 ") && polite.ends_with("ok\n"), "{polite}");
+}
+
+/// Proxies keep connections for 60 seconds and more, and would send a request into one that is being closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_stays_between_two_requests_and_is_let_go_later() {
+    const REQUEST: &[u8] = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let chat = Chat::with(&["--header-timeout", "0.4", "--keep-alive-timeout", "2"]).await;
+    let mut stream = TcpStream::connect(chat.address).await.unwrap();
+    let answered = async |stream: &mut TcpStream| {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ok\n") {
+            assert_ne!(soon(stream.read_buf(&mut answer)).await.unwrap(), 0, "it was closed");
+        }
+    };
+    let closed = async |stream: &mut TcpStream| soon(stream.read(&mut [0])).await.unwrap() == 0;
+    // Each is later than a head may take.
+    for _ in 0..2 {
+        stream.write_all(REQUEST).await.unwrap();
+        answered(&mut stream).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
+    }
+    stream.write_all(REQUEST).await.unwrap();
+    answered(&mut stream).await;
+    // A head that has begun must be complete soon.
+    let begun = Instant::now();
+    stream.write_all(&REQUEST[..10]).await.unwrap();
+    assert!(closed(&mut stream).await);
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+
+    let mut idle = TcpStream::connect(chat.address).await.unwrap();
+    idle.write_all(REQUEST).await.unwrap();
+    answered(&mut idle).await;
+    let begun = Instant::now();
+    assert!(closed(&mut idle).await);
+    assert!(begun.elapsed() > Duration::from_millis(1_500), "{:?}", begun.elapsed());
+
+    let mut mute = TcpStream::connect(chat.address).await.unwrap();
+    let begun = Instant::now();
+    assert!(closed(&mut mute).await);
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+}
+
+/// RFC 9112, 3.2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_a_host_or_with_two_is_refused() {
+    let chat = Chat::with(&["--allow-open-network"]).await;
+    let body = r#"{"query":"{__typename}"}"#;
+    let rest =
+        format!("content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    for (start, status) in [
+        ("POST /graphql HTTP/1.1\r\n", "400"),
+        ("POST /graphql HTTP/1.1\r\nhost: a\r\nhost: b\r\n", "400"),
+        ("POST /graphql HTTP/1.1\r\nhost: a\r\n", "200"),
+        ("POST /graphql HTTP/1.0\r\n", "200"),
+    ] {
+        let answer = raw_open(&chat, format!("{start}{rest}").as_bytes(), false).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{start}: {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

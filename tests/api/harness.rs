@@ -108,8 +108,8 @@ impl Chat {
         let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
         app.configure(&settings).await.unwrap();
         let app = Arc::new(app);
-        let listener = duologue::http::listen(settings.listen).unwrap();
-        let address = listener.local_addr().unwrap();
+        let listeners = duologue::http::listen(&settings.listen).unwrap();
+        let address = listeners[0].local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
         let api = Api::open(&app, &settings.limits).unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -117,7 +117,7 @@ impl Chat {
             let app = app.clone();
             async move {
                 let stop = async { stopped.await.unwrap_or_default() };
-                duologue::http::serve(listener, &app, api, &settings, origins, stop).await.unwrap();
+                duologue::http::serve(listeners, &app, api, &settings, origins, stop).await;
             }
         });
         let http = client(authorization.as_deref());

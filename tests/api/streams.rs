@@ -60,6 +60,44 @@ fn post(chat: &Chat, query: &str) -> RequestBuilder {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_streamed_to_whoever_names_event_streams() {
+    let chat = Chat::open().await;
+    chat.person("Ada").await;
+    let query = "subscription { feed(userId: 1) { kind } }";
+    let streamed = async |request: RequestBuilder, accept: &str| {
+        let response = soon(request.header("accept", accept).send()).await.unwrap();
+        response.headers()["content-type"] == "text/event-stream"
+    };
+    let by_get = chat.url("/graphql?query=subscription%7Bfeed(userId:1)%7Bkind%7D%7D");
+    for accept in [
+        "text/event-stream",
+        "text/event-stream, */*",
+        "text/event-stream, application/json",
+        "application/graphql-response+json, application/json, text/event-stream;q=0.1, multipart/mixed",
+        "text/html, text/event-stream",
+    ] {
+        assert!(streamed(post(&chat, query), accept).await, "{accept}");
+        assert!(streamed(chat.http.get(&by_get), accept).await, "{accept}");
+    }
+    for accept in ["*/*", "application/json", "text/*;q=0.1, application/json", "text/event-stream;q=0, */*"] {
+        assert!(!streamed(post(&chat, query), accept).await, "{accept}");
+    }
+    // A query is one answer, in the form that is wanted most.
+    assert!(!streamed(post(&chat, "{ __typename }"), "application/json, text/event-stream").await);
+    assert!(streamed(post(&chat, "{ __typename }"), "text/event-stream, */*").await);
+}
+
+/// A proxy must neither keep events back to compress them nor to fill a buffer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_tells_proxies_to_pass_it_on_as_it_comes() {
+    let chat = Chat::open().await;
+    let response = Stream::open(post(&chat, "{ __typename }")).await.response;
+    let header = |name: &str| response.headers()[name].to_str().unwrap();
+    assert_eq!((header("cache-control"), header("x-accel-buffering")), ("no-cache, no-transform", "no"));
+    assert!(response.headers().get_all("vary").iter().any(|vary| vary == "Accept"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_feed_streams_and_resumes_by_the_last_event_id() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);

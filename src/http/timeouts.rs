@@ -1,0 +1,66 @@
+//! How long a connection may wait for a request: until the first one is complete, between two of them, and for the rest of one
+//! that has begun.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use hyper::rt::{Sleep, Timer};
+use tokio::time::{sleep, sleep_until};
+
+use super::connections::Place;
+use crate::config::Limits;
+
+/// hyper's timer for the heads of the requests of a connection. hyper has only one timeout for them, which it begins as soon as
+/// it waits for a head: this one lets it wait longer as long as nothing of the next request has come.
+pub(super) struct HeadTimer {
+    place: Arc<Place>,
+    header_timeout: Duration,
+    keep_alive_timeout: Duration,
+}
+
+impl HeadTimer {
+    pub(super) fn new(place: Arc<Place>, limits: &Limits) -> Self {
+        Self { place, header_timeout: limits.header_timeout, keep_alive_timeout: limits.keep_alive_timeout }
+    }
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// hyper calls it whenever it begins to wait for a head, with the deadline for that head.
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        let is_idle = self.place.wait_again();
+        let deadline = if is_idle { sleep(self.keep_alive_timeout) } else { sleep_until(deadline.into()) };
+        Box::pin(HeadDeadline {
+            deadline: Box::pin(deadline),
+            idle: is_idle.then(|| (self.place.clone(), self.header_timeout)),
+        })
+    }
+}
+
+/// Until a connection is let go that waits for a head.
+struct HeadDeadline {
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    /// As long as nothing of the next head has come, and how much time there is for it from then on.
+    idle: Option<(Arc<Place>, Duration)>,
+}
+
+impl Future for HeadDeadline {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // hyper polls it after each read that does not complete the head.
+        if let Some((_, timeout)) = self.idle.take_if(|(place, _)| !place.is_waiting()) {
+            self.deadline.as_mut().reset(tokio::time::Instant::now() + timeout);
+        }
+        self.deadline.as_mut().poll(cx)
+    }
+}
+
+impl Sleep for HeadDeadline {}
