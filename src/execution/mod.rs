@@ -25,6 +25,7 @@ mod writer;
 mod answers;
 mod errors;
 mod declarations;
+mod exchange;
 
 pub use answers::{Answer, Fieldwise, Part, whole, write};
 pub use arguments::Arguments;

@@ -78,6 +78,16 @@ impl Api {
         Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone() })
     }
 
+    /// The application behind it.
+    pub(super) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// What a client may ask for.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Checks a request without running anything.
     ///
     /// # Errors

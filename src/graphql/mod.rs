@@ -17,6 +17,7 @@ mod blocks;
 mod nodes;
 
 mod api;
+mod executors;
 mod schema;
 mod roots;
 mod calls;
@@ -28,6 +29,7 @@ mod scalars;
 
 pub use api::{Api, Prepared, library_graphiql};
 pub use calls::Caller;
+pub use executors::{Connection as SocketConnection, MAX_HELD_BYTES, RequestPermits, session_data};
 pub use schema::sdl;
 
 use context::Context;

@@ -6,17 +6,13 @@ use futures_util::{
     StreamExt,
     stream::{self, AbortHandle, Abortable, BoxStream, SelectAll},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::server::Server;
 use crate::{
-    domain::connections::{self, Permit},
     execution::{Answer, Code, OperationType},
-    graphql::{Api, Caller, Prepared},
+    graphql::{Caller, MAX_HELD_BYTES, Prepared, RequestPermits},
 };
-
-/// Bytes that the operations of a socket hold at most, estimated: what they ask for, and their arguments.
-const MAX_HELD_BYTES: usize = 1024 * 1024;
 
 /// An answer of the operation with this id; `None` when it is complete.
 pub(super) struct Delivery {
@@ -25,9 +21,6 @@ pub(super) struct Delivery {
     /// Released once the answer was sent.
     pub(super) permits: Option<RequestPermits>,
 }
-
-/// For the socket, and for the user.
-pub(super) type RequestPermits = (Option<OwnedSemaphorePermit>, Option<Permit>);
 
 /// The operations of a socket.
 pub(super) struct Operations {
@@ -110,7 +103,7 @@ impl Operations {
     }
 }
 
-/// Runs a query or a mutation, once it is its turn on the socket and among all requests of the user.
+/// Runs a query or a mutation, once it is its turn.
 async fn run(
     server: Arc<Server>,
     socket: Arc<Semaphore>,
@@ -118,13 +111,6 @@ async fn run(
     id: Arc<str>,
     prepared: Prepared,
 ) -> Delivery {
-    let permits = (socket.acquire_owned().await.ok(), connections::wait_for_request(&server.app, &caller.viewer).await);
-    let is_mutation = prepared.operation() == OperationType::Mutation;
-    // Its session may have ended since it was asked for.
-    let valid = if is_mutation { caller.viewer.check(&server.app).await } else { Ok(()) };
-    let answer = match valid {
-        Ok(()) => server.api.execute(&caller, prepared, server.limits.max_answer).await,
-        Err(error) => Api::refuse(error),
-    };
+    let (answer, permits) = server.api.execute_in_turn(&caller, socket, prepared).await;
     Delivery { id, answer: Some(answer), permits: Some(permits) }
 }

@@ -5,7 +5,7 @@
 //! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
 //! nothing is buffered for it.
 
-use std::{future::pending, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -16,29 +16,25 @@ use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
+    older_sockets,
     operations::{Delivery, Operations},
     responses::refused,
     server::Server,
+    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended},
     upgrades::{self, Upgrade},
     wires::{Close, Wire, WireResult},
 };
 use crate::{
     config::Limits,
-    domain::{self, Viewer, connections::ClientConnection},
     execution::{Code, Request},
     graphql::Caller,
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// The longest id of an operation, in bytes.
-const MAX_ID_BYTES: usize = 128;
 /// Answers that are sent together, if they are there together.
 const MAX_DELIVERED_TOGETHER: usize = 32;
 
@@ -97,105 +93,40 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, f
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
     }
-    let is_ours = upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
-    let (response, connection) = upgrade.accept(is_ours.then(|| HeaderValue::from_static(PROTOCOL)));
+    let offers = |protocol: &&str| upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    let protocol = [PROTOCOL, older_sockets::PROTOCOL].into_iter().find(offers);
+    let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
     let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
     let authorization = authorization.and_then(|value| value.to_str().ok().map(str::to_owned));
     let sockets = server.sockets.clone();
-    sockets.spawn(run_socket(server, connection, is_ours, Credentials { authorization, from }));
+    sockets.spawn(run_socket(server, connection, protocol, Credentials { authorization, from }));
     response
 }
 
-async fn run_socket(server: Arc<Server>, upgrade: OnUpgrade, is_ours: bool, credentials: Credentials) {
+async fn run_socket(server: Arc<Server>, upgrade: OnUpgrade, protocol: Option<&str>, credentials: Credentials) {
     // How a client disconnects does not matter.
     let Ok(connection) = upgrade.await else { return };
     let Limits { max_body, stall_timeout, .. } = server.limits;
     let mut wire = Wire::new(connection, max_body, stall_timeout).await;
-    let close = if is_ours {
-        let operations = Operations::new(server.clone());
-        SocketSession { server, credentials, initialized: None, operations }.run(&mut wire).await
-    } else {
-        Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws"))
+    let close = match protocol {
+        Some(PROTOCOL) => {
+            let operations = Operations::new(server.clone());
+            let session = SocketSession { server, credentials: Some(credentials), initialized: None, operations };
+            session.run(&mut wire).await
+        }
+        Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut wire)).await,
+        None => Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws")),
     };
     Box::pin(wire.close(close)).await;
 }
 
-/// What the request that opened the socket tells of its client.
-struct Credentials {
-    /// The header of this name.
-    authorization: Option<String>,
-    from: Option<IpAddr>,
-}
-
 struct SocketSession {
     server: Arc<Server>,
-    credentials: Credentials,
-    /// Set by `connection_init`.
+    /// Taken by `connection_init` …
+    credentials: Option<Credentials>,
+    /// … which sets this.
     initialized: Option<Initialized>,
     operations: Operations,
-}
-
-/// The authenticated state of a session.
-struct Initialized {
-    caller: Caller,
-    /// The viewer after a renewal of the access token.
-    renewed: watch::Receiver<Viewer>,
-    connection: ClientConnection,
-}
-
-impl Initialized {
-    /// Authenticates the client: by the payload's authorization, or by the header of that name.
-    async fn authenticate(
-        Server { app, limits, .. }: &Server,
-        payload: Map<String, Value>,
-        header: Option<String>,
-    ) -> Result<Self, Close> {
-        let authorization = match given_authorization(&payload) {
-            Value::Null => header,
-            // Many clients send an empty one as long as nobody has signed in.
-            Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(Close::new(4403, "The authorization must be a text"));
-            }
-        };
-        let viewer = Viewer::of(app, authorization.as_deref()).await.map_err(|error| {
-            if matches!(error, domain::Error::Unauthenticated) {
-                return Close::new(4403, "The access token does not hold");
-            }
-            tracing::warn!(%error, "a socket could not begin");
-            Close::new(1013, "Try again later")
-        })?;
-        let too_many =
-            || Close::new(1008, format!("You have {} sockets already: close one first", limits.max_user_sockets));
-        let connection = ClientConnection::try_open(app, &viewer).ok_or_else(too_many)?;
-        let (renewal, renewed) = watch::channel(viewer.clone());
-        let renewal = viewer.user().map(|_| Arc::new(renewal));
-        Ok(Self { caller: Caller { renewal, ..viewer.into() }, renewed, connection })
-    }
-
-    /// Waits until the credential expires or is revoked; a renewal replaces it. Gives the reason to close with.
-    async fn ended(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                why = self.connection.ended() => return why,
-                Ok(()) = self.renewed.changed() => {
-                    self.caller.viewer = self.renewed.borrow_and_update().clone();
-                    self.connection.renew(&self.caller.viewer);
-                }
-            }
-        }
-    }
-}
-
-/// The member `authorization` of a payload, in any case, or of its `headers`; null, which is nobody, if there is none.
-fn given_authorization(payload: &Map<String, Value>) -> &Value {
-    fn member<'a>(of: &'a Map<String, Value>, wanted: &str) -> &'a Value {
-        of.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map_or(&Value::Null, |(_, value)| value)
-    }
-    match (member(payload, "authorization"), member(payload, "headers").as_object()) {
-        (Value::Null, Some(headers)) => member(headers, "authorization"),
-        (given, _) => given,
-    }
 }
 
 /// What happens on a socket.
@@ -275,10 +206,8 @@ impl SocketSession {
                 Err(Some(Close::new(4429, "Too many initialisation requests")))
             }
             ClientMessage::ConnectionInit { payload } => {
-                let (payload, header) = (payload.unwrap_or_default(), self.credentials.authorization.take());
-                let mut initialized = Initialized::authenticate(&self.server, payload, header).await?;
-                initialized.caller.from = self.credentials.from;
-                self.initialized = Some(initialized);
+                let (payload, credentials) = (payload.unwrap_or_default(), self.credentials.take().unwrap_or_default());
+                self.initialized = Some(Initialized::authenticate(&self.server, &payload, credentials).await?);
                 wire.send(&ServerMessage::ConnectionAck).await
             }
             ClientMessage::Ping { payload } => wire.send(&ServerMessage::Pong { payload }).await,
@@ -362,13 +291,5 @@ async fn next(wire: &mut Wire, operations: &mut Operations) -> WireResult<Happen
     tokio::select! {
         received = wire.receive() => received.map(Happened::Received),
         Some(delivery) = operations.next() => Ok(Happened::Answered(delivery)),
-    }
-}
-
-/// Waits until the credential of an initialized session expires or is revoked.
-async fn session_ended(initialized: &mut Option<Initialized>) -> &'static str {
-    match initialized {
-        Some(initialized) => initialized.ended().await,
-        None => pending().await,
     }
 }

@@ -290,8 +290,11 @@ impl Socket {
     }
 
     pub(crate) async fn open_with(address: SocketAddr, protocol: &str, authorization: Option<&str>) -> Self {
-        let mut request =
-            tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/graphql").parse().unwrap());
+        Self::open_at(&format!("ws://{address}/graphql"), protocol, authorization).await
+    }
+
+    pub(crate) async fn open_at(url: &str, protocol: &str, authorization: Option<&str>) -> Self {
+        let mut request = tungstenite::client::ClientRequestBuilder::new(url.parse().unwrap());
         if let Some(authorization) = authorization {
             request = request.with_header("authorization", authorization);
         }

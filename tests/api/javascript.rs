@@ -97,7 +97,7 @@ async fn documents_are_run_as_graphql_js_runs_them() {
 async fn client_libraries_resume_after_a_lost_connection() {
     let Some(lines) = printed("clients", "clients.mjs").await else { return };
     let ok: Vec<_> = lines.iter().filter(|line| line.starts_with("ok ")).collect();
-    assert_eq!((ok.len(), lines.len()), (5, 5), "{lines:#?}");
+    assert_eq!((ok.len(), lines.len()), (6, 6), "{lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

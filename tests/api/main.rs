@@ -68,6 +68,8 @@ mod bounds;
 mod fuzz;
 mod pages;
 mod sockets;
+mod older_sockets;
+mod embedded;
 mod origins;
 mod stalls;
 mod streams;

@@ -141,7 +141,7 @@ async fn a_wrong_turn_closes_with_its_code() {
     binary.says_raw(Message::binary(vec![1, 2, 3])).await;
     assert_eq!(binary.hears_close().await, 4400);
 
-    for protocol in ["", "graphql-ws", "soap"] {
+    for protocol in ["", "soap"] {
         let request =
             tungstenite::client::ClientRequestBuilder::new(format!("ws://{}/graphql", chat.address).parse().unwrap());
         let request = if protocol.is_empty() { request } else { request.with_sub_protocol(protocol) };

@@ -8,6 +8,8 @@ import { Client as UrqlClient, fetchExchange, subscriptionExchange } from "@urql
 import { cacheExchange } from "@urql/exchange-graphcache";
 import { createClient as createSseClient } from "graphql-sse";
 import { defer, map, retry } from "rxjs";
+import { SubscriptionClient } from "subscriptions-transport-ws";
+import WebSocket from "ws";
 import { startProxy } from "./proxy.mjs";
 import { RETRY_WAIT, SEND, ask, createSocket, headers, result, url, user } from "./server.mjs";
 
@@ -37,6 +39,18 @@ const clients = {
     const client = createSseClient({ url: address, headers, retryAttempts: Infinity, retry: () => pause(RETRY_WAIT) });
     const follow = () => client.subscribe({ query: FEED, variables: feed.variables }, feed);
     return { follow, stop: () => client.dispose() };
+  },
+
+  // The older protocol. It retries by itself, and reads the variables anew each time.
+  "subscriptions-transport-ws"(address, feed) {
+    const options = { reconnect: true, connectionParams: headers };
+    const client = new SubscriptionClient(address.replace(/^http/, "ws"), options, WebSocket);
+    const follow = () => client.request({ query: FEED, variables: feed.variables }).subscribe(feed);
+    const request = (query, variables) =>
+      new Promise((next, error) => client.request({ query, variables }).subscribe({ next, error })).then(
+        ({ data, errors }) => result({ data, error: errors }),
+      );
+    return { follow, query: request, mutate: request, stop: () => client.close() };
   },
 
   // It copies the variables, so that the socket must not retry with them: it subscribes again instead.

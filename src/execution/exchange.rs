@@ -1,0 +1,42 @@
+//! Requests and answers as async-graphql has them, for what is built on that library.
+
+use async_graphql::{Response, ServerError, to_value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{answers::Answer, errors::Code, requests::Request};
+
+impl TryFrom<async_graphql::Request> for Request {
+    type Error = Answer;
+
+    fn try_from(sent: async_graphql::Request) -> Result<Self, Answer> {
+        let why = |error: &str| Answer::refusal(Code::BadRequest, format!("This is not a GraphQL request: {error}."));
+        let variables = sent.variables.into_value().into_json().map_err(|error| why(&error.to_string()))?;
+        let extensions = serde_json::to_value(&sent.extensions).map_err(|error| why(&error.to_string()))?;
+        let query = Some(sent.query).filter(|query| !query.is_empty());
+        Self::new(query, sent.operation_name, variables, extensions).map_err(|error| why(&error))
+    }
+}
+
+/// An answer in its parts.
+#[derive(Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    errors: Vec<ServerError>,
+}
+
+impl From<Answer> for Response {
+    /// The data stays the JSON that it is: as values it would take many times the memory.
+    fn from(answer: Answer) -> Self {
+        let json: Vec<u8> = answer.into_json().into_iter().flatten().collect();
+        let response = serde_json::from_slice::<Parts<'_>>(&json).ok().and_then(|Parts { data, errors }| {
+            let mut response = Self::new(to_value(data).ok()?);
+            response.errors = errors;
+            Some(response)
+        });
+        // What this server writes is JSON.
+        response.unwrap_or_default()
+    }
+}

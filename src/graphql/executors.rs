@@ -1,0 +1,143 @@
+//! The API as an executor of async-graphql, for its integrations with web frameworks: the same limits, policy, loaders and answers
+//! behind the types of that library.
+
+use std::{any::TypeId, sync::Arc};
+
+use async_graphql::{Data, Executor, Request, Response};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{
+    api::{Api, Prepared},
+    calls::Caller,
+};
+use crate::{
+    domain::{
+        Viewer,
+        connections::{Permit, begin_request, wait_for_request},
+    },
+    execution::{Answer, Code, OperationType},
+};
+
+/// Bytes that the operations of a connection hold at most, estimated: what they ask for, and their arguments.
+pub const MAX_HELD_BYTES: usize = 1024 * 1024;
+
+/// Permits of a request on a connection, to be kept until its answer was sent: for the connection, and for the user.
+pub type RequestPermits = (Option<OwnedSemaphorePermit>, Option<Permit>);
+
+/// A client's connection with many operations. As data of async-graphql it says on whose behalf they are.
+pub struct Connection {
+    caller: Caller,
+    /// The viewer after a renewal of the access token.
+    viewer: watch::Receiver<Viewer>,
+    requests: Arc<Semaphore>,
+    held_bytes: Arc<Semaphore>,
+}
+
+/// What async-graphql keeps of a connection that was initialized, or says of one that was not.
+///
+/// # Errors
+/// The given one.
+pub fn session_data(initialized: Result<Connection, String>) -> async_graphql::Result<Data> {
+    let mut data = Data::default();
+    data.insert(initialized?);
+    Ok(data)
+}
+
+impl Connection {
+    fn caller(&self) -> Caller {
+        Caller { viewer: self.viewer.borrow().clone(), sign_ins: Arc::default(), ..self.caller.clone() }
+    }
+}
+
+impl Api {
+    /// A new connection of a caller, whose access token may be renewed.
+    #[must_use]
+    pub fn connection(&self, caller: Caller, viewer: watch::Receiver<Viewer>) -> Connection {
+        let requests = Arc::new(Semaphore::new(self.limits().max_socket_requests));
+        Connection { caller, viewer, requests, held_bytes: Arc::new(Semaphore::new(MAX_HELD_BYTES)) }
+    }
+
+    /// Runs a query or a mutation of a connection, once it is its turn there and among all requests of the user.
+    pub async fn execute_in_turn(
+        &self,
+        caller: &Caller,
+        connection: Arc<Semaphore>,
+        prepared: Prepared,
+    ) -> (Answer, RequestPermits) {
+        let permits = (connection.acquire_owned().await.ok(), wait_for_request(self.app(), &caller.viewer).await);
+        let is_mutation = prepared.operation() == OperationType::Mutation;
+        // Its session may have ended since it was asked for.
+        let valid = if is_mutation { caller.viewer.check(self.app()).await } else { Ok(()) };
+        let answer = match valid {
+            Ok(()) => self.execute(caller, prepared, self.limits().max_answer).await,
+            Err(error) => Self::refuse(error),
+        };
+        (answer, permits)
+    }
+
+    /// The answers to an operation of a connection.
+    fn answers(&self, connection: &Connection, request: Request) -> Result<BoxStream<'static, Answer>, Answer> {
+        let prepared = self.prepare(&request.try_into()?)?;
+        let bytes = u32::try_from(prepared.bytes()).unwrap_or(u32::MAX);
+        let held = connection.held_bytes.clone().try_acquire_many_owned(bytes).map_err(|_too_many| {
+            let why = format!("The operations of this socket hold more than {MAX_HELD_BYTES} bytes: end one first.");
+            Answer::refusal(Code::QueryTooComplex, why)
+        })?;
+        let caller = connection.caller();
+        let answers = if prepared.operation() == OperationType::Subscription {
+            self.stream(&caller, prepared)
+        } else {
+            let (api, requests) = (self.clone(), connection.requests.clone());
+            stream::once(async move { api.execute_in_turn(&caller, requests, prepared).await.0 }).boxed()
+        };
+        Ok(answers.map(move |answer| (answer, &held).0).boxed())
+    }
+
+    /// The caller of a request that a program around this one hands on: the one that it has put into the data of the request, or
+    /// nobody; on an open server anybody.
+    async fn caller(&self, data: &Data) -> Result<Caller, Answer> {
+        match data.get(&TypeId::of::<Caller>()).and_then(|caller| caller.downcast_ref::<Caller>()) {
+            Some(caller) => Ok(caller.clone()),
+            None => Viewer::of(self.app(), None).await.map(Caller::from).map_err(Self::refuse),
+        }
+    }
+}
+
+impl Executor for Api {
+    async fn execute(&self, request: Request) -> Response {
+        let run = async {
+            let caller = self.caller(&request.data).await?;
+            let prepared = self.prepare(&request.try_into()?)?;
+            if prepared.operation() == OperationType::Subscription {
+                return Err(Answer::refusal(Code::BadRequest, "A subscription needs a WebSocket."));
+            }
+            let _permit = begin_request(self.app(), &caller.viewer).map_err(Self::refuse)?;
+            Ok(self.execute(&caller, prepared, self.limits().max_answer).await)
+        };
+        run.await.unwrap_or_else(|refusal: Answer| refusal).into()
+    }
+
+    fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
+        let api = self.clone();
+        let begin = async move {
+            let data = session_data.unwrap_or_default();
+            let known = data.get(&TypeId::of::<Connection>()).and_then(|known| known.downcast_ref::<Connection>());
+            let answers = match known {
+                Some(connection) => api.answers(connection, request),
+                None => match api.caller(&data).await {
+                    Ok(caller) => {
+                        let (_, viewer) = watch::channel(caller.viewer.clone());
+                        api.answers(&api.connection(caller, viewer), request)
+                    }
+                    Err(refusal) => Err(refusal),
+                },
+            };
+            answers.unwrap_or_else(|refusal| stream::once(async { refusal }).boxed()).map(Response::from)
+        };
+        stream::once(begin).flatten().boxed()
+    }
+}

@@ -1,0 +1,180 @@
+//! The older protocol for WebSockets, graphql-ws of subscriptions-transport-ws
+//! (<https://github.com/apollographql/subscriptions-transport-ws/blob/master/PROTOCOL.md>), as async-graphql serves it.
+//!
+//! Here is what that does not do: how many operations a socket has, pings, the end of the session and of the server.
+
+use std::{collections::HashSet, pin::pin, sync::Arc};
+
+use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
+use axum::{
+    body::Bytes,
+    extract::{FromRequestParts, ws},
+    http::{Request, header},
+};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::PollSender;
+
+use super::{
+    server::Server,
+    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended},
+    wires::{Close, Wire, WireResult},
+};
+use crate::{config::Limits, graphql::session_data};
+
+/// The name of the protocol.
+pub(super) const PROTOCOL: &str = "graphql-ws";
+
+/// The part of a message by which operations are counted, of the client or of the server.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type")]
+    kind: String,
+    id: Option<String>,
+}
+
+/// Serves a socket until there is a reason to close it; `None` when the client is gone.
+pub(super) async fn serve(server: &Arc<Server>, credentials: Credentials, wire: &mut Wire) -> Option<Close> {
+    let named = Request::builder().header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL).body(()).ok()?;
+    let protocol = GraphQLProtocol::from_request_parts(&mut named.into_parts().0, &()).await.ok()?;
+    let (to_handler, from_client) = mpsc::channel(1);
+    let (to_client, mut from_handler) = mpsc::channel(1);
+    let (initialized_sender, mut initializing) = oneshot::channel();
+    let from_client = stream::unfold(from_client, |mut messages| async { Some((messages.recv().await?, messages)) });
+    let own = server.clone();
+    let initialize = async move |payload: Value| {
+        let payload = if let Value::Object(payload) = payload { payload } else { Map::new() };
+        let initialized = Initialized::authenticate(&own, &payload, credentials).await.map_err(|Close(_, why)| why)?;
+        let connection = own.api.connection(initialized.caller.clone(), initialized.renewed.clone());
+        // The socket may have ended meanwhile.
+        let _ = initialized_sender.send(initialized);
+        Ok(connection)
+    };
+    let handler = GraphQLWebSocket::new_with_pair(
+        PollSender::new(to_client),
+        Box::pin(from_client),
+        server.api.clone(),
+        protocol,
+    )
+    .on_connection_init(async move |payload| session_data(initialize(payload).await));
+    let mut handler = pin!(handler.serve());
+    let mut socket = OlderSocket { server, wire, initialized: None, operations: HashSet::new() };
+
+    let Limits { init_timeout, ping_interval, dead_after, .. } = server.limits;
+    let mut init_deadline = pin!(tokio::time::sleep(init_timeout));
+    let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_received = Instant::now();
+    let mut is_over = false;
+    loop {
+        let done = tokio::select! {
+            // Ends come before all else, and what is answered before what is asked: so no more is taken in than is answered.
+            biased;
+            () = server.stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
+            why = session_ended(&mut socket.initialized) => Err(Some(Close::new(4403, why))),
+            () = &mut init_deadline, if socket.initialized.is_none() => {
+                Err(Some(Close::new(4408, "Connection initialisation timeout")))
+            }
+            message = from_handler.recv() => match message {
+                Some(message) => socket.answer(message).await,
+                None => Err(Some(Close::new(1000, ""))),
+            },
+            Ok(initialized) = &mut initializing, if socket.initialized.is_none() => {
+                socket.initialized = Some(initialized);
+                Ok(())
+            }
+            // Its last messages are still to be sent.
+            () = &mut handler, if !is_over => {
+                is_over = true;
+                Ok(())
+            }
+            received = receive(&mut *socket.wire, &to_handler), if !is_over => match received {
+                Ok((message, permit)) => {
+                    last_received = Instant::now();
+                    socket.take(message, permit).await
+                }
+                Err(close) => Err(close),
+            },
+            _ = pings.tick() => {
+                if last_received.elapsed() > dead_after {
+                    return None;
+                }
+                socket.wire.send_frame(Message::Ping(Bytes::new())).await
+            }
+        };
+        if let Err(close) = done {
+            return close;
+        }
+    }
+}
+
+type Handed = Result<ws::Message, axum::Error>;
+
+struct OlderSocket<'a> {
+    server: &'a Server,
+    wire: &'a mut Wire,
+    initialized: Option<Initialized>,
+    /// The ids of those that go on.
+    operations: HashSet<String>,
+}
+
+impl OlderSocket<'_> {
+    /// Hands a message of the client on.
+    async fn take(&mut self, message: Message, permit: mpsc::Permit<'_, Handed>) -> WireResult {
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
+            Message::Close(_) => return Err(None),
+        };
+        let head = serde_json::from_str(&text).map_err(|_why| Close::new(4400, "This is no message of graphql-ws"))?;
+        if let Head { kind, id: Some(id) } = head
+            && kind == "start"
+        {
+            let max = self.server.limits.max_socket_operations;
+            if id.is_empty() || id.len() > MAX_ID_BYTES {
+                return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
+            }
+            if self.operations.len() >= max && !self.operations.contains(&id) {
+                let why = format!("This socket has {max} operations already: end one first.");
+                let error = json!({ "message": why, "extensions": { "code": "BAD_REQUEST" } });
+                return self.wire.send(&json!({ "type": "error", "id": id, "payload": error })).await;
+            }
+            self.operations.insert(id);
+        }
+        permit.send(Ok(ws::Message::Text(text.as_str().into())));
+        Ok(())
+    }
+
+    /// Sends what the handler has to say.
+    async fn answer(&mut self, message: ws::Message) -> WireResult {
+        match message {
+            ws::Message::Text(text) => {
+                if text.starts_with(r#"{"type":"complete""#)
+                    && let Ok(Head { id: Some(id), .. }) = serde_json::from_str(&text)
+                {
+                    self.operations.remove(&id);
+                }
+                self.wire.send_frame(Message::text(text.as_str())).await
+            }
+            ws::Message::Close(Some(frame)) => Err(Some(Close::new(frame.code, frame.reason.as_str()))),
+            ws::Message::Close(None) => Err(Some(Close::new(1000, ""))),
+            ws::Message::Binary(_) | ws::Message::Ping(_) | ws::Message::Pong(_) => Ok(()),
+        }
+    }
+}
+
+/// The next message of the client, once there is room for it.
+async fn receive<'a>(
+    wire: &mut Wire,
+    to_handler: &'a mpsc::Sender<Handed>,
+) -> WireResult<(Message, mpsc::Permit<'a, Handed>)> {
+    let permit = to_handler.reserve().await.map_err(|_ended| None)?;
+    Ok((wire.receive().await?, permit))
+}

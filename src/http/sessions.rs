@@ -1,0 +1,94 @@
+//! The session of a WebSocket: on whose behalf it is, and when that ends.
+
+use std::{future::pending, net::IpAddr, sync::Arc};
+
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use super::{server::Server, wires::Close};
+use crate::{
+    domain::{self, Viewer, connections::ClientConnection},
+    graphql::Caller,
+};
+
+/// The longest id of an operation, in bytes.
+pub(super) const MAX_ID_BYTES: usize = 128;
+
+/// What the request that opened the socket tells of its client.
+#[derive(Default)]
+pub(super) struct Credentials {
+    /// The header of this name.
+    pub(super) authorization: Option<String>,
+    pub(super) from: Option<IpAddr>,
+}
+
+/// The authenticated state of a session.
+pub(super) struct Initialized {
+    pub(super) caller: Caller,
+    /// The viewer after a renewal of the access token.
+    pub(super) renewed: watch::Receiver<Viewer>,
+    connection: ClientConnection,
+}
+
+impl Initialized {
+    /// Authenticates the client: by the payload's authorization, or by the header of that name.
+    pub(super) async fn authenticate(
+        Server { app, limits, .. }: &Server,
+        payload: &Map<String, Value>,
+        Credentials { authorization: header, from }: Credentials,
+    ) -> Result<Self, Close> {
+        let authorization = match given_authorization(payload) {
+            Value::Null => header,
+            // Many clients send an empty one as long as nobody has signed in.
+            Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(Close::new(4403, "The authorization must be a text"));
+            }
+        };
+        let viewer = Viewer::of(app, authorization.as_deref()).await.map_err(|error| {
+            if matches!(error, domain::Error::Unauthenticated) {
+                return Close::new(4403, "The access token does not hold");
+            }
+            tracing::warn!(%error, "a socket could not begin");
+            Close::new(1013, "Try again later")
+        })?;
+        let too_many =
+            || Close::new(1008, format!("You have {} sockets already: close one first", limits.max_user_sockets));
+        let connection = ClientConnection::try_open(app, &viewer).ok_or_else(too_many)?;
+        let (renewal, renewed) = watch::channel(viewer.clone());
+        let renewal = viewer.user().map(|_| Arc::new(renewal));
+        Ok(Self { caller: Caller { renewal, from, ..viewer.into() }, renewed, connection })
+    }
+
+    /// Waits until the credential expires or is revoked; a renewal replaces it. Gives the reason to close with.
+    async fn ended(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                why = self.connection.ended() => return why,
+                Ok(()) = self.renewed.changed() => {
+                    self.caller.viewer = self.renewed.borrow_and_update().clone();
+                    self.connection.renew(&self.caller.viewer);
+                }
+            }
+        }
+    }
+}
+
+/// The member `authorization` of a payload, in any case, or of its `headers`; null, which is nobody, if there is none.
+fn given_authorization(payload: &Map<String, Value>) -> &Value {
+    fn member<'a>(of: &'a Map<String, Value>, wanted: &str) -> &'a Value {
+        of.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map_or(&Value::Null, |(_, value)| value)
+    }
+    match (member(payload, "authorization"), member(payload, "headers").as_object()) {
+        (Value::Null, Some(headers)) => member(headers, "authorization"),
+        (given, _) => given,
+    }
+}
+
+/// Waits until the credential of an initialized session expires or is revoked.
+pub(super) async fn session_ended(initialized: &mut Option<Initialized>) -> &'static str {
+    match initialized {
+        Some(initialized) => initialized.ended().await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,125 @@
+//! The older protocol for WebSockets, graphql-ws of subscriptions-transport-ws: what it has, and that the limits and ends are those
+//! of the newer one.
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    accounts::{Member, accounts},
+    harness::{Chat, Socket, code},
+};
+
+async fn initialized(chat: &Chat, payload: Value) -> Socket {
+    let mut socket = Socket::open_with(chat.address, "graphql-ws", chat.authorization.as_deref()).await;
+    socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "connection_ack" }));
+    socket
+}
+
+async fn starts(socket: &mut Socket, id: &str, query: &str) {
+    socket.says(json!({ "type": "start", "id": id, "payload": { "query": query } })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_mutations_and_subscriptions_are_answered_in_the_older_protocol() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut socket = initialized(&chat, json!({})).await;
+    let query = "{ b: user(id: 2) { name } a: user(id: 1) { id name missing: email } none: message(id: 9) { id } }";
+    let over_http = chat.ask(query, json!({})).await;
+    starts(&mut socket, "1", query).await;
+    let heard = socket.hears().await;
+    assert_eq!(heard, json!({ "type": "data", "id": "1", "payload": over_http }));
+    // Also the order is the same.
+    assert!(heard.to_string().contains(&over_http["data"].to_string()), "{heard}");
+    assert_eq!(socket.hears().await, json!({ "type": "complete", "id": "1" }));
+
+    starts(&mut socket, "feed", "subscription { feed(userId: 2) { kind message { content } } }").await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    ada.sends("Hi 👋 \"there\"", &bob).await;
+    let event = json!({ "feed": { "kind": "MESSAGE_SENT", "message": { "content": "Hi 👋 \"there\"" } } });
+    assert_eq!(socket.hears().await, json!({ "type": "data", "id": "feed", "payload": { "data": event } }));
+    socket.says(json!({ "type": "stop", "id": "feed" })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "complete", "id": "feed" }));
+
+    for (query, expected) in [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { feed(userId: 9) { kind } }", "BAD_USER_INPUT"),
+        ("{ users(first: 100) { nodes { sentMessages(first: 100) { nodes { id } } } } }", "QUERY_TOO_COMPLEX"),
+    ] {
+        starts(&mut socket, "x", query).await;
+        assert_eq!(code(&socket.hears().await["payload"]), expected, "{query}");
+        assert_eq!(socket.hears().await["type"], "complete");
+    }
+    socket.says(json!({ "type": "connection_terminate" })).await;
+    assert_eq!(socket.hears_close().await, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_protocol_has_the_limits_of_the_newer_one() {
+    let chat = Chat::with(&["--max-socket-operations", "2", "--init-timeout", "0.5"]).await;
+    chat.person("Ada").await;
+    let mut socket = initialized(&chat, json!({})).await;
+    for id in ["1", "2"] {
+        starts(&mut socket, id, "subscription { feed(userId: 1) { kind } }").await;
+        assert_eq!(socket.hears().await["type"], "data");
+    }
+    for _ in 0..100 {
+        starts(&mut socket, "3", "{ __typename }").await;
+        let refused = socket.hears().await;
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("3")), "{refused}");
+    }
+    socket.says(json!({ "type": "stop", "id": "2" })).await;
+    assert_eq!(socket.hears().await["type"], "complete");
+    starts(&mut socket, "3", "{ __typename }").await;
+    assert_eq!(socket.hears().await["type"], "data");
+
+    let mut silent = Socket::open(chat.address, "graphql-ws").await;
+    assert_eq!(silent.hears_close().await, 4408);
+    for wrong in
+        ["{", "5", &json!({ "type": "start", "id": "x".repeat(129), "payload": { "query": "{a}" } }).to_string()]
+    {
+        let mut socket = initialized(&chat, json!({})).await;
+        socket.says_raw(Message::text(wrong)).await;
+        assert_eq!(socket.hears_close().await, 4400, "{wrong}");
+    }
+    let mut large = initialized(&chat, json!({})).await;
+    large.says_raw(Message::text("x".repeat(256 * 1024 + 1))).await;
+    assert_eq!(large.hears_close().await, 1009);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_the_older_protocol_is_a_users_and_ends_with_the_session() {
+    let chat = accounts().await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let bearer = json!({ "Authorization": format!("Bearer {}", ada.access) });
+    let me = "{ me { user { id } } }";
+    for (payload, expected) in [
+        (bearer.clone(), json!({ "user": { "id": ada.id } })),
+        (json!({ "headers": bearer }), json!({ "user": { "id": ada.id } })),
+        (json!({ "authorization": null }), Value::Null),
+    ] {
+        let mut socket = initialized(&chat, payload).await;
+        starts(&mut socket, "1", me).await;
+        assert_eq!(socket.hears().await["payload"]["data"]["me"], expected);
+    }
+    let mut forged = Socket::open(chat.address, "graphql-ws").await;
+    forged.says(json!({ "type": "connection_init", "payload": { "authorization": "Bearer x" } })).await;
+    assert_eq!(forged.hears().await["type"], "connection_error");
+
+    let mut socket = initialized(&chat, bearer).await;
+    starts(&mut socket, "1", "subscription { feed { kind } }").await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    ada.asks(&chat, "mutation { signOut { sessionId } }", json!({})).await;
+    assert_eq!(socket.hears_close().await, 4403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_tells_sockets_of_the_older_protocol() {
+    let chat = Chat::open().await;
+    let mut socket = initialized(&chat, json!({})).await;
+    let (database, close) = tokio::join!(chat.stop(), socket.hears_close());
+    assert_eq!(close, 1012);
+    drop(database);
+}
