@@ -70,13 +70,10 @@ impl Wire {
                 Err(Some(Close::new(1009, "Message too large")))
             }
             Some(Err(tungstenite::Error::Utf8(_))) => Err(Some(Close::new(1007, "A text is not UTF-8"))),
-            // It ended in the middle, or goes on after its end: there is nobody to tell.
-            Some(Err(tungstenite::Error::Protocol(
-                ProtocolError::ResetWithoutClosingHandshake | ProtocolError::ReceivedAfterClosing,
-            ))) => Err(None),
-            Some(Err(tungstenite::Error::Protocol(violation))) => Err(Some(Close::new(1002, violation.to_string()))),
-            Some(Err(_broken)) => Err(None),
-            None => Err(None),
+            Some(Err(tungstenite::Error::Protocol(violation))) if !is_end(&violation) => {
+                Err(Some(Close::new(1002, violation.to_string())))
+            }
+            Some(Err(_)) | None => Err(None),
         }
     }
 
@@ -141,6 +138,11 @@ impl Wire {
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, handshake).await;
     }
+}
+
+/// Whether the client went away in the middle, or goes on after its end: then there is nobody to tell.
+fn is_end(violation: &ProtocolError) -> bool {
+    matches!(violation, ProtocolError::ResetWithoutClosingHandshake | ProtocolError::ReceivedAfterClosing)
 }
 
 async fn in_time(limit: Duration, write: impl Future<Output = Result<(), tungstenite::Error>>) -> WireResult {
