@@ -25,12 +25,12 @@ model: model/model.safetensors
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
 test: web clients browser examples nats
 	cargo test
-	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(MODELS)
-	tests/with-postgres cargo test --test api -- $(MODELS)
-	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(MODELS)
+	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(ONCE:%=--skip %)
+	tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
+	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
 
-# Tests of embedding models alone: neither the database nor who has signed in makes a difference to them, so that they run once.
-MODELS := --skip embedders:: --skip endpoints:: --skip relevance::
+# Tests that run once: neither the database nor who has signed in makes a difference to them.
+ONCE := embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers.
 FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
