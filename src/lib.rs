@@ -52,6 +52,8 @@
 //!   restart ([`domain::changes`]). What is to be deleted is hidden from the first of them on.
 //! - The feed is the source of truth: the messages themselves, and events that are written in the transaction of the change.
 //!   Its readers are only notified, after the commit and before the change is answered.
+//! - Several servers may use one PostgreSQL database. Each finds the changes of the others there ([`domain::nodes`]); that they tell
+//!   each other ([`domain::relaying`]) makes it faster, and nothing depends on it.
 //! - A search compares only messages that the viewer may see, and its scores are ranks among them. Jobs index the messages
 //!   ([`domain::indexing`], [`domain::embedding`]) and remove what was indexed of a deleted text; words are found before that.
 //! - What one account can make the server hold or do is bounded: answers, caches and queues in bytes, requests, subscriptions and
