@@ -9,17 +9,17 @@ use crate::{
 
 #[path = "../../examples/embedded/main.rs"]
 #[allow(dead_code, reason = "its `main` is not run here")]
-mod embedded;
+mod example;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_mounts_the_api_beside_its_own_routes() {
     let database = Database::new().await;
     let settings = database.settings(&ACCOUNTS);
-    let (app, api) = embedded::opened(&settings).await.unwrap();
-    embedded::begin_jobs(&app, &settings);
+    let (app, api) = example::opened(&settings).await.unwrap();
+    example::begin_jobs(&app, &settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, embedded::routes(app, api)).await });
+    tokio::spawn(async move { axum::serve(listener, example::routes(app, api)).await });
     // Accounts are made over the server's own door, on the same database.
     let chat = Chat::in_real_time(database, &ACCOUNTS).await;
     let ada = Member::signs_up(&chat, "Ada").await;
