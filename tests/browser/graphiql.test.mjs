@@ -241,7 +241,9 @@ test("people sign in, and are known in every tab", async () => {
   await event(bob, "MESSAGE_DELETED");
   await ada.getByRole("button", { name: "Sign out" }).click();
   await ada.getByRole("button", { name: "Sign in", exact: true }).waitFor();
-  assert.equal((await run(ada, "People")).me, null);
+  await tab(ada, "People").click();
+  await ada.getByRole("button", { name: /^Execute query/ }).click();
+  await ada.locator(".graphiql-response").getByText("UNAUTHENTICATED").first().waitFor();
   await Promise.all(windows.map((window) => window.close()));
 });
 
