@@ -262,8 +262,10 @@ pub async fn poll_revocations(app: &App) {
     };
     match app.store.read(recent).await {
         Ok((sessions, services, erased)) => {
-            erased.iter().for_each(|user| app.signals.end(*user));
-            erased.iter().for_each(|user| app.notifier.take(*user, true));
+            for user in &erased {
+                app.signals.end(*user);
+                app.notifier.notify_here(*user, true);
+            }
             app.revocations.publish(erased.into_iter().map(Credential::Account));
             app.revocations.publish(sessions.into_iter().map(Credential::Session));
             app.revocations.publish(services.into_iter().map(Credential::Service));

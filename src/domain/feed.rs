@@ -260,9 +260,10 @@ impl Follower {
     /// Reads the next page; false when the feed ends.
     async fn read_on(&mut self) -> Result<bool> {
         let (app, user, position) = (self.app.clone(), self.user, self.read_position.position);
-        let (limited, epoch) = (self.limited, self.epoch.clone());
+        let limited = self.limited;
         let read = move |after| {
-            let (app, epoch) = (app.clone(), epoch.clone());
+            // Not that of this follower: what is read may be shared with others, who know a later one.
+            let (app, epoch) = (app.clone(), app.epoch());
             async move {
                 let _permit = app.permits.acquire(limited, Resource::Read).await;
                 app.store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await

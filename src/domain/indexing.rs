@@ -110,8 +110,8 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
 }
 
 fn count_without_words(conn: &mut Conn<'_>) -> Result<i64> {
-    let index = store::indexing::words(conn)?;
-    Ok(store::indexing::count_between(conn, List::All, (i64::MIN, index.from), i64::MAX)?)
+    let before = store::indexing::words(conn)?.from;
+    Ok(store::indexing::count_between(conn, List::All, (i64::MIN, before), i64::MAX)?)
 }
 
 /// Removes the words of all messages: all count as not indexed.

@@ -31,6 +31,9 @@ const MAX_OFFSET_MS: i64 = 5 * 60_000;
 /// Entries before the last one that may belong to transactions which go on while a server starts.
 const ENTRIES_IN_FLIGHT: i64 = 1_000;
 
+/// Entries that are looked at one by one; if there are more, all followers look for what is theirs.
+const MAX_ADDITIONS: usize = 50_000;
+
 /// Why a server cannot be one of several. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotJoin {
@@ -43,7 +46,7 @@ pub enum CannotJoin {
     /// Not all servers know the key that another one signs with.
     #[error(
         "another server on this database signs tokens with a key that this one does not have, or does not know the key of this one: \
-         give all the same --signing-key"
+         give all the same --auth and --signing-key"
     )]
     Keys,
     /// The database fails.
@@ -147,16 +150,21 @@ impl Membership {
         let read = move |conn: &mut Conn<'_>| {
             // In this order: what is settled is among the additions.
             let unsettled = store::feed::unsettled(conn)?;
-            Ok::<_, store::Error>((unsettled, store::feed::additions(conn, settled)?))
+            Ok::<_, store::Error>((unsettled, store::feed::additions(conn, settled, MAX_ADDITIONS + 1)?))
         };
         let (unsettled, additions) = app.store.read(read).await?;
-        for Addition { position, users, invalidates } in additions {
-            if self.seen.insert(position) {
-                if invalidates {
-                    users.into_iter().for_each(|user| app.notifier.take(user, true));
-                } else {
-                    app.notifier.notify_of(users, position);
+        if additions.len() > MAX_ADDITIONS {
+            app.notifier.invalidate_all();
+        } else {
+            for Addition { position, users, invalidates } in additions {
+                for user in users.into_iter().filter(|_| !self.seen.contains(&position)) {
+                    if invalidates {
+                        app.notifier.notify_here(user, true);
+                    } else {
+                        app.notifier.announce(user, position);
+                    }
                 }
+                self.seen.insert(position);
             }
         }
         if let Some(settled) = unsettled.settled_since(&self.earlier) {

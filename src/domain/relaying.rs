@@ -30,7 +30,7 @@ async fn relay(app: &App, nats: &Nats, node: i64) -> Result<(), String> {
     app.relay.open();
     let hear = async {
         while let Some(news) = heard.next().await {
-            if news.node == node { app.relay.note_echo() } else { take(app, &news) }
+            if news.node == node { app.relay.note_echo() } else { apply(app, &news) }
         }
     };
     let tell = async {
@@ -51,9 +51,9 @@ async fn relay(app: &App, nats: &Nats, node: i64) -> Result<(), String> {
     }
 }
 
-fn take(app: &App, news: &News) {
+fn apply(app: &App, news: &News) {
     for (user, invalidates) in news.feeds() {
-        app.notifier.take(user, invalidates);
+        app.notifier.notify_here(user, invalidates);
     }
     for (to, signal) in news.signals(app.now()) {
         app.signals.send(to, signal);

@@ -4,10 +4,7 @@
 use std::{
     future::Future,
     mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::{
@@ -34,8 +31,6 @@ pub struct Notifier {
 #[derive(Default)]
 struct WatchedFeed {
     version: watch::Sender<Version>,
-    /// The position up to which somebody has read the feed.
-    read_through: AtomicI64,
     cache: Mutex<TailCache>,
     in_flight: Mutex<Option<SharedRead>>,
 }
@@ -46,6 +41,10 @@ struct Version {
     notifications: u64,
     /// Those that also changed what earlier events show.
     invalidations: u64,
+    /// Those of an entry that may have been read already.
+    announcements: u64,
+    /// The position of the last such entry.
+    announced: i64,
 }
 
 /// A read in a task of its own, so that a follower that is not polled does not block the others.
@@ -62,37 +61,39 @@ impl Notifier {
     #[must_use]
     pub fn watch(&self, user: UserId) -> Watch {
         let (guard, feed) = self.feeds.acquire(user, Arc::default, Arc::clone);
-        Watch { version: feed.version.subscribe(), invalidations: 0, feed, _guard: guard }
+        let version = feed.version.subscribe();
+        let seen = *version.borrow();
+        Watch { version, seen, read_through: 0, feed, _guard: guard }
     }
 
     /// Notifies all who follow the feed of one of these users.
     pub fn notify(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
-            self.take(user, false);
+            self.notify_here(user, false);
             self.relay.tell_of_feed(user, false);
         }
     }
 
     /// Notifies those who follow the feed of a user, and no other server.
-    pub fn take(&self, user: UserId, invalidates: bool) {
+    pub fn notify_here(&self, user: UserId, invalidates: bool) {
         self.feeds.with(&user, |feed| feed.notify(invalidates));
     }
 
-    /// The same for an entry that may have been read already.
-    pub fn notify_of(&self, users: impl IntoIterator<Item = UserId>, position: i64) {
-        for user in users {
-            self.feeds.with(&user, |feed| {
-                if feed.read_through.load(Ordering::Relaxed) < position {
-                    feed.notify(false);
-                }
+    /// The same for an entry that some of them may have read already: they go on waiting.
+    pub fn announce(&self, user: UserId, position: i64) {
+        self.feeds.with(&user, |feed| {
+            feed.version.send_modify(|version| {
+                version.notifications += 1;
+                version.announcements += 1;
+                version.announced = version.announced.max(position);
             });
-        }
+        });
     }
 
     /// The same after a change of what earlier events show: events that were read before it are stale.
     pub fn invalidate(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
-            self.take(user, true);
+            self.notify_here(user, true);
             self.relay.tell_of_feed(user, true);
         }
     }
@@ -113,7 +114,9 @@ impl Notifier {
 pub struct Watch {
     version: watch::Receiver<Version>,
     /// Before the last read.
-    invalidations: u64,
+    seen: Version,
+    /// The position that it led to. A user's entries are in commit order: none is missing before it.
+    read_through: i64,
     feed: Arc<WatchedFeed>,
     _guard: RegistryGuard<UserId, Arc<WatchedFeed>>,
 }
@@ -134,8 +137,25 @@ impl Watch {
         E: Send,
         F: Future<Output = Result<Option<FeedPage>, E>> + Send,
     {
-        let version = *self.version.borrow_and_update();
-        self.invalidations = version.invalidations;
+        let found = self.read(after, limit, read).await?;
+        if let Some(page) = &found {
+            self.read_through = page.through;
+        }
+        Ok(found)
+    }
+
+    async fn read<E, F>(
+        &mut self,
+        after: i64,
+        limit: usize,
+        read: impl Fn(i64) -> F + Clone + Send + Sync + 'static,
+    ) -> Result<Option<FeedPage>, E>
+    where
+        E: Send,
+        F: Future<Output = Result<Option<FeedPage>, E>> + Send,
+    {
+        let version = *self.version.borrow();
+        self.seen = version;
         if let Some(page) = self.cached_page(after, limit, version.notifications) {
             return Ok(Some(page));
         }
@@ -151,7 +171,6 @@ impl Watch {
         }
         // The position is behind the cache, or the shared read failed.
         let found = read(after).await?;
-        self.feed.note_read(found.as_ref());
         if let Some(page @ FeedPage { is_last: true, .. }) = &found {
             let mut cache = self.feed.cache();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
@@ -181,19 +200,28 @@ impl Watch {
     /// Whether there was no notification since the last read.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        // The sender lives for as long as this does.
-        !self.version.has_changed().unwrap_or(false)
+        !self.version.borrow().has_news_since(self.seen, self.read_through)
     }
 
     /// Whether what was read last was not invalidated since.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.version.borrow().invalidations == self.invalidations
+        self.version.borrow().invalidations == self.seen.invalidations
     }
 
     /// Waits for a notification since the last read. Several may be merged into one.
     pub async fn changed(&mut self) {
-        let _ = self.version.changed().await;
+        let (seen, read_through) = (self.seen, self.read_through);
+        // The sender lives for as long as this does.
+        let _ = self.version.wait_for(|version| version.has_news_since(seen, read_through)).await;
+    }
+}
+
+impl Version {
+    /// Whether there is something to read for who has read up to a position since another version.
+    fn has_news_since(self, seen: Self, read_through: i64) -> bool {
+        let is_notified = self.notifications - self.announcements != seen.notifications - seen.announcements;
+        is_notified || (self.announcements != seen.announcements && self.announced > read_through)
     }
 }
 
@@ -203,13 +231,6 @@ impl WatchedFeed {
             version.notifications += 1;
             version.invalidations += u64::from(invalidates);
         });
-    }
-
-    /// A user's entries are in commit order: there are no others up to the end of a page.
-    fn note_read(&self, page: Option<&FeedPage>) {
-        if let Some(page) = page {
-            self.read_through.fetch_max(page.through, Ordering::Relaxed);
-        }
     }
 
     fn cache(&self) -> MutexGuard<'_, TailCache> {
@@ -240,7 +261,6 @@ impl WatchedFeed {
             let Some(end) = self.cache().end() else { return };
             match read(end.position).await {
                 Ok(Some(page)) if page.trimmed_through <= end.position => {
-                    self.note_read(Some(&page));
                     self.cache().extend(end, &page, if page.is_last { version.notifications } else { end.notified });
                     if page.is_last {
                         return;
@@ -252,5 +272,42 @@ impl WatchedFeed {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// Reads a feed without events that goes up to a position.
+    async fn reads(watch: &mut Watch, after: i64, through: i64) {
+        let read = move |_| async move {
+            Ok::<_, Infallible>(Some(FeedPage { events: Vec::new(), through, is_last: true, trimmed_through: 0 }))
+        };
+        watch.next(after, 100, read).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_announced_entry_wakes_those_alone_who_have_not_read_it() {
+        let (notifier, user) = (Notifier::default(), UserId::new(7).unwrap());
+        let (mut behind, mut there) = (notifier.watch(user), notifier.watch(user));
+        reads(&mut behind, 3, 3).await;
+        // Nobody has notified it, but it is there for who reads now.
+        reads(&mut there, 5, 5).await;
+        notifier.announce(user, 5);
+        assert!(!behind.is_idle() && there.is_idle());
+        behind.changed().await;
+        assert!(there.changed().now_or_never().is_none());
+        reads(&mut behind, 3, 5).await;
+        assert!(behind.is_idle());
+        // What is announced and cannot be seen, as of a message that was deleted, is looked for once.
+        notifier.announce(user, 6);
+        reads(&mut behind, 5, 5).await;
+        assert!(behind.is_idle() && !there.is_idle());
+        notifier.notify_here(user, false);
+        behind.changed().await;
+        there.changed().await;
     }
 }

@@ -160,15 +160,17 @@ pub struct Addition {
     pub invalidates: bool,
 }
 
-/// The entries of all feeds after a position, in no order.
-pub fn additions(conn: &mut Conn<'_>, after: i64) -> Result<Vec<Addition>> {
+/// The entries of all feeds after a position, in no order, at most `limit`.
+pub fn additions(conn: &mut Conn<'_>, after: i64, limit: usize) -> Result<Vec<Addition>> {
     // Raw, because diesel has no union of such different tables.
     let query = sql::<(BigInt, BigInt, BigInt, SmallInt)>(
         "SELECT id, sender_id, receiver_id, CAST(1 AS SMALLINT) FROM messages WHERE id > ",
     )
     .bind::<BigInt, _>(after)
     .sql(" UNION ALL SELECT id, user_id, user_id, kind FROM events WHERE id > ")
-    .bind::<BigInt, _>(after);
+    .bind::<BigInt, _>(after)
+    .sql(" LIMIT ")
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows: Vec<(i64, UserId, UserId, i16)> = on!(conn, |c| CachedStatement(query).load(c))?;
     let harmless = [Kind::Sent, Kind::OwnMark, Kind::PeerMark].map(Kind::code);
     let addition = |(position, one, other, kind)| Addition {

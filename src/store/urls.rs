@@ -1,6 +1,6 @@
 //! The URL of a database.
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
+use std::{error::Error, fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use tokio_postgres::{
     Config,
@@ -86,12 +86,18 @@ impl PostgresUrl {
                 "sslmode" => mode = Some(value.into_owned()),
                 "sslrootcert" => root_certificates = Some(PathBuf::from(&*value)),
                 // The others are those of the client library, which wants blanks as %20.
-                _ => drop(others.append_pair(&name, &value)),
+                _ if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                    others.append_pair(&name, &value);
+                }
+                // Not shown: it may be a part of a password.
+                _ => return Err("the URL of the database is wrong after its ?, which is %3F in a password".to_owned()),
             }
         }
         let server = format!("{server}?{}", others.finish().replace('+', "%20"));
-        let mut config: Config =
-            server.parse().map_err(|why: tokio_postgres::Error| format!("the URL of the database is wrong: {why}"))?;
+        let mut config: Config = server.parse().map_err(|error: tokio_postgres::Error| {
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("the URL of the database is wrong: {why}")
+        })?;
         let verification = match mode.as_deref() {
             None if config.get_hosts().iter().all(is_local) => {
                 config.ssl_mode(SslMode::Disable);
@@ -159,9 +165,11 @@ mod tests {
         for (url, said) in [
             ("postgres://localhost/c?sslmode=prefer", "verify-full"),
             ("postgres://localhost/c?sslcert=me.pem", "sslcert"),
-            ("postgres://localhost:port/c", "wrong"),
+            ("postgres://localhost:port/c", "port"),
+            ("postgres://me:12?secret@localhost/c", "%3F"),
         ] {
-            assert!(secured(url).unwrap_err().contains(said), "{url}: {:?}", secured(url));
+            let error = secured(url).unwrap_err();
+            assert!(error.contains(said) && !error.contains("secret"), "{url}: {error}");
         }
     }
 

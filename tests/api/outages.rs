@@ -6,6 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel::{dsl::sql, sql_types::BigInt};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use duologue::{
+    app::App,
+    store::{self, Error},
+};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{
@@ -69,6 +75,35 @@ impl Cluster {
         assert!(soon(restart.status()).await.unwrap().success());
         fault
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_a_server_that_takes_no_changes_any_more_are_given_up() {
+    if signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    let cluster = Cluster::new().await;
+    let database = Database::on(&format!("{}?application_name=pooled", cluster.url));
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let mut operator = AsyncPgConnection::establish(&cluster.url).await.unwrap();
+    let write = async || app.store.write::<_, Error>(|conn| store::server::set_epoch(conn, "another")).await;
+    operator.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
+    operator.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let refused = soon(async {
+        loop {
+            if let Err(error) = write().await {
+                break error;
+            }
+        }
+    });
+    let refused = refused.await;
+    assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
+    let pooled = || sql::<BigInt>("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pooled'");
+    soon(async { while pooled().get_result::<i64>(&mut operator).await.unwrap() > 0 {} }).await;
+    operator.batch_execute("ALTER SYSTEM RESET default_transaction_read_only").await.unwrap();
+    operator.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    soon(async { while write().await.is_err() {} }).await;
+    app.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,9 +55,9 @@ impl Servers {
 
     /// Servers that tell each other over NATS, and look for nothing in the database.
     async fn told_by(nats: &str) -> Option<Self> {
-        let mut servers = Self::start().await?;
-        servers._jobs = servers.linked(nats).await;
-        Some(servers)
+        let servers = Self::start().await?;
+        let jobs = servers.linked(nats).await;
+        Some(Self { _jobs: jobs, ..servers })
     }
 
     /// What tells both of the other's changes.
