@@ -4,19 +4,14 @@
 //! the page that belongs to no row, until it is needed: of a thousand texts that were changed or deleted, one or two are found
 //! there. This looks for pages where that part is not zero, and overwrites it.
 
-use std::{
-    fs::File,
-    io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom},
-    ops::Range,
-    path::Path,
-};
+use std::{ops::Range, path::Path};
 
 use diesel::{
     RunQueryDsl, SqliteConnection,
-    connection::SimpleConnection,
+    connection::{DefaultLoadingMode, SimpleConnection},
     dsl::sql,
     sql_query,
-    sql_types::{Binary, Integer},
+    sql_types::{BigInt, Binary, Integer},
 };
 
 use super::{
@@ -30,8 +25,8 @@ use super::{
 const PAGES_PER_LOOK: u32 = 16_384;
 /// Pages that are changed in one transaction.
 const PAGES_PER_CHANGE: usize = 32;
-/// Bytes that are read at once.
-const READ_SIZE: usize = 1 << 20;
+/// Pages that are read at once: 1 MiB.
+const PAGES_PER_READ: u32 = 256;
 /// In a file of as many pages an overflow page may begin like a page of rows: with the first byte of a page number.
 const MAX_PAGES: u32 = 1 << 25;
 
@@ -67,11 +62,11 @@ impl Remaining {
         }
         let mut conn = file.open()?;
         conn.batch_execute(&format!("PRAGMA busy_timeout = {}", LOG_LOCK_TIMEOUT.as_millis()))?;
-        // First of all: what is looked at is the file alone.
+        // First of all: while somebody is in the way, nothing need be looked at.
         if !empty_log(&mut conn, &file.path)? {
             return Ok(Removal::Blocked);
         }
-        match self.look(&mut conn, &file.path) {
+        match self.look(&mut conn) {
             Err(Error::Busy) => return Ok(Removal::Blocked),
             looked => looked?,
         }
@@ -82,14 +77,14 @@ impl Remaining {
     }
 
     /// Looks at the next pages, and overwrites what is left in them.
-    fn look(&mut self, conn: &mut SqliteConnection, path: &Path) -> Result<()> {
+    fn look(&mut self, conn: &mut SqliteConnection) -> Result<()> {
         let header = header(conn)?;
         let pages = u32::try_from(header.pages).ok().filter(|pages| *pages < MAX_PAGES).unwrap_or_default();
         let begin = if self.next < pages { self.next } else { 0 };
         let left = self.pages.min(pages);
         let count = left.min(PAGES_PER_LOOK).min(pages - begin);
-        // As the file is now, while others may change it: what is found is looked at again in a transaction.
-        let found = pages_with_remains(path, header.page_size, begin, count).map_err(|_why| Error::Disk)?;
+        // As they are now, while others may change them: what is found is looked at again in a transaction.
+        let found = pages_with_remains(conn, begin, count)?;
         for numbers in found.chunks(PAGES_PER_CHANGE) {
             conn.immediate_transaction(|conn| numbers.iter().try_for_each(|number| overwrite(conn, *number)))?;
         }
@@ -120,23 +115,24 @@ fn empty_log(conn: &mut SqliteConnection, path: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// The numbers of those among these pages in which something may be left.
-fn pages_with_remains(path: &Path, page_size: i64, begin: u32, count: u32) -> io::Result<Vec<i32>> {
-    let size = u64::try_from(page_size).unwrap_or_default();
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(u64::from(begin) * size))?;
-    let mut file = BufReader::with_capacity(READ_SIZE, file);
-    let mut page = vec![0; usize::try_from(size).unwrap_or_default()];
-    let mut found = Vec::new();
+/// The numbers of those among these pages in which something may be left. They are read with SQLite: opening the file and closing it
+/// would release the locks that this process has on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
+fn pages_with_remains(conn: &mut SqliteConnection, begin: u32, count: u32) -> Result<Vec<i32>> {
+    let (mut found, end) = (Vec::new(), begin + count);
     // SQLite counts pages from 1.
-    for number in begin + 1..=begin + count {
-        match file.read_exact(&mut page) {
-            // The others are in the log, so that all pages are looked at again.
-            Err(why) if why.kind() == ErrorKind::UnexpectedEof => break,
-            read => read?,
-        }
-        if has_remains(&page, number == 1) {
-            found.extend(i32::try_from(number));
+    for first in (begin + 1..=end).step_by(PAGES_PER_READ as usize) {
+        let last = end.min(first + PAGES_PER_READ - 1);
+        // Raw, because it is no table of the schema. It gives a page with a certain number, and no range of them, at once.
+        let pages = sql::<(Integer, Binary)>("WITH RECURSIVE numbers (number) AS (SELECT ")
+            .bind::<BigInt, _>(i64::from(first))
+            .sql(" UNION ALL SELECT number + 1 FROM numbers WHERE number < ")
+            .bind::<BigInt, _>(i64::from(last))
+            .sql(") SELECT pgno, data FROM numbers CROSS JOIN sqlite_dbpage WHERE pgno = number");
+        for page in pages.load_iter::<(i32, Vec<u8>), DefaultLoadingMode>(conn)? {
+            let (number, page) = page?;
+            if has_remains(&page, number == 1) {
+                found.push(number);
+            }
         }
     }
     Ok(found)

@@ -36,6 +36,31 @@ async fn removes(app: &App) {
     soon(async { while app.store.remove_remains().await.unwrap() != Removal::Done {} }).await;
 }
 
+/// Whoever closes a file and sees no locks of others deletes its log, whoever still writes to it.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_locks_of_a_file_stay_when_what_was_deleted_is_removed() {
+    use std::os::unix::fs::MetadataExt;
+
+    let database = Database::new().await;
+    if !database.is_sqlite() {
+        return;
+    }
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let is_locked = || {
+        let holder = format!("POSIX ADVISORY READ {}", std::process::id());
+        let file = format!(":{} ", fs::metadata(database.path()).unwrap().ino());
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let mut locks = locks.lines().map(|lock| lock.split_whitespace().collect::<Vec<_>>().join(" "));
+        locks.any(|lock| lock.contains(&holder) && lock.contains(&file))
+    };
+    assert!(is_locked());
+    removes(&app).await;
+    assert!(is_locked());
+    app.close().await;
+    assert!(!is_locked());
+}
+
 /// Which of these texts are in the file, its log, or a backup; each is in angle brackets.
 fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
     let mut bytes = fs::read(path).unwrap();
