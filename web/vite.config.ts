@@ -43,6 +43,8 @@ export default defineConfig({
     // A font as a data URL would be refused by the server's Content-Security-Policy.
     assetsInlineLimit: 0,
     license: { fileName: licences },
+    // Every browser that knows popovers, which the pages need, knows it.
+    modulePreload: { polyfill: false },
     rolldownOptions: {
       // One HTML file per page.
       input: [join(root, "index.html"), join(root, "demo.html")],

@@ -129,8 +129,16 @@ interface PeopleListProps {
   choose: (person: Person) => void;
 }
 
-export function PeopleList({ label, search, without, addressOf, choose }: PeopleListProps) {
-  const { page, isReady, failure, more, now } = usePeople(search.trim());
+export function PeopleList(props: PeopleListProps) {
+  return <PeopleFound {...props} found={usePeople(props.search.trim())} />;
+}
+
+interface PeopleFoundProps extends PeopleListProps {
+  found: ReturnType<typeof usePeople>;
+}
+
+export function PeopleFound({ label, search, found, without, addressOf, choose }: PeopleFoundProps) {
+  const { page, isReady, failure, more, now } = found;
   const shown = page?.items.filter(({ id }) => id !== without) ?? [];
   if (failure) return <Failed failure={failure} retry={now} />;
   return (

@@ -6,7 +6,7 @@ import { useAction } from "./action";
 import { mutate } from "./api";
 import { onEnter, stepThroughRows } from "./keys";
 import { CREATE_USER, SIGN_IN, SIGN_UP, type Created, type Payload } from "./operations";
-import { NewPassword, Page, PeopleList, usePeople, Waiting } from "./parts";
+import { NewPassword, Page, PeopleFound, usePeople, Waiting } from "./parts";
 import { addressOf, go } from "./route";
 
 async function createUser(name: string): Promise<string> {
@@ -20,14 +20,14 @@ async function createUser(name: string): Promise<string> {
 export function Pick() {
   const [search, setSearch] = useState("");
   const people = useRef<HTMLDivElement>(null);
-  const { page, failure } = usePeople("");
+  const found = usePeople(search.trim());
   const make = useAction(async ({ name }) => go({ as: await createUser(name!), with: null }));
   const makeTwo = useAction(async () => {
     const as = await createUser("Ada");
     go({ as, with: await createUser("Bob") });
   });
-  if (!page && !failure) return <Waiting />;
-  const isEmpty = page?.items.length === 0;
+  if (!found.page && !found.failure) return <Waiting />;
+  const isEmpty = !search && found.isReady && found.page?.items.length === 0;
   return (
     <Page title="Who are you?">
       {isEmpty ? (
@@ -50,9 +50,10 @@ export function Pick() {
               onKeyDown={onEnter(people)}
             />
           </label>
-          <PeopleList
+          <PeopleFound
             label="People"
             search={search}
+            found={found}
             addressOf={({ id }) => addressOf({ as: id })}
             choose={({ id }) => go({ as: id, with: null })}
           />
