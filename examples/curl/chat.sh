@@ -3,7 +3,9 @@
 #
 #   ./chat.sh http://127.0.0.1:8000/graphql [COUNT]
 #
-# It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_TOKEN is a service token.
+# It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_ADA and DUOLOGUE_BOB are their
+# accounts, EMAIL:PASSWORD (without quotes and backslashes), which are made if they are not there; or DUOLOGUE_TOKEN is a
+# service token.
 set -eu
 url=${1:?say where the server is: ./chat.sh http://127.0.0.1:8000/graphql [COUNT]}
 left=${2:--1}
@@ -11,28 +13,78 @@ folder=$(mktemp -d)
 following=
 trap 'kill $following 2>/dev/null || true; rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
-# In a file, as the list of processes is no place for a token.
-echo "${DUOLOGUE_TOKEN:+Authorization: Bearer $DUOLOGUE_TOKEN}" >"$folder/headers"
+# In files and pipes, as the list of processes is no place for a token or a password.
+echo >"$folder/nobody"
+for who in ada bob; do
+    echo "${DUOLOGUE_TOKEN:+Authorization: Bearer $DUOLOGUE_TOKEN}" >"$folder/$who"
+done
 
-# DOCUMENT VARIABLES: the answer. It asks again when none came: only for what does no harm when it is done twice.
+# WHO DOCUMENT VARIABLES: the answer. It asks again when none came: only for what does no harm when it is done twice.
 ask() {
-    curl --silent --show-error --retry 3 --retry-all-errors --header "@$folder/headers" "$url" \
-        --json "{\"query\": \"$1\", \"variables\": $2}"
+    printf '{"query": "%s", "variables": %s}' "$2" "$3" |
+        curl --silent --show-error --retry 3 --retry-all-errors --header "@$folder/$1" "$url" --json @-
 }
 
-# NAME ADDRESS: the id of somebody who is there now, or was there already.
+# NAME: the first value with this name in an answer.
+value() {
+    grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4
+}
+
+# WHO NAME ADDRESS: the id of somebody who is there now, or was there already.
 user() {
     create='mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id email } userErrors { code } } }'
     find='query ($search: String!) { users(search: $search) { nodes { id email } } }'
-    answers=$(ask "$create" "{\"input\": {\"name\": \"$1\", \"email\": \"$2\"}}" && ask "$find" "{\"search\": \"$2\"}")
-    echo "$answers" | grep -o "\"id\":\"[^\"]*\",\"email\":\"$2\"" | head -n 1 | cut -d '"' -f 4 | grep . || {
+    answers=$(ask "$1" "$create" "{\"input\": {\"name\": \"$2\", \"email\": \"$3\"}}" &&
+        ask "$1" "$find" "{\"search\": \"$3\"}")
+    echo "$answers" | grep -o "\"id\":\"[^\"]*\",\"email\":\"$3\"" | value id | grep . || {
         echo "$answers" >&2
         return 1
     }
 }
 
-ada=$(user Ada ada@example.com)
-bob=$(user Bob bob@example.com)
+# WHO NAME ACCOUNT: the id of somebody who has an account, or gets one now.
+sign_in() {
+    account="\"email\": \"${3%%:*}\", \"password\": \"${3#*:}\""
+    made='{ accessToken refreshToken viewer { user { id } } userErrors { code message } }'
+    answer=$(ask nobody "mutation (\$input: SignInInput!) { signIn(input: \$input) $made }" "{\"input\": {$account}}")
+    case $answer in
+        *'"BAD_CREDENTIALS"'*)
+            up=$(ask nobody "mutation (\$input: SignUpInput!) { signUp(input: \$input) $made }" \
+                "{\"input\": {\"name\": \"$2\", $account}}")
+            # Otherwise it was the password.
+            case $up in *'"EMAIL_TAKEN"'*) ;; *) answer=$up ;; esac
+            ;;
+    esac
+    keep "$1" "$answer"
+    echo "$answer" | value id
+}
+
+# WHO ANSWER: keeps the tokens of an answer.
+keep() {
+    token=$(echo "$2" | value accessToken)
+    [ -n "$token" ] || {
+        echo "$2" >&2
+        exit 1
+    }
+    echo "Authorization: Bearer $token" >"$folder/$1"
+    echo "$2" | value refreshToken >"$folder/$1.refresh"
+}
+
+# WHO: trades the tokens of somebody who has signed in. Each refresh token works once.
+renew() {
+    [ -e "$folder/$1.refresh" ] || return 0
+    refresh='mutation ($token: String!) { refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { message } } }'
+    answer=$(ask nobody "$refresh" "{\"token\": \"$(cat "$folder/$1.refresh")\"}") || return 1
+    keep "$1" "$answer"
+}
+
+if [ -n "${DUOLOGUE_ADA:-}" ]; then
+    ada=$(sign_in ada Ada "$DUOLOGUE_ADA")
+    bob=$(sign_in bob Bob "${DUOLOGUE_BOB:?is needed beside DUOLOGUE_ADA}")
+else
+    ada=$(user ada Ada ada@example.com)
+    bob=$(user bob Bob bob@example.com)
+fi
 
 echo "# The newest two of the conversation, and where Bob's feed stands; to go back, pass startCursor as before."
 open='query ($me: ID!, $other: ID!, $before: String) { conversation(user1: $me, user2: $other) {
@@ -40,20 +92,20 @@ open='query ($me: ID!, $other: ID!, $before: String) { conversation(user1: $me, 
 } feedCursor(userId: $me) }'
 # A JSON string has no line breaks.
 open=$(echo "$open" | tr '\n' ' ')
-page=$(ask "$open" "{\"me\": \"$bob\", \"other\": \"$ada\"}")
+page=$(ask bob "$open" "{\"me\": \"$bob\", \"other\": \"$ada\"}")
 printf '%s\n' "$page"
-before=$(echo "$page" | grep -o '"startCursor":"[^"]*"' | cut -d '"' -f 4) || true
+before=$(echo "$page" | value startCursor) || true
 if [ -n "$before" ]; then
-    ask "$open" "{\"me\": \"$bob\", \"other\": \"$ada\", \"before\": \"$before\"}"
+    ask bob "$open" "{\"me\": \"$bob\", \"other\": \"$ada\", \"before\": \"$before\"}"
     echo
 fi
-cursor=$(echo "$page" | grep -o '"feedCursor":"[^"]*"' | cut -d '"' -f 4)
+cursor=$(echo "$page" | value feedCursor)
 
 echo "# Ada sends it twice, as if no answer had come: with the same clientId it is one message."
 send='mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } duplicate userErrors { code } } }'
 message="{\"senderId\": \"$ada\", \"receiverId\": \"$bob\", \"content\": \"Hello Bob!\", \"clientId\": \"curl-$(date +%s)-$$\"}"
 for try in 1 2; do
-    ask "$send" "{\"input\": $message}"
+    ask ada "$send" "{\"input\": $message}"
     echo
 done
 
@@ -61,7 +113,9 @@ echo "# Bob's feed as server-sent events. The id of each is its cursor, because 
 feed='subscription ($me: ID!) { feed(userId: $me) { cursor kind messageId message { content sender { name } } } }'
 mkfifo "$folder/events"
 while [ "$left" -ne 0 ]; do
-    curl --silent --no-buffer --header "@$folder/headers" "$url" \
+    # The stream ends when its token does.
+    renew bob || { sleep 1 && continue; }
+    curl --silent --no-buffer --header "@$folder/bob" "$url" \
         --header 'Accept: text/event-stream' --header "Last-Event-ID: $cursor" \
         --json "{\"query\": \"$feed\", \"variables\": {\"me\": \"$bob\"}}" >"$folder/events" &
     following=$!

@@ -4,7 +4,8 @@ For Python 3.11 or later.
     python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
     .venv/bin/python chat.py http://127.0.0.1:8000/graphql [COUNT]
 
-It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_TOKEN is a service token.
+It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_ADA and DUOLOGUE_BOB are their
+accounts, EMAIL:PASSWORD, which are made if they are not there; or DUOLOGUE_TOKEN is a service token.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ import os
 import sys
 import threading
 import uuid
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from gql import gql
 
 from server import FAILURES, Server
+from session import Session
 
 CREATE = gql("""
     mutation Create($input: CreateUserInput!) {
@@ -117,17 +119,30 @@ async def send_lines(server: Server, me: str, other: str) -> None:
 
 
 async def main(url: str, count: float = float("inf")) -> None:
-    async with Server(url, os.environ.get("DUOLOGUE_TOKEN")) as server:
-        ada = await user(server, "Ada", "ada@example.com")
-        bob = await user(server, "Bob", "bob@example.com")
-        sending = asyncio.create_task(send_lines(server, ada, bob))
-        following = asyncio.create_task(follow(server, bob, ada, count))
+    async with AsyncExitStack() as stack:
+        at_ada, ada = await begin(stack, url, "Ada")
+        at_bob, bob = await begin(stack, url, "Bob")
+        sending = asyncio.create_task(send_lines(at_ada, ada, bob))
+        following = asyncio.create_task(follow(at_bob, bob, ada, count))
         # The sending ends only when it fails.
         done, _ = await asyncio.wait({sending, following}, return_when=asyncio.FIRST_COMPLETED)
         sending.cancel()
         following.cancel()
         for task in done:
             task.result()
+
+
+async def begin(stack: AsyncExitStack, url: str, name: str) -> tuple[Server, str]:
+    """The server as somebody reaches it, and their id."""
+    account = os.environ.get(f"DUOLOGUE_{name.upper()}")
+    if not account:
+        server = await stack.enter_async_context(Server(url, Session(access_token=os.environ.get("DUOLOGUE_TOKEN"))))
+        return server, await user(server, name, f"{name.lower()}@example.com")
+    nobody = await stack.enter_async_context(Server(url, Session()))
+    session = Session(nobody.ask)
+    email, _, password = account.partition(":")
+    me = await session.sign_in(name, email, password)
+    return await stack.enter_async_context(Server(url, session)), me
 
 
 if __name__ == "__main__":

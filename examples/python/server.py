@@ -12,6 +12,8 @@ from gql.transport.aiohttp import AIOHTTPTransport
 from gql.transport.exceptions import TransportError, TransportQueryError, TransportServerError
 from gql.transport.websockets import WebsocketsTransport
 
+from session import Session
+
 # What is worth another try, with the same variables.
 PASSES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
 LONGEST_WAIT = 10.0
@@ -21,15 +23,15 @@ FAILURES = (TransportError, OSError, asyncio.TimeoutError)
 
 
 class Server:
-    """`async with Server(url, token) as server:`; the token may be None on an open server."""
+    """`async with Server(url, who) as server:`"""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, who: Session) -> None:
         self._socket_url = "ws" + url.removeprefix("http")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = Client(transport=AIOHTTPTransport(url=url, headers=self._headers, timeout=SILENCE))
+        self._who = who
+        self._client = Client(transport=AIOHTTPTransport(url=url, timeout=SILENCE))
 
     async def __aenter__(self) -> "Server":
-        self._session = await self._client.connect_async()
+        self._connection = await self._client.connect_async()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -39,9 +41,11 @@ class Server:
         """Asks until there is an answer: only for what does no harm when it is done twice."""
         for failures in itertools.count():
             try:
-                return await self._session.execute(GraphQLRequest(document, variable_values=variables))
+                headers = await self._who.headers()
+                request = GraphQLRequest(document, variable_values=variables)
+                return await self._connection.execute(request, extra_args={"headers": headers})
             except FAILURES as error:
-                await pause(failures, error)
+                await self._pause(failures, error)
         raise AssertionError("unreachable")
 
     async def follow(
@@ -50,9 +54,10 @@ class Server:
         """What a subscription brings. The variables are asked for anew whenever the connection was lost."""
         failures = 0
         while True:
+            headers = await self._who.headers()
             # Left to itself it takes the older protocol: it does not find the server's choice among lower-case headers.
             protocols = [WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL]
-            transport = WebsocketsTransport(url=self._socket_url, init_payload=self._headers, subprotocols=protocols)
+            transport = WebsocketsTransport(url=self._socket_url, init_payload=headers, subprotocols=protocols)
             try:
                 async with Client(transport=transport) as session:
                     async for data in session.subscribe(GraphQLRequest(document, variable_values=variables())):
@@ -60,17 +65,16 @@ class Server:
                         yield data
                 return
             except FAILURES as error:
-                await pause(failures, error)
+                await self._pause(failures, error)
                 failures += 1
 
-
-async def pause(failures: int, error: Exception) -> None:
-    """Waits longer each time, and never as long as others; raises what no waiting helps against."""
-    if not passes(error):
-        raise error
-    print("No answer; trying again.", file=sys.stderr)
-    wait = min(0.2 * 2 ** min(failures, 10), LONGEST_WAIT) * random.uniform(0.5, 1)
-    await asyncio.sleep(wanted(error) or wait)
+    async def _pause(self, failures: int, error: Exception) -> None:
+        """Waits longer each time, and never as long as others; raises what no waiting helps against."""
+        if not passes(error) and not (is_refused(error) and self._who.distrust()):
+            raise error
+        print("No answer; trying again.", file=sys.stderr)
+        wait = min(0.2 * 2 ** min(failures, 10), LONGEST_WAIT) * random.uniform(0.5, 1)
+        await asyncio.sleep(wanted(error) or wait)
 
 
 def passes(error: Exception) -> bool:
@@ -79,8 +83,18 @@ def passes(error: Exception) -> bool:
     if isinstance(error, TransportServerError):
         return error.code is None or error.code >= 500
     # 44xx: the server does not want this token, or this client.
+    return not 4400 <= close_code(error) < 4500
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether it was the token that the server did not take."""
+    codes = [each.get("extensions", {}).get("code") for each in getattr(error, "errors", None) or []]
+    return "UNAUTHENTICATED" in codes or close_code(error) == 4403
+
+
+def close_code(error: Exception) -> int:
     close = getattr(error.__cause__, "rcvd", None)
-    return close is None or not 4400 <= close.code < 4500
+    return close.code if close else 0
 
 
 def wanted(error: Exception) -> float | None:

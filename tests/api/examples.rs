@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    harness::{Chat, Person, soon},
+    harness::{ACCOUNTS, Chat, Database, Person, soon},
     proxy::Proxy,
 };
 
@@ -88,6 +88,16 @@ impl Example {
         }
     }
 
+    /// Prints a line with this in it, perhaps after others.
+    async fn comes_to_print(&mut self, expected: &str) {
+        while let Some(line) = self.next_line().await {
+            if line.contains(expected) {
+                return;
+            }
+        }
+        panic!("no «{expected}»: {}", self.complaints().await);
+    }
+
     async fn complaints(&mut self) -> String {
         let mut complaints = String::new();
         soon(self.child.stderr.take().unwrap().read_to_string(&mut complaints)).await.unwrap();
@@ -114,6 +124,34 @@ fn signed_in<'a>(chat: &Chat, command: &'a mut Command) -> &'a mut Command {
 /// Ada and Bob, the first two users.
 fn people(chat: &Chat) -> [Person<'_>; 2] {
     ["usr_1", "usr_2"].map(|id| Person { chat, id: id.into() })
+}
+
+/// A server where people sign in, with tokens that end soon.
+async fn with_short_tokens() -> Chat {
+    let flags = [&ACCOUNTS[..], &["--access-token-lifetime", "3"]].concat();
+    Chat::in_real_time(Database::new().await, &flags).await
+}
+
+/// With accounts of Ada and Bob, which are made.
+fn with_accounts(mut command: Command) -> Command {
+    for (variable, email) in [("DUOLOGUE_ADA", "ada@example.com"), ("DUOLOGUE_BOB", "bob@example.com")] {
+        command.env(variable, format!("{email}:correct horse battery"));
+    }
+    command
+}
+
+/// Ada and Bob sign in, and go on when their tokens have ended.
+async fn signs_in(command: Command) {
+    let chat = with_short_tokens().await;
+    let mut example = Example::start(&chat, with_accounts(command), chat.address, 2);
+    example.comes_to_print("CAUGHT_UP").await;
+    example.is_told("one").await;
+    example.comes_to_print("MESSAGE_SENT msg_1 Ada: one").await;
+    // The server has closed the connection of a token that ended.
+    example.comes_to_print("CAUGHT_UP").await;
+    example.is_told("two").await;
+    example.comes_to_print("MESSAGE_SENT msg_2 Ada: two").await;
+    example.ends().await;
 }
 
 /// Gives what the example said of Ada's own messages.
@@ -181,6 +219,14 @@ async fn typescript() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn typescript_where_people_sign_in() {
+    let Some(program) = installed("examples/typescript/build/main.js", "DUOLOGUE_TEST_WITHOUT_NODE") else { return };
+    let mut command = Command::new("node");
+    command.arg(&program);
+    signs_in(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn typescript_with_trusted_documents() {
     let Some(program) = installed("examples/typescript/build/main.js", "DUOLOGUE_TEST_WITHOUT_NODE") else { return };
     let documents = root().join("examples/typescript/src/gql/persisted-documents.json");
@@ -210,6 +256,14 @@ async fn python() {
         command
     };
     tells_the_story(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_where_people_sign_in() {
+    let Some(python) = installed("target/python/bin/python", "DUOLOGUE_TEST_WITHOUT_PYTHON") else { return };
+    let mut command = Command::new(&python);
+    command.arg(root().join("examples/python/chat.py"));
+    signs_in(command).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,5 +300,39 @@ async fn curl() {
         ada.sends("live", &bob).await;
         example.prints_events(&["MESSAGE_SENT live"]).await;
         example.ends().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_where_people_sign_in() {
+    if std::env::var_os("DUOLOGUE_TEST_WITHOUT_CURL").is_some() {
+        return;
+    }
+    let chat = with_short_tokens().await;
+    let start = |count| {
+        let command = with_accounts(Command::new(root().join("examples/curl/chat.sh")));
+        Example::start(&chat, command, chat.address, count)
+    };
+    let sent = r#""kind":"MESSAGE_SENT""#;
+    let mut example = start(2);
+    example.comes_to_print(sent).await;
+    // Once before and once after the end of a token.
+    example.comes_to_print("CAUGHT_UP").await;
+    example.comes_to_print("CAUGHT_UP").await;
+    let mut another = start(1);
+    for example in [&mut example, &mut another] {
+        example.comes_to_print(sent).await;
+    }
+    example.ends().await;
+    another.ends().await;
+}
+
+#[test]
+fn the_table_names_every_example() {
+    let table = include_str!("../../examples/README.md");
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        assert!(!entry.path().is_dir() || table.contains(&format!("| [`{name}`](")), "{name}");
     }
 }

@@ -9,26 +9,27 @@ const PROGRAMS = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-
 /** What is expected happens within this time, or not at all. */
 const DEADLINE = 20_000;
 
-export async function launch() {
+export async function launch(more = []) {
   // A browser that asks its maker for updates and the like would not be alone with the server.
   const quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
   return chromium.launch({
     executablePath: PROGRAMS.find((program) => program && existsSync(program)),
-    args: [...quiet, "--no-first-run", "--disable-gpu"],
+    args: [...quiet, "--no-first-run", "--disable-gpu", ...more],
     chromiumSandbox: process.getuid() !== 0,
   });
 }
 
-/** A window with a memory of its own, as a person has one. */
-export async function openWindow(browser, address, { path = "/", ...options } = {}) {
+/** A window with a memory of its own, as a person has one. Its page may ask `servers` too: those of other origins. */
+export async function openWindow(browser, address, { path = "/", servers = [], ...options } = {}) {
   const { origin } = new URL(address);
+  const allowed = [origin, ...servers].map((its) => `${its}/`);
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   context.setDefaultTimeout(DEADLINE);
   const troubles = [];
   let isExpected = false;
   context.on("request", (request) => {
     const url = request.url();
-    if (!url.startsWith(`${origin}/`) && !/^(data|blob):/.test(url)) troubles.push(`asked ${url}`);
+    if (!allowed.some((its) => url.startsWith(its)) && !/^(data|blob):/.test(url)) troubles.push(`asked ${url}`);
   });
   const trouble = (text) => isExpected || troubles.push(text);
   context.on("console", (message) => message.type() === "error" && trouble(`console: ${message.text()}`));

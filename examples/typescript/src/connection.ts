@@ -11,12 +11,17 @@ import {
 import { TerminatedCloseEvent, createClient } from "graphql-ws";
 // Node 20 has no WebSocket of its own. A browser leaves out this line, the class below, and `webSocketImpl`.
 import WebSocket from "ws";
+import type { Session } from "./session.js";
 
 /** What is worth another try, with the same variables. */
 const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
 const LONGEST_WAIT = 10_000;
 /** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
 const SILENCE = 60_000;
+const TOKEN_ENDED = 4403;
+
+/** There is no use in trying again: somebody has to sign in. */
+export class SignedOut extends Error {}
 
 /** Where the network died the answer to a handshake may never come; browsers give up by themselves. */
 class ImpatientWebSocket extends WebSocket {
@@ -34,11 +39,15 @@ const nameDocuments = mapExchange({
   },
 });
 
-/** `token` is asked whenever something is sent, and gives an access token that still holds. */
-export function connect(url: string, token: () => string | undefined, trustedDocuments = false) {
-  const headers = (): Record<string, string> => {
-    const its = token();
-    return its ? { authorization: `Bearer ${its}` } : {};
+/** `session` is asked for a token whenever something is sent. */
+export function connect(url: string, session: Session, trustedDocuments = false) {
+  const headers = async (): Promise<Record<string, string>> => {
+    const token = await session.token();
+    return token ? { authorization: `Bearer ${token}` } : {};
+  };
+  const attempt = async (input: RequestInfo | URL, init?: RequestInit) => {
+    const all = { ...Object.fromEntries(new Headers(init?.headers)), ...(await headers()) };
+    return fetch(input, { ...init, headers: all, signal: within(SILENCE, init?.signal) });
   };
   let silence: NodeJS.Timeout | undefined;
   const socket = createClient({
@@ -58,10 +67,15 @@ export function connect(url: string, token: () => string | undefined, trustedDoc
       closed: () => clearTimeout(silence),
     },
   });
+  socket.on("closed", (event) => {
+    if ((event as CloseEvent).code === TOKEN_ENDED) session.distrust();
+  });
   const client = new Client({
     url,
-    fetchOptions: () => ({ headers: headers() }),
-    fetch: (input, init) => fetch(input, { ...init, signal: within(SILENCE, init?.signal) }),
+    fetch: async (input, init) => {
+      const response = await attempt(input, init);
+      return response.status === 401 && session.distrust() ? attempt(input, init) : response;
+    },
     // No cache here: messages come by the feed, and src/conversation.ts keeps them.
     exchanges: [
       ...(trustedDocuments ? [nameDocuments] : []),
@@ -98,6 +112,7 @@ export function wantedWait(error?: CombinedError): unknown {
 
 /** Whether it is worth another try; else somebody has to do something. */
 export function passes({ graphQLErrors, networkError, response }: CombinedError): boolean {
+  if (networkError instanceof SignedOut) return false;
   // The socket comes back by itself, unless there is no use: it was closed with 4400, say.
   if (networkError && "code" in networkError && "wasClean" in networkError) return false;
   // No answer at all, or the one of a proxy that does not reach the server.

@@ -13,6 +13,30 @@ export const Find = graphql(`
   }
 `);
 
+export const SignIn = graphql(`
+  mutation SignIn($input: SignInInput!) {
+    signIn(input: $input) {
+      accessToken accessTokenExpiresAt refreshToken viewer { user { id } } userErrors { code message }
+    }
+  }
+`);
+
+export const SignUp = graphql(`
+  mutation SignUp($input: SignUpInput!) {
+    signUp(input: $input) {
+      accessToken accessTokenExpiresAt refreshToken viewer { user { id } } userErrors { code message }
+    }
+  }
+`);
+
+export const Refresh = graphql(`
+  mutation Refresh($token: String!) {
+    refreshSession(refreshToken: $token) {
+      accessToken accessTokenExpiresAt refreshToken userErrors { code message }
+    }
+  }
+`);
+
 /** What is shown of a message; `clientId` is null for all but its sender. */
 export const MessageParts = graphql(`
   fragment MessageParts on Message { id clientId content version createdAt sender { id name } }

@@ -4,7 +4,8 @@
 //   npm ci && npm run generate
 //   npm start -- http://127.0.0.1:8000/graphql [COUNT]
 //
-// It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_TOKEN is a service token.
+// It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, DUOLOGUE_ADA and DUOLOGUE_BOB are their
+// accounts, EMAIL:PASSWORD, which are made if they are not there; or DUOLOGUE_TOKEN is a service token.
 // DUOLOGUE_TRUSTED_DOCUMENTS=1 is for a server with `--trusted-documents src/gql/persisted-documents.json`.
 import { createInterface } from "node:readline";
 import type { Client } from "@urql/core";
@@ -12,6 +13,7 @@ import { connect, patiently } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Create, Find, Search } from "./documents.js";
 import type { MessagePartsFragment as Message } from "./gql/graphql.js";
+import { Session, signIn } from "./session.js";
 
 process.on("uncaughtException", ({ message }) => {
   console.error(message);
@@ -30,6 +32,20 @@ async function user(client: Client, name: string, email: string): Promise<string
   return found.id;
 }
 
+/** The server as somebody reaches it, and their id. */
+async function begin(url: string, name: string) {
+  const trusted = "DUOLOGUE_TRUSTED_DOCUMENTS" in process.env;
+  const account = process.env[`DUOLOGUE_${name.toUpperCase()}`];
+  if (!account) {
+    const its = connect(url, new Session(undefined, process.env.DUOLOGUE_TOKEN), trusted);
+    return { ...its, me: await user(its.client, name, `${name.toLowerCase()}@example.com`) };
+  }
+  const [email = "", ...rest] = account.split(":");
+  const nobody = connect(url, new Session(), trusted);
+  const { session, me } = await signIn(nobody.client, name, email, rest.join(":"));
+  return { ...connect(url, session, trusted), me };
+}
+
 /** What somebody has said or been told, the best first. */
 async function search(client: Client, me: string, text: string): Promise<void> {
   const options = { requestPolicy: "network-only" } as const;
@@ -44,16 +60,15 @@ const line = ({ id, sender, content }: Message) => `${id} ${sender?.name ?? "(er
 const [url, count = "Infinity"] = process.argv.slice(2);
 if (!url) throw new Error("say where the server is: npm start -- http://127.0.0.1:8000/graphql [COUNT]");
 
-const { client, stop } = connect(url, () => process.env.DUOLOGUE_TOKEN, "DUOLOGUE_TRUSTED_DOCUMENTS" in process.env);
-const ada = await user(client, "Ada", "ada@example.com");
-const bob = await user(client, "Bob", "bob@example.com");
+const ada = await begin(url, "Ada");
+const bob = await begin(url, "Bob");
 
 let left = Number(count);
 let enough = () => {};
 const heardEnough = new Promise<void>((resolve) => (enough = resolve));
 const failed = (problem: string) => console.log(`FAILED ${problem}`);
 
-const atBob = new Conversation(client, bob, ada, {
+const atBob = new Conversation(bob.client, bob.me, ada.me, {
   loaded: (messages) => messages.forEach((message) => console.log(line(message))),
   heard({ kind, messageId, message }) {
     console.log([kind, message ? line(message) : messageId].filter(Boolean).join(" "));
@@ -61,7 +76,7 @@ const atBob = new Conversation(client, bob, ada, {
   },
   failed,
 });
-const atAda = new Conversation(client, ada, bob, {
+const atAda = new Conversation(ada.client, ada.me, bob.me, {
   sending: (content) => console.log(`Ada sends ${content}`),
   sent: (message) => console.log(`Ada has sent ${message.content}`),
   failed,
@@ -73,7 +88,7 @@ let sends: Promise<unknown> = Promise.resolve();
 createInterface({ input: process.stdin }).on("line", (content) => {
   const [, text] = content.match(/^\/search (.+)/) ?? [];
   // After the sends before it, so that it finds them.
-  if (text) sends = sends.then(() => search(client, ada, text)).catch(({ message }: Error) => failed(message));
+  if (text) sends = sends.then(() => search(ada.client, ada.me, text)).catch(({ message }: Error) => failed(message));
   else sends = atAda.send(content);
 });
 
@@ -81,5 +96,6 @@ await heardEnough;
 await sends;
 atAda.close();
 atBob.close();
-stop();
+ada.stop();
+bob.stop();
 process.exit();

@@ -1,0 +1,65 @@
+"""The tokens of somebody who has signed in: traded before they end, once for all who ask at the same time."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from gql import GraphQLRequest, gql
+
+TOKENS = "accessToken accessTokenExpiresAt refreshToken userErrors { code message }"
+SIGN_IN = gql(f"mutation SignIn($input: SignInInput!) {{ signIn(input: $input) {{ viewer {{ user {{ id }} }} {TOKENS} }} }}")
+SIGN_UP = gql(f"mutation SignUp($input: SignUpInput!) {{ signUp(input: $input) {{ viewer {{ user {{ id }} }} {TOKENS} }} }}")
+REFRESH = gql(f"mutation Refresh($token: String!) {{ refreshSession(refreshToken: $token) {{ {TOKENS} }} }}")
+# A token is traded so many seconds before it ends.
+MARGIN = 60
+
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+
+
+class Session:
+    """`ask` asks as nobody. With a service token, or none on an open server, there is nothing to trade."""
+
+    def __init__(self, ask: Ask | None = None, access_token: str | None = None) -> None:
+        self._ask = ask
+        self._access_token = access_token
+        self._refresh_token: str | None = None
+        self._ends = math.inf
+        self._lock = asyncio.Lock()
+
+    async def sign_in(self, name: str, email: str, password: str) -> str:
+        """The id of somebody who has an account, or gets one now."""
+        account = {"email": email, "password": password}
+        answer = await self._have(SIGN_IN, input=account)
+        if answer["userErrors"] and answer["userErrors"][0]["code"] == "BAD_CREDENTIALS":
+            made = await self._have(SIGN_UP, input=account | {"name": name})
+            # Otherwise it was the password.
+            if not made["userErrors"] or made["userErrors"][0]["code"] != "EMAIL_TAKEN":
+                answer = made
+        return self._keep(answer)["viewer"]["user"]["id"]
+
+    async def headers(self) -> dict[str, str]:
+        """What proves who asks, for some time."""
+        async with self._lock:
+            if self._ends - time.time() < MARGIN:
+                self._keep(await self._have(REFRESH, token=self._refresh_token))
+        return {"Authorization": f"Bearer {self._access_token}"} if self._access_token else {}
+
+    def distrust(self) -> bool:
+        """The server refused the token: the next one to ask trades it. False if there is no other one to have."""
+        self._ends = 0 if self._refresh_token else math.inf
+        return self._refresh_token is not None
+
+    async def _have(self, document: GraphQLRequest, **variables: Any) -> dict[str, Any]:
+        assert self._ask
+        (answer,) = (await self._ask(document, **variables)).values()
+        return answer
+
+    def _keep(self, answer: dict[str, Any]) -> dict[str, Any]:
+        for problem in answer["userErrors"]:
+            raise SystemExit(problem["message"])
+        self._access_token, self._refresh_token = answer["accessToken"], answer["refreshToken"]
+        self._ends = datetime.fromisoformat(answer["accessTokenExpiresAt"]).timestamp()
+        return answer

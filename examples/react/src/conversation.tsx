@@ -1,0 +1,138 @@
+// An open conversation: its messages, what is on its way, and what is being written.
+import { useEffect, useRef, useState } from "react";
+import { ask } from "./connection";
+import { MarkRead } from "./documents";
+import type { Outbox, Unsent } from "./outbox";
+import type { Message, Open } from "./state";
+
+/** Marks are set when nothing newer has come for so long, in milliseconds: they cover all that is before them. */
+const MOMENT = 300;
+/** Who is so many pixels from the end still reads it. */
+const NEAR = 40;
+
+type Props = {
+  me: string;
+  open: Open;
+  unsent: Unsent[];
+  outbox: Outbox;
+  maxLength: number;
+  showEarlier: () => Promise<void>;
+};
+
+export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier }: Props) {
+  const { row, messages, before } = open;
+  const name = row.peer?.name ?? "(erased)";
+  const [isAtEnd, setAtEnd] = useState(true);
+  const [isLoading, setLoading] = useState(false);
+  const log = useRef<HTMLDivElement>(null);
+  useMarkRead(me, row.unreadCount > 0 && isAtEnd ? messages.at(-1)?.id : undefined);
+
+  async function earlier(): Promise<void> {
+    setLoading(true);
+    await showEarlier();
+    setLoading(false);
+  }
+  function send(receiver: string, text: string): void {
+    outbox.add(receiver, text);
+    // Into sight, wherever somebody was reading.
+    log.current?.scrollTo({ top: 0 });
+  }
+  return (
+    <>
+      <header><h2>{name}</h2></header>
+      {/* Its column is reversed: its end is where it is scrolled to, and stays in sight; pages above move nothing. */}
+      <div
+        className="log"
+        role="log"
+        aria-label={`Messages with ${name}`}
+        tabIndex={0}
+        ref={log}
+        onScroll={({ currentTarget }) => setAtEnd(currentTarget.scrollTop > -NEAR)}
+      >
+        <div>
+          {before && <button type="button" disabled={isLoading} onClick={earlier}>Show earlier messages</button>}
+          <ol>
+            {messages.map((message) => <Line key={message.id} me={me} name={name} message={message} />)}
+          </ol>
+          {row.lastMessage?.sender?.id === me && <p className="status">{row.lastMessage.status.toLowerCase()}</p>}
+          {unsent.length > 0 && (
+            <ul aria-label="Not sent yet">
+              {unsent.map(({ clientId, content, problem }) => (
+                <li key={clientId} className="mine unsent">
+                  <p>{content}</p>
+                  {problem && (
+                    <p role="alert">
+                      {problem}{" "}
+                      <button type="button" onClick={() => outbox.retry(clientId)}>Retry</button>{" "}
+                      <button type="button" onClick={() => outbox.remove(clientId)}>Drop</button>
+                    </p>
+                  )}
+                </li>
+              ))}
+            </ul>
+          )}
+        </div>
+      </div>
+      {row.peer && <Composer name={name} maxLength={maxLength} send={(text) => send(row.peer!.id, text)} />}
+    </>
+  );
+}
+
+function Line({ me, name, message }: { me: string; name: string; message: Message }) {
+  const { sender, content, createdAt, editedAt } = message;
+  const isMine = sender?.id === me;
+  return (
+    <li className={isMine ? "mine" : undefined}>
+      <span className="hidden">{isMine ? "You" : name}:</span>
+      <p>{content}</p>
+      <time dateTime={createdAt}>
+        {new Date(createdAt).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}
+      </time>
+      {editedAt && " edited"}
+    </li>
+  );
+}
+
+function Composer({ name, maxLength, send }: { name: string; maxLength: number; send: (text: string) => void }) {
+  const [text, setText] = useState("");
+  // As the server counts: characters, not the halves of which JavaScript makes some.
+  const isTooLong = [...text.trim()].length > maxLength;
+  function submit(event: { preventDefault(): void }): void {
+    event.preventDefault();
+    if (!text.trim() || isTooLong) return;
+    send(text);
+    setText("");
+  }
+  return (
+    <form className="composer" onSubmit={submit}>
+      <textarea
+        aria-label={`Message to ${name}`}
+        rows={2}
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={(event) => {
+          // Shift+Enter makes a line; Enter may also choose what an input method offers.
+          if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) submit(event);
+        }}
+      />
+      <button>Send</button>
+      {isTooLong && <p role="alert">At most {maxLength.toLocaleString()} characters.</p>}
+    </form>
+  );
+}
+
+/** Marks as read what somebody sees: not while the page is behind others. */
+function useMarkRead(me: string, newest: string | undefined): void {
+  const [isVisible, setVisible] = useState(document.visibilityState === "visible");
+  useEffect(() => {
+    const look = () => setVisible(document.visibilityState === "visible");
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  useEffect(() => {
+    if (!newest || !isVisible) return;
+    // The feed tells how many are unread after it. What fails is made good by the next mark.
+    const timer = setTimeout(() => void ask(MarkRead, { me, newest }).catch(() => {}), MOMENT);
+    return () => clearTimeout(timer);
+  }, [me, newest, isVisible]);
+}

@@ -1,0 +1,84 @@
+// The page: who is it, and then their chat.
+import { StrictMode, useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { createRoot } from "react-dom/client";
+import { useChat } from "./chat";
+import { ask } from "./connection";
+import { Conversation } from "./conversation";
+import { Server } from "./documents";
+import type { ServerQuery } from "./gql/graphql";
+import { Inbox } from "./inbox";
+import * as session from "./session";
+import { PickPerson, SignIn } from "./welcome";
+import "./style.css";
+
+/** Where nobody signs in, each tab may be another person. */
+const PERSON = "duologue-person";
+
+function App() {
+  const [server, setServer] = useState<ServerQuery["server"] | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const signedIn = useSyncExternalStore(session.subscribe, session.user);
+  const [picked, setPicked] = useState(() => sessionStorage.getItem(PERSON));
+  const isOpen = server?.features.includes("open") ?? false;
+
+  useEffect(() => {
+    ask(Server, {}).then((answer) => setServer(answer.server), (failure: Error) => setProblem(failure.message));
+  }, []);
+  const pick = useCallback((id: string | null) => {
+    if (id) sessionStorage.setItem(PERSON, id);
+    else sessionStorage.removeItem(PERSON);
+    setPicked(id);
+  }, []);
+  const leave = useCallback(() => {
+    location.hash = "";
+    if (isOpen) pick(null);
+    else void session.signOut();
+  }, [isOpen, pick]);
+
+  if (problem) return <main className="welcome"><p role="alert">{problem}</p></main>;
+  if (!server) return <main className="welcome"><p role="status">Connecting…</p></main>;
+  const me = isOpen ? picked : signedIn;
+  if (me) return <Chat key={me} me={me} maxLength={server.maxContentLength} leave={leave} />;
+  return isOpen ? <PickPerson onPick={pick} /> : <SignIn />;
+}
+
+function Chat({ me, maxLength, leave }: { me: string; maxLength: number; leave: () => void }) {
+  const open = useSyncExternalStore(subscribeToHash, () => location.hash.slice(1) || null);
+  const { state, problem, outbox, unsent, showEarlier, showMore } = useChat(me, open, leave);
+  const unread = state?.rows.reduce((sum, row) => sum + row.unreadCount, 0) ?? 0;
+  useEffect(() => void (document.title = unread ? `(${unread}) Chat` : "Chat"), [unread]);
+
+  const conversation = state?.open?.row.id === open ? state?.open : null;
+  return (
+    <div className={open ? "chat is-open" : "chat"}>
+      {problem === null && !state?.isCurrent && <p role="status" className="banner">Connecting…</p>}
+      {problem !== null && <p role="alert" className="banner">{problem}</p>}
+      <nav aria-label="Inbox">
+        {state && <Inbox me={me} state={state} open={open} showMore={showMore} leave={leave} />}
+      </nav>
+      <main>
+        {open && <a className="back" href="#">Back to the inbox</a>}
+        {conversation ? (
+          <Conversation
+            key={conversation.row.id}
+            me={me}
+            open={conversation}
+            unsent={unsent.filter(({ receiver }) => receiver === conversation.row.peer?.id)}
+            outbox={outbox}
+            maxLength={maxLength}
+            showEarlier={showEarlier}
+          />
+        ) : (
+          !open && <p className="hint">Choose a conversation, or find somebody to talk to.</p>
+        )}
+      </main>
+    </div>
+  );
+}
+
+function subscribeToHash(listener: () => void): () => void {
+  addEventListener("hashchange", listener);
+  return () => removeEventListener("hashchange", listener);
+}
+
+createRoot(document.getElementById("root")!).render(<StrictMode><App /></StrictMode>);

@@ -1,0 +1,112 @@
+// What is shown, and how it changes: a reducer without effects.
+import type { Event } from "./connection";
+import type { EarlierQuery, LoadQuery, MessagePartsFragment, MoreQuery, RowFragment } from "./gql/graphql";
+
+export type Message = MessagePartsFragment;
+export type Row = RowFragment;
+
+export type Open = {
+  row: Row;
+  /** Oldest first. */
+  messages: Message[];
+  /** Where the page before these ends; null if they begin with the first. */
+  before: string | null;
+  /** What was heard of messages that are not loaded, null for a deleted one: a page that is on its way may be older. */
+  unloaded: ReadonlyMap<string, Message | null>;
+};
+
+export type State = {
+  name: string;
+  /** Most recently active first. */
+  rows: Row[];
+  /** Where the rest of the inbox begins; null if there is none. */
+  more: string | null;
+  open: Open | null;
+  /** Whether all is here that has happened. */
+  isCurrent: boolean;
+};
+
+export type Action =
+  | { type: "loaded"; answer: LoadQuery }
+  | { type: "heard"; event: Event }
+  | { type: "lost" }
+  | { type: "earlier"; answer: EarlierQuery; before: string }
+  | { type: "more"; answer: MoreQuery; after: string };
+
+export function reduce(state: State | null, action: Action): State | null {
+  if (action.type === "loaded") return loaded(action.answer, state?.isCurrent ?? false);
+  if (!state) return null;
+  const { open } = state;
+  switch (action.type) {
+    case "heard":
+      return heard(state, action.event);
+    case "lost":
+      return { ...state, isCurrent: false };
+    case "earlier": {
+      const { node } = action.answer;
+      const page = node?.__typename === "Conversation" ? node.messages : null;
+      // Unless all was loaded again meanwhile: the page would not join.
+      if (!open || !page || open.before !== action.before) return state;
+      const changed = page.nodes.map((message) => {
+        const its = open.unloaded.get(message.id);
+        return its === undefined ? message : its;
+      });
+      const messages = [...changed.filter((message) => message !== null), ...open.messages];
+      return { ...state, open: { ...open, messages, before: start(page.pageInfo) } };
+    }
+    case "more": {
+      const page = action.answer.user?.conversations;
+      if (!page || state.more !== action.after) return state;
+      const added = page.nodes.filter(({ id }) => !state.rows.some((row) => row.id === id));
+      return { ...state, rows: [...state.rows, ...added], more: end(page.pageInfo) };
+    }
+  }
+}
+
+function loaded({ user, node }: LoadQuery, isCurrent: boolean): State | null {
+  if (!user) return null;
+  const { name, conversations } = user;
+  const open = node?.__typename === "Conversation" ? node : null;
+  return {
+    name,
+    rows: conversations.nodes,
+    more: end(conversations.pageInfo),
+    open: open && {
+      row: open,
+      messages: open.messages.nodes,
+      before: start(open.messages.pageInfo),
+      unloaded: new Map(),
+    },
+    isCurrent,
+  };
+}
+
+function heard(state: State, event: Event): State {
+  const { kind, conversation } = event;
+  if (kind === "CAUGHT_UP") return { ...state, isCurrent: true };
+  if (!conversation) return state;
+  const others = state.rows.filter(({ id }) => id !== conversation.id);
+  const rows =
+    kind === "MESSAGE_SENT"
+      ? [conversation, ...others]
+      : state.rows.map((row) => (row.id === conversation.id ? conversation : row));
+  if (state.open?.row.id !== conversation.id) return { ...state, rows };
+  return { ...state, rows, open: { ...heardIn(state.open, event), row: conversation } };
+}
+
+/** An event shows its message as it is now, so that it may be seen twice. */
+function heardIn(open: Open, { kind, messageId, message }: Event): Open {
+  if (!messageId) return open;
+  const isLoaded = open.messages.some(({ id }) => id === messageId);
+  if (isLoaded && message) {
+    return { ...open, messages: open.messages.map((its) => (its.id === messageId ? message : its)) };
+  }
+  if (isLoaded) return { ...open, messages: open.messages.filter(({ id }) => id !== messageId) };
+  if (message && kind === "MESSAGE_SENT") return { ...open, messages: [...open.messages, message] };
+  return { ...open, unloaded: new Map(open.unloaded).set(messageId, message ?? null) };
+}
+
+const start = (page: { hasPreviousPage: boolean; startCursor?: string | null }) =>
+  page.hasPreviousPage ? (page.startCursor ?? null) : null;
+const end = (page: { hasNextPage: boolean; endCursor?: string | null }) =>
+  page.hasNextPage ? (page.endCursor ?? null) : null;

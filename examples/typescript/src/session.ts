@@ -1,0 +1,63 @@
+// The tokens of somebody who has signed in: traded before they end, once for all who ask at the same time.
+import type { Client } from "@urql/core";
+import { SignedOut, patiently } from "./connection.js";
+import { Refresh, SignIn, SignUp } from "./documents.js";
+import type { RefreshMutation } from "./gql/graphql.js";
+
+/** A token is traded so many milliseconds before it ends. */
+const MARGIN = 60_000;
+
+type Answer = RefreshMutation["refreshSession"];
+
+/** With a service token, or none on an open server, there is nothing to trade. */
+export class Session {
+  #refreshToken: string | undefined;
+  #ends = Infinity;
+  #trading: Promise<void> | undefined;
+
+  /** `nobody` asks without a token. */
+  constructor(
+    readonly nobody?: Client,
+    private accessToken?: string,
+  ) {}
+
+  /** An access token that holds for some time. */
+  async token(): Promise<string | undefined> {
+    if (this.#ends - Date.now() < MARGIN) {
+      this.#trading ??= this.#trade().finally(() => (this.#trading = undefined));
+      await this.#trading;
+    }
+    return this.accessToken;
+  }
+
+  /** The server refused the token: the next one to ask trades it. False if there is no other one to have. */
+  distrust(): boolean {
+    if (this.#refreshToken) this.#ends = 0;
+    return this.#refreshToken !== undefined;
+  }
+
+  keep({ accessToken, accessTokenExpiresAt, refreshToken, userErrors: [problem] }: Answer): void {
+    if (!accessToken || !accessTokenExpiresAt || !refreshToken) throw new SignedOut(problem?.message);
+    this.accessToken = accessToken;
+    this.#refreshToken = refreshToken;
+    this.#ends = Date.parse(accessTokenExpiresAt);
+  }
+
+  async #trade(): Promise<void> {
+    const token = this.#refreshToken ?? "";
+    this.keep((await patiently(() => this.nobody!.mutation(Refresh, { token }))).refreshSession);
+  }
+}
+
+/** Signs somebody in who has an account, or gets one now, and gives their id. */
+export async function signIn(nobody: Client, name: string, email: string, password: string) {
+  const session = new Session(nobody);
+  let answer = (await patiently(() => nobody.mutation(SignIn, { input: { email, password } }))).signIn;
+  if (answer.userErrors[0]?.code === "BAD_CREDENTIALS") {
+    const made = (await patiently(() => nobody.mutation(SignUp, { input: { name, email, password } }))).signUp;
+    // Otherwise it was the password.
+    if (made.userErrors[0]?.code !== "EMAIL_TAKEN") answer = made;
+  }
+  session.keep(answer);
+  return { session, me: answer.viewer!.user.id };
+}
