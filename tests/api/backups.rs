@@ -11,7 +11,7 @@ use crate::{
     program::serve,
 };
 
-/// As the README says.
+/// As docs/operations.md says.
 pub(crate) fn vacuum(from: &Path, into: &Path) {
     let backup = format!("VACUUM INTO '{}'", into.display());
     Connection::open(from).unwrap().execute_batch(&backup).unwrap();
