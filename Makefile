@@ -9,6 +9,7 @@ TOOLS := target/tools/bin
 WEB := web/dist/index.html.gz
 
 TYPESCRIPT := examples/typescript
+REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
@@ -30,10 +31,10 @@ test: web clients browser examples nats
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
-ONCE := embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
+ONCE := people_use_the_example_with_react embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers.
-FAULTS := crashes:: upgrades:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
+FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults:
 	cargo test --test api -- --test-threads=1 $(FAULTS)
@@ -153,12 +154,16 @@ browser:
 test: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
 endif
 
-examples: $(TYPESCRIPT)/build/main.js
+examples: $(TYPESCRIPT)/build/main.js $(REACT)/dist/index.html
 
 $(TYPESCRIPT)/build/main.js: $(TYPESCRIPT)/node_modules/.package-lock.json schema.graphql $(wildcard $(TYPESCRIPT)/*.ts \
 		$(TYPESCRIPT)/*.json $(TYPESCRIPT)/src/*.ts)
 	cd $(TYPESCRIPT) && npm run --silent generate -- --errors-only && npm run --silent check && npm run --silent build
 	touch $@
+
+$(REACT)/dist/index.html: $(REACT)/node_modules/.package-lock.json schema.graphql $(wildcard $(REACT)/*.html $(REACT)/*.ts \
+		$(REACT)/*.json $(REACT)/src/*.*)
+	cd $(REACT) && npm run --silent generate -- --errors-only && npm run --silent check && npm run --silent build -- --logLevel warn
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --silent --no-audit --no-fund

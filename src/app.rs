@@ -2,10 +2,11 @@
 //! test can have an application of its own.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -19,9 +20,14 @@ use crate::{
     model::timestamps::Timestamp,
     search::{self, Embedder, EndpointSettings},
     secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
-    store::{self, DatabaseUrl, Direction, Error, Removal, Store},
+    store::{self, Conn, DatabaseUrl, Direction, Error, Removal, Store},
 };
 
+/// Entries that are looked for after another PostgreSQL server became the primary: those of concurrent transactions are committed in any
+/// order.
+const TOLD_ENTRIES: usize = 64;
+/// Between two looks at whether a database is whole that is moved here.
+const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
@@ -52,6 +58,8 @@ pub struct App {
     pub notifier: Notifier,
     /// What other servers are to be told.
     pub relay: Relay,
+    /// The database was moved elsewhere, and is not to be used any more.
+    pub moved: Notify,
     /// Wakes the job that finishes what changes of users left to do.
     pub unfinished_changes: Arc<Notify>,
     /// Wakes the job that removes what was indexed of changed messages.
@@ -81,6 +89,8 @@ pub struct App {
     /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
     epoch: RwLock<Arc<str>>,
+    /// The last entries of all feeds that somebody was told of in this epoch, and when each happened, if that is known.
+    told: Mutex<BTreeMap<i64, Option<Timestamp>>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Milliseconds to add to what the clock shows.
     clock_offset: AtomicI64,
@@ -104,6 +114,13 @@ impl App {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let store = Store::open(&database_url(settings)?, settings.database_connections.into()).await?;
+        require_not_moved(&store).await?;
+        if store.read(store::moving::is_arriving).await? {
+            tracing::warn!("the database is being moved here: waiting until `duologue move` is done");
+            while store.read(store::moving::is_arriving).await? {
+                tokio::time::sleep(ARRIVAL_PAUSE).await;
+            }
+        }
         store.migrate(Direction::Up).await?;
         Self::on(store, clock).await
     }
@@ -114,6 +131,10 @@ impl App {
     /// As [`App::open`], and for any other database.
     pub async fn open_existing(settings: &config::Database) -> Result<Self, Error> {
         let store = Store::open_existing(&database_url(settings)?, settings.database_connections.into()).await?;
+        require_not_moved(&store).await?;
+        if store.read(store::moving::is_arriving).await? {
+            return Err(Error::Unusable("the database is being moved here: let `duologue move` end first".to_owned()));
+        }
         Self::on(store, Timestamp::now).await
     }
 
@@ -130,6 +151,7 @@ impl App {
             store,
             notifier: Notifier::with(relay.clone()),
             relay,
+            moved: Notify::new(),
             unfinished_changes: Arc::default(),
             unindexed: Arc::default(),
             unembedded: Arc::default(),
@@ -145,6 +167,7 @@ impl App {
             lifetimes: Lifetimes::default(),
             offline_after: OFFLINE_AFTER,
             epoch: RwLock::new(epoch.into()),
+            told: Mutex::default(),
             clock: Arc::new(clock),
             clock_offset: AtomicI64::new(0),
         })
@@ -235,8 +258,45 @@ impl App {
     pub fn set_epoch(&self, epoch: &str) {
         if *self.epoch() != *epoch {
             *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch.into();
+            self.told().clear();
             self.notifier.invalidate_all();
         }
+    }
+
+    /// Somebody is told of an entry of a feed in an epoch, or is given a cursor to go on after it.
+    pub fn note_told(&self, epoch: &str, position: i64, at: Option<Timestamp>) {
+        let mut told = self.told();
+        if *self.epoch() != *epoch {
+            return;
+        }
+        let known = told.entry(position).or_default();
+        *known = known.or(at);
+        if told.len() > TOLD_ENTRIES {
+            told.pop_first();
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeMap<i64, Option<Timestamp>>> {
+        // A panic elsewhere cannot leave it half changed.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a new epoch if one of the last entries that somebody was told of is not in the database any more, or another one has taken
+    /// its id: another PostgreSQL server became the primary which did not have all that was committed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn check_history(&self) -> Result<(), Error> {
+        let (epoch, told) = (self.epoch(), self.told().clone());
+        if !self.store.read(move |conn| store::feed::lacks_any(conn, &told)).await? {
+            return Ok(());
+        }
+        // Of several servers one begins it.
+        let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
+        if self.store.write(begin).await? {
+            tracing::warn!("the database has lost what clients were told of: all of them load everything anew");
+        }
+        Ok(())
     }
 
     /// Replaces the epoch in the database, which makes all earlier cursors invalid. Running servers notice within seconds.
@@ -285,6 +345,13 @@ impl App {
         let _ = self.store.remove_remains().await;
         self.store.close().await;
     }
+}
+
+async fn require_not_moved(store: &Store) -> Result<(), Error> {
+    let is_moved = store.read(store::moving::is_moved).await?;
+    let why =
+        "the database was moved with `duologue move`, and what is written elsewhere now is not in it: name the new one";
+    if is_moved { Err(Error::Unusable(why.to_owned())) } else { Ok(()) }
 }
 
 /// The URL of the database that the settings name.

@@ -2,17 +2,18 @@
 //!
 //! Not here: how any of it is done.
 
+mod progress;
+
 use std::{
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, Write, stderr, stdin, stdout},
+    io::{BufRead, BufReader, IsTerminal, Write, stdin, stdout},
     net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -25,6 +26,7 @@ use duologue::{
         Viewer, accounts, admin, changes, demo, embedding, feed,
         imports::{self, Count, Line},
         indexing,
+        moving::Move,
         nodes::{self, Membership},
         relaying,
     },
@@ -32,8 +34,12 @@ use duologue::{
     graphql::{self, Api},
     http,
     model::texts::{Email, Name, Password},
-    store,
+    store::{self, DatabaseUrl, Store},
 };
+use progress::Progress;
+
+/// Connections of a move to PostgreSQL.
+const MOVE_CONNECTIONS: usize = 8;
 
 /// Does what the command line says.
 ///
@@ -52,6 +58,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
             let both = words == vectors;
             reindex(&database, &embeddings, (words || both, vectors || both)).await
         }
+        Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
         Command::Admin { task } => administer(task).await,
     }
 }
@@ -88,12 +95,18 @@ async fn serve(settings: &Serve) -> Result<()> {
     let (app, api, membership, nats) = http::answering_meanwhile(&listeners, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    let (served, drain_delay) = (app.clone(), settings.drain_delay);
     let stop = async move {
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
+            () = served.moved.notified() => {
+                tracing::warn!("the database was moved elsewhere");
+                return Duration::ZERO;
+            }
         }
         tracing::info!("stopping");
+        drain_delay
     };
     let place = database_url(&settings.database)?;
     // Whoever started the server need not listen: that is no reason not to serve.
@@ -229,6 +242,33 @@ async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors):
     Ok(())
 }
 
+async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
+    let [old, new] = [from.parse::<DatabaseUrl>()?, to.parse()?];
+    let places = [old.to_string(), new.to_string()];
+    let (old, new) = (Store::open_existing(&old, MOVE_CONNECTIONS).await?, Store::open(&new, MOVE_CONNECTIONS).await?);
+    let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} rows, {eta} left");
+    let moved = async {
+        let mut moving = Move::new(old.clone(), new.clone()).await?;
+        moving.run(!copy_only, |done, total| progress.reach(done, total)).await
+    };
+    let moved = moved.await;
+    new.close().await;
+    old.close().await;
+    drop(progress);
+    moved?;
+    let [old, new] = places;
+    if copy_only {
+        println!(
+            "Everything was copied, and is the same in the new database ({new}). It cannot be served: a move begins anew."
+        );
+    } else {
+        println!(
+            "The former database ({old}) is closed: its servers stop. Serve the new one ({new}) with the same signing key."
+        );
+    }
+    Ok(())
+}
+
 async fn imported(
     app: &App,
     lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
@@ -236,45 +276,6 @@ async fn imported(
     let outcome = imports::import(app, &Viewer::operator(app), lines).await;
     app.close().await;
     Ok(outcome?)
-}
-
-/// How far long work is: a bar on a terminal, elsewhere a line every few seconds.
-struct Progress {
-    bar: ProgressBar,
-    told: Instant,
-}
-
-impl Progress {
-    const INTERVAL: Duration = Duration::from_secs(3);
-
-    fn of(length: u64, template: &str) -> Self {
-        let terminal = stderr().is_terminal();
-        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
-        Self { bar, told: Instant::now() }
-    }
-
-    fn reach(&mut self, position: usize, length: usize) {
-        self.bar.set_length(length as u64);
-        self.bar.set_position(position as u64);
-        self.advance(0);
-    }
-
-    fn advance(&mut self, by: u64) {
-        self.bar.inc(by);
-        if self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
-            let percent = self.bar.position() * 100 / self.bar.length().unwrap_or_default().max(1);
-            eprintln!("{percent} % done");
-            self.told = Instant::now();
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
 }
 
 async fn administer(task: Admin) -> Result<()> {

@@ -57,6 +57,19 @@ pub enum Command {
         #[command(flatten)]
         database: Database,
     },
+    /// Move a database from SQLite to PostgreSQL, or back, while servers use it
+    #[command(long_about = MOVE)]
+    Move {
+        /// The former database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
+        #[arg(long, value_name = "URL", env = "DUOLOGUE_MOVE_FROM", hide_env_values = true)]
+        from: String,
+        /// The new one, which must be empty
+        #[arg(long, value_name = "URL", env = "DUOLOGUE_MOVE_TO", hide_env_values = true)]
+        to: String,
+        /// Only copy and compare, as a rehearsal: the former database stays what it is
+        #[arg(long)]
+        copy_only: bool,
+    },
     /// Make the index of searches anew: of words, of vectors, or of both if neither is said. A server may use the database
     /// meanwhile; its searches find what is done
     Reindex {
@@ -99,6 +112,12 @@ Each line is one of
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
 in any order, as long as users come before their messages. On an empty database the ids are kept; on one that has \
 users already, everything gets new ids. Stop servers that use the database, or they wait meanwhile.";
+
+const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
+
+Everything is copied, compared, and in the end the former database is closed: its servers stop, and servers of the new one, \
+which wait until then, become ready. Ids, cursors, sessions and tokens hold, as long as the new servers have the same signing \
+key. When it is interrupted, run it again: it goes on from where it was. The index of words is made anew in the background.";
 
 /// What the operator can do with accounts. Passwords are asked for, or read from standard input.
 #[derive(Debug, Subcommand)]
@@ -299,6 +318,10 @@ pub struct Serve {
     /// Time after the start until a SQLite file is checked for damage, while it is served
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CHECK_AFTER", default_value = "60", value_parser = seconds)]
     pub check_after: Duration,
+    /// Time for which everything is served as before after the server was told to stop, while `/health/ready` says that it is
+    /// not ready: as long as a load balancer takes to notice
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_DRAIN_DELAY", default_value = "0", value_parser = any_seconds)]
+    pub drain_delay: Duration,
     /// Time after a user's last connection until others hear that they are offline
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
     pub offline_after: Duration,

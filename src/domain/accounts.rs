@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Rejection, Result, Viewer, errors::email_taken, policy};
+use super::{
+    Error, Rejection, Result, Viewer,
+    attempts::{self, Attempt},
+    errors::email_taken,
+    policy,
+};
 use crate::{
     app::App,
     model::{
@@ -57,7 +62,7 @@ pub async fn sign_up(
 ) -> Result<SignedIn> {
     let keys = keys(app)?;
     if let Some(from) = from {
-        app.rates.check_sign_up(from)?;
+        attempts::count_sign_up(app, from).await?;
     }
     let hash = app.passwords.hash(password).await?;
     let (at, expires_at) = (app.now(), app.refresh_expiry());
@@ -76,7 +81,7 @@ pub async fn sign_up(
 
 /// Signs in. An unknown account and a wrong password give the same error after the same time.
 pub async fn sign_in(
-    app: &App,
+    app: &Arc<App>,
     email: Option<Email>,
     password: String,
     device: Option<Device>,
@@ -84,7 +89,10 @@ pub async fn sign_in(
 ) -> Result<SignedIn> {
     let keys = keys(app)?;
     let account = email.as_ref().map(Email::key).unwrap_or_default();
-    let attempt = from.map(|from| app.rates.begin_sign_in(account, from)).transpose()?;
+    let attempt = match from {
+        Some(from) => Some(Attempt::begin(app, account, from).await?),
+        None => None,
+    };
     let found = match email {
         Some(email) => app.store.read(move |conn| with_password(conn, &email)).await?,
         None => None,
@@ -92,10 +100,13 @@ pub async fn sign_in(
     let (user, hash) = found.unzip();
     let hash = hash.flatten();
     let is_valid = app.passwords.verify(password, hash.clone()).await?;
-    if let Some(attempt) = attempt {
-        if is_valid { attempt.succeeded() } else { attempt.failed() }
-    }
-    let user = user.filter(|_| is_valid).ok_or(Rejection::BadCredentials)?;
+    let Some(user) = user.filter(|_| is_valid) else {
+        if let Some(attempt) = attempt {
+            attempt.failed();
+        }
+        return Err(Rejection::BadCredentials.into());
+    };
+    let forget_failures = attempt.as_ref().map(Attempt::forget_failures);
     let (at, expires_at) = (app.now(), app.refresh_expiry());
     let signing = keys.clone();
     let session = app
@@ -106,9 +117,13 @@ pub async fn sign_in(
             if store::users::password_hash(conn, user.id)? != hash {
                 return Err(Rejection::BadCredentials.into());
             }
+            forget_failures.map_or(Ok(()), |forget| forget(conn))?;
             begin_session(conn, &signing, &user, device.as_ref(), [at, expires_at])
         })
         .await?;
+    if let Some(attempt) = attempt {
+        attempt.succeeded();
+    }
     signed_in(app, &keys, session).await
 }
 
@@ -240,9 +255,13 @@ pub async fn run_session_poller(app: Arc<App>) {
         if purged.elapsed() > PURGE_INTERVAL {
             purged = Instant::now();
             let before = app.now().milliseconds().saturating_sub(PURGE_AFTER_MS);
-            let purge = move |conn: &mut Conn<'_>| store::sessions::purge(conn, Timestamp::from_milliseconds(before));
+            let now = app.now();
+            let purge = move |conn: &mut Conn<'_>| {
+                store::attempts::purge(conn, now)?;
+                store::sessions::purge(conn, Timestamp::from_milliseconds(before))
+            };
             if let Err(error) = app.store.write(purge).await {
-                tracing::warn!(%error, "old sessions could not be cleared away");
+                tracing::warn!(%error, "old sessions and attempts to sign in could not be cleared away");
             }
         }
     }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Rejection, Result, Viewer, policy, signals::PresenceGuard};
+use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard};
 use crate::{
     app::App,
     events::{Resource, Watch},
@@ -19,15 +19,19 @@ use crate::{
         ids::{ConversationId, UserId},
         timestamps::Timestamp,
     },
-    store::{self, Conn},
+    store::{self, Conn, feed::FeedSlice},
 };
 
 /// Events deleted in one transaction: more would hold others up for longer than some milliseconds.
 const TRIM_BATCH: i64 = 100;
+/// 'Trim': the lock of the retention job.
+const TRIM_LOCK: i64 = 0x5472_696D;
 /// How often the retention job runs.
 const TRIM_INTERVAL: Duration = Duration::from_mins(10);
-/// Entries in one read, which bounds what a follower holds in memory.
+/// Entries in one read, which bounds what a follower holds in memory …
 const PAGE_SIZE: usize = 100;
+/// … and in one of a follower that has caught up, who rarely has to read more than one entry. Many of them are read together.
+const LIVE_PAGE_SIZE: usize = 10;
 
 /// Follows a user's feed: first the events after the cursor, if there is one, then [`EventBody::CaughtUp`], then every
 /// change in commit order. With a conversation only the changes in it. Ends when the account is erased.
@@ -46,7 +50,9 @@ pub async fn follow(
     let watch = app.notifier.watch(user);
     let epoch = app.epoch();
     let known = epoch.clone();
-    let read_position = app.store.read(move |conn| ReadPosition::of(conn, &known, user, after.as_ref())).await?;
+    let telling = app.clone();
+    let position = move |conn: &mut Conn<'_>| ReadPosition::of(conn, &telling, &known, user, after.as_ref());
+    let read_position = app.store.read(position).await?;
     Ok(Follower {
         app: app.clone(),
         epoch,
@@ -65,7 +71,7 @@ pub async fn follow(
 /// The cursor of the end of a user's feed.
 pub fn cursor(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -> Result<Cursor> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_OWN_FEED)?;
-    let position = store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?;
+    let position = head(conn, app, user)?.ok_or(Rejection::NoUser(user))?;
     Ok(Cursor { epoch: app.epoch(), user: Some(user), position })
 }
 
@@ -90,17 +96,19 @@ pub fn events(
 ) -> Result<Events> {
     policy::require(viewer, policy::may_act_for(viewer, user), policy::NOT_OWN_FEED)?;
     let epoch = app.epoch();
-    let read_position = ReadPosition::of(conn, &epoch, user, Some(after))?;
+    let read_position = ReadPosition::of(conn, app, &epoch, user, Some(after))?;
     let position = read_position.position;
     // One more, to know whether there are more.
     let limit_and_one = usize::from(limit) + 1;
-    let page = next(conn, &epoch, user, position, limit_and_one)?.ok_or(Rejection::NoUser(user))?;
+    let slice = store::feed::after(conn, user, position, limit_and_one)?;
+    let page = slice.and_then(|slice| page(slice, &epoch, user, position)).ok_or(Rejection::NoUser(user))?;
     let cursor = |position| Cursor { epoch: epoch.clone(), user: Some(user), position };
     if read_position.lost || position < page.trimmed_through {
-        let head = cursor(store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?);
+        let head = cursor(head(conn, app, user)?.ok_or(Rejection::NoUser(user))?);
         let reset = Event { cursor: head.clone(), at: app.now(), body: EventBody::Reset };
         return Ok(Events { events: vec![Arc::new(reset)], cursor: head, has_more: false });
     }
+    note_told(app, &page);
     let FeedPage { mut events, through, is_last, .. } = page;
     let is_cut = events.len() > usize::from(limit);
     events.truncate(limit.into());
@@ -138,7 +146,12 @@ fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
 /// Runs [`trim`] periodically; never returns.
 pub async fn run_retention_job(app: Arc<App>, retention: Duration) {
     loop {
-        if let Err(error) = trim(&app, retention).await {
+        let trimmed = async {
+            // One of several servers is enough.
+            let lock = app.store.try_lock(TRIM_LOCK).await?;
+            if lock.is_some() { trim(&app, retention).await } else { Ok(0) }
+        };
+        if let Err(error) = trimmed.await {
             tracing::warn!(%error, "the feeds could not be trimmed");
         }
         tokio::time::sleep(TRIM_INTERVAL).await;
@@ -153,11 +166,11 @@ struct ReadPosition {
 }
 
 impl ReadPosition {
-    fn of(conn: &mut Conn<'_>, epoch: &Arc<str>, user: UserId, after: Option<&Cursor>) -> Result<Self> {
+    fn of(conn: &mut Conn<'_>, app: &App, epoch: &Arc<str>, user: UserId, after: Option<&Cursor>) -> Result<Self> {
         if after.and_then(|cursor| cursor.user).is_some_and(|its| its != user) {
             return Err(Rejection::NotCursorOf(user).into());
         }
-        let head = store::feed::head(conn, user)?.ok_or(Rejection::NoUser(user))?;
+        let head = head(conn, app, user)?.ok_or(Rejection::NoUser(user))?;
         Ok(match after {
             None => Self { position: head, lost: false },
             Some(cursor) if cursor.epoch == *epoch && cursor.user.is_some() && cursor.position <= head => {
@@ -244,8 +257,8 @@ impl Follower {
 
     /// Moves to the end of the feed, with a reset before what follows; false when the feed ends.
     async fn reset(&mut self) -> Result<bool> {
-        let user = self.user;
-        let head = self.app.store.read(move |conn| store::feed::head(conn, user)).await?;
+        let (app, user) = (self.app.clone(), self.user);
+        let head = self.app.store.read(move |conn| head(conn, &app, user)).await?;
         let Some(position) = head else { return Ok(false) };
         self.read_position = ReadPosition { position, lost: true };
         Ok(true)
@@ -261,18 +274,22 @@ impl Follower {
     async fn read_on(&mut self) -> Result<bool> {
         let (app, user, position) = (self.app.clone(), self.user, self.read_position.position);
         let limited = self.limited;
+        let limit = if self.caught_up { LIVE_PAGE_SIZE } else { PAGE_SIZE };
         let read = move |after| {
             // Not that of this follower: what is read may be shared with others, who know a later one.
             let (app, epoch) = (app.clone(), app.epoch());
             async move {
                 let _permit = app.permits.acquire(limited, Resource::Read).await;
-                app.store.read(move |conn| next(conn, &epoch, user, after, PAGE_SIZE)).await
+                Ok::<_, store::Error>(
+                    app.store.feed_after(user, after, limit).await?.and_then(|slice| page(slice, &epoch, user, after)),
+                )
             }
         };
-        let Some(page) = self.watch.next(position, PAGE_SIZE, read).await? else { return Ok(false) };
+        let Some(page) = self.watch.next(position, limit, read).await? else { return Ok(false) };
         if position < page.trimmed_through {
             return self.reset().await;
         }
+        note_told(&self.app, &page);
         // Entries after the last event are of kinds that only later versions know.
         self.read_position.position = if page.events.is_empty() { page.through } else { position };
         (self.queued, self.at_end) = (page.events.into(), page.is_last);
@@ -291,24 +308,32 @@ impl Follower {
     }
 }
 
-/// How a user's feed continues after a position: at most `limit` entries, with the current state of their messages. `None` once
-/// the account is erased and there is nothing left to read.
-fn next(
-    conn: &mut Conn<'_>,
-    epoch: &Arc<str>,
-    user: UserId,
-    after: i64,
-    limit: usize,
-) -> store::Result<Option<FeedPage>> {
-    let Some(slice) = store::feed::after(conn, user, after, limit)? else { return Ok(None) };
+/// The position of the end of a user's feed, after which somebody will go on.
+fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i64>> {
+    let head = store::feed::head(conn, user)?;
+    if let Some(position) = head.filter(|position| *position > 0) {
+        app.note_told(&app.epoch(), position, None);
+    }
+    Ok(head)
+}
+
+/// Notes the last event of a page. Not its end, which may be a position that a client has made up.
+fn note_told(app: &App, page: &FeedPage) {
+    if let Some(event) = page.events.last() {
+        app.note_told(&event.cursor.epoch, event.cursor.position, Some(event.at));
+    }
+}
+
+/// How a user's feed continues after a position; `None` once the account is erased and there is nothing left to read.
+fn page(slice: FeedSlice, epoch: &Arc<str>, user: UserId, after: i64) -> Option<FeedPage> {
     if slice.is_erased && slice.entries.is_empty() {
-        return Ok(None);
+        return None;
     }
     let through = slice.entries.last().map_or(after, |entry| entry.position);
     // No notification follows for the end of the feed of an erased account, so it is never the last page.
     let is_last = slice.is_end && !slice.is_erased;
     let events = slice.entries.into_iter().filter_map(|entry| event(epoch, user, entry).map(Arc::new)).collect();
-    Ok(Some(FeedPage { events, through, is_last, trimmed_through: slice.trimmed_through }))
+    Some(FeedPage { events, through, is_last, trimmed_through: slice.trimmed_through })
 }
 
 /// The event of an entry; `None` for a kind of a later version.

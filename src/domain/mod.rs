@@ -14,18 +14,22 @@ pub mod nodes;
 pub mod relaying;
 pub mod embedding;
 pub mod feed;
+pub mod presences;
 pub mod signals;
 pub mod accounts;
 pub mod blocks;
 pub mod connections;
 pub mod admin;
 pub mod imports;
+pub mod moving;
 pub mod demo;
 
+mod attempts;
 mod demo_marks;
 mod demo_texts;
 mod errors;
 mod issuers;
+mod moving_steps;
 mod policy;
 mod viewers;
 

@@ -1,6 +1,6 @@
 //! Several servers on one PostgreSQL database: what they have to agree on before one of them starts, and how each hears of the
-//! changes that the others make, whether somebody tells it ([`super::relaying`]) or not: it reads what was added to all feeds. On
-//! SQLite there is one server, to which only a new epoch matters.
+//! changes that the others make, whether somebody tells it ([`super::relaying`]) or not: it reads what was added to all feeds, and
+//! whose [presence](super::presences) has changed. On SQLite there is one server, to which only a new epoch matters.
 
 use std::{
     collections::HashSet,
@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::presences::Exchange;
 use crate::{
     app::App,
+    model::timestamps::Timestamp,
     store::{
         self, Conn,
         feed::{Addition, Unsettled},
@@ -17,20 +19,23 @@ use crate::{
     },
 };
 
-/// How often a server says that it is there …
+/// How often a server says that it is there: several times in the time of a lease.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
-/// … and how long the others believe it.
-const LEASE: Duration = Duration::from_secs(10);
-/// How often it looks for changes of others, while there are any and nobody tells it. Else it looks as often as it renews its lease:
-/// a command may change the database, too, and what is told may be lost.
+/// How often it looks for changes of others, while there are any and nobody tells it, …
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// … or somebody does, as what is told may be lost. Without others it looks as often as it renews its lease: a command may change the
+/// database, too.
+const LINKED_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often servers exchange who is connected to them.
+const EXCHANGE_INTERVAL: Duration = Duration::from_millis(500);
 /// A clock that differs by more is corrected, …
 const CORRECTED_OFFSET_MS: i64 = 250;
 /// … and by more than this it is wrong.
 const MAX_OFFSET_MS: i64 = 5 * 60_000;
+/// Milliseconds for which it can be read when a user left a server.
+const LEFT_LIFETIME_MS: i64 = 10 * 60_000;
 /// Entries before the last one that may belong to transactions which go on while a server starts.
 const ENTRIES_IN_FLIGHT: i64 = 1_000;
-
 /// Entries that are looked at one by one; if there are more, all followers look for what is theirs.
 const MAX_ADDITIONS: usize = 50_000;
 
@@ -43,6 +48,11 @@ pub enum CannotJoin {
          depend on them"
     )]
     Clock(i64),
+    /// A newer release needs what this one does not know.
+    #[error(
+        "another server has brought the database up to date meanwhile, and this release is too old for it: take the newer one"
+    )]
+    TooOld,
     /// Not all servers know the key that another one signs with.
     #[error(
         "another server on this database signs tokens with a key that this one does not have, or does not know the key of this one: \
@@ -62,6 +72,9 @@ pub struct Membership {
     /// What was read beyond it.
     seen: HashSet<i64>,
     earlier: Unsettled,
+    /// The other servers.
+    others: Vec<i64>,
+    presences: Exchange,
 }
 
 impl Membership {
@@ -76,19 +89,35 @@ impl Membership {
         }
         correct_clock(app, offset);
         let key_ids = app.keys.as_ref().map_or_else(Vec::new, |keys| keys.ids());
-        let node = Node { id: rand::random(), version: env!("CARGO_PKG_VERSION").to_owned(), key_ids };
+        let knows = store::last_known_migration()?;
+        let node = Node { id: rand::random(), version: env!("CARGO_PKG_VERSION").to_owned(), key_ids, knows };
         let joining = node.clone();
         let join = move |conn: &mut Conn<'_>| {
             Ok::<_, store::Error>((
-                store::nodes::renew(conn, &joining, LEASE)?,
+                store::nodes::renew(conn, &joining)?,
                 store::feed::unsettled(conn)?,
                 store::feed::last_id(conn)?,
             ))
         };
-        let (others, earlier, last) = app.store.write(join).await?;
+        let (nodes, earlier, last) = app.store.write(join).await?;
+        // Again, now that others know of it.
+        if !app.store.read(store::is_compatible).await? {
+            leave(app, node.id).await?;
+            return Err(CannotJoin::TooOld);
+        }
+        if !app.store.is_sqlite() {
+            app.presences.share_all();
+        }
         let signs = |one: &Node, other: &Node| one.key_ids.first().is_none_or(|key| other.key_ids.contains(key));
-        let membership = Self { node, settled: last - ENTRIES_IN_FLIGHT, seen: HashSet::new(), earlier };
-        if others.iter().any(|other| !signs(other, &membership.node) || !signs(&membership.node, other)) {
+        let membership = Self {
+            node,
+            settled: last - ENTRIES_IN_FLIGHT,
+            seen: HashSet::new(),
+            earlier,
+            others: nodes.others.iter().map(|other| other.id).collect(),
+            presences: Exchange::default(),
+        };
+        if nodes.others.iter().any(|other| !signs(other, &membership.node) || !signs(&membership.node, other)) {
             membership.leave(app).await?;
             return Err(CannotJoin::Keys);
         }
@@ -111,34 +140,61 @@ impl Membership {
 
     /// Keeps in touch with the others; never returns.
     pub async fn run(mut self, app: Arc<App>) {
-        let mut renewed = Instant::now();
-        let mut has_others = true;
+        let (mut renewed, mut exchanged) = (Instant::now(), Instant::now());
         loop {
-            let is_alone = !has_others || app.store.is_sqlite();
-            let interval = if is_alone || app.relay.is_linked() { RENEWAL_INTERVAL } else { POLL_INTERVAL };
-            tokio::time::sleep(interval).await;
-            let polled = self.poll(&app).await;
-            if renewed.elapsed() >= RENEWAL_INTERVAL || polled.is_err() {
-                match self.renew(&app).await {
-                    Ok(others) => (has_others, renewed) = (others > 0, Instant::now()),
-                    Err(error) => {
-                        tracing::warn!(%error, "it is not known what other servers change");
-                        tokio::time::sleep(RENEWAL_INTERVAL).await;
-                    }
+            tokio::time::sleep(self.interval(&app)).await;
+            let mut outcome = self.poll(&app).await;
+            if outcome.is_ok() && exchanged.elapsed() >= EXCHANGE_INTERVAL {
+                exchanged = Instant::now();
+                outcome = self.presences.run(&app, self.node.id, &self.others).await;
+            }
+            if outcome.is_ok() && renewed.elapsed() < RENEWAL_INTERVAL {
+                continue;
+            }
+            match self.renew(&app).await {
+                Ok(()) => renewed = Instant::now(),
+                Err(error) => {
+                    tracing::warn!(%error, "it is not known what other servers change");
+                    tokio::time::sleep(RENEWAL_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Renews the lease, and takes over what the database says; gives the number of other servers.
-    async fn renew(&self, app: &App) -> store::Result<usize> {
-        let node = self.node.clone();
-        let renew = move |conn: &mut Conn<'_>| store::nodes::renew(conn, &node, LEASE);
+    fn interval(&self, app: &App) -> Duration {
+        match self.others.as_slice() {
+            [] => RENEWAL_INTERVAL,
+            _ if app.relay.is_linked() => LINKED_POLL_INTERVAL,
+            _ => POLL_INTERVAL,
+        }
+    }
+
+    /// Renews the lease, and takes over what the database says.
+    async fn renew(&mut self, app: &App) -> store::Result<()> {
         // Nothing is written to a SQLite file.
-        let others = if app.store.is_sqlite() { Vec::new() } else { app.store.write(renew).await? };
-        app.set_epoch(&app.store.read(store::server::epoch).await?);
+        if !app.store.is_sqlite() {
+            let node = self.node.clone();
+            let left_before = Timestamp::from_milliseconds(app.now().milliseconds() - LEFT_LIFETIME_MS);
+            let renew = move |conn: &mut Conn<'_>| {
+                store::presences::forget_left(conn, node.id, left_before)?;
+                store::nodes::renew(conn, &node)
+            };
+            let nodes = app.store.write(renew).await?;
+            if nodes.is_new {
+                app.presences.share_all();
+            }
+            self.others = nodes.others.iter().map(|other| other.id).collect();
+            app.check_history().await?;
+        }
+        let read =
+            |conn: &mut Conn<'_>| Ok::<_, store::Error>((store::server::epoch(conn)?, store::moving::is_moved(conn)?));
+        let (epoch, is_moved) = app.store.read(read).await?;
+        app.set_epoch(&epoch);
+        if is_moved {
+            app.moved.notify_one();
+        }
         correct_clock(app, clock_offset(app).await?);
-        Ok(others.len())
+        Ok(())
     }
 
     /// Notifies the followers of feeds to which something was added.

@@ -78,7 +78,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
         policy::require(viewer, policy::may_change_credentials(viewer), Rejection::NotSignedIn)?;
     }
     if name.is_some() || email.is_some() || password.is_some() {
-        viewer.check_credential_rate(app)?;
+        viewer.check_credential_rate(app).await?;
     }
     check_write_rate(app, viewer, name.is_some() || email.is_some()).await?;
     let hash = hashed(app, password).await?;

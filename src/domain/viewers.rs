@@ -1,6 +1,6 @@
 //! Viewers: the identity on whose behalf a function runs.
 
-use super::{Error, Result, issuers};
+use super::{Error, Result, attempts, issuers};
 use crate::{
     app::App,
     model::{
@@ -107,8 +107,11 @@ impl Viewer {
     }
 
     /// The same for a change of a password or an address.
-    pub(super) fn check_credential_rate(&self, app: &App) -> Result<()> {
-        Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_credential_change(user))?)
+    pub(super) async fn check_credential_rate(&self, app: &App) -> Result<()> {
+        match self.limited_user() {
+            Some(user) => attempts::count_credential_change(app, user).await,
+            None => Ok(()),
+        }
     }
 
     /// The same for a search.

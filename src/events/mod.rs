@@ -19,7 +19,7 @@ pub use nats::{Nats, NatsSettings};
 pub use notifier::{Notifier, Watch};
 pub use permits::{Permit, PermitLimits, Permits, Resource};
 pub use presences::{OfflineCheck, Presences};
-pub use rates::{Attempt, RateLimited, RateLimiters, RateLimits, network};
+pub use rates::{RateLimited, RateLimiters, RateLimits, network};
 pub use relay::{News, Relay};
 pub use revocations::{Revocation, Revocations};
 pub use signals::{SignalSubscription, Signals};

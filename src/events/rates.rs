@@ -1,12 +1,12 @@
-//! Rate limits: on changes by a user, attempts to sign in, sign-ups, and the exchange and end of sessions.
+//! Rate limits of this server: on changes and searches by a user, and on the exchange and end of sessions. Attempts to sign in and up
+//! are counted in the database.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use governor::{
@@ -27,10 +27,6 @@ const MAX_REFRESHES: u32 = 30;
 const MAX_SIGN_OUTS: u32 = 100;
 /// Exchanges and sign-outs from an address in a minute: many people may share one.
 const MAX_SESSION_CHANGES: u32 = 300;
-/// The window in which failed attempts to sign in count.
-const FAILURE_WINDOW: Duration = Duration::from_mins(15);
-/// At so many tracked accounts and addresses, those whose window has passed are evicted.
-const MAX_TRACKED_FAILURES: usize = 10_000;
 
 /// The limits; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,23 +47,11 @@ pub struct RateLimits {
 #[derive(Clone, Default)]
 pub struct RateLimiters {
     writes: Limiter<UserId>,
-    credentials: Limiter<UserId>,
     searches: Limiter<UserId>,
-    sign_ins: Limiter<IpAddr>,
-    sign_ups: Limiter<IpAddr>,
     refreshes: Limiter<SessionId>,
     sign_outs: Limiter<Credential>,
     session_changes: Limiter<IpAddr>,
-    failures: Arc<Mutex<HashMap<Account, Failures>>>,
-    max_failures: u32,
-}
-
-/// The account (the key of its email) and the client's address of an attempt to sign in.
-type Account = (String, IpAddr);
-
-struct Failures {
-    count: u32,
-    since: Instant,
+    limits: RateLimits,
 }
 
 /// A limit was exceeded: try again after this time.
@@ -79,19 +63,21 @@ impl RateLimiters {
     /// Limiters with these limits, and with those of sessions, which are fixed.
     #[must_use]
     pub fn of(limits: RateLimits) -> Self {
-        let (second, minute, hour) = (Duration::from_secs(1), Duration::from_mins(1), Duration::from_hours(1));
+        let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
         Self {
             writes: Limiter::of(limits.writes, second, WRITE_BURST),
-            credentials: Limiter::of(limits.failures, FAILURE_WINDOW, 1),
             searches: Limiter::of(limits.searches, minute, 1),
-            sign_ins: Limiter::of(limits.sign_ins, minute, 1),
-            sign_ups: Limiter::of(limits.sign_ups, hour, 1),
             refreshes: Limiter::of(MAX_REFRESHES, minute, 1),
             sign_outs: Limiter::of(MAX_SIGN_OUTS, minute, 1),
             session_changes: Limiter::of(MAX_SESSION_CHANGES, minute, 1),
-            failures: Arc::default(),
-            max_failures: limits.failures,
+            limits,
         }
+    }
+
+    /// The limits, also those of what is counted in the database.
+    #[must_use]
+    pub fn limits(&self) -> RateLimits {
+        self.limits
     }
 
     /// Counts a change by a user.
@@ -110,28 +96,12 @@ impl RateLimiters {
         self.writes.check_many(&user, count)
     }
 
-    /// Counts a change of a name, an address or a password by a user.
-    ///
-    /// # Errors
-    /// [`RateLimited`]
-    pub fn check_credential_change(&self, user: UserId) -> Result<(), RateLimited> {
-        self.credentials.check(&user)
-    }
-
     /// Counts a search by a user over messages.
     ///
     /// # Errors
     /// [`RateLimited`]
     pub fn check_search(&self, user: UserId) -> Result<(), RateLimited> {
         self.searches.check(&user)
-    }
-
-    /// Counts a sign-up.
-    ///
-    /// # Errors
-    /// [`RateLimited`]
-    pub fn check_sign_up(&self, from: IpAddr) -> Result<(), RateLimited> {
-        self.sign_ups.check(&network(from))
     }
 
     /// Counts an exchange of a refresh token of this session.
@@ -157,86 +127,13 @@ impl RateLimiters {
         from.map_or(Ok(()), |from| self.session_changes.check(&network(from)))
     }
 
-    /// Counts an attempt to sign in. It counts as failed until it has succeeded, so that concurrent guesses count too.
-    ///
-    /// # Errors
-    /// [`RateLimited`]
-    pub fn begin_sign_in(&self, account: String, from: IpAddr) -> Result<Attempt, RateLimited> {
-        let from = network(from);
-        self.sign_ins.check(&from)?;
-        let account = (account, from);
-        self.locked(|failures| {
-            if failures.len() >= MAX_TRACKED_FAILURES {
-                failures.retain(|_, failures| failures.since.elapsed() < FAILURE_WINDOW);
-                if failures.len() >= MAX_TRACKED_FAILURES {
-                    // So many at once are an attack: keep only those that failed more than once.
-                    failures.retain(|_, failures| failures.count > 1);
-                }
-            }
-            let now = Instant::now();
-            let entry = failures.entry(account.clone()).or_insert(Failures { count: 0, since: now });
-            let remaining = FAILURE_WINDOW.saturating_sub(entry.since.elapsed());
-            if remaining.is_zero() {
-                *entry = Failures { count: 0, since: now };
-            }
-            if self.max_failures > 0 && entry.count >= self.max_failures {
-                return Err(RateLimited(remaining));
-            }
-            entry.count += 1;
-            Ok(())
-        })?;
-        Ok(Attempt { account, rates: self.clone(), is_evaluated: false })
-    }
-
     /// Evicts the keys whose counts have expired.
     pub fn evict_idle(&self) {
         self.writes.evict_idle();
-        self.credentials.evict_idle();
         self.searches.evict_idle();
-        self.sign_ins.evict_idle();
-        self.sign_ups.evict_idle();
         self.refreshes.evict_idle();
         self.sign_outs.evict_idle();
         self.session_changes.evict_idle();
-    }
-
-    fn locked<T>(&self, work: impl FnOnce(&mut HashMap<Account, Failures>) -> T) -> T {
-        // A panic elsewhere cannot leave the map half changed.
-        work(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// An attempt to sign in. It counts as failed until it succeeded, or was dropped before it was evaluated: nobody learned
-/// anything then.
-pub struct Attempt {
-    account: Account,
-    rates: RateLimiters,
-    is_evaluated: bool,
-}
-
-impl Attempt {
-    /// The attempt failed.
-    pub fn failed(mut self) {
-        self.is_evaluated = true;
-    }
-
-    /// The attempt succeeded: earlier failures do not count any more.
-    pub fn succeeded(mut self) {
-        self.is_evaluated = true;
-        self.rates.locked(|failures| failures.remove(&self.account));
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if self.is_evaluated {
-            return;
-        }
-        self.rates.locked(|failures| {
-            if let Some(entry) = failures.get_mut(&self.account) {
-                entry.count = entry.count.saturating_sub(1);
-            }
-        });
     }
 }
 

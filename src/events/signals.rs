@@ -29,6 +29,12 @@ impl Signals {
         SignalSubscription { signals, _guard: guard }
     }
 
+    /// Whether there is anybody to send a signal to.
+    #[must_use]
+    pub fn has_subscribers(&self) -> bool {
+        self.topics.len() > 0
+    }
+
     /// Sends a signal to one user.
     pub fn send(&self, user: UserId, signal: Signal) {
         for about in [None, Some(signal.user)] {

@@ -6,9 +6,9 @@ use super::errors::top_level;
 use crate::{
     app::App,
     domain::{
-        self, Conn, TextBudget, Viewer, accounts, blocks, conversations, feed, messages,
+        self, Conn, TextBudget, Viewer, accounts, blocks, conversations, feed, messages, presences,
         searches::{self, Found, Search},
-        signals, users,
+        users,
     },
     execution::{Batch, Error, Stop},
     model::{
@@ -121,7 +121,7 @@ impl Context {
         });
         loads.batch(&mut self.members, |conn, keys| conversations::members(conn, viewer, keys));
         loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
-        loads.batch(&mut self.presences, |conn, users| signals::presences(conn, app, viewer, users));
+        loads.batch(&mut self.presences, |conn, users| presences::of(conn, app, viewer, users));
         loads.each(&mut self.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
         loads.each(&mut self.pending, |conn, (list, mode)| searches::pending(conn, app, viewer, *list, *mode));
         loads.any

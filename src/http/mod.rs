@@ -9,6 +9,7 @@ mod server;
 mod upgrades;
 mod wires;
 mod sessions;
+mod closings;
 mod operations;
 mod older_sockets;
 mod sockets;
@@ -30,8 +31,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{
@@ -42,6 +43,7 @@ use crate::{
     graphql::{Api, Caller, Prepared},
 };
 use accepts::Accepted;
+use closings::Closings;
 use connections::Unread;
 use hosts::Hosts;
 pub use hosts::{BadOrigin, origins};
@@ -56,6 +58,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Connections wait so long for the server to start before they are told that it does.
 const START_GRACE: Duration = Duration::from_millis(200);
+
+/// Sockets that are authenticated at a time.
+const MAX_AUTHENTICATIONS: usize = 256;
 
 /// Bytes of a query string at most.
 const MAX_QUERY_STRING: usize = 16 * 1024;
@@ -87,14 +92,14 @@ pub async fn answering_meanwhile<T>(
     }
 }
 
-/// Serves until `stop` completes, then finishes the requests in flight, closes the sockets, and returns.
+/// Serves until `stop` completes, and for as long as it says, then finishes the requests in flight, closes the sockets, and returns.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     app: &Arc<App>,
     api: Api,
     settings: &Serve,
     origins: Vec<HeaderValue>,
-    stop: impl Future<Output = ()> + Send + 'static,
+    stop: impl Future<Output = Duration> + Send + 'static,
 ) {
     let is_loopback = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let is_loopback_only = app.keys.is_none() && listeners.iter().all(is_loopback) && !settings.allow_open_network;
@@ -104,20 +109,22 @@ pub async fn serve(
         limits: settings.limits.clone(),
         hosts: Hosts::new(is_loopback_only, origins),
         trusted_proxies: settings.trusted_proxies.clone(),
-        stopping: CancellationToken::new(),
-        sockets: TaskTracker::new(),
+        leaving: CancellationToken::new(),
+        closings: Closings::new(),
+        authentications: Semaphore::new(MAX_AUTHENTICATIONS),
     });
-    let (stopping, sockets) = (server.stopping.clone(), server.sockets.clone());
+    let (leaving, closings, stopping) = (server.leaving.clone(), server.closings.clone(), CancellationToken::new());
     let cancel = stopping.clone();
     tokio::spawn(async move {
-        stop.await;
+        let drain_delay = stop.await;
+        leaving.cancel();
+        tokio::time::sleep(drain_delay).await;
         cancel.cancel();
     });
     let connections = accept(&listeners, router(server), &settings.limits, &settings.trusted_proxies, stopping).await;
     drop(listeners);
-    sockets.close();
     // The closing handshakes of sockets take a moment of it; a client that does not answer is not waited for.
-    let drained = async { tokio::join!(connections.wait(), sockets.wait()) };
+    let drained = async { tokio::join!(connections.wait(), closings.close_all()) };
     if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
         tracing::warn!("some requests were not answered in time");
     }
@@ -150,7 +157,7 @@ async fn live() -> &'static str {
 
 /// Readiness: the database answers and is not known to be damaged, and the server is not stopping.
 async fn ready(State(server): State<Arc<Server>>) -> Response {
-    let stopping = server.stopping.is_cancelled().then_some("the server is stopping");
+    let stopping = server.leaving.is_cancelled().then_some("the server is stopping");
     match stopping.or(server.app.problem().await) {
         None => "ok\n".into_response(),
         Some(problem) => not_ready(problem),

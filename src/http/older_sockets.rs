@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::PollSender;
+use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::{
     server::Server,
@@ -40,7 +40,12 @@ struct Head {
 }
 
 /// Serves a socket until there is a reason to close it; `None` when the client is gone.
-pub(super) async fn serve(server: &Arc<Server>, credentials: Credentials, wire: &mut Wire) -> Option<Close> {
+pub(super) async fn serve(
+    server: &Arc<Server>,
+    credentials: Credentials,
+    wire: &mut Wire,
+    closing: &CancellationToken,
+) -> Option<Close> {
     let named = Request::builder().header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL).body(()).ok()?;
     let protocol = GraphQLProtocol::from_request_parts(&mut named.into_parts().0, &()).await.ok()?;
     let (to_handler, from_client) = mpsc::channel(1);
@@ -76,7 +81,7 @@ pub(super) async fn serve(server: &Arc<Server>, credentials: Credentials, wire: 
         let done = tokio::select! {
             // Ends come before all else, and what is answered before what is asked: so no more is taken in than is answered.
             biased;
-            () = server.stopping.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
+            () = closing.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
             why = session_ended(&mut socket.initialized) => Err(Some(Close::new(4403, why))),
             () = &mut init_deadline, if socket.initialized.is_none() => {
                 Err(Some(Close::new(4408, "Connection initialisation timeout")))

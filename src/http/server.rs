@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use super::hosts::Hosts;
+use super::{closings::Closings, hosts::Hosts};
 use crate::{app::App, config::Limits, graphql::Api};
 
 /// What every handler needs.
@@ -15,6 +16,9 @@ pub(super) struct Server {
     pub(super) limits: Limits,
     pub(super) hosts: Hosts,
     pub(super) trusted_proxies: Vec<IpNet>,
-    pub(super) stopping: CancellationToken,
-    pub(super) sockets: TaskTracker,
+    /// Cancelled as soon as the server is told to stop.
+    pub(super) leaving: CancellationToken,
+    pub(super) closings: Closings,
+    /// For sockets: after another server stopped, many come at once.
+    pub(super) authentications: Semaphore,
 }

@@ -1,9 +1,9 @@
 //! The session of a WebSocket: on whose behalf it is, and when that ends.
 
-use std::{future::pending, net::IpAddr, sync::Arc};
+use std::{future::pending, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{server::Server, wires::Close};
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
     graphql::Caller,
 };
 
+/// An authentication that takes longer does not keep others waiting.
+const AUTHENTICATION_TIME: Duration = Duration::from_secs(1);
 /// The longest id of an operation, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 128;
 
@@ -33,7 +35,7 @@ pub(super) struct Initialized {
 impl Initialized {
     /// Authenticates the client: by the payload's authorization, or by the header of that name.
     pub(super) async fn authenticate(
-        Server { app, limits, .. }: &Server,
+        Server { app, limits, authentications, .. }: &Server,
         payload: &Map<String, Value>,
         Credentials { authorization: header, from }: Credentials,
     ) -> Result<Self, Close> {
@@ -45,7 +47,18 @@ impl Initialized {
                 return Err(Close::new(4403, "The authorization must be a text"));
             }
         };
-        let viewer = Viewer::of(app, authorization.as_deref()).await.map_err(|error| {
+        let Ok(permit) = timeout(limits.init_timeout, authentications.acquire()).await else {
+            return Err(Close::new(1013, "Try again later"));
+        };
+        let mut viewer = pin!(Viewer::of(app, authorization.as_deref()));
+        let known = timeout(AUTHENTICATION_TIME, viewer.as_mut()).await;
+        // Whoever waits for the keys of an issuer keeps nobody else waiting.
+        drop(permit);
+        let viewer = match known {
+            Ok(viewer) => viewer,
+            Err(_elapsed) => viewer.await,
+        };
+        let viewer = viewer.map_err(|error| {
             if matches!(error, domain::Error::Unauthenticated) {
                 return Close::new(4403, "The access token does not hold");
             }

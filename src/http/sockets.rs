@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     older_sockets,
@@ -98,12 +99,22 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, f
     let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
     let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
     let authorization = authorization.and_then(|value| value.to_str().ok().map(str::to_owned));
-    let sockets = server.sockets.clone();
-    sockets.spawn(run_socket(server, connection, protocol, Credentials { authorization, from }));
+    let credentials = Credentials { authorization, from };
+    let (closing, open) = server.closings.add();
+    tokio::spawn(async move {
+        run_socket(server, connection, protocol, credentials, closing).await;
+        drop(open);
+    });
     response
 }
 
-async fn run_socket(server: Arc<Server>, upgrade: OnUpgrade, protocol: Option<&str>, credentials: Credentials) {
+async fn run_socket(
+    server: Arc<Server>,
+    upgrade: OnUpgrade,
+    protocol: Option<&str>,
+    credentials: Credentials,
+    closing: CancellationToken,
+) {
     // How a client disconnects does not matter.
     let Ok(connection) = upgrade.await else { return };
     let Limits { max_body, stall_timeout, .. } = server.limits;
@@ -112,9 +123,9 @@ async fn run_socket(server: Arc<Server>, upgrade: OnUpgrade, protocol: Option<&s
         Some(PROTOCOL) => {
             let operations = Operations::new(server.clone());
             let session = SocketSession { server, credentials: Some(credentials), initialized: None, operations };
-            session.run(&mut wire).await
+            session.run(&mut wire, &closing).await
         }
-        Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut wire)).await,
+        Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut wire, &closing)).await,
         None => Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws")),
     };
     Box::pin(wire.close(close)).await;
@@ -137,8 +148,7 @@ enum Happened {
 
 impl SocketSession {
     /// Runs until there is a reason to close; `None` when the client is gone.
-    async fn run(mut self, wire: &mut Wire) -> Option<Close> {
-        let stopping = self.server.stopping.clone();
+    async fn run(mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
         let Limits { init_timeout, ping_interval, dead_after, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
@@ -149,7 +159,7 @@ impl SocketSession {
                 // Ends come before all else, however much the client sends. Received messages come before the ping timer: they prove
                 // that the client is alive.
                 biased;
-                () = stopping.cancelled() => return Box::pin(self.drain(wire)).await,
+                () = closing.cancelled() => return Box::pin(self.drain(wire)).await,
                 why = session_ended(&mut self.initialized) => Err(Some(Close::new(4403, why))),
                 () = &mut init_deadline, if self.initialized.is_none() => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))

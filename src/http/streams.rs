@@ -48,11 +48,11 @@ pub(super) fn response(
         Ok(prepared) => server.api.stream(caller, prepared),
         Err(answer) => stream::once(async move { answer }).boxed(),
     };
-    let stopping = server.stopping.clone();
+    let (closing, open) = server.closings.add();
     let stopped = async move {
-        let _permit = permit;
+        let _held = (permit, open);
         tokio::select! {
-            () = stopping.cancelled() => {}
+            () = closing.cancelled() => {}
             _ = connection.ended() => {}
         }
     };

@@ -3,20 +3,22 @@
 //! Messages and events draw their ids from one sequence, while the users concerned are locked. So the entries of a user
 //! grow in commit order. Ids have gaps; what was trimmed of a user's events is known by `users.trimmed_through`.
 
+use std::collections::{BTreeMap, HashMap};
+
 use diesel::{
     ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
     SqliteConnection,
     connection::DefaultLoadingMode,
     dsl::{max, sql},
     sql_query,
-    sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text},
+    sql_types::{Array, BigInt, Bool, Integer, Nullable, SmallInt, Text},
 };
 
 use super::{
     Conn, Result,
     cached::CachedStatement,
     conn::on,
-    schema::{events, server, users},
+    schema::{events, messages, server, users},
 };
 use crate::model::{
     feed::{Entry, Kind, NewEvent},
@@ -37,6 +39,26 @@ pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
     let (trimmed, message, event): (i64, Option<i64>, Option<i64>) =
         on!(conn, |c| CachedStatement(sql::<Ids>(query)).get_result(c))?;
     Ok([message, event].into_iter().flatten().fold(trimmed, i64::max))
+}
+
+/// Whether one of these entries is not there, or happened at another time, and was not trimmed.
+pub fn lacks_any(conn: &mut Conn<'_>, entries: &BTreeMap<i64, Option<Timestamp>>) -> Result<bool> {
+    if entries.is_empty() {
+        return Ok(false);
+    }
+    let ids = || entries.keys().copied();
+    let sent = messages::table.filter(messages::id.eq_any(ids())).select((messages::id, messages::created_at));
+    let happened = events::table.filter(events::id.eq_any(ids())).select((events::id, events::at));
+    let trimmed = server::table.select(server::trimmed_through);
+    let mut found: Vec<(i64, Timestamp)> = on!(conn, |c| sent.load(c))?;
+    found.extend(on!(conn, |c| happened.load::<(i64, Timestamp)>(c))?);
+    let found: HashMap<_, _> = found.into_iter().collect();
+    // Last of all: what was trimmed meanwhile is noted here.
+    let trimmed: i64 = on!(conn, |c| trimmed.first(c))?;
+    Ok(entries.iter().any(|(id, at)| match found.get(id) {
+        Some(found) => at.is_some_and(|at| at != *found),
+        None => *id > trimmed,
+    }))
 }
 
 /// The next id of a message or of an event on SQLite, where only one connection writes. PostgreSQL has a sequence.
@@ -126,6 +148,44 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> 
         let rows = CachedStatement(query).load_iter::<(bool, i64, Option<Entry>), DefaultLoadingMode>(c)?;
         slice(rows, limit)
     })
+}
+
+/// The same of several users, in their order, from one snapshot.
+pub fn after_each(conn: &mut Conn<'_>, wanted: &[(UserId, i64)], limit: usize) -> Result<Vec<Option<FeedSlice>>> {
+    let c = match conn {
+        // Each is a function call.
+        Conn::Sqlite(_) => return wanted.iter().map(|(user, position)| after(conn, *user, *position, limit)).collect(),
+        Conn::Postgres(c) => c,
+    };
+    let (users, positions): (Vec<i64>, Vec<i64>) =
+        wanted.iter().map(|(user, position)| (user.key(), *position)).unzip();
+    // Raw, as above, and because diesel has no tables of arrays.
+    let query = sql::<(BigInt, Row)>("SELECT wanted.number, users.erased_at IS NOT NULL, users.trimmed_through, entry.*, \
+        messages.id, sender_id, receiver_id, content, reply_to_id, client_id, version, messages.created_at, edited_at FROM unnest(")
+    .bind::<Array<BigInt>, _>(users)
+    .sql(", ")
+    .bind::<Array<BigInt>, _>(positions)
+    .sql(
+        ") WITH ORDINALITY AS wanted (user_id, after, number) JOIN users ON users.id = wanted.user_id LEFT JOIN LATERAL (\
+         SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
+         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) \
+         AND sender_id = wanted.user_id AND id > wanted.after \
+         UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
+         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) \
+         AND receiver_id = wanted.user_id AND id > wanted.after \
+         UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = wanted.user_id AND id > wanted.after \
+         ORDER BY position LIMIT ",
+    )
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .sql(
+        ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
+         AND sender_id NOT IN (SELECT user_id FROM erasures) ORDER BY wanted.number, position",
+    );
+    let rows: Vec<(i64, (bool, i64, Option<Entry>))> = CachedStatement(query).load(*c)?;
+    let mut rows = rows.into_iter().peekable();
+    let slice_of =
+        |number| slice(std::iter::from_fn(|| rows.next_if(|row| row.0 == number).map(|row| Ok(row.1))), limit);
+    (1..).take(wanted.len()).map(slice_of).collect()
 }
 
 /// The rows as a slice, as far as they may be held.

@@ -1,9 +1,12 @@
 //! The migrations of both databases, embedded in the binary, with the same names on both.
+//!
+//! Releases may run side by side on one database: a migration adds columns, tables and indexes that an older release need not know.
+//! What such a migration made superfluous, a migration of a later release removes; it raises [`OLDEST`].
 
-use std::collections::HashSet;
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use diesel::{
-    RunQueryDsl, SqliteConnection,
+    OptionalExtension, RunQueryDsl, SqliteConnection,
     backend::Backend,
     connection::SimpleConnection,
     dsl::sql,
@@ -13,12 +16,28 @@ use diesel::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{Conn, Error, Result, conn::on, timeouts::postgres_timeouts};
+use super::{
+    Conn, Error, Result,
+    conn::{Postgres, on},
+    nodes,
+    timeouts::postgres_timeouts,
+};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// The key of the PostgreSQL advisory lock.
 const LOCK_KEY: i64 = 0x4475_6F6C;
+
+/// The migration that a program must know to use a database that this one has migrated.
+pub(super) const OLDEST: &str = COMPATIBILITY;
+/// The migration since which a database says so.
+const COMPATIBILITY: &str = "20261126000009";
+/// On PostgreSQL a migration waits for locks no longer than this, as all who come later wait behind it, …
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '2s'";
+/// … and tries it again so often, …
+const LOCK_TRIES: usize = 60;
+/// … after a pause in which the others go on.
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Which way to migrate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,39 +48,85 @@ pub enum Direction {
     Down,
 }
 
-/// Runs the migrations, on PostgreSQL each in a transaction of its own and without timeouts; gives the names of those that
-/// ran. When one fails it is rolled back, and on SQLite so are those before it.
+/// Runs the migrations, on PostgreSQL each in a transaction of its own; gives the names of those that ran. When one fails it is rolled
+/// back, and on SQLite so are those before it.
 pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<String>> {
     match conn {
         // Several servers may start at once: one transaction around all of it excludes the others.
-        Conn::Sqlite(c) => c.immediate_transaction(|c| migrate(c, SQLITE, direction)),
+        Conn::Sqlite(c) => c.immediate_transaction(|c| {
+            require_compatible(&mut Conn::Sqlite(c))?;
+            let done = migrate(c, SQLITE, direction)?;
+            raise_oldest(&mut Conn::Sqlite(c), direction)?;
+            Ok(done)
+        }),
         Conn::Postgres(c) => {
             // First of all: whoever starts while another one migrates waits for it as long as it takes.
             c.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
-            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK_KEY})"))?;
-            let done = migrate(*c, POSTGRES, direction);
+            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK_KEY}); {LOCK_TIMEOUT}"))?;
+            let done = run_on_postgres(c, direction);
             c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK_KEY}); {}", postgres_timeouts()))?;
             done
         }
     }
 }
 
-/// Refuses a database that is not of this version, with a message that begins with its name; only reads.
+fn run_on_postgres(conn: &mut Postgres, direction: Direction) -> Result<Vec<String>> {
+    require_compatible(&mut Conn::Postgres(conn))?;
+    let (mut done, mut tries) = (Vec::new(), 0..LOCK_TRIES);
+    loop {
+        match migrate(conn, POSTGRES, direction) {
+            Ok(more) => {
+                done.extend(more);
+                raise_oldest(&mut Conn::Postgres(conn), direction)?;
+                return Ok(done);
+            }
+            Err(Error::Busy) if tries.next().is_some() => thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Refuses a database that this program cannot use, or that it would make useless for other servers that run.
+fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
+    let applied = applied(conn)?;
+    if let Some(migration) = too_new(conn, &applied)? {
+        return Err(Error::Unusable(format!("the database {}", explain_newer(&migration))));
+    }
+    if applied.contains(COMPATIBILITY)
+        && oldest(conn)?.is_some_and(|oldest| *oldest < *OLDEST)
+        && let Some(version) = nodes::version_without(conn, OLDEST)?
+    {
+        return Err(Error::Unusable(format!(
+            "a server of Duologue {version} uses the database, and could not after it is brought up to date; nothing was changed: stop \
+             that server first"
+        )));
+    }
+    Ok(())
+}
+
+/// From now on only programs that know [`OLDEST`] may use the database.
+fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
+    if direction == Direction::Up {
+        let raise = format!("UPDATE server SET oldest = '{OLDEST}' WHERE oldest < '{OLDEST}'");
+        on!(conn, |c| c.batch_execute(&raise))?;
+    }
+    Ok(())
+}
+
+/// Refuses a database whose migrations this program does not know or has not run, with a message that begins with its name; only
+/// reads.
 ///
 /// # Errors
 /// [`Error::Unusable`]
 pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()> {
-    // Those of PostgreSQL have the same names.
-    let known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(migration_failed)?;
-    let known: HashSet<_> = known.iter().map(|migration| migration.name().version().to_string()).collect();
     let applied = applied(conn)?;
-    Err(Error::Unusable(match applied.iter().find(|version| !known.contains(*version)) {
-        Some(newer) => format!("{database} {}", explain_newer(newer)),
+    Err(Error::Unusable(match too_new(conn, &applied)? {
+        Some(newer) => format!("{database} {}", explain_newer(&newer)),
         None if applied.is_empty() => format!(
             "{database} has nothing of Duologue in it yet: see whether it is the right one, or run `duologue migrate` to \
              begin it"
         ),
-        None if applied.len() < known.len() => {
+        None if !known()?.is_subset(&applied) => {
             format!("{database} is of an older Duologue; nothing was changed: run `duologue migrate` first")
         }
         None => return Ok(()),
@@ -69,16 +134,63 @@ pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()>
 }
 
 /// The versions of the migrations that were run. Raw, because diesel would create the table that it keeps them in.
-fn applied(conn: &mut Conn<'_>) -> Result<Vec<String>> {
+fn applied(conn: &mut Conn<'_>) -> Result<BTreeSet<String>> {
     let is_there = match conn {
         Conn::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = '__diesel_schema_migrations'",
         Conn::Postgres(_) => "SELECT count(to_regclass('__diesel_schema_migrations'))",
     };
     let is_there: i64 = on!(conn, |c| sql::<BigInt>(is_there).get_result(c))?;
     if is_there == 0 {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     }
-    Ok(on!(conn, |c| sql::<Text>("SELECT version FROM __diesel_schema_migrations").load(c))?)
+    let versions: Vec<String> = on!(conn, |c| sql::<Text>("SELECT version FROM __diesel_schema_migrations").load(c))?;
+    Ok(versions.into_iter().collect())
+}
+
+/// The versions of the migrations that this program knows.
+fn known() -> Result<BTreeSet<String>> {
+    // Those of PostgreSQL have the same names.
+    let known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(migration_failed)?;
+    Ok(known.iter().map(|migration| migration.name().version().to_string()).collect())
+}
+
+/// The last of them.
+///
+/// # Errors
+/// None, unless the program was built wrongly.
+pub fn last_known_migration() -> Result<String> {
+    Ok(known()?.pop_last().unwrap_or_default())
+}
+
+/// The migration that a program must know to use the database; `None` if nobody has served it yet.
+fn oldest(conn: &mut Conn<'_>) -> Result<Option<String>> {
+    Ok(on!(conn, |c| sql::<Text>("SELECT oldest FROM server").get_result(c).optional())?)
+}
+
+/// Whether a program that knows what this one knows may use the database.
+pub fn is_compatible(conn: &mut Conn<'_>) -> Result<bool> {
+    let applied = applied(conn)?;
+    Ok(too_new(conn, &applied)?.is_none())
+}
+
+/// Whether the database has what migrations have made that this program does not know.
+pub fn has_unknown_migrations(conn: &mut Conn<'_>) -> Result<bool> {
+    Ok(!applied(conn)?.is_subset(&known()?))
+}
+
+/// A migration that this program does not know, if it must know it to use the database.
+fn too_new(conn: &mut Conn<'_>, applied: &BTreeSet<String>) -> Result<Option<String>> {
+    let known = known()?;
+    let Some(unknown) = applied.difference(&known).next() else { return Ok(None) };
+    let is_compatible = oldest(conn)?.is_some_and(|oldest| known.contains(&oldest));
+    Ok(Some(unknown.clone()).filter(|_| !is_compatible))
+}
+
+/// The same of a SQLite file.
+pub(super) fn too_new_for_sqlite(conn: &mut SqliteConnection) -> Result<Option<String>> {
+    let conn = &mut Conn::Sqlite(conn);
+    let applied = applied(conn)?;
+    too_new(conn, &applied)
 }
 
 /// The message about an unknown migration, after the name of the database.
@@ -89,29 +201,11 @@ pub(super) fn explain_newer(migration: &str) -> String {
     )
 }
 
-/// An applied migration of a SQLite file that this version does not know.
-pub(super) fn unknown_sqlite_migration(conn: &mut SqliteConnection) -> Result<Option<String>> {
-    unknown(conn, &SQLITE)
-}
-
-fn unknown<DB: Backend>(
-    conn: &mut impl MigrationHarness<DB>,
-    migrations: &EmbeddedMigrations,
-) -> Result<Option<String>> {
-    let known = MigrationSource::<DB>::migrations(migrations).map_err(migration_failed)?;
-    let known: HashSet<_> = known.iter().map(|migration| migration.name().version().as_owned()).collect();
-    let applied = conn.applied_migrations().map_err(migration_failed)?;
-    Ok(applied.into_iter().find(|version| !known.contains(version)).map(|version| version.to_string()))
-}
-
 fn migrate<DB: Backend>(
     conn: &mut impl MigrationHarness<DB>,
     migrations: EmbeddedMigrations,
     direction: Direction,
 ) -> Result<Vec<String>> {
-    if let Some(migration) = unknown(conn, &migrations)? {
-        return Err(Error::Unusable(format!("the database {}", explain_newer(&migration))));
-    }
     let done = match direction {
         Direction::Up => conn.run_pending_migrations(migrations),
         Direction::Down => conn.revert_all_migrations(migrations),
@@ -121,5 +215,5 @@ fn migrate<DB: Backend>(
 
 #[allow(clippy::needless_pass_by_value, reason = "this is what `map_err` has")]
 fn migration_failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::from_message(&format!("a migration migration_failed: {error}"))
+    Error::from_message(&format!("a migration failed: {error}"))
 }

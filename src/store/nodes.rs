@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diesel::{
-    RunQueryDsl,
+    OptionalExtension, RunQueryDsl,
     dsl::sql,
     sql_query,
     sql_types::{BigInt, Text},
@@ -21,8 +21,12 @@ pub struct Node {
     pub version: String,
     /// The ids of the keys that it knows, the one that signs first; none where nobody signs in.
     pub key_ids: Vec<String>,
+    /// The last migration that it knows.
+    pub knows: String,
 }
 
+/// How long others believe that a server uses the database.
+const LEASE: Duration = Duration::from_secs(10);
 /// Now, by the clock of PostgreSQL. Not `now()`, which is when the transaction began.
 const CLOCK: &str = "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
 
@@ -33,28 +37,61 @@ pub fn clock(conn: &mut Conn<'_>) -> Result<Option<Timestamp>> {
     Ok(Some(Timestamp::from_milliseconds(sql::<BigInt>(&format!("SELECT {CLOCK}")).get_result(*c)?)))
 }
 
-/// Says that a server uses the database, from now on for the time of the lease, and gives the others that do. Removes those that
+/// The servers that use the database.
+pub struct Nodes {
+    /// Whether this one was not among them.
+    pub is_new: bool,
+    /// Those besides it.
+    pub others: Vec<Node>,
+}
+
+/// Says that a server uses the database, from now on for the time of a lease, and gives the others that do. Removes those that
 /// have not said so for long.
-pub fn renew(conn: &mut Conn<'_>, node: &Node, lease: Duration) -> Result<Vec<Node>> {
-    let Conn::Postgres(c) = conn else { return Ok(Vec::new()) };
-    let lease = lease.as_millis();
+pub fn renew(conn: &mut Conn<'_>, node: &Node) -> Result<Nodes> {
+    let Conn::Postgres(c) = conn else { return Ok(Nodes { is_new: true, others: Vec::new() }) };
+    let lease = LEASE.as_millis();
     // Raw for the clock.
-    let renew = sql_query(format!(
-        "INSERT INTO nodes (id, version, key_ids, renewed_at) VALUES ($1, $2, $3, {CLOCK}) \
-         ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at"
-    ));
-    renew
-        .bind::<BigInt, _>(node.id)
-        .bind::<Text, _>(&node.version)
-        .bind::<Text, _>(node.key_ids.join(","))
-        .execute(*c)?;
+    let renew = sql_query(format!("UPDATE nodes SET renewed_at = {CLOCK} WHERE id = $1"));
+    let is_new = renew.bind::<BigInt, _>(node.id).execute(*c)? == 0;
+    if is_new {
+        let insert =
+            format!("INSERT INTO nodes (id, version, key_ids, knows, renewed_at) VALUES ($1, $2, $3, $4, {CLOCK})");
+        sql_query(insert)
+            .bind::<BigInt, _>(node.id)
+            .bind::<Text, _>(&node.version)
+            .bind::<Text, _>(node.key_ids.join(","))
+            .bind::<Text, _>(&node.knows)
+            .execute(*c)?;
+    }
     sql_query(format!("DELETE FROM nodes WHERE renewed_at < {CLOCK} - {}", lease * 6)).execute(*c)?;
-    let others = sql::<(BigInt, Text, Text)>(&format!(
-        "SELECT id, version, key_ids FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND id <> "
+    let others = sql::<(BigInt, Text, Text, Text)>(&format!(
+        "SELECT id, version, key_ids, knows FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND id <> "
     ));
-    let others: Vec<(i64, String, String)> = others.bind::<BigInt, _>(node.id).load(*c)?;
+    let others: Vec<(i64, String, String, String)> = others.bind::<BigInt, _>(node.id).load(*c)?;
     let key_ids = |text: &str| text.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
-    Ok(others.into_iter().map(|(id, version, keys)| Node { id, version, key_ids: key_ids(&keys) }).collect())
+    let other = |(id, version, keys, knows): (i64, String, String, String)| Node {
+        id,
+        version,
+        key_ids: key_ids(&keys),
+        knows,
+    };
+    Ok(Nodes { is_new, others: others.into_iter().map(other).collect() })
+}
+
+/// The version of a server that uses the database and does not know a migration.
+pub(super) fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Option<String>> {
+    let Conn::Postgres(c) = conn else { return Ok(None) };
+    let lease = LEASE.as_millis();
+    let query = sql::<Text>(&format!("SELECT version FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND knows < "));
+    Ok(query.bind::<Text, _>(migration).sql(" LIMIT 1").get_result(*c).optional()?)
+}
+
+/// Whether a server uses the database; of a SQLite file that is not known.
+pub fn is_any_alive(conn: &mut Conn<'_>) -> Result<bool> {
+    let Conn::Postgres(c) = conn else { return Ok(false) };
+    let lease = LEASE.as_millis();
+    let query = format!("SELECT count(*) FROM nodes WHERE renewed_at >= {CLOCK} - {lease}");
+    Ok(sql::<BigInt>(&query).get_result::<i64>(*c)? > 0)
 }
 
 /// Says that a server uses the database no longer.

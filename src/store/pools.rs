@@ -13,6 +13,8 @@ use super::{
     Conn, Error, Result,
     conn::{repeatable_read, sqlite_snapshot, transaction},
     connections::{PostgresPool, acquire, blocking, connection, on_postgres, pool},
+    feed::{self, FeedSlice},
+    feed_reads::FeedReads,
     inspection,
     locks::Lock,
     migrations::{self, Direction},
@@ -24,6 +26,7 @@ use super::{
     urls::DatabaseUrl,
     writer::SqliteWriter,
 };
+use crate::model::ids::UserId;
 
 const SQLITE_READERS: usize = 5;
 /// Connections that are left to [`Store::lookup`].
@@ -48,6 +51,7 @@ pub struct Store {
     /// For whatever uses a pooled connection, except lookups.
     permits: Arc<Semaphore>,
     observed: Arc<Observations>,
+    feed_reads: Arc<FeedReads>,
 }
 
 #[derive(Clone)]
@@ -123,7 +127,13 @@ impl Store {
             }
         };
         let permits = Arc::new(Semaphore::new(pooled - LOOKUPS));
-        let store = Self { pools, pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)), permits, observed };
+        let store = Self {
+            pools,
+            pending_writes: Arc::new(Semaphore::new(MAX_PENDING_WRITES)),
+            permits,
+            observed,
+            feed_reads: Arc::default(),
+        };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
             DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
@@ -168,6 +178,23 @@ impl Store {
             }
             Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
         }
+    }
+
+    /// The feed of a user after a position, as [`feed::after`] reads it; errors as of [`Store::read`]. Reads that wait run together.
+    pub async fn feed_after(&self, user: UserId, position: i64, limit: usize) -> Result<Option<FeedSlice>> {
+        let (answer, must_run) = self.feed_reads.add(user, position, limit);
+        if must_run {
+            let store = self.clone();
+            tokio::spawn(async move {
+                // Whoever was woken with this one comes now.
+                tokio::task::yield_now().await;
+                while let Some(batch) = store.feed_reads.next() {
+                    let (wanted, limit) = (batch.wanted(), batch.limit);
+                    batch.answer(store.read(move |conn| feed::after_each(conn, &wanted, limit)).await);
+                }
+            });
+        }
+        answer.await
     }
 
     /// Reads on one snapshot: always on SQLite, and with `always` on PostgreSQL, where it takes three more round trips. Not on

@@ -5,6 +5,7 @@ diesel::table! {
         id -> Integer,
         epoch -> Text,
         trimmed_through -> BigInt,
+        oldest -> Text,
     }
 }
 
@@ -43,6 +44,14 @@ diesel::table! {
         token_hash -> Binary,
         created_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    attempts (key) {
+        key -> BigInt,
+        count -> Integer,
+        expires_at -> BigInt,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, connection::SimpleConnection};
 
-use super::{Conn, Result, conn::on, schema::server};
+use super::{Conn, Result, conn::on, migrations, schema::server};
 
 /// Creates the row, unless there is one.
 pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     let query = diesel::insert_into(server::table)
-        .values((server::id.eq(1), server::epoch.eq(epoch)))
+        .values((server::id.eq(1), server::epoch.eq(epoch), server::oldest.eq(migrations::OLDEST)))
         .on_conflict(server::id)
         .do_nothing();
     on!(conn, |c| query.execute(c))?;
@@ -25,6 +25,12 @@ pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     let query = diesel::update(server::table).set(server::epoch.eq(epoch));
     on!(conn, |c| query.execute(c))?;
     Ok(())
+}
+
+/// Changes it, if it is still this one; false if it is another one already.
+pub fn replace_epoch(conn: &mut Conn<'_>, former: &str, epoch: &str) -> Result<bool> {
+    let query = diesel::update(server::table.filter(server::epoch.eq(former))).set(server::epoch.eq(epoch));
+    Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
 /// Locks out other writers of users, messages and events until the end of the transaction, so that explicit ids may be inserted.

@@ -27,7 +27,7 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, String> 
     let roots = || root_certificates(url.root_certificates.as_deref()).map(Arc::new);
     let config = match url.verification {
         Verification::Name => builder.with_root_certificates(roots()?).with_no_client_auth(),
-        partial => {
+        partial @ (Verification::None | Verification::Chain) => {
             let is_signed = partial == Verification::Chain;
             let chain = is_signed.then(|| {
                 WebPkiServerVerifier::builder_with_provider(roots()?, provider.clone())

@@ -87,7 +87,7 @@ async fn somebody_signs_up_and_is_known() {
     let viewer = json!({ "user": { "id": "usr_1", "name": "Ada", "email": "ada@example.com" }, "unreadCount": 0,
         "sessions": [{ "id": "ses_1", "current": true, "device": "laptop" }] });
     assert_eq!(payload["viewer"], viewer);
-    assert_eq!(payload["accessTokenExpiresAt"], "2026-01-31T12:15:03.000Z");
+    assert_eq!(payload["accessTokenExpiresAt"], "2026-01-31T12:15:04.000Z");
     payload["accessToken"].take();
     let again = json!({ "name": "Eve", "email": " ADA@example.com", "password": PASSWORD });
     let taken = chat.data(SIGN_UP, json!({ "input": again })).await["signUp"].take();

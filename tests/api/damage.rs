@@ -319,6 +319,12 @@ async fn a_link_stands_for_the_file_and_a_name_is_only_a_name() {
     }
 }
 
+/// Brings a database up to date as a later program would that no earlier one can run beside.
+pub(crate) const NEWER: &str = "
+    INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000');
+    UPDATE server SET oldest = '20991231000000';
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_program_is_left_as_it_is() {
     if signed_in() {
@@ -326,7 +332,7 @@ async fn a_database_of_a_newer_program_is_left_as_it_is() {
     }
     let database = Database::new().await;
     assert!(soon(program(&["migrate", "--database", &database.url]).output()).await.unwrap().status.success());
-    drop(database.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')").await);
+    drop(database.run(NEWER).await);
     let before = database.is_sqlite().then(|| bytes(&database));
     let said = refusal(serve(&database)).await;
     assert!(said.contains("by a newer Duologue, with the migration 20991231000000"), "{said}");

@@ -116,7 +116,11 @@ impl Chat {
         let serving = tokio::spawn({
             let app = app.clone();
             async move {
-                let stop = async { stopped.await.unwrap_or_default() };
+                let drain_delay = settings.drain_delay;
+                let stop = async move {
+                    let _ = stopped.await;
+                    drain_delay
+                };
                 duologue::http::serve(listeners, &app, api, &settings, origins, stop).await;
             }
         });

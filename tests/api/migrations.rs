@@ -9,7 +9,10 @@ use duologue::{
     store::{Direction, Error},
 };
 
-use crate::harness::{Chat, Database, soon};
+use crate::{
+    harness::{Chat, Database, soon},
+    upgrades::undo_from,
+};
 
 #[test]
 fn both_databases_have_the_same_migrations() {
@@ -83,6 +86,76 @@ async fn several_servers_may_start_at_once_on_one_database() {
         let epochs: BTreeSet<_> = opened.into_iter().map(|app| app.unwrap().epoch().clone()).collect();
         assert_eq!(epochs.len(), 1);
     }
+}
+
+/// As a later release leaves it that only adds something.
+const ADDED: &str = "
+    ALTER TABLE users ADD COLUMN later TEXT;
+    INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000');
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_release_runs_beside_a_newer_one_that_allows_it() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    drop(chat.database.run(ADDED).await);
+    // It runs when the newer one comes, …
+    ada.sends("before", &bob).await;
+    // … and may be started again.
+    let chat = Chat::on(chat.stop().await, &[]).await;
+    let read = chat.data("{ messages { nodes { content } } }", serde_json::json!({})).await;
+    assert_eq!(read["messages"]["nodes"][0]["content"], "before");
+    chat.person("Eve").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_others_cannot_run_beside_waits_until_they_are_gone() {
+    let database = Database::new().await;
+    let settings = database.settings(&[]).database;
+    let opened = async || {
+        let app = App::open(&settings).await.unwrap();
+        app.close().await;
+        app.epoch()
+    };
+    let epoch = opened().await;
+    drop(database.run("UPDATE server SET oldest = '20200101000000'").await);
+    if !database.is_sqlite() {
+        let other = "INSERT INTO nodes (id, version, key_ids, knows, renewed_at)
+            VALUES (1, '0.0.9', '', '20200101000000', extract(epoch FROM clock_timestamp()) * 1000)";
+        drop(database.run(other).await);
+        let Err(Error::Unusable(sentence)) = App::open(&settings).await.map(drop) else {
+            panic!("it was brought up to date")
+        };
+        assert!(sentence.contains("a server of Duologue 0.0.9 uses the database"), "{sentence}");
+        drop(database.run("UPDATE nodes SET renewed_at = 0").await);
+    }
+    assert_eq!(opened().await, epoch);
+    // Now it is the older one that must not start, and the database says so: no row is the former one.
+    drop(database.run("DELETE FROM server WHERE oldest = '20200101000000'").await);
+    assert_eq!(opened().await, epoch);
+}
+
+/// Who changes the tables meanwhile waits for the migration, and that for whoever reads them: never for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_waits_for_a_lock_lets_others_pass() {
+    let Some(migration) = std::env::var_os("DUOLOGUE_TEST_DATABASE").map(|_| "2026-11-26-000009_oldest") else {
+        return;
+    };
+    let database = Database::new().await;
+    let settings = database.settings(&[]).database;
+    App::open(&settings).await.unwrap().close().await;
+    undo_from(&database, migration).await;
+    let reader = database.run("BEGIN; SELECT FROM server").await;
+    let opening = tokio::spawn(async move { App::open(&settings).await });
+    // It waits, and is in the way of others, who wait for it …
+    let waits = "DO $$ BEGIN
+        WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'server'::regclass) LOOP PERFORM pg_sleep(0.01); END LOOP;
+    END $$; SELECT epoch FROM server";
+    // … but not for as long as it waits for the reader.
+    drop(soon(database.run(waits)).await);
+    assert!(!opening.is_finished());
+    drop(reader);
+    soon(opening).await.unwrap().unwrap().close().await;
 }
 
 /// Longer than anything else waits for a lock on PostgreSQL.

@@ -16,6 +16,7 @@ use tokio::{
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 
 use crate::{
+    damage::NEWER,
     harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon},
     migrations::described,
     upgrades::undo_from,
@@ -279,7 +280,7 @@ async fn who_looks_after_a_database_neither_makes_one_nor_changes_its_version() 
     }
     assert!(run(&migrate).await.status.success());
     assert!(run(&["admin", "tokens", "--database", &other.url]).await.status.success());
-    drop(other.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')").await);
+    drop(other.run(NEWER).await);
     let newer = state(&other);
     for command in CARETAKERS {
         let said = refused(&other, command).await;

@@ -34,8 +34,10 @@ async fn attempt(chat: &Chat, from: &str, email: &str, password: &str) -> String
     answer["data"]["signIn"]["userErrors"][0]["code"].as_str().unwrap_or("in").to_owned()
 }
 
+const GUARDED: [&str; 2] = ["--trusted-proxy", "127.0.0.1"];
+
 async fn guarded(flags: &[&str]) -> Chat {
-    let chat = Chat::with(&[&ACCOUNTS[..], &["--trusted-proxy", "127.0.0.1"], flags].concat()).await;
+    let chat = Chat::with(&[&ACCOUNTS[..], &GUARDED, flags].concat()).await;
     Member::signs_up(&chat, "Ada").await;
     chat
 }
@@ -77,6 +79,19 @@ async fn who_guesses_has_to_wait_and_the_owner_has_not() {
     let codes: Vec<_> =
         answers.as_array().unwrap().iter().map(|answer| answer["errors"][0]["extensions"]["code"].clone()).collect();
     assert_eq!(codes, [Value::Null, json!("QUERY_TOO_COMPLEX"), json!("QUERY_TOO_COMPLEX")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_count_after_a_restart_and_who_has_to_wait_costs_no_write() {
+    let chat = guarded(&[]).await;
+    for _ in 0..10 {
+        assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", "wrong wrong wrong").await, "BAD_CREDENTIALS");
+    }
+    let chat = Chat::on(chat.stop().await, &[&ACCOUNTS[..], &GUARDED].concat()).await;
+    let lock = chat.database.locked().await;
+    assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", "correct horse battery").await, "RATE_LIMITED");
+    drop(lock);
+    assert_eq!(attempt(&chat, "192.0.2.2", "ada@example.com", "correct horse battery").await, "in");
 }
 
 #[tokio::test(flavor = "multi_thread")]

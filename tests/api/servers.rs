@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use crate::{
@@ -31,26 +31,47 @@ use crate::{
 };
 
 /// Two servers on one database, as members of one cluster.
-struct Servers {
-    a: Chat,
-    b: Chat,
+pub(crate) struct Servers {
+    pub(crate) a: Chat,
+    pub(crate) b: Chat,
+    /// What keeps B in touch with A, and its id.
+    b_member: (AbortHandle, i64),
     _jobs: JoinSet<()>,
 }
 
 impl Servers {
     /// `None` on SQLite.
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same with flags.
+    pub(crate) async fn with(flags: &[&str]) -> Option<Self> {
         let database = Database::new().await;
         if database.is_sqlite() {
             return None;
         }
         let same = Database::on(&database.url);
-        let (a, b) = (Chat::in_real_time(database, &[]).await, Chat::in_real_time(same, &[]).await);
+        let (a, b) = (Chat::in_real_time(database, flags).await, Chat::in_real_time(same, flags).await);
         let mut jobs = JoinSet::new();
-        for chat in [&a, &b] {
-            jobs.spawn(Membership::join(&chat.app).await.unwrap().run(chat.app.clone()));
-        }
-        Some(Self { a, b, _jobs: jobs })
+        let [of_a, of_b] = [Membership::join(&a.app).await.unwrap(), Membership::join(&b.app).await.unwrap()];
+        jobs.spawn(of_a.run(a.app.clone()));
+        let id = of_b.id();
+        let b_member = (jobs.spawn(of_b.run(b.app.clone())), id);
+        Some(Self { a, b, b_member, _jobs: jobs })
+    }
+
+    /// B does not renew its lease any longer, and it expires.
+    pub(crate) async fn kill_b(&self) {
+        let (job, id) = &self.b_member;
+        job.abort();
+        soon(async {
+            while !job.is_finished() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        self.a.database.run(&format!("UPDATE nodes SET renewed_at = 0 WHERE id = {id}")).await;
     }
 
     /// Servers that tell each other over NATS, and look for nothing in the database.
@@ -83,13 +104,13 @@ impl Servers {
     }
 
     /// The same person at the other server.
-    fn at_b(&self, person: &Person<'_>) -> Person<'_> {
+    pub(crate) fn at_b(&self, person: &Person<'_>) -> Person<'_> {
         Person { chat: &self.b, id: person.id.clone() }
     }
 }
 
 /// The feed of somebody, from now on.
-async fn followed(person: &Person<'_>) -> Feed {
+pub(crate) async fn followed(person: &Person<'_>) -> Feed {
     let mut feed = resumed(person, &Value::Null).await;
     assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
     feed
@@ -166,6 +187,36 @@ async fn a_new_epoch_resets_every_follower_once() {
         assert_eq!(event["message"]["content"], "after");
     }
     assert_ne!(text(&cursor(&servers.at_b(&bob)).await), text(&former));
+}
+
+/// As when a standby takes over which had not got the last commits yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_was_lost_resets_every_follower_once() {
+    let Some(servers) = Servers::start().await else { return };
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    ada.sends("kept", &bob).await;
+    let mut feeds = [followed(&bob).await, followed(&servers.at_b(&ada)).await];
+    let lost = ada.sends("lost", &bob).await;
+    for feed in &mut feeds {
+        assert_eq!(feed.next().await["message"]["content"], "lost");
+    }
+    // Another message has got its id.
+    let promoted =
+        format!("UPDATE messages SET content = 'another', created_at = created_at + 1 WHERE id = {}", &lost[4..]);
+    drop(servers.a.database.run(&promoted).await);
+    for feed in &mut feeds {
+        soon(async { while feed.next().await["kind"] != "RESET" {} }).await;
+    }
+    ada.sends("after", &bob).await;
+    for feed in &mut feeds {
+        loop {
+            let event = feed.next().await;
+            assert_ne!(event["kind"], "RESET");
+            if event["message"]["content"] == "after" {
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,13 +9,13 @@ const SIGNALS: &str = "subscription ($user: ID!, $in: ID) {
 }";
 
 /// What a user hears.
-struct Ear {
+pub(crate) struct Ear {
     socket: Socket,
 }
 
 impl Ear {
     /// The user listens from now on: they are online.
-    async fn of(person: &Person<'_>, conversation: Option<&str>) -> Self {
+    pub(crate) async fn of(person: &Person<'_>, conversation: Option<&str>) -> Self {
         let mut socket = Socket::ready(person.chat).await;
         socket.subscribes("signals", SIGNALS, json!({ "user": person.id, "in": conversation })).await;
         soon(async {
@@ -27,19 +27,19 @@ impl Ear {
         Self { socket }
     }
 
-    async fn hears(&mut self) -> Value {
+    pub(crate) async fn hears(&mut self) -> Value {
         let mut message = self.socket.hears().await;
         assert_eq!(message["type"], "next", "{message}");
         message["payload"]["data"]["signals"].take()
     }
 }
 
-async fn presence(person: &Person<'_>) -> Value {
+pub(crate) async fn presence(person: &Person<'_>) -> Value {
     let query = "query ($id: ID!) { user(id: $id) { presence { online lastSeenAt } } }";
     person.chat.data(query, json!({ "id": person.id })).await["user"]["presence"].take()
 }
 
-async fn types(person: &Person<'_>, conversation: &str, typing: Option<bool>) -> Value {
+pub(crate) async fn types(person: &Person<'_>, conversation: &str, typing: Option<bool>) -> Value {
     let query = "mutation ($in: ID!, $typing: Boolean, $user: ID!) {
         setTyping(conversationId: $in, typing: $typing, userId: $user) { ok userErrors { code field } }
     }";

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     accounts::Member,
     harness::{ACCOUNTS, Chat, Socket},
+    servers::followed,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +133,40 @@ async fn a_hundred_nodes_of_a_kind_cost_so_many_statements() {
         let data = costs(&chat, None, &nodes(ids.into_iter(), ""), 2).await;
         assert!(data["nodes"].as_array().unwrap().iter().all(|node| node.is_object() == is_there), "{data}");
     }
+}
+
+/// On SQLite a statement is a function call.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_woken_together_are_read_by_one_statement() {
+    const FOLLOWERS: usize = 40;
+    const ROUNDS: u64 = 10;
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let mut people = Vec::new();
+    for number in 0..FOLLOWERS {
+        people.push(chat.person(&format!("P{number}")).await);
+    }
+    let mut feeds = Vec::new();
+    for person in &people {
+        feeds.push(followed(person).await);
+    }
+    let (mut rounds, before) = (0, chat.app.store.statements());
+    let mut heard = 0;
+    while rounds < ROUNDS {
+        rounds += 1;
+        let sends = people.chunks(2).map(|pair| pair[0].sends("Hi", &pair[1]));
+        futures_util::future::join_all(sends).await;
+        for feed in &mut feeds {
+            assert_eq!(feed.next().await["message"]["content"], "Hi");
+            heard += 1;
+        }
+    }
+    let statements = chat.app.store.statements() - before;
+    // A send costs seven, with those that begin and end it.
+    let of_deliveries = statements - 7 * heard / 2;
+    assert!(of_deliveries * 10 < heard * 8, "{of_deliveries} statements for {heard} deliveries");
 }
 
 #[tokio::test(flavor = "multi_thread")]

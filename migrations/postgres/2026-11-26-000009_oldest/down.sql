@@ -1,0 +1,2 @@
+ALTER TABLE nodes DROP COLUMN knows;
+ALTER TABLE server DROP COLUMN oldest;

@@ -1,0 +1,4 @@
+-- The migration that a program must know to use this database, so that releases can run side by side.
+ALTER TABLE server ADD COLUMN oldest TEXT NOT NULL DEFAULT '';
+-- The last migration that each server knows.
+ALTER TABLE nodes ADD COLUMN knows TEXT NOT NULL DEFAULT '';

@@ -1,0 +1,47 @@
+//! How far long work is.
+
+use std::{
+    io::{IsTerminal, stderr},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How far long work is: a bar on a terminal, elsewhere a line every few seconds.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    told: Instant,
+}
+
+impl Progress {
+    const INTERVAL: Duration = Duration::from_secs(3);
+
+    pub(super) fn of(length: u64, template: &str) -> Self {
+        let terminal = stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+        Self { bar, told: Instant::now() }
+    }
+
+    pub(super) fn reach(&mut self, position: usize, length: usize) {
+        self.bar.set_length(length as u64);
+        self.bar.set_position(position as u64);
+        self.advance(0);
+    }
+
+    pub(super) fn advance(&mut self, by: u64) {
+        self.bar.inc(by);
+        if self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
+            let percent = self.bar.position() * 100 / self.bar.length().unwrap_or_default().max(1);
+            eprintln!("{percent} % done");
+            self.told = Instant::now();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,149 @@
+//! How often somebody may try what a guesser tries often. It is counted in the database: for all servers together, and also after a
+//! restart. Who has to wait costs a read.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use super::{Error, Result};
+use crate::{
+    app::App,
+    events::{RateLimits, network},
+    model::ids::UserId,
+    secrets::digest,
+    store::{self, Conn},
+};
+
+/// In which failed attempts to sign in count, and changes of credentials.
+const FAILURE_WINDOW: Duration = Duration::from_mins(15);
+
+/// What is counted.
+enum Counted {
+    /// Attempts to sign in from an address.
+    SignIns(IpAddr),
+    /// Failed attempts to sign in to an account, by the key of its email, from an address.
+    Failures(String, IpAddr),
+    /// Sign-ups from an address.
+    SignUps(IpAddr),
+    /// Changes of a name, an address or a password by a user.
+    CredentialChanges(UserId),
+}
+
+/// A count and its limit. With a limit of 0 nothing is counted.
+#[derive(Clone, Copy)]
+struct Counter {
+    key: i64,
+    max: i32,
+    window: Duration,
+}
+
+impl Counted {
+    fn counter(&self, limits: &RateLimits) -> Counter {
+        let (text, max, window) = match self {
+            Self::SignIns(from) => (format!("sign-in {}", network(*from)), limits.sign_ins, Duration::from_mins(1)),
+            Self::Failures(account, from) => {
+                (format!("failure {} {account}", network(*from)), limits.failures, FAILURE_WINDOW)
+            }
+            Self::SignUps(from) => (format!("sign-up {}", network(*from)), limits.sign_ups, Duration::from_hours(1)),
+            Self::CredentialChanges(user) => (format!("credentials {}", user.key()), limits.failures, FAILURE_WINDOW),
+        };
+        let key = digest(&text).first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+        Counter { key, max: i32::try_from(max).unwrap_or(i32::MAX), window }
+    }
+}
+
+/// Counts an attempt with each of these counters.
+///
+/// # Errors
+/// [`Error::RateLimited`] if one of them had too many.
+async fn count<const N: usize>(app: &App, counters: [Counter; N]) -> Result<()> {
+    let limited = move || counters.into_iter().filter(|counter| counter.max > 0);
+    if limited().next().is_none() {
+        return Ok(());
+    }
+    loop {
+        let now = app.now();
+        let blocked_until = move |conn: &mut Conn<'_>| {
+            let mut until = None;
+            for Counter { key, max, .. } in limited() {
+                until = until.max(store::attempts::blocked_until(conn, key, max, now)?);
+            }
+            Ok::<_, store::Error>(until)
+        };
+        if let Some(until) = app.store.read(blocked_until).await? {
+            return Err(Error::RateLimited(Duration::from_millis(until.milliseconds().abs_diff(now.milliseconds()))));
+        }
+        let count = move |conn: &mut Conn<'_>| {
+            for Counter { key, max, window } in limited() {
+                if !store::attempts::count(conn, key, max, now, now.later(window))? {
+                    // Somebody else was faster: none is counted.
+                    return Err(Error::RateLimited(window));
+                }
+            }
+            Ok(())
+        };
+        match app.store.write(count).await {
+            Err(Error::RateLimited(_)) => {}
+            counted => return counted,
+        }
+    }
+}
+
+/// Counts a sign-up.
+pub(super) async fn count_sign_up(app: &App, from: IpAddr) -> Result<()> {
+    count(app, [Counted::SignUps(from).counter(&app.rates.limits())]).await
+}
+
+/// Counts a change of a name, an address or a password by a user.
+pub(super) async fn count_credential_change(app: &App, user: UserId) -> Result<()> {
+    count(app, [Counted::CredentialChanges(user).counter(&app.rates.limits())]).await
+}
+
+/// An attempt to sign in. It counts as failed, so that concurrent guesses count too, until it succeeded or was dropped before it was
+/// evaluated: nobody learned anything then.
+pub(super) struct Attempt {
+    app: Arc<App>,
+    failures: Counter,
+    is_evaluated: bool,
+    runtime: Handle,
+}
+
+impl Attempt {
+    /// Counts it, for an account by the key of its email.
+    pub(super) async fn begin(app: &Arc<App>, account: String, from: IpAddr) -> Result<Self> {
+        let limits = app.rates.limits();
+        let failures = Counted::Failures(account, from).counter(&limits);
+        count(app, [Counted::SignIns(from).counter(&limits), failures]).await?;
+        Ok(Self { app: app.clone(), failures, is_evaluated: false, runtime: Handle::current() })
+    }
+
+    /// The attempt failed.
+    pub(super) fn failed(mut self) {
+        self.is_evaluated = true;
+    }
+
+    /// What makes that earlier failures do not count any more, once the attempt has succeeded.
+    pub(super) fn forget_failures(&self) -> impl FnOnce(&mut Conn<'_>) -> store::Result<()> + use<> {
+        let key = self.failures.key;
+        move |conn| store::attempts::forget(conn, key)
+    }
+
+    /// The attempt succeeded, and earlier failures are forgotten.
+    pub(super) fn succeeded(mut self) {
+        self.is_evaluated = true;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.is_evaluated || self.failures.max == 0 {
+            return;
+        }
+        let (app, key) = (self.app.clone(), self.failures.key);
+        self.runtime.spawn(async move {
+            if let Err(error) = app.store.write(move |conn| store::attempts::discount(conn, key)).await {
+                tracing::debug!(%error, "an attempt to sign in counts as failed");
+            }
+        });
+    }
+}

@@ -1,0 +1,268 @@
+//! Moves a database from SQLite to PostgreSQL, or back, while it is used: copies all rows, follows the changes that are made meanwhile,
+//! compares both, and closes the former one in the moment in which the new one is whole. Ids, the epoch, cursors, sessions and tokens
+//! hold. When it is interrupted it goes on from where it was.
+
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+pub use super::moving_steps::CannotMove;
+use super::moving_steps::{Copied, Result, Step, complete, read, rows_of_all, text, write};
+
+use crate::store::{
+    self, Conn, Direction, Error, Lock, Snapshot, Store,
+    moving::{self, Row, TABLES, Table},
+};
+
+/// So many changes are followed in the moment in which everybody waits.
+const MAX_LAST_CHANGES: i64 = 1_000;
+/// 'Move'
+const MOVE_LOCK: i64 = 0x4D6F_7665;
+/// Notes that wait to be removed: while others write much, each removal waits for its turn.
+const MAX_DONE: usize = 5_000;
+/// It takes long, and is of one moment on either database.
+const SNAPSHOT: Snapshot = Snapshot { always: true, light: false };
+/// What is busy is tried again so often, …
+const TRIES: usize = 100;
+/// … after this pause.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A move.
+pub struct Move {
+    from: Store,
+    to: Store,
+    /// No other move of the PostgreSQL database runs.
+    lock: Lock,
+    id: String,
+    /// The numbers of the notes that were carried over and are still there.
+    done: HashSet<i64>,
+}
+
+impl Move {
+    /// Moves one database into another one, which is empty or was begun by this move before.
+    ///
+    /// # Errors
+    /// [`CannotMove`]
+    pub async fn new(from: Store, to: Store) -> Result<Self> {
+        if from.is_sqlite() == to.is_sqlite() {
+            return Err(CannotMove::SameKind);
+        }
+        if from.read(store::has_unknown_migrations).await? {
+            return Err(CannotMove::Newer);
+        }
+        if to.read(moving::is_moved).await? {
+            return Err(CannotMove::Closed);
+        }
+        let postgres = if from.is_sqlite() { &to } else { &from };
+        let lock = postgres.try_lock(MOVE_LOCK).await?.ok_or(CannotMove::Running)?;
+        to.migrate(Direction::Up).await?;
+        Ok(Self { from, to, lock, id: String::new(), done: HashSet::new() })
+    }
+
+    /// Copies everything, and with `and_switch` closes the former database; `progress` is told how many rows of how many are copied.
+    ///
+    /// # Errors
+    /// [`CannotMove`]; what was done is gone on with the next time.
+    pub async fn run(&mut self, and_switch: bool, mut progress: impl FnMut(usize, usize)) -> Result<()> {
+        if self.from.read(moving::is_moved).await? {
+            return self.finish().await;
+        }
+        self.begin().await?;
+        // Only to be shown.
+        let (mut rows, total) = (0, self.from.read(rows_of_all).await.unwrap_or_default());
+        for table in &TABLES {
+            let mut after = self.to.read(move |conn| moving::arrived_through(conn, table)).await?;
+            loop {
+                let (more, through) = self.copy(table, after.unwrap_or_else(|| table.first_key())).await?;
+                let Some(key) = through else { break };
+                rows += more;
+                progress(rows, total);
+                after = Some(key);
+            }
+        }
+        self.follow().await?;
+        for table in &TABLES {
+            if let Err(error) = self.compare(table).await {
+                self.end_notes().await?;
+                return Err(error);
+            }
+        }
+        if !and_switch {
+            return self.end_notes().await;
+        }
+        self.follow().await?;
+        self.switch().await?;
+        self.finish().await
+    }
+
+    /// Notes the changes of the former database from now on, unless that was begun before.
+    async fn begin(&mut self) -> Result<()> {
+        let (source, arriving) = (self.from.read(moving::source_id).await?, self.to.read(moving::arriving_id).await?);
+        if let Some(id) = source.clone().filter(|id| arriving.as_ref() == Some(id)) {
+            self.id = id;
+            return Ok(());
+        }
+        if source.is_some() {
+            self.end_notes().await?;
+        }
+        self.id = format!("{:016x}", rand::random::<u64>());
+        let (id, is_begun, is_sqlite) = (self.id.clone(), arriving.is_some(), self.to.is_sqlite());
+        let prepare = move |conn: &mut Conn<'_>| {
+            if store::nodes::is_any_alive(conn)? {
+                return Err(CannotMove::Served);
+            }
+            if rows_of_all(conn)? > 0 {
+                if !is_begun {
+                    return Err(CannotMove::NotEmpty);
+                }
+                // Each row that is deleted there is looked for in all others, which may refer to it.
+                if is_sqlite {
+                    return Err(CannotMove::BegunOtherwise);
+                }
+            }
+            moving::clear(conn)?;
+            Ok(moving::begin_arrival(conn, &id)?)
+        };
+        self.to.write(prepare).await?;
+        let id = &self.id;
+        retried(|| {
+            let id = id.clone();
+            self.from.write(move |conn| Ok(moving::begin_notes(conn, &id)?))
+        })
+        .await
+    }
+
+    /// The former database is what it was.
+    async fn end_notes(&self) -> Result<()> {
+        for table in &TABLES {
+            retried(|| self.from.write(move |conn| Ok(moving::end_notes_of(conn, table)?))).await?;
+        }
+        retried(|| self.from.write(|conn| Ok(moving::end_notes(conn)?))).await
+    }
+
+    /// Copies the rows of a table after a key; gives how many these were, and the last key. What has changed is carried over with them,
+    /// as it was at the same moment, so that what they refer to is there.
+    async fn copy(&mut self, table: &'static Table, after: Row) -> Result<(usize, Option<Row>)> {
+        let step = self.carry_over(Some((table, after))).await?;
+        let rows = step.parts.last().map_or(0, |part| part.rows.len());
+        Ok((rows, step.copied.clone().map(|(_, key)| key)))
+    }
+
+    async fn carry_over(&mut self, copied: Option<Copied>) -> Result<Arc<Step>> {
+        let step = retried(|| {
+            let (copied, done) = (copied.clone(), self.done.clone());
+            self.from.snapshot(SNAPSHOT, move |conn| read(conn, copied, &done))
+        });
+        let step = Arc::new(step.await?);
+        if !self.lock.is_held().await {
+            return Err(CannotMove::Running);
+        }
+        retried(|| {
+            let (step, id) = (step.clone(), self.id.clone());
+            self.to.write(move |conn| write(conn, &step, &id))
+        })
+        .await?;
+        self.done.extend(&step.notes);
+        if self.done.len() > MAX_DONE {
+            self.discard().await?;
+        }
+        Ok(step)
+    }
+
+    /// Removes the notes that were carried over. If this is not reached, their rows are carried over once more.
+    async fn discard(&mut self) -> Result<()> {
+        let done: Arc<[i64]> = self.done.iter().copied().collect();
+        retried(|| {
+            let done = done.clone();
+            self.from.write(move |conn| Ok(moving::discard(conn, &done)?))
+        })
+        .await?;
+        self.done.clear();
+        Ok(())
+    }
+
+    /// Follows the changes of all tables, until there are few of them.
+    async fn follow(&mut self) -> Result<()> {
+        loop {
+            self.carry_over(None).await?;
+            self.discard().await?;
+            if self.from.read(moving::count_notes).await? < MAX_LAST_CHANGES {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compares all rows of a table that have not changed since, and that there are no others.
+    async fn compare(&self, table: &'static Table) -> Result<()> {
+        for (one, other) in [(&self.from, &self.to), (&self.to, &self.from)] {
+            let mut after = table.first_key();
+            loop {
+                let key = after.clone();
+                let rows = move |conn: &mut Conn<'_>| moving::rows_after(conn, table, &key, table.batch_size());
+                let rows = one.read(rows).await?;
+                let Some(last) = rows.last() else { break };
+                after = table.key_of(last);
+                let keys: Vec<Row> = rows.iter().map(|row| table.key_of(row)).collect();
+                let others = other.read(move |conn| moving::rows_of(conn, table, &keys)).await?;
+                let others: HashMap<_, _> = others.into_iter().map(|row| (text(&table.key_of(&row)), row)).collect();
+                // Last of all: whatever has changed since the last time is noted.
+                let changed = self.from.read(move |conn| moving::notes_of(conn, table)).await?;
+                let changed: HashSet<_> = changed.iter().map(|key| text(key)).collect();
+                for row in rows {
+                    let key = text(&table.key_of(&row));
+                    if others.get(&key) != Some(&row) && !changed.contains(&key) {
+                        return Err(CannotMove::Differs(table.name, key));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries over the last changes and closes the former database, while nobody can write to it.
+    async fn switch(&mut self) -> Result<()> {
+        if !self.lock.is_held().await {
+            return Err(CannotMove::Running);
+        }
+        let runtime = Handle::current();
+        retried(|| {
+            let (to, id, runtime) = (self.to.clone(), self.id.clone(), runtime.clone());
+            self.from.write(move |conn| {
+                moving::lock(conn)?;
+                let step = read(conn, None, &HashSet::new())?;
+                let numbers = moving::numbers(conn)?;
+                runtime.block_on(to.write(move |conn| complete(conn, &step, &numbers, &id)))?;
+                Ok::<_, CannotMove>(moving::close(conn)?)
+            })
+        })
+        .await
+    }
+
+    /// Opens the new database, now that the former one is closed.
+    async fn finish(&self) -> Result<()> {
+        let id = self.from.read(moving::source_id).await?;
+        let finish = move |conn: &mut Conn<'_>| {
+            if id.is_none() || moving::arriving_id(conn)? != id || !moving::is_whole(conn)? {
+                return Err(CannotMove::Moved);
+            }
+            Ok(moving::end_arrival(conn)?)
+        };
+        self.to.write(finish).await
+    }
+}
+
+/// Runs it again while the database is busy.
+async fn retried<T, F: Future<Output = Result<T>>>(mut work: impl FnMut() -> F) -> Result<T> {
+    for _ in 0..TRIES {
+        match work().await {
+            Err(CannotMove::Store(Error::Busy | Error::Overloaded)) => tokio::time::sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+    work().await
+}

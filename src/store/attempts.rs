@@ -1,0 +1,53 @@
+//! The table `attempts`: how often something was tried, in windows of time.
+
+use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, query_dsl::methods};
+
+use super::{Conn, Result, conn::on, schema::attempts};
+use crate::model::timestamps::Timestamp;
+
+/// When the next attempt may be made; `None` if it may be made now, as there were fewer than `max`.
+pub fn blocked_until(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp) -> Result<Option<Timestamp>> {
+    let query = attempts::table
+        .find(key)
+        .select(attempts::expires_at)
+        .filter(attempts::expires_at.gt(now))
+        .filter(attempts::count.ge(max));
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// Counts an attempt, unless there were `max` already: false then. The first one begins a window, which ends at `expires_at`.
+pub fn count(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp, expires_at: Timestamp) -> Result<bool> {
+    let expired = diesel::delete(attempts::table.find(key)).filter(attempts::expires_at.le(now));
+    on!(conn, |c| expired.execute(c))?;
+    let count = diesel::insert_into(attempts::table)
+        .values((attempts::key.eq(key), attempts::count.eq(1), attempts::expires_at.eq(expires_at)))
+        .on_conflict(attempts::key)
+        .do_update()
+        .set(attempts::count.eq(attempts::count + 1));
+    // By its full name: here, and nowhere else, it is not that of `QueryDsl`.
+    let count = methods::FilterDsl::filter(count, attempts::count.lt(max));
+    Ok(on!(conn, |c| count.execute(c))? > 0)
+}
+
+/// An attempt does not count after all.
+pub fn discount(conn: &mut Conn<'_>, key: i64) -> Result<()> {
+    let query = diesel::update(attempts::table.find(key))
+        .filter(attempts::count.gt(0))
+        .set(attempts::count.eq(attempts::count - 1));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// No attempt counts any more.
+pub fn forget(conn: &mut Conn<'_>, key: i64) -> Result<()> {
+    let query = diesel::delete(attempts::table.find(key));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Removes those that do not count any more.
+pub fn purge(conn: &mut Conn<'_>, now: Timestamp) -> Result<()> {
+    let query = diesel::delete(attempts::table.filter(attempts::expires_at.le(now)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
