@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::harness::{ACCOUNTS, Chat, Database, signed_in};
 
 /// For all tests of a file, on a busy machine.
-const DEADLINE: Duration = Duration::from_mins(5);
+const DEADLINE: Duration = Duration::from_mins(10);
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)

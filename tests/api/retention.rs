@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use duologue::domain::feed;
-use serde_json::json;
+use duologue::{domain::feed, store};
+use serde_json::{Value, json};
 
 use crate::{
     crowd::short_or_long,
@@ -124,4 +124,33 @@ async fn trimming_holds_nobody_up() {
     assert!(soon(trimming).await.unwrap() >= number);
     // On a machine that does other things too; a batch takes a few milliseconds.
     assert!(longest < Duration::from_millis(500), "{longest:?} for one of {sent} sends");
+}
+
+/// What somebody was told of and is not there any more begins a new epoch, but for what was taken away on purpose.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_trimmed_deleted_or_erased_is_no_history_that_was_lost() {
+    let chat = Chat::open().await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    let mut feed = resumed(&bob, &Value::Null).await;
+    assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
+    let first = ada.sends("first", &bob).await;
+    assert_eq!(feed.next().await["kind"], "MESSAGE_SENT");
+    ada.edits(&first, "edited").await;
+    assert_eq!(feed.next().await["kind"], "MESSAGE_UPDATED");
+    let last = eve.sends("last", &bob).await;
+    assert_eq!(feed.next().await["kind"], "MESSAGE_SENT");
+    eve.deletes(&last).await;
+    assert_eq!(feed.next().await["kind"], "MESSAGE_DELETED");
+    let epoch = async || {
+        chat.app.check_history().await.unwrap();
+        chat.app.store.read(store::server::epoch).await.unwrap()
+    };
+    let before = epoch().await;
+    feed::trim(&chat.app, Duration::ZERO).await.unwrap();
+    ada.leaves(true).await;
+    assert_eq!(epoch().await, before);
+    let lost = eve.sends("lost", &bob).await;
+    while feed.next().await["messageId"] != lost {}
+    drop(chat.database.run(&format!("DELETE FROM messages WHERE id = {}", &lost[4..])).await);
+    assert_ne!(epoch().await, before);
 }

@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 
 const PROGRAMS = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 /** What is expected happens within this time, or not at all. */
-const DEADLINE = 20_000;
+const DEADLINE = 60_000;
 
 export async function launch(more = []) {
   // A browser that asks its maker for updates and the like would not be alone with the server.

@@ -33,6 +33,20 @@ async function run(page, name) {
   return answer.data;
 }
 
+/** Replaces the variables, as soon as the editor takes what is typed. */
+async function writeVariables(page, variables) {
+  const text = JSON.stringify(variables);
+  const lines = page.getByRole("region", { name: "Variables" }).locator(".view-lines").first();
+  do {
+    await lines.click();
+    await page.keyboard.press("ControlOrMeta+A");
+    await page.keyboard.insertText(text);
+    // The editor has closed brackets by itself.
+    await page.keyboard.press("ControlOrMeta+Shift+End");
+    await page.keyboard.press("Delete");
+  } while ((await lines.innerText()).replace(/\s/g, "") !== text);
+}
+
 /** Waits for an event in the panel. */
 const event = (page, text) => panel(page).locator("summary", { hasText: text }).first().waitFor();
 const events = (page) => panel(page).locator("summary").allInnerTexts();
@@ -93,12 +107,7 @@ test("the examples tell their story on any database, and the panel hears it", as
   assert.equal((await run(second.page, "Create")).ada.user, null);
   assert.equal((await run(second.page, "Send")).sendMessage.message.id, id);
   assert.equal((await run(second.page, "Inbox")).user.conversations.nodes.length, 1);
-  await second.page.getByRole("region", { name: "Variables" }).locator(".view-lines").first().click();
-  await second.page.keyboard.press("ControlOrMeta+A");
-  await second.page.keyboard.insertText(JSON.stringify({ user: others.b.user.id, first: 1 }));
-  // The editor has closed brackets by itself.
-  await second.page.keyboard.press("ControlOrMeta+Shift+End");
-  await second.page.keyboard.press("Delete");
+  await writeVariables(second.page, { user: others.b.user.id, first: 1 });
   await tab(second.page, "Page").click();
   assert.equal((await run(second.page, "Inbox")).user.conversations.nodes[0].peer.name, "A");
   await second.close();
