@@ -25,6 +25,9 @@ const editor = (page) => page.getByRole("region", { name: "Operation Editor" });
 /** Goes to a tab, presses play, and gives the answer as the page shows it. */
 async function run(page, name) {
   await tab(page, name).click();
+  // The editor takes a moment to change.
+  const operation = new RegExp(`(query|mutation|subscription)\\s${name}\\b`);
+  await editor(page).locator(".view-lines").filter({ hasText: operation }).first().waitFor();
   const answered = answerTo(page, name);
   await page.getByRole("button", { name: /^Execute query/ }).click();
   const answer = await (await answered).json();
