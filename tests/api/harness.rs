@@ -24,7 +24,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
 pub(crate) use crate::{clock::HeldClock, database::Database};
 
 /// What is expected happens within this time, or not at all.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The result, if it comes in time.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
