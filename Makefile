@@ -26,14 +26,15 @@ model: model/model.safetensors
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
 test: web clients browser examples nats
 	cargo test
-	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(ONCE:%=--skip %)
+	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 	tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
-	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
+	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
-ONCE := people_use_the_example_with_react embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
+ONCE := browser:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
 
-# The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers.
+# The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
+# servers, as who has signed in makes no difference to them.
 FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults:

@@ -2,11 +2,10 @@
 //! test can have an application of its own.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -16,16 +15,15 @@ use tokio::sync::Notify;
 
 use crate::{
     config::{self, AuthMode},
-    events::{Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations, Signals},
+    events::{
+        History, Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations, Signals,
+    },
     model::timestamps::Timestamp,
     search::{self, Embedder, EndpointSettings},
     secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
-    store::{self, Conn, DatabaseUrl, Direction, Error, Removal, Store},
+    store::{self, DatabaseUrl, Direction, Error, Removal, Store},
 };
 
-/// Entries that are looked for after another PostgreSQL server became the primary: those of concurrent transactions are committed in any
-/// order.
-const TOLD_ENTRIES: usize = 64;
 /// Between two looks at whether a database is whole that is moved here.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
@@ -66,6 +64,8 @@ pub struct App {
     pub unindexed: Arc<Notify>,
     /// Wakes the job that gives messages vectors.
     pub unembedded: Arc<Notify>,
+    /// What clients were told of lately.
+    pub history: History,
     /// Signal subscriptions.
     pub signals: Signals,
     /// Which users are online.
@@ -89,8 +89,6 @@ pub struct App {
     /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
     epoch: RwLock<Arc<str>>,
-    /// The last entries of all feeds that somebody was told of in this epoch, and when each happened, if that is known.
-    told: Mutex<BTreeMap<i64, Option<Timestamp>>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Milliseconds to add to what the clock shows.
     clock_offset: AtomicI64,
@@ -146,7 +144,7 @@ impl App {
                 store::server::epoch(conn)
             })
             .await?;
-        let relay = Relay::default();
+        let (epoch, relay) = (Arc::<str>::from(epoch), Relay::default());
         Ok(Self {
             store,
             notifier: Notifier::with(relay.clone()),
@@ -155,6 +153,7 @@ impl App {
             unfinished_changes: Arc::default(),
             unindexed: Arc::default(),
             unembedded: Arc::default(),
+            history: History::of(epoch.clone()),
             signals: Signals::default(),
             presences: Presences::default(),
             rates: RateLimiters::default(),
@@ -166,8 +165,7 @@ impl App {
             embedder: None,
             lifetimes: Lifetimes::default(),
             offline_after: OFFLINE_AFTER,
-            epoch: RwLock::new(epoch.into()),
-            told: Mutex::default(),
+            epoch: RwLock::new(epoch),
             clock: Arc::new(clock),
             clock_offset: AtomicI64::new(0),
         })
@@ -257,46 +255,11 @@ impl App {
     /// Takes over the epoch that the database has now. If it is another one, all followers get a reset.
     pub fn set_epoch(&self, epoch: &str) {
         if *self.epoch() != *epoch {
-            *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch.into();
-            self.told().clear();
+            let epoch: Arc<str> = epoch.into();
+            self.history.begin(epoch.clone());
+            *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch;
             self.notifier.invalidate_all();
         }
-    }
-
-    /// Somebody is told of an entry of a feed in an epoch, or is given a cursor to go on after it.
-    pub fn note_told(&self, epoch: &str, position: i64, at: Option<Timestamp>) {
-        let mut told = self.told();
-        if *self.epoch() != *epoch {
-            return;
-        }
-        let known = told.entry(position).or_default();
-        *known = known.or(at);
-        if told.len() > TOLD_ENTRIES {
-            told.pop_first();
-        }
-    }
-
-    fn told(&self) -> MutexGuard<'_, BTreeMap<i64, Option<Timestamp>>> {
-        // A panic elsewhere cannot leave it half changed.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins a new epoch if one of the last entries that somebody was told of is not in the database any more, or another one has taken
-    /// its id: another PostgreSQL server became the primary which did not have all that was committed.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn check_history(&self) -> Result<(), Error> {
-        let (epoch, told) = (self.epoch(), self.told().clone());
-        if !self.store.read(move |conn| store::feed::lacks_any(conn, &told)).await? {
-            return Ok(());
-        }
-        // Of several servers one begins it.
-        let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
-        if self.store.write(begin).await? {
-            tracing::warn!("the database has lost what clients were told of: all of them load everything anew");
-        }
-        Ok(())
     }
 
     /// Replaces the epoch in the database, which makes all earlier cursors invalid. Running servers notice within seconds.
@@ -395,6 +358,8 @@ fn embedder_settings(settings: &config::Embeddings) -> Option<search::Settings> 
     Some(search::Settings { source, query_prefix, passage_prefix })
 }
 
-fn random_epoch() -> String {
+/// A text that no other epoch has.
+#[must_use]
+pub fn random_epoch() -> String {
     format!("{:016x}", rand::random::<u64>())
 }

@@ -83,15 +83,17 @@ async fn serve(settings: &Serve) -> Result<()> {
     let listeners = http::listen(&settings.listen)?;
     let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
     let pages = pages.collect::<Result<Vec<_>>>()?.join(" or ");
-    let opening = async {
+    // Boxed, as it is large.
+    let opening = Box::pin(async {
         let mut app = App::open(&settings.database).await?;
         app.configure(settings).await?;
         let app = Arc::new(app);
         let api = Api::open(&app, &settings.limits)?;
         let nats = nats(settings, &app).await?;
         let membership = Membership::join(&app).await?;
+        membership.check_connections(&app, settings.database.database_connections.into()).await?;
         Ok::<_, anyhow::Error>((app, api, membership, nats))
-    };
+    });
     let (app, api, membership, nats) = http::answering_meanwhile(&listeners, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

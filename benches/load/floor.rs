@@ -48,7 +48,7 @@ struct Floor {
 /// Serves until it is told to stop.
 #[tokio::main]
 pub(crate) async fn serve(url: &str) -> io::Result<()> {
-    let settings = config::Database { database: url.to_owned(), database_connections: 2 };
+    let settings = config::Database { database: url.to_owned(), database_file: None, database_connections: 2 };
     let app = Arc::new(App::open(&settings).await.unwrap());
     let floor = Floor { viewer: Viewer::operator(&app), app: app.clone(), alone: Arc::default() };
     let router = Router::new()

@@ -90,7 +90,7 @@ pub async fn sign_in(
     let keys = keys(app)?;
     let account = email.as_ref().map(Email::key).unwrap_or_default();
     let attempt = match from {
-        Some(from) => Some(Attempt::begin(app, account, from).await?),
+        Some(from) => Some(Attempt::begin(app, &account, from).await?),
         None => None,
     };
     let found = match email {

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::{Error, Result};
 use crate::{
     app::App,
-    events::{RateLimits, network},
+    events::network,
     model::ids::UserId,
     secrets::digest,
     store::{self, Conn},
@@ -16,18 +16,6 @@ use crate::{
 
 /// In which failed attempts to sign in count, and changes of credentials.
 const FAILURE_WINDOW: Duration = Duration::from_mins(15);
-
-/// What is counted.
-enum Counted {
-    /// Attempts to sign in from an address.
-    SignIns(IpAddr),
-    /// Failed attempts to sign in to an account, by the key of its email, from an address.
-    Failures(String, IpAddr),
-    /// Sign-ups from an address.
-    SignUps(IpAddr),
-    /// Changes of a name, an address or a password by a user.
-    CredentialChanges(UserId),
-}
 
 /// A count and its limit. With a limit of 0 nothing is counted.
 #[derive(Clone, Copy)]
@@ -37,18 +25,11 @@ struct Counter {
     window: Duration,
 }
 
-impl Counted {
-    fn counter(&self, limits: &RateLimits) -> Counter {
-        let (text, max, window) = match self {
-            Self::SignIns(from) => (format!("sign-in {}", network(*from)), limits.sign_ins, Duration::from_mins(1)),
-            Self::Failures(account, from) => {
-                (format!("failure {} {account}", network(*from)), limits.failures, FAILURE_WINDOW)
-            }
-            Self::SignUps(from) => (format!("sign-up {}", network(*from)), limits.sign_ups, Duration::from_hours(1)),
-            Self::CredentialChanges(user) => (format!("credentials {}", user.key()), limits.failures, FAILURE_WINDOW),
-        };
-        let key = digest(&text).first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-        Counter { key, max: i32::try_from(max).unwrap_or(i32::MAX), window }
+impl Counter {
+    /// Counts what is done and by whom, at most `max` in a window of time.
+    fn of(what: &str, max: u32, window: Duration) -> Self {
+        let key = digest(what).first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+        Self { key, max: i32::try_from(max).unwrap_or(i32::MAX), window }
     }
 }
 
@@ -91,12 +72,14 @@ async fn count<const N: usize>(app: &App, counters: [Counter; N]) -> Result<()> 
 
 /// Counts a sign-up.
 pub(super) async fn count_sign_up(app: &App, from: IpAddr) -> Result<()> {
-    count(app, [Counted::SignUps(from).counter(&app.rates.limits())]).await
+    let sign_ups = format!("sign-up {}", network(from));
+    count(app, [Counter::of(&sign_ups, app.rates.limits().sign_ups, Duration::from_hours(1))]).await
 }
 
 /// Counts a change of a name, an address or a password by a user.
 pub(super) async fn count_credential_change(app: &App, user: UserId) -> Result<()> {
-    count(app, [Counted::CredentialChanges(user).counter(&app.rates.limits())]).await
+    let changes = format!("credentials {}", user.key());
+    count(app, [Counter::of(&changes, app.rates.limits().failures, FAILURE_WINDOW)]).await
 }
 
 /// An attempt to sign in. It counts as failed, so that concurrent guesses count too, until it succeeded or was dropped before it was
@@ -110,10 +93,11 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Counts it, for an account by the key of its email.
-    pub(super) async fn begin(app: &Arc<App>, account: String, from: IpAddr) -> Result<Self> {
-        let limits = app.rates.limits();
-        let failures = Counted::Failures(account, from).counter(&limits);
-        count(app, [Counted::SignIns(from).counter(&limits), failures]).await?;
+    pub(super) async fn begin(app: &Arc<App>, account: &str, from: IpAddr) -> Result<Self> {
+        let (limits, network) = (app.rates.limits(), network(from));
+        let sign_ins = Counter::of(&format!("sign-in {network}"), limits.sign_ins, Duration::from_mins(1));
+        let failures = Counter::of(&format!("failure {network} {account}"), limits.failures, FAILURE_WINDOW);
+        count(app, [sign_ins, failures]).await?;
         Ok(Self { app: app.clone(), failures, is_evaluated: false, runtime: Handle::current() })
     }
 

@@ -312,7 +312,7 @@ impl Follower {
 fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i64>> {
     let head = store::feed::head(conn, user)?;
     if let Some(position) = head.filter(|position| *position > 0) {
-        app.note_told(&app.epoch(), position, None);
+        app.history.note(&app.epoch(), position, None);
     }
     Ok(head)
 }
@@ -320,7 +320,7 @@ fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i6
 /// Notes the last event of a page. Not its end, which may be a position that a client has made up.
 fn note_told(app: &App, page: &FeedPage) {
     if let Some(event) = page.events.last() {
-        app.note_told(&event.cursor.epoch, event.cursor.position, Some(event.at));
+        app.history.note(&event.cursor.epoch, event.cursor.position, Some(event.at));
     }
 }
 

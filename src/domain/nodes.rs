@@ -10,7 +10,7 @@ use std::{
 
 use super::presences::Exchange;
 use crate::{
-    app::App,
+    app::{App, random_epoch},
     model::timestamps::Timestamp,
     store::{
         self, Conn,
@@ -124,6 +124,21 @@ impl Membership {
         Ok(membership)
     }
 
+    /// Warns if all servers together, each with so many connections, want more than PostgreSQL lets them have.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn check_connections(&self, app: &App, connections: usize) -> store::Result<()> {
+        let wanted = connections.saturating_mul(self.others.len() + 1);
+        if let Some(most) = app.store.read(store::nodes::max_connections).await?.filter(|most| wanted > *most) {
+            tracing::warn!(
+                "PostgreSQL lets its users have {most} connections, and its servers may want {wanted}: raise max_connections, or lower \
+                 --database-connections"
+            );
+        }
+        Ok(())
+    }
+
     /// Which of the servers it is.
     #[must_use]
     pub fn id(&self) -> i64 {
@@ -184,7 +199,7 @@ impl Membership {
                 app.presences.share_all();
             }
             self.others = nodes.others.iter().map(|other| other.id).collect();
-            app.check_history().await?;
+            check_history(app).await?;
         }
         let read =
             |conn: &mut Conn<'_>| Ok::<_, store::Error>((store::server::epoch(conn)?, store::moving::is_moved(conn)?));
@@ -229,6 +244,24 @@ impl Membership {
         }
         Ok(())
     }
+}
+
+/// Begins a new epoch if one of the last entries that somebody was told of is not in the database any more, or another one has taken its
+/// id: another PostgreSQL server became the primary which did not have all that was committed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn check_history(app: &App) -> store::Result<()> {
+    let (epoch, told) = (app.epoch(), app.history.entries());
+    if !app.store.read(move |conn| store::feed::lacks_any(conn, &told)).await? {
+        return Ok(());
+    }
+    // Of several servers one begins it.
+    let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
+    if app.store.write(begin).await? {
+        tracing::warn!("the database has lost what clients were told of: all of them load everything anew");
+    }
+    Ok(())
 }
 
 /// Says that a server uses the database no longer.

@@ -12,9 +12,11 @@ mod presences;
 mod revocations;
 mod permits;
 mod rates;
+mod history;
 mod relay;
 mod nats;
 
+pub use history::History;
 pub use nats::{Nats, NatsSettings};
 pub use notifier::{Notifier, Watch};
 pub use permits::{Permit, PermitLimits, Permits, Resource};

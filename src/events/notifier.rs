@@ -137,23 +137,6 @@ impl Watch {
         E: Send,
         F: Future<Output = Result<Option<FeedPage>, E>> + Send,
     {
-        let found = self.read(after, limit, read).await?;
-        if let Some(page) = &found {
-            self.read_through = page.through;
-        }
-        Ok(found)
-    }
-
-    async fn read<E, F>(
-        &mut self,
-        after: i64,
-        limit: usize,
-        read: impl Fn(i64) -> F + Clone + Send + Sync + 'static,
-    ) -> Result<Option<FeedPage>, E>
-    where
-        E: Send,
-        F: Future<Output = Result<Option<FeedPage>, E>> + Send,
-    {
         let version = *self.version.borrow();
         self.seen = version;
         if let Some(page) = self.cached_page(after, limit, version.notifications) {
@@ -170,22 +153,24 @@ impl Watch {
             }
         }
         // The position is behind the cache, or the shared read failed.
-        let found = read(after).await?;
-        if let Some(page @ FeedPage { is_last: true, .. }) = &found {
+        let Some(page) = read(after).await? else { return Ok(None) };
+        self.read_through = page.through;
+        if page.is_last {
             let mut cache = self.feed.cache();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
-                cache.replace(after, page, version.notifications);
+                cache.replace(after, &page, version.notifications);
                 self.clear_if_unshared(&mut cache);
             }
         }
-        Ok(found)
+        Ok(Some(page))
     }
 
     /// From the cache, if it is no older than the notification.
-    fn cached_page(&self, after: i64, limit: usize, notified: u64) -> Option<FeedPage> {
+    fn cached_page(&mut self, after: i64, limit: usize, notified: u64) -> Option<FeedPage> {
         let mut cache = self.feed.cache();
         let end = cache.end_for(after).filter(|end| end.notified >= notified)?;
         let page = cache.page_after(after, end, limit);
+        self.read_through = page.through;
         self.clear_if_unshared(&mut cache);
         Some(page)
     }

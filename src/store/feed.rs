@@ -17,7 +17,7 @@ use diesel::{
 use super::{
     Conn, Result,
     cached::CachedStatement,
-    conn::on,
+    conn::{Postgres, on},
     schema::{events, messages, server, users},
 };
 use crate::model::{
@@ -108,80 +108,83 @@ pub struct FeedSlice {
 
 /// Whether the user was erased, [`FeedSlice::trimmed_through`], and an entry if there is one.
 type Row = (Bool, BigInt, Nullable<(BigInt, SmallInt, BigInt, BigInt, BigInt, Nullable<MessageColumns>)>);
+/// The same as it is loaded.
+type LoadedRow = (bool, i64, Option<Entry>);
 type MessageColumns =
     (BigInt, BigInt, BigInt, Text, Nullable<BigInt>, Nullable<Text>, Integer, BigInt, Nullable<BigInt>);
 
+/// What is selected of a user, [`Row`], where `entry` is an entry of their feed.
+const SHOWN: &str = "users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
+     reply_to_id, client_id, version, messages.created_at, edited_at FROM";
+/// The messages that a feed shows, up to the condition whose they are: those that a user has sent, and …
+const SENT: &str = "SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
+     FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND sender_id = ";
+/// … those that they have received.
+const RECEIVED: &str = " UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
+     FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND receiver_id = ";
+/// All other entries.
+const HAPPENED: &str = " UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = ";
+/// The end of the entries, and the message of each as it is now.
+const WITH_MESSAGES: &str = ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
+     AND sender_id NOT IN (SELECT user_id FROM erasures)";
+
 /// The entries after a position, at most `limit`, and fewer if their messages are large; `None` if there never was such a user.
 pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> Result<Option<FeedSlice>> {
-    // Raw, because diesel has no ordered union. Each part is read in the order of its index. One statement, because on
-    // PostgreSQL each has a snapshot of its own. SQLite keeps the order of the union, and would sort the rows once more.
-    let order = if matches!(conn, Conn::Sqlite(_)) { "" } else { " ORDER BY position" };
-    let query = sql::<Row>(
-        "SELECT users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
-         reply_to_id, client_id, version, messages.created_at, edited_at FROM users LEFT JOIN (\
-         SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
-         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND sender_id = ",
-    )
-    .bind::<BigInt, _>(user)
-    .sql(" AND id > ")
-    .bind::<BigInt, _>(position)
-    .sql(
-        " UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
-         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND receiver_id = ",
-    )
-    .bind::<BigInt, _>(user)
-    .sql(" AND id > ")
-    .bind::<BigInt, _>(position)
-    .sql(" UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = ")
-    .bind::<BigInt, _>(user)
-    .sql(" AND id > ")
-    .bind::<BigInt, _>(position)
-    .sql(" ORDER BY position LIMIT ")
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .sql(
-        ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
-         AND sender_id NOT IN (SELECT user_id FROM erasures) WHERE users.id = ",
-    )
-    .bind::<BigInt, _>(user)
-    .sql(order);
-    on!(conn, |c| {
-        let rows = CachedStatement(query).load_iter::<(bool, i64, Option<Entry>), DefaultLoadingMode>(c)?;
-        slice(rows, limit)
-    })
+    Ok(after_each(conn, &[(user, position)], limit)?.pop().flatten())
 }
 
-/// The same of several users, in their order, from one snapshot.
+/// The same of several users, in their order; on PostgreSQL from one snapshot.
 pub fn after_each(conn: &mut Conn<'_>, wanted: &[(UserId, i64)], limit: usize) -> Result<Vec<Option<FeedSlice>>> {
-    let c = match conn {
-        // Each is a function call.
-        Conn::Sqlite(_) => return wanted.iter().map(|(user, position)| after(conn, *user, *position, limit)).collect(),
-        Conn::Postgres(c) => c,
-    };
+    match conn {
+        Conn::Sqlite(c) => wanted.iter().map(|(user, position)| after_on_sqlite(c, *user, *position, limit)).collect(),
+        Conn::Postgres(c) => after_on_postgres(c, wanted, limit),
+    }
+}
+
+fn after_on_sqlite(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    position: i64,
+    limit: usize,
+) -> Result<Option<FeedSlice>> {
+    // Raw, because diesel has no ordered union. Each part is read in the order of its index. The order of the union is kept, and
+    // an order of the whole would sort the rows once more.
+    let query = sql::<Row>(&format!("SELECT {SHOWN} users LEFT JOIN ({SENT}"))
+        .bind::<BigInt, _>(user)
+        .sql(" AND id > ")
+        .bind::<BigInt, _>(position)
+        .sql(RECEIVED)
+        .bind::<BigInt, _>(user)
+        .sql(" AND id > ")
+        .bind::<BigInt, _>(position)
+        .sql(HAPPENED)
+        .bind::<BigInt, _>(user)
+        .sql(" AND id > ")
+        .bind::<BigInt, _>(position)
+        .sql(" ORDER BY position LIMIT ")
+        .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+        .sql(WITH_MESSAGES)
+        .sql(" WHERE users.id = ")
+        .bind::<BigInt, _>(user);
+    slice(CachedStatement(query).load_iter::<LoadedRow, DefaultLoadingMode>(conn)?, limit)
+}
+
+fn after_on_postgres(conn: &mut Postgres, wanted: &[(UserId, i64)], limit: usize) -> Result<Vec<Option<FeedSlice>>> {
     let (users, positions): (Vec<i64>, Vec<i64>) =
         wanted.iter().map(|(user, position)| (user.key(), *position)).unzip();
-    // Raw, as above, and because diesel has no tables of arrays.
-    let query = sql::<(BigInt, Row)>("SELECT wanted.number, users.erased_at IS NOT NULL, users.trimmed_through, entry.*, \
-        messages.id, sender_id, receiver_id, content, reply_to_id, client_id, version, messages.created_at, edited_at FROM unnest(")
-    .bind::<Array<BigInt>, _>(users)
-    .sql(", ")
-    .bind::<Array<BigInt>, _>(positions)
-    .sql(
-        ") WITH ORDINALITY AS wanted (user_id, after, number) JOIN users ON users.id = wanted.user_id LEFT JOIN LATERAL (\
-         SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
-         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) \
-         AND sender_id = wanted.user_id AND id > wanted.after \
-         UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
-         FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) \
-         AND receiver_id = wanted.user_id AND id > wanted.after \
-         UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = wanted.user_id AND id > wanted.after \
-         ORDER BY position LIMIT ",
-    )
-    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .sql(
-        ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
-         AND sender_id NOT IN (SELECT user_id FROM erasures) ORDER BY wanted.number, position",
-    );
-    let rows: Vec<(i64, (bool, i64, Option<Entry>))> = CachedStatement(query).load(*c)?;
+    let after = "wanted.user_id AND id > wanted.after";
+    // Raw, because diesel has neither ordered unions nor tables of arrays. One statement, because each has a snapshot of its own.
+    let query = sql::<(BigInt, Row)>(&format!("SELECT wanted.number, {SHOWN} unnest("))
+        .bind::<Array<BigInt>, _>(users)
+        .sql(", ")
+        .bind::<Array<BigInt>, _>(positions)
+        .sql(&format!(
+            ") WITH ORDINALITY AS wanted (user_id, after, number) JOIN users ON users.id = wanted.user_id LEFT JOIN LATERAL (\
+             {SENT}{after}{RECEIVED}{after}{HAPPENED}{after} ORDER BY position LIMIT "
+        ))
+        .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+        .sql(&format!("{WITH_MESSAGES} ORDER BY wanted.number, position"));
+    let rows: Vec<(i64, LoadedRow)> = CachedStatement(query).load(conn)?;
     let mut rows = rows.into_iter().peekable();
     let slice_of =
         |number| slice(std::iter::from_fn(|| rows.next_if(|row| row.0 == number).map(|row| Ok(row.1))), limit);
@@ -189,10 +192,7 @@ pub fn after_each(conn: &mut Conn<'_>, wanted: &[(UserId, i64)], limit: usize) -
 }
 
 /// The rows as a slice, as far as they may be held.
-fn slice(
-    rows: impl Iterator<Item = QueryResult<(bool, i64, Option<Entry>)>>,
-    limit: usize,
-) -> Result<Option<FeedSlice>> {
+fn slice(rows: impl Iterator<Item = QueryResult<LoadedRow>>, limit: usize) -> Result<Option<FeedSlice>> {
     let (mut slice, mut bytes) = (None, 0);
     for row in rows {
         let (is_erased, trimmed_through, entry) = row?;

@@ -163,7 +163,7 @@ fn check_database(conn: &mut SqliteConnection, path: &Path, whole: bool) -> Resu
         }
     }
     if header.tables > 0
-        && let Some(migration) = migrations::too_new_for_sqlite(conn)?
+        && let Some(migration) = migrations::too_new(&mut Conn::Sqlite(conn))?
     {
         return Err(Error::Unusable(format!("{shown} {}", migrations::explain_newer(&migration))));
     }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use diesel::{
-    OptionalExtension, RunQueryDsl, SqliteConnection,
+    OptionalExtension, RunQueryDsl,
     backend::Backend,
     connection::SimpleConnection,
     dsl::sql,
@@ -88,11 +88,10 @@ fn run_on_postgres(conn: &mut Postgres, direction: Direction) -> Result<Vec<Stri
 
 /// Refuses a database that this program cannot use, or that it would make useless for other servers that run.
 fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
-    let applied = applied(conn)?;
-    if let Some(migration) = too_new(conn, &applied)? {
+    if let Some(migration) = too_new(conn)? {
         return Err(Error::Unusable(format!("the database {}", explain_newer(&migration))));
     }
-    if applied.contains(COMPATIBILITY)
+    if applied(conn)?.contains(COMPATIBILITY)
         && oldest(conn)?.is_some_and(|oldest| *oldest < *OLDEST)
         && let Some(version) = nodes::version_without(conn, OLDEST)?
     {
@@ -120,7 +119,7 @@ fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
 /// [`Error::Unusable`]
 pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()> {
     let applied = applied(conn)?;
-    Err(Error::Unusable(match too_new(conn, &applied)? {
+    Err(Error::Unusable(match too_new(conn)? {
         Some(newer) => format!("{database} {}", explain_newer(&newer)),
         None if applied.is_empty() => format!(
             "{database} has nothing of Duologue in it yet: see whether it is the right one, or run `duologue migrate` to \
@@ -169,8 +168,7 @@ fn oldest(conn: &mut Conn<'_>) -> Result<Option<String>> {
 
 /// Whether a program that knows what this one knows may use the database.
 pub fn is_compatible(conn: &mut Conn<'_>) -> Result<bool> {
-    let applied = applied(conn)?;
-    Ok(too_new(conn, &applied)?.is_none())
+    Ok(too_new(conn)?.is_none())
 }
 
 /// Whether the database has what migrations have made that this program does not know.
@@ -179,18 +177,11 @@ pub fn has_unknown_migrations(conn: &mut Conn<'_>) -> Result<bool> {
 }
 
 /// A migration that this program does not know, if it must know it to use the database.
-fn too_new(conn: &mut Conn<'_>, applied: &BTreeSet<String>) -> Result<Option<String>> {
-    let known = known()?;
+pub(super) fn too_new(conn: &mut Conn<'_>) -> Result<Option<String>> {
+    let (applied, known) = (applied(conn)?, known()?);
     let Some(unknown) = applied.difference(&known).next() else { return Ok(None) };
     let is_compatible = oldest(conn)?.is_some_and(|oldest| known.contains(&oldest));
     Ok(Some(unknown.clone()).filter(|_| !is_compatible))
-}
-
-/// The same of a SQLite file.
-pub(super) fn too_new_for_sqlite(conn: &mut SqliteConnection) -> Result<Option<String>> {
-    let conn = &mut Conn::Sqlite(conn);
-    let applied = applied(conn)?;
-    too_new(conn, &applied)
 }
 
 /// The message about an unknown migration, after the name of the database.

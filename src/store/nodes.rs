@@ -86,6 +86,17 @@ pub(super) fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Op
     Ok(query.bind::<Text, _>(migration).sql(" LIMIT 1").get_result(*c).optional()?)
 }
 
+/// How many connections PostgreSQL lets ordinary users have; `None` on SQLite.
+pub fn max_connections(conn: &mut Conn<'_>) -> Result<Option<usize>> {
+    let Conn::Postgres(c) = conn else { return Ok(None) };
+    // Raw, because diesel has no settings of servers.
+    let most: i64 = sql::<BigInt>(
+        "SELECT CAST(current_setting('max_connections') AS BIGINT) - CAST(current_setting('superuser_reserved_connections') AS BIGINT)",
+    )
+    .get_result(*c)?;
+    Ok(usize::try_from(most).ok())
+}
+
 /// Whether a server uses the database; of a SQLite file that is not known.
 pub fn is_any_alive(conn: &mut Conn<'_>) -> Result<bool> {
     let Conn::Postgres(c) = conn else { return Ok(false) };

@@ -138,7 +138,7 @@ impl Store {
             DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
             DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
         })?;
-        for warning in store.read(move |conn| warnings(conn, connections)).await? {
+        for warning in store.read(warnings).await? {
             tracing::warn!("{warning}");
         }
         Ok(store)

@@ -45,13 +45,11 @@ pub(super) fn postgres(
 }
 
 /// What of the server's settings an operator should change, in sentences.
-pub(super) fn warnings(conn: &mut Conn<'_>, connections: usize) -> Result<Vec<String>> {
+pub(super) fn warnings(conn: &mut Conn<'_>) -> Result<Vec<String>> {
     let Conn::Postgres(conn) = conn else { return Ok(Vec::new()) };
     // Raw, because diesel has no settings of servers.
-    let settings = sql::<(Text, Text, Text)>(
-        "SELECT current_setting('fsync'), current_setting('lc_messages'), current_setting('max_connections')",
-    );
-    let (fsync, language, most): (String, String, String) = settings.get_result(*conn)?;
+    let settings = sql::<(Text, Text)>("SELECT current_setting('fsync'), current_setting('lc_messages')");
+    let (fsync, language): (String, String) = settings.get_result(*conn)?;
     let mut warnings = Vec::new();
     if fsync == "off" {
         warnings
@@ -62,10 +60,6 @@ pub(super) fn warnings(conn: &mut Conn<'_>, connections: usize) -> Result<Vec<St
             "PostgreSQL answers in another language (lc_messages = {language}), so that busy and full databases are told as \
              internal errors: GRANT SET ON PARAMETER lc_messages to the user of the server"
         ));
-    }
-    if most.parse().is_ok_and(|most: usize| connections > most) {
-        warnings
-            .push(format!("PostgreSQL has fewer connections (max_connections = {most}) than --database-connections"));
     }
     Ok(warnings)
 }

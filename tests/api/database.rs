@@ -71,6 +71,15 @@ impl Database {
         Lock::Postgres(Box::new(conn))
     }
 
+    /// As if a server of this version used the PostgreSQL database, which knows the migrations up to this one.
+    pub(crate) async fn used_by(&self, version: &str, migration: &str) {
+        let lease = format!(
+            "INSERT INTO nodes (id, version, key_ids, knows, renewed_at)
+             VALUES (1, '{version}', '', '{migration}', extract(epoch FROM clock_timestamp()) * 1000)"
+        );
+        drop(self.run(&lease).await);
+    }
+
     /// A folder for files of the test.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()

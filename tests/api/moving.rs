@@ -220,9 +220,7 @@ async fn a_move_that_is_killed_goes_on_and_what_was_moved_is_not_served_again() 
     for database in [&served, &empty, &full] {
         assert!(soon(program(&["migrate", "--database", &database.url]).output()).await.unwrap().status.success());
     }
-    let lease = "INSERT INTO nodes (id, version, key_ids, knows, renewed_at)
-        VALUES (1, '', '', '', extract(epoch FROM clock_timestamp()) * 1000)";
-    drop(served.run(lease).await);
+    served.used_by("", "").await;
     drop(full.run("INSERT INTO users (name, name_key, created_at) VALUES ('Ada', 'ada', 1)").await);
     for (from, to, why) in [
         (&file, &postgres, "was moved already"),

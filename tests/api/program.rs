@@ -94,6 +94,21 @@ async fn the_server_says_where_it_is_and_where_the_messages_are() {
     assert_eq!(terminate(child).await, Some(0));
 }
 
+/// Those of all servers count.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_postgresql_has_are_warned_of() {
+    let database = Database::new().await;
+    if signed_in() || database.is_sqlite() {
+        return;
+    }
+    assert!(run(&["migrate", "--database", &database.url]).await.status.success());
+    database.used_by("", "").await;
+    let mut server = server(&database, &["--database-connections", "160"]);
+    let mut child = server.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    soon(async { while !log.next_line().await.unwrap().unwrap().contains("its servers may want 320") {} }).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_is_there_after_a_kill() {
     let database = Database::new().await;

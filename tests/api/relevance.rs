@@ -106,7 +106,7 @@ async fn packed_vectors_find_the_same_as_those_of_the_model() {
     let Some(embedder) = embedder() else { return };
     let messages: Vec<Message> = serde_json::from_str(include_str!("../relevance/messages.json")).unwrap();
     let queries: Vec<Query> = serde_json::from_str(include_str!("../relevance/queries.json")).unwrap();
-    let demo = demo::lines(100, short_or_long(1_000, 20_000), 1, Timestamp::now()).filter_map(|line| match line {
+    let demo = demo::lines(100, short_or_long(300, 20_000), 1, Timestamp::now()).filter_map(|line| match line {
         Line::Message(message) => Some(message.content),
         Line::User(_) => None,
     });

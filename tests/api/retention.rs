@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use duologue::{domain::feed, store};
+use duologue::{
+    domain::{feed, nodes},
+    store,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -142,15 +145,15 @@ async fn what_is_trimmed_deleted_or_erased_is_no_history_that_was_lost() {
     eve.deletes(&last).await;
     assert_eq!(feed.next().await["kind"], "MESSAGE_DELETED");
     let epoch = async || {
-        chat.app.check_history().await.unwrap();
+        nodes::check_history(&chat.app).await.unwrap();
         chat.app.store.read(store::server::epoch).await.unwrap()
     };
     let before = epoch().await;
     feed::trim(&chat.app, Duration::ZERO).await.unwrap();
     ada.leaves(true).await;
     assert_eq!(epoch().await, before);
-    let lost = eve.sends("lost", &bob).await;
-    while feed.next().await["messageId"] != lost {}
-    drop(chat.database.run(&format!("DELETE FROM messages WHERE id = {}", &lost[4..])).await);
+    let newest = eve.sends("newest", &bob).await;
+    while feed.next().await["messageId"] != newest {}
+    drop(chat.database.run(&format!("DELETE FROM messages WHERE id = {}", &newest[4..])).await);
     assert_ne!(epoch().await, before);
 }

@@ -67,7 +67,7 @@ impl Servers {
         job.abort();
         soon(async {
             while !job.is_finished() {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await;

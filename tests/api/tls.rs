@@ -93,10 +93,11 @@ async fn german(folder: &Path) {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_speaks_german_is_understood() {
+    use std::os::unix::fs::PermissionsExt;
+
     if signed_in() || Database::new().await.is_sqlite() {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     german(folder.path()).await;

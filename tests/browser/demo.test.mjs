@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
+import { ask, comesBackWithForeignCursor, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, close, composer, field, fits, found, log, message, send, tell, texts, two } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
@@ -159,26 +159,12 @@ test("a reload loses neither what waits nor what is being written", async () => 
 test("where the server cannot go on, all is loaded again", async () => {
   const { ids, windows, pages } = await two(browser, ["Wim", "Xenia"]);
   const [wim, xenia] = pages;
-  // Cursors are opaque; this one is made as a server with another database makes them.
-  const foreign = Buffer.from(`f:0123456789abcdef:${ids[0].replace("usr_", "")}:1`).toString("base64url");
-  // Wim's page comes back with the cursor of another database, as if the server had been restored from a backup.
-  let socket;
-  let resets = 0;
-  await wim.routeWebSocket(/graphql$/, (its) => {
-    const server = its.connectToServer();
-    const isBack = socket !== undefined;
-    socket = its;
-    its.onMessage((text) => server.send(isBack && !resets ? text.replace(/"after":"[^"]+"/, `"after":"${foreign}"`) : text));
-    server.onMessage((text) => {
-      if (text.includes('"RESET"')) resets++;
-      its.send(text);
-    });
-  });
+  const server = await comesBackWithForeignCursor(wim, ids[0]);
   await wim.reload();
   for (const text of ["one", "two"]) await send(xenia, text);
   await message(wim, "two").waitFor();
   await windows[0].inTrouble(async () => {
-    await socket.close({ code: 1012 });
+    await server.close();
     await remove(xenia, "one");
     await send(xenia, "three");
     await message(wim, "three").waitFor();
@@ -186,7 +172,7 @@ test("where the server cannot go on, all is loaded again", async () => {
   });
   await send(xenia, "four");
   await message(wim, "four").waitFor();
-  assert.equal(resets, 1);
+  assert.equal(server.resets(), 1);
   assert.deepEqual(await texts(wim), ["two", "three", "four"]);
   await close(windows);
 });

@@ -73,6 +73,7 @@ test("a line is drawn above what is new, and a reader begins there", async () =>
   for (const text of ["missed 1", "missed 2"]) await send(nora, text);
   await button(otto, "2 new").click();
   await message(otto, "missed 1").filter({ has: newLine(otto) }).waitFor();
+  await message(nora, "missed 2").getByText("Read").waitFor();
 
   // There is more that is new than is loaded at first.
   await otto.goto(new URL(`/demo?as=${ids[1]}`, open).href);

@@ -36,7 +36,13 @@ async function run(page, name) {
   return answer.data;
 }
 
-/** Replaces the variables, as soon as the editor takes what is typed. */
+/** Where GraphiQL keeps its tabs, on an open server. */
+const TABS_KEY = "duologue:graphiql:tabState";
+
+/**
+ * Replaces the variables, as soon as the editor takes what is typed. GraphiQL keeps them a moment later, and not at all if another tab is
+ * opened before.
+ */
 async function writeVariables(page, variables) {
   const text = JSON.stringify(variables);
   const lines = page.getByRole("region", { name: "Variables" }).locator(".view-lines").first();
@@ -48,6 +54,8 @@ async function writeVariables(page, variables) {
     await page.keyboard.press("ControlOrMeta+Shift+End");
     await page.keyboard.press("Delete");
   } while ((await lines.innerText()).replace(/\s/g, "") !== text);
+  const isKept = ([key, text]) => JSON.parse(localStorage[key]).tabs.some(({ variables }) => variables === text);
+  await page.waitForFunction(isKept, [TABS_KEY, text]);
 }
 
 /** Waits for an event in the panel. */
@@ -120,7 +128,7 @@ test("the comments of the examples are lines of their own, which the editor wrap
   for (const address of [open, accounts]) {
     const window = await visit(address);
     const { page } = window;
-    const key = address === open ? "duologue:graphiql:tabState" : "duologue-accounts:graphiql:tabState";
+    const key = address === open ? TABS_KEY : "duologue-accounts:graphiql:tabState";
     await page.waitForFunction((key) => localStorage[key], key);
     const { tabs } = await page.evaluate((key) => JSON.parse(localStorage[key]), key);
     assert.equal(tabs.length, 12);
@@ -194,7 +202,7 @@ test("tabs are kept, and the examples come back when asked for", async () => {
   await tab(page, "Send").click();
   await page.getByRole("button", { name: "Close Tab" }).click();
   // The page keeps them a moment later.
-  await page.waitForFunction(() => localStorage["duologue:graphiql:tabState"]?.includes("mutation Send(") === false);
+  await page.waitForFunction((key) => localStorage[key]?.includes("mutation Send(") === false, TABS_KEY);
   await page.reload();
   await tab(page, "Reply").waitFor();
   assert.equal(await tab(page, "Send").count(), 0);

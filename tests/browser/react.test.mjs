@@ -8,7 +8,7 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, isAccessible, launch, openWindow } from "./browser.mjs";
+import { ask, comesBackWithForeignCursor, isAccessible, launch, openWindow } from "./browser.mjs";
 import { button, close, composer, log, person, send } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
@@ -185,32 +185,19 @@ test("nothing is lost and nothing comes twice when the network is cut, and a rel
 test("where the server cannot go on, all is loaded again", async () => {
   const { ids, windows, pages } = await two(["React-Wim", "React-Xenia"]);
   const [wim, xenia] = pages;
-  // Cursors are opaque; this one is made as a server with another database makes them.
-  const foreign = Buffer.from(`f:0123456789abcdef:${ids[0].replace("usr_", "")}:1`).toString("base64url");
-  let socket;
-  let resets = 0;
-  await wim.routeWebSocket(/graphql$/, (its) => {
-    const server = its.connectToServer();
-    const isBack = socket !== undefined;
-    socket = its;
-    its.onMessage((text) => server.send(isBack && !resets ? text.replace(/"after":"[^"]+"/, `"after":"${foreign}"`) : text));
-    server.onMessage((text) => {
-      if (text.includes('"RESET"')) resets++;
-      its.send(text);
-    });
-  });
+  const server = await comesBackWithForeignCursor(wim, ids[0]);
   await wim.reload();
   for (const text of ["one", "two"]) await send(xenia, text);
   await message(wim, "two").waitFor();
   await windows[0].inTrouble(async () => {
-    await socket.close({ code: 1012 });
+    await server.close();
     await send(xenia, "three");
     await message(wim, "three").waitFor();
   });
   await isCurrent(wim);
   await send(xenia, "four");
   await message(wim, "four").waitFor();
-  assert.equal(resets, 1);
+  assert.equal(server.resets(), 1);
   assert.deepEqual(await texts(wim), ["one", "two", "three", "four"]);
   await close(windows);
 });
