@@ -100,7 +100,14 @@ fn user(id: i64, of: i64) -> Line {
 fn message(number: i64) -> Line {
     let (sender_id, receiver_id) = if number % 3 == 0 { (1, 2) } else { (2, 1) };
     let content = format!("Lunch at noon? I know a place, it is number {number:07}.");
-    Line::Message(MessageLine { id: 10_000_000 + number, sender_id, receiver_id, content, created_at: time(number) })
+    Line::Message(MessageLine {
+        id: 10_000_000 + number,
+        sender_id,
+        receiver_id,
+        content,
+        created_at: time(number),
+        ..MessageLine::default()
+    })
 }
 
 fn time(number: i64) -> String {

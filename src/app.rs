@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    config::{self, AuthMode},
+    config::{self, AuthMode, SignUp},
     events::{
         History, Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations, Signals,
     },
@@ -86,6 +86,8 @@ pub struct App {
     pub embedder: Option<Arc<Embedder>>,
     /// The lifetimes of tokens.
     pub lifetimes: Lifetimes,
+    /// Whether people may make accounts for themselves, where they sign in.
+    pub is_sign_up_open: bool,
     /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
     epoch: RwLock<Arc<str>>,
@@ -164,6 +166,7 @@ impl App {
             issuer: None,
             embedder: None,
             lifetimes: Lifetimes::default(),
+            is_sign_up_open: true,
             offline_after: OFFLINE_AFTER,
             epoch: RwLock::new(epoch),
             clock: Arc::new(clock),
@@ -179,6 +182,7 @@ impl App {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
+        self.is_sign_up_open = auth.sign_up == SignUp::Open;
         let limits = &settings.limits;
         self.permits = Permits::of(PermitLimits {
             connections: limits.max_user_sockets,

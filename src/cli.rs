@@ -2,11 +2,12 @@
 //!
 //! Not here: how any of it is done.
 
+mod admin;
 mod progress;
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, Write, stdin, stdout},
+    io::{BufRead, BufReader, Write, stdout},
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -21,11 +22,9 @@ use tokio::{
 
 use duologue::{
     app::{App, database_url},
-    config::{Admin, AuthMode, Command, Database, Demo, Embeddings, Serve},
+    config::{AuthMode, Command, Database, Demo, Embeddings, Serve},
     domain::{
-        Viewer, accounts, admin, changes, demo, embedding, feed,
-        imports::{self, Count, Line},
-        indexing,
+        self, Viewer, accounts, changes, demo, embedding, feed, imports, indexing,
         moving::Move,
         nodes::{self, Membership},
         relaying,
@@ -33,8 +32,7 @@ use duologue::{
     events::{Nats, NatsSettings},
     graphql::{self, Api},
     http,
-    model::texts::{Email, Name, Password},
-    store::{self, DatabaseUrl, Store},
+    store::{self, DatabaseUrl, ServingLock, Store},
 };
 use progress::Progress;
 
@@ -52,14 +50,14 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Migrate(database) => migrate(&database).await,
         Command::Check(database) => check(&database).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
-        Command::Import { file, database } => import(&file, &database).await,
+        Command::Import { file, renumber, database } => import(&file, renumber, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
         Command::Reindex { words, vectors, database, embeddings } => {
             let both = words == vectors;
             reindex(&database, &embeddings, (words || both, vectors || both)).await
         }
         Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
-        Command::Admin { task } => administer(task).await,
+        Command::Admin { task } => admin::run(task).await,
     }
 }
 
@@ -80,6 +78,8 @@ async fn serve(settings: &Serve) -> Result<()> {
         bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
     }
     let origins = http::origins(settings)?;
+    let url = database_url(&settings.database)?;
+    let _lock = ServingLock::take(&url)?;
     let listeners = http::listen(&settings.listen)?;
     let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
     let pages = pages.collect::<Result<Vec<_>>>()?.join(" or ");
@@ -110,9 +110,13 @@ async fn serve(settings: &Serve) -> Result<()> {
         tracing::info!("stopping");
         drain_delay
     };
-    let place = database_url(&settings.database)?;
+    let contents = domain::admin::count_contents(&app, &Viewer::operator(&app)).await?;
     // Whoever started the server need not listen: that is no reason not to serve.
-    let _ = writeln!(stdout(), "Duologue is ready: open {pages} and say something.\nThe messages are kept in {place}.");
+    let _ = writeln!(
+        stdout(),
+        "Duologue is ready: open {pages} and say something.\nThe messages are kept in {}: {contents}.",
+        url.absolute()
+    );
     let mut jobs = JoinSet::new();
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
@@ -181,7 +185,7 @@ async fn new_epoch(database: &Database) -> Result<()> {
     Ok(())
 }
 
-async fn import(file: &Path, database: &Database) -> Result<()> {
+async fn import(file: &Path, renumber: bool, database: &Database) -> Result<()> {
     let open = || format!("cannot read {}", file.display());
     let input = File::open(file).with_context(open)?;
     let bytes = input.metadata().with_context(open)?.len();
@@ -196,7 +200,14 @@ async fn import(file: &Path, database: &Database) -> Result<()> {
         };
         Some((number, line))
     });
-    let count = imported(&app, lines).await.with_context(|| file.display().to_string())?;
+    let operator = Viewer::operator(&app);
+    let outcome = if renumber {
+        imports::import_renumbered(&app, &operator, lines).await
+    } else {
+        imports::import(&app, &operator, lines).await
+    };
+    app.close().await;
+    let count = outcome.with_context(|| file.display().to_string())?;
     println!("Imported {} users and {} messages.", count.users, count.messages);
     Ok(())
 }
@@ -269,96 +280,6 @@ async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
         );
     }
     Ok(())
-}
-
-async fn imported(
-    app: &App,
-    lines: impl Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
-) -> Result<Count> {
-    let outcome = imports::import(app, &Viewer::operator(app), lines).await;
-    app.close().await;
-    Ok(outcome?)
-}
-
-async fn administer(task: Admin) -> Result<()> {
-    let database = match &task {
-        Admin::Create { database, .. }
-        | Admin::Demote { database, .. }
-        | Admin::ResetPassword { database, .. }
-        | Admin::Sessions { database, .. }
-        | Admin::EndSession { database, .. }
-        | Admin::IssueToken { database, .. }
-        | Admin::Tokens { database }
-        | Admin::RevokeToken { database, .. } => database.clone(),
-    };
-    let app = App::open_existing(&database).await?;
-    let done = administer_on(&app, task).await;
-    app.close().await;
-    done
-}
-
-async fn administer_on(app: &App, task: Admin) -> Result<()> {
-    let operator = Viewer::operator(app);
-    match task {
-        Admin::Create { name, email, .. } => {
-            let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
-            let user = admin::make_admin(app, &operator, name, email, new_password()?).await?;
-            println!("{} is an admin.", user.id);
-        }
-        Admin::Demote { email, .. } => {
-            let demoted = admin::demote(app, &operator, Email::of_account(&email)?).await?;
-            let demoted = demoted.context("there is no admin with this address")?;
-            println!("{} is a user again, and all of its sessions have ended.", demoted.user.id);
-            if !demoted.has_admins {
-                eprintln!("This was the last admin: `duologue admin create` makes another.");
-            }
-        }
-        Admin::ResetPassword { email, .. } => {
-            let email = Email::of_account(&email)?;
-            let user = admin::reset_password(app, &operator, email, new_password()?).await?;
-            let user = user.context("there is no account with this address")?;
-            println!("{} has the new password, and all of its sessions have ended.", user.id);
-        }
-        Admin::Sessions { email, .. } => {
-            let sessions = admin::sessions(app, &operator, Email::of_account(&email)?).await?;
-            for session in sessions.context("there is no account with this address")? {
-                let device = printable(session.device.as_deref().unwrap_or("-"));
-                println!("{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at);
-            }
-        }
-        Admin::EndSession { id, .. } => {
-            let id = id.parse()?;
-            println!("{id} of {} has ended.", admin::end_session(app, &operator, id).await?);
-        }
-        Admin::IssueToken { name, .. } => {
-            let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;
-            eprintln!("{id}: keep it safe, it is not shown again.");
-            println!("{token}");
-        }
-        Admin::Tokens { .. } => {
-            for (id, name, created_at) in admin::tokens(app, &operator).await? {
-                println!("{id}\t{created_at}\t{}", printable(&name));
-            }
-        }
-        Admin::RevokeToken { id, .. } => {
-            let id = id.parse()?;
-            if !admin::revoke_token(app, &operator, id).await? {
-                bail!("there is no service token {id} that holds");
-            }
-            println!("{id} does not hold any more.");
-        }
-    }
-    Ok(())
-}
-
-/// A password from the terminal, unseen, or else the first line of standard input.
-fn new_password() -> Result<Password> {
-    let text = if stdin().is_terminal() {
-        rpassword::prompt_password("New password: ")?
-    } else {
-        stdin().lines().next().context("give the password on standard input")??
-    };
-    Ok(Password::parse(text)?)
 }
 
 /// A text that users wrote, for a terminal: characters that control it, hide or reorder text are escaped.

@@ -7,11 +7,15 @@ use std::{fmt, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use ipnet::IpNet;
 
+mod admin;
+mod help;
 mod limits;
 mod search;
 mod values;
 mod variables;
 
+pub use admin::Admin;
+use help::{DATABASE, NONE, SERVED, help};
 pub use limits::{Limits, Rates};
 pub use search::{DEFAULT_MODEL, Embeddings};
 pub use values::{Listen, Secret};
@@ -39,26 +43,42 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve GraphQL, with a GraphiQL page to try it
+    #[command(after_help = help(["serve", "serve --auth jwt --listen 0.0.0.0:8000 --database-file /etc/duologue/database"], SERVED))]
     Serve(Box<Serve>),
     /// Print the GraphQL schema (SDL), sorted
+    #[command(after_help = help(["schema", "schema > schema.graphql"], NONE))]
     Schema,
     /// Bring the database up to date and stop; `serve` does so at its start
+    #[command(after_help = help(["migrate", "migrate --database-file /etc/duologue/database"], DATABASE))]
     Migrate(Database),
     /// Check a whole SQLite file for damage, without changing it; a server may use it meanwhile
+    #[command(after_help = help(["check", "check --database sqlite:backup.db"], "the database, which is only read"))]
     Check(Database),
     /// Tell every client to load everything again; say it after you restored a backup, before you serve it
+    #[command(after_help = help(["new-epoch", "new-epoch --database-file /etc/duologue/database"], DATABASE))]
     NewEpoch(Database),
     /// Read users and messages from a JSON Lines file, all of it or nothing
     #[command(long_about = IMPORT)]
+    #[command(after_help = help(["import chat.jsonl", "import chat.jsonl --renumber"], DATABASE))]
     Import {
         /// The file
         file: PathBuf,
+        /// Give messages new ids, in the order of their times
+        #[arg(long)]
+        renumber: bool,
         /// The database.
         #[command(flatten)]
         database: Database,
     },
     /// Move a database from SQLite to PostgreSQL, or back, while servers use it
     #[command(long_about = MOVE)]
+    #[command(after_help = help(
+        [
+            "move --from sqlite:duologue.db --to postgres://chat@db.example.com/chat",
+            "move --from postgres://chat@localhost/chat --to sqlite:copy.db --copy-only",
+        ],
+        "the SQLite file of the two databases, with its log beside it"
+    ))]
     Move {
         /// The former database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
         #[arg(long, value_name = "URL", env = "DUOLOGUE_MOVE_FROM", hide_env_values = true)]
@@ -72,6 +92,7 @@ pub enum Command {
     },
     /// Make the index of searches anew: of words, of vectors, or of both if neither is said. A server may use the database
     /// meanwhile; its searches find what is done
+    #[command(after_help = help(["reindex", "reindex --vectors --embedding-model model"], DATABASE))]
     Reindex {
         /// Only the words
         #[arg(long)]
@@ -95,6 +116,7 @@ pub enum Command {
     /// Fill a database with believable users and messages
     #[command(long_about = "Fill a database with believable users and messages. Two of the users have a tenth of the \
                             messages between them, at most 10,000: a conversation to page through.")]
+    #[command(after_help = help(["demo", "demo --users 50 --messages 2000 --seed 2"], DATABASE))]
     Demo {
         /// The amount.
         #[command(flatten)]
@@ -110,84 +132,19 @@ const IMPORT: &str = "Read users and messages from a JSON Lines file, all of it 
 Each line is one of
   {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
-in any order, as long as users come before their messages. On an empty database the ids are kept; on one that has \
-users already, everything gets new ids. Stop servers that use the database, or they wait meanwhile.";
+  {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
+in any order, as long as users come before their messages. A message may also have replyToId, clientId and editedAt; marks say \
+how far somebody was given a conversation (delivered) and has read it (read). What is not marked as read is unread.
+
+On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
+must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \
+meanwhile.";
 
 const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
 
 Everything is copied, compared, and in the end the former database is closed: its servers stop, and servers of the new one, \
 which wait until then, become ready. Ids, cursors, sessions and tokens hold, as long as the new servers have the same signing \
 key. When it is interrupted, run it again: it goes on from where it was. The index of words is made anew in the background.";
-
-/// What the operator can do with accounts. Passwords are asked for, or read from standard input.
-#[derive(Debug, Subcommand)]
-pub enum Admin {
-    /// Make an account that may act for everyone, or make an account one
-    Create {
-        /// Display name, if there is no account with the address yet
-        #[arg(long, default_value = "Admin")]
-        name: String,
-        /// Address to sign in with
-        email: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// Make an admin a user again, and end their sessions
-    Demote {
-        /// Address of the account
-        email: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// Give an account another password, and end its sessions
-    ResetPassword {
-        /// Address of the account
-        email: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// List the sessions of an account
-    Sessions {
-        /// Address of the account
-        email: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// End a session
-    EndSession {
-        /// Which one, such as ses_7
-        id: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// Make a token for a program that may act for everyone; it is shown this once
-    IssueToken {
-        /// What the program is called
-        name: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// List the service tokens that hold
-    Tokens {
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-    /// Take a service token back
-    RevokeToken {
-        /// Which one, such as svc_3
-        id: String,
-        /// The database.
-        #[command(flatten)]
-        database: Database,
-    },
-}
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -198,6 +155,15 @@ pub enum AuthMode {
     Jwt,
 }
 
+/// Whether people may make accounts for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SignUp {
+    /// Everybody may
+    Open,
+    /// Nobody may: admins and service tokens make accounts, with `createUser`
+    Closed,
+}
+
 /// How it is known who asks.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Accounts")]
@@ -205,6 +171,9 @@ pub struct Auth {
     /// Who may ask
     #[arg(long = "auth", value_name = "MODE", value_enum, env = "DUOLOGUE_AUTH", default_value = "open")]
     pub mode: AuthMode,
+    /// Whether people may make accounts for themselves
+    #[arg(long, value_name = "MODE", value_enum, env = "DUOLOGUE_SIGN_UP", default_value = "open")]
+    pub sign_up: SignUp,
     /// Key that signs tokens: at least 32 random bytes in base64 (`openssl rand -base64 32`). Two, with a comma between
     /// them, while you change it: the first one signs, both hold
     #[arg(long, value_name = "KEY", env = "DUOLOGUE_SIGNING_KEY", hide_env_values = true)]

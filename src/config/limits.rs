@@ -4,27 +4,27 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::values::{at_least_one, seconds};
+use super::values::{at_least_one, rate, seconds};
 
-/// How often people may do something; 0 is as often as they like. Not in open mode.
+/// How often people may do something; 0 is `off`: as often as they like. Not in open mode.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits of rates, where people sign in")]
 pub struct Rates {
-    /// Sends, edits, marks and other changes of a user in a second, and three times as many at once; 0: any
-    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20)]
+    /// Sends, edits, marks and other changes of a user in a second, and three times as many at once; or `off`
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20, value_parser = rate)]
     pub max_sends: u32,
-    /// Searches of a user over messages in a minute; 0: any
-    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SEARCHES", default_value_t = 30)]
+    /// Searches of a user over messages in a minute; or `off`
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SEARCHES", default_value_t = 30, value_parser = rate)]
     pub max_searches: u32,
-    /// Attempts to sign in from an address in a minute; 0: any
-    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_INS", default_value_t = 30)]
+    /// Attempts to sign in from an address in a minute; or `off`
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_INS", default_value_t = 30, value_parser = rate)]
     pub max_sign_ins: u32,
     /// Failed attempts to sign in to an account from an address in 15 minutes, and changes of a user's name, address and
-    /// password; 0: any
-    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_IN_FAILURES", default_value_t = 10)]
+    /// password; or `off`
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_IN_FAILURES", default_value_t = 10, value_parser = rate)]
     pub max_sign_in_failures: u32,
-    /// Sign-ups from an address in an hour; 0: any
-    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_UPS", default_value_t = 100)]
+    /// Sign-ups from an address in an hour; or `off`
+    #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SIGN_UPS", default_value_t = 100, value_parser = rate)]
     pub max_sign_ups: u32,
 }
 

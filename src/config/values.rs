@@ -55,6 +55,14 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number, 1 or more".to_owned())
 }
 
+/// A number of times, or `off`, which is 0: a limit of 0 that means no limit would surprise.
+pub(super) fn rate(text: &str) -> Result<u32, String> {
+    if text == "off" {
+        return Ok(0);
+    }
+    text.parse().ok().filter(|times| *times > 0).ok_or_else(|| "must be a whole number, 1 or more, or `off`".to_owned())
+}
+
 pub(super) fn days(text: &str) -> Result<Duration, String> {
     let days: f64 = text.parse().map_err(|_not_a_number| "not a number of days".to_owned())?;
     Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
@@ -89,6 +97,14 @@ mod tests {
         for wrong in ["", "localhost", "127.0.0.1", "70000", "localhost:70000", ":8000", "http://127.0.0.1:8000", "::1"]
         {
             assert!(listen(wrong).is_err_and(|why| why.contains("127.0.0.1:8000")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_off_is_without_limit() {
+        assert_eq!((rate("off"), rate("7")), (Ok(0), Ok(7)));
+        for wrong in ["0", "-1", "", "Off", "any"] {
+            assert!(rate(wrong).is_err_and(|why| why.contains("`off`")), "{wrong}");
         }
     }
 }

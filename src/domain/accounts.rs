@@ -51,6 +51,12 @@ pub struct SignedIn {
     pub refresh_token: String,
 }
 
+/// Whether people may make accounts for themselves.
+#[must_use]
+pub fn is_sign_up_open(app: &App) -> bool {
+    app.keys.is_some() && app.is_sign_up_open
+}
+
 /// Creates an account and signs in.
 pub async fn sign_up(
     app: &App,
@@ -61,6 +67,9 @@ pub async fn sign_up(
     from: Option<IpAddr>,
 ) -> Result<SignedIn> {
     let keys = keys(app)?;
+    if !app.is_sign_up_open {
+        return Err(Error::Disabled("Nobody can sign up on this server: ask whoever runs it for an account."));
+    }
     if let Some(from) = from {
         attempts::count_sign_up(app, from).await?;
     }

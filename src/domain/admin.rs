@@ -14,22 +14,31 @@ use crate::{
     store::{self, Conn, users::NewUser},
 };
 
-/// Sessions in a list, at most.
-const MAX_ACCOUNT_SESSIONS: i64 = 1_000;
+/// Sessions or users in a list, at most.
+const MAX_LISTED: i64 = 1_000;
 
-/// Creates an admin; or makes the account with this address an admin, with a new password, and ends its sessions. One that
-/// was made for a user of an issuer cannot be an admin.
-pub async fn make_admin(app: &App, viewer: &Viewer, name: Name, email: Email, password: Password) -> Result<User> {
+/// Users and messages are counted up to here: to count all would take time.
+const MAX_COUNTED: i64 = 100_000;
+
+/// What is in a database, in words, such as `2 users, 1 message`.
+pub async fn count_contents(app: &App, viewer: &Viewer) -> Result<String> {
+    policy::require_operator(viewer)?;
+    let (users, messages) = app.store.read(|conn| store::server::count_contents(conn, MAX_COUNTED + 1)).await?;
+    let counted = |count: i64, noun: &str| match count {
+        1 => format!("1 {noun}"),
+        ..=MAX_COUNTED => format!("{count} {noun}s"),
+        _ => format!("more than {MAX_COUNTED} {noun}s"),
+    };
+    Ok(format!("{}, {}", counted(users, "user"), counted(messages, "message")))
+}
+
+/// Creates an admin. An address that is taken is refused: [`grant`] makes an account that is there an admin.
+pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, password: Password) -> Result<User> {
     policy::require_operator(viewer)?;
     let hash = app.passwords.hash(password).await?;
     let at = app.now();
     app.store
         .write(move |conn| {
-            if let Some((user, _)) = store::users::by_email(conn, &email)? {
-                replace_password(conn, user.id, &hash, at)?;
-                store::users::set_role(conn, user.id, Role::Admin)?;
-                return Ok(user);
-            }
             let (name, email, role) = (&name, Some(&email), Role::Admin);
             let user = NewUser { id: None, name, email, created_at: at, password_hash: Some(&hash), role };
             store::users::insert(conn, &user).map_err(email_taken)
@@ -37,8 +46,27 @@ pub async fn make_admin(app: &App, viewer: &Viewer, name: Name, email: Email, pa
         .await
 }
 
-/// An admin who was made a user again.
-pub struct Demoted {
+/// Makes the account with this address an admin, and ends its sessions. `None` if there is no such account; one that was made for a
+/// user of an issuer cannot be an admin.
+pub async fn grant(app: &App, viewer: &Viewer, email: Email) -> Result<Option<User>> {
+    policy::require_operator(viewer)?;
+    let at = app.now();
+    app.store
+        .write(move |conn| {
+            let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
+            if store::identities::has_any(conn, user.id)? {
+                return Err(Rejection::IssuersAccount.into());
+            }
+            if store::users::set_role(conn, user.id, Role::Admin)? {
+                store::sessions::end_all(conn, user.id, None, at)?;
+            }
+            Ok::<_, Error>(Some(user))
+        })
+        .await
+}
+
+/// A user who was an admin.
+pub struct FormerAdmin {
     /// The user.
     pub user: User,
     /// Whether there are other admins.
@@ -46,7 +74,7 @@ pub struct Demoted {
 }
 
 /// Makes an admin a user again, and ends their sessions. `None` if no admin has this address.
-pub async fn demote(app: &App, viewer: &Viewer, email: Email) -> Result<Option<Demoted>> {
+pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<FormerAdmin>> {
     policy::require_operator(viewer)?;
     let at = app.now();
     app.store
@@ -56,9 +84,15 @@ pub async fn demote(app: &App, viewer: &Viewer, email: Email) -> Result<Option<D
                 return Ok(None);
             }
             store::sessions::end_all(conn, user.id, None, at)?;
-            Ok::<_, Error>(Some(Demoted { user, has_admins: store::users::any_with_role(conn, Role::Admin)? }))
+            Ok::<_, Error>(Some(FormerAdmin { user, has_admins: store::users::any_with_role(conn, Role::Admin)? }))
         })
         .await
+}
+
+/// The users with a higher id than this one and what they may do, by id, at most 1,000.
+pub async fn users_after(app: &App, viewer: &Viewer, after: Option<UserId>) -> Result<Vec<(User, Role)>> {
+    policy::require_operator(viewer)?;
+    Ok(app.store.read(move |conn| store::users::with_roles(conn, after, MAX_LISTED)).await?)
 }
 
 /// Issues a service token. Only its hash is stored, so it cannot be shown again.
@@ -107,7 +141,7 @@ pub async fn sessions(app: &App, viewer: &Viewer, email: Email) -> Result<Option
     app.store
         .read(move |conn| {
             let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
-            Ok::<_, Error>(Some(store::sessions::of_user(conn, user.id, at, MAX_ACCOUNT_SESSIONS)?))
+            Ok::<_, Error>(Some(store::sessions::of_user(conn, user.id, at, MAX_LISTED)?))
         })
         .await
 }

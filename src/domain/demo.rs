@@ -67,11 +67,11 @@ pub async fn make(
     Ok(Some(count))
 }
 
-/// The address of a user; `None` for a message.
+/// The address of a user; `None` for any other line.
 fn address(line: Line) -> Option<Email> {
     match line {
         Line::User(user) => Email::parse(&user.email).ok(),
-        Line::Message(_) => None,
+        Line::Message(_) | Line::Marks(_) => None,
     }
 }
 
@@ -142,6 +142,7 @@ fn message(dice: &mut impl Rng, number: u32, (one, other): (u32, u32), time: i64
         receiver_id: receiver.into(),
         content: text(dice),
         created_at: Timestamp::from_milliseconds(time).to_string(),
+        ..MessageLine::default()
     }
 }
 

@@ -28,6 +28,7 @@ mod attempts;
 mod demo_marks;
 mod demo_texts;
 mod errors;
+mod import_lines;
 mod issuers;
 mod moving_steps;
 mod policy;

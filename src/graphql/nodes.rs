@@ -4,6 +4,7 @@ use async_graphql::{ID, InputObject, OutputType, indexmap::IndexMap, registry::R
 
 use super::{Context, Conversation, Message, User, accounts::Session, conversations::ConversationRow, roots::Query};
 use crate::{
+    domain::accounts,
     execution::{
         self, Binder, CollectedField, Error, Fields, MAX_PAGE, Null, Object, Output, Selection, Stop, Writer, interface,
     },
@@ -122,11 +123,13 @@ impl Object for ServerInfo {
         fields.plain::<Vec<String>>(
             "features",
             "Optional features that are on: `open`, if nobody signs in and everybody may act for everyone; `accounts`, if \
-             people sign in; `search`; `search:semantic`, if messages are found by their meaning, too.",
+             people sign in; `sign-up`, if they may make accounts for themselves; `search`; `search:semantic`, if messages are \
+             found by their meaning, too.",
             |(), context| {
                 let who = if context.app.keys.is_none() { "open" } else { "accounts" };
+                let sign_up = accounts::is_sign_up_open(&context.app).then_some("sign-up");
                 let by_meaning = context.app.embedder.as_ref().map(|_| "search:semantic");
-                [who, "search"].into_iter().chain(by_meaning).collect()
+                [Some(who), sign_up, Some("search"), by_meaning].into_iter().flatten().collect()
             },
         );
         fields.plain::<i32>("maxContentLength", "In characters (Unicode scalar values).", |(), _| {

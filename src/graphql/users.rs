@@ -88,7 +88,8 @@ struct UserArguments {
 
 #[derive(Clone, InputObject)]
 struct UsersArguments {
-    /// Start of a name or email, in whatever case; all users if it is left out or blank.
+    /// Beginnings of words of a name, without case and accents, all of which must be there; or the start of an email. All users if it
+    /// is left out or blank.
     search: Option<String>,
     #[graphql(flatten)]
     page: PageArguments,
@@ -103,7 +104,8 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     );
     fields.with::<Connection<User>, UsersArguments>(
         "users",
-        "Users, by creation time; with no arguments the first 50. `search` matches the start of a name or email you may see.",
+        "Users, by creation time; with no arguments the first 50. `search` matches the start of words of a name, or of an email you \
+         may see.",
         |(), context, UsersArguments { search, page }| {
             let search = search.clone().filter(|text| !text.trim().is_empty());
             let page = context.user_pages.get((search, page.span::<User>(End::First)?))?;

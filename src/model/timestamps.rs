@@ -9,6 +9,12 @@ use diesel::{
     serialize::{self, Output, ToSql},
     sql_types::BigInt,
 };
+use jiff::{SignedDuration, civil::DateTime};
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+/// The first and the last millisecond of the years 0000 to 9999.
+const FIRST: Timestamp = Timestamp(-62_167_219_200_000);
+const LAST: Timestamp = Timestamp(253_402_300_799_999);
 
 /// An instant in UTC, to the millisecond, in the years 0000 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
@@ -53,19 +59,55 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let instant = jiff::Timestamp::from_millisecond(self.0).map_err(|_out_of_range| fmt::Error)?;
-        write!(f, "{instant:.3}")
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            // The last day of the year 9999.
+            Err(_out_of_range) => {
+                let date_time =
+                    EPOCH.checked_add(SignedDuration::from_millis(self.0)).map_err(|_no_year| fmt::Error)?;
+                write!(f, "{date_time:.3}Z")
+            }
+        }
     }
 }
 
 impl FromStr for Timestamp {
     type Err = NotAnInstant;
 
+    /// What RFC 3339 has (<https://www.rfc-editor.org/rfc/rfc3339#section-5.6>), and no other form of ISO 8601.
     fn from_str(text: &str) -> Result<Self, NotAnInstant> {
-        let instant: jiff::Timestamp = text.parse().map_err(|_why| NotAnInstant)?;
-        let year = jiff::tz::Offset::UTC.to_datetime(instant).year();
-        (0..=9999).contains(&year).then(|| Self(instant.as_millisecond())).ok_or(NotAnInstant)
+        let (date_time, rest) = text.split_at_checked("2026-01-31T12:00:00".len()).ok_or(NotAnInstant)?;
+        let separators = [4, 7, 10, 13, 16].map(|place| date_time.as_bytes().get(place).map(u8::to_ascii_uppercase));
+        let date_time: DateTime = date_time.parse().map_err(|_why| NotAnInstant)?;
+        let (milliseconds, offset) = match rest.strip_prefix('.') {
+            Some(fraction) => {
+                let end = fraction.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0).ok_or(NotAnInstant)?;
+                let (digits, offset) = fraction.split_at(end);
+                (format!("{digits:0<3.3}").parse().map_err(|_no_digits| NotAnInstant)?, offset)
+            }
+            None => (0, rest),
+        };
+        let local = i64::try_from(date_time.duration_since(EPOCH).as_millis()).map_err(|_too_far| NotAnInstant)?;
+        let instant = Self(local + milliseconds - offset_milliseconds(offset)?);
+        let is_valid = separators == b"--T::".map(Some) && (FIRST..=LAST).contains(&instant);
+        if is_valid { Ok(instant) } else { Err(NotAnInstant) }
     }
+}
+
+/// The offset from UTC that a text such as `Z` or `+01:30` stands for.
+fn offset_milliseconds(text: &str) -> Result<i64, NotAnInstant> {
+    if text.eq_ignore_ascii_case("z") {
+        return Ok(0);
+    }
+    let number = |digits: [u8; 2], limit: i64| {
+        let digits = digits.map(|digit| i64::from(digit).wrapping_sub(i64::from(b'0')));
+        let [tens, ones] = digits;
+        let is_number = digits.iter().all(|digit| (0..10).contains(digit)) && tens * 10 + ones < limit;
+        if is_number { Ok(tens * 10 + ones) } else { Err(NotAnInstant) }
+    };
+    let [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] = *text.as_bytes() else { return Err(NotAnInstant) };
+    let minutes = number([h1, h2], 24)? * 60 + number([m1, m2], 60)?;
+    Ok(if sign == b'-' { -minutes } else { minutes } * 60_000)
 }
 
 impl<DB: Backend> ToSql<BigInt, DB> for Timestamp
@@ -95,7 +137,38 @@ mod tests {
         let instant: Timestamp = "2026-01-31T13:00:00.12345+01:00".parse().unwrap();
         assert_eq!(instant.to_string(), "2026-01-31T12:00:00.123Z");
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
-        for text in ["", "yesterday", "2026-01-31", "2026-01-31T12:00:00", "-000001-01-01T00:00:00Z"] {
+        for (text, expected) in [
+            ("9999-12-31T23:59:59.999999999999Z", "9999-12-31T23:59:59.999Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
+            ("2026-01-31t12:00:00.5z", "2026-01-31T12:00:00.500Z"),
+            ("2026-01-31T00:00:00-23:59", "2026-01-31T23:59:00.000Z"),
+            ("1969-12-31T23:59:59.999-00:00", "1969-12-31T23:59:59.999Z"),
+        ] {
+            let instant: Timestamp = text.parse().unwrap();
+            assert_eq!(instant.to_string(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-01-31T12:00Z",
+            "2026-01-31T12:00:00.Z",
+            "2026-01-31T12:00:00,5Z",
+            "2026-01-31T12:00:00+25:00",
+            "2026-01-31T12:00:00+01:60",
+            "2026-01-31T12:00:00+0100",
+            "2026-01-31T12:00:00+01",
+            "2026-01-31T12:00:00Z[UTC]",
+            "2026-02-29T12:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31 12:00:00Z",
+            "20260131T120000.000Z",
+            "-000001-01-01T00:00:00Z",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "2026-01-31T12:00:0\u{661}Z",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }

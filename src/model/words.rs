@@ -13,7 +13,8 @@ use icu_properties::{
 
 use crate::model::characters::{cluster_length, each_normal, stands_alone};
 
-/// Changes with [`tokens`]: what was indexed before is indexed again.
+/// Changes with [`tokens`]: what was indexed before is indexed again. For the names of users it takes a migration that empties
+/// `name_words`.
 pub const VERSION: i32 = 1;
 /// The longest word, in characters; what follows in a longer one is ignored. A lexeme of PostgreSQL has at most 2,046 bytes.
 pub const MAX_WORD: usize = 64;

@@ -255,8 +255,14 @@ pub struct ImportedMessage {
     pub receiver_id: UserId,
     /// The text.
     pub content: Content,
+    /// What it answers.
+    pub reply_to_id: Option<MessageId>,
+    /// Of no other message of the sender.
+    pub client_id: Option<ClientId>,
     /// When it was written.
     pub created_at: Timestamp,
+    /// When it was edited, if it was.
+    pub edited_at: Option<Timestamp>,
 }
 
 /// Inserts messages, if any, with explicit ids; at most 1,000, because the number of parameters is limited.
@@ -272,7 +278,11 @@ pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<(
                 messages::sender_id.eq(message.sender_id),
                 messages::receiver_id.eq(message.receiver_id),
                 messages::content.eq(message.content.as_str()),
+                messages::reply_to_id.eq(message.reply_to_id),
+                messages::client_id.eq(message.client_id.as_ref().map(ClientId::as_str)),
+                messages::version.eq(if message.edited_at.is_some() { 2 } else { 1 }),
                 messages::created_at.eq(message.created_at),
+                messages::edited_at.eq(message.edited_at),
             )
         })
         .collect();

@@ -18,8 +18,8 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{
     Conn, Error, Result,
-    conn::{Postgres, on},
-    nodes,
+    conn::{Postgres, on, transaction},
+    names, nodes,
     timeouts::postgres_timeouts,
 };
 
@@ -29,7 +29,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const LOCK_KEY: i64 = 0x4475_6F6C;
 
 /// The migration that a program must know to use a database that this one has migrated.
-pub(super) const OLDEST: &str = COMPATIBILITY;
+pub(super) const OLDEST: &str = "20261126000010";
 /// The migration since which a database says so.
 const COMPATIBILITY: &str = "20261126000009";
 /// On PostgreSQL a migration waits for locks no longer than this, as all who come later wait behind it, …
@@ -56,7 +56,7 @@ pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<Strin
         Conn::Sqlite(c) => c.immediate_transaction(|c| {
             require_compatible(&mut Conn::Sqlite(c))?;
             let done = migrate(c, SQLITE, direction)?;
-            raise_oldest(&mut Conn::Sqlite(c), direction)?;
+            finish(&mut Conn::Sqlite(c), direction)?;
             Ok(done)
         }),
         Conn::Postgres(c) => {
@@ -77,7 +77,7 @@ fn run_on_postgres(conn: &mut Postgres, direction: Direction) -> Result<Vec<Stri
         match migrate(conn, POSTGRES, direction) {
             Ok(more) => {
                 done.extend(more);
-                raise_oldest(&mut Conn::Postgres(conn), direction)?;
+                transaction(conn, |conn| finish(conn, direction))?;
                 return Ok(done);
             }
             Err(Error::Busy) if tries.next().is_some() => thread::sleep(LOCK_PAUSE),
@@ -103,11 +103,12 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// From now on only programs that know [`OLDEST`] may use the database.
-fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
+/// From now on only programs that know [`OLDEST`] may use the database. What a migration cannot make in SQL is made here.
+fn finish(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
     if direction == Direction::Up {
         let raise = format!("UPDATE server SET oldest = '{OLDEST}' WHERE oldest < '{OLDEST}'");
         on!(conn, |c| c.batch_execute(&raise))?;
+        names::insert_missing(conn)?;
     }
     Ok(())
 }

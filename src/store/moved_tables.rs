@@ -25,7 +25,7 @@ pub(super) enum Kind {
 use Kind::{Binary, Boolean, Integer, Text as Characters};
 
 /// All tables but the index of words, which is made anew; those come first that others refer to.
-pub static TABLES: [Table; 16] = [
+pub static TABLES: [Table; 17] = [
     Table {
         name: "server",
         keys: &[Column("id", Integer)],
@@ -46,6 +46,7 @@ pub static TABLES: [Table; 16] = [
             Column("trimmed_through", Integer),
         ],
     },
+    Table { name: "name_words", keys: &[Column("word", Characters), Column("user_id", Integer)], others: &[] },
     Table {
         name: "messages",
         keys: &[Column("id", Integer)],

@@ -136,7 +136,9 @@ impl Store {
         };
         store.write(|_| Ok::<_, Error>(())).await.map_err(|why| match url {
             DatabaseUrl::Sqlite(path) => inspection::explain(path, why),
-            DatabaseUrl::Postgres(_) => Error::Unusable(format!("cannot open the database: {why}")),
+            DatabaseUrl::Postgres(url) => {
+                Error::Unusable(format!("cannot open the database on {}: {why}", url.servers()))
+            }
         })?;
         for warning in store.read(warnings).await? {
             tracing::warn!("{warning}");

@@ -25,6 +25,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    name_words (word, user_id) {
+        word -> Text,
+        user_id -> BigInt,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> BigInt,
         user_id -> BigInt,
@@ -177,3 +184,4 @@ diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
 diesel::allow_tables_to_appear_in_same_query!(users, messages, members, events, sessions, blocks, identities);
 diesel::allow_tables_to_appear_in_same_query!(messages, erasures);
+diesel::allow_tables_to_appear_in_same_query!(users, name_words);

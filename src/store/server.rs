@@ -1,6 +1,6 @@
 //! The table `server`: one row about the database itself.
 
-use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, connection::SimpleConnection};
+use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, connection::SimpleConnection, dsl::sql, sql_types::BigInt};
 
 use super::{Conn, Result, conn::on, migrations, schema::server};
 
@@ -18,6 +18,18 @@ pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
 pub fn epoch(conn: &mut Conn<'_>) -> Result<String> {
     let query = server::table.select(server::epoch);
     Ok(on!(conn, |c| query.first(c))?)
+}
+
+/// How many users and messages there are, each counted up to a limit.
+pub fn count_contents(conn: &mut Conn<'_>, limit: i64) -> Result<(i64, i64)> {
+    // Raw, because diesel cannot count a limited select.
+    let query =
+        sql::<(BigInt, BigInt)>("SELECT (SELECT count(*) FROM (SELECT 1 FROM users WHERE erased_at IS NULL LIMIT ")
+            .bind::<BigInt, _>(limit)
+            .sql(") AS counted), (SELECT count(*) FROM (SELECT 1 FROM messages WHERE deleted_at IS NULL LIMIT ")
+            .bind::<BigInt, _>(limit)
+            .sql(") AS counted)");
+    Ok(on!(conn, |c| query.get_result(c))?)
 }
 
 /// Changes it.

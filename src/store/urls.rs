@@ -1,6 +1,12 @@
 //! The URL of a database.
 
-use std::{error::Error, fmt, net::IpAddr, path::PathBuf, str::FromStr};
+use std::{
+    error::Error,
+    fmt,
+    net::IpAddr,
+    path::{self, PathBuf},
+    str::FromStr,
+};
 
 use tokio_postgres::{
     Config,
@@ -53,6 +59,17 @@ impl fmt::Display for DatabaseUrl {
     }
 }
 
+impl DatabaseUrl {
+    /// The same, with the whole path of a file.
+    #[must_use]
+    pub fn absolute(&self) -> Self {
+        match self {
+            Self::Sqlite(path) => Self::Sqlite(path::absolute(path).unwrap_or_else(|_no_folder| path.clone())),
+            Self::Postgres(_) => self.clone(),
+        }
+    }
+}
+
 /// Where a PostgreSQL server is, and how its connections are secured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
@@ -75,6 +92,17 @@ pub(super) enum Verification {
 }
 
 impl PostgresUrl {
+    /// The servers that it names, such as `db.example.com:5432`.
+    pub(super) fn servers(&self) -> String {
+        let ports = self.config.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(number, host)| match host {
+            // One port may be that of all.
+            Host::Tcp(name) => format!("{name}:{}", ports.get(number).or(ports.first()).unwrap_or(&5432)),
+            Host::Unix(folder) => folder.display().to_string(),
+        });
+        hosts.collect::<Vec<_>>().join(", ")
+    }
+
     /// Reads what only some clients know, `sslmode` and `sslrootcert`, as libpq does
     /// (<https://www.postgresql.org/docs/current/libpq-ssl.html>), but for one thing: no connection falls back to plain text.
     fn parse(text: &str) -> Result<Self, String> {

@@ -1,18 +1,19 @@
 //! The table `users`. The row of an erased account stays, without its personal data, for the messages that name it.
 
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension, QueryDsl,
-    RunQueryDsl,
-    dsl::{self, max, sql},
-    sql_types::{BigInt, Integer, Text},
+    BoolExpressionMethods, BoxableExpression, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
+    QueryDsl, RunQueryDsl,
+    dsl::{self, max},
+    sql_types::{Bool, Integer},
 };
 
 use super::{
-    Conn, Result,
+    Conn, Error, Result,
     cached::{CachedStatement, MAX_CACHED_KEYS, padded},
     conn::on,
+    names::{self, MAX_MATCHES},
     pages::{UnionAll, assemble, slices},
-    schema::users,
+    schema::{name_words, users},
 };
 use crate::model::{
     ids::UserId,
@@ -21,10 +22,6 @@ use crate::model::{
     timestamps::Timestamp,
     users::{Role, User},
 };
-
-/// A search that more names or addresses start with reads users in the order of their ids until enough match: they are
-/// frequent. Among a million users both ways take about as long at this number.
-const MAX_INDEXED_MATCHES: i64 = 4_000;
 
 type Columns = (users::id, users::name, users::email, users::created_at);
 const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
@@ -73,59 +70,56 @@ pub enum Addresses {
     Of(UserId),
 }
 
-/// A page of all users, by id. With `search` only those whose name, or whose address if the search may match it, starts
-/// with it, ignoring case.
+/// What people are searched for by.
+struct Search<'a> {
+    /// What an address starts with.
+    prefix: &'a str,
+    /// What words of a name start with. If there are none, the name as a whole starts with `prefix`.
+    beginnings: &'a [String],
+    addresses: Addresses,
+}
+
+/// A page of all users, by id. With `search` only those in whose names words start with all of its words, or whose address starts
+/// with it, if the search may match it. Names are compared as [`tokens`](crate::model::words::tokens) are, addresses without case.
 pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
-    let search = search.map(|(text, addresses)| (folded(text), addresses)).filter(|(prefix, _)| !prefix.is_empty());
-    let Some((prefix, addresses)) = search else { return in_order(conn, None, request) };
-    if has_few_matches(conn, &prefix, addresses)? {
-        let ids = matches(conn, &prefix, addresses)?;
-        among(conn, &ids, request)
-    } else {
-        in_order(conn, Some((&prefix, addresses)), request)
-    }
-}
-
-/// Whether at most 4,000 names, and at most 4,000 addresses that the search may match, start with this.
-fn has_few_matches(conn: &mut Conn<'_>, prefix: &str, addresses: Addresses) -> Result<bool> {
-    let keys: &[&str] = match addresses {
-        Addresses::All => &["name_key", "email_key"],
-        Addresses::Of(_) => &["name_key"],
+    let search = search.map(|(text, addresses)| (folded(text), names::beginnings(text), addresses));
+    let Some((prefix, beginnings, addresses)) = search.filter(|(prefix, _, _)| !prefix.is_empty()) else {
+        return in_order(conn, None, request);
     };
-    for key in keys {
-        // Raw, because diesel cannot count a limited select. Entries of an index are counted in a fraction of the time that it
-        // takes to read them.
-        let count = sql::<BigInt>(&format!("SELECT count(*) FROM (SELECT 1 FROM users WHERE {key} >= "))
-            .bind::<Text, _>(prefix)
-            .sql(&format!(" AND {key} < "))
-            .bind::<Text, _>(end_of(prefix))
-            .sql(" LIMIT ")
-            .bind::<BigInt, _>(MAX_INDEXED_MATCHES + 1)
-            .sql(") AS matches");
-        let count: i64 = on!(conn, |c| CachedStatement(count).get_result(c))?;
-        if count > MAX_INDEXED_MATCHES {
-            return Ok(false);
-        }
+    let search = Search { prefix: &prefix, beginnings: &beginnings, addresses };
+    match matches(conn, &search)? {
+        Some(ids) => among(conn, &ids, request),
+        None => in_order(conn, Some(&search), request),
     }
-    Ok(true)
 }
 
-/// The users that a search matches, by id. Erased users have no keys.
-fn matches(conn: &mut Conn<'_>, prefix: &str, addresses: Addresses) -> Result<Vec<UserId>> {
-    let end = end_of(prefix);
-    let mut ids: Vec<UserId> = on!(conn, |c: Db| {
+/// The users that a search matches, by id; `None` if they are frequent: then users are read in the order of their ids until enough
+/// match. Erased users have no keys.
+fn matches(conn: &mut Conn<'_>, search: &Search<'_>) -> Result<Option<Vec<UserId>>> {
+    let (prefix, end) = (search.prefix, names::end_of(search.prefix));
+    let mut is_frequent = |key| Ok::<_, Error>(names::count(conn, "users", key, prefix, MAX_MATCHES)? > MAX_MATCHES);
+    if (search.addresses == Addresses::All && is_frequent("email_key")?)
+        || (search.beginnings.is_empty() && is_frequent("name_key")?)
+    {
+        return Ok(None);
+    }
+    let by_words =
+        if search.beginnings.is_empty() { Some(Vec::new()) } else { names::matches(conn, search.beginnings)? };
+    let Some(mut ids) = by_words else { return Ok(None) };
+    ids.extend(on!(conn, |c: Db| {
         let select = || users::table.select(users::id).into_boxed::<Db>();
-        let names = select().filter(users::name_key.ge(prefix)).filter(users::name_key.lt(&end));
         let emails = select().filter(users::email_key.ge(prefix)).filter(users::email_key.lt(&end));
-        let emails = match addresses {
+        let emails = match search.addresses {
             Addresses::All => emails,
             Addresses::Of(user) => emails.filter(users::id.eq(user)),
         };
-        UnionAll::new(vec![names, emails]).load(c)
-    })?;
+        let names = select().filter(users::name_key.ge(prefix)).filter(users::name_key.lt(&end));
+        let names = search.beginnings.is_empty().then_some(names);
+        UnionAll::new([Some(emails), names].into_iter().flatten().collect()).load::<UserId>(c)
+    })?);
     ids.sort_unstable();
     ids.dedup();
-    Ok(ids)
+    Ok(Some(ids))
 }
 
 /// A page of the users with these ids, which are sorted.
@@ -144,7 +138,7 @@ fn among(conn: &mut Conn<'_>, ids: &[UserId], request: PageRequest) -> Result<Pa
 }
 
 /// A page of the users who match, which reads all users in order until enough of them do.
-fn in_order(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
+fn in_order(conn: &mut Conn<'_>, search: Option<&Search<'_>>, request: PageRequest) -> Result<Page<User>> {
     let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
         let selects = slices(0, &request).map(|slice| {
             let select = users::table
@@ -156,11 +150,19 @@ fn in_order(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
                 .into_boxed::<Db>();
             let select = match search {
                 None => select,
-                Some((prefix, addresses)) => {
-                    let end = end_of(prefix);
-                    let name = users::name_key.ge(prefix).and(users::name_key.lt(end.clone()));
-                    let email = users::email_key.ge(prefix).and(users::email_key.lt(end));
-                    match addresses {
+                Some(Search { prefix, beginnings, addresses }) => {
+                    type Condition<'a> = Box<dyn BoxableExpression<users::table, Db, SqlType = Bool> + 'a>;
+                    let end = names::end_of(prefix);
+                    let whole: Condition<'_> =
+                        Box::new(users::name_key.ge(*prefix).and(users::name_key.lt(end.clone())));
+                    let words = beginnings.iter().map(|beginning| -> Condition<'_> {
+                        let its = name_words::table.filter(name_words::user_id.eq(users::id));
+                        let its = its.filter(name_words::word.ge(beginning));
+                        Box::new(dsl::exists(its.filter(name_words::word.lt(names::end_of(beginning)))))
+                    });
+                    let name = words.reduce(|all, one| Box::new(all.and(one))).unwrap_or(whole);
+                    let email = users::email_key.ge(*prefix).and(users::email_key.lt(end));
+                    match *addresses {
                         Addresses::All => select.filter(name.nullable().or(email)),
                         Addresses::Of(user) => {
                             select.filter(name.nullable().or(users::id.eq(user).nullable().and(email)))
@@ -208,7 +210,9 @@ pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
             users::role.eq(user.role.code()),
         ))
         .returning(COLUMNS);
-    Ok(on!(conn, |c| query.get_result(c))?)
+    let inserted: User = on!(conn, |c| query.get_result(c))?;
+    names::insert(conn, inserted.id, &inserted.name)?;
+    Ok(inserted)
 }
 
 /// Changes the fields that are given; at least one must be.
@@ -220,7 +224,12 @@ pub fn update(conn: &mut Conn<'_>, id: UserId, name: Option<&Name>, email: Optio
             email.map(|email| (users::email.eq(email.as_str()), users::email_key.eq(email.key()))),
         ))
         .returning(COLUMNS);
-    Ok(on!(conn, |c| query.get_result(c).optional())?)
+    let updated: Option<User> = on!(conn, |c| query.get_result(c).optional())?;
+    if let Some(user) = updated.as_ref().filter(|_| name.is_some()) {
+        names::remove(conn, id)?;
+        names::insert(conn, id, &user.name)?;
+    }
+    Ok(updated)
 }
 
 /// The user with this address, and the hash of their password.
@@ -253,6 +262,18 @@ pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<bool> {
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
+/// The users with a higher id, by id, with their roles.
+pub fn with_roles(conn: &mut Conn<'_>, after: Option<UserId>, limit: i64) -> Result<Vec<(User, Role)>> {
+    let query = users::table
+        .select((COLUMNS, users::role))
+        .filter(users::id.gt(after.map_or(0, UserId::key)))
+        .filter(users::erased_at.is_null())
+        .order(users::id)
+        .limit(limit);
+    let rows: Vec<(User, i16)> = on!(conn, |c| query.load(c))?;
+    Ok(rows.into_iter().map(|(user, role)| (user, Role::from_code(role))).collect())
+}
+
 /// Whether there is a user with this role. It may read all users.
 pub fn any_with_role(conn: &mut Conn<'_>, role: Role) -> Result<bool> {
     let query = diesel::select(dsl::exists(users::table.filter(users::role.eq(role.code()))));
@@ -270,7 +291,9 @@ pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
         users::role.eq(Role::User.code()),
         users::erased_at.eq(at),
     ));
-    Ok(on!(conn, |c| query.execute(c))? > 0)
+    let is_erased = on!(conn, |c| query.execute(c))? > 0;
+    names::remove(conn, id)?;
+    Ok(is_erased)
 }
 
 /// Those who were erased at this time or later. None on SQLite, where there is no index for it and no other server.
@@ -290,9 +313,4 @@ pub fn last_id(conn: &mut Conn<'_>) -> Result<i64> {
     let query = users::table.select(max(users::id));
     let last: Option<i64> = on!(conn, |c| query.first(c))?;
     Ok(last.unwrap_or(0))
-}
-
-/// The upper bound of the keys that start with `prefix`, except those that continue with the noncharacter U+10FFFF.
-fn end_of(prefix: &str) -> String {
-    format!("{prefix}{}", char::MAX)
 }

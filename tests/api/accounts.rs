@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{ACCOUNTS, Chat, Database, KEY, Socket, code, soon, text};
 
-const PASSWORD: &str = "correct horse battery";
-const SIGN_UP: &str = "mutation ($input: SignUpInput!) { signUp(input: $input) {
+pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const SIGN_UP: &str = "mutation ($input: SignUpInput!) { signUp(input: $input) {
     viewer { user { id name email } unreadCount sessions { id current device } }
     accessToken accessTokenExpiresAt refreshToken userErrors { code field message }
 } }";

@@ -2,12 +2,15 @@
 
 use std::process::Stdio;
 
-use duologue::domain::{Error, Viewer, accounts, admin as operations, imports};
+use duologue::{
+    domain::{Error, Viewer, accounts, admin as operations, imports},
+    model::texts::Name,
+};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    accounts::Member,
+    accounts::{Member, PASSWORD, SIGN_UP},
     harness::{ACCOUNTS, Chat, Database, code, soon},
     program::program,
 };
@@ -36,9 +39,9 @@ async fn an_admin_is_made_a_user_again() {
     assert_eq!(ada.asks(&chat, read, json!({})).await["data"]["user"]["email"], "bob@example.com");
     let mut socket = ada.connects(&chat).await;
 
-    let demoted = "is a user again, and all of its sessions have ended.\n";
-    let done = admin(&chat.database, &["demote", "ada@example.com"], "").await;
-    assert_eq!(done, (true, format!("{} {demoted}", ada.id), String::new()));
+    let revoked = "is a user again, and all of its sessions have ended.\n";
+    let done = admin(&chat.database, &["revoke", "ada@example.com"], "").await;
+    assert_eq!(done, (true, format!("{} {revoked}", ada.id), String::new()));
     assert_eq!(code(&ada.asks(&chat, read, json!({})).await), "UNAUTHENTICATED");
     accounts::poll_revocations(&chat.app).await;
     assert_eq!(socket.hears_close().await, 4403);
@@ -47,13 +50,57 @@ async fn an_admin_is_made_a_user_again() {
 
     // Whoever is none stays signed in.
     for (email, session) in [("ada@example.com", &ada), ("bob@example.com", &bob), ("nobody@example.com", &bob)] {
-        let none = admin(&chat.database, &["demote", email], "").await;
+        let none = admin(&chat.database, &["revoke", email], "").await;
         assert_eq!(none, (false, String::new(), "duologue: there is no admin with this address\n".into()));
         assert!(session.is_signed_in(&chat).await);
     }
-    let (done, said, warning) = admin(&chat.database, &["demote", "eve@example.com"], "").await;
-    assert!(done && said.ends_with(demoted), "{said}");
+    let (done, said, warning) = admin(&chat.database, &["revoke", "eve@example.com"], "").await;
+    assert!(done && said.ends_with(revoked), "{said}");
     assert_eq!(warning, "This was the last admin: `duologue admin create` makes another.\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_becomes_an_admin_and_keeps_its_password() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let bob = Member::signs_up(&chat, "Bob").await;
+    let taken = admin(&chat.database, &["create", "ADA@example.com"], "another good password\n").await;
+    let said = "duologue: there is an account with this address: `duologue admin grant` makes it an admin\n";
+    assert_eq!(taken, (false, String::new(), said.into()));
+    assert!(ada.is_signed_in(&chat).await);
+
+    let granted = admin(&chat.database, &["grant", "ada@example.com"], "").await;
+    assert_eq!(granted, (true, "usr_1 is an admin.\n".into(), String::new()));
+    assert!(!ada.is_signed_in(&chat).await && bob.is_signed_in(&chat).await);
+    let ada = Member::signs_in(&chat, "Ada").await;
+    let read = ada.asks(&chat, "{ user(id: 2) { email } }", json!({})).await;
+    assert_eq!(read["data"]["user"]["email"], "bob@example.com");
+    let nobody = admin(&chat.database, &["grant", "nobody@example.com"], "").await;
+    assert_eq!(nobody, (false, String::new(), "duologue: there is no account with this address\n".into()));
+
+    let (done, listed, _) = admin(&chat.database, &["users"], "").await;
+    assert!(done);
+    let rows: Vec<Vec<_>> = listed.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows[0], ["USER", "ROLE", "CREATED", "EMAIL", "NAME"]);
+    let but_times: Vec<_> = rows[1..].iter().map(|row| [row[0], row[1], row[3], row[4]]).collect();
+    assert_eq!(but_times, [["usr_1", "admin", "ada@example.com", "Ada"], ["usr_2", "user", "bob@example.com", "Bob"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_may_sign_up_accounts_are_made_for_people() {
+    let chat = Chat::with(&[&ACCOUNTS[..], &["--sign-up", "closed"]].concat()).await;
+    let input = json!({ "name": "Ada", "email": "ada@example.com", "password": PASSWORD });
+    assert_eq!(chat.code(SIGN_UP, json!({ "input": input })).await, "FEATURE_DISABLED");
+    let features =
+        async |chat: &Chat| chat.data("{ server { features } }", json!({})).await["server"]["features"].take();
+    assert_eq!(features(&chat).await, json!(["accounts", "search"]));
+    let operator = Viewer::operator(&chat.app);
+    let (_, token) =
+        operations::issue_token(&chat.app, &operator, Name::parse("program".into()).unwrap()).await.unwrap();
+    let create = "mutation ($input: CreateUserInput!) { createUser(input: $input) { userErrors { code } } }";
+    chat.ask_with(Some(&token), create, json!({ "input": input })).await;
+    Member::signs_in(&chat, "Ada").await;
+    assert_eq!(features(&Chat::with(&ACCOUNTS).await).await, json!(["accounts", "sign-up", "search"]));
 }
 
 /// Not even whoever may do everything with users and messages.

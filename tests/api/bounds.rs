@@ -239,7 +239,7 @@ async fn variables_that_are_not_declared_are_not_kept() {
 /// A client that keeps the socket full goes on for a moment at most once its session has ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_ends_with_its_session() {
-    let world = World::open(&["--max-sends", "0"]).await;
+    let world = World::open(&["--max-sends", "off"]).await;
     let mut flooding = socket(&world, &world.mallory).await;
     let send = "mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: \"flood\" }) { message { id } } }";
     let to = world.bob.id.clone();
@@ -307,7 +307,7 @@ async fn what_runs_on_a_socket_is_answered_before_the_server_stops() {
 /// All that one signed-in stranger can do at once: the sends and pages of others go on, and memory stays bounded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
-    let world = Arc::new(World::open(&["--max-sign-ups", "0"]).await);
+    let world = Arc::new(World::open(&["--max-sign-ups", "off"]).await);
     world.fill(100).await;
     let eve = world.account("eve").await;
     let going = Arc::new(AtomicBool::new(true));

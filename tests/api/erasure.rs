@@ -34,7 +34,14 @@ async fn import(app: &App, users: i64, messages: i64) {
     let of_message = |id: i64| {
         let (sender_id, receiver_id) = if id % 100 == 1 { (2, 1) } else { (1, 2 + id % (users - 1)) };
         let content = format!("from {sender_id} to {receiver_id}");
-        Line::Message(MessageLine { id, sender_id, receiver_id, content, created_at: at.clone() })
+        Line::Message(MessageLine {
+            id,
+            sender_id,
+            receiver_id,
+            content,
+            created_at: at.clone(),
+            ..MessageLine::default()
+        })
     };
     let lines: Vec<_> = (1..=users).map(of_user).chain((1..=messages).map(of_message)).map(Ok).collect();
     imports::import(app, &Viewer::operator(app), (1..).zip(lines)).await.unwrap();

@@ -97,7 +97,7 @@ fn document(random: &mut ChaCha8Rng) -> String {
 async fn no_document_makes_the_server_panic_over_any_transport() {
     let database = Database::new().await;
     let authorization = authorization(&database).await;
-    let mut command = server(&database, &["--max-sends", "0"]);
+    let mut command = server(&database, &["--max-sends", "off"]);
     command.stderr(Stdio::piped());
     let (mut child, address) = started(command).await;
     let mut log = child.stderr.take().unwrap();

@@ -16,13 +16,16 @@ use crate::{
 
 /// Imports lines, which may be those of `LINES`.
 pub(crate) async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
-    let lines: Vec<_> = lines
+    imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(parsed(lines))).await
+}
+
+fn parsed(lines: &str) -> Vec<Result<Line, String>> {
+    lines
         .lines()
         .map(|line| {
             serde_json::from_str::<Line>(line).map_err(|why| format!("This is not a user or a message: {why}."))
         })
-        .collect();
-    imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await
+        .collect()
 }
 
 pub(crate) const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z"}}
@@ -148,6 +151,23 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
             "The sender and the receiver must be two users.",
         ),
         (
+            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.999Z"}}"#,
+            "The times of the conversation's messages are in another order than their ids",
+        ),
+        (
+            r#"{"message": {"id": 69, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.001Z"}}"#,
+            "The times of the conversation's messages are in another order than their ids",
+        ),
+        (
+            r#"{"message": {"replyToId":3, "id":9, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-01-01T00:00:00Z"}}"#,
+            "The replyToId 3 is no message of an earlier line in this conversation.",
+        ),
+        (
+            r#"{"marks": {"userId": 7, "peerId": 10, "read": {"messageId": 1, "at": "2026-02-01T00:00:01Z"}}}"#,
+            "The messageId 1 is no message of an earlier line in this conversation.",
+        ),
+        (r#"{"marks": {"userId": 7, "peerId": 7}}"#, "The two have no conversation in these lines."),
+        (
             r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
             "The content may not contain the character U+0000.",
         ),
@@ -158,6 +178,81 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
         let left = chat.data("{ users { nodes { id } } messages { nodes { id } } }", json!({})).await;
         assert_eq!(left, json!({ "users": { "nodes": [] }, "messages": { "nodes": [] } }), "{line}");
     }
+}
+
+/// What was answered, edited and read is so afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_edits_marks_and_client_ids_come_along() {
+    let chat = Chat::open().await;
+    let more = [
+        json!({ "message": { "id": 80, "senderId": 7, "receiverId": 10, "content": "Later", "createdAt": "2026-02-02T00:00:00Z",
+            "replyToId": 70, "clientId": "a", "editedAt": "2026-02-03T00:00:00Z" } }),
+        json!({ "message": { "id": 81, "senderId": 7, "receiverId": 10, "content": "Still there?",
+            "createdAt": "2026-02-04T00:00:00Z" } }),
+        json!({ "marks": { "userId": 10, "peerId": 7, "delivered": { "messageId": 81, "at": "2026-02-04T00:00:01Z" },
+            "read": { "messageId": 71, "at": "2026-02-01T00:00:02Z" } } }),
+        json!({ "marks": { "userId": 7, "peerId": 10, "read": { "messageId": 70, "at": "2026-02-01T00:00:01Z" } } }),
+    ];
+    let more = more.map(|line| line.to_string()).join("\n");
+    import(&chat, &format!("{LINES}\n{more}")).await.unwrap();
+    let query = "{
+        node(id: \"msg_80\") { ... on Message { version editedAt replyTo { id } clientId status } }
+        user(id: 10) { conversations { nodes { unreadCount(userId: 10) } } }
+        other: user(id: 7) { conversations { nodes { unreadCount(userId: 7) } } }
+        conversation(user1: 7, user2: 10) { messages { nodes { id status } } }
+    }";
+    let data = chat.data(query, json!({})).await;
+    assert_eq!(
+        data["node"],
+        json!({
+            "version": 2,
+            "editedAt": "2026-02-03T00:00:00.000Z",
+            "replyTo": { "id": "msg_70" },
+            "clientId": "a",
+            "status": "DELIVERED",
+        })
+    );
+    assert_eq!(data["user"]["conversations"]["nodes"], json!([{ "unreadCount": 2 }]));
+    assert_eq!(data["other"]["conversations"]["nodes"], json!([{ "unreadCount": 0 }]));
+    let statuses: Vec<_> = data["conversation"]["messages"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| text(&node["status"]))
+        .collect();
+    assert_eq!(statuses, ["READ", "READ", "DELIVERED", "DELIVERED"]);
+    assert_counts(&chat).await;
+    // A client that sends again what it has sent before the move.
+    let again = json!({ "senderId": "usr_7", "receiverId": "usr_10", "content": "Later", "replyToId": "msg_70", "clientId": "a" });
+    let mutation = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { duplicate message { id } userErrors { code } } }";
+    let sent = chat.data(mutation, json!({ "input": again })).await;
+    assert_eq!(sent["sendMessage"], json!({ "duplicate": true, "message": { "id": "msg_80" }, "userErrors": [] }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wanted() {
+    let chat = Chat::open().await;
+    let late = [
+        json!({ "message": { "id": 5, "senderId": 7, "receiverId": 10, "content": "Last", "createdAt": "2026-02-05T00:00:00Z",
+            "replyToId": 71 } }),
+        json!({ "marks": { "userId": 10, "peerId": 7, "read": { "messageId": 5, "at": "2026-02-06T00:00:00Z" } } }),
+    ];
+    let late = late.map(|line| line.to_string()).join("\n");
+    let lines = parsed(&format!("{LINES}\n{late}"));
+    let count = imports::import_renumbered(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
+    assert_eq!(count, Count { users: 2, messages: 3 });
+    let query =
+        "{ conversation(user1: 7, user2: 10) { messages { nodes { id content replyTo { content } status } } } }";
+    let data = chat.data(query, json!({})).await;
+    assert_eq!(
+        data["conversation"]["messages"]["nodes"],
+        json!([
+            { "id": "msg_1", "content": "Hi", "replyTo": null, "status": "SENT" },
+            { "id": "msg_2", "content": "Hello 👋", "replyTo": null, "status": "READ" },
+            { "id": "msg_3", "content": "Last", "replyTo": { "content": "Hello 👋" }, "status": "READ" },
+        ])
+    );
+    assert_counts(&chat).await;
 }
 
 async fn make_demo(chat: &Chat, users: u32, messages: u32, seed: u64) -> Option<Count> {

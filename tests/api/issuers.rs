@@ -203,7 +203,7 @@ async fn an_issuers_token_changes_neither_password_nor_address() {
     // Here a subject is the id of a user, who may be an admin.
     let chat = accepting(file.to_str().unwrap(), &[]).await;
     let (name, email) = (Name::parse("Ada".into()).unwrap(), Email::parse("ada@example.com").unwrap());
-    admin::make_admin(&chat.app, &Viewer::operator(&chat.app), name, email, password()).await.unwrap();
+    admin::create(&chat.app, &Viewer::operator(&chat.app), name, email, password()).await.unwrap();
     Member::signs_up(&chat, "Bob").await;
     for id in ["usr_1", "usr_2"] {
         let token = key.signs(&claims(id));
@@ -229,10 +229,10 @@ async fn for_an_issuers_account_the_issuer_alone_vouches() {
     let (_, service) = admin::issue_token(&chat.app, &operator, Name::parse("billing".into()).unwrap()).await.unwrap();
     assert_eq!(change(&chat, &service, "usr_1", json!({ "email": "eve@example.com" })).await, Value::Null);
     assert_eq!(change(&chat, &service, "usr_1", json!({ "password": "mine mine mine" })).await, "NOT_ALLOWED");
-    let (name, email) = (Name::parse("Eve".into()).unwrap(), Email::parse("eve@example.com").unwrap());
+    let email = Email::parse("eve@example.com").unwrap();
     let refusal = "This account signs in with the tokens of an issuer: it has no password, and cannot be an admin.";
-    let made = admin::make_admin(&chat.app, &operator, name, email.clone(), password()).await;
-    assert_eq!(made.err().unwrap().to_string(), refusal);
+    let granted = admin::grant(&chat.app, &operator, email.clone()).await;
+    assert_eq!(granted.err().unwrap().to_string(), refusal);
     let reset = admin::reset_password(&chat.app, &operator, email, password()).await;
     assert_eq!(reset.err().unwrap().to_string(), refusal);
     // Nor does a password hold that came there in another way.
@@ -274,8 +274,8 @@ async fn what_an_issuers_account_got_by_a_password_ends_with_an_update() {
     let own = json!([{ "email": "eve@example.com" }, { "email": null }]);
     assert_eq!(emails(&key.signs(&claims("eve"))).await, (json!("usr_1"), own));
     let operator = Viewer::operator(&chat.app);
-    let demoted = admin::demote(&chat.app, &operator, Email::parse("eve@example.com").unwrap()).await.unwrap();
-    assert!(demoted.is_none());
+    let revoked = admin::revoke(&chat.app, &operator, Email::parse("eve@example.com").unwrap()).await.unwrap();
+    assert!(revoked.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

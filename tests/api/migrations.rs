@@ -8,6 +8,7 @@ use duologue::{
     app::App,
     store::{Direction, Error},
 };
+use serde_json::json;
 
 use crate::{
     harness::{Chat, Database, soon},
@@ -154,6 +155,18 @@ async fn a_migration_that_waits_for_a_lock_lets_others_pass() {
     assert!(!opening.is_finished());
     drop(reader);
     soon(opening).await.unwrap().unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_were_there_before_are_found_by_any_word_of_their_names() {
+    let chat = Chat::open().await;
+    let create = "mutation { createUser(input: { name: \"Zoë Müller\", email: \"z@example.com\" }) { user { id } } }";
+    chat.data(create, json!({})).await;
+    let database = chat.stop().await;
+    undo_from(&database, "2026-11-26-000010_name_words").await;
+    let chat = Chat::on(database, &[]).await;
+    let found = chat.data("{ users(search: \"mull\") { nodes { name } } }", json!({})).await;
+    assert_eq!(found["users"]["nodes"], json!([{ "name": "Zoë Müller" }]));
 }
 
 /// Longer than anything else waits for a lock on PostgreSQL.

@@ -185,7 +185,7 @@ impl World {
         let operator = Viewer::operator(&chat.app);
         let (name, email) = (Name::parse("Root".into()).unwrap(), Email::parse("root@example.com").unwrap());
         let password = Password::parse("correct horse battery".into()).unwrap();
-        admin::make_admin(&chat.app, &operator, name.clone(), email, password).await.unwrap();
+        admin::create(&chat.app, &operator, name.clone(), email, password).await.unwrap();
         members.push(Member::signs_in(&chat, "Root").await);
         let (_, service) = admin::issue_token(&chat.app, &operator, name).await.unwrap();
         let block = "mutation { blockUser(id: 4) { userErrors { code } } }";

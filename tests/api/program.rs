@@ -90,8 +90,41 @@ async fn the_server_says_where_it_is_and_where_the_messages_are() {
         .unwrap();
     assert!(soon(reqwest::get(page)).await.unwrap().status().is_success());
     let place = if database.is_sqlite() { database.url.replace("sqlite:", "SQLite, ") } else { "PostgreSQL".into() };
-    assert_eq!(lines[1], format!("The messages are kept in {place}."));
+    assert_eq!(lines[1], format!("The messages are kept in {place}: 0 users, 0 messages."));
     assert_eq!(terminate(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_where_a_file_is_and_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = ["demo", "--users", "3", "--messages", "1", "--database", "sqlite:chat.db"];
+    assert!(program(&demo).current_dir(folder.path()).status().await.unwrap().success());
+    let mut server = program(&["serve", "--listen", "127.0.0.1:0", "--database", "sqlite:chat.db"]);
+    server.current_dir(folder.path());
+    let (child, lines) = started_with_lines(server).await;
+    let file = folder.path().canonicalize().unwrap().join("chat.db");
+    assert_eq!(lines[1], format!("The messages are kept in SQLite, {}: 3 users, 1 message.", file.display()));
+    assert_eq!(terminate(child).await, Some(0));
+}
+
+/// The lock goes with its process, however that ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_has_one_server() {
+    let database = Database::new().await;
+    if !database.is_sqlite() {
+        return;
+    }
+    let (mut first, _) = serve(&database, &[]).await;
+    let said = error(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url]).await;
+    let path = database.url.strip_prefix("sqlite:").unwrap();
+    let expected =
+        format!("another server uses {path}, process {}: stop it first, or name another database", first.id().unwrap());
+    assert_eq!(said, expected);
+    // Other commands may use it.
+    assert!(run(&["migrate", "--database", &database.url]).await.status.success());
+    first.kill().await.unwrap();
+    let (second, _) = serve(&database, &[]).await;
+    assert_eq!(terminate(second).await, Some(0));
 }
 
 /// Those of all servers count.
@@ -192,7 +225,7 @@ async fn what_cannot_be_done_is_said_in_one_sentence() {
         (vec!["migrate", "--database", "mysql://x/y"], "the database must be given as sqlite:PATH or postgres://"),
         (vec!["migrate", "--database", &url(&nowhere)], "cannot open the database"),
         (vec!["migrate", "--database", &url(&notes)], "cannot read "),
-        (vec!["migrate", "--database", "postgres://nobody@127.0.0.1:1/x"], "cannot open the database"),
+        (vec!["migrate", "--database", "postgres://nobody@127.0.0.1:1/x"], "cannot open the database on 127.0.0.1:1: "),
         (
             vec!["import", "/no/such/file.jsonl", "--database", &url(&folder.path().join("a.db"))],
             "cannot read /no/such/file.jsonl",
@@ -238,9 +271,12 @@ async fn files_are_imported_and_demo_data_made() {
 }
 
 /// Commands that look after a database that is there.
-const CARETAKERS: [&[&str]; 8] = [
+const CARETAKERS: [&[&str]; 11] = [
     &["new-epoch"],
     &["admin", "create", "root@example.com"],
+    &["admin", "users"],
+    &["admin", "grant", "root@example.com"],
+    &["admin", "revoke", "root@example.com"],
     &["admin", "reset-password", "root@example.com"],
     &["admin", "sessions", "root@example.com"],
     &["admin", "end-session", "ses_1"],

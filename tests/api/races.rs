@@ -201,7 +201,14 @@ async fn an_import_and_those_who_change_things_meanwhile_do_not_block_each_other
                 lines.push(Line::User(UserLine { id, name, email, created_at: at.clone() }));
             }
             let (sender_id, receiver_id, content) = (1, 2, "imported".to_owned());
-            lines.push(Line::Message(MessageLine { id: 1, sender_id, receiver_id, content, created_at: at }));
+            lines.push(Line::Message(MessageLine {
+                id: 1,
+                sender_id,
+                receiver_id,
+                content,
+                created_at: at,
+                ..MessageLine::default()
+            }));
             let operator = Viewer::operator(&chat.app);
             imports::import(&chat.app, &operator, (1..).zip(lines.into_iter().map(Ok))).await.unwrap();
         }

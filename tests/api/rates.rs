@@ -140,7 +140,7 @@ async fn renames(chat: &Chat, member: &Member, name: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_changes_as_seldom_as_an_address() {
-    let chat = guarded(&["--max-sends", "0"]).await;
+    let chat = guarded(&["--max-sends", "off"]).await;
     let ada = Member::signs_in(&chat, "Ada").await;
     for number in 0..10 {
         assert_eq!(renames(&chat, &ada, &format!("Ada {number}")).await, None);
@@ -150,7 +150,7 @@ async fn a_name_changes_as_seldom_as_an_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_name_counts_once_for_each_who_is_told() {
-    let chat = guarded(&["--max-sends", "1", "--max-sign-in-failures", "0", "--max-sign-ups", "0"]).await;
+    let chat = guarded(&["--max-sends", "1", "--max-sign-in-failures", "off", "--max-sign-ups", "off"]).await;
     let ada = Member::signs_in(&chat, "Ada").await;
     let send = r#"mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: "x" }) { message { id } } }"#;
     // Three changes at once are allowed: one of those that follow needs all three.
@@ -180,7 +180,7 @@ async fn a_new_name_counts_once_for_each_who_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
-    let chat = guarded(&["--max-sign-ins", "0", "--max-sign-in-failures", "0"]).await;
+    let chat = guarded(&["--max-sign-ins", "off", "--max-sign-in-failures", "off"]).await;
     let crowd = (0..300).map(|_| attempt(&chat, "192.0.2.1", "ada@example.com", "correct horse battery"));
     let mut codes: BTreeMap<String, usize> = BTreeMap::new();
     for code in futures_util::future::join_all(crowd).await {
@@ -192,7 +192,7 @@ async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_refreshed_and_ended_so_often() {
-    let chat = guarded(&["--max-sign-ins", "0", "--access-token-lifetime", "86400"]).await;
+    let chat = guarded(&["--max-sign-ins", "off", "--access-token-lifetime", "86400"]).await;
     let ask = async |from: &str, token: Option<&str>, query: &str| {
         let body = json!({ "query": query });
         let mut request = chat.http.post(chat.url("/graphql")).header("x-forwarded-for", from).json(&body);

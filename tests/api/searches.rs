@@ -288,7 +288,7 @@ async fn without_a_model_meaning_is_not_searched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_finds_nothing_and_learns_nothing() {
-    let flags = [&ACCOUNTS[..], &["--max-sends", "0", "--max-searches", "0", "--max-sign-ups", "0"]].concat();
+    let flags = [&ACCOUNTS[..], &["--max-sends", "off", "--max-searches", "off", "--max-sign-ups", "off"]].concat();
     let chat = Chat::with(&flags).await;
     let (ada, bob, eve, pal) = (
         Member::signs_up(&chat, "Ada").await,

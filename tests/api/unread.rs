@@ -93,7 +93,14 @@ async fn import(chat: &Chat, number: usize) {
         })
     };
     let message = |id: i64, sender_id, receiver_id| {
-        Line::Message(MessageLine { id, sender_id, receiver_id, content: "Hello".into(), created_at: at.clone() })
+        Line::Message(MessageLine {
+            id,
+            sender_id,
+            receiver_id,
+            content: "Hello".into(),
+            created_at: at.clone(),
+            ..MessageLine::default()
+        })
     };
     let lines = vec![user(1), user(2), user(3), message(1, 1, 2), message(2, 2, 1), message(3, 1, 2), message(4, 3, 1)];
     imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines.into_iter().map(Ok))).await.unwrap();

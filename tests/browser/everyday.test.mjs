@@ -306,6 +306,20 @@ async function choose(page, item) {
 const visitDemo = (options) => openWindow(browser, accounts, { path: "/demo", ...options });
 const form = (page) => page.getByRole("heading", { name: "Sign in" });
 
+test("where nobody may sign up, nothing offers it", async () => {
+  const window = await openWindow(browser, accounts, { path: "/demo" });
+  const { page } = window;
+  await button(page, "Create account").waitFor();
+  await page.route("**/graphql", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: (await response.text()).replace('"sign-up",', "") });
+  });
+  await page.reload();
+  await button(page, "Sign in").waitFor();
+  assert.equal(await button(page, "Create account").count(), 0);
+  await window.close();
+});
+
 test("who stays signed in is so in every tab, until they sign out in one; who does not, in one tab", async () => {
   const window = await visitDemo();
   const { page, context } = window;

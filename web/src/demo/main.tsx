@@ -46,7 +46,7 @@ async function leaveSession() {
 
 function WithSession({ server }: { server: Server }) {
   const id = sessionId.value;
-  return id ? <WithViewer key={id} server={server} /> : <SignIn ended={hasEnded.value} />;
+  return id ? <WithViewer key={id} server={server} /> : <SignIn ended={hasEnded.value} canSignUp={server.features.includes("sign-up")} />;
 }
 
 function WithViewer({ server }: { server: Server }) {

@@ -73,7 +73,7 @@ export function Pick() {
 const device = `Chat demo on ${navigator.platform || "some device"}`.slice(0, 100);
 
 /** Where people sign in. What signs in is noticed by `session.ts`. */
-export function SignIn({ ended }: { ended: boolean }) {
+export function SignIn({ ended, canSignUp }: { ended: boolean; canSignUp: boolean }) {
   const [isNew, setNew] = useState(false);
   const { isBusy, submit, trouble } = useAction(async ({ keep, ...fields }) => {
     session.isKept = keep !== undefined;
@@ -114,9 +114,11 @@ export function SignIn({ ended }: { ended: boolean }) {
         </button>
         {trouble}
       </form>
-      <button type="button" class="link" onClick={() => setNew(!isNew)}>
-        {isNew ? "Sign in instead" : "Create account"}
-      </button>
+      {canSignUp && (
+        <button type="button" class="link" onClick={() => setNew(!isNew)}>
+          {isNew ? "Sign in instead" : "Create account"}
+        </button>
+      )}
     </Page>
   );
 }

@@ -22,7 +22,7 @@ async function enter(query: string, input: Record<string, FormDataEntryValue>): 
   return [...(errors ?? []), ...(payload?.userErrors ?? [])].map(({ message }) => message).join(" ");
 }
 
-export function Account() {
+export function Account({ canSignUp }: { canSignUp: boolean }) {
   const current = useSyncExternalStore(session.subscribe, session.get);
   const dialog = useRef<HTMLDialogElement>(null);
   if (current) {
@@ -41,13 +41,13 @@ export function Account() {
         Sign in
       </Button>
       <dialog ref={dialog} className="account" aria-label="Your account">
-        <Form close={() => dialog.current?.close()} />
+        <Form canSignUp={canSignUp} close={() => dialog.current?.close()} />
       </dialog>
     </>
   );
 }
 
-function Form({ close }: { close: () => void }) {
+function Form({ canSignUp, close }: { canSignUp: boolean; close: () => void }) {
   const [isNew, setNew] = useState(false);
   const [problem, setProblem] = useState("");
   const submit = async (event: FormEvent<HTMLFormElement>) => {
@@ -79,15 +79,17 @@ function Form({ close }: { close: () => void }) {
       <p>You stay signed in until you close this tab.</p>
       {problem && <p role="alert">{problem}</p>}
       <Button type="submit">{isNew ? "Create account" : "Sign in"}</Button>
-      <Button
-        type="button"
-        onClick={() => {
-          setNew(!isNew);
-          setProblem("");
-        }}
-      >
-        {isNew ? "Sign in instead" : "Create account"}
-      </Button>
+      {canSignUp && (
+        <Button
+          type="button"
+          onClick={() => {
+            setNew(!isNew);
+            setProblem("");
+          }}
+        >
+          {isNew ? "Sign in instead" : "Create account"}
+        </Button>
+      )}
       <Button type="button" onClick={close}>
         Cancel
       </Button>

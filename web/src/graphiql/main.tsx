@@ -23,18 +23,19 @@ const endpoint = new URL("/graphql", location.origin);
 const socket = new URL(endpoint);
 socket.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
 
-/** Whether people sign in on this server. */
-async function hasAccounts(): Promise<boolean> {
+/** The optional features of this server. */
+async function readFeatures(): Promise<string[]> {
   const headers = { "content-type": "application/json" };
   try {
     const response = await fetch(endpoint, { method: "POST", headers, body: '{"query":"{ server { features } }"}' });
-    return (await response.json()).data.server.features.includes("accounts");
+    return (await response.json()).data.server.features;
   } catch {
-    return false;
+    return [];
   }
 }
 
-const accounts = await hasAccounts();
+const features = await readFeatures();
+const accounts = features.includes("accounts");
 const examples = accounts ? accountExamples : openExamples;
 const tabs = Object.values(examples);
 
@@ -85,7 +86,7 @@ createRoot(app).render(
       <StoryFiller story={story} />
       <div className="corner">
         <h1>Duologue</h1>
-        {accounts && <Account />}
+        {accounts && <Account canSignUp={features.includes("sign-up")} />}
         <Button type="button" onClick={resetExamples}>
           Reset examples
         </Button>

@@ -1,0 +1,132 @@
+//! The commands that look after accounts.
+
+use std::io::{IsTerminal, Write, stdin, stdout};
+
+use anyhow::{Context, Result, bail};
+use duologue::{
+    app::App,
+    config::Admin,
+    domain::{self, Rejection, Viewer, admin},
+    model::{
+        texts::{Email, Name, Password},
+        users::Role,
+    },
+};
+
+use super::printable;
+
+pub(super) async fn run(task: Admin) -> Result<()> {
+    let database = match &task {
+        Admin::Create { database, .. }
+        | Admin::Users { database }
+        | Admin::Grant { database, .. }
+        | Admin::Revoke { database, .. }
+        | Admin::ResetPassword { database, .. }
+        | Admin::Sessions { database, .. }
+        | Admin::EndSession { database, .. }
+        | Admin::IssueToken { database, .. }
+        | Admin::Tokens { database }
+        | Admin::RevokeToken { database, .. } => database.clone(),
+    };
+    let app = App::open_existing(&database).await?;
+    let done = run_on(&app, task).await;
+    app.close().await;
+    done
+}
+
+async fn run_on(app: &App, task: Admin) -> Result<()> {
+    let operator = Viewer::operator(app);
+    match task {
+        Admin::Create { name, email, .. } => {
+            let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
+            let user = match admin::create(app, &operator, name, email, new_password()?).await {
+                Err(domain::Error::Rejected(Rejection::EmailTaken)) => {
+                    bail!("there is an account with this address: `duologue admin grant` makes it an admin")
+                }
+                created => created?,
+            };
+            println!("{} is an admin.", user.id);
+        }
+        Admin::Users { .. } => list_users(app, &operator).await?,
+        Admin::Grant { email, .. } => {
+            let user = admin::grant(app, &operator, Email::of_account(&email)?).await?;
+            println!("{} is an admin.", user.context("there is no account with this address")?.id);
+        }
+        Admin::Revoke { email, .. } => {
+            let former = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
+            let former = former.context("there is no admin with this address")?;
+            println!("{} is a user again, and all of its sessions have ended.", former.user.id);
+            if !former.has_admins {
+                eprintln!("This was the last admin: `duologue admin create` makes another.");
+            }
+        }
+        Admin::ResetPassword { email, .. } => {
+            let email = Email::of_account(&email)?;
+            let user = admin::reset_password(app, &operator, email, new_password()?).await?;
+            let user = user.context("there is no account with this address")?;
+            println!("{} has the new password, and all of its sessions have ended.", user.id);
+        }
+        Admin::Sessions { email, .. } => {
+            let sessions = admin::sessions(app, &operator, Email::of_account(&email)?).await?;
+            let sessions = sessions.context("there is no account with this address")?;
+            println!("SESSION\tSIGNED IN\tLAST USED\tDEVICE");
+            for session in sessions {
+                let device = printable(session.device.as_deref().unwrap_or("-"));
+                println!("{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at);
+            }
+        }
+        Admin::EndSession { id, .. } => {
+            let id = id.parse()?;
+            println!("{id} of {} has ended.", admin::end_session(app, &operator, id).await?);
+        }
+        Admin::IssueToken { name, .. } => {
+            let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;
+            eprintln!("{id}: keep it safe, it is not shown again.");
+            println!("{token}");
+        }
+        Admin::Tokens { .. } => {
+            println!("TOKEN\tISSUED\tNAME");
+            for (id, name, created_at) in admin::tokens(app, &operator).await? {
+                println!("{id}\t{created_at}\t{}", printable(&name));
+            }
+        }
+        Admin::RevokeToken { id, .. } => {
+            let id = id.parse()?;
+            if !admin::revoke_token(app, &operator, id).await? {
+                bail!("there is no service token {id} that holds");
+            }
+            println!("{id} does not hold any more.");
+        }
+    }
+    Ok(())
+}
+
+async fn list_users(app: &App, operator: &Viewer) -> Result<()> {
+    let mut output = stdout().lock();
+    writeln!(output, "USER\tROLE\tCREATED\tEMAIL\tNAME")?;
+    let mut last = None;
+    loop {
+        let users = admin::users_after(app, operator, last).await?;
+        let Some((user, _)) = users.last() else { return Ok(()) };
+        last = Some(user.id);
+        for (user, role) in &users {
+            let role = if *role == Role::Admin { "admin" } else { "user" };
+            let [email, name] = [user.email.as_deref().unwrap_or("-"), &user.name].map(printable);
+            writeln!(output, "{}\t{role}\t{}\t{email}\t{name}", user.id, user.created_at)?;
+        }
+    }
+}
+
+/// A password from the terminal, typed twice and unseen, or else the first line of standard input.
+fn new_password() -> Result<Password> {
+    let text = if stdin().is_terminal() {
+        let text = rpassword::prompt_password("New password: ")?;
+        if rpassword::prompt_password("Once more: ")? != text {
+            bail!("these are two passwords: nothing was changed");
+        }
+        text
+    } else {
+        stdin().lines().next().context("give the password on standard input")??
+    };
+    Ok(Password::parse(text)?)
+}

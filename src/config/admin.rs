@@ -1,0 +1,105 @@
+//! What the operator does with accounts at the command line.
+
+use clap::Subcommand;
+
+use super::{
+    Database,
+    help::{DATABASE, help},
+};
+
+/// What the operator can do with accounts. Passwords are asked for, or read from standard input.
+#[derive(Debug, Subcommand)]
+pub enum Admin {
+    /// Make a new account that may act for everyone
+    #[command(after_help = help(["admin create ada@example.com", "admin create --name Ada ada@example.com"], DATABASE))]
+    Create {
+        /// Display name
+        #[arg(long, default_value = "Admin")]
+        name: String,
+        /// Address to sign in with
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List all users: id, role, when they were created, address and name
+    #[command(after_help = help(["admin users", "admin users --database sqlite:chat.db"], DATABASE))]
+    Users {
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Make the account of somebody an admin, and end its sessions
+    #[command(after_help = help(["admin grant ada@example.com", "admin grant ada@example.com --database sqlite:chat.db"], DATABASE))]
+    Grant {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Make an admin a user again, and end their sessions
+    #[command(after_help = help(["admin revoke ada@example.com", "admin revoke ada@example.com --database sqlite:chat.db"], DATABASE))]
+    Revoke {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Give an account another password, and end its sessions
+    #[command(after_help = help(
+        ["admin reset-password ada@example.com", "admin reset-password ada@example.com --database sqlite:chat.db"],
+        DATABASE
+    ))]
+    ResetPassword {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List the sessions of an account
+    #[command(after_help = help(["admin sessions ada@example.com", "admin sessions ada@example.com --database sqlite:chat.db"], DATABASE))]
+    Sessions {
+        /// Address of the account
+        email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// End a session
+    #[command(after_help = help(["admin end-session ses_7", "admin end-session ses_7 --database sqlite:chat.db"], DATABASE))]
+    EndSession {
+        /// Which one, such as ses_7
+        id: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Make a token for a program that may act for everyone; it is shown this once
+    #[command(after_help = help(["admin issue-token billing", "admin issue-token billing > billing.token"], DATABASE))]
+    IssueToken {
+        /// What the program is called
+        name: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List the service tokens that hold
+    #[command(after_help = help(["admin tokens", "admin tokens --database sqlite:chat.db"], DATABASE))]
+    Tokens {
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Take a service token back
+    #[command(after_help = help(["admin revoke-token svc_3", "admin revoke-token svc_3 --database sqlite:chat.db"], DATABASE))]
+    RevokeToken {
+        /// Which one, such as svc_3
+        id: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+}

@@ -1,0 +1,136 @@
+//! The table `name_words`: the words of users' names, by which people are found.
+
+use std::collections::BTreeSet;
+
+use diesel::{
+    ExpressionMethods, QueryDsl, RunQueryDsl,
+    dsl::{exists, sql},
+    select,
+    sql_types::{BigInt, Text},
+};
+
+use super::{
+    Conn, Result,
+    cached::CachedStatement,
+    conn::on,
+    schema::{name_words, users},
+};
+use crate::model::{ids::UserId, texts::MAX_NAME, words::tokens};
+
+/// Users whose names are indexed in one statement.
+const BATCH: i64 = 1_000;
+/// A word that more names have is frequent: among a million users it takes about as long to read these as to read users in their
+/// order until enough of them match.
+pub(super) const MAX_MATCHES: i64 = 4_000;
+/// The same where other words are wanted, too: they may match few users together although each is frequent.
+const MAX_PARTIAL_MATCHES: i64 = 100_000;
+
+diesel::alias!(name_words as other_words: OtherWords);
+
+/// The beginnings of words that a name must have to be found, each once. Empty if there are no letters or digits in the search, or if
+/// it is the start of an address.
+pub(super) fn beginnings(search: &str) -> Vec<String> {
+    if search.contains('@') {
+        return Vec::new();
+    }
+    let words: BTreeSet<String> = tokens(search).map(|token| token.word).collect();
+    // Those that others begin with need not be looked for.
+    let is_implied = |word: &&String| words.iter().any(|other| other != *word && other.starts_with(*word));
+    words.iter().filter(|word| !is_implied(word)).cloned().collect()
+}
+
+/// The upper bound of the keys that start with `prefix`, except those that continue with the noncharacter U+10FFFF.
+pub(super) fn end_of(prefix: &str) -> String {
+    format!("{prefix}{}", char::MAX)
+}
+
+/// Adds the words of a new user's name.
+pub(super) fn insert(conn: &mut Conn<'_>, user: UserId, name: &str) -> Result<()> {
+    insert_all(conn, &[(user, name.to_owned())])
+}
+
+/// Removes the words of a user's name.
+pub(super) fn remove(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
+    let query = diesel::delete(name_words::table.filter(name_words::user_id.eq(user)));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+fn insert_all(conn: &mut Conn<'_>, named: &[(UserId, String)]) -> Result<()> {
+    let words_of = |(user, name): &(UserId, String)| {
+        let (user, words) = (*user, tokens(name).map(|token| token.word).collect::<BTreeSet<_>>());
+        words.into_iter().map(move |word| (name_words::word.eq(word), name_words::user_id.eq(user)))
+    };
+    let rows: Vec<_> = named.iter().flat_map(words_of).collect();
+    // PostgreSQL has 65,535 parameters in a statement.
+    for rows in rows.chunks(10_000) {
+        on!(conn, |c| diesel::insert_into(name_words::table).values(rows).execute(c))?;
+    }
+    Ok(())
+}
+
+/// Indexes the names of all users if none is indexed: the migration that makes the table leaves it empty.
+pub(super) fn insert_missing(conn: &mut Conn<'_>) -> Result<()> {
+    let is_filled = select(exists(name_words::table.select(name_words::user_id)));
+    if on!(conn, |c| is_filled.get_result(c))? {
+        return Ok(());
+    }
+    let mut last = 0;
+    loop {
+        let query = users::table
+            .select((users::id, users::name))
+            .filter(users::id.gt(last))
+            .filter(users::erased_at.is_null())
+            .order(users::id)
+            .limit(BATCH);
+        let named: Vec<(UserId, String)> = on!(conn, |c| query.load(c))?;
+        let Some((user, _)) = named.last() else { return Ok(()) };
+        last = user.key();
+        insert_all(conn, &named)?;
+    }
+}
+
+/// The users with a word for each of these beginnings in their name; `None` if they are frequent.
+pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String]) -> Result<Option<Vec<UserId>>> {
+    if beginnings.len() > MAX_NAME {
+        return Ok(Some(Vec::new()));
+    }
+    let limit = if beginnings.len() == 1 { MAX_MATCHES } else { MAX_PARTIAL_MATCHES };
+    let mut counts = Vec::with_capacity(beginnings.len());
+    for beginning in beginnings {
+        counts.push((count(conn, "name_words", "word", beginning, limit)?, beginning));
+    }
+    let rarest = match counts.into_iter().min() {
+        None | Some((0, _)) => return Ok(Some(Vec::new())),
+        Some((count, _)) if count > limit => return Ok(None),
+        Some((_, rarest)) => rarest,
+    };
+    let query = name_words::table
+        .select(name_words::user_id)
+        .distinct()
+        .filter(name_words::word.ge(rarest))
+        .filter(name_words::word.lt(end_of(rarest)));
+    Ok(Some(on!(conn, |c: Db| {
+        let mut query = query.into_boxed::<Db>();
+        for other in beginnings.iter().filter(|other| *other != rarest) {
+            let (word, user) = (other_words.field(name_words::word), other_words.field(name_words::user_id));
+            let its = other_words.filter(user.eq(name_words::user_id));
+            query = query.filter(exists(its.filter(word.ge(other)).filter(word.lt(end_of(other)))));
+        }
+        query.load(c)
+    })?))
+}
+
+/// How many keys of an index start with `prefix`, up to one more than `limit`.
+pub(super) fn count(conn: &mut Conn<'_>, table: &str, key: &str, prefix: &str, limit: i64) -> Result<i64> {
+    // Raw, because diesel cannot count a limited select. Entries of an index are counted in a fraction of the time that it takes to
+    // read them.
+    let count = sql::<BigInt>(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {key} >= "))
+        .bind::<Text, _>(prefix)
+        .sql(&format!(" AND {key} < "))
+        .bind::<Text, _>(end_of(prefix))
+        .sql(" LIMIT ")
+        .bind::<BigInt, _>(limit + 1)
+        .sql(") AS matches");
+    Ok(on!(conn, |c| CachedStatement(count).get_result(c))?)
+}

@@ -1,0 +1,80 @@
+//! The lock of the only server that uses a SQLite file.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::{DatabaseUrl, Error, Result, inspection};
+
+/// Held by the server of a SQLite file until it is dropped or its process ends, however it does. Other commands may use the file
+/// meanwhile.
+///
+/// The lock is on a file beside it, as to open and close the SQLite file itself would release the locks of SQLite
+/// (<https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>).
+#[must_use]
+pub struct ServingLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl ServingLock {
+    /// Takes the lock, if the database is a SQLite file.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if another process has it.
+    pub fn take(url: &DatabaseUrl) -> Result<Option<Self>> {
+        let DatabaseUrl::Sqlite(database) = url else { return Ok(None) };
+        let database = inspection::resolved(database);
+        let mut path = database.clone().into_os_string();
+        path.push("-server");
+        let path = PathBuf::from(path);
+        let failed = |error| {
+            let (database, lock) = (database.display(), path.display());
+            Error::Unusable(format!("cannot open the database {database}: cannot lock {lock}: {error}"))
+        };
+        let mut file = match locked(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                let process = fs::read_to_string(&path).unwrap_or_default();
+                return Err(Error::Unusable(format!(
+                    "another server uses {}, process {}: stop it first, or name another database",
+                    database.display(),
+                    process.trim()
+                )));
+            }
+            // Whoever opens the database says that there is no such folder.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Some(Self { path, _file: file }))
+    }
+}
+
+impl Drop for ServingLock {
+    /// Removes the file while it is locked.
+    fn drop(&mut self) {
+        // One that stays does no harm.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The file, locked; `None` if another process has locked it.
+fn locked(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // The one that had it before may have removed the file after it was opened here.
+        let (mine, theirs) = (file.metadata()?, fs::metadata(path));
+        if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (mine.dev(), mine.ino())) {
+            return Ok(Some(file));
+        }
+    }
+}
