@@ -90,11 +90,13 @@ async fn serve(settings: &Serve) -> Result<()> {
         let app = Arc::new(app);
         let api = Api::open(&app, &settings.limits)?;
         let nats = nats(settings, &app).await?;
+        let contents = domain::admin::count_contents(&app, &Viewer::operator(&app)).await?;
         let membership = Membership::join(&app).await?;
         membership.check_connections(&app, settings.database.database_connections.into()).await?;
-        Ok::<_, anyhow::Error>((app, api, membership, nats))
+        Ok::<_, anyhow::Error>((app, api, membership, nats, contents))
     });
-    let (app, api, membership, nats) = http::answering_meanwhile(&listeners, &settings.limits, opening).await?;
+    let (app, api, membership, nats, contents) =
+        http::answering_meanwhile(&listeners, &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let (served, drain_delay) = (app.clone(), settings.drain_delay);
@@ -110,7 +112,6 @@ async fn serve(settings: &Serve) -> Result<()> {
         tracing::info!("stopping");
         drain_delay
     };
-    let contents = domain::admin::count_contents(&app, &Viewer::operator(&app)).await?;
     // Whoever started the server need not listen: that is no reason not to serve.
     let _ = writeln!(
         stdout(),

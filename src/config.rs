@@ -160,7 +160,7 @@ pub enum AuthMode {
 pub enum SignUp {
     /// Everybody may
     Open,
-    /// Nobody may: admins and service tokens make accounts, with `createUser`
+    /// Nobody may: admins and service tokens make accounts, with `createUser`, and so do tokens of an issuer with `--create-users`
     Closed,
 }
 

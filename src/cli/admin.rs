@@ -41,7 +41,10 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
             let user = match admin::create(app, &operator, name, email, new_password()?).await {
                 Err(domain::Error::Rejected(Rejection::EmailTaken)) => {
-                    bail!("there is an account with this address: `duologue admin grant` makes it an admin")
+                    bail!(
+                        "there is an account with this address: if it is not theirs, change its password with `duologue admin \
+                         reset-password`; then `duologue admin grant` makes it an admin"
+                    )
                 }
                 created => created?,
             };
@@ -50,14 +53,20 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
         Admin::Users { .. } => list_users(app, &operator).await?,
         Admin::Grant { email, .. } => {
             let user = admin::grant(app, &operator, Email::of_account(&email)?).await?;
-            println!("{} is an admin.", user.context("there is no account with this address")?.id);
+            let user = user.context("there is no account with this address")?;
+            println!(
+                "{} ({}, since {}) is an admin, with the password as before.",
+                user.id,
+                printable(&user.name),
+                user.created_at
+            );
         }
         Admin::Revoke { email, .. } => {
             let former = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
             let former = former.context("there is no admin with this address")?;
             println!("{} is a user again, and all of its sessions have ended.", former.user.id);
             if !former.has_admins {
-                eprintln!("This was the last admin: `duologue admin create` makes another.");
+                eprintln!("This was the last admin: `duologue admin create` or `grant` makes another.");
             }
         }
         Admin::ResetPassword { email, .. } => {

@@ -29,7 +29,8 @@ pub enum Admin {
         #[command(flatten)]
         database: Database,
     },
-    /// Make the account of somebody an admin, and end its sessions
+    /// Make the account of somebody an admin, who keeps the password, and end its sessions. Addresses are not verified: be sure whose
+    /// account it is
     #[command(after_help = help(["admin grant ada@example.com", "admin grant ada@example.com --database sqlite:chat.db"], DATABASE))]
     Grant {
         /// Address of the account

@@ -46,8 +46,8 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
         .await
 }
 
-/// Makes the account with this address an admin, and ends its sessions. `None` if there is no such account; one that was made for a
-/// user of an issuer cannot be an admin.
+/// Makes the account with this address an admin, who keeps the password, and ends its sessions. `None` if there is no such account; one
+/// that was made for a user of an issuer cannot be an admin.
 pub async fn grant(app: &App, viewer: &Viewer, email: Email) -> Result<Option<User>> {
     policy::require_operator(viewer)?;
     let at = app.now();

@@ -136,6 +136,7 @@ struct Import {
     postponed: Vec<(Timestamp, u64, MessageLine)>,
     /// These wait for all messages.
     marks: Vec<(u64, MarksLine)>,
+    marked: HashSet<(UserId, UserId)>,
     count: Count,
 }
 
@@ -159,6 +160,7 @@ impl Import {
             pending: Vec::with_capacity(ROWS_PER_INSERT),
             postponed: Vec::new(),
             marks: Vec::new(),
+            marked: HashSet::new(),
             count: Count::default(),
         })
     }
@@ -202,6 +204,11 @@ impl Import {
         }
         let reply_to_id = line.reply_to_id.map(|id| self.message(id, conversation, "replyToId")).transpose()?;
         let id = if self.keeps_message_ids { own_id } else { self.next_message_id()? };
+        if reply_to_id.is_some_and(|answered| answered > id) {
+            return Err(LineError::Invalid(
+                "The replyToId is higher than the id: an answer comes after its message.".into(),
+            ));
+        }
         self.messages.insert(line.id, (id, conversation));
         let activity = Activity { conversation, last: id, received: [0, 0] };
         let imported = self.conversations.entry(conversation).or_insert(Imported { activity, times: BTreeMap::new() });
@@ -253,11 +260,14 @@ impl Import {
         known.ok_or_else(|| LineError::Invalid(unknown()))
     }
 
-    fn set_marks(&self, conn: &mut Conn<'_>, line: MarksLine) -> Result<(), LineError> {
+    fn set_marks(&mut self, conn: &mut Conn<'_>, line: MarksLine) -> Result<(), LineError> {
         let (user, peer) = (self.user(line.user_id, "userId")?, self.user(line.peer_id, "peerId")?);
         let imported = ConversationId::between(user, peer).and_then(|its| self.conversations.get(&its));
         let Activity { conversation, last, .. } =
             imported.ok_or_else(|| LineError::Invalid("The two have no conversation in these lines.".into()))?.activity;
+        if !self.marked.insert((user, peer)) {
+            return Err(LineError::Invalid("There are marks of the two in an earlier line.".into()));
+        }
         let mark = |mark: Option<MarkLine>| {
             mark.map(|mark| {
                 let message_id = self.message(mark.message_id, conversation, "messageId")?;
@@ -266,11 +276,13 @@ impl Import {
         };
         let (delivered, read) = (mark(line.delivered).transpose()?, mark(line.read).transpose()?);
         // What was read has arrived.
-        let delivered = delivered.into_iter().chain(read).max_by_key(|mark| mark.message_id);
-        for (reach, mark) in [(Reach::Delivered, delivered), (Reach::Read, read)] {
-            let Some(mark) = mark else { continue };
+        let delivered = read.into_iter().chain(delivered).max_by_key(|mark| mark.message_id);
+        if let Some(mark) = delivered {
+            store::members::set_mark(conn, (user, peer), Reach::Delivered, mark, 0)?;
+        }
+        if let Some(mark) = read {
             let unread = store::messages::count_received(conn, conversation, user, (mark.message_id.key(), last))?;
-            store::members::set_mark(conn, (user, peer), reach, mark, unread)?;
+            store::members::set_mark(conn, (user, peer), Reach::Read, mark, unread)?;
         }
         Ok(())
     }
@@ -293,7 +305,7 @@ impl Import {
 
     fn finish(mut self, conn: &mut Conn<'_>) -> Result<Count, ImportError> {
         let mut postponed = mem::take(&mut self.postponed);
-        postponed.sort_by_key(|(at, number, line)| (*at, line.id, *number));
+        postponed.sort_by_key(|(at, number, _)| (*at, *number));
         for (_, number, line) in postponed {
             self.add_message(conn, line).map_err(|error| error.of_line(number))?;
         }

@@ -95,9 +95,11 @@ fn index_all(conn: &mut Conn<'_>, messages: &[IndexedMessage]) -> Result<()> {
     Ok(())
 }
 
-/// Indexes the words of all messages anew, and says how many are done, of how many. Searches find what is done meanwhile.
+/// Indexes the names of all users and the words of all messages anew, and says how many messages are done, of how many. Searches find
+/// what is done meanwhile.
 pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(i64, i64)) -> Result<()> {
     policy::require_operator(viewer)?;
+    app.store.write(store::users::reindex_names).await?;
     app.store.write(begin_words_anew).await?;
     let total = app.store.read(count_without_words).await?;
     let mut done = 0;

@@ -32,8 +32,8 @@ pub fn email<'a>(viewer: &Viewer, user: &'a User) -> Option<&'a str> {
     user.email.as_deref().filter(|_| policy::sees_email(viewer, user.id))
 }
 
-/// A page of the users that the viewer may see, in the order of creation. With `search` only those whose name, or whose
-/// visible email, starts with it.
+/// A page of the users that the viewer may see, in the order of creation. With `search` only those in whose name words start with
+/// those of it, or whose visible email starts with it.
 pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, request: PageRequest) -> Result<Page<User>> {
     policy::require_authenticated(viewer)?;
     // No stored text has a NUL, and PostgreSQL does not accept one as a parameter.

@@ -19,7 +19,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{
     Conn, Error, Result,
     conn::{Postgres, on, transaction},
-    names, nodes,
+    moving, names, nodes,
     timeouts::postgres_timeouts,
 };
 
@@ -56,7 +56,8 @@ pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<Strin
         Conn::Sqlite(c) => c.immediate_transaction(|c| {
             require_compatible(&mut Conn::Sqlite(c))?;
             let done = migrate(c, SQLITE, direction)?;
-            finish(&mut Conn::Sqlite(c), direction)?;
+            raise_oldest(&mut Conn::Sqlite(c), direction)?;
+            fill(&mut Conn::Sqlite(c), direction)?;
             Ok(done)
         }),
         Conn::Postgres(c) => {
@@ -77,7 +78,8 @@ fn run_on_postgres(conn: &mut Postgres, direction: Direction) -> Result<Vec<Stri
         match migrate(conn, POSTGRES, direction) {
             Ok(more) => {
                 done.extend(more);
-                transaction(conn, |conn| finish(conn, direction))?;
+                raise_oldest(&mut Conn::Postgres(conn), direction)?;
+                transaction(conn, |conn| fill(conn, direction))?;
                 return Ok(done);
             }
             Err(Error::Busy) if tries.next().is_some() => thread::sleep(LOCK_PAUSE),
@@ -103,11 +105,18 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// From now on only programs that know [`OLDEST`] may use the database. What a migration cannot make in SQL is made here.
-fn finish(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
+/// From now on only programs that know [`OLDEST`] may use the database.
+fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
     if direction == Direction::Up {
         let raise = format!("UPDATE server SET oldest = '{OLDEST}' WHERE oldest < '{OLDEST}'");
         on!(conn, |c| c.batch_execute(&raise))?;
+    }
+    Ok(())
+}
+
+/// Makes what a migration cannot make in SQL. While a move brings users this is left to whoever serves the database then.
+fn fill(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
+    if direction == Direction::Up && !moving::is_arriving(conn)? {
         names::insert_missing(conn)?;
     }
     Ok(())

@@ -24,8 +24,8 @@ pub(super) enum Kind {
 }
 use Kind::{Binary, Boolean, Integer, Text as Characters};
 
-/// All tables but the index of words, which is made anew; those come first that others refer to.
-pub static TABLES: [Table; 17] = [
+/// All tables but the words of messages and of names, which are made anew; those come first that others refer to.
+pub static TABLES: [Table; 16] = [
     Table {
         name: "server",
         keys: &[Column("id", Integer)],
@@ -46,7 +46,6 @@ pub static TABLES: [Table; 17] = [
             Column("trimmed_through", Integer),
         ],
     },
-    Table { name: "name_words", keys: &[Column("word", Characters), Column("user_id", Integer)], others: &[] },
     Table {
         name: "messages",
         keys: &[Column("id", Integer)],

@@ -108,10 +108,10 @@ pub fn remove(conn: &mut Conn<'_>, table: &'static Table, keys: &[Row]) -> Resul
     execute(conn, format!("DELETE FROM {name} WHERE ({names}) IN (SELECT {key} FROM {given})"), keys)
 }
 
-/// Deletes all rows of all tables; of a SQLite file none.
+/// Deletes all rows of all tables, and the words of names, which refer to users; of a SQLite file none.
 pub fn clear(conn: &mut Conn<'_>) -> Result<()> {
     if let Conn::Postgres(c) = conn {
-        c.batch_execute(&format!("TRUNCATE {}", names()))?;
+        c.batch_execute(&format!("TRUNCATE {}, name_words", names()))?;
     }
     Ok(())
 }

@@ -22,8 +22,9 @@ const BATCH: i64 = 1_000;
 /// A word that more names have is frequent: among a million users it takes about as long to read these as to read users in their
 /// order until enough of them match.
 pub(super) const MAX_MATCHES: i64 = 4_000;
-/// The same where other words are wanted, too: they may match few users together although each is frequent.
-const MAX_PARTIAL_MATCHES: i64 = 100_000;
+/// Of several words the rarest is looked for, as far as this tells them apart: together they may match few users although each is
+/// frequent.
+const MAX_COUNTED: i64 = 100_000;
 
 diesel::alias!(name_words as other_words: OtherWords);
 
@@ -64,47 +65,71 @@ fn insert_all(conn: &mut Conn<'_>, named: &[(UserId, String)]) -> Result<()> {
     let rows: Vec<_> = named.iter().flat_map(words_of).collect();
     // PostgreSQL has 65,535 parameters in a statement.
     for rows in rows.chunks(10_000) {
-        on!(conn, |c| diesel::insert_into(name_words::table).values(rows).execute(c))?;
+        match conn {
+            Conn::Sqlite(c) => diesel::insert_or_ignore_into(name_words::table).values(rows).execute(*c)?,
+            Conn::Postgres(c) => {
+                diesel::insert_into(name_words::table).values(rows).on_conflict_do_nothing().execute(*c)?
+            }
+        };
     }
     Ok(())
 }
 
-/// Indexes the names of all users if none is indexed: the migration that makes the table leaves it empty.
+/// Indexes the names of all users, unless that was done: neither the migration that makes the table nor a move fills it. Users who
+/// were created meanwhile are indexed already, so that the first one says whether it was done.
 pub(super) fn insert_missing(conn: &mut Conn<'_>) -> Result<()> {
-    let is_filled = select(exists(name_words::table.select(name_words::user_id)));
-    if on!(conn, |c| is_filled.get_result(c))? {
-        return Ok(());
-    }
     let mut last = 0;
+    let mut is_checked = false;
     loop {
-        let query = users::table
-            .select((users::id, users::name))
-            .filter(users::id.gt(last))
-            .filter(users::erased_at.is_null())
-            .order(users::id)
-            .limit(BATCH);
-        let named: Vec<(UserId, String)> = on!(conn, |c| query.load(c))?;
+        let named = named_after(conn, last)?;
         let Some((user, _)) = named.last() else { return Ok(()) };
         last = user.key();
+        let first = named.iter().find(|(_, name)| tokens(name).next().is_some());
+        if let Some((first, _)) = first.filter(|_| !is_checked) {
+            is_checked = true;
+            let words = name_words::table.filter(name_words::user_id.eq(first)).select(name_words::user_id);
+            if on!(conn, |c| select(exists(words)).get_result(c))? {
+                return Ok(());
+            }
+        }
         insert_all(conn, &named)?;
     }
 }
 
-/// The users with a word for each of these beginnings in their name; `None` if they are frequent.
+/// Indexes the names of all users anew.
+pub(super) fn reindex(conn: &mut Conn<'_>) -> Result<()> {
+    on!(conn, |c| diesel::delete(name_words::table).execute(c))?;
+    insert_missing(conn)
+}
+
+fn named_after(conn: &mut Conn<'_>, id: i64) -> Result<Vec<(UserId, String)>> {
+    let query = users::table
+        .select((users::id, users::name))
+        .filter(users::id.gt(id))
+        .filter(users::erased_at.is_null())
+        .order(users::id)
+        .limit(BATCH);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// The users with a word for each of these beginnings in their name; `None` if it is one, and frequent.
 pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String]) -> Result<Option<Vec<UserId>>> {
     if beginnings.len() > MAX_NAME {
         return Ok(Some(Vec::new()));
     }
-    let limit = if beginnings.len() == 1 { MAX_MATCHES } else { MAX_PARTIAL_MATCHES };
-    let mut counts = Vec::with_capacity(beginnings.len());
+    let is_single = beginnings.len() == 1;
+    let (mut rarest, mut fewest) = (None, i64::MAX);
     for beginning in beginnings {
-        counts.push((count(conn, "name_words", "word", beginning, limit)?, beginning));
+        let limit = if is_single { MAX_MATCHES } else { MAX_COUNTED.min(fewest) };
+        let count = count(conn, "name_words", "word", beginning, limit)?;
+        if count == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        if count < fewest {
+            (rarest, fewest) = (Some(beginning), count);
+        }
     }
-    let rarest = match counts.into_iter().min() {
-        None | Some((0, _)) => return Ok(Some(Vec::new())),
-        Some((count, _)) if count > limit => return Ok(None),
-        Some((_, rarest)) => rarest,
-    };
+    let Some(rarest) = rarest.filter(|_| !is_single || fewest <= MAX_MATCHES) else { return Ok(None) };
     let query = name_words::table
         .select(name_words::user_id)
         .distinct()

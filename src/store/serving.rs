@@ -69,6 +69,8 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
+            // A file system without locks.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(Some(file)),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // The one that had it before may have removed the file after it was opened here.

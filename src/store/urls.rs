@@ -92,12 +92,12 @@ pub(super) enum Verification {
 }
 
 impl PostgresUrl {
-    /// The servers that it names, such as `db.example.com:5432`.
+    /// The servers that it names, such as `db.example.com (port 5432)`.
     pub(super) fn servers(&self) -> String {
         let ports = self.config.get_ports();
         let hosts = self.config.get_hosts().iter().enumerate().map(|(number, host)| match host {
             // One port may be that of all.
-            Host::Tcp(name) => format!("{name}:{}", ports.get(number).or(ports.first()).unwrap_or(&5432)),
+            Host::Tcp(name) => format!("{name} (port {})", ports.get(number).or(ports.first()).unwrap_or(&5432)),
             Host::Unix(folder) => folder.display().to_string(),
         });
         hosts.collect::<Vec<_>>().join(", ")
@@ -126,6 +126,10 @@ impl PostgresUrl {
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             format!("the URL of the database is wrong: {why}")
         })?;
+        // The client library ends a password at the first @. Not shown: the host would begin with a part of it.
+        if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+            return Err("the URL of the database is wrong before its host: an @ in a password is %40".to_owned());
+        }
         let verification = match mode.as_deref() {
             None if config.get_hosts().iter().all(is_local) => {
                 config.ssl_mode(SslMode::Disable);
@@ -195,6 +199,7 @@ mod tests {
             ("postgres://localhost/c?sslcert=me.pem", "sslcert"),
             ("postgres://localhost:port/c", "port"),
             ("postgres://me:12?secret@localhost/c", "%3F"),
+            ("postgres://me:12@secret@localhost/c", "%40"),
         ] {
             let error = secured(url).unwrap_err();
             assert!(error.contains(said) && !error.contains("secret"), "{url}: {error}");

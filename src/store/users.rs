@@ -70,6 +70,11 @@ pub enum Addresses {
     Of(UserId),
 }
 
+/// Indexes the names of all users anew.
+pub fn reindex_names(conn: &mut Conn<'_>) -> Result<()> {
+    names::reindex(conn)
+}
+
 /// What people are searched for by.
 struct Search<'a> {
     /// What an address starts with.

@@ -166,6 +166,10 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
             r#"{"marks": {"userId": 7, "peerId": 10, "read": {"messageId": 1, "at": "2026-02-01T00:00:01Z"}}}"#,
             "The messageId 1 is no message of an earlier line in this conversation.",
         ),
+        (
+            r#"{"message": {"id":6,"senderId": 7, "receiverId": 10, "content": "x", "replyToId":70,"createdAt": "2026-01-01T00:00:00Z"}}"#,
+            "The replyToId is higher than the id",
+        ),
         (r#"{"marks": {"userId": 7, "peerId": 7}}"#, "The two have no conversation in these lines."),
         (
             r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
@@ -191,7 +195,8 @@ async fn replies_edits_marks_and_client_ids_come_along() {
             "createdAt": "2026-02-04T00:00:00Z" } }),
         json!({ "marks": { "userId": 10, "peerId": 7, "delivered": { "messageId": 81, "at": "2026-02-04T00:00:01Z" },
             "read": { "messageId": 71, "at": "2026-02-01T00:00:02Z" } } }),
-        json!({ "marks": { "userId": 7, "peerId": 10, "read": { "messageId": 70, "at": "2026-02-01T00:00:01Z" } } }),
+        json!({ "marks": { "userId": 7, "peerId": 10, "delivered": { "messageId": 70, "at": "2026-02-01T00:00:00.5Z" },
+            "read": { "messageId": 70, "at": "2026-02-01T00:00:01Z" } } }),
     ];
     let more = more.map(|line| line.to_string()).join("\n");
     import(&chat, &format!("{LINES}\n{more}")).await.unwrap();
@@ -199,7 +204,10 @@ async fn replies_edits_marks_and_client_ids_come_along() {
         node(id: \"msg_80\") { ... on Message { version editedAt replyTo { id } clientId status } }
         user(id: 10) { conversations { nodes { unreadCount(userId: 10) } } }
         other: user(id: 7) { conversations { nodes { unreadCount(userId: 7) } } }
-        conversation(user1: 7, user2: 10) { messages { nodes { id status } } }
+        conversation(user1: 7, user2: 10) {
+            messages { nodes { id status } }
+            members { user { id } deliveredThrough { at } readThrough { at } }
+        }
     }";
     let data = chat.data(query, json!({})).await;
     assert_eq!(
@@ -221,6 +229,11 @@ async fn replies_edits_marks_and_client_ids_come_along() {
         .map(|node| text(&node["status"]))
         .collect();
     assert_eq!(statuses, ["READ", "READ", "DELIVERED", "DELIVERED"]);
+    let bob = &data["conversation"]["members"][0];
+    assert_eq!(
+        [&bob["user"]["id"], &bob["deliveredThrough"]["at"], &bob["readThrough"]["at"]],
+        ["usr_7", "2026-02-01T00:00:00.500Z", "2026-02-01T00:00:01.000Z"]
+    );
     assert_counts(&chat).await;
     // A client that sends again what it has sent before the move.
     let again = json!({ "senderId": "usr_7", "receiverId": "usr_10", "content": "Later", "replyToId": "msg_70", "clientId": "a" });
@@ -233,6 +246,9 @@ async fn replies_edits_marks_and_client_ids_come_along() {
 async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wanted() {
     let chat = Chat::open().await;
     let late = [
+        json!({ "message": { "id": 9, "senderId": 7, "receiverId": 10, "content": "First", "createdAt": "2026-01-05T00:00:00Z" } }),
+        json!({ "message": { "id": 4, "senderId": 10, "receiverId": 7, "content": "In the same second",
+            "createdAt": "2026-01-05T00:00:00Z", "replyToId": 9 } }),
         json!({ "message": { "id": 5, "senderId": 7, "receiverId": 10, "content": "Last", "createdAt": "2026-02-05T00:00:00Z",
             "replyToId": 71 } }),
         json!({ "marks": { "userId": 10, "peerId": 7, "read": { "messageId": 5, "at": "2026-02-06T00:00:00Z" } } }),
@@ -240,16 +256,18 @@ async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wan
     let late = late.map(|line| line.to_string()).join("\n");
     let lines = parsed(&format!("{LINES}\n{late}"));
     let count = imports::import_renumbered(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
-    assert_eq!(count, Count { users: 2, messages: 3 });
+    assert_eq!(count, Count { users: 2, messages: 5 });
     let query =
         "{ conversation(user1: 7, user2: 10) { messages { nodes { id content replyTo { content } status } } } }";
     let data = chat.data(query, json!({})).await;
     assert_eq!(
         data["conversation"]["messages"]["nodes"],
         json!([
-            { "id": "msg_1", "content": "Hi", "replyTo": null, "status": "SENT" },
-            { "id": "msg_2", "content": "Hello 👋", "replyTo": null, "status": "READ" },
-            { "id": "msg_3", "content": "Last", "replyTo": { "content": "Hello 👋" }, "status": "READ" },
+            { "id": "msg_1", "content": "First", "replyTo": null, "status": "READ" },
+            { "id": "msg_2", "content": "In the same second", "replyTo": { "content": "First" }, "status": "SENT" },
+            { "id": "msg_3", "content": "Hi", "replyTo": null, "status": "SENT" },
+            { "id": "msg_4", "content": "Hello 👋", "replyTo": null, "status": "READ" },
+            { "id": "msg_5", "content": "Last", "replyTo": { "content": "Hello 👋" }, "status": "READ" },
         ])
     );
     assert_counts(&chat).await;

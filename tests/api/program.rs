@@ -225,7 +225,10 @@ async fn what_cannot_be_done_is_said_in_one_sentence() {
         (vec!["migrate", "--database", "mysql://x/y"], "the database must be given as sqlite:PATH or postgres://"),
         (vec!["migrate", "--database", &url(&nowhere)], "cannot open the database"),
         (vec!["migrate", "--database", &url(&notes)], "cannot read "),
-        (vec!["migrate", "--database", "postgres://nobody@127.0.0.1:1/x"], "cannot open the database on 127.0.0.1:1: "),
+        (
+            vec!["migrate", "--database", "postgres://nobody@127.0.0.1:1/x"],
+            "cannot open the database on 127.0.0.1 (port 1): ",
+        ),
         (
             vec!["import", "/no/such/file.jsonl", "--database", &url(&folder.path().join("a.db"))],
             "cannot read /no/such/file.jsonl",

@@ -1,4 +1,4 @@
-// Finds people by how their names begin.
+// Finds people by how words of their names begin.
 import { useEffect, useId, useState } from "react";
 import { ask } from "./connection";
 import { People as Find } from "./documents";
