@@ -22,6 +22,8 @@ use crate::{
 
 /// Messages whose words are indexed in one transaction: more would hold others up for longer than some milliseconds.
 const WORDS_PER_STEP: i64 = 64;
+/// Users whose names are indexed in one transaction.
+const NAMES_PER_STEP: i64 = 100;
 /// Changed messages whose former words and vectors are removed in one transaction: a removal takes about half a millisecond.
 const REMOVALS_PER_STEP: i64 = 32;
 /// How often a job looks for what other servers left to do, and tries again after an error of the database.
@@ -99,7 +101,11 @@ fn index_all(conn: &mut Conn<'_>, messages: &[IndexedMessage]) -> Result<()> {
 /// what is done meanwhile.
 pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(i64, i64)) -> Result<()> {
     policy::require_operator(viewer)?;
-    app.store.write(store::users::reindex_names).await?;
+    let mut named = Some(0);
+    while let Some(after) = named {
+        let step = move |conn: &mut Conn<'_>| store::users::reindex_names(conn, after, NAMES_PER_STEP);
+        named = app.store.write(step).await?;
+    }
     app.store.write(begin_words_anew).await?;
     let total = app.store.read(count_without_words).await?;
     let mut done = 0;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use diesel::{
-    ExpressionMethods, QueryDsl, RunQueryDsl,
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl,
     dsl::{exists, sql},
     select,
     sql_types::{BigInt, Text},
@@ -15,7 +15,7 @@ use super::{
     conn::on,
     schema::{name_words, users},
 };
-use crate::model::{ids::UserId, texts::MAX_NAME, words::tokens};
+use crate::model::{ids::UserId, texts::MAX_NAME, users::User, words::tokens};
 
 /// Users whose names are indexed in one statement.
 const BATCH: i64 = 1_000;
@@ -96,10 +96,13 @@ pub(super) fn insert_missing(conn: &mut Conn<'_>) -> Result<()> {
     }
 }
 
-/// Indexes the names of all users anew.
-pub(super) fn reindex(conn: &mut Conn<'_>) -> Result<()> {
-    on!(conn, |c| diesel::delete(name_words::table).execute(c))?;
-    insert_missing(conn)
+/// Indexes anew the names of the users with an id between `after` and `last`: those of `users`, who are locked, and no others.
+pub(super) fn replace_range(conn: &mut Conn<'_>, (after, last): (i64, UserId), users: &[User]) -> Result<()> {
+    let range = name_words::user_id.gt(after).and(name_words::user_id.le(last));
+    let query = diesel::delete(name_words::table.filter(range));
+    on!(conn, |c| query.execute(c))?;
+    let named: Vec<_> = users.iter().map(|user| (user.id, user.name.clone())).collect();
+    insert_all(conn, &named)
 }
 
 fn named_after(conn: &mut Conn<'_>, id: i64) -> Result<Vec<(UserId, String)>> {

@@ -70,9 +70,15 @@ pub enum Addresses {
     Of(UserId),
 }
 
-/// Indexes the names of all users anew.
-pub fn reindex_names(conn: &mut Conn<'_>) -> Result<()> {
-    names::reindex(conn)
+/// Indexes the names of the users with higher ids anew, at most `limit`; gives the last id, `None` after the last user.
+pub fn reindex_names(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Option<i64>> {
+    let query = users::table.select(users::id).filter(users::id.gt(after)).order(users::id).limit(limit);
+    let ids: Vec<UserId> = on!(conn, |c| query.load(c))?;
+    let Some(last) = ids.last() else { return Ok(None) };
+    // So that nobody is renamed or erased meanwhile.
+    let present = lock(conn, &ids)?;
+    names::replace_range(conn, (after, *last), &present)?;
+    Ok(Some(last.key()))
 }
 
 /// What people are searched for by.
