@@ -13,7 +13,7 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats
+.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -42,13 +42,14 @@ faults:
 	tests/with-postgres cargo test --test api -- --test-threads=1 $(FAULTS)
 
 # What a change must pass besides its tests.
-check: $(TOOLS)/typos $(TOOLS)/cargo-deny
+check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
 	cd examples/rust && cargo fmt --check && cargo clippy --locked --target-dir ../../target/examples -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos
 	cargo run --quiet -- schema | diff schema.graphql -
+	deploy/check.sh
 	$(TOOLS)/cargo-deny --log-level error check bans licenses sources
 	$(TOOLS)/cargo-deny --log-level error check advisories
 
@@ -62,6 +63,10 @@ pictures: web browser
 bench:
 	@command -v valgrind >/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,valgrind); } || true
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench
+
+# It checks alerts; without it they are left out.
+promtool:
+	@command -v promtool >/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,prometheus); } || true
 
 $(TOOLS)/typos:
 	cargo install --quiet --locked --root target/tools typos-cli

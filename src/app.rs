@@ -11,12 +11,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     config::{self, AuthMode, SignUp},
     events::{
-        History, Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations, Signals,
+        Counters, History, Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations,
+        Signals,
     },
     model::timestamps::Timestamp,
     search::{self, Embedder, EndpointSettings},
@@ -26,6 +27,8 @@ use crate::{
 
 /// Between two looks at whether a database is whole that is moved here.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
+/// A database that takes longer for nothing is not ready.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
@@ -66,6 +69,8 @@ pub struct App {
     pub unembedded: Arc<Notify>,
     /// What clients were told of lately.
     pub history: History,
+    /// What happened, for the metrics.
+    pub counters: Counters,
     /// Signal subscriptions.
     pub signals: Signals,
     /// Which users are online.
@@ -156,6 +161,7 @@ impl App {
             unindexed: Arc::default(),
             unembedded: Arc::default(),
             history: History::of(epoch.clone()),
+            counters: Counters::default(),
             signals: Signals::default(),
             presences: Presences::default(),
             rates: RateLimiters::default(),
@@ -274,13 +280,21 @@ impl App {
         self.store.write(|conn| store::server::set_epoch(conn, &random_epoch())).await
     }
 
-    /// Why requests cannot be served now; `None` if they can.
+    /// Why requests cannot be served now; `None` if they can: if the database can be read, and takes changes.
     pub async fn problem(&self) -> Option<&'static str> {
         if self.store.is_damaged() {
             return Some("the database is damaged, and nothing is written to it: see the log");
         }
-        let answers = self.store.read(store::server::epoch).await.is_ok();
-        (!answers).then_some("the database does not answer")
+        if !matches!(timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await, Ok(Ok(_))) {
+            return Some("the database does not answer");
+        }
+        // It changes nothing, and has to wait for its turn as changes have.
+        match timeout(PROBE_TIMEOUT, self.store.write(|_| Ok::<_, Error>(()))).await {
+            Ok(Ok(())) => None,
+            Ok(Err(Error::Overloaded)) => Some("too many changes wait for the database"),
+            Ok(Err(_)) => Some("the database takes no changes: see the log"),
+            Err(_elapsed) => Some("changes wait for the database: another program may have locked it"),
+        }
     }
 
     /// Checks the whole database after a while, as it is used. What is found is in the log and in [`App::problem`].

@@ -4,6 +4,7 @@
 
 mod admin;
 mod progress;
+mod systemd;
 
 use std::{
     fs::File,
@@ -15,14 +16,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
 
 use duologue::{
-    app::{App, database_url},
-    config::{AuthMode, Command, Database, Demo, Embeddings, Serve},
+    app::{App, database_url, random_epoch},
+    config::{AuthMode, Command, Database, Demo, Embeddings, Listen, Serve},
     domain::{
         self, Viewer, accounts, changes, demo, embedding, feed, imports, indexing,
         moving::Move,
@@ -32,10 +34,15 @@ use duologue::{
     events::{Nats, NatsSettings},
     graphql::{self, Api},
     http,
+    model::timestamps::Timestamp,
     store::{self, DatabaseUrl, ServingLock, Store},
 };
 use progress::Progress;
 
+/// A server that takes longer to say that it is ready is not.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Characters of a reason why it is not ready.
+const MAX_REASON: usize = 200;
 /// Connections of a move to PostgreSQL.
 const MOVE_CONNECTIONS: usize = 8;
 
@@ -49,6 +56,9 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Schema => Ok(stdout().write_all(graphql::sdl().as_bytes())?),
         Command::Migrate(database) => migrate(&database).await,
         Command::Check(database) => check(&database).await,
+        Command::Backup { file, keep, database } => backup(&file, keep, &database).await,
+        Command::Restore { file, database } => restore(&file, &database).await,
+        Command::Health { url, listen } => health(url, &listen).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, renumber, database } => import(&file, renumber, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
@@ -63,10 +73,18 @@ pub(crate) async fn run(command: Command) -> Result<()> {
 
 async fn serve(settings: &Serve) -> Result<()> {
     let open = settings.auth.mode == AuthMode::Open;
-    let mut addresses = settings.listen.iter().flat_map(|listen| &listen.0);
-    if let Some(address) = addresses.find(|address| !address.ip().is_loopback())
+    let reached = |listen: &[Listen]| {
+        let addresses = listen.iter().flat_map(|listen| &listen.0);
+        addresses.copied().find(|address| !address.ip().is_loopback() && !settings.allow_open_network)
+    };
+    if let Some(address) = reached(settings.metrics_listen.as_slice()) {
+        bail!(
+            "{address} can be reached by others, and nobody has to sign in to read the metrics: listen on 127.0.0.1, or say \
+             --allow-open-network if only those reach it who may read them"
+        );
+    }
+    if let Some(address) = reached(&settings.listen)
         && open
-        && !settings.allow_open_network
     {
         bail!(
             "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
@@ -81,6 +99,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     let url = database_url(&settings.database)?;
     let _lock = ServingLock::take(&url)?;
     let listeners = http::listen(&settings.listen)?;
+    let metrics_listeners = http::listen(settings.metrics_listen.as_slice())?;
     let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
     let pages = pages.collect::<Result<Vec<_>>>()?.join(" or ");
     // Boxed, as it is large.
@@ -110,6 +129,7 @@ async fn serve(settings: &Serve) -> Result<()> {
             }
         }
         tracing::info!("stopping");
+        systemd::tell(NotifyState::Stopping);
         drain_delay
     };
     // Whoever started the server need not listen: that is no reason not to serve.
@@ -118,7 +138,9 @@ async fn serve(settings: &Serve) -> Result<()> {
         "Duologue is ready: open {pages} and say something.\nThe messages are kept in {}: {contents}.",
         url.absolute()
     );
+    systemd::tell(NotifyState::Ready);
     let mut jobs = JoinSet::new();
+    jobs.spawn(systemd::run_watchdog());
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
     jobs.spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
@@ -133,7 +155,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     if let Some(nats) = nats {
         jobs.spawn(relaying::run_job(app.clone(), nats, node));
     }
-    http::serve(listeners, &app, api, settings, origins, stop).await;
+    http::serve(listeners, metrics_listeners, &app, api, settings, origins, stop).await;
     jobs.shutdown().await;
     // Otherwise its lease expires soon.
     let _ = nodes::leave(&app, node).await;
@@ -175,6 +197,61 @@ async fn check(database: &Database) -> Result<()> {
     let mut progress = Progress::of(0, "{bar:30} {pos} of {len} tables");
     let told = store::check(&url, move |done, total| progress.reach(done, total)).await?;
     println!("{told}");
+    Ok(())
+}
+
+async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result<()> {
+    let url = database_url(database)?;
+    let file = std::path::absolute(file)?;
+    let (start, end) =
+        (file.file_stem().unwrap_or_default(), file.extension().map(|extension| extension.to_string_lossy()));
+    let (start, end) = (format!("{}-", start.to_string_lossy()), end.map(|end| format!(".{end}")).unwrap_or_default());
+    let target = if keep.is_some() { file.with_file_name(format!("{start}{}{end}", time_in_name())) } else { file };
+    let mut progress = Progress::of(0, "{bar:30} {bytes} of {total_bytes}");
+    store::backups::backup(&url, &target, |done, total| progress.reach(done, total)).await?;
+    drop(progress);
+    println!("Everything is in {}.", target.display());
+    if let (Some(keep), Some(folder)) = (keep, target.parent()) {
+        store::backups::prune(folder, (&start, &end), keep)?;
+    }
+    Ok(())
+}
+
+async fn restore(file: &Path, database: &Database) -> Result<()> {
+    let url = database_url(database)?;
+    let ending = format!(".before-{}", time_in_name());
+    let former = store::backups::restore(&url, file, random_epoch(), ending).await?;
+    println!("{url} is what {} is. Clients that come back load everything again.", file.display());
+    if let Some(former) = former {
+        println!("What was there before is kept in {}.", former.display());
+    }
+    Ok(())
+}
+
+/// Now, as it can be in the name of a file, such as `20260131T120000Z`.
+fn time_in_name() -> String {
+    let now = Timestamp::now().to_string();
+    let (to_seconds, _) = now.split_once('.').unwrap_or((now.trim_end_matches('Z'), ""));
+    format!("{}Z", to_seconds.replace(['-', ':'], ""))
+}
+
+async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
+    let address = listen.iter().flat_map(|listen| &listen.0).next().copied();
+    let url = url.or(address.map(page)).context("--listen names no address")?;
+    let url = format!("{}/health/ready", url.trim_end_matches('/'));
+    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build()?;
+    let response = client
+        .get(&url)
+        .send()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .with_context(|| format!("no answer from {url}"))?;
+    let (status, body) = (response.status(), response.text().await.unwrap_or_default());
+    if !status.is_success() {
+        let reason: String = body.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
+        bail!("{url} answers {}: {reason}", status.as_u16());
+    }
+    println!("ready");
     Ok(())
 }
 
@@ -240,9 +317,7 @@ async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors):
     let operator = Viewer::operator(&app);
     let progress = || {
         let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} messages, {eta} left");
-        move |done: i64, total: i64| {
-            progress.reach(usize::try_from(done).unwrap_or_default(), usize::try_from(total).unwrap_or_default());
-        }
+        move |done: i64, total: i64| progress.reach(done, total)
     };
     if words {
         indexing::reindex_words(&app, &operator, progress()).await?;

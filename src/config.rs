@@ -10,6 +10,7 @@ use ipnet::IpNet;
 mod admin;
 mod help;
 mod limits;
+mod log;
 mod search;
 mod values;
 mod variables;
@@ -17,9 +18,10 @@ mod variables;
 pub use admin::Admin;
 use help::{DATABASE, NONE, SERVED, help};
 pub use limits::{Limits, Rates};
+pub use log::{Log, LogFormat, LogLevel};
 pub use search::{DEFAULT_MODEL, Embeddings};
 pub use values::{Listen, Secret};
-use values::{any_seconds, days, listen, network, seconds};
+use values::{any_seconds, at_least_one, days, listen, network, seconds};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -54,6 +56,51 @@ pub enum Command {
     /// Check a whole SQLite file for damage, without changing it; a server may use it meanwhile
     #[command(after_help = help(["check", "check --database sqlite:backup.db"], "the database, which is only read"))]
     Check(Database),
+    /// Copy a SQLite file as it is at one moment, while servers use it
+    #[command(long_about = BACKUP)]
+    #[command(after_help = help(
+        ["backup chat-monday.db", "backup --keep 7 /var/backups/chat.db"],
+        "the database, which is only read, and the backup"
+    ))]
+    Backup {
+        /// The new file
+        file: PathBuf,
+        /// Add the time to the name of the file, and keep so many of such backups
+        #[arg(long, value_name = "N", value_parser = at_least_one)]
+        keep: Option<usize>,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Replace a SQLite file by a backup; stop the server before
+    #[command(long_about = RESTORE)]
+    #[command(after_help = help(
+        ["restore chat-monday.db", "restore chat-monday.db --database sqlite:/var/lib/duologue/duologue.db"],
+        "the backup, and the database"
+    ))]
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Ask a server whether it is ready, as containers do
+    #[command(after_help = help(["health", "health http://127.0.0.1:8000/"], NONE))]
+    Health {
+        /// Where the server is; otherwise where `--listen` says
+        url: Option<String>,
+        /// Where the server listens
+        #[arg(
+            long,
+            value_name = "ADDRESS",
+            env = "DUOLOGUE_LISTEN",
+            default_value = "127.0.0.1:8000",
+            value_delimiter = ','
+        )]
+        #[arg(value_parser = listen)]
+        listen: Vec<Listen>,
+    },
     /// Tell every client to load everything again; say it after you restored a backup, before you serve it
     #[command(after_help = help(["new-epoch", "new-epoch --database-file /etc/duologue/database"], DATABASE))]
     NewEpoch(Database),
@@ -126,6 +173,24 @@ pub enum Command {
         database: Database,
     },
 }
+
+impl Command {
+    /// The settings of the log, if the command has any.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log> {
+        if let Self::Serve(settings) = self { Some(&settings.log) } else { None }
+    }
+}
+
+const BACKUP: &str = "Copy a SQLite file as it is at one moment, while servers use it.
+
+The copy is checked, and has its name only once it is whole and on the disk. It is a database itself: what was deleted is not in it. \
+With --keep 7, `chat.db` becomes `chat-20260131T120000Z.db`, and of such files the newest 7 are kept.";
+
+const RESTORE: &str = "Replace a SQLite file by a backup; stop the server before.
+
+The backup is checked first, and stays as it is. The former file is kept beside it under another name. Clients that come back load \
+everything again.";
 
 const IMPORT: &str = "Read users and messages from a JSON Lines file, all of it or nothing.
 
@@ -260,6 +325,9 @@ pub struct Serve {
     )]
     #[arg(value_parser = listen)]
     pub listen: Vec<Listen>,
+    /// Address and port of the metrics for Prometheus, at `/metrics`, such as `127.0.0.1:9464`; without it there are none
+    #[arg(long, value_name = "ADDRESS", env = "DUOLOGUE_METRICS_LISTEN", value_parser = listen)]
+    pub metrics_listen: Option<Listen>,
     /// The database.
     #[command(flatten)]
     pub database: Database,
@@ -299,6 +367,9 @@ pub struct Serve {
     #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "DUOLOGUE_TRUSTED_PROXY", value_delimiter = ',')]
     #[arg(value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
+    /// The log.
+    #[command(flatten)]
+    pub log: Log,
     /// The rates.
     #[command(flatten)]
     pub rates: Rates,

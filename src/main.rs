@@ -12,7 +12,7 @@ const READING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let command = Cli::read().command;
-    telemetry::start();
+    telemetry::start(command.log());
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

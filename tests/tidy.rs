@@ -44,7 +44,7 @@ const DOORS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 18] = [
+const KNOWN_BY: [(&str, &[&str]); 19] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
     ("apollo_compiler", &["execution"]),
@@ -56,7 +56,8 @@ const KNOWN_BY: [(&str, &[&str]); 18] = [
     ("jsonwebtoken", &["secrets"]),
     ("argon2", &["secrets"]),
     ("governor", &["events"]),
-    ("reqwest", &["secrets", "search"]),
+    ("prometheus_client", &["store", "events", "graphql", "http"]),
+    ("reqwest", &["secrets", "search", "cli"]),
     ("ndarray", &["search"]),
     ("tokenizers", &["search"]),
     ("safetensors", &["search"]),

@@ -24,9 +24,9 @@ impl Progress {
         Self { bar, told: Instant::now() }
     }
 
-    pub(super) fn reach(&mut self, position: usize, length: usize) {
-        self.bar.set_length(length as u64);
-        self.bar.set_position(position as u64);
+    pub(super) fn reach<N: TryInto<u64>>(&mut self, position: N, length: N) {
+        self.bar.set_length(length.try_into().unwrap_or_default());
+        self.bar.set_position(position.try_into().unwrap_or_default());
         self.advance(0);
     }
 

@@ -96,6 +96,23 @@ pub async fn sign_in(
     device: Option<Device>,
     from: Option<IpAddr>,
 ) -> Result<SignedIn> {
+    let outcome = try_sign_in(app, email, password, device, from).await;
+    match &outcome {
+        Ok(_) => app.counters.count_sign_in("ok"),
+        Err(Error::RateLimited(_)) => app.counters.count_sign_in("limited"),
+        Err(Error::Rejected(_)) => app.counters.count_sign_in("refused"),
+        Err(_) => app.counters.count_sign_in("failed"),
+    }
+    outcome
+}
+
+async fn try_sign_in(
+    app: &Arc<App>,
+    email: Option<Email>,
+    password: String,
+    device: Option<Device>,
+    from: Option<IpAddr>,
+) -> Result<SignedIn> {
     let keys = keys(app)?;
     let account = email.as_ref().map(Email::key).unwrap_or_default();
     let attempt = match from {

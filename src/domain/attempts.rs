@@ -20,16 +20,18 @@ const FAILURE_WINDOW: Duration = Duration::from_mins(15);
 /// A count and its limit. With a limit of 0 nothing is counted.
 #[derive(Clone, Copy)]
 struct Counter {
+    rate: &'static str,
     key: i64,
     max: i32,
     window: Duration,
 }
 
 impl Counter {
-    /// Counts what is done and by whom, at most `max` in a window of time.
-    fn of(what: &str, max: u32, window: Duration) -> Self {
-        let key = digest(what).first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-        Self { key, max: i32::try_from(max).unwrap_or(i32::MAX), window }
+    /// Counts what is done by somebody, at most `max` in a window of time.
+    fn of(rate: &'static str, by: &str, max: u32, window: Duration) -> Self {
+        let what = digest(&format!("{rate} {by}"));
+        let key = what.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+        Self { rate, key, max: i32::try_from(max).unwrap_or(i32::MAX), window }
     }
 }
 
@@ -46,16 +48,17 @@ async fn count<const N: usize>(app: &App, counters: [Counter; N]) -> Result<()> 
         let now = app.now();
         let blocked_until = move |conn: &mut Conn<'_>| {
             let mut until = None;
-            for Counter { key, max, .. } in limited() {
-                until = until.max(store::attempts::blocked_until(conn, key, max, now)?);
+            for Counter { rate, key, max, .. } in limited() {
+                until = until.max(store::attempts::blocked_until(conn, key, max, now)?.map(|until| (until, rate)));
             }
             Ok::<_, store::Error>(until)
         };
-        if let Some(until) = app.store.read(blocked_until).await? {
+        if let Some((until, rate)) = app.store.read(blocked_until).await? {
+            app.rates.count_refusal(rate);
             return Err(Error::RateLimited(Duration::from_millis(until.milliseconds().abs_diff(now.milliseconds()))));
         }
         let count = move |conn: &mut Conn<'_>| {
-            for Counter { key, max, window } in limited() {
+            for Counter { key, max, window, .. } in limited() {
                 if !store::attempts::count(conn, key, max, now, now.later(window))? {
                     // Somebody else was faster: none is counted.
                     return Err(Error::RateLimited(window));
@@ -72,14 +75,13 @@ async fn count<const N: usize>(app: &App, counters: [Counter; N]) -> Result<()> 
 
 /// Counts a sign-up.
 pub(super) async fn count_sign_up(app: &App, from: IpAddr) -> Result<()> {
-    let sign_ups = format!("sign-up {}", network(from));
-    count(app, [Counter::of(&sign_ups, app.rates.limits().sign_ups, Duration::from_hours(1))]).await
+    let network = network(from).to_string();
+    count(app, [Counter::of("sign-up", &network, app.rates.limits().sign_ups, Duration::from_hours(1))]).await
 }
 
 /// Counts a change of a name, an address or a password by a user.
 pub(super) async fn count_credential_change(app: &App, user: UserId) -> Result<()> {
-    let changes = format!("credentials {}", user.key());
-    count(app, [Counter::of(&changes, app.rates.limits().failures, FAILURE_WINDOW)]).await
+    count(app, [Counter::of("credentials", &user.key().to_string(), app.rates.limits().failures, FAILURE_WINDOW)]).await
 }
 
 /// An attempt to sign in. It counts as failed, so that concurrent guesses count too, until it succeeded or was dropped before it was
@@ -94,9 +96,9 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Counts it, for an account by the key of its email.
     pub(super) async fn begin(app: &Arc<App>, account: &str, from: IpAddr) -> Result<Self> {
-        let (limits, network) = (app.rates.limits(), network(from));
-        let sign_ins = Counter::of(&format!("sign-in {network}"), limits.sign_ins, Duration::from_mins(1));
-        let failures = Counter::of(&format!("failure {network} {account}"), limits.failures, FAILURE_WINDOW);
+        let (limits, network) = (app.rates.limits(), network(from).to_string());
+        let sign_ins = Counter::of("sign-in", &network, limits.sign_ins, Duration::from_mins(1));
+        let failures = Counter::of("failure", &format!("{network} {account}"), limits.failures, FAILURE_WINDOW);
         count(app, [sign_ins, failures]).await?;
         Ok(Self { app: app.clone(), failures, is_evaluated: false, runtime: Handle::current() })
     }

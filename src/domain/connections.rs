@@ -90,7 +90,10 @@ impl ClientConnection {
 pub fn begin_request(app: &App, viewer: &Viewer) -> Result<Option<Permit>> {
     let Some(user) = viewer.limited_user() else { return Ok(None) };
     let permit = app.permits.try_acquire(user, Resource::Request, 1);
-    permit.map(Some).ok_or(Error::RateLimited(REQUEST_RETRY))
+    permit.map(Some).ok_or_else(|| {
+        app.rates.count_refusal("requests");
+        Error::RateLimited(REQUEST_RETRY)
+    })
 }
 
 /// The same, once the viewer has fewer requests in hand.

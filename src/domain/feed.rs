@@ -51,6 +51,7 @@ pub async fn follow(
     let epoch = app.epoch();
     let known = epoch.clone();
     let telling = app.clone();
+    let replayed = after.is_some().then_some(0);
     let position = move |conn: &mut Conn<'_>| ReadPosition::of(conn, &telling, &known, user, after.as_ref());
     let read_position = app.store.read(position).await?;
     Ok(Follower {
@@ -65,6 +66,7 @@ pub async fn follow(
         queued: VecDeque::new(),
         at_end: false,
         caught_up: false,
+        replayed,
     })
 }
 
@@ -198,6 +200,8 @@ pub struct Follower {
     /// Whether the last read reached the end of the feed.
     at_end: bool,
     caught_up: bool,
+    /// The number of events since the cursor that it came back with, until it has caught up.
+    replayed: Option<u32>,
 }
 
 impl Follower {
@@ -205,11 +209,13 @@ impl Follower {
     /// next ones if there are none. `None` when the feed ends.
     pub async fn next(&mut self, taken: usize) -> Result<Option<Vec<Arc<Event>>>> {
         self.advance(taken);
+        let mut has_waited = false;
         loop {
             if self.app.epoch() != self.epoch && !Box::pin(self.restart()).await? {
                 return Ok(None);
             }
             if std::mem::take(&mut self.read_position.lost) {
+                self.end_replay("reset");
                 return Ok(Some(vec![self.own_event(EventBody::Reset)]));
             }
             if !self.is_current() {
@@ -218,14 +224,20 @@ impl Follower {
             }
             self.advance(0);
             if !self.queued.is_empty() {
-                return Ok(Some(self.queued.iter().filter(|event| self.matches(event)).cloned().collect()));
+                let events: Vec<_> = self.queued.iter().filter(|event| self.matches(event)).cloned().collect();
+                if has_waited {
+                    self.measure_lag(&events);
+                }
+                return Ok(Some(events));
             }
             if std::mem::take(&mut self.at_end) && self.watch.is_idle() {
                 if !self.caught_up {
                     (self.caught_up, self.at_end) = (true, true);
+                    self.end_replay("caught_up");
                     return Ok(Some(vec![self.own_event(EventBody::CaughtUp)]));
                 }
                 self.watch.changed().await;
+                has_waited = true;
             }
             // Boxed to keep the future of a waiting follower small.
             if !Box::pin(self.read_on()).await? {
@@ -242,10 +254,28 @@ impl Follower {
                     return;
                 }
                 taken -= 1;
+                self.replayed = self.replayed.map(|replayed| replayed + 1);
             }
             self.read_position.position = event.cursor.position;
             self.queued.pop_front();
         }
+    }
+
+    /// Counts that it came back with a cursor.
+    fn end_replay(&mut self, outcome: &'static str) {
+        if let Some(replayed) = self.replayed.take() {
+            self.app.counters.count_resume(outcome);
+            self.app.counters.replayed_events.observe(replayed.into());
+        }
+    }
+
+    /// Measures how long ago there was what it has waited for.
+    fn measure_lag(&self, events: &[Arc<Event>]) {
+        let now = self.app.now().milliseconds();
+        let lags = events
+            .iter()
+            .map(|event| Duration::from_millis(now.saturating_sub(event.at.milliseconds()).max(0).unsigned_abs()));
+        lags.for_each(|lag| self.app.counters.feed_lag.observe(lag.as_secs_f64()));
     }
 
     /// Begins anew in another history of the database; false when the feed ends.

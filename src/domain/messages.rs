@@ -68,7 +68,9 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
             unembedded.notify_one();
         }
     };
-    app.store.write_then(move |conn| send_or_find(conn, &draft, conversation, at), notify).await
+    let sent = app.store.write_then(move |conn| send_or_find(conn, &draft, conversation, at), notify).await?;
+    app.counters.count_send(sent.duplicate);
+    Ok(sent)
 }
 
 fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId, at: Timestamp) -> Result<Sent> {

@@ -12,10 +12,12 @@ mod presences;
 mod revocations;
 mod permits;
 mod rates;
+mod counters;
 mod history;
 mod relay;
 mod nats;
 
+pub use counters::{Counters, Label};
 pub use history::History;
 pub use nats::{Nats, NatsSettings};
 pub use notifier::{Notifier, Watch};

@@ -11,6 +11,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
 use super::{
@@ -25,6 +26,8 @@ use crate::model::{feed::FeedPage, ids::UserId};
 pub struct Notifier {
     feeds: Registry<UserId, Arc<WatchedFeed>>,
     relay: Relay,
+    /// How often the followers of a feed were notified.
+    pub notifications: Counter,
 }
 
 /// What the followers of one user share.
@@ -54,7 +57,7 @@ impl Notifier {
     /// Notifications, of which other servers are told, too.
     #[must_use]
     pub fn with(relay: Relay) -> Self {
-        Self { feeds: Registry::default(), relay }
+        Self { relay, ..Self::default() }
     }
 
     /// From now on, [`Watch::changed`] reports every change in this user's feed.
@@ -76,7 +79,10 @@ impl Notifier {
 
     /// Notifies those who follow the feed of a user, and no other server.
     pub fn notify_here(&self, user: UserId, invalidates: bool) {
-        self.feeds.with(&user, |feed| feed.notify(invalidates));
+        self.feeds.with(&user, |feed| {
+            feed.notify(invalidates);
+            self.notifications.inc();
+        });
     }
 
     /// The same for an entry that some of them may have read already: they go on waiting.

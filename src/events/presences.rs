@@ -65,6 +65,12 @@ pub enum OfflineCheck {
 }
 
 impl Presences {
+    /// How many users are online.
+    #[must_use]
+    pub fn count_online(&self) -> usize {
+        self.locked(|records| records.online.len())
+    }
+
     /// Adds a connection of a user; true if the user was offline before.
     #[must_use]
     pub fn connect(&self, user: UserId) -> bool {

@@ -14,6 +14,9 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
+use prometheus_client::metrics::{counter::Counter, family::Family};
+
+use super::counters::Label;
 use crate::model::{
     ids::{SessionId, UserId},
     sessions::Credential,
@@ -52,6 +55,8 @@ pub struct RateLimiters {
     sign_outs: Limiter<Credential>,
     session_changes: Limiter<IpAddr>,
     limits: RateLimits,
+    /// What was refused because it was done too often, by `rate`.
+    pub refusals: Family<Label, Counter>,
 }
 
 /// A limit was exceeded: try again after this time.
@@ -71,7 +76,17 @@ impl RateLimiters {
             sign_outs: Limiter::of(MAX_SIGN_OUTS, minute, 1),
             session_changes: Limiter::of(MAX_SESSION_CHANGES, minute, 1),
             limits,
+            refusals: Family::default(),
         }
+    }
+
+    /// Counts a refusal of what was done too often.
+    pub fn count_refusal(&self, rate: &'static str) {
+        self.refusals.get_or_create(&[("rate", rate)]).inc();
+    }
+
+    fn counted(&self, rate: &'static str, outcome: Result<(), RateLimited>) -> Result<(), RateLimited> {
+        outcome.inspect_err(|_| self.count_refusal(rate))
     }
 
     /// The limits, also those of what is counted in the database.
@@ -85,7 +100,7 @@ impl RateLimiters {
     /// # Errors
     /// [`RateLimited`]
     pub fn check_write(&self, user: UserId) -> Result<(), RateLimited> {
-        self.writes.check(&user)
+        self.counted("writes", self.writes.check(&user))
     }
 
     /// Counts a change by a user that writes as much as this many others; no more than what is allowed at once.
@@ -93,7 +108,7 @@ impl RateLimiters {
     /// # Errors
     /// [`RateLimited`]
     pub fn check_writes(&self, user: UserId, count: u32) -> Result<(), RateLimited> {
-        self.writes.check_many(&user, count)
+        self.counted("writes", self.writes.check_many(&user, count))
     }
 
     /// Counts a search by a user over messages.
@@ -101,7 +116,7 @@ impl RateLimiters {
     /// # Errors
     /// [`RateLimited`]
     pub fn check_search(&self, user: UserId) -> Result<(), RateLimited> {
-        self.searches.check(&user)
+        self.counted("searches", self.searches.check(&user))
     }
 
     /// Counts an exchange of a refresh token of this session.
@@ -110,7 +125,7 @@ impl RateLimiters {
     /// [`RateLimited`]
     pub fn check_refresh(&self, session: SessionId, from: Option<IpAddr>) -> Result<(), RateLimited> {
         // First, so that one session cannot use up what is for all of its address.
-        self.refreshes.check(&session)?;
+        self.counted("refreshes", self.refreshes.check(&session))?;
         self.check_session_change(from)
     }
 
@@ -119,12 +134,13 @@ impl RateLimiters {
     /// # Errors
     /// [`RateLimited`]
     pub fn check_sign_out(&self, credential: Credential, from: Option<IpAddr>) -> Result<(), RateLimited> {
-        self.sign_outs.check(&credential)?;
+        self.counted("sign-outs", self.sign_outs.check(&credential))?;
         self.check_session_change(from)
     }
 
     fn check_session_change(&self, from: Option<IpAddr>) -> Result<(), RateLimited> {
-        from.map_or(Ok(()), |from| self.session_changes.check(&network(from)))
+        let check = |from| self.counted("session-changes", self.session_changes.check(&network(from)));
+        from.map_or(Ok(()), check)
     }
 
     /// Evicts the keys whose counts have expired.

@@ -59,6 +59,12 @@ impl Answer {
         self.json
     }
 
+    /// Bytes of its JSON.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
     /// Whether nothing of the request was run: a request error.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

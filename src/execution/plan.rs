@@ -40,6 +40,8 @@ const BYTES_PER_VALUE: u64 = 150;
 pub struct Plan<R> {
     /// What kind of operation it is.
     pub operation: OperationType,
+    /// The name that the client has given it.
+    pub name: Option<Name>,
     /// The fields at its root.
     pub fields: Vec<CollectedField>,
     /// How they are answered.
@@ -120,8 +122,8 @@ impl<R> Plans<R> {
         // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
         // cached is too large as well.
         let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields, constant.is_some());
-        let (operation, parsers) = (operation.operation_type, binder.parsers());
-        let plan = Arc::new(Plan { operation, fields, root, parsers, constant, bytes });
+        let (name, operation, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers());
+        let plan = Arc::new(Plan { operation, name, fields, root, parsers, constant, bytes });
         if !document.is_spaced {
             self.cached.insert(key, plan.clone(), bytes);
         }

@@ -1,6 +1,10 @@
 //! The one way in: requests are prepared, run for as long as the limit allows, and answered.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_graphql::http::GraphiQLSource;
 use futures_util::{
@@ -12,6 +16,7 @@ use super::{
     Context,
     calls::{Call, Caller, new_request_id},
     errors::{internal, top_level},
+    metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
     schema::{Planned, sdl},
 };
@@ -31,6 +36,8 @@ const LIGHT: u64 = 1_000;
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 /// Answers to events of more bytes are counted while they wait, so that one user cannot have many of them.
 const LARGE_EVENTS: usize = 64 * 1024;
+/// Queries and mutations that take longer are named in the log.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The library's own GraphiQL page, for a server that has no built one. It loads its parts from a public network.
 #[must_use]
@@ -48,6 +55,11 @@ impl Prepared {
         self.0.plan.operation
     }
 
+    /// The name that the client has given it.
+    fn name(&self) -> Option<&str> {
+        self.0.plan.name.as_deref()
+    }
+
     /// Bytes that it holds for as long as it is run, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -61,6 +73,7 @@ pub struct Api {
     app: Arc<App>,
     engine: Arc<Engine<Planned>>,
     limits: Limits,
+    metrics: Arc<OperationMetrics>,
 }
 
 impl Api {
@@ -75,12 +88,18 @@ impl Api {
     pub fn open(app: &Arc<App>, limits: &Limits) -> Result<Self, BadDocuments> {
         let schema = Schema::parse(&sdl()).expect("the schema is valid");
         let engine = Engine::open(schema, Plans::new(Planned::bind), limits)?;
-        Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone() })
+        Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone(), metrics: Arc::default() })
     }
 
     /// The application behind it.
     pub(super) fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// What is measured of its operations.
+    #[must_use]
+    pub fn metrics(&self) -> &OperationMetrics {
+        &self.metrics
     }
 
     /// What a client may ask for.
@@ -93,7 +112,8 @@ impl Api {
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
-        self.engine.prepare(request).map(Prepared)
+        let prepared = self.engine.prepare(request).map(Prepared);
+        prepared.inspect_err(|refusal| self.metrics.count("none", refusal.code()))
     }
 
     /// An answer to a request whose caller could not be made out.
@@ -104,7 +124,21 @@ impl Api {
 
     /// Runs a query or a mutation, for as long as the limit allows. What would have more than `max_bytes` of data is refused.
     pub async fn execute(&self, caller: &Caller, prepared: Prepared, max_bytes: usize) -> Answer {
-        let call = Arc::new(Call::new(&self.app, caller));
+        let (record, plan) = (&caller.record, prepared.0.plan.clone());
+        record.begins(plan.operation, plan.name.as_deref());
+        let began = Instant::now();
+        let answer = self.run_in_time(Arc::new(Call::new(&self.app, caller)), prepared, max_bytes).await;
+        record.is_answered(&answer);
+        let took = began.elapsed();
+        self.metrics.count_answered(plan.operation, answer.code(), took);
+        if took > SLOW {
+            let (name, ms) = (plan.name.as_deref(), took.as_millis());
+            tracing::warn!(request.id = &*record.request_id, operation = name, ms, "a slow operation");
+        }
+        answer
+    }
+
+    async fn run_in_time(&self, call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
         let limit = self.limits.request_timeout;
         let request_id = call.request_id.clone();
         let running = async {
@@ -117,7 +151,7 @@ impl Api {
                 running.await.ok()
             };
             answer.unwrap_or_else(|| {
-                tracing::error!(request.id = request_id, "request broke off");
+                tracing::error!(request.id = &*request_id, "request broke off");
                 internal(&request_id).into()
             })
         };
@@ -134,14 +168,19 @@ impl Api {
             let max_bytes = self.limits.max_answer;
             return stream::once(async move { api.execute(&caller, prepared, max_bytes).await }).boxed();
         }
+        let record = caller.record.clone();
+        record.begins(prepared.operation(), prepared.name());
         let begin = async move {
             let call = Arc::new(Call::new(&api.app, &caller));
-            match Box::pin(Subscribed::begin(call, prepared, api.limits.max_answer)).await {
+            match Box::pin(Subscribed::begin(&api, call, prepared)).await {
                 Ok(subscribed) => stream::unfold(subscribed, Subscribed::next).boxed(),
-                Err(refusal) => stream::once(async { refusal.into() }).boxed(),
+                Err(refusal) => {
+                    api.metrics.count(OperationType::Subscription.name(), Some(refusal.code));
+                    stream::once(async { refusal.into() }).boxed()
+                }
             }
         };
-        begin.flatten_stream().boxed()
+        begin.flatten_stream().inspect(move |answer| record.is_answered(answer)).boxed()
     }
 }
 
@@ -264,19 +303,22 @@ struct Subscribed {
     failed: bool,
     /// Bytes that an answer may have.
     max_bytes: usize,
+    counted: Subscribing,
     _permits: Option<[connections::Permit; 2]>,
     /// While answers wait that are large.
     event_permit: Option<connections::Permit>,
 }
 
 impl Subscribed {
-    async fn begin(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) -> Result<Self, Error> {
+    async fn begin(api: &Api, call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
         let Planned::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
         let begin =
             fields.first().and_then(|field| field.resolve.as_ref()).ok_or_else(|| internal(&call.request_id))?;
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await?;
+        let name = prepared.plan.fields.first().map_or("", |field| field.field.name.as_str());
+        let counted = api.metrics.subscribe(name);
         Ok(Self {
             call,
             prepared,
@@ -284,7 +326,8 @@ impl Subscribed {
             answers: Vec::new().into_iter(),
             taken: 0,
             failed: false,
-            max_bytes,
+            max_bytes: api.limits.max_answer,
+            counted,
             _permits: permits,
             event_permit: None,
         })
@@ -328,6 +371,7 @@ impl Subscribed {
             }
             Err(error) => {
                 self.failed = true;
+                self.counted.code = Some(error.code);
                 vec![answer(Err(error), None)]
             }
         }

@@ -14,6 +14,7 @@ use async_graphql::ID;
 use tokio::sync::watch;
 
 use super::{
+    access::AccessRecord,
     context::Context,
     errors::top_level,
     payloads::{Outcome, UserError, UserErrorCode},
@@ -38,11 +39,29 @@ pub struct Caller {
     pub sign_ins: Arc<AtomicU32>,
     /// The id of the last event that they have seen: a feed goes on after it.
     pub last_event_id: Option<String>,
+    /// What the access log is to say.
+    pub record: Arc<AccessRecord>,
+}
+
+impl Caller {
+    /// The caller of a request over HTTP.
+    #[must_use]
+    pub fn new(viewer: Viewer, record: Arc<AccessRecord>) -> Self {
+        record.is_called_by(&viewer);
+        Self { viewer, record, renewal: None, from: None, sign_ins: Arc::default(), last_event_id: None }
+    }
+
+    /// The caller of one more operation on a socket, on whose behalf this one has opened it.
+    #[must_use]
+    pub fn on_socket(&self, viewer: Viewer) -> Self {
+        let record = Arc::new(self.record.of_operation(&viewer));
+        Self { viewer, record, sign_ins: Arc::default(), ..self.clone() }
+    }
 }
 
 impl From<Viewer> for Caller {
     fn from(viewer: Viewer) -> Self {
-        Self { viewer, renewal: None, from: None, sign_ins: Arc::default(), last_event_id: None }
+        Self::new(viewer, Arc::new(AccessRecord::of_request(new_request_id())))
     }
 }
 
@@ -50,7 +69,7 @@ impl From<Viewer> for Caller {
 pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) caller: Caller,
-    pub(super) request_id: String,
+    pub(super) request_id: Arc<str>,
     /// On whose behalf it is by now.
     viewer: Mutex<Viewer>,
 }
@@ -58,8 +77,8 @@ pub(super) struct Call {
 impl Call {
     /// A new call.
     pub(super) fn new(app: &Arc<App>, caller: &Caller) -> Self {
-        let viewer = Mutex::new(caller.viewer.clone());
-        Self { app: app.clone(), caller: caller.clone(), request_id: new_request_id(), viewer }
+        let (viewer, request_id) = (Mutex::new(caller.viewer.clone()), caller.record.request_id.clone());
+        Self { app: app.clone(), caller: caller.clone(), request_id, viewer }
     }
 
     /// On whose behalf it is.
@@ -100,9 +119,10 @@ impl Call {
     }
 }
 
-/// By which the log tells of a request.
-pub(super) fn new_request_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
+/// A new id by which the log tells of a request.
+#[must_use]
+pub fn new_request_id() -> Arc<str> {
+    format!("{:016x}", rand::random::<u64>()).into()
 }
 
 /// An id in an argument of a query or of a subscription.

@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Context {
     pub(super) app: Arc<App>,
     pub(super) viewer: Viewer,
-    pub(super) request_id: String,
+    pub(super) request_id: Arc<str>,
     /// Of messages that may still be loaded.
     texts: TextBudget,
     pub(super) users: Batch<UserId, User>,
@@ -58,7 +58,7 @@ pub(super) struct Context {
 
 impl Context {
     /// Nothing is loaded yet, of at most so many bytes of messages.
-    pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: String, max_bytes: usize) -> Self {
+    pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: Arc<str>, max_bytes: usize) -> Self {
         Self {
             app,
             viewer,

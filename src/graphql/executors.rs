@@ -49,7 +49,7 @@ pub fn session_data(initialized: Result<Connection, String>) -> async_graphql::R
 
 impl Connection {
     fn caller(&self) -> Caller {
-        Caller { viewer: self.viewer.borrow().clone(), sign_ins: Arc::default(), ..self.caller.clone() }
+        self.caller.on_socket(self.viewer.borrow().clone())
     }
 }
 
@@ -74,20 +74,36 @@ impl Api {
         let valid = if is_mutation { caller.viewer.check(self.app()).await } else { Ok(()) };
         let answer = match valid {
             Ok(()) => self.execute(caller, prepared, self.limits().max_answer).await,
-            Err(error) => Self::refuse(error),
+            Err(error) => {
+                let refusal = Self::refuse(error);
+                caller.record.is_answered(&refusal);
+                refusal
+            }
         };
         (answer, permits)
     }
 
     /// The answers to an operation of a connection.
-    fn answers(&self, connection: &Connection, request: Request) -> Result<BoxStream<'static, Answer>, Answer> {
+    fn answers(&self, connection: &Connection, request: Request) -> BoxStream<'static, Answer> {
+        let caller = connection.caller();
+        self.start(connection, caller.clone(), request).unwrap_or_else(|refusal| {
+            caller.record.is_answered(&refusal);
+            stream::once(async { refusal }).boxed()
+        })
+    }
+
+    fn start(
+        &self,
+        connection: &Connection,
+        caller: Caller,
+        request: Request,
+    ) -> Result<BoxStream<'static, Answer>, Answer> {
         let prepared = self.prepare(&request.try_into()?)?;
         let bytes = u32::try_from(prepared.bytes()).unwrap_or(u32::MAX);
         let held = connection.held_bytes.clone().try_acquire_many_owned(bytes).map_err(|_too_many| {
             let why = format!("The operations of this socket hold more than {MAX_HELD_BYTES} bytes: end one first.");
             Answer::refusal(Code::QueryTooComplex, why)
         })?;
-        let caller = connection.caller();
         let answers = if prepared.operation() == OperationType::Subscription {
             self.stream(&caller, prepared)
         } else {
@@ -133,10 +149,10 @@ impl Executor for Api {
                         let (_, viewer) = watch::channel(caller.viewer.clone());
                         api.answers(&api.connection(caller, viewer), request)
                     }
-                    Err(refusal) => Err(refusal),
+                    Err(refusal) => stream::once(async { refusal }).boxed(),
                 },
             };
-            answers.unwrap_or_else(|refusal| stream::once(async { refusal }).boxed()).map(Response::from)
+            answers.map(Response::from)
         };
         stream::once(begin).flatten().boxed()
     }

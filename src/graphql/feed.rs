@@ -200,7 +200,7 @@ async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<FeedSource,
 /// The events of a subscription.
 struct FeedSource {
     follower: Follower,
-    request_id: String,
+    request_id: Arc<str>,
 }
 
 impl EventSource for FeedSource {

@@ -16,6 +16,7 @@ mod accounts;
 mod blocks;
 mod nodes;
 
+mod access;
 mod api;
 mod executors;
 mod schema;
@@ -23,13 +24,16 @@ mod roots;
 mod calls;
 mod context;
 mod errors;
+mod metrics;
 mod pages;
 mod payloads;
 mod scalars;
 
+pub use access::{AccessFacts, AccessRecord};
 pub use api::{Api, Prepared, library_graphiql};
-pub use calls::Caller;
+pub use calls::{Caller, new_request_id};
 pub use executors::{Connection as SocketConnection, MAX_HELD_BYTES, RequestPermits, session_data};
+pub use metrics::OperationMetrics;
 pub use schema::sdl;
 
 use context::Context;

@@ -130,7 +130,7 @@ async fn listen(call: Arc<Call>, arguments: SignalsArguments) -> Result<SignalSo
 /// The signals of a subscription.
 struct SignalSource {
     signals: Pin<Box<dyn Stream<Item = domain::Result<SignalRow>> + Send>>,
-    request_id: String,
+    request_id: Arc<str>,
 }
 
 impl EventSource for SignalSource {

@@ -7,7 +7,10 @@ use axum::{
     http::{StatusCode, Version, header},
     response::Response,
 };
-use futures_util::future::{Either, Ready, join_all, ready};
+use futures_util::{
+    TryFutureExt as _,
+    future::{BoxFuture, Either, join_all, ready},
+};
 use hyper::{
     Request,
     body::{Body, Incoming},
@@ -20,8 +23,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    addresses::RemoteAddress,
+    access::{Access, AccessedBody, REQUEST_ID},
+    addresses::{RemoteAddress, is_trusted},
     connections::{Connection, Connections, Place, Unread, raise_descriptor_limit},
+    counters::HttpCounters,
     responses::refused,
     timeouts::HeadTimer,
     wires,
@@ -117,6 +122,7 @@ pub(super) async fn accept(
     router: Router,
     limits: &Limits,
     trusted_proxies: &[IpNet],
+    counters: &HttpCounters,
     stopping: CancellationToken,
 ) -> TaskTracker {
     let mut protocol = http1::Builder::new();
@@ -127,6 +133,8 @@ pub(super) async fn accept(
         limits,
         places: Connections::new(trusted_proxies, limits.max_address_connections, raise_descriptor_limit()),
         router: TowerToHyperService::new(router),
+        trusted_proxies,
+        counters,
         connections: TaskTracker::new(),
         stopping,
     };
@@ -141,6 +149,8 @@ struct Accepting<'a> {
     limits: &'a Limits,
     places: Connections,
     router: TowerToHyperService<Router>,
+    trusted_proxies: &'a [IpNet],
+    counters: &'a HttpCounters,
     connections: TaskTracker,
     stopping: CancellationToken,
 }
@@ -176,7 +186,9 @@ impl Accepting<'_> {
         // A connection that does not send a complete head in time is closed.
         let mut protocol = self.protocol.clone();
         protocol.timer(HeadTimer::new(place.clone(), self.limits)).header_read_timeout(self.limits.header_timeout);
-        let service = OfConnection { router: self.router.clone(), remote, place, unread };
+        let has_trusted_ids = is_trusted(remote.0.to_canonical(), self.trusted_proxies);
+        let (router, counters) = (self.router.clone(), self.counters.clone());
+        let service = OfConnection { router, remote, has_trusted_ids, place, unread, counters };
         let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
         self.connections.spawn(serve_connection(connection, let_go, self.stopping.clone()));
     }
@@ -198,39 +210,51 @@ async fn serve_connection(connection: HttpConnection, let_go: CancellationToken,
 
 type HttpConnection = http1::UpgradeableConnection<TokioIo<Connection>, OfConnection>;
 
-type RouterFuture = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
-
 /// The router for the requests of one connection, to which it adds what is known of the connection.
 #[derive(Clone)]
 struct OfConnection {
     router: TowerToHyperService<Router>,
     remote: RemoteAddress,
+    /// A trusted proxy is at the other end, which may give requests their ids.
+    has_trusted_ids: bool,
     place: Arc<Place>,
     unread: Unread,
+    counters: HttpCounters,
 }
 
 impl Service<Request<Incoming>> for OfConnection {
-    type Response = Response;
+    type Response = Response<AccessedBody>;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, RouterFuture>;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         // It may have come together with the one before it.
         self.place.has_spoken();
         self.unread.set(!request.body().is_end_stream());
+        let proxy_id = request.headers().get(REQUEST_ID).filter(|_| self.has_trusted_ids);
+        let access = Access::begin(request.method(), request.uri().path(), proxy_id, self.counters.clone());
         request.extensions_mut().insert(self.remote);
         request.extensions_mut().insert(self.unread.clone());
-        if head_bytes(&request) > MAX_HEAD_BYTES {
-            let why = format!("The head of a request may have at most {MAX_HEAD_BYTES} bytes.");
-            let refusal = refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::PayloadTooLarge, why);
-            return Either::Left(ready(Ok(refusal)));
-        }
-        if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
-            let why = "A request needs one header Host (RFC 9112, 3.2).";
-            return Either::Left(ready(Ok(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why))));
-        }
-        Either::Right(self.router.call(request))
+        request.extensions_mut().insert(access.record().clone());
+        let answering = match refusal(&request) {
+            Some(refusal) => Either::Left(ready(Ok(refusal))),
+            None => Either::Right(self.router.call(request)),
+        };
+        Box::pin(answering.map_ok(|response| access.respond(response)))
     }
+}
+
+/// The answer to a request whose head cannot be accepted.
+fn refusal(request: &Request<Incoming>) -> Option<Response> {
+    if head_bytes(request) > MAX_HEAD_BYTES {
+        let why = format!("The head of a request may have at most {MAX_HEAD_BYTES} bytes.");
+        return Some(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::PayloadTooLarge, why));
+    }
+    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+        let why = "A request needs one header Host (RFC 9112, 3.2).";
+        return Some(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why));
+    }
+    None
 }
 
 /// Bytes of the line and the headers of a request, about as they were sent.

@@ -3,6 +3,7 @@
 //! Not here: what a request means.
 
 mod requests;
+mod access;
 mod accepts;
 mod responses;
 mod server;
@@ -16,12 +17,15 @@ mod sockets;
 mod streams;
 mod hosts;
 mod connections;
+mod counters;
 mod listeners;
+mod metrics;
+mod process;
 mod addresses;
 mod pages;
 mod timeouts;
 
-use std::{future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -31,7 +35,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -43,8 +50,10 @@ use crate::{
     graphql::{Api, Caller, Prepared},
 };
 use accepts::Accepted;
+use access::Client;
 use closings::Closings;
 use connections::Unread;
+use counters::HttpCounters;
 use hosts::Hosts;
 pub use hosts::{BadOrigin, origins};
 use listeners::accept;
@@ -86,15 +95,17 @@ pub async fn answering_meanwhile<T>(
         .fallback(|| async {
             refused(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "The server is starting. Try again.")
         });
+    let uncounted = HttpCounters::default();
     tokio::select! {
         done = starting => done,
-        _ = accept(listeners, router, limits, &[], started) => unreachable!("it ends when the token is cancelled"),
+        _ = accept(listeners, router, limits, &[], &uncounted, started) => unreachable!("it ends when the token is cancelled"),
     }
 }
 
 /// Serves until `stop` completes, and for as long as it says, then finishes the requests in flight, closes the sockets, and returns.
 pub async fn serve(
     listeners: Vec<TcpListener>,
+    metrics_listeners: Vec<TcpListener>,
     app: &Arc<App>,
     api: Api,
     settings: &Serve,
@@ -112,6 +123,8 @@ pub async fn serve(
         leaving: CancellationToken::new(),
         closings: Closings::new(),
         authentications: Semaphore::new(MAX_AUTHENTICATIONS),
+        counters: HttpCounters::default(),
+        probed: Mutex::default(),
     });
     let (leaving, closings, stopping) = (server.leaving.clone(), server.closings.clone(), CancellationToken::new());
     let cancel = stopping.clone();
@@ -121,8 +134,12 @@ pub async fn serve(
         tokio::time::sleep(drain_delay).await;
         cancel.cancel();
     });
-    let connections = accept(&listeners, router(server), &settings.limits, &settings.trusted_proxies, stopping).await;
-    drop(listeners);
+    let (limits, counted, uncounted) = (&settings.limits, server.counters.clone(), HttpCounters::default());
+    let scrapes = metrics::router(server.clone());
+    let scrapes = accept(&metrics_listeners, scrapes, limits, &[], &uncounted, stopping.clone());
+    let requests = accept(&listeners, router(server), limits, &settings.trusted_proxies, &counted, stopping);
+    let (connections, _scrapes) = tokio::join!(requests, scrapes);
+    drop((listeners, metrics_listeners));
     // The closing handshakes of sockets take a moment of it; a client that does not answer is not waited for.
     let drained = async { tokio::join!(connections.wait(), closings.close_all()) };
     if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
@@ -138,7 +155,7 @@ fn router(server: Arc<Server>) -> Router {
         // There are no cookies: what a page of an allowed origin sends is what it knows itself.
         .allow_headers(AllowHeaders::mirror_request())
         .allow_credentials(true)
-        .expose_headers([header::RETRY_AFTER])
+        .expose_headers([header::RETRY_AFTER, access::REQUEST_ID])
         .max_age(Duration::from_mins(10));
     Router::new()
         .route("/graphql", any(graphql).layer(cors))
@@ -155,10 +172,8 @@ async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Readiness: the database answers and is not known to be damaged, and the server is not stopping.
 async fn ready(State(server): State<Arc<Server>>) -> Response {
-    let stopping = server.leaving.is_cancelled().then_some("the server is stopping");
-    match stopping.or(server.app.problem().await) {
+    match server.problem().await {
         None => "ok\n".into_response(),
         Some(problem) => not_ready(problem),
     }
@@ -173,24 +188,23 @@ async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Respons
     let (mut parts, body) = request.into_parts();
     let upgrade = Upgrade::of(&mut parts);
     let Parts { method, uri, headers, extensions, .. } = parts;
-    let remote = extensions.get().copied();
-    let from = remote.map(|remote| addresses::client_address(remote, &headers, &server.trusted_proxies));
+    let client = Client::of(&extensions, &headers, &server.trusted_proxies);
     if !server.hosts.answers_to(&headers) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_HOST);
     }
     match upgrade {
-        Some(Ok(upgrade)) => return sockets::open(server, upgrade, &headers, from),
+        Some(Ok(upgrade)) => return sockets::open(server, upgrade, &headers, client),
         Some(Err(refusal)) => return refusal,
         None => {}
     }
     match method {
-        Method::POST => handle_post(&server, &headers, from, body, extensions.get()).await,
+        Method::POST => handle_post(&server, &headers, client, body, extensions.get()).await,
         Method::GET | Method::HEAD => {
             let accepted = Accepted::of(&headers);
             if responses::prefers_page(&accepted) {
                 return pages::graphiql(headers).await;
             }
-            handle_get(&server, &headers, &accepted, from, uri.query().unwrap_or_default()).await
+            handle_get(&server, &headers, &accepted, client, uri.query().unwrap_or_default()).await
         }
         _ => {
             let allow = [(header::ALLOW, HeaderValue::from_static("GET, POST"))];
@@ -207,7 +221,7 @@ async fn not_allowed() -> Response {
 async fn handle_post(
     server: &Server,
     headers: &HeaderMap,
-    from: Option<IpAddr>,
+    client: Client,
     body: Body,
     unread: Option<&Unread>,
 ) -> Response {
@@ -223,7 +237,7 @@ async fn handle_post(
     if let Some(unread) = unread {
         unread.set(false);
     }
-    let caller = match caller(server, headers, from).await {
+    let caller = match caller(server, headers, client).await {
         Ok(caller) => caller,
         Err(refusal) => return format.response(refusal, None),
     };
@@ -282,7 +296,7 @@ async fn respond(
 }
 
 /// The caller, by the header `Authorization`.
-async fn caller(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Caller, Answer> {
+async fn caller(server: &Server, headers: &HeaderMap, client: Client) -> Result<Caller, Answer> {
     // Many clients send an empty one as long as nobody has signed in.
     let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
     let viewer = match authorization.map(HeaderValue::to_str) {
@@ -290,30 +304,32 @@ async fn caller(server: &Server, headers: &HeaderMap, from: Option<IpAddr>) -> R
         Some(Ok(authorization)) => Viewer::of(&server.app, Some(authorization)).await,
         Some(Err(_no_text)) => Err(domain::Error::Unauthenticated),
     };
-    let last_event_id = streams::last_event_id(headers);
-    viewer.map(|viewer| Caller { from, last_event_id, ..viewer.into() }).map_err(Api::refuse)
+    let (from, last_event_id) = (client.address, streams::last_event_id(headers));
+    let caller = viewer.map(|viewer| Caller { from, last_event_id, ..Caller::new(viewer, client.record) });
+    caller.map_err(Api::refuse)
 }
 
 /// Runs a request, unless it must not be run. Its answer has at most `max_bytes` of data.
 async fn run(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>, max_bytes: usize) -> Answer {
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        Err(refusal) => return refusal,
-    };
-    match prepared.operation() {
-        OperationType::Query | OperationType::Mutation => server.api.execute(caller, prepared, max_bytes).await,
-        OperationType::Subscription => Answer::refusal(
+    let refusal = match prepared {
+        Ok(prepared) if prepared.operation() != OperationType::Subscription => {
+            return server.api.execute(caller, prepared, max_bytes).await;
+        }
+        Ok(_subscription) => Answer::refusal(
             Code::BadRequest,
             "A subscription needs a WebSocket with the subprotocol graphql-transport-ws, or Accept: text/event-stream.",
         ),
-    }
+        Err(refusal) => refusal,
+    };
+    caller.record.is_answered(&refusal);
+    refusal
 }
 
 async fn handle_get(
     server: &Server,
     headers: &HeaderMap,
     accepted: &Accepted,
-    from: Option<IpAddr>,
+    client: Client,
     query: &str,
 ) -> Response {
     if query.len() > MAX_QUERY_STRING {
@@ -324,7 +340,7 @@ async fn handle_get(
         Ok(format) => format,
         Err(refusal) => return refusal,
     };
-    let caller = match caller(server, headers, from).await {
+    let caller = match caller(server, headers, client).await {
         Ok(caller) => caller,
         Err(refusal) => return format.response(refusal, None),
     };

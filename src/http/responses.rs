@@ -67,8 +67,10 @@ impl Format {
             Some(code) if answer.is_refusal() || (answer.is_empty() && is_retryable(code)) => self.status(code),
             _ => StatusCode::OK,
         };
-        let retry_after = answer.retry_after();
+        let (code, retry_after) = (answer.code(), answer.retry_after());
         let mut response = self.body(status, answer.into_json(), permit);
+        // For the access log.
+        code.map(|code| response.extensions_mut().insert(code));
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -126,7 +128,9 @@ impl Format {
 
 /// The response to a request that was not executed, with a body of the same shape.
 pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) -> Response {
-    Format::Json.body(status, Answer::refusal(code, why).into_json(), None)
+    let mut response = Format::Json.body(status, Answer::refusal(code, why).into_json(), None);
+    response.extensions_mut().insert(code);
+    response
 }
 
 /// Whether the error is due to the state of the server, so that clients and proxies may retry.

@@ -1,13 +1,18 @@
 //! The state that all handlers share.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{closings::Closings, hosts::Hosts};
+use super::{closings::Closings, counters::HttpCounters, hosts::Hosts};
 use crate::{app::App, config::Limits, graphql::Api};
+
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What every handler needs.
 pub(super) struct Server {
@@ -21,4 +26,25 @@ pub(super) struct Server {
     pub(super) closings: Closings,
     /// For sockets: after another server stopped, many come at once.
     pub(super) authentications: Semaphore,
+    pub(super) counters: HttpCounters,
+    /// When the database was last asked whether it is ready, and what it said.
+    pub(super) probed: Mutex<Option<(Instant, Option<&'static str>)>>,
+}
+
+impl Server {
+    /// Why requests cannot be served now; `None` if they can. Everybody may ask: the database is asked a few times a second at most.
+    pub(super) async fn problem(&self) -> Option<&'static str> {
+        if self.leaving.is_cancelled() {
+            return Some("the server is stopping");
+        }
+        let mut last = self.probed.lock().await;
+        match *last {
+            Some((at, problem)) if at.elapsed() < PROBE_INTERVAL => problem,
+            _ => {
+                let problem = self.app.problem().await;
+                *last = Some((Instant::now(), problem));
+                problem
+            }
+        }
+    }
 }

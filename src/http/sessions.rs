@@ -1,11 +1,11 @@
 //! The session of a WebSocket: on whose behalf it is, and when that ends.
 
-use std::{future::pending, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::{sync::watch, time::timeout};
 
-use super::{server::Server, wires::Close};
+use super::{access::Client, server::Server, wires::Close};
 use crate::{
     domain::{self, Viewer, connections::ClientConnection},
     graphql::Caller,
@@ -17,11 +17,10 @@ const AUTHENTICATION_TIME: Duration = Duration::from_secs(1);
 pub(super) const MAX_ID_BYTES: usize = 128;
 
 /// What the request that opened the socket tells of its client.
-#[derive(Default)]
 pub(super) struct Credentials {
     /// The header of this name.
     pub(super) authorization: Option<String>,
-    pub(super) from: Option<IpAddr>,
+    pub(super) client: Client,
 }
 
 /// The authenticated state of a session.
@@ -37,7 +36,7 @@ impl Initialized {
     pub(super) async fn authenticate(
         Server { app, limits, authentications, .. }: &Server,
         payload: &Map<String, Value>,
-        Credentials { authorization: header, from }: Credentials,
+        Credentials { authorization: header, client }: Credentials,
     ) -> Result<Self, Close> {
         let authorization = match given_authorization(payload) {
             Value::Null => header,
@@ -70,7 +69,8 @@ impl Initialized {
         let connection = ClientConnection::try_open(app, &viewer).ok_or_else(too_many)?;
         let (renewal, renewed) = watch::channel(viewer.clone());
         let renewal = viewer.user().map(|_| Arc::new(renewal));
-        Ok(Self { caller: Caller { renewal, from, ..viewer.into() }, renewed, connection })
+        let caller = Caller { renewal, from: client.address, ..Caller::new(viewer, client.record) };
+        Ok(Self { caller, renewed, connection })
     }
 
     /// Waits until the credential expires or is revoked; a renewal replaces it. Gives the reason to close with.

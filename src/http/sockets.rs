@@ -5,7 +5,7 @@
 //! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
 //! nothing is buffered for it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::Bytes,
@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    access::Client,
     older_sockets,
     operations::{Delivery, Operations},
     responses::refused,
@@ -88,7 +89,7 @@ struct Time {
 }
 
 /// Accepts a socket, unless a page of another site opened it: browsers do not ask before they open one.
-pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, from: Option<IpAddr>) -> Response {
+pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, client: Client) -> Response {
     // Without an origin it is no browser.
     if headers.get(header::ORIGIN).is_some_and(|origin| !server.hosts.allows(origin, headers)) {
         let why = "This origin may not connect. The server's setting cors-origin names those that may.";
@@ -99,7 +100,7 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, f
     let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
     let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
     let authorization = authorization.and_then(|value| value.to_str().ok().map(str::to_owned));
-    let credentials = Credentials { authorization, from };
+    let credentials = Credentials { authorization, client };
     let (closing, open) = server.closings.add();
     tokio::spawn(async move {
         run_socket(server, connection, protocol, credentials, closing).await;
@@ -111,12 +112,14 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, f
 async fn run_socket(
     server: Arc<Server>,
     upgrade: OnUpgrade,
-    protocol: Option<&str>,
+    protocol: Option<&'static str>,
     credentials: Credentials,
     closing: CancellationToken,
 ) {
     // How a client disconnects does not matter.
     let Ok(connection) = upgrade.await else { return };
+    let (request_id, counters) = (credentials.client.record.request_id.clone(), server.counters.clone());
+    let _open = counters.open_socket(protocol.unwrap_or("none"));
     let Limits { max_body, stall_timeout, .. } = server.limits;
     let mut wire = Wire::new(connection, max_body, stall_timeout).await;
     let close = match protocol {
@@ -128,6 +131,9 @@ async fn run_socket(
         Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut wire, &closing)).await,
         None => Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws")),
     };
+    let code = close.as_ref().map(|Close(code, _)| *code);
+    counters.count_close(code);
+    tracing::info!(request.id = &*request_id, code, "socket closed");
     Box::pin(wire.close(close)).await;
 }
 
@@ -216,18 +222,21 @@ impl SocketSession {
                 Err(Some(Close::new(4429, "Too many initialisation requests")))
             }
             ClientMessage::ConnectionInit { payload } => {
-                let (payload, credentials) = (payload.unwrap_or_default(), self.credentials.take().unwrap_or_default());
+                // Taken only once: who comes a second time is refused, or has gone.
+                let Some(credentials) = self.credentials.take() else { return Err(None) };
+                let payload = payload.unwrap_or_default();
                 self.initialized = Some(Initialized::authenticate(&self.server, &payload, credentials).await?);
                 wire.send(&ServerMessage::ConnectionAck).await
             }
             ClientMessage::Ping { payload } => wire.send(&ServerMessage::Pong { payload }).await,
             ClientMessage::Pong { .. } => Ok(()),
             ClientMessage::Subscribe { id, payload } => {
-                match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
-                    Some(caller) => {
-                        let caller = Caller { sign_ins: Arc::default(), ..caller };
-                        self.start_operation(wire, &caller, &id, *payload).await
-                    }
+                match self
+                    .initialized
+                    .as_ref()
+                    .map(|Initialized { caller, .. }| caller.on_socket(caller.viewer.clone()))
+                {
+                    Some(caller) => self.start_operation(wire, &caller, &id, *payload).await,
                     None => Err(Some(Close::new(4401, "Unauthorized"))),
                 }
             }
@@ -263,6 +272,7 @@ impl SocketSession {
         match prepared.and_then(|prepared| self.operations.start(caller, id, prepared)) {
             Ok(()) => Ok(()),
             Err(refusal) => {
+                caller.record.is_answered(&refusal);
                 wire.feed_json("error", id, refusal.into_errors_json()).await?;
                 wire.flush().await
             }

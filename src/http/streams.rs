@@ -46,11 +46,15 @@ pub(super) fn response(
     };
     let answers: BoxStream<'static, Answer> = match prepared {
         Ok(prepared) => server.api.stream(caller, prepared),
-        Err(answer) => stream::once(async move { answer }).boxed(),
+        Err(refusal) => {
+            caller.record.is_answered(&refusal);
+            stream::once(async move { refusal }).boxed()
+        }
     };
     let (closing, open) = server.closings.add();
+    let counted = server.counters.open_socket("sse");
     let stopped = async move {
-        let _held = (permit, open);
+        let _held = (permit, open, counted);
         tokio::select! {
             () = closing.cancelled() => {}
             _ = connection.ended() => {}

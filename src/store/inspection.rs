@@ -73,14 +73,16 @@ pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + S
     let DatabaseUrl::Sqlite(path) = url else {
         return Ok("PostgreSQL checks its own files: see pg_amcheck and data checksums in its manual.".into());
     };
-    let check = move |path: &Path| {
-        let mut conn = inspected(path, true)?.ok_or_else(|| not_there(path))?;
-        let outcome = check_tables(&mut conn, path, &mut progress);
-        close(conn, path);
-        outcome
-    };
-    blocking(resolved(path), check).await?;
+    blocking(resolved(path), move |path| check_file(path, &mut progress)).await?;
     Ok(format!("{} is sound.", resolved(path).display()))
+}
+
+/// The same, on the calling thread.
+pub(super) fn check_file(path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
+    let mut conn = inspected(path, true)?.ok_or_else(|| not_there(path))?;
+    let outcome = check_tables(&mut conn, path, progress);
+    close(conn, path);
+    outcome
 }
 
 async fn blocking<T: Send + 'static>(

@@ -10,7 +10,7 @@ use std::{
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
-use super::{errors, inspection::RESTORE_ADVICE};
+use super::{errors, inspection::RESTORE_ADVICE, metrics::Metrics};
 
 /// What was observed of a database.
 #[derive(Default)]
@@ -19,6 +19,7 @@ pub(super) struct Observations {
     path: PathBuf,
     statements: AtomicU64,
     damaged: AtomicBool,
+    pub(super) metrics: Metrics,
 }
 
 impl Observations {

@@ -2,8 +2,8 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use deadpool::managed::{Manager, Pool};
@@ -17,10 +17,11 @@ use super::{
     feed_reads::FeedReads,
     inspection,
     locks::Lock,
-    migrations::{self, Direction},
+    metrics::{Metrics, named},
+    migrations,
     observing::Observations,
     postgres::{postgres, warnings},
-    remains::{Remaining, Removal},
+    remains::Remaining,
     sqlite::{SqliteFile, create_private},
     timeouts::{BUSY_TIMEOUT, WRITE_PERMIT_TIMEOUT},
     urls::DatabaseUrl,
@@ -46,16 +47,17 @@ pub struct Snapshot {
 /// The database. Clones share its connection pools.
 #[derive(Clone)]
 pub struct Store {
-    pools: Pools,
+    pub(super) pools: Pools,
     pending_writes: Arc<Semaphore>,
     /// For whatever uses a pooled connection, except lookups.
     permits: Arc<Semaphore>,
-    observed: Arc<Observations>,
+    pub(super) observed: Arc<Observations>,
     feed_reads: Arc<FeedReads>,
 }
 
+/// The connections.
 #[derive(Clone)]
-enum Pools {
+pub(super) enum Pools {
     Sqlite {
         file: SqliteFile,
         writer: Arc<SqliteWriter>,
@@ -173,6 +175,7 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        let work = named(work);
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
@@ -213,6 +216,7 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        let work = named(work);
         match &self.pools {
             Pools::Sqlite { readers, heavy_permits, .. } => {
                 let mut permit = None;
@@ -269,14 +273,20 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         let slot = self.pending_writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
+        let work = named(work);
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.write(slot, work, committed).await,
             Pools::Postgres { pool, write_permits } => {
+                let began = Instant::now();
                 let permit = acquire(write_permits, WRITE_PERMIT_TIMEOUT).await?;
                 let shared = self.permit().await?;
+                let metrics = self.observed.metrics.clone();
+                metrics.write_wait.observe(began.elapsed().as_secs_f64());
                 on_postgres(pool, move |conn| {
                     let _held = [slot, permit, shared];
+                    let began = Instant::now();
                     let done = transaction(conn, work)?;
+                    metrics.count_commit(began, 1);
                     // A panic is in the log; the change is made.
                     let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
                     Ok(done)
@@ -288,29 +298,10 @@ impl Store {
 
     /// A permit to use a pooled connection.
     async fn permit(&self) -> Result<OwnedSemaphorePermit> {
-        acquire(&self.permits, BUSY_TIMEOUT).await
-    }
-
-    /// Runs the migrations; gives the names of those that ran.
-    ///
-    /// # Errors
-    /// When one failed; it was rolled back, and on SQLite so were those before it.
-    pub async fn migrate(&self, direction: Direction) -> Result<Vec<String>> {
-        self.outside_transaction(move |conn| migrations::run(conn, direction)).await
-    }
-
-    /// Runs the work on a connection that may write, without a transaction.
-    async fn outside_transaction<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Conn<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        match &self.pools {
-            Pools::Sqlite { file, .. } => {
-                let mut conn = file.create().await?;
-                blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
-            }
-            Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
-        }
+        let began = Instant::now();
+        let permit = acquire(&self.permits, BUSY_TIMEOUT).await;
+        self.observed.metrics.read_wait.observe(began.elapsed().as_secs_f64());
+        permit
     }
 
     /// A lock that only one holds at a time, of all servers on a PostgreSQL database; `None` if somebody else does.
@@ -324,22 +315,16 @@ impl Store {
         }
     }
 
-    /// Removes from a SQLite file what is left of deleted rows, in the write-ahead log and in unused parts of pages. It takes some
-    /// hundredths of a second, and does nothing once all is removed.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn remove_remains(&self) -> Result<Removal> {
-        let Pools::Sqlite { file, remaining, .. } = &self.pools else { return Ok(Removal::Done) };
-        if self.is_damaged() {
-            return Ok(Removal::Done);
-        }
-        let (file, remaining) = (file.clone(), remaining.clone());
-        blocking(move || {
-            let mut remaining = remaining.lock().unwrap_or_else(PoisonError::into_inner);
-            file.observed.observe(|| remaining.remove(&file))
-        })
-        .await
+    /// What is measured of it.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.observed.metrics
+    }
+
+    /// Changes in progress or queued, of at most 512.
+    #[must_use]
+    pub fn pending_writes(&self) -> usize {
+        MAX_PENDING_WRITES - self.pending_writes.available_permits()
     }
 
     /// The number of statements since the database was opened, including those that begin and end transactions.
@@ -358,33 +343,6 @@ impl Store {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.observed.is_damaged()
-    }
-
-    /// Checks a SQLite file table by table while it is used, with a pause before each; what it finds is in the log and in
-    /// [`Store::is_damaged`].
-    ///
-    /// # Errors
-    /// When the file cannot be read. Damage is not one.
-    pub async fn check_in_background(&self, pause: Duration) -> Result<()> {
-        let Pools::Sqlite { file, .. } = &self.pools else { return Ok(()) };
-        let reader = SqliteFile { write: false, ..file.clone() };
-        let mut conn = reader.create().await?;
-        let tables = inspection::tables(&mut conn)?;
-        for table in tables {
-            tokio::time::sleep(pause).await;
-            let observed = self.observed.clone();
-            let found;
-            (conn, found) = blocking(move || {
-                let found = observed.observe(|| inspection::quick_check(&mut conn, &table))?;
-                Ok::<_, Error>((conn, found))
-            })
-            .await?;
-            if let Some(damage) = found {
-                self.observed.found_damage(&damage);
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     /// Closes the connections once they are unused. The last SQLite connection checkpoints and removes the write-ahead log.

@@ -207,12 +207,17 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
         Ok(conn) => conn,
         Err(error) => return Commit::Done(Err(error)),
     };
+    let metrics = &file.observed.metrics;
     let mut begun = false;
     // Where SQLite has rolled back already, the error of diesel is only that there is no transaction.
     let mut status = Ok(());
     // A deferred transaction that reads before it writes can fail with a lock error that waiting does not resolve.
+    let since = Instant::now();
     let committed = conn.immediate_transaction(|conn| {
         begun = true;
+        for queued in batch.iter() {
+            metrics.write_wait.observe(queued.since.elapsed().as_secs_f64());
+        }
         status = file.observed.observe(|| batch.iter_mut().try_for_each(|queued| queued.job.run(conn)));
         if file.observed.is_damaged() {
             status = Err(Error::Damaged);
@@ -220,6 +225,9 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
         status.clone()
     });
     let committed = status.and(committed);
+    if begun {
+        metrics.count_commit(since, batch.len());
+    }
     if !Transactions::is_broken_transaction_manager(&mut conn) {
         *conn_slot = Some(conn);
     }

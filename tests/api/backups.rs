@@ -1,13 +1,20 @@
 //! Backups taken while people send.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, backup::Backup};
+use serde_json::json;
 
 use crate::{
     crashes::assert_sound,
     crowd::{Crowd, short_or_long},
-    harness::{Database, signed_in},
+    damage::NEWER,
+    harness::{Chat, Database, Person, Socket, signed_in},
     program::serve,
 };
 
@@ -25,6 +32,24 @@ pub(crate) fn copy(from: &Path, into: &Path) {
     Backup::new(&from, &mut into).unwrap().run_to_completion(20, Duration::from_millis(1), None).unwrap();
 }
 
+fn duologue(arguments: &[&str], database: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_duologue"));
+    command.args(arguments).args(["--database", &format!("sqlite:{}", database.display())]).env_clear();
+    command
+}
+
+/// By the command of the program.
+fn command(from: &Path, into: &Path) {
+    said(duologue(&["backup", into.to_str().unwrap()], from)).unwrap();
+}
+
+/// What the command wrote: on standard output if it did what it should, on standard error otherwise.
+fn said(mut command: std::process::Command) -> Result<String, String> {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_is_what_was_there_at_one_moment() {
     let database = Database::new().await;
@@ -34,7 +59,7 @@ async fn a_backup_under_load_is_what_was_there_at_one_moment() {
     let (mut child, address) = serve(&database, &[]).await;
     let mut crowd = Crowd::gathers(&database, address, 8, 24).await;
     let mut backups = Vec::new();
-    for way in [vacuum, copy].into_iter().cycle().take(short_or_long(4, 20)) {
+    for way in [command, vacuum, copy].into_iter().cycle().take(short_or_long(6, 30)) {
         crowd.until_answered(100).await;
         let backup = Database::at("backup.db");
         let answered = crowd.tally(|tally| tally.answered.clone());
@@ -49,7 +74,7 @@ async fn a_backup_under_load_is_what_was_there_at_one_moment() {
     for (backup, answered) in backups {
         assert_sound(&backup.path());
         let restored = Database::at("restored.db");
-        fs::copy(backup.path(), restored.path()).unwrap();
+        said(duologue(&["restore", backup.path().to_str().unwrap()], &restored.path())).unwrap();
         let (mut child, address) = serve(&restored, &[]).await;
         crowd.turns_to(address);
         let found = crowd.found().await;
@@ -60,5 +85,186 @@ async fn a_backup_under_load_is_what_was_there_at_one_moment() {
             assert_eq!(found.get(&id), Some(&name));
         }
         child.kill().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_is_what_was_there_and_clients_begin_anew() {
+    let chat = Chat::open().await;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("one", &bob).await;
+    let deleted = ada.sends("a text that is deleted", &bob).await;
+    ada.deletes(&deleted).await;
+    let (path, folder) = (chat.database.path(), tempfile::tempdir().unwrap());
+    let backup = folder.path().join("chat.db");
+    let shown = backup.to_str().unwrap();
+    assert_eq!(said(duologue(&["backup", shown], &path)).unwrap(), format!("Everything is in {shown}."));
+    let again = said(duologue(&["backup", shown], &path)).unwrap_err();
+    assert_eq!(again, format!("duologue: {shown} is there already: name another file"));
+    assert!(!String::from_utf8_lossy(&fs::read(&backup).unwrap()).contains("a text that is deleted"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&backup).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
+
+    let (ada_id, bob_id) = (ada.id.clone(), bob.id.clone());
+    ada.sends("after the backup", &bob).await;
+    let cursor = chat.data("query ($user: ID) { feedCursor(userId: $user) }", json!({ "user": ada_id })).await;
+    let after = json!({ "user": ada_id, "after": cursor["feedCursor"] });
+    let database = chat.stop().await;
+    let before = fs::read(&backup).unwrap();
+    let restored = said(duologue(&["restore", shown], &path)).unwrap();
+    assert_eq!(fs::read(&backup).unwrap(), before, "the backup stays as it is");
+    let former = restored.lines().nth(1).unwrap().strip_prefix("What was there before is kept in ").unwrap();
+    let former = Path::new(former.strip_suffix('.').unwrap());
+    assert!(former.starts_with(path.parent().unwrap()));
+    assert_sound(former);
+
+    let chat = Chat::on(database, &[]).await;
+    let [ada, bob] = [ada_id, bob_id].map(|id| Person { chat: &chat, id });
+    assert_eq!(chat.texts(&ada, &bob).await, ["one"]);
+    let feed = "subscription ($user: ID, $after: String) { feed(userId: $user, after: $after) { kind } }";
+    let mut socket = Socket::ready(&chat).await;
+    socket.subscribes("1", feed, after).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "RESET");
+    // It goes on where it was.
+    ada.sends("two", &bob).await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_restored_is_refused_and_nothing_is_changed() {
+    let database = Database::new().await;
+    if signed_in() {
+        return;
+    }
+    if !database.is_sqlite() {
+        for task in ["backup", "restore"] {
+            let error = crate::program::error(&[task, "file.db", "--database", &database.url]).await;
+            assert!(error.contains("pg_dump") && !error.contains("://"), "{error}");
+        }
+        return;
+    }
+    let (mut server, _) = serve(&database, &[]).await;
+    let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
+    let backup = folder.path().join("backup.db");
+    command(&path, &backup);
+    let restore = |file: &Path| said(duologue(&["restore", file.to_str().unwrap()], &path)).unwrap_err();
+    assert!(restore(&backup).contains("another server uses"));
+    server.kill().await.unwrap();
+
+    let state = || -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+        let ours = entries.filter(|entry| entry.to_str().unwrap().starts_with(path.to_str().unwrap()));
+        let mut files: Vec<_> = ours.map(|file| (file.display().to_string(), fs::read(file).unwrap())).collect();
+        files.retain(|(name, _)| !name.ends_with("-server") && !name.ends_with("-shm"));
+        files.sort();
+        files
+    };
+    let before = state();
+    let other = folder.path().join("other.db");
+    let refused = |file: &Path, why: &str| {
+        let error = restore(file);
+        assert!(error.contains(why) && error.contains(file.to_str().unwrap()) && error.lines().count() == 1, "{error}");
+        assert_eq!(state(), before, "{error}");
+    };
+    refused(&other, "No such file");
+    fs::write(&other, "").unwrap();
+    refused(&other, "there is no database");
+    fs::write(&other, "a text".repeat(1_000)).unwrap();
+    refused(&other, "it is damaged, or none");
+    let mut damaged = fs::read(&backup).unwrap();
+    let end = damaged.len();
+    damaged[end / 2..end / 2 + 8_192].fill(0x55);
+    fs::write(&other, &damaged).unwrap();
+    refused(&other, "is damaged");
+    fs::write(&other, &damaged[..end / 2 / 4_096 * 4_096]).unwrap();
+    refused(&other, "is damaged");
+    Connection::open(folder.path().join("foreign.db")).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    refused(&folder.path().join("foreign.db"), "another program");
+    fs::copy(&backup, &other).unwrap();
+    Connection::open(&other).unwrap().execute_batch(NEWER).unwrap();
+    refused(&other, "newer");
+    said(duologue(&["restore", backup.to_str().unwrap()], &path)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_backups_with_a_time_the_newest_are_kept() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    assert!(crate::program::run(&["migrate", "--database", &database.url]).await.status.success());
+    let folder = tempfile::tempdir().unwrap();
+    for other in [
+        "chat-20260101T000000Z.db",
+        "chat-20260102T000000Z.db",
+        "chat-of-mine.db",
+        "chat.db",
+        "chat-20260103T000000Z.txt",
+    ] {
+        fs::write(folder.path().join(other), "").unwrap();
+    }
+    let file = folder.path().join("chat.db");
+    said(duologue(&["backup", "--keep", "2", file.to_str().unwrap()], &database.path())).unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let new = names.iter().position(|name| name.starts_with("chat-202") && !name.starts_with("chat-20260")).unwrap();
+    assert_sound(&folder.path().join(names.remove(new)));
+    assert_eq!(names, ["chat-20260102T000000Z.db", "chat-20260103T000000Z.txt", "chat-of-mine.db", "chat.db"]);
+}
+
+/// Whenever it is killed, a backup is there whole or not at all, and the database is the former one or the restored one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_leaves_the_old_file_or_the_new_one() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let demo = ["demo", "--users", "20", "--messages", "20000", "--database", &database.url];
+    assert!(crate::program::run(&demo).await.status.success());
+    let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
+    let count = |file: &Path| -> i64 {
+        assert_sound(file);
+        Connection::open(file).unwrap().query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
+    };
+    let whole = folder.path().join("whole.db");
+    let begun = Instant::now();
+    command(&path, &whole);
+    let backup_time = begun.elapsed();
+    let (all, backup) = (count(&whole), folder.path().join("backup.db"));
+    // Kills the command after a part of the time that it takes; gives whether it was done before.
+    let killed = |mut command: std::process::Command, after: Duration| {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = tokio::process::Command::from(command).spawn().unwrap();
+        async move {
+            match tokio::time::timeout(after, child.wait()).await {
+                Ok(_) => true,
+                Err(_elapsed) => {
+                    child.kill().await.unwrap();
+                    false
+                }
+            }
+        }
+    };
+    let parts = u32::try_from(short_or_long(8, 40)).unwrap();
+    for part in 0..parts {
+        let done = killed(duologue(&["backup", backup.to_str().unwrap()], &path), backup_time * part / parts).await;
+        assert!(backup.exists() || !done);
+        if backup.exists() {
+            assert_eq!(count(&backup), all);
+            fs::remove_file(&backup).unwrap();
+        }
+    }
+    for part in 0..parts {
+        // One message more is in the database than in the backup.
+        let extra = "INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES (1, 2, 'one more', 0)";
+        Connection::open(&path).unwrap().execute_batch(extra).unwrap();
+        let there = count(&path);
+        let done = killed(duologue(&["restore", whole.to_str().unwrap()], &path), backup_time * part / parts).await;
+        let left = count(&path);
+        assert!(left == all || (left == there && !done), "{left} of {there} and {all}, {done}");
     }
 }

@@ -121,7 +121,7 @@ impl Chat {
                     let _ = stopped.await;
                     drain_delay
                 };
-                duologue::http::serve(listeners, &app, api, &settings, origins, stop).await;
+                duologue::http::serve(listeners, Vec::new(), &app, api, &settings, origins, stop).await;
             }
         });
         let http = client(authorization.as_deref());

@@ -25,15 +25,17 @@ use crate::{
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duologue"));
     command.args(arguments).env_clear().env("DUOLOGUE_NO_EMBEDDINGS", "1").kill_on_drop(true);
+    // Otherwise the requests of all tests are logged, and some read only the beginning of a log.
+    command.env("DUOLOGUE_LOG", "warn");
     command
 }
 
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     soon(program(arguments).output()).await.unwrap()
 }
 
 /// The only line of an error, after the name of the program.
-async fn error(arguments: &[&str]) -> String {
+pub(crate) async fn error(arguments: &[&str]) -> String {
     let output = run(arguments).await;
     assert!(!output.status.success(), "{arguments:?}");
     let said = String::from_utf8(output.stderr).unwrap();

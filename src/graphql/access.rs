@@ -1,0 +1,126 @@
+//! What the access log says of operations. Texts of clients are not in it, but for the names of operations.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    domain::Viewer,
+    execution::{Answer, Code, OperationType},
+};
+
+/// Characters of the name of an operation, at most.
+const MAX_NAME: usize = 64;
+
+/// What will be logged of a request, or of an operation of a socket.
+pub struct AccessRecord {
+    /// By which the log tells of the request, or of the one that has opened the socket.
+    pub request_id: Arc<str>,
+    began: Instant,
+    /// The log has a line of each operation of a socket. Of a request over HTTP, whoever answers that knows more.
+    is_of_socket: bool,
+    facts: Mutex<AccessFacts>,
+}
+
+/// What is known of it so far.
+#[derive(Debug, Clone, Default)]
+pub struct AccessFacts {
+    /// The user who signed in.
+    pub user: Option<String>,
+    /// What the client calls the first operation.
+    pub name: Option<String>,
+    /// Its type.
+    pub operation: Option<OperationType>,
+    /// How many operations: a batch has several.
+    pub operations: u32,
+    /// Of the first error.
+    pub code: Option<Code>,
+    /// How many answers: a subscription has several.
+    pub answers: u32,
+    /// Bytes of their JSON.
+    pub bytes: usize,
+    /// Until the last answer was made. What its way to the client took is not in it.
+    pub duration: Duration,
+}
+
+impl AccessRecord {
+    /// Of a request over HTTP.
+    #[must_use]
+    pub fn of_request(request_id: Arc<str>) -> Self {
+        Self::new(request_id, false)
+    }
+
+    fn new(request_id: Arc<str>, is_of_socket: bool) -> Self {
+        Self { request_id, began: Instant::now(), is_of_socket, facts: Mutex::default() }
+    }
+
+    /// Of an operation on the socket that this request has opened.
+    pub(super) fn of_operation(&self, viewer: &Viewer) -> Self {
+        let record = Self::new(self.request_id.clone(), true);
+        record.is_called_by(viewer);
+        record
+    }
+
+    /// What is known so far.
+    #[must_use]
+    pub fn facts(&self) -> AccessFacts {
+        self.locked().clone()
+    }
+
+    /// On whose behalf it is.
+    pub fn is_called_by(&self, viewer: &Viewer) {
+        self.locked().user = viewer.user().map(|user| user.to_string());
+    }
+
+    /// What is asked for.
+    pub(super) fn begins(&self, operation: OperationType, name: Option<&str>) {
+        let mut facts = self.locked();
+        facts.operations += 1;
+        if facts.operations == 1 {
+            facts.operation = Some(operation);
+            facts.name = name.map(|name| name.chars().take(MAX_NAME).collect());
+        }
+    }
+
+    /// What it was answered with.
+    pub fn is_answered(&self, answer: &Answer) {
+        let mut facts = self.locked();
+        facts.answers += 1;
+        facts.code = facts.code.or(answer.code());
+        facts.bytes += answer.bytes();
+        facts.duration = self.began.elapsed();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, AccessFacts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AccessFacts {
+    /// Milliseconds until the last answer was made, in tenths.
+    #[must_use]
+    pub fn milliseconds(&self) -> f64 {
+        (self.duration.as_secs_f64() * 10_000.0).round() / 10.0
+    }
+}
+
+impl Drop for AccessRecord {
+    fn drop(&mut self) {
+        if !self.is_of_socket {
+            return;
+        }
+        let facts = self.facts();
+        tracing::info!(
+            request.id = &*self.request_id,
+            user = facts.user,
+            operation = facts.name,
+            r#type = facts.operation.map(OperationType::name),
+            code = facts.code.map(<&str>::from),
+            ms = facts.milliseconds(),
+            bytes = facts.bytes,
+            answers = facts.answers,
+            "socket operation"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! Looking after a database: migrations, and what a SQLite file needs now and then.
+
+use std::{sync::PoisonError, time::Duration};
+
+use deadpool::managed::Manager;
+
+use super::{
+    Conn, Error, Result, Store,
+    connections::{blocking, on_postgres},
+    inspection::{self, size, wal_path},
+    migrations::{self, Direction},
+    pools::Pools,
+    remains::Removal,
+    sqlite::SqliteFile,
+};
+
+/// What a SQLite file takes, and what there is, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Space {
+    /// The file.
+    pub database: u64,
+    /// Its write-ahead log.
+    pub log: u64,
+    /// What is free on its disk.
+    pub free: u64,
+    /// The disk.
+    pub disk: u64,
+}
+
+impl Store {
+    /// What the SQLite file takes, as far as it can be read.
+    #[must_use]
+    pub fn space(&self) -> Option<Space> {
+        let Pools::Sqlite { file, .. } = &self.pools else { return None };
+        let disk = rustix::fs::statvfs(&file.path).ok()?;
+        let [free, disk] = [disk.f_bavail, disk.f_blocks].map(|blocks| blocks.saturating_mul(disk.f_frsize));
+        let [database, log] = [size(&file.path), size(&wal_path(&file.path))];
+        Some(Space { database, log, free, disk })
+    }
+
+    /// Runs the migrations; gives the names of those that ran.
+    ///
+    /// # Errors
+    /// When one failed; it was rolled back, and on SQLite so were those before it.
+    pub async fn migrate(&self, direction: Direction) -> Result<Vec<String>> {
+        self.outside_transaction(move |conn| migrations::run(conn, direction)).await
+    }
+
+    /// Runs the work on a connection that may write, without a transaction.
+    async fn outside_transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match &self.pools {
+            Pools::Sqlite { file, .. } => {
+                let mut conn = file.create().await?;
+                blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
+            }
+            Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
+        }
+    }
+
+    /// Removes from a SQLite file what is left of deleted rows, in the write-ahead log and in unused parts of pages. It takes some
+    /// hundredths of a second, and does nothing once all is removed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn remove_remains(&self) -> Result<Removal> {
+        let Pools::Sqlite { file, remaining, .. } = &self.pools else { return Ok(Removal::Done) };
+        if self.is_damaged() {
+            return Ok(Removal::Done);
+        }
+        let (file, remaining) = (file.clone(), remaining.clone());
+        blocking(move || {
+            let mut remaining = remaining.lock().unwrap_or_else(PoisonError::into_inner);
+            file.observed.observe(|| remaining.remove(&file))
+        })
+        .await
+    }
+
+    /// Checks a SQLite file table by table while it is used, with a pause before each; what it finds is in the log and in
+    /// [`Store::is_damaged`].
+    ///
+    /// # Errors
+    /// When the file cannot be read. Damage is not one.
+    pub async fn check_in_background(&self, pause: Duration) -> Result<()> {
+        let Pools::Sqlite { file, .. } = &self.pools else { return Ok(()) };
+        let reader = SqliteFile { write: false, ..file.clone() };
+        let mut conn = reader.create().await?;
+        let tables = inspection::tables(&mut conn)?;
+        for table in tables {
+            tokio::time::sleep(pause).await;
+            let observed = self.observed.clone();
+            let found;
+            (conn, found) = blocking(move || {
+                let found = observed.observe(|| inspection::quick_check(&mut conn, &table))?;
+                Ok::<_, Error>((conn, found))
+            })
+            .await?;
+            if let Some(damage) = found {
+                self.observed.found_damage(&damage);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

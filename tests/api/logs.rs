@@ -1,0 +1,224 @@
+//! The log: a line for each request and each operation of a socket, with what an operator looks for and without what must not be there.
+
+use std::{net::SocketAddr, process::Stdio};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr},
+};
+
+use crate::{
+    harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon, text},
+    program::{server, started},
+};
+
+/// A server, and its log as it is written.
+struct Logged {
+    _server: Child,
+    address: SocketAddr,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl Logged {
+    async fn by(database: &Database, flags: &[&str]) -> Self {
+        let mut server = server(database, flags);
+        server.env_remove("DUOLOGUE_LOG").env("DUOLOGUE_LOG_FORMAT", "json").stderr(Stdio::piped());
+        let (mut server, address) = started(server).await;
+        let lines = BufReader::new(server.stderr.take().unwrap()).lines();
+        Self { _server: server, address, lines }
+    }
+
+    /// The next line with this message.
+    async fn next(&mut self, message: &str) -> Value {
+        soon(async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().unwrap();
+                let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+                if line["message"] == message {
+                    return line;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Gives the id and the header `Authorization` of somebody.
+    async fn signs_up(&self, name: &str) -> (String, String) {
+        let query = "mutation ($input: SignUpInput!) { signUp(input: $input) { accessToken viewer { user { id } } } }";
+        let input =
+            json!({ "name": name, "email": format!("{name}@example.com"), "password": "correct horse battery" });
+        let request =
+            client(None).post(self.url("/graphql")).json(&json!({ "query": query, "variables": { "input": input } }));
+        let signed: Value = soon(request.send()).await.unwrap().json().await.unwrap();
+        let signed = &signed["data"]["signUp"];
+        (text(&signed["viewer"]["user"]["id"]), format!("Bearer {}", text(&signed["accessToken"])))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+fn id_of(answer: &reqwest::Response) -> String {
+    answer.headers()["x-request-id"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_is_one_line_with_the_id_of_its_answer() {
+    let database = Database::new().await;
+    let mut log = Logged::by(&database, &[]).await;
+    let http = client(None);
+    let named = json!({ "query": "query Hello { __typename }", "operationName": "Hello" });
+    let requests = [
+        (http.post(log.url("/graphql")).json(&named), "POST", "/graphql", 200, json!(["Hello", "query", null])),
+        (
+            http.post(log.url("/graphql")).json(&json!({ "query": "{ nothing }" })),
+            "POST",
+            "/graphql",
+            200,
+            json!([null, null, "GRAPHQL_VALIDATION_FAILED"]),
+        ),
+        (http.post(log.url("/graphql")).body("no JSON"), "POST", "/graphql", 415, json!([null, null, "BAD_REQUEST"])),
+        (
+            http.post(log.url("/graphql")).json(&json!([named, { "query": "{ nothing }" }])),
+            "POST",
+            "/graphql",
+            200,
+            json!(["Hello", "query", "GRAPHQL_VALIDATION_FAILED"]),
+        ),
+        (
+            http.get(log.url("/graphql?query={users{secret}}")),
+            "GET",
+            "/graphql",
+            200,
+            json!([null, null, "GRAPHQL_VALIDATION_FAILED"]),
+        ),
+        (http.get(log.url("/a/path/that/tells/something")), "GET", "other", 404, json!([null, null, "BAD_REQUEST"])),
+        (
+            http.request(Method::from_bytes(b"SECRET").unwrap(), log.url("/")),
+            "other",
+            "/",
+            405,
+            json!([null, null, "BAD_REQUEST"]),
+        ),
+        (
+            http.get(log.url("/graphql")).header("x-long", "x".repeat(40_000)),
+            "GET",
+            "/graphql",
+            431,
+            json!([null, null, "PAYLOAD_TOO_LARGE"]),
+        ),
+    ];
+    for (request, method, route, status, facts) in requests {
+        let answer = soon(request.send()).await.unwrap();
+        let id = id_of(&answer);
+        let bytes = answer.bytes().await.unwrap().len();
+        let line = log.next("request").await;
+        assert_eq!(line["request.id"], id, "{line}");
+        assert_eq!(line["status"], status, "{line}");
+        assert_eq!([&line["method"], &line["route"]], [method, route], "{line}");
+        assert_eq!(json!([line["operation"], line["type"], line["code"]]), facts, "{line}");
+        assert_eq!(line["bytes"], bytes, "{line}");
+        assert!(line["ms"].as_f64().is_some_and(|ms| (0.0..60_000.0).contains(&ms)), "{line}");
+        for secret in ["nothing", "secret", "something", "SECRET", "127.0.0.1", "no JSON"] {
+            assert!(!line.to_string().contains(secret), "{line}");
+        }
+    }
+    // Probes come every few seconds, and tell nothing as long as all is well.
+    assert!(soon(http.get(log.url("/health/ready")).send()).await.unwrap().status().is_success());
+    soon(http.get(log.url("/")).send()).await.unwrap();
+    assert_eq!(log.next("request").await["route"], "/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_a_request_is_that_of_a_trusted_proxy_alone() {
+    let database = Database::new().await;
+    for (flags, is_taken) in [(&["--trusted-proxy", "127.0.0.1"][..], true), (&[], false)] {
+        let mut log = Logged::by(&database, flags).await;
+        let answer = soon(client(None).get(log.url("/")).header("x-request-id", "edge-7").send()).await.unwrap();
+        let id = id_of(&answer);
+        assert_eq!(id == "edge-7", is_taken, "{id}");
+        assert_eq!(log.next("request").await["request.id"], id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_operation_of_a_socket_is_one_line_once_it_has_ended() {
+    let database = Database::new().await;
+    let mut log = Logged::by(&database, if signed_in() { &[] } else { &ACCOUNTS }).await;
+    let (ada, token) = log.signs_up("Ada").await;
+    let (bob, _) = log.signs_up("Bob").await;
+    let mut socket = Socket::open(log.address, "graphql-transport-ws").await;
+    socket.says(json!({ "type": "connection_init", "payload": { "authorization": token } })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    let mut opened = log.next("request").await;
+    while opened["status"] != 101 {
+        opened = log.next("request").await;
+    }
+    let id = &opened["request.id"];
+
+    socket.subscribes("feed", "subscription Watching { feed { kind } }", json!({})).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    let input = json!({ "receiverId": bob, "content": "a secret text" });
+    socket.subscribes("send", &SEND.replacen("mutation", "mutation Say", 1), json!({ "input": input })).await;
+    let sent = log.next("socket operation").await;
+    assert_eq!(&sent["request.id"], id, "{sent}");
+    assert_eq!(
+        json!([sent["operation"], sent["type"], sent["answers"], sent["user"]]),
+        json!(["Say", "mutation", 1, ada])
+    );
+    assert!(sent["bytes"].as_u64().is_some_and(|bytes| bytes > 20) && sent["code"].is_null(), "{sent}");
+    socket.subscribes("wrong", "{ secret }", json!({})).await;
+    assert_eq!(log.next("socket operation").await["code"], "GRAPHQL_VALIDATION_FAILED");
+
+    // The event of the send, and the answers of the other operations.
+    for _ in 0..4 {
+        socket.hears().await;
+    }
+    drop(socket);
+    let ended = log.next("socket operation").await;
+    assert_eq!(
+        json!([ended["operation"], ended["type"], ended["answers"]]),
+        json!(["Watching", "subscription", 2]),
+        "{ended}"
+    );
+    let closed = log.next("socket closed").await;
+    assert_eq!(&closed["request.id"], id, "{closed}");
+    assert!(closed["code"].is_null(), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_protocol_and_event_streams_are_logged_too() {
+    let database = Database::new().await;
+    let mut log = Logged::by(&database, &[]).await;
+    let mut socket = Socket::open(log.address, "graphql-ws").await;
+    socket.says(json!({ "type": "connection_init", "payload": {} })).await;
+    let query = json!({ "query": "query Old { __typename }", "operationName": "Old" });
+    socket.says(json!({ "type": "start", "id": "1", "payload": query })).await;
+    let line = log.next("socket operation").await;
+    assert_eq!(json!([line["operation"], line["type"], line["answers"]]), json!(["Old", "query", 1]), "{line}");
+    drop(socket);
+    log.next("socket closed").await;
+
+    let stream = client(None).post(log.url("/graphql")).header("accept", "text/event-stream").json(&query);
+    let answer = soon(stream.send()).await.unwrap();
+    let (id, text) = (id_of(&answer), answer.text().await.unwrap());
+    let line = log.next("request").await;
+    assert_eq!(json!([line["request.id"], line["operation"], line["bytes"]]), json!([id, "Old", text.len()]), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_choose_how_much_is_logged() {
+    let database = Database::new().await;
+    let mut quiet = server(&database, &["--log", "error"]);
+    quiet.env_remove("DUOLOGUE_LOG").stderr(Stdio::piped());
+    let (mut child, address) = started(quiet).await;
+    soon(reqwest::get(format!("http://{address}/"))).await.unwrap();
+    let mut log = child.stderr.take().unwrap();
+    assert_eq!(crate::program::terminate(child).await, Some(0));
+    let mut text = String::new();
+    soon(tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap();
+    assert_eq!(text, "");
+}

@@ -1,0 +1,185 @@
+//! Metrics: what Prometheus reads, each of which moves when something happens.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Stdio,
+};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{
+    harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon, text},
+    program::{error, server, started, terminate},
+};
+
+/// What two subscriptions of a user, a send that was repeated, one more send, and some failures make of the metrics.
+const WHILE_OPEN: [(&str, f64); 16] = [
+    ("duologue_ready", 1.0),
+    ("duologue_sockets{protocol=\"graphql-transport-ws\"}", 1.0),
+    ("duologue_subscriptions{field=\"feed\"}", 2.0),
+    ("duologue_users_online", 1.0),
+    ("duologue_feed_resumes_total{outcome=\"caught_up\"}", 1.0),
+    ("duologue_feed_resumes_total{outcome=\"reset\"}", 1.0),
+    ("duologue_feed_replayed_events_sum", 1.0),
+    ("duologue_messages_sent_total{duplicate=\"false\"}", 2.0),
+    ("duologue_messages_sent_total{duplicate=\"true\"}", 1.0),
+    ("duologue_sign_ins_total{outcome=\"ok\"}", 1.0),
+    ("duologue_sign_ins_total{outcome=\"refused\"}", 1.0),
+    ("duologue_sign_ins_total{outcome=\"limited\"}", 1.0),
+    ("duologue_rate_limited_total{rate=\"failure\"}", 1.0),
+    ("duologue_operations_total{type=\"none\",code=\"GRAPHQL_VALIDATION_FAILED\"}", 1.0),
+    ("duologue_operations_total{type=\"query\",code=\"OK\"}", 1.0),
+    ("duologue_operations_total{type=\"mutation\",code=\"RATE_LIMITED\"}", 1.0),
+];
+
+/// What is at least so much in the end.
+const AT_LEAST: [(&str, f64); 14] = [
+    ("duologue_http_responses_total{status=\"200\"}", 8.0),
+    ("duologue_http_responses_total{status=\"101\"}", 1.0),
+    ("duologue_operation_seconds_count{type=\"mutation\"}", 8.0),
+    ("duologue_feed_lag_seconds_count", 1.0),
+    ("duologue_wakeups_total", 1.0),
+    ("duologue_write_wait_seconds_count", 3.0),
+    ("duologue_commit_seconds_count", 3.0),
+    ("duologue_commit_units_sum", 3.0),
+    ("duologue_read_wait_seconds_count", 3.0),
+    ("duologue_statements_total", 20.0),
+    ("process_cpu_seconds_total", 0.0),
+    ("process_resident_memory_bytes", 1e6),
+    ("process_open_fds", 3.0),
+    ("process_max_fds", 64.0),
+];
+
+/// Every sample of the answer, by its name with its labels.
+async fn scraped(url: &str) -> BTreeMap<String, f64> {
+    let answer = soon(reqwest::get(url)).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap());
+    samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+}
+
+/// The names of the metrics: without labels, and without what histograms add to them.
+fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
+    fn family(name: &str) -> &str {
+        ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+    }
+    samples.keys().filter_map(|name| name.split('{').next()).map(family).collect()
+}
+
+/// A port that is free.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_metric_moves() {
+    let database = Database::new().await;
+    let metrics = free_address();
+    let accounts: &[&str] = if signed_in() { &[] } else { &ACCOUNTS };
+    let flags = [accounts, &["--metrics-listen", &metrics, "--max-sign-in-failures", "1"]].concat();
+    let (child, address) = started(server(&database, &flags)).await;
+    let (metrics, url) = (format!("http://{metrics}/metrics"), format!("http://{address}/graphql"));
+    let before = scraped(&metrics).await;
+    let post = async |token: &str, query: &str, variables: Value| {
+        let request = client(Some(token)).post(&url).json(&json!({ "query": query, "variables": variables }));
+        soon(request.send()).await.unwrap().json::<Value>().await.unwrap()
+    };
+    let sign_up = async |name: &str| {
+        let query = "mutation ($input: SignUpInput!) { signUp(input: $input) { accessToken viewer { user { id } } } }";
+        let email = format!("{name}@example.com");
+        let answer =
+            post("", query, json!({ "input": { "name": name, "email": email, "password": "correct horse" } })).await;
+        let signed = &answer["data"]["signUp"];
+        (text(&signed["viewer"]["user"]["id"]), format!("Bearer {}", text(&signed["accessToken"])))
+    };
+    let ((_, ada), (bob, _)) = (sign_up("Ada").await, sign_up("Bob").await);
+    let sign_in = "mutation ($password: String!) {
+        signIn(input: { email: \"ada@example.com\", password: $password }) { accessToken } }";
+    for password in ["correct horse", "wrong", "wrong again"] {
+        post("", sign_in, json!({ "password": password })).await;
+    }
+    post("", "{ nothing }", json!({})).await;
+
+    let mut socket = Socket::open(address, "graphql-transport-ws").await;
+    socket.says(json!({ "type": "connection_init", "payload": { "authorization": ada } })).await;
+    socket.hears().await;
+    let cursor = post(&ada, "{ feedCursor }", json!({})).await["data"]["feedCursor"].take();
+    let send = json!({ "input": { "receiverId": bob, "content": "Hello", "clientId": "1" } });
+    for _ in 0..2 {
+        post(&ada, SEND, send.clone()).await;
+    }
+    let feed = "subscription ($after: String) { feed(after: $after) { kind } }";
+    socket.subscribes("resumed", feed, json!({ "after": cursor })).await;
+    for kind in ["MESSAGE_SENT", "CAUGHT_UP"] {
+        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], kind);
+    }
+    // That of usr_1 in the epoch `gone`.
+    socket.subscribes("lost", feed, json!({ "after": "Zjpnb25lOjE6NQ" })).await;
+    soon(async { while socket.hears().await["id"] != "lost" {} }).await;
+    post(&ada, SEND, json!({ "input": { "receiverId": bob, "content": "Again" } })).await;
+    soon(async { while socket.hears().await["payload"]["data"]["feed"]["kind"] != "MESSAGE_SENT" {} }).await;
+
+    let open = scraped(&metrics).await;
+    for (name, value) in WHILE_OPEN {
+        assert_eq!(open.get(name), Some(&value), "{name} in {open:#?}");
+    }
+    drop(socket);
+    let closed = soon(async {
+        loop {
+            let closed = scraped(&metrics).await;
+            if closed["duologue_subscriptions{field=\"feed\"}"] == 0.0
+                && closed.contains_key("duologue_sockets_closed_total{code=\"gone\"}")
+            {
+                return closed;
+            }
+        }
+    })
+    .await;
+    for (name, least) in AT_LEAST {
+        assert!(closed.get(name).is_some_and(|value| *value >= least), "{name} in {closed:#?}");
+        let moves = name.ends_with("_total") || name.ends_with("_count") || name.ends_with("_sum");
+        let is_process = name.starts_with("process");
+        assert!(!moves || is_process || closed[name] > before.get(name).copied().unwrap_or_default(), "{name}");
+    }
+    if database.is_sqlite() {
+        assert!(
+            closed["duologue_database_bytes{file=\"db\"}"] + closed["duologue_database_bytes{file=\"wal\"}"] > 4096.0
+        );
+        assert!(closed["duologue_disk_size_bytes"] >= closed["duologue_disk_free_bytes"]);
+        // What the page about them, the alerts and the dashboard have.
+        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap();
+        let documented = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
+        assert_eq!(documented.collect::<BTreeSet<_>>(), names(&closed));
+    }
+    check_with_promtool(&metrics).await;
+    assert_eq!(terminate(child).await, Some(0));
+}
+
+/// Where Prometheus is installed, its tool checks the answer.
+async fn check_with_promtool(url: &str) {
+    let text = soon(reqwest::get(url)).await.unwrap().text().await.unwrap();
+    let mut promtool = Command::new("promtool");
+    let Ok(mut checking) =
+        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    else {
+        return;
+    };
+    tokio::io::AsyncWriteExt::write_all(&mut checking.stdin.take().unwrap(), text.as_bytes()).await.unwrap();
+    let checked = soon(checking.wait_with_output()).await.unwrap();
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_not_for_others() {
+    let database = Database::new().await;
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url, "--metrics-listen", "0.0.0.0:0"];
+    let said = error(&[&fixed, &ACCOUNTS[..]].concat()).await;
+    assert!(said.contains("--allow-open-network") && said.contains("metrics"), "{said}");
+    // Nor on the listener of the API.
+    let (_child, address) = started(server(&database, &["--metrics-listen", &free_address()])).await;
+    let answer = soon(reqwest::get(format!("http://{address}/metrics"))).await.unwrap();
+    assert_eq!(answer.status(), 404);
+}
