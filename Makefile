@@ -13,7 +13,7 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool
+.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool proxies
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -24,14 +24,14 @@ run: web
 model: model/model.safetensors
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
-test: web clients browser examples nats
+test: web clients browser examples nats proxies
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 	tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
-ONCE := browser:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
+ONCE := browser:: proxies:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
@@ -82,6 +82,22 @@ else
 nats:
 	@echo "nats-server is not there: servers that wake each other over NATS are not tried."
 test: export DUOLOGUE_TEST_WITHOUT_NATS := 1
+endif
+
+# The reverse proxies that deploy has files for. Debian has two of them in /usr/sbin, which is not in everybody's path.
+PROXIES := $(shell PATH="$$PATH:/usr/sbin"; for proxy in nginx caddy haproxy; do command -v $$proxy >/dev/null || echo $$proxy; done)
+ifeq ($(PROXIES),)
+proxies:
+else ifneq ($(DEBIAN),)
+# Their daemons are not started, neither now nor with the machine.
+proxies:
+	@policy=/usr/sbin/policy-rc.d; \
+	[ -e $$policy ] || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
+	$(call install,nginx-light caddy haproxy) && { systemctl disable --quiet $(PROXIES:%=%.service) 2>/dev/null || true; }
+else
+proxies:
+	@echo "nginx, caddy or haproxy is not there: the files for reverse proxies are not tried."
+test: export DUOLOGUE_TEST_WITHOUT_PROXIES := 1
 endif
 
 # What the tests run of the folder examples: each is installed or built as its own words say.

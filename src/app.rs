@@ -5,10 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::Notify, time::timeout};
@@ -29,6 +29,8 @@ use crate::{
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
 /// A database that takes longer for nothing is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A server whose changes wait for longer is not ready.
+const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
@@ -95,6 +97,8 @@ pub struct App {
     pub is_sign_up_open: bool,
     /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
+    /// Since when changes had to wait each time that somebody asked.
+    blocked_since: Mutex<Option<Instant>>,
     epoch: RwLock<Arc<str>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Milliseconds to add to what the clock shows.
@@ -174,6 +178,7 @@ impl App {
             lifetimes: Lifetimes::default(),
             is_sign_up_open: true,
             offline_after: OFFLINE_AFTER,
+            blocked_since: Mutex::default(),
             epoch: RwLock::new(epoch),
             clock: Arc::new(clock),
             clock_offset: AtomicI64::new(0),
@@ -288,13 +293,23 @@ impl App {
         if !matches!(timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await, Ok(Ok(_))) {
             return Some("the database does not answer");
         }
-        // It changes nothing, and has to wait for its turn as changes have.
-        match timeout(PROBE_TIMEOUT, self.store.write(|_| Ok::<_, Error>(()))).await {
+        let problem = match timeout(PROBE_TIMEOUT, self.store.write(store::server::touch)).await {
             Ok(Ok(())) => None,
             Ok(Err(Error::Overloaded)) => Some("too many changes wait for the database"),
-            Ok(Err(_)) => Some("the database takes no changes: see the log"),
-            Err(_elapsed) => Some("changes wait for the database: another program may have locked it"),
+            Err(_) | Ok(Err(Error::Busy)) => Some("changes wait for the database: another program may have locked it"),
+            Ok(Err(Error::Full)) => return Some("the disk is full"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the database takes no changes");
+                return Some("the database takes no changes: see the log");
+            }
+        };
+        // Others may use the database for a while, and many may send at once.
+        let mut blocked_since = self.blocked_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if problem.is_none() {
+            *blocked_since = None;
+            return None;
         }
+        problem.filter(|_| blocked_since.get_or_insert_with(Instant::now).elapsed() >= BLOCKED_AFTER)
     }
 
     /// Checks the whole database after a while, as it is used. What is found is in the log and in [`App::problem`].

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use reqwest::{StatusCode, redirect::Policy};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -24,7 +25,7 @@ use tokio::{
 
 use duologue::{
     app::{App, database_url, random_epoch},
-    config::{AuthMode, Command, Database, Demo, Embeddings, Listen, Serve},
+    config::{AuthMode, Cli, Command, Database, Demo, Embeddings, Listen, Serve},
     domain::{
         self, Viewer, accounts, changes, demo, embedding, feed, imports, indexing,
         moving::Move,
@@ -53,6 +54,13 @@ const MOVE_CONNECTIONS: usize = 8;
 pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve(settings) => serve(&settings).await,
+        Command::Completions { shell } => {
+            Cli::write_completions(shell, &mut stdout());
+            Ok(())
+        }
+        Command::Man { folder } => {
+            Cli::write_manual(&folder).with_context(|| format!("cannot write the pages into {}", folder.display()))
+        }
         Command::Schema => Ok(stdout().write_all(graphql::sdl().as_bytes())?),
         Command::Migrate(database) => migrate(&database).await,
         Command::Check(database) => check(&database).await,
@@ -201,20 +209,22 @@ async fn check(database: &Database) -> Result<()> {
 }
 
 async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result<()> {
-    let url = database_url(database)?;
-    let file = std::path::absolute(file)?;
-    let (start, end) =
-        (file.file_stem().unwrap_or_default(), file.extension().map(|extension| extension.to_string_lossy()));
-    let (start, end) = (format!("{}-", start.to_string_lossy()), end.map(|end| format!(".{end}")).unwrap_or_default());
-    let target = if keep.is_some() { file.with_file_name(format!("{start}{}{end}", time_in_name())) } else { file };
+    let (url, file) = (database_url(database)?, std::path::absolute(file)?);
+    let Some(stem) = file.file_stem().and_then(|stem| stem.to_str()) else {
+        bail!("{} names no file", file.display());
+    };
+    let end = file.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
+    let start = format!("{stem}-");
+    let target = match keep {
+        Some(_) => file.with_file_name(format!("{start}{}{end}", time_in_name())),
+        None => file.clone(),
+    };
+    let part = file.with_file_name(format!("{stem}{end}.part"));
     let mut progress = Progress::of(0, "{bar:30} {bytes} of {total_bytes}");
-    store::backups::backup(&url, &target, |done, total| progress.reach(done, total)).await?;
+    store::backups::backup(&url, part, target.clone(), |done, total| progress.reach(done, total)).await?;
     drop(progress);
     println!("Everything is in {}.", target.display());
-    if let (Some(keep), Some(folder)) = (keep, target.parent()) {
-        store::backups::prune(folder, (&start, &end), keep)?;
-    }
-    Ok(())
+    keep.map_or(Ok(()), |keep| Ok(store::backups::prune(&target, (&start, &end), keep)?))
 }
 
 async fn restore(file: &Path, database: &Database) -> Result<()> {
@@ -237,17 +247,20 @@ fn time_in_name() -> String {
 
 async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
     let address = listen.iter().flat_map(|listen| &listen.0).next().copied();
-    let url = url.or(address.map(page)).context("--listen names no address")?;
-    let url = format!("{}/health/ready", url.trim_end_matches('/'));
-    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build()?;
-    let response = client
-        .get(&url)
-        .send()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("no answer from {url}"))?;
+    let given = url.or(address.map(page)).context("--listen names no address")?;
+    let with_scheme = if given.contains("://") { given } else { format!("http://{given}") };
+    let mut url: reqwest::Url =
+        with_scheme.parse().context("this is no URL of a server, such as http://127.0.0.1:8000/")?;
+    url.set_path("/health/ready");
+    url.set_query(None);
+    // A page to sign in, or another server, is not an answer.
+    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(HEALTH_TIMEOUT).build()?;
+    let asked = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
+    // It may be in a log.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    let response = asked.with_context(|| format!("no answer from {url}"))?;
     let (status, body) = (response.status(), response.text().await.unwrap_or_default());
-    if !status.is_success() {
+    if status != StatusCode::OK || body != "ok\n" {
         let reason: String = body.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
         bail!("{url} answers {}: {reason}", status.as_u16());
     }

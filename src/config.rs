@@ -2,12 +2,25 @@
 //!
 //! Not here: what the settings do.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    io::{self, Write, stdout},
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clap::{
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::FalseyValueParser, error::ErrorKind,
+};
+use clap_complete::Shell;
 use ipnet::IpNet;
 
+mod accounts;
 mod admin;
+mod file;
 mod help;
 mod limits;
 mod log;
@@ -15,7 +28,9 @@ mod search;
 mod values;
 mod variables;
 
+pub use accounts::{Auth, AuthMode, SignUp};
 pub use admin::Admin;
+use file::FileSettings;
 use help::{DATABASE, NONE, SERVED, help};
 pub use limits::{Limits, Rates};
 pub use log::{Log, LogFormat, LogLevel};
@@ -28,16 +43,50 @@ use values::{any_seconds, at_least_one, days, listen, network, seconds};
 #[command(name = "duologue", version, about, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Every flag can also be given by the environment variable named beside it.")]
 pub struct Cli {
+    /// File with settings, in TOML: the names of flags are its keys. `duologue serve --print-config` writes one
+    #[arg(long, value_name = "FILE", env = "DUOLOGUE_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
-    /// The command line of the program, and its environment. If they are wrong, it says so and ends the program.
+    /// The command line of the program, its environment, and the file of settings: what is named first comes before the others. If they are
+    /// wrong, it says so and ends the program, and so it does if only help or settings are to be printed.
     #[must_use]
     pub fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| variables::explained(error, Self::command()).exit())
+        let matches = Self::matches(env::args_os().collect()).unwrap_or_else(|error| error.exit());
+        if let Some(("serve", serve)) = matches.subcommand()
+            && serve.get_flag("print_config")
+        {
+            let command = Self::command();
+            // Whoever does not listen does not want it.
+            let settings = command.find_subcommand("serve").map(|command| file::printed(command, serve));
+            let _ = stdout().write_all(settings.unwrap_or_default().as_bytes());
+            process::exit(0);
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Writes what lets a shell complete the commands.
+    pub fn write_completions(shell: Shell, to: &mut impl Write) {
+        clap_complete::generate(shell, &mut Self::command(), "duologue", to);
+    }
+
+    /// Writes a manual page for each command into a folder.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_manual(folder: &Path) -> io::Result<()> {
+        clap_mangen::generate_to(Self::command(), folder)
+    }
+
+    fn matches(arguments: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
+        let mut command = Self::command();
+        let file = FileSettings::read(&arguments, &command).map_err(|why| command.error(ErrorKind::Io, why))?;
+        let matches = command.clone().try_get_matches_from(file.added_to(arguments));
+        matches.map_err(|error| variables::explained(error, command, &file))
     }
 }
 
@@ -50,6 +99,18 @@ pub enum Command {
     /// Print the GraphQL schema (SDL), sorted
     #[command(after_help = help(["schema", "schema > schema.graphql"], NONE))]
     Schema,
+    /// Print what lets a shell complete the commands
+    #[command(after_help = help(["completions bash > /etc/bash_completion.d/duologue", "completions zsh"], NONE))]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages
+    #[command(after_help = help(["man .", "man /usr/local/share/man/man1"], "the pages, in the folder"))]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
     /// Bring the database up to date and stop; `serve` does so at its start
     #[command(after_help = help(["migrate", "migrate --database-file /etc/duologue/database"], DATABASE))]
     Migrate(Database),
@@ -101,7 +162,7 @@ pub enum Command {
         #[arg(value_parser = listen)]
         listen: Vec<Listen>,
     },
-    /// Tell every client to load everything again; say it after you restored a backup, before you serve it
+    /// Tell every client to load everything again; say it after you restored a backup of PostgreSQL, before you serve it
     #[command(after_help = help(["new-epoch", "new-epoch --database-file /etc/duologue/database"], DATABASE))]
     NewEpoch(Database),
     /// Read users and messages from a JSON Lines file, all of it or nothing
@@ -211,65 +272,6 @@ Everything is copied, compared, and in the end the former database is closed: it
 which wait until then, become ready. Ids, cursors, sessions and tokens hold, as long as the new servers have the same signing \
 key. When it is interrupted, run it again: it goes on from where it was. The index of words is made anew in the background.";
 
-/// Who may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AuthMode {
-    /// Nobody signs in: everybody who reaches the server may act for everyone
-    Open,
-    /// People sign in, and programs have service tokens
-    Jwt,
-}
-
-/// Whether people may make accounts for themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SignUp {
-    /// Everybody may
-    Open,
-    /// Nobody may: admins and service tokens make accounts, with `createUser`, and so do tokens of an issuer with `--create-users`
-    Closed,
-}
-
-/// How it is known who asks.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Accounts")]
-pub struct Auth {
-    /// Who may ask
-    #[arg(long = "auth", value_name = "MODE", value_enum, env = "DUOLOGUE_AUTH", default_value = "open")]
-    pub mode: AuthMode,
-    /// Whether people may make accounts for themselves
-    #[arg(long, value_name = "MODE", value_enum, env = "DUOLOGUE_SIGN_UP", default_value = "open")]
-    pub sign_up: SignUp,
-    /// Key that signs tokens: at least 32 random bytes in base64 (`openssl rand -base64 32`). Two, with a comma between
-    /// them, while you change it: the first one signs, both hold
-    #[arg(long, value_name = "KEY", env = "DUOLOGUE_SIGNING_KEY", hide_env_values = true)]
-    pub signing_key: Option<Secret>,
-    /// File with the key, one or two lines, if `--signing-key` is not given; it is made if it is not there
-    #[arg(long, value_name = "FILE", env = "DUOLOGUE_SIGNING_KEY_FILE", default_value = "duologue.key")]
-    pub signing_key_file: PathBuf,
-    /// Seconds for which an access token holds
-    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_ACCESS_TOKEN_LIFETIME", default_value = "900", value_parser = seconds)]
-    pub access_token_lifetime: Duration,
-    /// Issuer whose tokens are accepted too: the `iss` in them, such as `https://login.example.com/`
-    #[arg(long, value_name = "NAME", env = "DUOLOGUE_ISSUER", requires_all = ["audience", "jwks"])]
-    pub issuer: Option<String>,
-    /// What the issuer calls this server: the `aud` in its tokens
-    #[arg(long, value_name = "NAME", env = "DUOLOGUE_AUDIENCE", requires = "issuer")]
-    pub audience: Option<String>,
-    /// Public keys of the issuer: the URL of a JWKS, or a file with a JWKS or with one key as PEM
-    #[arg(long, value_name = "URL|FILE", env = "DUOLOGUE_JWKS", requires = "issuer")]
-    pub jwks: Option<String>,
-    /// Seconds by which the issuer's clock may be ahead or behind: its tokens hold so much earlier and longer
-    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CLOCK_SKEW", default_value = "30", value_parser = any_seconds)]
-    pub clock_skew: Duration,
-    /// Make an account for whom the issuer means for the first time. Otherwise its `sub` must be the id of a user, such as
-    /// usr_7
-    #[arg(long, env = "DUOLOGUE_CREATE_USERS", value_parser = FalseyValueParser::new())]
-    pub create_users: bool,
-    /// Days after which a session ends that was not renewed
-    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
-    pub refresh_token_lifetime: Duration,
-}
-
 /// Where the data is.
 #[derive(Clone, Args)]
 pub struct Database {
@@ -370,6 +372,9 @@ pub struct Serve {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+    /// Print a file for `--config` with all settings and what they mean, as they are now, and stop
+    #[arg(long)]
+    pub print_config: bool,
     /// The rates.
     #[command(flatten)]
     pub rates: Rates,

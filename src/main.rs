@@ -12,7 +12,7 @@ const READING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let command = Cli::read().command;
-    telemetry::start(command.log());
+    let log = telemetry::start(command.log());
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(cli::run(command));
     runtime.shutdown_timeout(READING);
+    drop(log);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,20 +1,34 @@
 //! The log, on standard error: what the operator reads. The settings choose how much, or `RUST_LOG`, part by part, such as
 //! `RUST_LOG=warn,duologue::store=debug`.
 
-use std::io::{IsTerminal, stderr};
+use std::{
+    env,
+    io::{IsTerminal, stderr},
+};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, registry, util::SubscriberInitExt as _};
 
 use crate::config::{Log, LogFormat};
 
-/// Starts the log; of commands that have no settings for it only warnings. Once per process; a second call changes nothing.
-pub fn start(log: Option<&Log>) {
-    // Of the libraries warnings are enough.
-    let filter =
-        log.map_or_else(|| "warn".to_owned(), |log| format!("{},duologue={}", log.level.of_libraries(), log.level));
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_not_set| EnvFilter::new(filter));
+/// Lines that wait to be written. If nobody reads the log, more are lost: nothing waits for it.
+const MAX_WAITING: usize = 8_192;
+
+/// Starts the log; of commands that have no settings for it only warnings. Once per process; a second call changes nothing. What waits is
+/// written when the guard is dropped.
+pub fn start(log: Option<&Log>) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(stderr());
+    // Of the libraries warnings are enough; and who gave a command knows that it takes long.
+    let chosen = log.map_or_else(
+        || "warn,duologue::store::metrics=error".to_owned(),
+        |log| format!("{},duologue={}", log.level.of_libraries(), log.level),
+    );
+    let parts = env::var("RUST_LOG").ok().filter(|parts| !parts.trim().is_empty());
+    let filter = EnvFilter::try_new(parts.as_ref().unwrap_or(&chosen));
+    let wrong = filter.as_ref().err().map(ToString::to_string);
+    let filter = filter.unwrap_or_else(|_wrong| EnvFilter::new(chosen));
     // Where nobody reads the log, nothing is to break.
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     // Each only fails if there is a log already.
     let _ = match log.map(|log| log.format) {
         Some(LogFormat::Json) => {
@@ -24,4 +38,8 @@ pub fn start(log: Option<&Log>) {
             registry().with(filter).with(lines.with_ansi(stderr().is_terminal())).try_init()
         }
     };
+    if let Some(why) = wrong {
+        tracing::warn!("RUST_LOG cannot be used ({why})");
+    }
+    guard
 }

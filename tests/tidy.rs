@@ -44,7 +44,7 @@ const DOORS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 19] = [
+const KNOWN_BY: [(&str, &[&str]); 22] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
     ("apollo_compiler", &["execution"]),
@@ -62,6 +62,9 @@ const KNOWN_BY: [(&str, &[&str]); 19] = [
     ("tokenizers", &["search"]),
     ("safetensors", &["search"]),
     ("clap", &["config", "main"]),
+    ("clap_complete", &["config"]),
+    ("clap_mangen", &["config"]),
+    ("toml", &["config"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),
 ];

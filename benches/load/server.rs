@@ -88,7 +88,8 @@ pub(crate) struct Server {
 impl Server {
     /// Waits for the line with the address.
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        // It logs each request, which costs as much where nobody reads it.
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let page = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();

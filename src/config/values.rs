@@ -7,6 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jiff::{Span, SpanRelativeTo};
 
 /// A text that must not be shown.
 #[derive(Clone)]
@@ -63,14 +64,24 @@ pub(super) fn rate(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|times| *times > 0).ok_or_else(|| "must be a whole number, 1 or more, or `off`".to_owned())
 }
 
+/// A number of days, or with a unit, such as `36h`.
 pub(super) fn days(text: &str) -> Result<Duration, String> {
-    let days: f64 = text.parse().map_err(|_not_a_number| "not a number of days".to_owned())?;
-    Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
+    duration(text, 86_400.0)
 }
 
+/// A number of seconds, or with a unit, such as `15m`.
 pub(super) fn any_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_not_a_number| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    duration(text, 1.0)
+}
+
+fn duration(text: &str, unit_seconds: f64) -> Result<Duration, String> {
+    if let Ok(number) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(number * unit_seconds).map_err(|error| error.to_string());
+    }
+    let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    let duration = span.ok().and_then(|duration| Duration::try_from(duration).ok());
+    duration
+        .ok_or_else(|| "not a duration: write a number, or one with a unit, such as 30s, 15m, 12h or 30d".to_owned())
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -97,6 +108,29 @@ mod tests {
         for wrong in ["", "localhost", "127.0.0.1", "70000", "localhost:70000", ":8000", "http://127.0.0.1:8000", "::1"]
         {
             assert!(listen(wrong).is_err_and(|why| why.contains("127.0.0.1:8000")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_number_or_has_a_unit() {
+        for (text, expected) in [
+            ("90", 90),
+            ("1.5m", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("1h 30m", 5_400),
+            ("30d", 2_592_000),
+            ("2 weeks", 1_209_600),
+        ] {
+            assert_eq!(any_seconds(text), Ok(Duration::from_secs(expected)), "{text}");
+        }
+        assert_eq!(
+            (any_seconds("0.25"), days("0.5")),
+            (Ok(Duration::from_millis(250)), Ok(Duration::from_hours(12)))
+        );
+        assert_eq!((days("36h"), days("30d")), (any_seconds("129600"), days("30")));
+        for wrong in ["", "m", "15 parsecs", "-5s", "-1", "1 month", "NaN", "inf"] {
+            assert!(any_seconds(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Errors in the values of environment variables.
+//! Errors in values that are not on the command line: in environment variables and in the file of settings.
 
 use std::env;
 
@@ -8,15 +8,20 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-/// The same error of the command line, which also names the environment variable that the wrong value came from, if it did.
-pub(super) fn explained(mut error: Error, mut command: Command) -> Error {
+use super::file::FileSettings;
+
+/// The same error of the command line, which also names the environment variable or the file that the wrong value came from, if it did.
+pub(super) fn explained(mut error: Error, mut command: Command, file: &FileSettings) -> Error {
     command.build();
-    let variable = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(argument)) => variable(&command, argument),
-        _ => None,
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+    let flag = argument.split([' ', '=']).next().unwrap_or_default().trim_start_matches('-');
+    let place = if file.names.iter().any(|name| name == flag) {
+        Some(format!("in {}", file.path.display()))
+    } else {
+        variable(&command, argument).map(|variable| format!("that of the environment variable {variable}"))
     };
-    if let Some(variable) = variable {
-        let tip = StyledStr::from(format!("the value is that of the environment variable {variable}"));
+    if let Some(place) = place {
+        let tip = StyledStr::from(format!("the value is {place}"));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     error

@@ -37,7 +37,7 @@ impl Default for Counters {
 }
 
 /// Counters that are there from the beginning: to Prometheus one that appears with its first event did not grow.
-fn family<const N: usize>(label: &'static str, values: [&'static str; N]) -> Family<Label, Counter> {
+pub(super) fn family<const N: usize>(label: &'static str, values: [&'static str; N]) -> Family<Label, Counter> {
     let family = Family::<Label, Counter>::default();
     for value in values {
         drop(family.get_or_create(&[(label, value)]));

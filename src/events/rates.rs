@@ -16,7 +16,7 @@ use governor::{
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
-use super::counters::Label;
+use super::counters::{Label, family};
 use crate::model::{
     ids::{SessionId, UserId},
     sessions::Credential,
@@ -30,6 +30,20 @@ const MAX_REFRESHES: u32 = 30;
 const MAX_SIGN_OUTS: u32 = 100;
 /// Exchanges and sign-outs from an address in a minute: many people may share one.
 const MAX_SESSION_CHANGES: u32 = 300;
+
+/// What is counted of refusals: by these limiters, by the counts in the database, and by permits.
+const RATES: [&str; 10] = [
+    "writes",
+    "searches",
+    "refreshes",
+    "sign-outs",
+    "session-changes",
+    "sign-up",
+    "sign-in",
+    "failure",
+    "credentials",
+    "requests",
+];
 
 /// The limits; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,7 +90,7 @@ impl RateLimiters {
             sign_outs: Limiter::of(MAX_SIGN_OUTS, minute, 1),
             session_changes: Limiter::of(MAX_SESSION_CHANGES, minute, 1),
             limits,
-            refusals: Family::default(),
+            refusals: family("rate", RATES),
         }
     }
 

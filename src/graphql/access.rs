@@ -40,8 +40,8 @@ pub struct AccessFacts {
     pub answers: u32,
     /// Bytes of their JSON.
     pub bytes: usize,
-    /// Until the last answer was made. What its way to the client took is not in it.
-    pub duration: Duration,
+    /// How long after the beginning the last answer was made. What its way to the client took is not in it.
+    pub answered: Option<Duration>,
 }
 
 impl AccessRecord {
@@ -89,7 +89,13 @@ impl AccessRecord {
         facts.answers += 1;
         facts.code = facts.code.or(answer.code());
         facts.bytes += answer.bytes();
-        facts.duration = self.began.elapsed();
+        facts.answered = Some(self.elapsed());
+    }
+
+    /// The time since the beginning.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     fn locked(&self) -> MutexGuard<'_, AccessFacts> {
@@ -97,12 +103,10 @@ impl AccessRecord {
     }
 }
 
-impl AccessFacts {
-    /// Milliseconds until the last answer was made, in tenths.
-    #[must_use]
-    pub fn milliseconds(&self) -> f64 {
-        (self.duration.as_secs_f64() * 10_000.0).round() / 10.0
-    }
+/// Milliseconds, to tenths.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 impl Drop for AccessRecord {
@@ -117,7 +121,7 @@ impl Drop for AccessRecord {
             operation = facts.name,
             r#type = facts.operation.map(OperationType::name),
             code = facts.code.map(<&str>::from),
-            ms = facts.milliseconds(),
+            ms = milliseconds(facts.answered.unwrap_or_else(|| self.elapsed())),
             bytes = facts.bytes,
             answers = facts.answers,
             "socket operation"

@@ -367,7 +367,9 @@ impl Subscribed {
                 let parts = written(&self.call, self.prepared.arguments.clone(), writes, false, max_bytes).await;
                 let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
                 self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
-                parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect()
+                let answers: Vec<_> = parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect();
+                self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));
+                answers
             }
             Err(error) => {
                 self.failed = true;

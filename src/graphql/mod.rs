@@ -29,7 +29,7 @@ mod pages;
 mod payloads;
 mod scalars;
 
-pub use access::{AccessFacts, AccessRecord};
+pub use access::{AccessFacts, AccessRecord, milliseconds};
 pub use api::{Api, Prepared, library_graphiql};
 pub use calls::{Caller, new_request_id};
 pub use executors::{Connection as SocketConnection, MAX_HELD_BYTES, RequestPermits, session_data};

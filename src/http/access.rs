@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -19,7 +20,7 @@ use ipnet::IpNet;
 use super::{addresses::client_address, counters::HttpCounters};
 use crate::{
     execution::{Code, OperationType},
-    graphql::{AccessRecord, new_request_id},
+    graphql::{AccessRecord, milliseconds, new_request_id},
 };
 
 /// By which a request is found in the log of this server, and of the proxies before it.
@@ -52,22 +53,28 @@ impl Client {
     }
 }
 
-/// A request, from its first byte to the last one of its answer.
+/// A request, from its head to the last byte of its answer, or until it is given up. Then it is logged.
 pub(super) struct Access {
     method: &'static str,
     route: &'static str,
     record: Arc<AccessRecord>,
     counters: HttpCounters,
+    /// When there was a response, and its status.
+    response: Option<(Duration, u16)>,
+    /// Why the request was refused, if there is no operation that could say so.
+    refusal: Option<Code>,
+    /// What was sent of the body.
+    bytes: usize,
 }
 
 impl Access {
     /// Begins with a request that was received, and with the id that a trusted proxy has given it.
     pub(super) fn begin(method: &Method, path: &str, proxy_id: Option<&HeaderValue>, counters: HttpCounters) -> Self {
         let given = proxy_id.and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
-        let record = AccessRecord::of_request(given.map_or_else(new_request_id, Into::into));
+        let record = Arc::new(AccessRecord::of_request(given.map_or_else(new_request_id, Into::into)));
         let known = |of: &[&'static str], wanted| of.iter().copied().find(|its| *its == wanted).unwrap_or(OTHER);
         let (method, route) = (known(&METHODS, method.as_str()), known(&ROUTES, path));
-        Self { method, route, record: Arc::new(record), counters }
+        Self { method, route, record, counters, response: None, refusal: None, bytes: 0 }
     }
 
     /// What is to be known of its operations.
@@ -76,23 +83,49 @@ impl Access {
     }
 
     /// The response, with the id of the request.
-    pub(super) fn respond(self, mut response: Response) -> Response<AccessedBody> {
+    pub(super) fn respond(mut self, mut response: Response) -> Response<AccessedBody> {
         if let Ok(id) = HeaderValue::from_str(&self.record.request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let (status, refusal) = (response.status().as_u16(), response.extensions_mut().remove());
-        response.map(|body| AccessedBody { body, access: self, status, refusal, bytes: 0 })
+        let status = response.status().as_u16();
+        self.response = Some((self.record.elapsed(), status));
+        self.refusal = response.extensions_mut().remove();
+        self.counters.responses.get_or_create(&[("status", status)]).inc();
+        response.map(|body| AccessedBody { body, access: self })
     }
 }
 
-/// The body of a response. Once it was sent or given up, the request is logged.
+impl Drop for Access {
+    fn drop(&mut self) {
+        // Others ask every few seconds.
+        if PROBES.contains(&self.route) && self.response.is_some_and(|(_, status)| status == 200) {
+            return;
+        }
+        let facts = self.record.facts();
+        let (until_response, status) = self.response.unzip();
+        let until_response = until_response.unwrap_or_else(|| self.record.elapsed());
+        tracing::info!(
+            request.id = &*self.record.request_id,
+            method = self.method,
+            route = self.route,
+            status,
+            user = facts.user,
+            operation = facts.name,
+            r#type = facts.operation.map(OperationType::name),
+            operations = Some(facts.operations).filter(|operations| *operations > 1),
+            code = facts.code.or(self.refusal).map(<&str>::from),
+            ms = milliseconds(facts.answered.unwrap_or(until_response)),
+            bytes = self.bytes,
+            "{}",
+            if status.is_some() { "request" } else { "request that was given up" }
+        );
+    }
+}
+
+/// The body of a response, of which the bytes are counted that are sent.
 pub(super) struct AccessedBody {
     body: Body,
     access: Access,
-    status: u16,
-    /// Why the request was refused, if there is no operation that could say so.
-    refusal: Option<Code>,
-    bytes: usize,
 }
 
 impl HttpBody for AccessedBody {
@@ -102,7 +135,7 @@ impl HttpBody for AccessedBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
-            self.bytes += frame.data_ref().map_or(0, Bytes::len);
+            self.access.bytes += frame.data_ref().map_or(0, Bytes::len);
         }
         Poll::Ready(frame)
     }
@@ -113,32 +146,6 @@ impl HttpBody for AccessedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for AccessedBody {
-    fn drop(&mut self) {
-        let Access { method, route, record, counters } = &self.access;
-        counters.responses.get_or_create(&[("status", self.status)]).inc();
-        // Others ask every few seconds.
-        if PROBES.contains(route) && self.status == 200 {
-            return;
-        }
-        let facts = record.facts();
-        tracing::info!(
-            request.id = &*record.request_id,
-            method,
-            route,
-            status = self.status,
-            user = facts.user,
-            operation = facts.name,
-            r#type = facts.operation.map(OperationType::name),
-            operations = Some(facts.operations).filter(|operations| *operations > 1),
-            code = facts.code.or(self.refusal).map(<&str>::from),
-            ms = facts.milliseconds(),
-            bytes = self.bytes,
-            "request"
-        );
     }
 }
 

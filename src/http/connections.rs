@@ -181,6 +181,11 @@ impl Unread {
     pub(super) fn set(&self, unread: bool) {
         self.0.store(unread, Ordering::Relaxed);
     }
+
+    /// What was said last.
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// An accepted connection. A client that does not read what it is sent is disconnected after a timeout.
@@ -256,7 +261,7 @@ impl AsyncWrite for Connection {
         if this.lingering.is_none() {
             ready!(this.stream.as_mut().poll_shutdown(cx))?;
         }
-        if this.unread.0.load(Ordering::Relaxed) {
+        if this.unread.get() {
             ready!(this.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

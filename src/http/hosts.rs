@@ -81,6 +81,10 @@ impl Hosts {
 
     fn warn(&self, origin: &HeaderValue) {
         let Some(text) = origin.to_str().ok().filter(|text| text.len() <= MAX_ORIGIN_BYTES) else { return };
+        // No browser sends more; somebody else may.
+        if text.split_once("://").is_some_and(|(_, authority)| authority.contains(['/', '?', '#', '@'])) {
+            return;
+        }
         // A panic elsewhere cannot leave it half changed.
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() < MAX_WARNINGS && refused.insert(origin.clone()) {

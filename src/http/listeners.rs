@@ -4,7 +4,7 @@ use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::D
 
 use axum::{
     Router,
-    http::{StatusCode, Version, header},
+    http::{HeaderValue, StatusCode, Version, header},
     response::Response,
 };
 use futures_util::{
@@ -240,7 +240,14 @@ impl Service<Request<Incoming>> for OfConnection {
             Some(refusal) => Either::Left(ready(Ok(refusal))),
             None => Either::Right(self.router.call(request)),
         };
-        Box::pin(answering.map_ok(|response| access.respond(response)))
+        let unread = self.unread.clone();
+        Box::pin(answering.map_ok(move |mut response| {
+            if unread.get() {
+                // The rest of this request follows on the connection: a proxy must not send another one there (RFC 9112, 9.6).
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            access.respond(response)
+        }))
     }
 }
 

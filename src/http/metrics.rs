@@ -9,7 +9,7 @@ use std::sync::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -19,7 +19,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{process::Process, server::Server};
+use super::{
+    hosts::{Hosts, WRONG_HOST},
+    process::Process,
+    responses::refused,
+    server::Server,
+};
+use crate::execution::Code;
 
 /// What is read when the metrics are asked for.
 #[derive(Default)]
@@ -40,18 +46,23 @@ struct Gauges {
 
 struct Metrics {
     server: Arc<Server>,
+    hosts: Hosts,
     registry: Registry,
     gauges: Gauges,
 }
 
-/// Serves the metrics of a server.
-pub(super) fn router(server: Arc<Server>) -> Router {
+/// Serves the metrics of a server. On loopback addresses they are not for pages of the web, whatever names those give them.
+pub(super) fn router(server: Arc<Server>, is_loopback_only: bool) -> Router {
     let gauges = Gauges::default();
-    let metrics = Metrics { registry: registry(&server, &gauges), server, gauges };
+    let hosts = Hosts::new(is_loopback_only, Vec::new());
+    let metrics = Metrics { registry: registry(&server, &gauges), server, hosts, gauges };
     Router::new().route("/metrics", get(scrape)).with_state(Arc::new(metrics))
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    if !metrics.hosts.answers_to(&headers) {
+        return refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_HOST);
+    }
     metrics.gauges.read(&metrics.server).await;
     let mut text = String::new();
     match prometheus_text::encode(&mut text, &metrics.registry) {

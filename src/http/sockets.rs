@@ -231,11 +231,7 @@ impl SocketSession {
             ClientMessage::Ping { payload } => wire.send(&ServerMessage::Pong { payload }).await,
             ClientMessage::Pong { .. } => Ok(()),
             ClientMessage::Subscribe { id, payload } => {
-                match self
-                    .initialized
-                    .as_ref()
-                    .map(|Initialized { caller, .. }| caller.on_socket(caller.viewer.clone()))
-                {
+                match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
                     Some(caller) => self.start_operation(wire, &caller, &id, *payload).await,
                     None => Err(Some(Close::new(4401, "Unauthorized"))),
                 }
@@ -267,9 +263,10 @@ impl SocketSession {
             let id: String = id.chars().take(20).collect();
             return Err(Some(Close::new(4409, format!("Subscriber for {id} already exists"))));
         }
+        let caller = caller.on_socket(caller.viewer.clone());
         let prepared = self.server.api.prepare(&request);
         drop(request);
-        match prepared.and_then(|prepared| self.operations.start(caller, id, prepared)) {
+        match prepared.and_then(|prepared| self.operations.start(&caller, id, prepared)) {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 caller.record.is_answered(&refusal);

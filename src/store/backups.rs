@@ -1,55 +1,59 @@
 //! Backups of a SQLite file: a copy of it as it is at one moment, and the way back.
 //!
-//! A file appears under its name only when it is whole and on the disk: it is made under another name beside it, which ends in
-//! `.part`. So whoever is interrupted leaves what was there before.
+//! A file appears under its name only when it is whole and on the disk: until then its name ends in `.part`. So whoever is interrupted
+//! leaves what was there before, and the next one begins anew.
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
 };
 
-use diesel::{RunQueryDsl, SqliteConnection, connection::SimpleConnection, sql_query, sql_types::Text};
+use diesel::{
+    Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::Text,
+};
 use tokio::time::timeout;
 
 use super::{
     Conn, DatabaseUrl, Error, Result, ServingLock,
     connections::blocking,
-    inspection::{self, check_file, size, wal_path},
-    observing::Observations,
-    server,
-    sqlite::{SqliteFile, create_private},
+    inspection::{self, size},
+    server, serving,
+    timeouts::BUSY_TIMEOUT,
 };
 
 /// How the time in the name of a backup looks: of any digits.
 const TIME: &str = "00000000T000000Z";
 /// How often the progress of a backup is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// What SQLite adds to the name of a file for files that belong to it.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Copies the database into a new file, while servers use it; tells `progress` how many bytes of how many are written, about.
+/// Copies the database into a new file, while servers use it; until the copy is whole it is `part`. Tells `progress` how many bytes of how
+/// many are written, about.
 ///
 /// # Errors
 /// [`Error::Unusable`] with a message for the operator.
-pub async fn backup(url: &DatabaseUrl, target: &Path, mut progress: impl FnMut(u64, u64)) -> Result<()> {
-    let (source, target) = (sqlite_path(url)?, target.to_owned());
-    inspection::inspect_existing(source.clone()).await?;
-    if target.exists() {
-        return Err(Error::Unusable(format!("{} is there already: name another file", target.display())));
-    }
-    let (part, total) = (with_ending(&target, ".part"), size(&source));
-    let written = part.clone();
+pub async fn backup(
+    url: &DatabaseUrl,
+    part: PathBuf,
+    target: PathBuf,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<()> {
+    let source = sqlite_path(url)?;
+    let (written, total) = (part.clone(), size(&source));
     let mut copying = pin!(blocking(move || {
-        create_empty(&part).map_err(|why| cannot_write(&part, &why))?;
-        let copied = vacuum_into(&source, &part).and_then(|()| check(&part));
-        let copied = copied.and_then(|()| put(&part, &target));
-        if copied.is_err() {
-            // What is wrong with it is in the error.
-            let _ = fs::remove_file(&part);
+        let taken = [""].iter().chain(&COMPANIONS).map(|ending| with_ending(&target, ending));
+        if let Some(taken) = taken.into_iter().find(|path| path.exists()) {
+            return Err(Error::Unusable(format!("{} is there already: name another file", taken.display())));
         }
-        copied
+        let part = Part::of(part, &source)?;
+        part.fill(&source)?;
+        part.put(&target)
     }));
     loop {
         match timeout(PROGRESS_INTERVAL, copying.as_mut()).await {
@@ -59,47 +63,56 @@ pub async fn backup(url: &DatabaseUrl, target: &Path, mut progress: impl FnMut(u
     }
 }
 
-/// Removes the oldest backups of a folder, so that `keep` are left of those whose names have this beginning, a time and this end.
+/// Removes the oldest backups beside one that was just made, so that `keep` are left, with it, of those whose names have this beginning, a
+/// time and this end.
 ///
 /// # Errors
 /// [`Error::Unusable`] when one cannot be removed.
-pub fn prune(folder: &Path, (start, end): (&str, &str), keep: usize) -> Result<()> {
+pub fn prune(made: &Path, (start, end): (&str, &str), keep: usize) -> Result<()> {
+    let fits = |c: char, like: char| if like.is_ascii_digit() { c.is_ascii_digit() } else { c == like };
     let is_time =
         |text: &str| text.len() == TIME.len() && text.chars().zip(TIME.chars()).all(|(c, like)| fits(c, like));
-    let name = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-    let is_backup =
-        |name: &String| name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)).is_some_and(is_time);
-    let entries = fs::read_dir(folder).map_err(|why| cannot_write(folder, &why))?;
-    let mut backups: Vec<String> = entries.filter_map(name).filter(is_backup).collect();
-    // By time, as they differ in nothing else.
-    backups.sort_unstable_by(|one, other| other.cmp(one));
-    for old in backups.iter().skip(keep) {
-        let old = folder.join(old);
-        fs::remove_file(&old).map_err(|why| cannot_write(&old, &why))?;
+    let is_backup = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let time = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+        path != made && path.is_file() && time.is_some_and(is_time)
+    };
+    let folder = made.parent().unwrap_or(Path::new("/"));
+    let entries = fs::read_dir(folder).map_err(|why| cannot("read", folder, &why))?;
+    let mut others: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_backup).collect();
+    // By time, as their names differ in nothing else.
+    others.sort_unstable_by(|one, other| other.cmp(one));
+    for old in others.iter().skip(keep.saturating_sub(1)) {
+        fs::remove_file(old).map_err(|why| cannot("remove", old, &why))?;
     }
     Ok(())
 }
 
-/// Replaces the database by a backup, which stays as it is, and gives it this epoch. The former file is kept under another name with
-/// this ending; it gives that name, if there was one.
+/// Replaces the database by a backup, which stays as it is, and gives it this epoch. The former file is kept under a name with this ending,
+/// which it gives, if there was one.
 ///
 /// # Errors
-/// [`Error::Unusable`] with a message for the operator: the backup is damaged or of a later version, or a server uses the database.
+/// [`Error::Unusable`] with a message for the operator: the backup cannot be used, or another process uses the database.
 pub async fn restore(url: &DatabaseUrl, backup: &Path, epoch: String, ending: String) -> Result<Option<PathBuf>> {
-    let (target, backup) = (sqlite_path(url)?, backup.to_owned());
+    let (target, backup) = (sqlite_path(url)?, inspection::resolved(backup));
     let lock = ServingLock::take(url)?;
     blocking(move || {
         let _held = lock;
-        let part = with_ending(&target, ".part");
-        let restored = copy(&backup, &part).map_err(|why| cannot_copy(&backup, &part, &why));
-        let restored = restored.and_then(|()| check(&part).map_err(|why| of_backup(&why, &part, &backup)));
-        let restored = restored.and_then(|()| begin_epoch(&part, &epoch));
-        let restored = restored.and_then(|()| set_aside(&target, &with_ending(&target, &ending)));
-        let restored = restored.and_then(|former| put(&part, &target).map(|()| former));
-        if restored.is_err() {
-            let _ = fs::remove_file(&part);
+        let part = Part::of(with_ending(&target, ".part"), &backup)?;
+        part.fill(&backup)?;
+        part.begin_epoch(&epoch)?;
+        let former = fs::metadata(&target).ok();
+        if let Some(former) = &former {
+            part.take_over(former)?;
         }
-        restored
+        let aside = free_name(&with_ending(&target, &ending));
+        let _closed = set_aside(&target, &aside)?;
+        if let Err(why) = part.put(&target) {
+            // It is still under its own name.
+            let _ = fs::remove_file(&aside);
+            return Err(why);
+        }
+        Ok(former.filter(|former| former.len() > 0).map(|_| aside))
     })
     .await
 }
@@ -108,100 +121,164 @@ fn sqlite_path(url: &DatabaseUrl) -> Result<PathBuf> {
     match url {
         DatabaseUrl::Sqlite(path) => Ok(inspection::resolved(path)),
         DatabaseUrl::Postgres(_) => Err(Error::Unusable(
-            "backup and restore are for SQLite files: for PostgreSQL use pg_dump and pg_restore, or a tool such as pgBackRest".to_owned(),
+            "backup and restore are for SQLite files: for PostgreSQL use pg_dump and pg_restore, or a tool such as \
+             pgBackRest"
+                .to_owned(),
         )),
     }
 }
 
-fn check(path: &Path) -> Result<()> {
-    check_file(path, &mut |_, _| {}).map_err(|why| inspection::explain(path, why))
+/// A file that is not whole yet. What was not put in its place is removed.
+struct Part {
+    path: PathBuf,
+    is_put: bool,
+    /// Locked: two processes cannot write the same file.
+    _file: File,
 }
 
-/// What is wrong with the copy of a backup is wrong with the backup.
-fn of_backup(why: &Error, part: &Path, backup: &Path) -> Error {
-    Error::Unusable(why.to_string().replace(&*part.to_string_lossy(), &backup.to_string_lossy()))
-}
-
-/// Whether a character of a name is like this one of [`TIME`].
-fn fits(c: char, like: char) -> bool {
-    if like.is_ascii_digit() { c.is_ascii_digit() } else { c == like }
-}
-
-/// What is in a database at one moment, without what was deleted and without unused pages.
-fn vacuum_into(source: &Path, part: &Path) -> Result<()> {
-    let mut conn = connect(source)?;
-    let done = sql_query("VACUUM INTO ?").bind::<Text, _>(part.display().to_string()).execute(&mut conn);
-    done.map(drop).map_err(|why| inspection::explain(part, why.into()))
-}
-
-fn connect(path: &Path) -> Result<SqliteConnection> {
-    let file = SqliteFile { path: path.to_owned(), write: true, observed: Observations::of_file(path.to_owned()) };
-    file.open().map_err(|why| inspection::explain(path, why))
-}
-
-/// Also tells clients of the servers before that what they have seen may not be in it.
-fn begin_epoch(path: &Path, epoch: &str) -> Result<()> {
-    let mut conn = connect(path)?;
-    let begun = server::set_epoch(&mut Conn::Sqlite(&mut conn), epoch);
-    // The log is copied into the file, so that this is all of it.
-    let begun = begun.and_then(|()| Ok(conn.batch_execute("PRAGMA journal_mode = DELETE")?));
-    begun.map_err(|why| inspection::explain(path, why))
-}
-
-/// Keeps a database under another name, with its log; gives that name if there was a database. Under its own name it stays as well.
-fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>> {
-    let log = wal_path(database);
-    if size(database) == 0 && size(&log) == 0 {
-        return Ok(None);
-    }
-    // The last connection that is closed copies the log into the file. One that is damaged is kept with its log.
-    let _ = connect(database).map(drop);
-    let keep = || {
-        // Not every file system has links.
-        fs::hard_link(database, aside).or_else(|_no_link| fs::rename(database, aside))?;
-        if size(&log) > 0 {
-            fs::rename(&log, wal_path(aside))?;
+impl Part {
+    /// An empty one. It cannot be the file that is to be copied.
+    fn of(path: PathBuf, source: &Path) -> Result<Self> {
+        let id = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        if id(source).is_some() && id(source) == id(&path) {
+            let shown = path.display();
+            return Err(Error::Unusable(format!("{shown} would be overwritten: give it another name, and try again")));
         }
-        remove_if_there(&log)?;
-        remove_if_there(&with_ending(database, "-shm"))
+        let file = serving::locked(&path).map_err(|why| cannot("write", &path, &why))?;
+        let used = || Error::Unusable(format!("another process writes {}: let it end first", path.display()));
+        let file = file.ok_or_else(used)?;
+        remove_companions(&path).and_then(|()| file.set_len(0)).map_err(|why| cannot("write", &path, &why))?;
+        Ok(Self { path, is_put: false, _file: file })
+    }
+
+    /// Copies what is in a database at one moment, without what was deleted and without unused pages, and checks it.
+    fn fill(&self, source: &Path) -> Result<()> {
+        inspection::check_usable(source)?;
+        let mut conn = connect(source)?;
+        let copied = sql_query("VACUUM INTO ?").bind::<Text, _>(self.path.display().to_string()).execute(&mut conn);
+        inspection::close(conn, source);
+        match copied.map_err(Error::from) {
+            Ok(_) => {}
+            Err(Error::Damaged) => return Err(inspection::explain(source, Error::Damaged)),
+            Err(why) => return Err(inspection::explain(&self.path, why)),
+        }
+        inspection::check_file(&self.path, &mut |_, _| {}).map_err(|why| {
+            let why = inspection::explain(&self.path, why).to_string();
+            // What is wrong with the copy is wrong with what was copied.
+            Error::Unusable(why.replace(&*self.path.to_string_lossy(), &source.to_string_lossy()))
+        })
+    }
+
+    /// Tells clients of the servers before that what they have seen may not be in it.
+    fn begin_epoch(&self, epoch: &str) -> Result<()> {
+        let begun = connect(&self.path).and_then(|mut conn| server::set_epoch(&mut Conn::Sqlite(&mut conn), epoch));
+        begun.map_err(|why| inspection::explain(&self.path, why))
+    }
+
+    /// The owner and the permissions of another file.
+    fn take_over(&self, former: &Metadata) -> Result<()> {
+        let taken = fs::metadata(&self.path).and_then(|own| {
+            if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+                chown(&self.path, Some(former.uid()), Some(former.gid()))?;
+            }
+            fs::set_permissions(&self.path, former.permissions())
+        });
+        let user = former.uid();
+        taken.map_err(|why| {
+            Error::Unusable(format!(
+                "the database belongs to another user ({why}): run this as the user with the id {user}"
+            ))
+        })
+    }
+
+    /// Gives it its name, once it is on the disk.
+    fn put(mut self, target: &Path) -> Result<()> {
+        let put = || {
+            File::open(&self.path)?.sync_all()?;
+            fs::rename(&self.path, target)?;
+            let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()
+        };
+        put().map_err(|why| cannot("write", target, &why))?;
+        self.is_put = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_put {
+            // The next one overwrites it otherwise.
+            let _ = remove_companions(&self.path);
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A connection as SQLite makes it: it does not change how the file keeps its log.
+fn connect(path: &Path) -> Result<SqliteConnection> {
+    let conn = SqliteConnection::establish(&path.display().to_string());
+    let mut conn = conn.map_err(|_no_more_is_known| Error::Unopened)?;
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis()))?;
+    Ok(conn)
+}
+
+/// Keeps a database under another name, too. Until what this gives is dropped, nobody else can open it; there is none if it is damaged:
+/// then it is kept with its log.
+fn set_aside(database: &Path, aside: &Path) -> Result<Option<SqliteConnection>> {
+    let keep = || {
+        if size(database) == 0 {
+            return Ok(());
+        }
+        // Not every file system has links.
+        let kept = fs::hard_link(database, aside).or_else(|_no_link| fs::copy(database, aside).map(drop));
+        kept.map_err(|why| cannot("write", aside, &why))
     };
-    keep().map_err(|why| cannot_write(aside, &why))?;
-    Ok(Some(aside.to_owned()))
+    match closed(database) {
+        Ok(conn) => keep().map(|()| conn),
+        Err(Error::Busy) => Err(inspection::explain(database, Error::Busy)),
+        Err(_damaged) => {
+            keep()?;
+            for ending in COMPANIONS {
+                match fs::rename(with_ending(database, ending), with_ending(aside, ending)) {
+                    Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(cannot("move", database, &why)),
+                    _ => {}
+                }
+            }
+            Ok(None)
+        }
+    }
 }
 
-/// Gives a file its name, once it is on the disk.
-fn put(part: &Path, target: &Path) -> Result<()> {
-    let put = || {
-        File::open(part)?.sync_all()?;
-        fs::rename(part, target)?;
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    };
-    put().map_err(|why| cannot_write(target, &why))
+/// A connection to a database that nobody else uses, and of which nothing is left in a log.
+fn closed(database: &Path) -> Result<Option<SqliteConnection>> {
+    if size(database) == 0 {
+        // What there is of a log belongs to nothing any more, and is moved.
+        let has_log = size(&inspection::wal_path(database)) > 0;
+        return if has_log { Err(Error::Damaged) } else { Ok(None) };
+    }
+    let mut conn = connect(database)?;
+    // It needs to be the only connection.
+    let mode: String = sql::<Text>("PRAGMA journal_mode = DELETE").get_result(&mut conn)?;
+    if mode != "delete" {
+        return Err(Error::Busy);
+    }
+    conn.batch_execute("BEGIN EXCLUSIVE")?;
+    Ok(Some(conn))
 }
 
-/// Copies a database that nobody uses, with its log if it has one.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let copy = |from: &Path, to: &Path| {
-        create_empty(to)?;
-        io::copy(&mut File::open(from)?, &mut File::options().write(true).open(to)?).map(drop)
-    };
-    remove_if_there(&wal_path(to))?;
-    copy(from, to)?;
-    if size(&wal_path(from)) > 0 { copy(&wal_path(from), &wal_path(to)) } else { Ok(()) }
+/// This name, or one with a number.
+fn free_name(wanted: &Path) -> PathBuf {
+    let numbered = (2..).map(|number| with_ending(wanted, &format!("-{number}")));
+    let mut names = [wanted.to_owned()].into_iter().chain(numbered);
+    names.find(|name| !name.exists()).unwrap_or_else(|| wanted.to_owned())
 }
 
-fn create_empty(path: &Path) -> io::Result<()> {
-    remove_if_there(path)?;
-    create_private(path);
-    Ok(())
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+fn remove_companions(path: &Path) -> io::Result<()> {
+    COMPANIONS.iter().try_for_each(|ending| match fs::remove_file(with_ending(path, ending)) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why),
         _ => Ok(()),
-    }
+    })
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -210,10 +287,6 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn cannot_write(path: &Path, why: &io::Error) -> Error {
-    Error::Unusable(format!("cannot write {}: {why}", path.display()))
-}
-
-fn cannot_copy(from: &Path, to: &Path, why: &io::Error) -> Error {
-    Error::Unusable(format!("cannot copy {} to {}: {why}", from.display(), to.display()))
+fn cannot(what: &str, path: &Path, why: &io::Error) -> Error {
+    Error::Unusable(format!("cannot {what} {}: {why}", path.display()))
 }

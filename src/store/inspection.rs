@@ -77,7 +77,14 @@ pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + S
     Ok(format!("{} is sound.", resolved(path).display()))
 }
 
-/// The same, on the calling thread.
+/// Checks that a file is a database of this program, of this version or an earlier one, and was not cut off. On the calling thread.
+pub(super) fn check_usable(path: &Path) -> Result<()> {
+    let conn = inspected(path, false).map_err(|why| explain(path, why))?.ok_or_else(|| not_there(path))?;
+    close(conn, path);
+    Ok(())
+}
+
+/// As [`check`], on the calling thread.
 pub(super) fn check_file(path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
     let mut conn = inspected(path, true)?.ok_or_else(|| not_there(path))?;
     let outcome = check_tables(&mut conn, path, progress);
@@ -94,7 +101,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Closes a connection, unless that would copy a log into the file. The end of the process does not.
-fn close(conn: SqliteConnection, path: &Path) {
+pub(super) fn close(conn: SqliteConnection, path: &Path) {
     if size(&wal_path(path)) > 0 {
         mem::forget(conn);
     }

@@ -49,7 +49,8 @@ pub(super) fn named<T, W: FnOnce(&mut Conn<'_>) -> T>(work: W) -> impl FnOnce(&m
         let done = work(conn);
         let took = began.elapsed();
         if took > SLOW {
-            let name = any::type_name::<W>().replace("::{{closure}}", "");
+            // Without what it is generic over.
+            let name = any::type_name::<W>().split('<').next().unwrap_or_default().replace("::{{closure}}", "");
             tracing::warn!(unit = name, ms = took.as_millis(), "a slow unit of work");
         }
         done

@@ -157,8 +157,8 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let permit = self.permit().await?;
-        self.lookup(move |conn| {
+        let (work, permit) = (named(work), self.permit().await?);
+        self.run(move |conn| {
             let _held = permit;
             work(conn)
         })
@@ -175,7 +175,14 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let work = named(work);
+        self.run(named(work)).await
+    }
+
+    async fn run<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
@@ -216,9 +223,9 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let work = named(work);
         match &self.pools {
             Pools::Sqlite { readers, heavy_permits, .. } => {
+                let work = named(work);
                 let mut permit = None;
                 if !snapshot.light {
                     permit = Some(acquire(heavy_permits, BUSY_TIMEOUT).await?);
@@ -232,7 +239,7 @@ impl Store {
                 .await
             }
             Pools::Postgres { pool, .. } if snapshot.always => {
-                let permit = self.permit().await?;
+                let (work, permit) = (named(work), self.permit().await?);
                 on_postgres(pool, move |conn| {
                     let _held = permit;
                     repeatable_read(conn, work)

@@ -39,6 +39,13 @@ pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     Ok(())
 }
 
+/// Writes what is there already: fails if nothing can be written.
+pub fn touch(conn: &mut Conn<'_>) -> Result<()> {
+    let query = diesel::update(server::table).set(server::id.eq(server::id));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
 /// Changes it, if it is still this one; false if it is another one already.
 pub fn replace_epoch(conn: &mut Conn<'_>, former: &str, epoch: &str) -> Result<bool> {
     let query = diesel::update(server::table.filter(server::epoch.eq(former))).set(server::epoch.eq(epoch));

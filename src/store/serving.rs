@@ -63,7 +63,7 @@ impl Drop for ServingLock {
 }
 
 /// The file, locked; `None` if another process has locked it.
-fn locked(path: &Path) -> io::Result<Option<File>> {
+pub(super) fn locked(path: &Path) -> io::Result<Option<File>> {
     loop {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         match file.try_lock() {

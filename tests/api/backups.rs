@@ -1,8 +1,10 @@
 //! Backups taken while people send.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -18,7 +20,9 @@ use crate::{
     program::serve,
 };
 
-/// As docs/operations.md says.
+/// One message more.
+const EXTRA: &str = "INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES (1, 2, 'one more', 0)";
+
 pub(crate) fn vacuum(from: &Path, into: &Path) {
     let backup = format!("VACUUM INTO '{}'", into.display());
     Connection::open(from).unwrap().execute_batch(&backup).unwrap();
@@ -105,7 +109,7 @@ async fn a_restored_backup_is_what_was_there_and_clients_begin_anew() {
     let again = said(duologue(&["backup", shown], &path)).unwrap_err();
     assert_eq!(again, format!("duologue: {shown} is there already: name another file"));
     assert!(!String::from_utf8_lossy(&fs::read(&backup).unwrap()).contains("a text that is deleted"));
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&backup).unwrap().permissions());
+    let mode = fs::metadata(&backup).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
 
     let (ada_id, bob_id) = (ada.id.clone(), bob.id.clone());
@@ -169,7 +173,7 @@ async fn what_cannot_be_restored_is_refused_and_nothing_is_changed() {
         assert!(error.contains(why) && error.contains(file.to_str().unwrap()) && error.lines().count() == 1, "{error}");
         assert_eq!(state(), before, "{error}");
     };
-    refused(&other, "No such file");
+    refused(&other, "there is no database");
     fs::write(&other, "").unwrap();
     refused(&other, "there is no database");
     fs::write(&other, "a text".repeat(1_000)).unwrap();
@@ -208,12 +212,68 @@ async fn of_backups_with_a_time_the_newest_are_kept() {
     }
     let file = folder.path().join("chat.db");
     said(duologue(&["backup", "--keep", "2", file.to_str().unwrap()], &database.path())).unwrap();
-    let mut names: Vec<_> =
-        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    let new = names.iter().position(|name| name.starts_with("chat-202") && !name.starts_with("chat-20260")).unwrap();
-    assert_sound(&folder.path().join(names.remove(new)));
-    assert_eq!(names, ["chat-20260102T000000Z.db", "chat-20260103T000000Z.txt", "chat-of-mine.db", "chat.db"]);
+    let names = || -> BTreeSet<String> {
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let kept =
+        ["chat-20260102T000000Z.db", "chat-20260103T000000Z.txt", "chat-of-mine.db", "chat.db"].map(str::to_owned);
+    let new: Vec<_> = names().difference(&BTreeSet::from(kept.clone())).cloned().collect();
+    assert_sound(&folder.path().join(&new[0]));
+    assert!(new.len() == 1 && kept.iter().all(|name| names().contains(name)), "{:?}", names());
+    // The new one stays, whatever the clock says of the others.
+    fs::remove_file(folder.path().join(&new[0])).unwrap();
+    fs::write(folder.path().join("chat-29990101T000000Z.db"), "").unwrap();
+    let made = said(duologue(&["backup", "--keep", "1", file.to_str().unwrap()], &database.path())).unwrap();
+    assert!(Path::new(made.trim_start_matches("Everything is in ").trim_end_matches('.')).exists(), "{made}");
+    assert_eq!(names().iter().filter(|name| name.starts_with("chat-2") && name.ends_with("Z.db")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_keeps_what_was_there_and_refuses_what_others_use() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let demo = ["demo", "--users", "3", "--messages", "5", "--database", &database.url];
+    assert!(crate::program::run(&demo).await.status.success());
+    let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
+    let backup = folder.path().join("backup.db");
+    command(&path, &backup);
+    let restore = || said(duologue(&["restore", backup.to_str().unwrap()], &path));
+    let count = |file: &Path| -> i64 {
+        Connection::open(file).unwrap().query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
+    };
+    let aside = |said: &str| -> PathBuf {
+        said.lines()
+            .nth(1)
+            .unwrap()
+            .trim_start_matches("What was there before is kept in ")
+            .trim_end_matches('.')
+            .into()
+    };
+
+    // Somebody else would go on with the former file.
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch(EXTRA).unwrap();
+    assert!(restore().unwrap_err().contains("held by another process"));
+    drop(other);
+    assert_eq!(count(&path), 6);
+    // Also within a second each former file has a name of its own.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let first = aside(&restore().unwrap());
+    let second = aside(&restore().unwrap());
+    assert_eq!((count(&first), count(&second), count(&path)), (6, 5, 5));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    // What an interrupted restore left may be taken for a backup.
+    let part = PathBuf::from(format!("{}.part", path.display()));
+    fs::copy(&backup, &part).unwrap();
+    let error = said(duologue(&["restore", part.to_str().unwrap()], &path)).unwrap_err();
+    assert!(error.contains("would be overwritten") && part.exists(), "{error}");
+    // The log of a file that is gone belongs to no other one.
+    fs::remove_file(&path).unwrap();
+    fs::write(format!("{}-wal", path.display()), "a log").unwrap();
+    restore().unwrap();
+    assert_eq!(count(&path), 5);
 }
 
 /// Whenever it is killed, a backup is there whole or not at all, and the database is the former one or the restored one.
@@ -260,8 +320,7 @@ async fn a_kill_leaves_the_old_file_or_the_new_one() {
     }
     for part in 0..parts {
         // One message more is in the database than in the backup.
-        let extra = "INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES (1, 2, 'one more', 0)";
-        Connection::open(&path).unwrap().execute_batch(extra).unwrap();
+        Connection::open(&path).unwrap().execute_batch(EXTRA).unwrap();
         let there = count(&path);
         let done = killed(duologue(&["restore", whole.to_str().unwrap()], &path), backup_time * part / parts).await;
         let left = count(&path);

@@ -1,6 +1,6 @@
 //! The log: a line for each request and each operation of a socket, with what an operator looks for and without what must not be there.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -221,4 +221,35 @@ async fn the_settings_choose_how_much_is_logged() {
     let mut text = String::new();
     soon(tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap();
     assert_eq!(text, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_nobody_up() {
+    let database = Database::new().await;
+    let mut server = server(&database, &[]);
+    server.env_remove("DUOLOGUE_LOG").stderr(Stdio::piped());
+    let (child, address) = started(server).await;
+    let http = client(None);
+    // A pipe holds some hundreds of lines.
+    for _ in 0..1_000 {
+        soon(http.get(format!("http://{address}/nothing")).send()).await.unwrap();
+    }
+    assert_eq!(crate::program::terminate(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_given_up_is_logged_too() {
+    let database = Database::new().await;
+    if signed_in() {
+        return;
+    }
+    let mut log = Logged::by(&database, &[]).await;
+    let lock = database.locked().await;
+    let create = "mutation Slow { createUser(input: { name: \"Ada\", email: \"ada@x\" }) { user { id } } }";
+    let request = client(None).post(log.url("/graphql")).json(&json!({ "query": create }));
+    assert!(request.timeout(Duration::from_millis(300)).send().await.unwrap_err().is_timeout());
+    let line = log.next("request that was given up").await;
+    assert!(line["status"].is_null() && line["ms"].as_f64().unwrap() > 100.0, "{line}");
+    assert_eq!(json!([line["operation"], line["type"]]), json!(["Slow", "mutation"]), "{line}");
+    drop(lock);
 }

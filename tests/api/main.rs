@@ -49,6 +49,7 @@ mod upgrades;
 mod backups;
 mod outages;
 mod tls;
+mod proxies;
 mod servers;
 mod presences;
 mod overload;

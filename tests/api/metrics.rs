@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -69,15 +70,16 @@ fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
     samples.keys().filter_map(|name| name.split('{').next()).map(family).collect()
 }
 
-/// A port that is free.
-fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// A port that nothing else here gets: it is below those that the system gives.
+fn own_address() -> String {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    format!("127.0.0.1:{}", 20_000 + std::process::id() % 10_000 + TAKEN.fetch_add(1, Ordering::Relaxed))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_metric_moves() {
     let database = Database::new().await;
-    let metrics = free_address();
+    let metrics = own_address();
     let accounts: &[&str] = if signed_in() { &[] } else { &ACCOUNTS };
     let flags = [accounts, &["--metrics-listen", &metrics, "--max-sign-in-failures", "1"]].concat();
     let (child, address) = started(server(&database, &flags)).await;
@@ -178,8 +180,12 @@ async fn metrics_are_not_for_others() {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url, "--metrics-listen", "0.0.0.0:0"];
     let said = error(&[&fixed, &ACCOUNTS[..]].concat()).await;
     assert!(said.contains("--allow-open-network") && said.contains("metrics"), "{said}");
-    // Nor on the listener of the API.
-    let (_child, address) = started(server(&database, &["--metrics-listen", &free_address()])).await;
-    let answer = soon(reqwest::get(format!("http://{address}/metrics"))).await.unwrap();
-    assert_eq!(answer.status(), 404);
+    // Nor on the listener of the API, nor for a page that gives this machine another name.
+    let metrics = own_address();
+    let (_child, address) = started(server(&database, &["--metrics-listen", &metrics])).await;
+    let get = |url: String, host: &str| reqwest::Client::new().get(url).header("host", host).send();
+    assert_eq!(soon(get(format!("http://{address}/metrics"), &address.to_string())).await.unwrap().status(), 404);
+    for (host, status) in [(&*metrics, 200), ("localhost", 200), ("evil.example", 403)] {
+        assert_eq!(soon(get(format!("http://{metrics}/metrics"), host)).await.unwrap().status(), status, "{host}");
+    }
 }

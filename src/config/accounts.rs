@@ -1,0 +1,66 @@
+//! Who may ask, and how it is known who does.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
+
+use super::values::{Secret, any_seconds, days, seconds};
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AuthMode {
+    /// Nobody signs in: everybody who reaches the server may act for everyone
+    Open,
+    /// People sign in, and programs have service tokens
+    Jwt,
+}
+
+/// Whether people may make accounts for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SignUp {
+    /// Everybody may
+    Open,
+    /// Nobody may: admins and service tokens make accounts, with `createUser`, and so do tokens of an issuer with `--create-users`
+    Closed,
+}
+
+/// How it is known who asks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Accounts")]
+pub struct Auth {
+    /// Who may ask
+    #[arg(long = "auth", value_name = "MODE", value_enum, env = "DUOLOGUE_AUTH", default_value = "open")]
+    pub mode: AuthMode,
+    /// Whether people may make accounts for themselves
+    #[arg(long, value_name = "MODE", value_enum, env = "DUOLOGUE_SIGN_UP", default_value = "open")]
+    pub sign_up: SignUp,
+    /// Key that signs tokens: at least 32 random bytes in base64 (`openssl rand -base64 32`). Two, with a comma between
+    /// them, while you change it: the first one signs, both hold
+    #[arg(long, value_name = "KEY", env = "DUOLOGUE_SIGNING_KEY", hide_env_values = true)]
+    pub signing_key: Option<Secret>,
+    /// File with the key, one or two lines, if `--signing-key` is not given; it is made if it is not there
+    #[arg(long, value_name = "FILE", env = "DUOLOGUE_SIGNING_KEY_FILE", default_value = "duologue.key")]
+    pub signing_key_file: PathBuf,
+    /// Seconds for which an access token holds
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_ACCESS_TOKEN_LIFETIME", default_value = "900", value_parser = seconds)]
+    pub access_token_lifetime: Duration,
+    /// Issuer whose tokens are accepted too: the `iss` in them, such as `https://login.example.com/`
+    #[arg(long, value_name = "NAME", env = "DUOLOGUE_ISSUER", requires_all = ["audience", "jwks"])]
+    pub issuer: Option<String>,
+    /// What the issuer calls this server: the `aud` in its tokens
+    #[arg(long, value_name = "NAME", env = "DUOLOGUE_AUDIENCE", requires = "issuer")]
+    pub audience: Option<String>,
+    /// Public keys of the issuer: the URL of a JWKS, or a file with a JWKS or with one key as PEM
+    #[arg(long, value_name = "URL|FILE", env = "DUOLOGUE_JWKS", requires = "issuer")]
+    pub jwks: Option<String>,
+    /// Seconds by which the issuer's clock may be ahead or behind: its tokens hold so much earlier and longer
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CLOCK_SKEW", default_value = "30", value_parser = any_seconds)]
+    pub clock_skew: Duration,
+    /// Make an account for whom the issuer means for the first time. Otherwise its `sub` must be the id of a user, such as
+    /// usr_7
+    #[arg(long, env = "DUOLOGUE_CREATE_USERS", value_parser = FalseyValueParser::new())]
+    pub create_users: bool,
+    /// Days after which a session ends that was not renewed
+    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
+    pub refresh_token_lifetime: Duration,
+}

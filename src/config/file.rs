@@ -1,0 +1,238 @@
+//! Settings from a file in TOML: its keys are the names of flags, as in `max-body = 100000`.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
+use toml::{Table, Value};
+
+/// The least likeness of a key to the name of a setting that may be meant.
+const LIKENESS: f64 = 0.8;
+
+/// The settings of a file, as arguments.
+#[derive(Default)]
+pub(super) struct FileSettings {
+    pub(super) path: PathBuf,
+    /// The settings that come from it.
+    pub(super) names: Vec<String>,
+    arguments: Vec<OsString>,
+}
+
+impl FileSettings {
+    /// Those of the file that the arguments or the environment name, without those that they give themselves. The error is one sentence.
+    pub(super) fn read(arguments: &[OsString], command: &Command) -> Result<Self, String> {
+        // What is wrong with the other arguments is told later.
+        let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(arguments) else {
+            return Ok(Self::default());
+        };
+        let (mut command, mut matches) = (command, &matches);
+        let settings = command.find_subcommand("serve").map(settings_of).unwrap_or_default();
+        while let Some((name, inner)) = matches.subcommand() {
+            let Some(subcommand) = command.find_subcommand(name) else { break };
+            (command, matches) = (subcommand, inner);
+        }
+        let Some(path) = matches.get_one::<PathBuf>("config") else { return Ok(Self::default()) };
+        let table = parsed(path)?;
+        let mut file = Self { path: path.clone(), ..Self::default() };
+        for (name, value) in &table {
+            if !settings.iter().any(|setting| setting.get_long() == Some(name)) {
+                return Err(format!("{}: there is no setting {name:?}{}", path.display(), guess(name, &settings)));
+            }
+            // Other commands take what they know.
+            let Some(setting) = settings_of(command).into_iter().find(|its| its.get_long() == Some(name)) else {
+                continue;
+            };
+            if matches!(matches.value_source(setting.get_id().as_str()), None | Some(ValueSource::DefaultValue)) {
+                file.arguments
+                    .extend(argument(setting, name, value).map_err(|why| format!("{}: {why}", path.display()))?);
+                file.names.push(name.clone());
+            }
+        }
+        Ok(file)
+    }
+
+    /// The arguments with those of the file.
+    pub(super) fn added_to(&self, mut arguments: Vec<OsString>) -> Vec<OsString> {
+        let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+        arguments.splice(end..end, self.arguments.iter().cloned());
+        arguments
+    }
+}
+
+fn parsed(path: &Path) -> Result<Table, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        format!("{}, line {line}: {}", path.display(), error.message().lines().next().unwrap_or_default())
+    })
+}
+
+/// The settings of a command: what can be given by a variable of the environment, too.
+fn settings_of(command: &Command) -> Vec<&Arg> {
+    command.get_arguments().filter(|its| its.get_env().is_some() && its.get_id() != "config").collect()
+}
+
+fn guess(name: &str, settings: &[&Arg]) -> String {
+    let likeness = |known: &str| strsim::jaro_winkler(name, known);
+    let known = settings.iter().filter_map(|setting| setting.get_long());
+    let best = known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    best.filter(|known| likeness(known) > LIKENESS)
+        .map(|known| format!(": {known:?} is meant, perhaps"))
+        .unwrap_or_default()
+}
+
+fn argument(setting: &Arg, name: &str, value: &Value) -> Result<Vec<OsString>, String> {
+    let is_switch = matches!(setting.get_action(), ArgAction::SetTrue);
+    let text = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+            Err(format!("{name} must be a text or a number, or a list of them where there may be several"))
+        }
+    };
+    let of = |value: &Value| text(value).map(|text| format!("--{name}={text}").into());
+    if is_switch {
+        let is_on = value.as_bool().ok_or_else(|| format!("{name} must be true or false"))?;
+        return Ok(is_on.then(|| format!("--{name}").into()).into_iter().collect());
+    }
+    if let Value::Array(values) = value { values.iter().map(of).collect() } else { Ok(vec![of(value)?]) }
+}
+
+/// A file with all settings of the server and what they mean. Those with the value that they have anyway are commented out, and secrets are
+/// left out.
+pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
+    let mut file =
+        "# The settings of Duologue: `duologue serve --config FILE`. Flags and the environment come before it.\n"
+            .to_owned();
+    let mut heading = None;
+    for setting in settings_of(serve) {
+        let id = setting.get_id().as_str();
+        if setting.get_help_heading() != heading {
+            heading = setting.get_help_heading();
+            let _ = write!(file, "\n# === {} ===\n", heading.unwrap_or_default());
+        }
+        let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+        let values: Vec<String> =
+            matches.get_raw(id).into_iter().flatten().map(OsStr::to_string_lossy).map(Into::into).collect();
+        let is_given = !matches!(matches.value_source(id), None | Some(ValueSource::DefaultValue));
+        let value = if matches!(setting.get_action(), ArgAction::SetTrue) {
+            Some(Value::from(matches.get_flag(id)))
+        } else if matches!(setting.get_action(), ArgAction::Append) {
+            Some(Value::from(values))
+        } else {
+            values.first().map(|value| typed(value))
+        };
+        let value = value.filter(|_| !setting.is_hide_env_values_set());
+        let (mark, value) =
+            (if is_given && value.is_some() { "" } else { "# " }, value.unwrap_or_else(|| Value::from("")));
+        let _ = write!(
+            file,
+            "\n# {}\n{mark}{} = {value}\n",
+            help.replace('\n', " "),
+            setting.get_long().unwrap_or_default()
+        );
+    }
+    file
+}
+
+fn typed(value: &str) -> Value {
+    value.parse::<i64>().map_or_else(|_no_number| Value::from(value), Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::Cli;
+
+    /// What the program reads from its arguments, with a file; the error as it is shown.
+    fn read(text: &str, arguments: &[&str]) -> Result<ArgMatches, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let arguments = [&["duologue"], arguments, &["--config", path]].concat();
+        let matches = Cli::matches(arguments.into_iter().map(OsString::from).collect());
+        matches.map_err(|error| error.to_string().replace(path, "FILE"))
+    }
+
+    fn value(matches: &ArgMatches, name: &str) -> Vec<String> {
+        let (_, inner) = matches.subcommand().unwrap();
+        inner.get_raw(name).into_iter().flatten().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn keys_are_the_names_of_flags_and_what_is_on_the_command_line_comes_first() {
+        let file = "max-body = 7\nmax-depth = 3\ncors-origin = [\"https://a.example\", \"https://b.example\"]\n\
+                    allow-open-network = true\nfeed-retention = '12h'\ncreate-users = false\nmax-sends = 'off'";
+        let matches = read(file, &["serve", "--max-depth", "9"]).unwrap();
+        for (name, expected) in [
+            ("max_body", &["7"][..]),
+            ("max_depth", &["9"]),
+            ("cors_origins", &["https://a.example", "https://b.example"]),
+            ("allow_open_network", &["true"]),
+            ("create_users", &["false"]),
+            ("feed_retention", &["12h"]),
+            ("max_sends", &["off"]),
+        ] {
+            assert_eq!(value(&matches, name), expected, "{name}");
+        }
+        // Other commands take what they know.
+        let matches = read("database = 'sqlite:chat.db'\nmax-body = 7", &["check"]).unwrap();
+        assert_eq!(value(&matches, "database"), ["sqlite:chat.db"]);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_said_with_its_place() {
+        for (file, why) in [
+            ("max_body = 1", "FILE: there is no setting \"max_body\": \"max-body\" is meant, perhaps"),
+            ("something = 1", "FILE: there is no setting \"something\""),
+            ("config = 'x'", "FILE: there is no setting \"config\""),
+            ("max-body = 1\nmax-depth = ", "FILE, line 2: "),
+            ("max-body = 2026-01-31", "FILE: max-body must be a text or a number"),
+            ("create-users = 'yes'", "FILE: create-users must be true or false"),
+            ("[limits]\nmax-body = 1", "FILE: there is no setting \"limits\""),
+        ] {
+            let error = read(file, &["serve"]).unwrap_err();
+            assert!(error.starts_with(&format!("error: {why}")), "{file}: {error}");
+        }
+        let error = read("max-body = 'much'", &["serve"]).unwrap_err();
+        assert!(error.contains("'--max-body <BYTES>'") && error.contains("the value is in FILE"), "{error}");
+        // Rules between settings hold, too.
+        let error = read("issuer = 'x'", &["serve"]).unwrap_err();
+        assert!(error.contains("--audience") && error.contains("--jwks"), "{error}");
+    }
+
+    #[test]
+    fn the_printed_file_has_every_setting_and_reads_as_what_it_was() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let print = |matches: &ArgMatches| printed(serve, matches.subcommand().unwrap().1);
+        let given =
+            read("max-body = 7", &["serve", "--cors-origin", "https://a.example", "--signing-key", "secret"]).unwrap();
+        let file = print(&given);
+        assert!(
+            file.contains("\nmax-body = 7\n") && file.contains("\ncors-origin = [\"https://a.example\"]\n"),
+            "{file}"
+        );
+        assert!(file.contains("\n# max-depth = 12\n") && !file.contains("secret"), "{file}");
+        for setting in settings_of(serve) {
+            assert!(file.contains(&format!("{} = ", setting.get_long().unwrap())), "{setting}");
+        }
+        let again = read(&file, &["serve"]).unwrap();
+        assert_eq!(print(&again), file);
+        // As the defaults are, except those that cannot be empty.
+        let uncommented = file.lines().filter_map(|line| line.strip_prefix("# "));
+        let is_setting =
+            |line: &&str| line.split_once(" = ").is_some_and(|(name, value)| !name.contains(' ') && value != "\"\"");
+        let all: Vec<&str> = uncommented.filter(is_setting).collect();
+        assert!(all.len() > 30, "{all:?}");
+        read(&all.join("\n"), &["serve"]).unwrap();
+    }
+}

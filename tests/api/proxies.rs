@@ -1,0 +1,273 @@
+//! The reverse proxies of docs/proxies.md, as processes before the program, with the files of the folder deploy.
+
+use std::{
+    fs::{self, File},
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStderr, Command},
+};
+
+use crate::{
+    accounts::{Member, PASSWORD, SIGN_UP},
+    harness::{ACCOUNTS, Database, SEND, Socket, code, signed_in, soon},
+    program::{server, started},
+};
+
+const FEED: &str = "subscription { feed { kind cursor message { content } } }";
+
+/// Adapts the file of a proxy to a folder, a port without TLS and the address of a server; gives the command that runs it.
+type Adapted = fn(&Path, u16, &str) -> Command;
+
+/// The text with something else for a part of it, which must be there.
+fn with(text: &str, part: &str, other: &str) -> String {
+    assert!(text.contains(part), "the file has no {part:?} any more");
+    text.replace(part, other)
+}
+
+/// The text without the lines that begin like this.
+fn without(text: &str, beginnings: &[&str]) -> String {
+    let is_kept = |line: &&str| !beginnings.iter().any(|beginning| line.trim_start().starts_with(beginning));
+    text.lines().filter(is_kept).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn nginx(folder: &Path, port: u16, server: &str) -> Command {
+    let site = without(include_str!("../../deploy/nginx-site.conf"), &["listen [::]", "ssl_"]);
+    let site = with(&site, "listen 80;", &format!("listen unix:{}/redirect;", folder.display()));
+    let site = with(&site, "listen 443 ssl http2;", &format!("listen 127.0.0.1:{port};"));
+    fs::write(folder.join("site.conf"), with(&site, "127.0.0.1:8000", server)).unwrap();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {of};"));
+    let whole = format!(
+        "daemon off; master_process off; pid pid; events {{}} http {{ access_log off; {} include site.conf; }}",
+        temporary.concat()
+    );
+    fs::write(folder.join("nginx.conf"), whole).unwrap();
+    let mut command = Command::new("nginx");
+    command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+    command
+}
+
+fn caddy(folder: &Path, port: u16, server: &str) -> Command {
+    let own = format!("\nhttp://127.0.0.1:{port} {{\n\tbind 127.0.0.1\n");
+    let site = with(include_str!("../../deploy/Caddyfile"), "\nchat.example.com {\n", &own);
+    let site = with(&site, "127.0.0.1:8000", server);
+    let file = folder.join("Caddyfile");
+    fs::write(&file, format!("{{\n\tadmin off\n}}\n{site}")).unwrap();
+    let mut command = Command::new("caddy");
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
+    command.env("HOME", folder).env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder);
+    command
+}
+
+fn haproxy(folder: &Path, port: u16, server: &str) -> Command {
+    let of_root = ["chroot ", "user ", "group ", "bind :::80 ", "http-request redirect scheme https "];
+    let config = without(include_str!("../../deploy/haproxy.cfg"), &of_root);
+    let tls = "bind :::443 v4v6 ssl crt /etc/haproxy/duologue.pem alpn h2,http/1.1";
+    let config = with(&config, tls, &format!("bind 127.0.0.1:{port}"));
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, with(&config, "127.0.0.1:8000", server)).unwrap();
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-f"]).arg(file);
+    command
+}
+
+/// A proxy, and the server behind it where people sign in.
+struct Behind {
+    address: SocketAddr,
+    log: Lines<BufReader<ChildStderr>>,
+    _server: Child,
+    _proxy: Child,
+    _database: Database,
+    _folder: TempDir,
+}
+
+impl Behind {
+    /// `None` where it makes no difference, or where there are no proxies.
+    async fn start(adapted: Adapted) -> Option<Self> {
+        let database = Database::new().await;
+        if signed_in() || !database.is_sqlite() || std::env::var_os("DUOLOGUE_TEST_WITHOUT_PROXIES").is_some() {
+            return None;
+        }
+        let flags = ["--max-sign-ups", "1", "--trusted-proxy", "127.0.0.1"];
+        let mut server = server(&database, &[&ACCOUNTS[..], &flags].concat());
+        server.env_remove("DUOLOGUE_LOG").env("DUOLOGUE_LOG_FORMAT", "json").stderr(Stdio::piped());
+        let (mut server, behind) = started(server).await;
+        let log = BufReader::new(server.stderr.take().unwrap()).lines();
+
+        let folder = tempfile::tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut proxy = adapted(folder.path(), address.port(), &behind.to_string());
+        // Debian has nginx and haproxy in /usr/sbin, which is not in everybody's path.
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let said = folder.path().join("said");
+        proxy.env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said).unwrap());
+        let mut proxy = proxy.kill_on_drop(true).spawn().unwrap_or_else(|error| {
+            panic!("nginx, caddy and haproxy must be installed, or DUOLOGUE_TEST_WITHOUT_PROXIES be set: {error}")
+        });
+        soon(async {
+            while TcpStream::connect(address).await.is_err() {
+                if let Some(status) = proxy.try_wait().unwrap() {
+                    panic!("the proxy ended, {status}: {}", fs::read_to_string(&said).unwrap());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        Some(Self { address, log, _server: server, _proxy: proxy, _database: database, _folder: folder })
+    }
+
+    fn post(&self, http: &Client) -> RequestBuilder {
+        http.post(format!("http://{}/graphql", self.address))
+    }
+
+    fn query(&self, http: &Client, query: &str, variables: &Value) -> RequestBuilder {
+        self.post(http).json(&json!({ "query": query, "variables": variables }))
+    }
+
+    fn sign_up(&self, http: &Client, name: &str) -> RequestBuilder {
+        let input = json!({ "name": name, "email": format!("{name}@example.com"), "password": PASSWORD });
+        self.query(http, SIGN_UP, &json!({ "input": input }))
+    }
+
+    /// The server has logged that an event stream has ended.
+    async fn logs_the_end_of_a_stream(&mut self) {
+        soon(async {
+            loop {
+                let line = self.log.next_line().await.unwrap().unwrap();
+                let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+                if line["message"] == "request" && line["type"] == "subscription" {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// A client with the address 127.0.0.x. From 2 on it is no trusted proxy.
+fn client_at(last: u8) -> Client {
+    Client::builder().local_address(IpAddr::from([127, 0, 0, last])).build().unwrap()
+}
+
+async fn answered(request: RequestBuilder) -> (u16, Value) {
+    let response = soon(request.send()).await.unwrap();
+    (response.status().as_u16(), soon(response.json()).await.unwrap())
+}
+
+/// Reads an event stream until this has come.
+async fn hears(stream: &mut Response, what: &str) {
+    let mut heard = String::new();
+    soon(async {
+        while !heard.contains(what) {
+            let chunk = stream.chunk().await.unwrap().expect("the stream ended");
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    })
+    .await;
+}
+
+/// The server sees the addresses of the clients, and ids that the proxy has made.
+async fn tells_who_asks_whatever_they_say(behind: &Behind, from_ada: &Client, from_bob: &Client) -> [Member; 2] {
+    // With their own addresses both may sign up, once.
+    let ada = Member::of(&answered(behind.sign_up(from_ada, "Ada")).await.1["data"]["signUp"]);
+    let bob = Member::of(&answered(behind.sign_up(from_bob, "Bob")).await.1["data"]["signUp"]);
+    // Whoever is where the proxy is could make others up if the proxy did not take away what they send.
+    let from_eve = client_at(1);
+    Member::of(&answered(behind.sign_up(&from_eve, "Eve")).await.1["data"]["signUp"]);
+    for from in [from_ada, from_bob, &from_eve] {
+        for forged in ["192.0.2.1", "192.0.2.2, 127.0.0.1"] {
+            let request = behind.sign_up(from, "Mallory").header("x-forwarded-for", forged);
+            assert_eq!(code(&answered(request).await.1), "RATE_LIMITED", "{forged}");
+        }
+    }
+    let request = behind.query(from_ada, "{ __typename }", &json!({})).header("x-request-id", "mine");
+    let response = soon(request.send()).await.unwrap();
+    let ids: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
+    // Those that the server makes itself are shorter.
+    assert!(ids.len() == 1 && ids[0].len() >= 32, "{ids:?}");
+    [ada, bob]
+}
+
+/// Events come when they happen, by socket and by stream, and the server notices when nobody listens any more.
+async fn passes_events_on_at_once(behind: &mut Behind, from_ada: &Client, from_bob: &Client, members: &[Member; 2]) {
+    let [ada, bob] = members;
+    let mut socket = Socket::open(behind.address, "graphql-transport-ws").await;
+    let payload = json!({ "authorization": format!("Bearer {}", bob.access) });
+    socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    socket.subscribes("feed", FEED, json!({})).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+
+    let stream = behind.query(from_bob, FEED, &json!({})).bearer_auth(&bob.access);
+    let stream = stream.header("accept", "text/event-stream").header("accept-encoding", "gzip");
+    let mut stream = soon(stream.send()).await.unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert_eq!(stream.headers().get("content-encoding"), None);
+    hears(&mut stream, "CAUGHT_UP").await;
+
+    let mut times = Vec::new();
+    for number in 0..10 {
+        let content = format!("number {number}");
+        let input = json!({ "input": { "receiverId": bob.id, "content": content } });
+        let (status, sent) = answered(behind.query(from_ada, SEND, &input).bearer_auth(&ada.access)).await;
+        assert_eq!((status, &sent["data"]["sendMessage"]["userErrors"]), (200, &json!([])), "{sent}");
+        let begun = Instant::now();
+        hears(&mut stream, &content).await;
+        times.push(begun.elapsed());
+        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["message"]["content"], content);
+    }
+    // A proxy that waits for more to send waits 0.2 seconds.
+    times.sort();
+    assert!(times[5] < Duration::from_millis(150), "{times:?}");
+
+    drop(stream);
+    let gone = Instant::now();
+    behind.logs_the_end_of_a_stream().await;
+    assert!(gone.elapsed() < Duration::from_secs(10), "{:?}", gone.elapsed());
+}
+
+/// Nothing but the server decides how large a body may be.
+async fn lets_bodies_through(behind: &Behind, http: &Client) {
+    let request = |size: usize| {
+        let body = r#"{"query":"{ __typename }"}"#.to_owned() + &" ".repeat(size);
+        behind.post(http).header("content-type", "application/json").body(body)
+    };
+    let (status, answer) = answered(request(200_000)).await;
+    assert_eq!((status, answer), (200, json!({ "data": { "__typename": "Query" } })));
+    let (status, answer) = answered(request(1_000_000)).await;
+    assert_eq!((status, code(&answer).as_str()), (413, "PAYLOAD_TOO_LARGE"));
+}
+
+async fn serves(adapted: Adapted) {
+    let Some(mut behind) = Behind::start(adapted).await else { return };
+    let (from_ada, from_bob) = (client_at(2), client_at(3));
+    let members = tells_who_asks_whatever_they_say(&behind, &from_ada, &from_bob).await;
+    let me = behind.query(&from_ada, "{ me { user { id } } }", &json!({})).bearer_auth(&members[0].access);
+    assert_eq!(answered(me).await.1["data"]["me"]["user"]["id"], members[0].id);
+    passes_events_on_at_once(&mut behind, &from_ada, &from_bob, &members).await;
+    lets_bodies_through(&behind, &from_ada).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_passes_on_what_clients_and_server_say() {
+    serves(nginx).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caddy_passes_on_what_clients_and_server_say() {
+    serves(caddy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_passes_on_what_clients_and_server_say() {
+    serves(haproxy).await;
+}
