@@ -124,10 +124,7 @@ mod tests {
         ] {
             assert_eq!(any_seconds(text), Ok(Duration::from_secs(expected)), "{text}");
         }
-        assert_eq!(
-            (any_seconds("0.25"), days("0.5")),
-            (Ok(Duration::from_millis(250)), Ok(Duration::from_hours(12)))
-        );
+        assert_eq!((any_seconds("0.25"), days("0.5")), (Ok(Duration::from_millis(250)), Ok(Duration::from_hours(12))));
         assert_eq!((days("36h"), days("30d")), (any_seconds("129600"), days("30")));
         for wrong in ["", "m", "15 parsecs", "-5s", "-1", "1 month", "NaN", "inf"] {
             assert!(any_seconds(wrong).is_err(), "{wrong}");
