@@ -54,10 +54,7 @@ const MOVE_CONNECTIONS: usize = 8;
 pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve(settings) => serve(&settings).await,
-        Command::Completions { shell } => {
-            Cli::write_completions(shell, &mut stdout());
-            Ok(())
-        }
+        Command::Completions { shell } => Ok(stdout().write_all(&Cli::completions(shell))?),
         Command::Man { folder } => {
             Cli::write_manual(&folder).with_context(|| format!("cannot write the pages into {}", folder.display()))
         }
@@ -223,8 +220,11 @@ async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result
     let mut progress = Progress::of(0, "{bar:30} {bytes} of {total_bytes}");
     store::backups::backup(&url, part, target.clone(), |done, total| progress.reach(done, total)).await?;
     drop(progress);
-    println!("Everything is in {}.", target.display());
-    keep.map_or(Ok(()), |keep| Ok(store::backups::prune(&target, (&start, &end), keep)?))
+    if let Some(keep) = keep {
+        store::backups::prune(&target, (&start, &end), keep)?;
+    }
+    writeln!(stdout(), "Everything is in {}.", target.display())?;
+    Ok(())
 }
 
 async fn restore(file: &Path, database: &Database) -> Result<()> {

@@ -61,17 +61,19 @@ impl Cli {
             && serve.get_flag("print_config")
         {
             let command = Self::command();
-            // Whoever does not listen does not want it.
             let settings = command.find_subcommand("serve").map(|command| file::printed(command, serve));
-            let _ = stdout().write_all(settings.unwrap_or_default().as_bytes());
-            process::exit(0);
+            let written = stdout().write_all(settings.unwrap_or_default().as_bytes());
+            process::exit(written.is_err().into());
         }
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Writes what lets a shell complete the commands.
-    pub fn write_completions(shell: Shell, to: &mut impl Write) {
-        clap_complete::generate(shell, &mut Self::command(), "duologue", to);
+    /// What lets a shell complete the commands.
+    #[must_use]
+    pub fn completions(shell: Shell) -> Vec<u8> {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Self::command(), "duologue", &mut script);
+        script
     }
 
     /// Writes a manual page for each command into a folder.

@@ -58,6 +58,9 @@
 //!   ([`domain::indexing`], [`domain::embedding`]) and remove what was indexed of a deleted text; words are found before that.
 //! - What one account can make the server hold or do is bounded: answers, caches and queues in bytes, requests, subscriptions and
 //!   long reads by permits ([`events::Permits`]). `docs/limits.md` has all limits.
+//! - Each layer counts what happens in it ([`store::Metrics`], [`events::Counters`], [`graphql::OperationMetrics`]), and
+//!   `http/metrics.rs` gives it names. Labels come from closed lists.
+//! - Of what clients send, only names of operations are logged ([`graphql::AccessRecord`]).
 //! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.
 //! - The data of fields is loaded in batches, level by level; a test counts the statements of each operation.
 

@@ -35,7 +35,21 @@ impl FileSettings {
             let Some(subcommand) = command.find_subcommand(name) else { break };
             (command, matches) = (subcommand, inner);
         }
-        let Some(path) = matches.get_one::<PathBuf>("config") else { return Ok(Self::default()) };
+        let own = settings_of(command);
+        let Some(path) = matches.get_one::<PathBuf>("config").filter(|_| !own.is_empty()) else {
+            return Ok(Self::default());
+        };
+        let is_given =
+            |its: &Arg| !matches!(matches.value_source(its.get_id().as_str()), None | Some(ValueSource::DefaultValue));
+        // Of two settings that exclude each other, too, the flag or the variable comes first.
+        let excludes = |one: &Arg, other: &Arg| {
+            command.get_arg_conflicts_with(one).iter().any(|its| its.get_id() == other.get_id())
+        };
+        let is_decided = |setting: &Arg| {
+            own.iter().any(|its| {
+                is_given(its) && (its.get_id() == setting.get_id() || excludes(its, setting) || excludes(setting, its))
+            })
+        };
         let table = parsed(path)?;
         let mut file = Self { path: path.clone(), ..Self::default() };
         for (name, value) in &table {
@@ -43,10 +57,8 @@ impl FileSettings {
                 return Err(format!("{}: there is no setting {name:?}{}", path.display(), guess(name, &settings)));
             }
             // Other commands take what they know.
-            let Some(setting) = settings_of(command).into_iter().find(|its| its.get_long() == Some(name)) else {
-                continue;
-            };
-            if matches!(matches.value_source(setting.get_id().as_str()), None | Some(ValueSource::DefaultValue)) {
+            let Some(setting) = own.iter().find(|its| its.get_long() == Some(name)) else { continue };
+            if !is_decided(setting) {
                 file.arguments
                     .extend(argument(setting, name, value).map_err(|why| format!("{}: {why}", path.display()))?);
                 file.names.push(name.clone());
@@ -68,7 +80,9 @@ fn parsed(path: &Path) -> Result<Table, String> {
     text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        format!("{}, line {line}: {}", path.display(), error.message().lines().next().unwrap_or_default())
+        // What follows may be a secret.
+        let why = error.message().split(['`', '\n']).next().unwrap_or_default().trim_end();
+        format!("{}, line {line}: {why}", path.display())
     })
 }
 
@@ -101,6 +115,9 @@ fn argument(setting: &Arg, name: &str, value: &Value) -> Result<Vec<OsString>, S
         let is_on = value.as_bool().ok_or_else(|| format!("{name} must be true or false"))?;
         return Ok(is_on.then(|| format!("--{name}").into()).into_iter().collect());
     }
+    if value.as_array().is_some_and(Vec::is_empty) && !matches!(setting.get_action(), ArgAction::Append) {
+        return Err(format!("{name} is an empty list: leave it out"));
+    }
     if let Value::Array(values) = value { values.iter().map(of).collect() } else { Ok(vec![of(value)?]) }
 }
 
@@ -128,7 +145,9 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         } else {
             values.first().map(|value| typed(value))
         };
-        let value = value.filter(|_| !setting.is_hide_env_values_set());
+        let is_secret = setting.is_hide_env_values_set();
+        let value = value.filter(|_| !is_secret);
+        let help = if is_secret && is_given { format!("{help} (it is given, and not shown)") } else { help };
         let (mark, value) =
             (if is_given && value.is_some() { "" } else { "# " }, value.unwrap_or_else(|| Value::from("")));
         let _ = write!(
@@ -142,7 +161,8 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
 }
 
 fn typed(value: &str) -> Value {
-    value.parse::<i64>().map_or_else(|_no_number| Value::from(value), Value::from)
+    let number = value.parse::<i64>().ok().filter(|number| number.to_string() == value);
+    number.map_or_else(|| Value::from(value), Value::from)
 }
 
 #[cfg(test)]
@@ -183,6 +203,14 @@ mod tests {
         ] {
             assert_eq!(value(&matches, name), expected, "{name}");
         }
+        // Also of settings that exclude each other.
+        let matches = read("database-file = 'a'", &["check", "--database", "sqlite:chat.db"]).unwrap();
+        assert_eq!(
+            (value(&matches, "database"), value(&matches, "database_file")),
+            (vec!["sqlite:chat.db".to_owned()], Vec::new())
+        );
+        let matches = read("database = 'sqlite:chat.db'", &["check", "--database-file", "a"]).unwrap();
+        assert_eq!(value(&matches, "database_file"), ["a"]);
         // Other commands take what they know.
         let matches = read("database = 'sqlite:chat.db'\nmax-body = 7", &["check"]).unwrap();
         assert_eq!(value(&matches, "database"), ["sqlite:chat.db"]);
@@ -198,9 +226,11 @@ mod tests {
             ("max-body = 2026-01-31", "FILE: max-body must be a text or a number"),
             ("create-users = 'yes'", "FILE: create-users must be true or false"),
             ("[limits]\nmax-body = 1", "FILE: there is no setting \"limits\""),
+            ("max-body = []", "FILE: max-body is an empty list"),
+            ("signing-key = 99999999999999999999", "FILE, line 1: "),
         ] {
             let error = read(file, &["serve"]).unwrap_err();
-            assert!(error.starts_with(&format!("error: {why}")), "{file}: {error}");
+            assert!(error.starts_with(&format!("error: {why}")) && !error.contains("9999"), "{file}: {error}");
         }
         let error = read("max-body = 'much'", &["serve"]).unwrap_err();
         assert!(error.contains("'--max-body <BYTES>'") && error.contains("the value is in FILE"), "{error}");
@@ -225,7 +255,7 @@ mod tests {
         for setting in settings_of(serve) {
             assert!(file.contains(&format!("{} = ", setting.get_long().unwrap())), "{setting}");
         }
-        let again = read(&file, &["serve"]).unwrap();
+        let again = read(&file, &["serve", "--signing-key", "secret"]).unwrap();
         assert_eq!(print(&again), file);
         // As the defaults are, except those that cannot be empty.
         let uncommented = file.lines().filter_map(|line| line.strip_prefix("# "));

@@ -31,7 +31,7 @@ pub(super) fn explained(mut error: Error, mut command: Command, file: &FileSetti
 fn variable(command: &Command, argument: &str) -> Option<String> {
     let of = |its: &Arg| {
         let flag = format!("--{}", its.get_long()?);
-        let is_given = env::args().any(|given| given == flag || given.starts_with(&format!("{flag}=")));
+        let is_given = env::args_os().any(|given| given.to_string_lossy().split('=').next() == Some(&flag));
         let variable = its.get_env()?.to_str()?;
         (its.to_string() == argument && !is_given && env::var_os(variable).is_some()).then(|| variable.to_owned())
     };

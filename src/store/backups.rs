@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, Metadata},
+    fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
@@ -47,13 +47,16 @@ pub async fn backup(
     let source = sqlite_path(url)?;
     let (written, total) = (part.clone(), size(&source));
     let mut copying = pin!(blocking(move || {
-        let taken = [""].iter().chain(&COMPANIONS).map(|ending| with_ending(&target, ending));
-        if let Some(taken) = taken.into_iter().find(|path| path.exists()) {
+        let folder = Folder::of(&target)?;
+        let part = Part::of(part, &source)?;
+        // Whoever writes the same backup has the lock on that.
+        let mut taken = [""].iter().chain(&COMPANIONS).map(|ending| with_ending(&target, ending));
+        if let Some(taken) = taken.find(|path| path.symlink_metadata().is_ok()) {
             return Err(Error::Unusable(format!("{} is there already: name another file", taken.display())));
         }
-        let part = Part::of(part, &source)?;
         part.fill(&source)?;
-        part.put(&target)
+        part.put(&target)?;
+        folder.sync()
     }));
     loop {
         match timeout(PROGRESS_INTERVAL, copying.as_mut()).await {
@@ -94,37 +97,69 @@ pub fn prune(made: &Path, (start, end): (&str, &str), keep: usize) -> Result<()>
 /// # Errors
 /// [`Error::Unusable`] with a message for the operator: the backup cannot be used, or another process uses the database.
 pub async fn restore(url: &DatabaseUrl, backup: &Path, epoch: String, ending: String) -> Result<Option<PathBuf>> {
-    let (target, backup) = (sqlite_path(url)?, inspection::resolved(backup));
+    let (target, backup) = (sqlite_path(url)?, in_utf8(inspection::resolved(backup))?);
     let lock = ServingLock::take(url)?;
     blocking(move || {
         let _held = lock;
+        let folder = Folder::of(&target)?;
         let part = Part::of(with_ending(&target, ".part"), &backup)?;
         part.fill(&backup)?;
         part.begin_epoch(&epoch)?;
-        let former = fs::metadata(&target).ok();
-        if let Some(former) = &former {
-            part.take_over(former)?;
-        }
-        let aside = free_name(&with_ending(&target, &ending));
-        let _closed = set_aside(&target, &aside)?;
+        part.take_over(&target, &folder)?;
+        remove_unfinished(&target, &folder)?;
+        let former = SetAside::of(&target, free_name(&with_ending(&target, &ending)))?;
         if let Err(why) = part.put(&target) {
-            // It is still under its own name.
-            let _ = fs::remove_file(&aside);
+            former.take_back(&target);
             return Err(why);
         }
-        Ok(former.filter(|former| former.len() > 0).map(|_| aside))
+        folder.sync().map_err(|why| Error::Unusable(format!("{why}; the former one is {}", former.path.display())))?;
+        Ok(former.is_there.then_some(former.path))
     })
     .await
 }
 
 fn sqlite_path(url: &DatabaseUrl) -> Result<PathBuf> {
     match url {
-        DatabaseUrl::Sqlite(path) => Ok(inspection::resolved(path)),
+        DatabaseUrl::Sqlite(path) => in_utf8(inspection::resolved(path)),
         DatabaseUrl::Postgres(_) => Err(Error::Unusable(
             "backup and restore are for SQLite files: for PostgreSQL use pg_dump and pg_restore, or a tool such as \
              pgBackRest"
                 .to_owned(),
         )),
+    }
+}
+
+/// SQLite knows no other names.
+fn in_utf8(path: PathBuf) -> Result<PathBuf> {
+    if path.to_str().is_some() {
+        return Ok(path);
+    }
+    Err(Error::Unusable(format!("the name {} must be UTF-8: give the file another one", path.display())))
+}
+
+/// The folder of a file.
+struct Folder {
+    path: PathBuf,
+    open: File,
+}
+
+impl Folder {
+    fn of(file: &Path) -> Result<Self> {
+        let path = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        let open = File::open(&path).map_err(|why| cannot("read", &path, &why))?;
+        Ok(Self { path, open })
+    }
+
+    /// Waits until the names of its files are on the disk.
+    fn sync(&self) -> Result<()> {
+        match self.open.sync_all() {
+            // Not every file system can.
+            Err(why) if !matches!(why.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                let folder = self.path.display();
+                Err(Error::Unusable(format!("the new file is in place, but {folder} could not be synced: {why}")))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -139,6 +174,7 @@ struct Part {
 impl Part {
     /// An empty one. It cannot be the file that is to be copied.
     fn of(path: PathBuf, source: &Path) -> Result<Self> {
+        let path = in_utf8(path)?;
         let id = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         if id(source).is_some() && id(source) == id(&path) {
             let shown = path.display();
@@ -175,31 +211,29 @@ impl Part {
         begun.map_err(|why| inspection::explain(&self.path, why))
     }
 
-    /// The owner and the permissions of another file.
-    fn take_over(&self, former: &Metadata) -> Result<()> {
-        let taken = fs::metadata(&self.path).and_then(|own| {
-            if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
-                chown(&self.path, Some(former.uid()), Some(former.gid()))?;
-            }
-            fs::set_permissions(&self.path, former.permissions())
-        });
-        let user = former.uid();
+    /// The owner and the permissions of the file that it replaces; without one, the owner of the folder.
+    fn take_over(&self, former: &Path, folder: &Folder) -> Result<()> {
+        let like = fs::metadata(former);
+        let taken =
+            like.as_ref().map_or_else(|_not_there| folder.open.metadata(), |like| Ok(like.clone())).and_then(|owner| {
+                let own = fs::metadata(&self.path)?;
+                if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
+                    let changed = chown(&self.path, Some(owner.uid()), Some(owner.gid()));
+                    // Who may write into a folder of somebody else may have files there.
+                    if like.is_ok() { changed } else { Ok(()) }?;
+                }
+                like.as_ref().map_or(Ok(()), |like| fs::set_permissions(&self.path, like.permissions()))
+            });
         taken.map_err(|why| {
-            Error::Unusable(format!(
-                "the database belongs to another user ({why}): run this as the user with the id {user}"
-            ))
+            let shown = former.display();
+            Error::Unusable(format!("{shown} belongs to another user ({why}): run this as that user, or as root"))
         })
     }
 
-    /// Gives it its name, once it is on the disk.
+    /// Gives it its name, once it is on the disk. If that fails, nothing was changed.
     fn put(mut self, target: &Path) -> Result<()> {
-        let put = || {
-            File::open(&self.path)?.sync_all()?;
-            fs::rename(&self.path, target)?;
-            let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()
-        };
-        put().map_err(|why| cannot("write", target, &why))?;
+        let put = File::open(&self.path).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&self.path, target));
+        put.map_err(|why| cannot("write", target, &why))?;
         self.is_put = true;
         Ok(())
     }
@@ -223,55 +257,106 @@ fn connect(path: &Path) -> Result<SqliteConnection> {
     Ok(conn)
 }
 
-/// Keeps a database under another name, too. Until what this gives is dropped, nobody else can open it; there is none if it is damaged:
-/// then it is kept with its log.
-fn set_aside(database: &Path, aside: &Path) -> Result<Option<SqliteConnection>> {
-    let keep = || {
-        if size(database) == 0 {
-            return Ok(());
-        }
-        // Not every file system has links.
-        let kept = fs::hard_link(database, aside).or_else(|_no_link| fs::copy(database, aside).map(drop));
-        kept.map_err(|why| cannot("write", aside, &why))
-    };
-    match closed(database) {
-        Ok(conn) => keep().map(|()| conn),
-        Err(Error::Busy) => Err(inspection::explain(database, Error::Busy)),
-        Err(_damaged) => {
-            keep()?;
-            for ending in COMPANIONS {
-                match fs::rename(with_ending(database, ending), with_ending(aside, ending)) {
-                    Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(cannot("move", database, &why)),
-                    _ => {}
+/// A database that is kept under another name, too, until it is replaced.
+struct SetAside {
+    path: PathBuf,
+    is_there: bool,
+    /// Until this is dropped, nobody else can open it; there is none of one that is damaged.
+    _closed: Option<SqliteConnection>,
+}
+
+impl SetAside {
+    fn of(database: &Path, path: PathBuf) -> Result<Self> {
+        let is_there = size(database) > 0;
+        let closed = match closed(database) {
+            Err(Error::Damaged) => None,
+            closed => Some(closed.map_err(|why| inspection::explain(database, why))?),
+        };
+        let new = Self { path, is_there, _closed: None };
+        let keep = || {
+            if is_there {
+                link_or_copy(database, &new.path)?;
+            }
+            // A damaged one is kept with its log, which must not be there beside the new file.
+            for ending in COMPANIONS.iter().filter(|_| closed.is_none()) {
+                let companion = with_ending(database, ending);
+                if companion.exists() {
+                    link_or_copy(&companion, &with_ending(&new.path, ending))?;
+                    fs::remove_file(&companion)?;
                 }
             }
-            Ok(None)
+            Ok(())
+        };
+        if let Err(why) = keep() {
+            new.take_back(database);
+            return Err(cannot("keep", database, &why));
         }
+        Ok(Self { _closed: closed.flatten(), ..new })
+    }
+
+    /// It was not replaced.
+    fn take_back(&self, database: &Path) {
+        for ending in COMPANIONS {
+            // Those that are not there were not moved.
+            let _ = fs::rename(with_ending(&self.path, ending), with_ending(database, ending));
+        }
+        let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A connection to a database that nobody else uses, and of which nothing is left in a log.
+/// Another name of a file, or a copy where a file cannot have several.
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, TooManyLinks, Unsupported};
+    match fs::hard_link(from, to) {
+        Err(why) if matches!(why.kind(), PermissionDenied | Unsupported | TooManyLinks) => {
+            let mut copy = File::create_new(to)?;
+            io::copy(&mut File::open(from)?, &mut copy)?;
+            copy.set_permissions(fs::metadata(from)?.permissions())?;
+            copy.sync_all()
+        }
+        linked => linked,
+    }
+}
+
+/// A connection to a database that nobody else uses, and of which nothing is left in a log. None if there is no database.
 fn closed(database: &Path) -> Result<Option<SqliteConnection>> {
     if size(database) == 0 {
-        // What there is of a log belongs to nothing any more, and is moved.
-        let has_log = size(&inspection::wal_path(database)) > 0;
+        // What there is of a log belongs to nothing any more.
+        let has_log = ["-wal", "-journal"].iter().any(|ending| with_ending(database, ending).exists());
         return if has_log { Err(Error::Damaged) } else { Ok(None) };
     }
     let mut conn = connect(database)?;
     // It needs to be the only connection.
-    let mode: String = sql::<Text>("PRAGMA journal_mode = DELETE").get_result(&mut conn)?;
-    if mode != "delete" {
-        return Err(Error::Busy);
+    let mode = sql::<Text>("PRAGMA journal_mode = DELETE").get_result::<String>(&mut conn).map_err(Error::from);
+    let alone = mode
+        .and_then(|mode| if mode == "delete" { Ok(conn.batch_execute("BEGIN EXCLUSIVE")?) } else { Err(Error::Busy) });
+    match alone {
+        Ok(()) => Ok(Some(conn)),
+        Err(why) => {
+            inspection::close(conn, database);
+            Err(why)
+        }
     }
-    conn.batch_execute("BEGIN EXCLUSIVE")?;
-    Ok(Some(conn))
+}
+
+/// Removes names of the database itself that a restore has left which was killed before it replaced anything.
+fn remove_unfinished(database: &Path, folder: &Folder) -> Result<()> {
+    let id = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let start = database.file_name().map(|name| format!("{}.before-", name.to_string_lossy())).unwrap_or_default();
+    let entries = fs::read_dir(&folder.path).map_err(|why| cannot("read", &folder.path, &why))?;
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&start)) {
+        if id(database).is_some() && id(&entry.path()) == id(database) {
+            fs::remove_file(entry.path()).map_err(|why| cannot("remove", &entry.path(), &why))?;
+        }
+    }
+    Ok(())
 }
 
 /// This name, or one with a number.
 fn free_name(wanted: &Path) -> PathBuf {
     let numbered = (2..).map(|number| with_ending(wanted, &format!("-{number}")));
     let mut names = [wanted.to_owned()].into_iter().chain(numbered);
-    names.find(|name| !name.exists()).unwrap_or_else(|| wanted.to_owned())
+    names.find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| wanted.to_owned())
 }
 
 fn remove_companions(path: &Path) -> io::Result<()> {

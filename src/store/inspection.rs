@@ -79,8 +79,14 @@ pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + S
 
 /// Checks that a file is a database of this program, of this version or an earlier one, and was not cut off. On the calling thread.
 pub(super) fn check_usable(path: &Path) -> Result<()> {
-    let conn = inspected(path, false).map_err(|why| explain(path, why))?.ok_or_else(|| not_there(path))?;
-    close(conn, path);
+    let found = inspected(path, false);
+    if matches!(found, Err(Error::ReadOnly)) {
+        return Err(Error::Unusable(format!(
+            "{} may not be written, which SQLite needs in order to read it: copy it to where you may, and try again",
+            path.display()
+        )));
+    }
+    close(found.map_err(|why| explain(path, why))?.ok_or_else(|| not_there(path))?, path);
     Ok(())
 }
 

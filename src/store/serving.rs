@@ -3,9 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::{DatabaseUrl, Error, Result, inspection};
 
@@ -49,6 +51,10 @@ impl ServingLock {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
+        // Otherwise a command of root that is ended would lock the user of the server out.
+        let owner =
+            fs::metadata(&database).or_else(|_no_database| fs::metadata(path.parent().unwrap_or(Path::new("/"))));
+        let _ = owner.and_then(|owner| fchown(&file, Some(owner.uid()), Some(owner.gid())));
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Some(Self { path, _file: file }))
     }
@@ -65,7 +71,19 @@ impl Drop for ServingLock {
 /// The file, locked; `None` if another process has locked it.
 pub(super) fn locked(path: &Path) -> io::Result<Option<File>> {
     loop {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        // A link could lead to a file that is not ours.
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),

@@ -270,10 +270,22 @@ async fn a_restore_keeps_what_was_there_and_refuses_what_others_use() {
     let error = said(duologue(&["restore", part.to_str().unwrap()], &path)).unwrap_err();
     assert!(error.contains("would be overwritten") && part.exists(), "{error}");
     // The log of a file that is gone belongs to no other one.
-    fs::remove_file(&path).unwrap();
-    fs::write(format!("{}-wal", path.display()), "a log").unwrap();
-    restore().unwrap();
-    assert_eq!(count(&path), 5);
+    for ending in ["-wal", "-journal"] {
+        fs::remove_file(&path).unwrap();
+        let log = PathBuf::from(format!("{}{ending}", path.display()));
+        fs::write(&log, "a log").unwrap();
+        restore().unwrap();
+        assert!(count(&path) == 5 && !log.exists());
+    }
+    // What cannot be read any more is kept as it is.
+    fs::write(&path, "nothing that can be read").unwrap();
+    assert_eq!(fs::read(aside(&restore().unwrap())).unwrap(), b"nothing that can be read");
+    // A link is not followed: it could lead to a file of somebody else.
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "something else").unwrap();
+    std::os::unix::fs::symlink(&precious, &part).unwrap();
+    assert!(restore().unwrap_err().contains("cannot write"));
+    assert_eq!(fs::read(&precious).unwrap(), b"something else");
 }
 
 /// Whenever it is killed, a backup is there whole or not at all, and the database is the former one or the restored one.

@@ -14,12 +14,13 @@ const REST: &str = include_str!("../../docs/rest.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
 
 /// Pages with commands; `clients.rs` checks docs/clients.md.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     README,
     REST,
     SETTINGS,
     include_str!("../../docs/accounts.md"),
     include_str!("../../docs/metrics.md"),
+    include_str!("../../docs/proxies.md"),
     include_str!("../../docs/operations.md"),
     include_str!("../../docs/scale.md"),
 ];
