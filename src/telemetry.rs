@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    io::{IsTerminal, stderr},
+    io::{BufWriter, IsTerminal, stderr},
 };
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -17,7 +17,9 @@ const MAX_WAITING: usize = 8_192;
 /// Starts the log; of commands that have no settings for it only warnings. Once per process; a second call changes nothing. What waits is
 /// written when the guard is dropped.
 pub fn start(log: Option<&Log>) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(stderr());
+    // Lines that are there together are written together; the writer flushes whenever none is left.
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(BufWriter::new(stderr()));
     // Of the libraries warnings are enough; and who gave a command knows that it takes long.
     let chosen = log.map_or_else(
         || "warn,duologue::store::metrics=error".to_owned(),
