@@ -41,7 +41,7 @@ pub fn words(conn: &mut Conn<'_>) -> Result<WordsIndex> {
 }
 
 /// The messages with higher ids are searched whether they are indexed or not: those that were sent last, at most
-/// [`MAX_SCANNED_IDS`].
+/// `MAX_SCANNED_IDS`.
 pub fn scanned_after(conn: &mut Conn<'_>, index: &WordsIndex) -> Result<i64> {
     Ok(index.through.max(feed::last_id(conn)? - MAX_SCANNED_IDS))
 }
