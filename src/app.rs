@@ -293,7 +293,7 @@ impl App {
         if !matches!(timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await, Ok(Ok(_))) {
             return Some("the database does not answer");
         }
-        let problem = match timeout(PROBE_TIMEOUT, self.store.write(store::server::touch)).await {
+        let problem = match timeout(PROBE_TIMEOUT, self.store.check_writable()).await {
             Ok(Ok(())) => None,
             Ok(Err(Error::Overloaded)) => Some("too many changes wait for the database"),
             Err(_) | Ok(Err(Error::Busy)) => Some("changes wait for the database: another program may have locked it"),

@@ -63,7 +63,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Check(database) => check(&database).await,
         Command::Backup { file, keep, database } => backup(&file, keep, &database).await,
         Command::Restore { file, database } => restore(&file, &database).await,
-        Command::Health { url, listen } => health(url, &listen).await,
+        Command::Health { url, addresses } => health(url, &addresses.listen).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, renumber, database } => import(&file, renumber, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
@@ -88,7 +88,7 @@ async fn serve(settings: &Serve) -> Result<()> {
              --allow-open-network if only those reach it who may read them"
         );
     }
-    if let Some(address) = reached(&settings.listen)
+    if let Some(address) = reached(&settings.addresses.listen)
         && open
     {
         bail!(
@@ -103,7 +103,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     let origins = http::origins(settings)?;
     let url = database_url(&settings.database)?;
     let _lock = ServingLock::take(&url)?;
-    let listeners = http::listen(&settings.listen)?;
+    let listeners = http::listen(&settings.addresses.listen)?;
     let metrics_listeners = http::listen(settings.metrics_listen.as_slice())?;
     let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
     let pages = pages.collect::<Result<Vec<_>>>()?.join(" or ");

@@ -153,16 +153,9 @@ pub enum Command {
     Health {
         /// Where the server is; otherwise where `--listen` says
         url: Option<String>,
-        /// Where the server listens
-        #[arg(
-            long,
-            value_name = "ADDRESS",
-            env = "DUOLOGUE_LISTEN",
-            default_value = "127.0.0.1:8000",
-            value_delimiter = ','
-        )]
-        #[arg(value_parser = listen)]
-        listen: Vec<Listen>,
+        /// Where the server listens.
+        #[command(flatten)]
+        addresses: Addresses,
     },
     /// Tell every client to load everything again; say it after you restored a backup of PostgreSQL, before you serve it
     #[command(after_help = help(["new-epoch", "new-epoch --database-file /etc/duologue/database"], DATABASE))]
@@ -315,9 +308,9 @@ pub struct Demo {
     pub seed: u64,
 }
 
-/// The settings of the server.
+/// Where the server listens.
 #[derive(Debug, Clone, Args)]
-pub struct Serve {
+pub struct Addresses {
     /// Address and port to listen on, such as `127.0.0.1:8000`, `localhost:8000` or `8000`; repeat it, or separate several
     /// by commas
     #[arg(
@@ -329,6 +322,14 @@ pub struct Serve {
     )]
     #[arg(value_parser = listen)]
     pub listen: Vec<Listen>,
+}
+
+/// The settings of the server.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Where it listens.
+    #[command(flatten)]
+    pub addresses: Addresses,
     /// Address and port of the metrics for Prometheus, at `/metrics`, such as `127.0.0.1:9464`; without it there are none
     #[arg(long, value_name = "ADDRESS", env = "DUOLOGUE_METRICS_LISTEN", value_parser = listen)]
     pub metrics_listen: Option<Listen>,

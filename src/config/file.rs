@@ -39,15 +39,14 @@ impl FileSettings {
         let Some(path) = matches.get_one::<PathBuf>("config").filter(|_| !own.is_empty()) else {
             return Ok(Self::default());
         };
-        let is_given =
-            |its: &Arg| !matches!(matches.value_source(its.get_id().as_str()), None | Some(ValueSource::DefaultValue));
         // Of two settings that exclude each other, too, the flag or the variable comes first.
         let excludes = |one: &Arg, other: &Arg| {
             command.get_arg_conflicts_with(one).iter().any(|its| its.get_id() == other.get_id())
         };
         let is_decided = |setting: &Arg| {
             own.iter().any(|its| {
-                is_given(its) && (its.get_id() == setting.get_id() || excludes(its, setting) || excludes(setting, its))
+                is_given(matches, its)
+                    && (its.get_id() == setting.get_id() || excludes(its, setting) || excludes(setting, its))
             })
         };
         let table = parsed(path)?;
@@ -89,6 +88,11 @@ fn parsed(path: &Path) -> Result<Table, String> {
 /// The settings of a command: what can be given by a variable of the environment, too.
 fn settings_of(command: &Command) -> Vec<&Arg> {
     command.get_arguments().filter(|its| its.get_env().is_some() && its.get_id() != "config").collect()
+}
+
+/// Whether a setting is on the command line or in the environment.
+fn is_given(matches: &ArgMatches, setting: &Arg) -> bool {
+    !matches!(matches.value_source(setting.get_id().as_str()), None | Some(ValueSource::DefaultValue))
 }
 
 fn guess(name: &str, settings: &[&Arg]) -> String {
@@ -137,7 +141,7 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
         let values: Vec<String> =
             matches.get_raw(id).into_iter().flatten().map(OsStr::to_string_lossy).map(Into::into).collect();
-        let is_given = !matches!(matches.value_source(id), None | Some(ValueSource::DefaultValue));
+        let is_given = is_given(matches, setting);
         let value = if matches!(setting.get_action(), ArgAction::SetTrue) {
             Some(Value::from(matches.get_flag(id)))
         } else if matches!(setting.get_action(), ArgAction::Append) {

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     domain::Viewer,
     execution::{Answer, Code, OperationType},
+    model::ids::UserId,
 };
 
 /// Characters of the name of an operation, at most.
@@ -24,10 +25,10 @@ pub struct AccessRecord {
 }
 
 /// What is known of it so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct AccessFacts {
     /// The user who signed in.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// What the client calls the first operation.
     pub name: Option<String>,
     /// Its type.
@@ -62,20 +63,20 @@ impl AccessRecord {
         record
     }
 
-    /// What is known so far.
-    #[must_use]
-    pub fn facts(&self) -> AccessFacts {
-        self.locked().clone()
+    /// What is known so far. Nothing can be added meanwhile.
+    pub fn facts(&self) -> MutexGuard<'_, AccessFacts> {
+        // A panic elsewhere cannot leave it half changed.
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// On whose behalf it is.
     pub fn is_called_by(&self, viewer: &Viewer) {
-        self.locked().user = viewer.user().map(|user| user.to_string());
+        self.facts().user = viewer.user();
     }
 
     /// What is asked for.
     pub(super) fn begins(&self, operation: OperationType, name: Option<&str>) {
-        let mut facts = self.locked();
+        let mut facts = self.facts();
         facts.operations += 1;
         if facts.operations == 1 {
             facts.operation = Some(operation);
@@ -85,7 +86,7 @@ impl AccessRecord {
 
     /// What it was answered with.
     pub fn is_answered(&self, answer: &Answer) {
-        let mut facts = self.locked();
+        let mut facts = self.facts();
         facts.answers += 1;
         facts.code = facts.code.or(answer.code());
         facts.bytes += answer.bytes();
@@ -96,10 +97,6 @@ impl AccessRecord {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, AccessFacts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,8 +114,8 @@ impl Drop for AccessRecord {
         let facts = self.facts();
         tracing::info!(
             request.id = &*self.request_id,
-            user = facts.user,
-            operation = facts.name,
+            user = facts.user.map(display),
+            operation = facts.name.as_deref(),
             r#type = facts.operation.map(OperationType::name),
             code = facts.code.map(<&str>::from),
             ms = milliseconds(facts.answered.unwrap_or_else(|| self.elapsed())),

@@ -58,7 +58,7 @@ pub(super) struct Access {
     method: &'static str,
     route: &'static str,
     record: Arc<AccessRecord>,
-    counters: HttpCounters,
+    counters: Arc<HttpCounters>,
     /// When there was a response, and its status.
     response: Option<(Duration, u16)>,
     /// Why the request was refused, if there is no operation that could say so.
@@ -69,7 +69,12 @@ pub(super) struct Access {
 
 impl Access {
     /// Begins with a request that was received, and with the id that a trusted proxy has given it.
-    pub(super) fn begin(method: &Method, path: &str, proxy_id: Option<&HeaderValue>, counters: HttpCounters) -> Self {
+    pub(super) fn begin(
+        method: &Method,
+        path: &str,
+        proxy_id: Option<&HeaderValue>,
+        counters: Arc<HttpCounters>,
+    ) -> Self {
         let given = proxy_id.and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
         let record = Arc::new(AccessRecord::of_request(given.map_or_else(new_request_id, Into::into)));
         let known = |of: &[&'static str], wanted| of.iter().copied().find(|its| *its == wanted).unwrap_or(OTHER);
@@ -109,8 +114,8 @@ impl Drop for Access {
             method = self.method,
             route = self.route,
             status,
-            user = facts.user,
-            operation = facts.name,
+            user = facts.user.map(display),
+            operation = facts.name.as_deref(),
             r#type = facts.operation.map(OperationType::name),
             operations = Some(facts.operations).filter(|operations| *operations > 1),
             code = facts.code.or(self.refusal).map(<&str>::from),
@@ -163,7 +168,7 @@ mod tests {
     fn an_id_of_a_proxy_is_taken_over_if_it_is_one() {
         let id = |given: &str| {
             let given = HeaderValue::from_str(given).unwrap();
-            Access::begin(&Method::GET, "/", Some(&given), HttpCounters::default()).record.request_id.to_string()
+            Access::begin(&Method::GET, "/", Some(&given), Arc::default()).record.request_id.to_string()
         };
         for fine in ["7", "01HF5Z-x_y.z:a=b+c/d@e#f", &"a".repeat(MAX_REQUEST_ID)] {
             assert_eq!(id(fine), fine);

@@ -2,8 +2,8 @@
 
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 
-/// What is counted here. Clones share it.
-#[derive(Clone, Default)]
+/// What is counted here.
+#[derive(Default)]
 pub(super) struct HttpCounters {
     /// By `status`.
     pub(super) responses: Family<[(&'static str, u16); 1], Counter>,

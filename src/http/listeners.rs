@@ -122,7 +122,7 @@ pub(super) async fn accept(
     router: Router,
     limits: &Limits,
     trusted_proxies: &[IpNet],
-    counters: &HttpCounters,
+    counters: &Arc<HttpCounters>,
     stopping: CancellationToken,
 ) -> TaskTracker {
     let mut protocol = http1::Builder::new();
@@ -150,7 +150,7 @@ struct Accepting<'a> {
     places: Connections,
     router: TowerToHyperService<Router>,
     trusted_proxies: &'a [IpNet],
-    counters: &'a HttpCounters,
+    counters: &'a Arc<HttpCounters>,
     connections: TaskTracker,
     stopping: CancellationToken,
 }
@@ -219,7 +219,7 @@ struct OfConnection {
     has_trusted_ids: bool,
     place: Arc<Place>,
     unread: Unread,
-    counters: HttpCounters,
+    counters: Arc<HttpCounters>,
 }
 
 impl Service<Request<Incoming>> for OfConnection {

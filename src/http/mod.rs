@@ -95,7 +95,7 @@ pub async fn answering_meanwhile<T>(
         .fallback(|| async {
             refused(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "The server is starting. Try again.")
         });
-    let uncounted = HttpCounters::default();
+    let uncounted = Arc::new(HttpCounters::default());
     tokio::select! {
         done = starting => done,
         _ = accept(listeners, router, limits, &[], &uncounted, started) => unreachable!("it ends when the token is cancelled"),
@@ -124,7 +124,7 @@ pub async fn serve(
         leaving: CancellationToken::new(),
         closings: Closings::new(),
         authentications: Semaphore::new(MAX_AUTHENTICATIONS),
-        counters: HttpCounters::default(),
+        counters: Arc::default(),
         probed: Mutex::default(),
     });
     let (leaving, closings, stopping) = (server.leaving.clone(), server.closings.clone(), CancellationToken::new());
@@ -135,7 +135,7 @@ pub async fn serve(
         tokio::time::sleep(drain_delay).await;
         cancel.cancel();
     });
-    let (limits, counted, uncounted) = (&settings.limits, server.counters.clone(), HttpCounters::default());
+    let (limits, counted, uncounted) = (&settings.limits, server.counters.clone(), Arc::default());
     let scrapes = metrics::router(server.clone(), are_loopback(&metrics_listeners));
     let scrapes = accept(&metrics_listeners, scrapes, limits, &[], &uncounted, stopping.clone());
     let requests = accept(&listeners, router(server), limits, &settings.trusted_proxies, &counted, stopping);

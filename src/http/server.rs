@@ -26,7 +26,7 @@ pub(super) struct Server {
     pub(super) closings: Closings,
     /// For sockets: after another server stopped, many come at once.
     pub(super) authentications: Semaphore,
-    pub(super) counters: HttpCounters,
+    pub(super) counters: Arc<HttpCounters>,
     /// When the database was last asked whether it is ready, and what it said.
     pub(super) probed: Mutex<Option<(Instant, Option<&'static str>)>>,
 }

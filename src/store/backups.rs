@@ -4,7 +4,6 @@
 //! leaves what was there before, and the next one begins anew.
 
 use std::{
-    ffi::OsString,
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, chown},
@@ -21,7 +20,7 @@ use tokio::time::timeout;
 use super::{
     Conn, DatabaseUrl, Error, Result, ServingLock,
     connections::blocking,
-    inspection::{self, size},
+    inspection::{self, size, with_ending},
     server, serving,
     timeouts::BUSY_TIMEOUT,
 };
@@ -175,8 +174,7 @@ impl Part {
     /// An empty one. It cannot be the file that is to be copied.
     fn of(path: PathBuf, source: &Path) -> Result<Self> {
         let path = in_utf8(path)?;
-        let id = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        if id(source).is_some() && id(source) == id(&path) {
+        if is_same_file(source, &path) {
             let shown = path.display();
             return Err(Error::Unusable(format!("{shown} would be overwritten: give it another name, and try again")));
         }
@@ -341,15 +339,20 @@ fn closed(database: &Path) -> Result<Option<SqliteConnection>> {
 
 /// Removes names of the database itself that a restore has left which was killed before it replaced anything.
 fn remove_unfinished(database: &Path, folder: &Folder) -> Result<()> {
-    let id = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
     let start = database.file_name().map(|name| format!("{}.before-", name.to_string_lossy())).unwrap_or_default();
     let entries = fs::read_dir(&folder.path).map_err(|why| cannot("read", &folder.path, &why))?;
     for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&start)) {
-        if id(database).is_some() && id(&entry.path()) == id(database) {
+        if is_same_file(&entry.path(), database) {
             fs::remove_file(entry.path()).map_err(|why| cannot("remove", &entry.path(), &why))?;
         }
     }
     Ok(())
+}
+
+/// Whether both are names of one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    id(one).is_some() && id(one) == id(other)
 }
 
 /// This name, or one with a number.
@@ -364,12 +367,6 @@ fn remove_companions(path: &Path) -> io::Result<()> {
         Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why),
         _ => Ok(()),
     })
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(ending);
-    name.into()
 }
 
 fn cannot(what: &str, path: &Path, why: &io::Error) -> Error {

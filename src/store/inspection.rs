@@ -300,7 +300,12 @@ pub(super) fn size(path: &Path) -> u64 {
 }
 
 pub(super) fn wal_path(path: &Path) -> PathBuf {
+    with_ending(path, "-wal")
+}
+
+/// The file beside another one whose name has this ending, too.
+pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push("-wal");
+    name.push(ending);
     name.into()
 }

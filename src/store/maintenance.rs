@@ -1,6 +1,9 @@
 //! Looking after a database: migrations, and what a SQLite file needs now and then.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use deadpool::managed::Manager;
 
@@ -11,6 +14,7 @@ use super::{
     migrations::{self, Direction},
     pools::Pools,
     remains::Removal,
+    server,
     sqlite::SqliteFile,
 };
 
@@ -36,6 +40,21 @@ impl Store {
         let [free, disk] = [disk.f_bavail, disk.f_blocks].map(|blocks| blocks.saturating_mul(disk.f_frsize));
         let [database, log] = [size(&file.path), size(&wal_path(&file.path))];
         Some(Space { database, log, free, disk })
+    }
+
+    /// Checks that changes can be made. Something is written for it, the value that is there, on PostgreSQL and once a change of a
+    /// SQLite file has failed; otherwise the lock is taken alone, so that a server that nobody uses does not write whenever it is asked.
+    ///
+    /// # Errors
+    /// Why not; as [`Store::write`].
+    pub async fn check_writable(&self) -> Result<()> {
+        let is_unwritable = &self.observed.is_unwritable;
+        if self.is_sqlite() && !is_unwritable.load(Ordering::Relaxed) {
+            return self.write(|_| Ok(())).await;
+        }
+        self.write(server::touch).await?;
+        is_unwritable.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs the migrations; gives the names of those that ran.

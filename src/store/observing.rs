@@ -19,6 +19,8 @@ pub(super) struct Observations {
     path: PathBuf,
     statements: AtomicU64,
     damaged: AtomicBool,
+    /// Whether a change could not be written since that was last tried with success.
+    pub(super) is_unwritable: AtomicBool,
     pub(super) metrics: Metrics,
 }
 

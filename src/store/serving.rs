@@ -30,9 +30,7 @@ impl ServingLock {
     pub fn take(url: &DatabaseUrl) -> Result<Option<Self>> {
         let DatabaseUrl::Sqlite(database) = url else { return Ok(None) };
         let database = inspection::resolved(database);
-        let mut path = database.clone().into_os_string();
-        path.push("-server");
-        let path = PathBuf::from(path);
+        let path = inspection::with_ending(&database, "-server");
         let failed = |error| {
             let (database, lock) = (database.display(), path.display());
             Error::Unusable(format!("cannot open the database {database}: cannot lock {lock}: {error}"))

@@ -5,7 +5,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -227,6 +227,9 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
     let committed = status.and(committed);
     if begun {
         metrics.count_commit(since, batch.len());
+    }
+    if matches!(committed, Err(Error::Full | Error::Disk | Error::ReadOnly | Error::Unavailable(_))) {
+        file.observed.is_unwritable.store(true, Ordering::Relaxed);
     }
     if !Transactions::is_broken_transaction_manager(&mut conn) {
         *conn_slot = Some(conn);

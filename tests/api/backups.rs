@@ -42,6 +42,12 @@ fn duologue(arguments: &[&str], database: &Path) -> std::process::Command {
     command
 }
 
+/// How many messages are in a sound file.
+fn count(file: &Path) -> i64 {
+    assert_sound(file);
+    Connection::open(file).unwrap().query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
+}
+
 /// By the command of the program.
 fn command(from: &Path, into: &Path) {
     said(duologue(&["backup", into.to_str().unwrap()], from)).unwrap();
@@ -240,9 +246,6 @@ async fn a_restore_keeps_what_was_there_and_refuses_what_others_use() {
     let backup = folder.path().join("backup.db");
     command(&path, &backup);
     let restore = || said(duologue(&["restore", backup.to_str().unwrap()], &path));
-    let count = |file: &Path| -> i64 {
-        Connection::open(file).unwrap().query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
-    };
     let aside = |said: &str| -> PathBuf {
         said.lines()
             .nth(1)
@@ -298,10 +301,6 @@ async fn a_kill_leaves_the_old_file_or_the_new_one() {
     let demo = ["demo", "--users", "20", "--messages", "20000", "--database", &database.url];
     assert!(crate::program::run(&demo).await.status.success());
     let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
-    let count = |file: &Path| -> i64 {
-        assert_sound(file);
-        Connection::open(file).unwrap().query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
-    };
     let whole = folder.path().join("whole.db");
     let begun = Instant::now();
     command(&path, &whole);

@@ -108,7 +108,7 @@ impl Chat {
         let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
         app.configure(&settings).await.unwrap();
         let app = Arc::new(app);
-        let listeners = duologue::http::listen(&settings.listen).unwrap();
+        let listeners = duologue::http::listen(&settings.addresses.listen).unwrap();
         let address = listeners[0].local_addr().unwrap();
         let origins = duologue::http::origins(&settings).unwrap();
         let api = Api::open(&app, &settings.limits).unwrap();

@@ -1,7 +1,7 @@
 //! What those who look after the server are told: containers, load balancers and systemd.
 
 use crate::{
-    harness::{Database, soon},
+    harness::{Chat, Database, soon},
     program::{run, serve, server, started, terminate},
 };
 
@@ -64,4 +64,20 @@ async fn a_server_says_whether_it_is_ready() {
     assert_eq!(terminate(child).await, Some(0));
     let (code, said) = health(&[&url]).await;
     assert!(code == Some(1) && said.contains(&format!("no answer from {url}/health/ready")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_because_somebody_asks() {
+    let chat = Chat::open().await;
+    let Some(path) = chat.database.url.strip_prefix("sqlite:") else { return };
+    let other = rusqlite::Connection::open(path).unwrap();
+    // It changes when another connection has written something.
+    let version = || -> i64 { other.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
+    let before = version();
+    for _ in 0..3 {
+        assert_eq!(chat.app.problem().await, None);
+    }
+    assert_eq!(version(), before);
+    chat.person("Ada").await;
+    assert_ne!(version(), before);
 }

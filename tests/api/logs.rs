@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon, text},
-    program::{server, started},
+    harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon},
+    program::{server, signs_up, started},
 };
 
 /// A server, and its log as it is written.
@@ -42,18 +42,6 @@ impl Logged {
             }
         })
         .await
-    }
-
-    /// Gives the id and the header `Authorization` of somebody.
-    async fn signs_up(&self, name: &str) -> (String, String) {
-        let query = "mutation ($input: SignUpInput!) { signUp(input: $input) { accessToken viewer { user { id } } } }";
-        let input =
-            json!({ "name": name, "email": format!("{name}@example.com"), "password": "correct horse battery" });
-        let request =
-            client(None).post(self.url("/graphql")).json(&json!({ "query": query, "variables": { "input": input } }));
-        let signed: Value = soon(request.send()).await.unwrap().json().await.unwrap();
-        let signed = &signed["data"]["signUp"];
-        (text(&signed["viewer"]["user"]["id"]), format!("Bearer {}", text(&signed["accessToken"])))
     }
 
     fn url(&self, path: &str) -> String {
@@ -148,8 +136,8 @@ async fn the_id_of_a_request_is_that_of_a_trusted_proxy_alone() {
 async fn each_operation_of_a_socket_is_one_line_once_it_has_ended() {
     let database = Database::new().await;
     let mut log = Logged::by(&database, if signed_in() { &[] } else { &ACCOUNTS }).await;
-    let (ada, token) = log.signs_up("Ada").await;
-    let (bob, _) = log.signs_up("Bob").await;
+    let (ada, token) = signs_up(log.address, "Ada").await;
+    let (bob, _) = signs_up(log.address, "Bob").await;
     let mut socket = Socket::open(log.address, "graphql-transport-ws").await;
     socket.says(json!({ "type": "connection_init", "payload": { "authorization": token } })).await;
     assert_eq!(socket.hears().await["type"], "connection_ack");

@@ -14,10 +14,11 @@ use tokio::{
 };
 
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use serde_json::{Value, json};
 
 use crate::{
     damage::NEWER,
-    harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon},
+    harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon, text},
     migrations::described,
     upgrades::undo_from,
 };
@@ -80,6 +81,17 @@ pub(crate) async fn terminate(mut child: Child) -> Option<i32> {
         soon(Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status()).await.unwrap();
     }
     soon(child.wait()).await.unwrap().code()
+}
+
+/// Gives the id and the header `Authorization` of somebody who signs up at a server.
+pub(crate) async fn signs_up(address: SocketAddr, name: &str) -> (String, String) {
+    let query = "mutation ($input: SignUpInput!) { signUp(input: $input) { accessToken viewer { user { id } } } }";
+    let input = json!({ "name": name, "email": format!("{name}@example.com"), "password": "correct horse" });
+    let request = json!({ "query": query, "variables": { "input": input } });
+    let request = client(None).post(format!("http://{address}/graphql")).json(&request);
+    let signed: Value = soon(request.send()).await.unwrap().json().await.unwrap();
+    let signed = &signed["data"]["signUp"];
+    (text(&signed["viewer"]["user"]["id"]), format!("Bearer {}", text(&signed["accessToken"])))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +169,7 @@ async fn what_was_answered_is_there_after_a_kill() {
             let query = format!(
                 r#"mutation {{ createUser(input: {{ name: "x", email: "{answered}@x" }}) {{ user {{ id }} }} }}"#
             );
-            let answer = http.post(&url).json(&serde_json::json!({ "query": query })).send();
+            let answer = http.post(&url).json(&json!({ "query": query })).send();
             let body = soon(answer).await.unwrap().text().await.unwrap();
             assert_eq!(body, format!(r#"{{"data":{{"createUser":{{"user":{{"id":"usr_{answered}"}}}}}}}}"#));
         }
@@ -178,8 +190,8 @@ async fn a_server_told_to_stop_under_load_answers_what_it_took_in() {
             let query =
                 format!(r#"mutation {{ createUser(input: {{ name: "x", email: "{email}" }}) {{ user {{ id }} }} }}"#);
             // Refused once the server is gone. What was taken in is answered whole.
-            let Ok(answer) = http.post(&url).json(&serde_json::json!({ "query": query })).send().await else { return };
-            let body: serde_json::Value = answer.json().await.unwrap();
+            let Ok(answer) = http.post(&url).json(&json!({ "query": query })).send().await else { return };
+            let body: Value = answer.json().await.unwrap();
             assert!(body["data"]["createUser"]["user"]["id"].is_string(), "{body}");
             answered.lock().unwrap().push(email);
         }
@@ -198,7 +210,7 @@ async fn a_server_told_to_stop_under_load_answers_what_it_took_in() {
     let chat = Chat::on(database, &[]).await;
     let find = "query ($email: String!) { users(search: $email) { nodes { email } } }";
     for email in answered.into_inner().unwrap() {
-        let found = chat.data(find, serde_json::json!({ "email": email })).await;
+        let found = chat.data(find, json!({ "email": email })).await;
         assert_eq!(found["users"]["nodes"][0]["email"], email);
     }
 }

@@ -58,8 +58,24 @@ async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
             assert!(begun.elapsed() < Duration::from_secs(1), "{fault}: {:?}", begun.elapsed());
         }
         assert_eq!(crowd.tally(|tally| tally.answered.len()), answered, "{fault}");
+        let ready = async || {
+            let answer = soon(reqwest::get(format!("http://{address}/health/ready"))).await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+        let (is_ready, why) = soon(async {
+            loop {
+                // What was found a moment before may still be told.
+                let told = ready().await;
+                if told.0 != 200 {
+                    return told;
+                }
+            }
+        })
+        .await;
+        assert!(is_ready == 503 && (why.contains("full") || status == 503), "{fault}: {why}");
         crowd.failed_only_with(&[(status, code)]);
         disk.works_again();
+        soon(async { while ready().await.0 != 200 {} }).await;
         let begun = Instant::now();
         crowd.until_answered(50).await;
         assert!(begun.elapsed() < Duration::from_secs(5), "{fault}: {:?}", begun.elapsed());
