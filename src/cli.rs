@@ -231,7 +231,7 @@ async fn restore(file: &Path, database: &Database) -> Result<()> {
     let url = database_url(database)?;
     let ending = format!(".before-{}", time_in_name());
     let former = store::backups::restore(&url, file, random_epoch(), ending).await?;
-    println!("{url} is what {} is. Clients that come back load everything again.", file.display());
+    println!("Restored {} from {}. Clients that come back load everything again.", url.absolute(), file.display());
     if let Some(former) = former {
         println!("What was there before is kept in {}.", former.display());
     }

@@ -149,9 +149,9 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         } else {
             values.first().map(|value| typed(value))
         };
-        let is_secret = setting.is_hide_env_values_set();
-        let value = value.filter(|_| !is_secret);
-        let help = if is_secret && is_given { format!("{help} (it is given, and not shown)") } else { help };
+        let is_hidden = is_given && setting.is_hide_env_values_set();
+        let value = value.filter(|_| !is_hidden);
+        let help = if is_hidden { format!("{help} (it is given, and not shown)") } else { help };
         let (mark, value) =
             (if is_given && value.is_some() { "" } else { "# " }, value.unwrap_or_else(|| Value::from("")));
         let _ = write!(
@@ -256,6 +256,7 @@ mod tests {
             "{file}"
         );
         assert!(file.contains("\n# max-depth = 12\n") && !file.contains("secret"), "{file}");
+        assert!(file.contains("\n# database = \"sqlite:duologue.db\"\n"), "{file}");
         for setting in settings_of(serve) {
             assert!(file.contains(&format!("{} = ", setting.get_long().unwrap())), "{setting}");
         }
