@@ -93,7 +93,7 @@ fn user(id: i64, of: i64) -> Line {
     let rare = id % (of / RARE).max(1) == 0;
     let name = if rare { "Zoë Quispe" } else { "Ada Kowalski" };
     let email = format!("user.{id}@example.com");
-    Line::User(UserLine { id, name: name.to_owned(), email, created_at: time(id) })
+    Line::User(UserLine { id, name: name.to_owned(), email: Some(email), created_at: time(id), ..UserLine::default() })
 }
 
 /// Ids and texts are as long in every conversation.

@@ -277,14 +277,6 @@ impl App {
         }
     }
 
-    /// Replaces the epoch in the database, which makes all earlier cursors invalid. Running servers notice within seconds.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn begin_new_epoch(&self) -> Result<(), Error> {
-        self.store.write(|conn| store::server::set_epoch(conn, &random_epoch())).await
-    }
-
     /// Why requests cannot be served now; `None` if they can: if the database can be read, and takes changes.
     pub async fn problem(&self) -> Option<&'static str> {
         if self.store.is_damaged() {

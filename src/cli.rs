@@ -3,12 +3,13 @@
 //! Not here: how any of it is done.
 
 mod admin;
+mod archives;
+mod audit;
 mod progress;
 mod systemd;
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, Write, stdout},
+    io::{Write, stdout},
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -27,15 +28,16 @@ use duologue::{
     app::{App, database_url, random_epoch},
     config::{AuthMode, Cli, Command, Database, Demo, Embeddings, Listen, Serve},
     domain::{
-        self, Viewer, accounts, changes, demo, embedding, feed, imports, indexing,
+        self, Viewer, accounts, changes, demo, embedding, indexing,
         moving::Move,
         nodes::{self, Membership},
         relaying,
+        retention::{self, Retention},
     },
     events::{Nats, NatsSettings},
     graphql::{self, Api},
     http,
-    model::timestamps::Timestamp,
+    model::{ids::UserId, texts::Email, timestamps::Timestamp},
     store::{self, DatabaseUrl, ServingLock, Store},
 };
 use progress::Progress;
@@ -65,13 +67,15 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Restore { file, database } => restore(&file, &database).await,
         Command::Health { url, addresses } => health(url, &addresses.listen).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
-        Command::Import { file, renumber, database } => import(&file, renumber, &database).await,
+        Command::Import { file, renumber, database } => archives::import(&file, renumber, &database).await,
+        Command::Export { file, user, database } => archives::export(&file, user, &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
         Command::Reindex { words, vectors, database, embeddings } => {
             let both = words == vectors;
             reindex(&database, &embeddings, (words || both, vectors || both)).await
         }
         Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
+        Command::Audit { since, user, json, database } => audit::run(since, user, json, &database).await,
         Command::Admin { task } => admin::run(task).await,
     }
 }
@@ -148,7 +152,8 @@ async fn serve(settings: &Serve) -> Result<()> {
     jobs.spawn(systemd::run_watchdog());
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
-    jobs.spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
+    let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
+    jobs.spawn(retention::run_job(app.clone(), kept));
     jobs.spawn(changes::run_job(app.clone()));
     jobs.spawn(indexing::run_words_job(app.clone()));
     jobs.spawn(embedding::run_job(app.clone()));
@@ -270,36 +275,9 @@ async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
 
 async fn new_epoch(database: &Database) -> Result<()> {
     let app = App::open_existing(database).await?;
-    app.begin_new_epoch().await?;
+    domain::admin::begin_new_epoch(&app, &Viewer::operator(&app)).await?;
     app.close().await;
     println!("The database has a new epoch: clients that come back with an old cursor load everything again.");
-    Ok(())
-}
-
-async fn import(file: &Path, renumber: bool, database: &Database) -> Result<()> {
-    let open = || format!("cannot read {}", file.display());
-    let input = File::open(file).with_context(open)?;
-    let bytes = input.metadata().with_context(open)?.len();
-    let app = App::open(database).await?;
-    let mut progress = Progress::of(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
-    let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
-        progress.advance(line.as_ref().map_or(0, |text| text.len() as u64 + 1));
-        let line = match line {
-            Ok(text) if text.trim().is_empty() => return None,
-            Ok(text) => serde_json::from_str(&text).map_err(|why| format!("This is not a user or a message: {why}.")),
-            Err(why) => Err(format!("This cannot be read: {why}.")),
-        };
-        Some((number, line))
-    });
-    let operator = Viewer::operator(&app);
-    let outcome = if renumber {
-        imports::import_renumbered(&app, &operator, lines).await
-    } else {
-        imports::import(&app, &operator, lines).await
-    };
-    app.close().await;
-    let count = outcome.with_context(|| file.display().to_string())?;
-    println!("Imported {} users and {} messages.", count.users, count.messages);
     Ok(())
 }
 
@@ -369,6 +347,15 @@ async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The user with this id or address.
+async fn user_named(app: &App, operator: &Viewer, text: &str) -> Result<UserId> {
+    if !text.contains('@') {
+        return Ok(text.parse()?);
+    }
+    let user = domain::admin::user_with(app, operator, Email::of_account(text)?).await?;
+    user.context("there is no account with this address")
 }
 
 /// A text that users wrote, for a terminal: characters that control it, hide or reorder text are escaped.

@@ -16,7 +16,10 @@ use axum::{
 use duologue::{
     app::App,
     config::{Cli, Command, Serve},
-    domain::{Viewer, changes, embedding, feed, indexing},
+    domain::{
+        Viewer, changes, embedding, indexing,
+        retention::{self, Retention},
+    },
     graphql::{Api, Caller},
 };
 
@@ -31,7 +34,8 @@ pub(crate) async fn opened(settings: &Serve) -> Result<(Arc<App>, Api), Box<dyn 
 
 /// What goes on in the background: what was deleted, and the words and vectors of messages.
 pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) {
-    tokio::spawn(feed::run_retention_job(app.clone(), settings.feed_retention));
+    let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
+    tokio::spawn(retention::run_job(app.clone(), kept));
     tokio::spawn(changes::run_job(app.clone()));
     tokio::spawn(indexing::run_words_job(app.clone()));
     tokio::spawn(embedding::run_job(app.clone()));

@@ -1,8 +1,8 @@
 //! Commands of the operator: admins, service tokens, password resets, and sessions.
 
-use super::{Error, Rejection, Result, Viewer, errors::email_taken, policy};
+use super::{Error, Rejection, Result, Viewer, audit, errors::email_taken, policy};
 use crate::{
-    app::App,
+    app::{App, random_epoch},
     model::{
         ids::{ServiceTokenId, SessionId, UserId},
         sessions::{Credential, Session},
@@ -36,12 +36,14 @@ pub async fn count_contents(app: &App, viewer: &Viewer) -> Result<String> {
 pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, password: Password) -> Result<User> {
     policy::require_operator(viewer)?;
     let hash = app.passwords.hash(password).await?;
-    let at = app.now();
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             let (name, email, role) = (&name, Some(&email), Role::Admin);
             let user = NewUser { id: None, name, email, created_at: at, password_hash: Some(&hash), role };
-            store::users::insert(conn, &user).map_err(email_taken)
+            let user = store::users::insert(conn, &user).map_err(email_taken)?;
+            audit::record(conn, &viewer, at, "admin create", (Some(user.id), None))?;
+            Ok(user)
         })
         .await
 }
@@ -50,7 +52,7 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
 /// that was made for a user of an issuer cannot be an admin.
 pub async fn grant(app: &App, viewer: &Viewer, email: Email) -> Result<Option<User>> {
     policy::require_operator(viewer)?;
-    let at = app.now();
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
@@ -59,6 +61,7 @@ pub async fn grant(app: &App, viewer: &Viewer, email: Email) -> Result<Option<Us
             }
             if store::users::set_role(conn, user.id, Role::Admin)? {
                 store::sessions::end_all(conn, user.id, None, at)?;
+                audit::record(conn, &viewer, at, "admin grant", (Some(user.id), None))?;
             }
             Ok::<_, Error>(Some(user))
         })
@@ -76,7 +79,7 @@ pub struct FormerAdmin {
 /// Makes an admin a user again, and ends their sessions. `None` if no admin has this address.
 pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<FormerAdmin>> {
     policy::require_operator(viewer)?;
-    let at = app.now();
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
@@ -84,6 +87,7 @@ pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<F
                 return Ok(None);
             }
             store::sessions::end_all(conn, user.id, None, at)?;
+            audit::record(conn, &viewer, at, "admin revoke", (Some(user.id), None))?;
             Ok::<_, Error>(Some(FormerAdmin { user, has_admins: store::users::any_with_role(conn, Role::Admin)? }))
         })
         .await
@@ -99,18 +103,47 @@ pub async fn users_after(app: &App, viewer: &Viewer, after: Option<UserId>) -> R
 pub async fn issue_token(app: &App, viewer: &Viewer, name: Name) -> Result<(ServiceTokenId, String)> {
     policy::require_operator(viewer)?;
     let NewToken { text, hash } = NewToken::service();
-    let at = app.now();
-    let issue = move |conn: &mut Conn<'_>| store::service_tokens::insert(conn, name.as_str(), &hash, at);
+    let (viewer, at) = (viewer.clone(), app.now());
+    let issue = move |conn: &mut Conn<'_>| {
+        let id = store::service_tokens::insert(conn, name.as_str(), &hash, at)?;
+        audit::record(conn, &viewer, at, "admin issue-token", (None, Some(id.to_string())))?;
+        Ok::<_, store::Error>(id)
+    };
     Ok((app.store.write(issue).await?, text))
 }
 
 /// Revokes a service token; false if there is no active one.
 pub async fn revoke_token(app: &App, viewer: &Viewer, id: ServiceTokenId) -> Result<bool> {
     policy::require_operator(viewer)?;
-    let at = app.now();
-    let revoked = app.store.write(move |conn| store::service_tokens::revoke(conn, id, at)).await?;
+    let (viewer, at) = (viewer.clone(), app.now());
+    let revoke = move |conn: &mut Conn<'_>| {
+        let is_revoked = store::service_tokens::revoke(conn, id, at)?;
+        if is_revoked {
+            audit::record(conn, &viewer, at, "admin revoke-token", (None, Some(id.to_string())))?;
+        }
+        Ok::<_, store::Error>(is_revoked)
+    };
+    let revoked = app.store.write(revoke).await?;
     app.revocations.publish([Credential::Service(id)]);
     Ok(revoked)
+}
+
+/// The account with this address; `None` if there is none.
+pub async fn user_with(app: &App, viewer: &Viewer, email: Email) -> Result<Option<UserId>> {
+    policy::require_operator(viewer)?;
+    let found = app.store.read(move |conn| store::users::by_email(conn, &email)).await?;
+    Ok(found.map(|(user, _)| user.id))
+}
+
+/// Begins a new history of the database: clients that come back with an old cursor load everything again.
+pub async fn begin_new_epoch(app: &App, viewer: &Viewer) -> Result<()> {
+    policy::require_operator(viewer)?;
+    let (viewer, at) = (viewer.clone(), app.now());
+    let begin = move |conn: &mut Conn<'_>| {
+        store::server::set_epoch(conn, &random_epoch())?;
+        audit::record(conn, &viewer, at, "new-epoch", (None, None))
+    };
+    Ok(app.store.write(begin).await?)
 }
 
 /// The active service tokens, with their names and when they were issued.
@@ -124,11 +157,12 @@ pub async fn tokens(app: &App, viewer: &Viewer) -> Result<Vec<(ServiceTokenId, S
 pub async fn reset_password(app: &App, viewer: &Viewer, email: Email, password: Password) -> Result<Option<User>> {
     policy::require_operator(viewer)?;
     let hash = app.passwords.hash(password).await?;
-    let at = app.now();
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
             replace_password(conn, user.id, &hash, at)?;
+            audit::record(conn, &viewer, at, "admin reset-password", (Some(user.id), None))?;
             Ok::<_, Error>(Some(user))
         })
         .await
@@ -149,9 +183,13 @@ pub async fn sessions(app: &App, viewer: &Viewer, email: Email) -> Result<Option
 /// Ends a session; gives its user.
 pub async fn end_session(app: &App, viewer: &Viewer, id: SessionId) -> Result<UserId> {
     policy::require_operator(viewer)?;
-    let at = app.now();
-    let user = app.store.write(move |conn| store::sessions::end(conn, id, at)).await?;
-    user.ok_or_else(|| Rejection::NoSession.into())
+    let (viewer, at) = (viewer.clone(), app.now());
+    let end = move |conn: &mut Conn<'_>| {
+        let user = store::sessions::end(conn, id, at)?.ok_or(Rejection::NoSession)?;
+        audit::record(conn, &viewer, at, "admin end-session", (Some(user), Some(id.to_string())))?;
+        Ok(user)
+    };
+    app.store.write(end).await
 }
 
 /// Sets the password of an account, and ends its sessions.

@@ -1,6 +1,6 @@
 //! Blocks between users. A block works both ways: for messages, typing and presence.
 
-use super::{Error, Rejection, Result, Viewer, policy};
+use super::{Error, Rejection, Result, Viewer, audit, policy};
 use crate::{
     app::App,
     model::{
@@ -18,7 +18,7 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
     if user == other {
         return Err(Rejection::BlocksOneself.into());
     }
-    let at = app.now();
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             // Locked, so that no send that is under way commits after the block.
@@ -28,6 +28,7 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
             }
             let found = present.iter().position(|present| present.id == other).ok_or(Rejection::NoUser(other))?;
             store::blocks::insert(conn, user, other, at)?;
+            audit::record_for_other(conn, &viewer, at, "blockUser", (user, other))?;
             Ok::<_, Error>(present.swap_remove(found))
         })
         .await
@@ -37,10 +38,12 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
 pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> Result<User> {
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
     viewer.check_write_rate(app)?;
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;
             store::blocks::delete(conn, user, other)?;
+            audit::record_for_other(conn, &viewer, at, "unblockUser", (user, other))?;
             Ok::<_, Error>(found)
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Rejection, Result, Viewer, policy};
+use super::{Error, Rejection, Result, Viewer, audit, policy};
 use crate::{
     app::App,
     model::{
@@ -71,7 +71,12 @@ pub async fn mark(
     viewer.check_write_rate(app)?;
     let at = app.now();
     let notifier = app.notifier.clone();
-    let mark = move |conn: &mut Conn<'_>| mark_reached(conn, reader, message, reach, at);
+    let (viewer, action) = (viewer.clone(), if reach == Reach::Read { "markRead" } else { "markDelivered" });
+    let mark = move |conn: &mut Conn<'_>| {
+        let id = mark_reached(conn, reader, message, reach, at)?;
+        audit::record_for_other(conn, &viewer, at, action, (reader, message))?;
+        Ok::<_, Error>(id)
+    };
     app.store.write_then(mark, move |id| notifier.notify(id.members())).await
 }
 

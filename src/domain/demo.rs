@@ -70,8 +70,8 @@ pub async fn make(
 /// The address of a user; `None` for any other line.
 fn address(line: Line) -> Option<Email> {
     match line {
-        Line::User(user) => Email::parse(&user.email).ok(),
-        Line::Message(_) | Line::Marks(_) => None,
+        Line::User(user) => Email::parse(&user.email?).ok(),
+        Line::Export(_) | Line::Message(_) | Line::Marks(_) | Line::Block(_) | Line::Session(_) => None,
     }
 }
 
@@ -129,8 +129,9 @@ fn user(dice: &mut impl Rng, number: u32, seed: u64, joined: i64) -> UserLine {
     UserLine {
         id: number.into(),
         name: format!("{first} {last}"),
-        email: format!("{}.{number}@demo-{seed}.example.com", first.to_lowercase()),
+        email: Some(format!("{}.{number}@demo-{seed}.example.com", first.to_lowercase())),
         created_at: Timestamp::from_milliseconds(joined).to_string(),
+        ..UserLine::default()
     }
 }
 

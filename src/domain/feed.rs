@@ -24,10 +24,6 @@ use crate::{
 
 /// Events deleted in one transaction: more would hold others up for longer than some milliseconds.
 const TRIM_BATCH: i64 = 100;
-/// 'Trim': the lock of the retention job.
-const TRIM_LOCK: i64 = 0x5472_696D;
-/// How often the retention job runs.
-const TRIM_INTERVAL: Duration = Duration::from_mins(10);
 /// Entries in one read, which bounds what a follower holds in memory …
 const PAGE_SIZE: usize = 100;
 /// … and in one of a follower that has caught up, who rarely has to read more than one entry. Many of them are read together.
@@ -143,21 +139,6 @@ fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
         store::feed::trim(conn, *through)?;
     }
     Ok(old.count())
-}
-
-/// Runs [`trim`] periodically; never returns.
-pub async fn run_retention_job(app: Arc<App>, retention: Duration) {
-    loop {
-        let trimmed = async {
-            // One of several servers is enough.
-            let lock = app.store.try_lock(TRIM_LOCK).await?;
-            if lock.is_some() { trim(&app, retention).await } else { Ok(0) }
-        };
-        if let Err(error) = trimmed.await {
-            tracing::warn!(%error, "the feeds could not be trimmed");
-        }
-        tokio::time::sleep(TRIM_INTERVAL).await;
-    }
 }
 
 /// Where a follower is in a feed.

@@ -5,8 +5,18 @@ use std::{
     mem,
 };
 
-pub use super::import_lines::{Line, MarkLine, MarksLine, MessageLine, UserLine};
-use super::{Error, Result, Viewer, policy};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+pub use super::import_errors::ImportError;
+pub use super::lines::{
+    BlockLine, ExportLine, IdentityLine, Line, MarkLine, MarksLine, MessageLine, SessionLine, UserLine,
+};
+use super::{
+    Result, Viewer, audit,
+    import_errors::{LineError, MAX_ID, bad_digest, bad_id, valid},
+    lines::FORMAT,
+    policy,
+};
 use crate::{
     app::App,
     model::{
@@ -16,13 +26,12 @@ use crate::{
         timestamps::Timestamp,
         users::Role,
     },
-    store::{self, Conn, Constraint, members::Activity, messages::ImportedMessage, users::NewUser},
+    secrets::Passwords,
+    store::{self, Conn, Constraint, members::Activity, rows::MessageRow, users::NewUser},
 };
 
 /// Rows in one insert.
 const ROWS_PER_INSERT: usize = 1_000;
-/// The highest id of an import: half of all ids are left for what comes after it.
-const MAX_ID: i64 = 1 << 52;
 
 /// How much was imported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,28 +40,6 @@ pub struct Count {
     pub users: u64,
     /// Messages.
     pub messages: u64,
-}
-
-/// Why an import failed. It was rolled back.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// A line is wrong.
-    #[error("line {line}: {why} Nothing was imported.")]
-    Line {
-        /// Counted from 1.
-        line: u64,
-        /// The reason, a message for people.
-        why: String,
-    },
-    /// The database failed.
-    #[error("{0}; nothing was imported")]
-    Failed(#[from] Error),
-}
-
-impl From<store::Error> for ImportError {
-    fn from(error: store::Error) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 /// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
@@ -78,60 +65,37 @@ where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
 {
     policy::require_operator(viewer)?;
+    let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             store::server::lock_ids(conn)?;
             let mut import = Import::begin(conn, renumbers)?;
             for (number, line) in lines {
-                let outcome = line.map_err(LineError::Invalid).and_then(|line| match line {
-                    Line::User(user) => import.add_user(conn, user),
-                    Line::Message(message) if renumbers => import.postpone(number, message),
-                    Line::Message(message) => import.add_message(conn, message),
-                    Line::Marks(marks) => {
-                        import.marks.push((number, marks));
-                        Ok(())
-                    }
-                });
+                let outcome = line.map_err(LineError::Invalid).and_then(|line| import.add(conn, number, line));
                 outcome.map_err(|error| error.of_line(number))?;
             }
-            import.finish(conn)
+            let count = import.finish(conn)?;
+            let object = format!("{} users, {} messages", count.users, count.messages);
+            audit::record(conn, &viewer, at, "import", (None, Some(object)))?;
+            Ok(count)
         })
         .await
 }
 
-/// Why a line was not imported.
-enum LineError {
-    Invalid(String),
-    Store(store::Error),
-}
-
-impl LineError {
-    fn of_line(self, line: u64) -> ImportError {
-        match self {
-            Self::Invalid(why) => ImportError::Line { line, why },
-            Self::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<store::Error> for LineError {
-    fn from(error: store::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
 /// The state of an import.
 struct Import {
-    /// On an empty database.
-    keeps_user_ids: bool,
-    keeps_message_ids: bool,
+    /// Whether the lines are an export of a server, which has judged them.
+    is_export: bool,
+    renumbers: bool,
+    /// Whether the database is, so that ids are kept.
+    is_empty: bool,
     last_message_id: i64,
     /// The new ids by those of the lines.
     users: HashMap<i64, UserId>,
     messages: HashMap<i64, (MessageId, ConversationId)>,
     client_ids: HashSet<(UserId, String)>,
     conversations: HashMap<ConversationId, Imported>,
-    pending: Vec<ImportedMessage>,
+    pending: Vec<MessageRow>,
     /// Messages that wait for those with earlier times, with their lines and times.
     postponed: Vec<(Timestamp, u64, MessageLine)>,
     /// These wait for all messages.
@@ -148,10 +112,10 @@ struct Imported {
 
 impl Import {
     fn begin(conn: &mut Conn<'_>, renumbers: bool) -> store::Result<Self> {
-        let is_empty = store::users::last_id(conn)? == 0;
         Ok(Self {
-            keeps_user_ids: is_empty,
-            keeps_message_ids: is_empty && !renumbers,
+            is_export: false,
+            renumbers,
+            is_empty: store::users::last_id(conn)? == 0,
             last_message_id: store::feed::last_id(conn)?,
             users: HashMap::new(),
             messages: HashMap::new(),
@@ -165,22 +129,76 @@ impl Import {
         })
     }
 
+    fn add(&mut self, conn: &mut Conn<'_>, number: u64, line: Line) -> Result<(), LineError> {
+        match line {
+            Line::Export(ExportLine { format, .. }) => {
+                if format != FORMAT {
+                    return Err(LineError::Invalid(format!(
+                        "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
+                    )));
+                }
+                self.is_export = true;
+            }
+            Line::User(user) => self.add_user(conn, user)?,
+            Line::Message(message) if self.renumbers => {
+                self.postponed.push((valid(message.created_at.parse())?, number, message));
+            }
+            Line::Message(message) => self.add_message(conn, message)?,
+            Line::Marks(marks) => self.marks.push((number, marks)),
+            Line::Block(BlockLine { user_id, blocked_id, created_at }) => {
+                let (user, blocked) = (self.user(user_id, "userId")?, self.user(blocked_id, "blockedId")?);
+                if user == blocked {
+                    return Err(LineError::Invalid("Nobody can block themselves.".into()));
+                }
+                store::blocks::insert(conn, user, blocked, valid(created_at.parse())?)?;
+            }
+            // Whoever comes from another server signs in again.
+            Line::Session(_) => {}
+        }
+        Ok(())
+    }
+
     fn add_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), LineError> {
         let id = UserId::new(line.id).filter(|id| id.key() <= MAX_ID).ok_or_else(bad_id)?;
         if self.users.contains_key(&line.id) {
             return Err(LineError::Invalid(format!("There is a user {} in an earlier line.", line.id)));
         }
-        let name = valid(Name::parse(line.name))?;
-        let email = valid(Email::parse(&line.email))?;
         let created_at = valid(line.created_at.parse())?;
-        let (name, email, role) = (&name, Some(&email), Role::User);
-        let id = self.keeps_user_ids.then_some(id);
-        let user = NewUser { id, name, email, created_at, password_hash: None, role };
-        let user = store::users::insert(conn, &user).map_err(|error| {
-            let taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
-            if taken { LineError::Invalid("Another user has this email.".into()) } else { error.into() }
-        })?;
-        self.users.insert(line.id, user.id);
+        let id = self.is_empty.then_some(id);
+        let user = if let Some(erased_at) = line.erased_at {
+            if !line.name.is_empty() || line.email.is_some() || line.password_hash.is_some() || line.admin {
+                return Err(LineError::Invalid(
+                    "Nothing is known of an erased user: leave out erasedAt, or the rest.".into(),
+                ));
+            }
+            store::users::insert_erased(conn, id, created_at, valid(erased_at.parse())?)?
+        } else {
+            let name = valid(if self.is_export { Name::of_account(line.name) } else { Name::parse(line.name) })?;
+            let parse = if self.is_export { Email::of_account } else { Email::parse };
+            let email = line.email.map(|email| valid(parse(&email))).transpose()?;
+            let password_hash = line.password_hash.as_deref();
+            if password_hash.is_some_and(|hash| !Passwords::is_hash(hash)) {
+                return Err(LineError::Invalid(
+                    "The passwordHash must be one of Argon2id in PHC format, such as $argon2id$v=19$m=19456,t=2,p=1$…."
+                        .into(),
+                ));
+            }
+            let (name, email, role) = (&name, email.as_ref(), if line.admin { Role::Admin } else { Role::User });
+            let user = NewUser { id, name, email, created_at, password_hash, role };
+            let inserted = store::users::insert(conn, &user).map_err(|error| {
+                let taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
+                if taken { LineError::Invalid("Another user has this email.".into()) } else { error.into() }
+            })?;
+            inserted.id
+        };
+        for IdentityLine { issuer, subject } in line.identities {
+            if !store::identities::insert(conn, &issuer, &subject, user)? {
+                return Err(LineError::Invalid(format!(
+                    "Another user has the subject {subject} of the issuer {issuer}."
+                )));
+            }
+        }
+        self.users.insert(line.id, user);
         self.count.users += 1;
         Ok(())
     }
@@ -193,17 +211,25 @@ impl Import {
         let (sender_id, receiver_id) = (self.user(line.sender_id, "sender")?, self.user(line.receiver_id, "receiver")?);
         let conversation = ConversationId::between(sender_id, receiver_id)
             .ok_or_else(|| LineError::Invalid("The sender and the receiver must be two users.".into()))?;
-        let content = valid(Content::parse(line.content))?;
+        let deleted_at: Option<Timestamp> = line.deleted_at.map(|at| valid(at.parse())).transpose()?;
+        let content =
+            if deleted_at.is_some() { String::new() } else { valid(Content::parse(line.content))?.as_str().to_owned() };
         let created_at = valid(line.created_at.parse())?;
         let edited_at = line.edited_at.map(|at| valid(at.parse())).transpose()?;
+        let version = line.version.unwrap_or(if edited_at.is_some() { 2 } else { 1 });
+        if version < 1 {
+            return Err(LineError::Invalid("The version must be 1 or more.".into()));
+        }
+        let client_digest = line.send_digest.map(|digest| STANDARD.decode(digest).map_err(bad_digest)).transpose()?;
         let client_id = line.client_id.map(|id| valid(ClientId::parse(id))).transpose()?;
         if let Some(id) = &client_id
             && !self.client_ids.insert((sender_id, id.as_str().to_owned()))
         {
             return Err(LineError::Invalid("The sender has a message with this clientId in an earlier line.".into()));
         }
-        let reply_to_id = line.reply_to_id.map(|id| self.message(id, conversation, "replyToId")).transpose()?;
-        let id = if self.keeps_message_ids { own_id } else { self.next_message_id()? };
+        let reply_to_id = line.reply_to_id.and_then(|id| self.message(id, conversation, "replyToId").transpose());
+        let reply_to_id = reply_to_id.transpose()?;
+        let id = if self.is_empty && !self.renumbers { own_id } else { self.next_message_id()? };
         if reply_to_id.is_some_and(|answered| answered > id) {
             return Err(LineError::Invalid(
                 "The replyToId is higher than the id: an answer comes after its message.".into(),
@@ -213,7 +239,10 @@ impl Import {
         let activity = Activity { conversation, last: id, received: [0, 0] };
         let imported = self.conversations.entry(conversation).or_insert(Imported { activity, times: BTreeMap::new() });
         let (before, after) = (imported.times.range(..id).next_back(), imported.times.range(id..).next());
-        if before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at) {
+        let is_disordered =
+            before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
+        // Servers give ids in the order of commits, in which the times of two senders may differ.
+        if is_disordered && !self.is_export {
             return Err(LineError::Invalid(
                 "The times of the conversation's messages are in another order than their ids, or than their lines if they get new ids; \
                  with --renumber they get new ids in the order of their times."
@@ -223,27 +252,25 @@ impl Import {
         imported.times.insert(id, created_at);
         imported.activity.last = id.max(imported.activity.last);
         for (member, received) in conversation.members().into_iter().zip(&mut imported.activity.received) {
-            *received += i64::from(member == receiver_id);
+            *received += i64::from(member == receiver_id && deleted_at.is_none());
         }
-        self.pending.push(ImportedMessage {
+        self.pending.push(MessageRow {
             id,
             sender_id,
             receiver_id,
             content,
             reply_to_id,
-            client_id,
+            client_id: client_id.map(|id| id.as_str().to_owned()),
+            client_digest,
+            version,
             created_at,
             edited_at,
+            deleted_at,
         });
         self.count.messages += 1;
         if self.pending.len() == ROWS_PER_INSERT {
             self.flush(conn)?;
         }
-        Ok(())
-    }
-
-    fn postpone(&mut self, number: u64, line: MessageLine) -> Result<(), LineError> {
-        self.postponed.push((valid(line.created_at.parse())?, number, line));
         Ok(())
     }
 
@@ -253,28 +280,34 @@ impl Import {
         known.ok_or_else(|| LineError::Invalid(format!("The {what} {id} is no user of an earlier line.")))
     }
 
-    /// A message of an earlier line.
-    fn message(&self, id: i64, conversation: ConversationId, what: &str) -> Result<MessageId, LineError> {
+    /// A message of an earlier line; `None` if an export has it no more.
+    fn message(&self, id: i64, conversation: ConversationId, what: &str) -> Result<Option<MessageId>, LineError> {
         let known = self.messages.get(&id).filter(|(_, its)| *its == conversation).map(|(id, _)| *id);
-        let unknown = || format!("The {what} {id} is no message of an earlier line in this conversation.");
-        known.ok_or_else(|| LineError::Invalid(unknown()))
+        if known.is_some() || self.is_export {
+            return Ok(known);
+        }
+        Err(LineError::Invalid(format!("The {what} {id} is no message of an earlier line in this conversation.")))
     }
 
     fn set_marks(&mut self, conn: &mut Conn<'_>, line: MarksLine) -> Result<(), LineError> {
         let (user, peer) = (self.user(line.user_id, "userId")?, self.user(line.peer_id, "peerId")?);
         let imported = ConversationId::between(user, peer).and_then(|its| self.conversations.get(&its));
-        let Activity { conversation, last, .. } =
-            imported.ok_or_else(|| LineError::Invalid("The two have no conversation in these lines.".into()))?.activity;
+        let Some(Activity { conversation, last, .. }) = imported.map(|imported| imported.activity) else {
+            // Its messages may have been deleted, and the export of one user has only what is left.
+            let missing = LineError::Invalid("The two have no conversation in these lines.".into());
+            return if self.is_export { Ok(()) } else { Err(missing) };
+        };
         if !self.marked.insert((user, peer)) {
             return Err(LineError::Invalid("There are marks of the two in an earlier line.".into()));
         }
         let mark = |mark: Option<MarkLine>| {
             mark.map(|mark| {
-                let message_id = self.message(mark.message_id, conversation, "messageId")?;
-                Ok::<_, LineError>(Mark { message_id, at: valid(mark.at.parse())? })
+                let (message_id, at) =
+                    (self.message(mark.message_id, conversation, "messageId")?, valid(mark.at.parse())?);
+                Ok::<_, LineError>(message_id.map(|message_id| Mark { message_id, at }))
             })
         };
-        let (delivered, read) = (mark(line.delivered).transpose()?, mark(line.read).transpose()?);
+        let (delivered, read) = (mark(line.delivered).transpose()?.flatten(), mark(line.read).transpose()?.flatten());
         // What was read has arrived.
         let delivered = read.into_iter().chain(delivered).max_by_key(|mark| mark.message_id);
         if let Some(mark) = delivered {
@@ -293,10 +326,10 @@ impl Import {
     }
 
     fn flush(&mut self, conn: &mut Conn<'_>) -> store::Result<()> {
-        store::messages::insert_all(conn, &self.pending)?;
-        for message in &self.pending {
+        store::rows::insert_messages(conn, &self.pending)?;
+        for message in self.pending.iter().filter(|message| message.deleted_at.is_none()) {
             if let Some(conversation) = ConversationId::between(message.sender_id, message.receiver_id) {
-                store::words::insert_sent(conn, message.id, conversation, message.content.as_str())?;
+                store::words::insert_sent(conn, message.id, conversation, &message.content)?;
             }
         }
         self.pending.clear();
@@ -321,12 +354,4 @@ impl Import {
         store::server::release_ids(conn, last)?;
         Ok(self.count)
     }
-}
-
-fn bad_id() -> LineError {
-    LineError::Invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
-}
-
-fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {
-    parsed.map_err(|why| LineError::Invalid(why.to_string()))
 }

@@ -1,6 +1,6 @@
 //! Messages: reading, sending, editing and deleting them.
 
-use super::{Error, Rejection, Result, Viewer, policy};
+use super::{Error, Rejection, Result, Viewer, audit, policy};
 use crate::{
     app::App,
     model::{
@@ -68,7 +68,15 @@ pub async fn send(app: &App, viewer: &Viewer, draft: Draft) -> Result<Sent> {
             unembedded.notify_one();
         }
     };
-    let sent = app.store.write_then(move |conn| send_or_find(conn, &draft, conversation, at), notify).await?;
+    let viewer = viewer.clone();
+    let work = move |conn: &mut Conn<'_>| {
+        let sent = send_or_find(conn, &draft, conversation, at)?;
+        if let Some(message) = sent.message.as_ref().filter(|_| !sent.duplicate) {
+            audit::record_for_other(conn, &viewer, at, "sendMessage", (draft.sender_id, message.id))?;
+        }
+        Ok::<_, Error>(sent)
+    };
+    let sent = app.store.write_then(work, notify).await?;
     app.counters.count_send(sent.duplicate);
     Ok(sent)
 }
@@ -144,6 +152,7 @@ pub async fn update(
         store::words::replace(conn, id, conversation, &words)?;
         store::indexing::note_changes(conn, &[id])?;
         store::feed::insert(conn, Kind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
+        audit::record_for_other(conn, &viewer, at, "updateMessage", (before.sender_id, id))?;
         Ok(message.ok_or(Rejection::NoMessage)?)
     };
     let invalidate = move |message: &Message| {
@@ -164,6 +173,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
         store::indexing::note_changes(conn, &[id])?;
         store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
         store::feed::insert(conn, Kind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
+        audit::record_for_other(conn, &viewer, at, "deleteMessage", (message.sender_id, id))?;
         Ok::<_, Error>(conversation)
     };
     let invalidate = move |conversation: &ConversationId| {

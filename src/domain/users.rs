@@ -1,6 +1,6 @@
 //! Users: reading, creating, changing and erasing them.
 
-use super::{Error, Rejection, Result, Viewer, changes, errors::email_taken, policy};
+use super::{Error, Rejection, Result, Viewer, audit, changes, errors::email_taken, policy};
 use crate::{
     app::App,
     model::{
@@ -49,12 +49,14 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
     let otherwise = Error::Forbidden("Only an admin or a service token may make accounts for others. Sign up instead.");
     policy::require(viewer, viewer.is_privileged(), otherwise)?;
     let hash = hashed(app, password).await?;
-    let created_at = app.now();
+    let (viewer, created_at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
             let (name, email, role) = (&name, Some(&email), Role::User);
             let user = NewUser { id: None, name, email, created_at, password_hash: hash.as_deref(), role };
-            store::users::insert(conn, &user).map_err(email_taken)
+            let user = store::users::insert(conn, &user).map_err(email_taken)?;
+            audit::record(conn, &viewer, created_at, "createUser", (Some(user.id), None))?;
+            Ok(user)
         })
         .await
 }
@@ -94,6 +96,12 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
         if (&after.name, &after.email) != (&user.name, &user.email) {
             changes::begin(conn, id, peers, at)?;
             store::feed::insert(conn, Kind::UserChanged, &[NewEvent { user: id, message: None, peer: id }], at)?;
+        }
+        let given = [("name", name.is_some()), ("email", email.is_some()), ("password", hash.is_some())];
+        let fields: Vec<&str> = given.iter().filter(|(_, is_given)| *is_given).map(|(field, _)| *field).collect();
+        // What users change of themselves is only recorded if they sign in with it.
+        if !fields.is_empty() && (viewer.user() != Some(id) || fields != ["name"]) {
+            audit::record(conn, &viewer, at, "updateUser", (Some(id), Some(fields.join(","))))?;
         }
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
         if store::identities::has_any(conn, id)? {
@@ -137,6 +145,8 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
         let revoked = store::sessions::end_all(conn, id, None, at)?;
         store::users::erase(conn, id, at)?;
         changes::begin_erasure(conn, id, peers, erase_messages, at)?;
+        let object = erase_messages.then(|| "messages".to_owned());
+        audit::record(conn, &viewer, at, "deleteUser", (Some(id), object))?;
         // What was read of the feeds of all of them is stale.
         let stale = if erase_messages { store::members::peers_of(conn, id)? } else { Vec::new() };
         Ok((revoked, stale))

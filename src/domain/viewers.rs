@@ -136,6 +136,16 @@ impl Viewer {
         if let Who::User { session, .. } = self.who { session } else { None }
     }
 
+    /// Who it is, for the audit log: `operator`, or the id of a user or a service token; `None` if that is not known.
+    pub(super) fn actor(&self) -> Option<String> {
+        match self.who {
+            Who::Operator => Some("operator".to_owned()),
+            Who::User { id, .. } => Some(id.to_string()),
+            Who::Service(id) => Some(id.to_string()),
+            Who::Unrestricted | Who::Anonymous => None,
+        }
+    }
+
     /// Whether it is the operator.
     pub(super) fn is_operator(&self) -> bool {
         self.who == Who::Operator

@@ -82,9 +82,18 @@ impl Name {
     /// When it is blank or too long, or has something in it that a name cannot have.
     pub fn parse(text: String) -> Result<Self, BadText> {
         no_control("name", &text)?;
+        ends_its_directions("name", &text)?;
+        Self::of_account(text)
+    }
+
+    /// A name that may be that of an account, also of one that an earlier version made and that would be refused now.
+    ///
+    /// # Errors
+    /// When it is blank, too long or has a NUL in it: then no account has it.
+    pub fn of_account(text: String) -> Result<Self, BadText> {
+        no_nul("name", &text)?;
         not_blank("name", &text)?;
         not_longer("name", &text, MAX_NAME)?;
-        ends_its_directions("name", &text)?;
         Ok(Self(text))
     }
 

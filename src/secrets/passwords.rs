@@ -58,6 +58,12 @@ impl Passwords {
         .await?
     }
 
+    /// Whether a text is a hash as [`Passwords::hash`] makes them.
+    #[must_use]
+    pub fn is_hash(text: &str) -> bool {
+        PasswordHash::new(text).is_ok_and(|hash| hash.algorithm == argon2::ARGON2ID_IDENT && hash.hash.is_some())
+    }
+
     /// Whether the password has this hash; without a hash it is false after the same time.
     ///
     /// # Errors

@@ -2,7 +2,11 @@
 
 use std::collections::HashSet;
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl, sql_types::Integer};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
+    dsl::sql,
+    sql_types::{BigInt, Bool, Integer},
+};
 
 use super::{
     Conn, Result,
@@ -59,6 +63,32 @@ pub fn of(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
         .filter(blocks::user_id.eq(user).or(blocks::blocked_id.eq(user)));
     let found: Vec<(UserId, UserId)> = on!(conn, |c| query.load(c))?;
     Ok(found.into_iter().map(|(one, other)| if one == user { other } else { one }).collect())
+}
+
+/// The blocks of a user, by blocked user.
+pub fn by(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<(UserId, UserId, Timestamp)>> {
+    let query = blocks::table
+        .select((blocks::user_id, blocks::blocked_id, blocks::created_at))
+        .filter(blocks::user_id.eq(user))
+        .order(blocks::blocked_id);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// The blocks with higher keys, by user and blocked user, at most `limit`.
+pub fn after(conn: &mut Conn<'_>, (user, blocked): (i64, i64), limit: i64) -> Result<Vec<(UserId, UserId, Timestamp)>> {
+    let query = blocks::table
+        .select((blocks::user_id, blocks::blocked_id, blocks::created_at))
+        .filter(
+            // Raw, because diesel does not compare rows; both databases use the index of the key for it.
+            sql::<Bool>("(user_id, blocked_id) > (")
+                .bind::<BigInt, _>(user)
+                .sql(", ")
+                .bind::<BigInt, _>(blocked)
+                .sql(")"),
+        )
+        .order((blocks::user_id, blocks::blocked_id))
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
 }
 
 /// A page of the users that a user has blocked, by id.

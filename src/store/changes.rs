@@ -1,13 +1,13 @@
 //! The tables `user_changes` and `erasures`: changes of users that are done in steps, and are not finished.
 
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, dsl};
+use diesel::{ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, dsl};
 
 use super::{
     Conn, Result,
     conn::on,
-    schema::{erasures, user_changes},
+    schema::{erasures, user_changes, users},
 };
-use crate::model::ids::UserId;
+use crate::model::{ids::UserId, timestamps::Timestamp};
 
 /// Users with a change that is not finished, at most `limit`.
 pub fn unfinished(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<UserId>> {
@@ -56,6 +56,15 @@ pub fn is_erasing(conn: &mut Conn<'_>, user: UserId) -> Result<bool> {
 /// All users the messages of whom are hidden, to be deleted.
 pub fn erasing(conn: &mut Conn<'_>) -> Result<Vec<UserId>> {
     let query = erasures::table.select(erasures::user_id);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Erased users of whom `clientId`s, and perhaps messages, are still there, and when they were erased.
+pub fn unfinished_erasures(conn: &mut Conn<'_>) -> Result<Vec<(UserId, Timestamp)>> {
+    let query = user_changes::table
+        .inner_join(users::table)
+        .filter(users::erased_at.is_not_null())
+        .select((users::id, users::erased_at.assume_not_null()));
     Ok(on!(conn, |c| query.load(c))?)
 }
 

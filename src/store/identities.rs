@@ -32,6 +32,14 @@ pub fn has_any(conn: &mut Conn<'_>, user: UserId) -> Result<bool> {
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
+/// The users from one through another with their issuers and subjects, in any order.
+pub fn of_users(conn: &mut Conn<'_>, from: UserId, through: UserId) -> Result<Vec<(UserId, String, String)>> {
+    let query = identities::table
+        .select((identities::user_id, identities::issuer, identities::subject))
+        .filter(identities::user_id.between(from, through));
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
 /// Inserts the subject of a user; false if the subject has a user already.
 pub fn insert(conn: &mut Conn<'_>, issuer: &str, subject: &str, user: UserId) -> Result<bool> {
     let query = diesel::insert_into(identities::table)

@@ -4,7 +4,7 @@ use diesel::{
     ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
     dsl::{count_star, sql},
     sql_query,
-    sql_types::{BigInt, Integer},
+    sql_types::{BigInt, Bool, Integer},
     upsert::excluded,
 };
 
@@ -75,6 +75,19 @@ pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Mem
         found.extend(on!(conn, |c| query.load::<Member>(c))?);
     }
     Ok(found)
+}
+
+/// The member rows with higher keys, by user and peer, at most `limit`.
+pub fn after(conn: &mut Conn<'_>, (user, peer): (i64, i64), limit: i64) -> Result<Vec<Member>> {
+    let query = members::table
+        .select(COLUMNS)
+        .filter(
+            // Raw, because diesel does not compare rows; both databases use the index of the key for it.
+            sql::<Bool>("(user_id, peer_id) > (").bind::<BigInt, _>(user).sql(", ").bind::<BigInt, _>(peer).sql(")"),
+        )
+        .order((members::user_id, members::peer_id))
+        .limit(limit);
+    Ok(on!(conn, |c| query.load(c))?)
 }
 
 /// The number of unread messages of these users, over all conversations; no entry for users without conversations.

@@ -245,52 +245,6 @@ pub fn insert(conn: &mut Conn<'_>, draft: &Draft, at: Timestamp) -> Result<Messa
     })
 }
 
-/// An imported message, with its own id and time.
-pub struct ImportedMessage {
-    /// Not yet in use.
-    pub id: MessageId,
-    /// Who wrote it.
-    pub sender_id: UserId,
-    /// Whom it is for.
-    pub receiver_id: UserId,
-    /// The text.
-    pub content: Content,
-    /// What it answers.
-    pub reply_to_id: Option<MessageId>,
-    /// Of no other message of the sender.
-    pub client_id: Option<ClientId>,
-    /// When it was written.
-    pub created_at: Timestamp,
-    /// When it was edited, if it was.
-    pub edited_at: Option<Timestamp>,
-}
-
-/// Inserts messages, if any, with explicit ids; at most 1,000, because the number of parameters is limited.
-pub fn insert_all(conn: &mut Conn<'_>, imported: &[ImportedMessage]) -> Result<()> {
-    if imported.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> = imported
-        .iter()
-        .map(|message| {
-            (
-                messages::id.eq(message.id),
-                messages::sender_id.eq(message.sender_id),
-                messages::receiver_id.eq(message.receiver_id),
-                messages::content.eq(message.content.as_str()),
-                messages::reply_to_id.eq(message.reply_to_id),
-                messages::client_id.eq(message.client_id.as_ref().map(ClientId::as_str)),
-                messages::version.eq(if message.edited_at.is_some() { 2 } else { 1 }),
-                messages::created_at.eq(message.created_at),
-                messages::edited_at.eq(message.edited_at),
-            )
-        })
-        .collect();
-    let query = diesel::insert_into(messages::table).values(rows);
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
-}
-
 /// Changes the text; `None` if there is no such message, or it has another version. `first` is the [`Draft::digest`] of the
 /// first text, when it is that which is replaced.
 pub fn update(

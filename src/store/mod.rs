@@ -12,6 +12,7 @@
 pub mod users;
 pub mod changes;
 pub mod messages;
+pub mod rows;
 pub mod members;
 pub mod feed;
 pub mod words;
@@ -21,6 +22,7 @@ pub mod sessions;
 pub mod service_tokens;
 pub mod identities;
 pub mod attempts;
+pub mod audit;
 pub mod backups;
 pub mod blocks;
 pub mod server;

@@ -25,7 +25,7 @@ pub(super) enum Kind {
 use Kind::{Binary, Boolean, Integer, Text as Characters};
 
 /// All tables but the words of messages and of names, which are made anew; those come first that others refer to.
-pub static TABLES: [Table; 16] = [
+pub static TABLES: [Table; 17] = [
     Table {
         name: "server",
         keys: &[Column("id", Integer)],
@@ -109,6 +109,18 @@ pub static TABLES: [Table; 16] = [
         ],
     },
     Table {
+        name: "audit",
+        keys: &[Column("id", Integer)],
+        others: &[
+            Column("at", Integer),
+            Column("actor", Characters),
+            Column("session_id", Integer),
+            Column("action", Characters),
+            Column("user_id", Integer),
+            Column("object", Characters),
+        ],
+    },
+    Table {
         name: "blocks",
         keys: &[Column("user_id", Integer), Column("blocked_id", Integer)],
         others: &[Column("created_at", Integer)],
@@ -155,7 +167,8 @@ pub static TABLES: [Table; 16] = [
 ];
 
 /// The tables whose ids the database gives by itself. Messages and events share theirs.
-pub(super) const NUMBERED: [&str; 5] = ["users", "sessions", "service_tokens", "embedding_models", "embedding_chunks"];
+pub(super) const NUMBERED: [&str; 6] =
+    ["users", "sessions", "service_tokens", "audit", "embedding_models", "embedding_chunks"];
 
 impl Table {
     /// The key of a row.

@@ -55,6 +55,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    audit (id) {
+        id -> BigInt,
+        at -> BigInt,
+        actor -> Text,
+        session_id -> Nullable<BigInt>,
+        action -> Text,
+        user_id -> Nullable<BigInt>,
+        object -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     attempts (key) {
         key -> BigInt,
         count -> Integer,
@@ -181,7 +193,9 @@ diesel::table! {
 
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(user_changes -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
 diesel::allow_tables_to_appear_in_same_query!(users, messages, members, events, sessions, blocks, identities);
 diesel::allow_tables_to_appear_in_same_query!(messages, erasures);
 diesel::allow_tables_to_appear_in_same_query!(users, name_words);
+diesel::allow_tables_to_appear_in_same_query!(users, user_changes);

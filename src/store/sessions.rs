@@ -109,6 +109,13 @@ pub fn of_user(conn: &mut Conn<'_>, user: UserId, at: Timestamp, limit: i64) -> 
     Ok(on!(conn, |c| query.load(c))?)
 }
 
+/// All sessions of a user that are kept, with those that have ended, the oldest first.
+pub fn all_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<(Session, Option<Timestamp>)>> {
+    let query =
+        sessions::table.select((COLUMNS, sessions::ended_at)).filter(sessions::user_id.eq(user)).order(sessions::id);
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
 /// Ends a session, unless it has ended; gives its user.
 pub fn end(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<UserId>> {
     let query = diesel::update(sessions::table.find(id))

@@ -226,6 +226,25 @@ pub fn insert(conn: &mut Conn<'_>, user: &NewUser<'_>) -> Result<User> {
     Ok(inserted)
 }
 
+/// Inserts an account that was erased, on an empty database with its id; gives the id.
+pub fn insert_erased(
+    conn: &mut Conn<'_>,
+    id: Option<UserId>,
+    created_at: Timestamp,
+    erased_at: Timestamp,
+) -> Result<UserId> {
+    let query = diesel::insert_into(users::table)
+        .values((
+            id.map(|id| users::id.eq(id)),
+            users::name.eq(""),
+            users::name_key.eq(""),
+            users::created_at.eq(created_at),
+            users::erased_at.eq(erased_at),
+        ))
+        .returning(users::id);
+    Ok(on!(conn, |c| query.get_result(c))?)
+}
+
 /// Changes the fields that are given; at least one must be.
 pub fn update(conn: &mut Conn<'_>, id: UserId, name: Option<&Name>, email: Option<&Email>) -> Result<Option<User>> {
     let query = diesel::update(users::table.find(id))

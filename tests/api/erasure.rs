@@ -29,7 +29,7 @@ async fn import(app: &App, users: i64, messages: i64) {
     let at = "2026-01-31T12:00:00Z".to_owned();
     let of_user = |id: i64| {
         let (name, email) = (format!("Person {id}"), format!("person{id}@example.com"));
-        Line::User(UserLine { id, name, email, created_at: at.clone() })
+        Line::User(UserLine { id, name, email: Some(email), created_at: at.clone(), ..UserLine::default() })
     };
     let of_message = |id: i64| {
         let (sender_id, receiver_id) = if id % 100 == 1 { (2, 1) } else { (1, 2 + id % (users - 1)) };

@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use duologue::domain::{Viewer, admin};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
@@ -184,7 +185,7 @@ async fn tells_the_story(command: impl Fn() -> Command) -> Vec<String> {
 
     // As after a backup was restored.
     proxy.cut();
-    chat.app.begin_new_epoch().await.unwrap();
+    admin::begin_new_epoch(&chat.app, &Viewer::operator(&chat.app)).await.unwrap();
     let chat = Chat::on(chat.stop().await, &[]).await;
     let [ada, bob] = people(&chat);
     proxy.lead_to(chat.address);

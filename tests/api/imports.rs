@@ -22,9 +22,7 @@ pub(crate) async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportErro
 fn parsed(lines: &str) -> Vec<Result<Line, String>> {
     lines
         .lines()
-        .map(|line| {
-            serde_json::from_str::<Line>(line).map_err(|why| format!("This is not a user or a message: {why}."))
-        })
+        .map(|line| serde_json::from_str::<Line>(line).map_err(|why| format!("This is no line of an import: {why}.")))
         .collect()
 }
 
@@ -95,15 +93,15 @@ async fn everything_gets_new_ids_where_somebody_is_already() {
 async fn a_bad_line_is_named_and_nothing_is_kept() {
     let chat = Chat::open().await;
     for (line, why) in [
-        ("{", "This is not a user or a message: "),
-        (r#"{"person": {}}"#, "This is not a user or a message: unknown variant `person`"),
+        ("{", "This is no line of an import: "),
+        (r#"{"person": {}}"#, "This is no line of an import: unknown variant `person`"),
         (
             r#"{"user": {"id": 1, "name": "x", "email": "x@y"}}"#,
-            "This is not a user or a message: missing field `createdAt`",
+            "This is no line of an import: missing field `createdAt`",
         ),
         (
             r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z", "age": 5}}"#,
-            "This is not a user or a message: unknown field `age`",
+            "This is no line of an import: unknown field `age`",
         ),
         (
             r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,

@@ -269,7 +269,7 @@ async fn files_are_imported_and_demo_data_made() {
     fs::write(&file, format!("{ada}\n\n{{\"user\": 5}}\n")).unwrap();
     let path = file.to_str().unwrap();
     let said = error(&["import", path, "--database", &database.url]).await;
-    assert!(said.starts_with(&format!("{path}: line 3: This is not a user or a message: ")), "{said}");
+    assert!(said.starts_with(&format!("{path}: line 3: This is no line of an import: ")), "{said}");
     assert!(!said.contains("ada@example.com"), "{said}");
 
     fs::write(&file, format!("{ada}\n")).unwrap();

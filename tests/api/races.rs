@@ -198,7 +198,13 @@ async fn an_import_and_those_who_change_things_meanwhile_do_not_block_each_other
             let mut lines = Vec::new();
             for id in 1..=2 {
                 let (name, email) = (format!("I{id}"), format!("i{id}of{number}@x"));
-                lines.push(Line::User(UserLine { id, name, email, created_at: at.clone() }));
+                lines.push(Line::User(UserLine {
+                    id,
+                    name,
+                    email: Some(email),
+                    created_at: at.clone(),
+                    ..UserLine::default()
+                }));
             }
             let (sender_id, receiver_id, content) = (1, 2, "imported".to_owned());
             lines.push(Line::Message(MessageLine {

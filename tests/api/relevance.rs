@@ -108,7 +108,7 @@ async fn packed_vectors_find_the_same_as_those_of_the_model() {
     let queries: Vec<Query> = serde_json::from_str(include_str!("../relevance/queries.json")).unwrap();
     let demo = demo::lines(100, short_or_long(300, 20_000), 1, Timestamp::now()).filter_map(|line| match line {
         Line::Message(message) => Some(message.content),
-        Line::User(_) | Line::Marks(_) => None,
+        _ => None,
     });
     let texts: Vec<String> = messages.into_iter().map(|message| message.text).chain(demo).collect();
     let vectors: Vec<Vector> = embedder.embed_each(texts).await.unwrap().into_iter().map(Option::unwrap).collect();

@@ -10,7 +10,7 @@ use diesel_async::SimpleAsyncConnection;
 use duologue::{
     app::App,
     domain::{
-        accounts,
+        Viewer, accounts, admin,
         nodes::{CannotJoin, Membership},
         relaying,
     },
@@ -173,7 +173,7 @@ async fn a_new_epoch_resets_every_follower_once() {
         assert_eq!(feed.next().await["message"]["content"], "before");
     }
     let former = cursor(&bob).await;
-    servers.a.app.begin_new_epoch().await.unwrap();
+    admin::begin_new_epoch(&servers.a.app, &Viewer::operator(&servers.a.app)).await.unwrap();
     for feed in &mut feeds {
         assert_eq!(feed.next().await["kind"], "RESET");
     }

@@ -74,7 +74,7 @@ async fn change_and_count(steps: &[(u8, Index, Index)]) {
 }
 
 /// A mark that may be refused: the message may be somebody else's, or gone.
-async fn marks(reader: &Person<'_>, message: &str, delivered: bool) {
+pub(crate) async fn marks(reader: &Person<'_>, message: &str, delivered: bool) {
     let verb = if delivered { "markDelivered" } else { "markRead" };
     let query = format!(
         "mutation ($id: ID!, $user: ID!) {{ {verb}(messageId: $id, userId: $user) {{ userErrors {{ code }} }} }}"
@@ -88,8 +88,9 @@ async fn import(chat: &Chat, number: usize) {
         Line::User(UserLine {
             id,
             name: "Ida".into(),
-            email: format!("{id}.{number}@example.com"),
+            email: Some(format!("{id}.{number}@example.com")),
             created_at: at.clone(),
+            ..UserLine::default()
         })
     };
     let message = |id: i64, sender_id, receiver_id| {

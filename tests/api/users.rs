@@ -257,7 +257,7 @@ async fn a_search_has_the_same_pages_however_many_it_finds() {
     let user = |id: i64| {
         let name = if id % 7 == 0 { format!("Bob {id}") } else { format!("Ann {id}") };
         let email = format!("{}{id}@example.com", if id % 5 == 0 { "bob" } else { "x" });
-        UserLine { id, name, email, created_at: "2026-01-31T12:00:00Z".into() }
+        UserLine { id, name, email: Some(email), created_at: "2026-01-31T12:00:00Z".into(), ..UserLine::default() }
     };
     let lines: Vec<_> = (1..=6_000).map(|id| Ok(Line::User(user(id)))).collect();
     imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
@@ -315,7 +315,13 @@ async fn addresses_that_a_search_may_not_match_are_not_counted() {
     let chat = Chat::open().await;
     let user = |id: i64| {
         let (name, email) = (format!("Ann {id}"), format!("x{id}@example.com"));
-        Ok(Line::User(UserLine { id, name, email, created_at: "2026-01-31T12:00:00Z".into() }))
+        Ok(Line::User(UserLine {
+            id,
+            name,
+            email: Some(email),
+            created_at: "2026-01-31T12:00:00Z".into(),
+            ..UserLine::default()
+        }))
     };
     let lines: Vec<_> = (1..=4_100).map(user).collect();
     imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();

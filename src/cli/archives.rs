@@ -1,0 +1,104 @@
+//! Exports and imports: the lines of a file.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Write, stdout},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use duologue::{
+    app::App,
+    config::Database,
+    domain::{
+        Viewer,
+        exports::{self, Line},
+        imports,
+    },
+};
+use tempfile::{Builder, NamedTempFile};
+
+use super::{progress::Progress, user_named};
+
+/// Writes an export. The file has its name only once it is complete.
+pub(super) async fn export(file: &Path, user: Option<String>, database: &Database) -> Result<()> {
+    let is_stdout = file == Path::new("-");
+    let app = App::open_existing(database).await?;
+    let operator = Viewer::operator(&app);
+    let user = match &user {
+        Some(user) => Some(user_named(&app, &operator, user).await?),
+        None => None,
+    };
+    let last_id = exports::last_id(&app, &operator).await?;
+    let mut progress = Progress::of(0, "{bar:30} {percent} %, {eta} left");
+    let cannot = || format!("cannot write {}", file.display());
+    let part = if is_stdout { None } else { Some(NewFile::beside(file).with_context(cannot)?) };
+    let output: Box<dyn Write + Send> = match &part {
+        Some(part) => Box::new(part.part.reopen().with_context(cannot)?),
+        None => Box::new(stdout()),
+    };
+    let progress = move |line: &Line| {
+        if let Line::Message(message) = line {
+            progress.reach(message.id, last_id);
+        }
+    };
+    let outcome = exports::export(&app, &operator, user, BufWriter::new(output), progress).await;
+    app.close().await;
+    let count = outcome?;
+    if let Some(part) = part {
+        part.persist(file).with_context(cannot)?;
+        println!("Exported {} users and {} messages to {}.", count.users, count.messages, file.display());
+    }
+    Ok(())
+}
+
+/// A file that has its name only once it is complete and on the disk. Only its owner can read it.
+struct NewFile {
+    part: NamedTempFile,
+    folder: PathBuf,
+}
+
+impl NewFile {
+    fn beside(file: &Path) -> io::Result<Self> {
+        if file.symlink_metadata().is_ok() {
+            return Err(io::Error::other("it is there already: name another file"));
+        }
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let part = Builder::new().prefix(".duologue-export-").suffix(".part").tempfile_in(folder)?;
+        Ok(Self { part, folder: folder.to_owned() })
+    }
+
+    fn persist(self, file: &Path) -> io::Result<()> {
+        self.part.as_file().sync_all()?;
+        self.part.persist_noclobber(file)?;
+        File::open(self.folder)?.sync_all()
+    }
+}
+
+/// Reads the lines of a file into the database.
+pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> Result<()> {
+    let open = || format!("cannot read {}", file.display());
+    let input = File::open(file).with_context(open)?;
+    let bytes = input.metadata().with_context(open)?.len();
+    let app = App::open(database).await?;
+    let mut progress = Progress::of(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
+    let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
+        progress.advance(line.as_ref().map_or(0, |text| text.len() as u64 + 1));
+        let line = match line {
+            Ok(text) if text.trim().is_empty() => return None,
+            Ok(text) => serde_json::from_str(&text).map_err(|why| format!("This is no line of an import: {why}.")),
+            Err(why) => Err(format!("This cannot be read: {why}.")),
+        };
+        Some((number, line))
+    });
+    let operator = Viewer::operator(&app);
+    let outcome = if renumber {
+        imports::import_renumbered(&app, &operator, lines).await
+    } else {
+        imports::import(&app, &operator, lines).await
+    };
+    app.close().await;
+    let count = outcome.with_context(|| file.display().to_string())?;
+    println!("Imported {} users and {} messages.", count.users, count.messages);
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The commands of the program, with their help.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Subcommand;
+use clap_complete::Shell;
+
+use super::{
+    Addresses, Admin, Database, Demo, Embeddings, Log, Serve,
+    help::{DATABASE, NONE, SERVED, help},
+    values::{at_least_one, days},
+};
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve GraphQL, with a GraphiQL page to try it
+    #[command(after_help = help(["serve", "serve --auth jwt --listen 0.0.0.0:8000 --database-file /etc/duologue/database"], SERVED))]
+    Serve(Box<Serve>),
+    /// Print the GraphQL schema (SDL), sorted
+    #[command(after_help = help(["schema", "schema > schema.graphql"], NONE))]
+    Schema,
+    /// Print what lets a shell complete the commands
+    #[command(after_help = help(["completions bash > /etc/bash_completion.d/duologue", "completions zsh"], NONE))]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages
+    #[command(after_help = help(["man .", "man /usr/local/share/man/man1"], "the pages, in the folder"))]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Bring the database up to date and stop; `serve` does so at its start
+    #[command(after_help = help(["migrate", "migrate --database-file /etc/duologue/database"], DATABASE))]
+    Migrate(Database),
+    /// Check a whole SQLite file for damage, without changing it; a server may use it meanwhile
+    #[command(after_help = help(["check", "check --database sqlite:backup.db"], "the database, which is only read"))]
+    Check(Database),
+    /// Copy a SQLite file as it is at one moment, while servers use it
+    #[command(long_about = BACKUP)]
+    #[command(after_help = help(
+        ["backup chat-monday.db", "backup --keep 7 /var/backups/chat.db"],
+        "the database, which is only read, and the backup"
+    ))]
+    Backup {
+        /// The new file
+        file: PathBuf,
+        /// Add the time to the name of the file, and keep so many of such backups
+        #[arg(long, value_name = "N", value_parser = at_least_one)]
+        keep: Option<usize>,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Replace a SQLite file by a backup; stop the server before
+    #[command(long_about = RESTORE)]
+    #[command(after_help = help(
+        ["restore chat-monday.db", "restore chat-monday.db --database sqlite:/var/lib/duologue/duologue.db"],
+        "the backup, and the database"
+    ))]
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Ask a server whether it is ready, as containers do
+    #[command(after_help = help(["health", "health http://127.0.0.1:8000/"], NONE))]
+    Health {
+        /// Where the server is; otherwise where `--listen` says
+        url: Option<String>,
+        /// Where the server listens.
+        #[command(flatten)]
+        addresses: Addresses,
+    },
+    /// Tell every client to load everything again; say it after you restored a backup of PostgreSQL, before you serve it
+    #[command(after_help = help(["new-epoch", "new-epoch --database-file /etc/duologue/database"], DATABASE))]
+    NewEpoch(Database),
+    /// Read users and messages from a JSON Lines file, all of it or nothing
+    #[command(long_about = IMPORT)]
+    #[command(after_help = help(["import chat.jsonl", "import chat.jsonl --renumber"], DATABASE))]
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Give messages new ids, in the order of their times
+        #[arg(long)]
+        renumber: bool,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Write everything, or all that is known of one user, to a JSON Lines file, while servers use the database
+    #[command(long_about = EXPORT)]
+    #[command(after_help = help(
+        ["export chat.jsonl", "export --user ada@example.com ada.jsonl"],
+        "the database, where only the audit log is written, and the file"
+    ))]
+    Export {
+        /// The new file; `-` is standard output
+        file: PathBuf,
+        /// Only what is known of this user: an id, such as usr_7, or an address
+        #[arg(long, value_name = "ID")]
+        user: Option<String>,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Move a database from SQLite to PostgreSQL, or back, while servers use it
+    #[command(long_about = MOVE)]
+    #[command(after_help = help(
+        [
+            "move --from sqlite:duologue.db --to postgres://chat@db.example.com/chat",
+            "move --from postgres://chat@localhost/chat --to sqlite:copy.db --copy-only",
+        ],
+        "the SQLite file of the two databases, with its log beside it"
+    ))]
+    Move {
+        /// The former database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
+        #[arg(long, value_name = "URL", env = "DUOLOGUE_MOVE_FROM", hide_env_values = true)]
+        from: String,
+        /// The new one, which must be empty
+        #[arg(long, value_name = "URL", env = "DUOLOGUE_MOVE_TO", hide_env_values = true)]
+        to: String,
+        /// Only copy and compare, as a rehearsal: the former database stays what it is
+        #[arg(long)]
+        copy_only: bool,
+    },
+    /// Make the index of searches anew: of words, of vectors, or of both if neither is said. A server may use the database
+    /// meanwhile; its searches find what is done
+    #[command(after_help = help(["reindex", "reindex --vectors --embedding-model model"], DATABASE))]
+    Reindex {
+        /// Only the words
+        #[arg(long)]
+        words: bool,
+        /// Only the vectors
+        #[arg(long)]
+        vectors: bool,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+        /// What makes vectors.
+        #[command(flatten)]
+        embeddings: Embeddings,
+    },
+    /// List what was done on behalf of others and with accounts, by whom, and the commands of the operator, oldest first
+    #[command(long_about = AUDIT)]
+    #[command(after_help = help(["audit --since 7", "audit --user ada@example.com --json"], DATABASE))]
+    Audit {
+        /// Only what was done since so many days, or since a duration such as 12h
+        #[arg(long, value_name = "DAYS", value_parser = days)]
+        since: Option<Duration>,
+        /// Only what was done to this user, on their behalf, or by them: an id, such as usr_7, or an address
+        #[arg(long, value_name = "ID")]
+        user: Option<String>,
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Look after accounts: admins, service tokens, lost passwords, sessions
+    Admin {
+        /// What to do.
+        #[command(subcommand)]
+        task: Admin,
+    },
+    /// Fill a database with believable users and messages
+    #[command(long_about = "Fill a database with believable users and messages. Two of the users have a tenth of the \
+                            messages between them, at most 10,000: a conversation to page through.")]
+    #[command(after_help = help(["demo", "demo --users 50 --messages 2000 --seed 2"], DATABASE))]
+    Demo {
+        /// The amount.
+        #[command(flatten)]
+        demo: Demo,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+impl Command {
+    /// The settings of the log, if the command has any.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log> {
+        if let Self::Serve(settings) = self { Some(&settings.log) } else { None }
+    }
+}
+
+const BACKUP: &str = "Copy a SQLite file as it is at one moment, while servers use it.
+
+The copy is checked, and has its name only once it is whole and on the disk. It is a database itself: what was deleted is not in it. \
+With --keep 7, `chat.db` becomes `chat-20260131T120000Z.db`, and of such files the newest 7 are kept.";
+
+const RESTORE: &str = "Replace a SQLite file by a backup; stop the server before.
+
+The backup is checked first, and stays as it is. The former file is kept beside it under another name. Clients that come back load \
+everything again.";
+
+const IMPORT: &str = "Read users and messages from a JSON Lines file, all of it or nothing.
+
+Each line is one of
+  {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
+  {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
+  {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
+in any order, as long as users come before their messages. A message may also have replyToId, clientId and editedAt; marks say \
+how far somebody was given a conversation (delivered) and has read it (read). What is not marked as read is unread.
+
+On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
+must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \
+meanwhile.";
+
+const EXPORT: &str = "Write everything, or all that is known of one user, to a JSON Lines file, while servers use the database.
+
+The lines are those that `duologue import` reads. Everything is all users with the hashes of their passwords, all messages, what was \
+read, and blocks; not the sessions and service tokens. Of one user it is the account, its sessions and blocks, and all messages that \
+were sent and received and not deleted; of others only the names. The file can be read by its owner alone.";
+
+const AUDIT: &str = "List what was done on behalf of others and with accounts, by whom, and the commands of the operator, oldest first.
+
+Recorded are what admins and service tokens do on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
+commands `admin`, `import`, `export` and `new-epoch`. Not recorded are what users do themselves, what is only read, and anything on a \
+server on which nobody signs in. There are no texts, names and addresses in it. The records are kept for --audit-retention.";
+
+const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
+
+Everything is copied, compared, and in the end the former database is closed: its servers stop, and servers of the new one, \
+which wait until then, become ready. Ids, cursors, sessions and tokens hold, as long as the new servers have the same signing \
+key. When it is interrupted, run it again: it goes on from where it was. The index of words is made anew in the background.";

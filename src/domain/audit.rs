@@ -1,0 +1,70 @@
+//! The audit log: what was done on behalf of somebody else, what changed accounts, and the commands of the operator. Each record is part of
+//! the transaction of what it records.
+//!
+//! In open mode nobody is known, and so nothing is recorded.
+
+use std::time::{Duration, Instant};
+
+use super::{Result, Viewer, policy};
+use crate::{
+    app::App,
+    model::{ids::UserId, timestamps::Timestamp},
+    store::{
+        self, Conn,
+        audit::{Act, Record},
+    },
+};
+
+/// Records that are read at once.
+const MAX_READ: i64 = 1_000;
+
+/// Records what the viewer did to a user, or on behalf of them, with an object.
+pub(super) fn record(
+    conn: &mut Conn<'_>,
+    viewer: &Viewer,
+    at: Timestamp,
+    action: &str,
+    (user, object): (Option<UserId>, Option<String>),
+) -> store::Result<()> {
+    let Some(actor) = viewer.actor() else { return Ok(()) };
+    let (session_id, object) = (viewer.session(), object.as_deref());
+    store::audit::insert(conn, &Act { at, actor: &actor, session_id, action, user_id: user, object })
+}
+
+/// The same, if the viewer is not this user.
+pub(super) fn record_for_other(
+    conn: &mut Conn<'_>,
+    viewer: &Viewer,
+    at: Timestamp,
+    action: &str,
+    (user, object): (UserId, impl ToString),
+) -> store::Result<()> {
+    if viewer.user() == Some(user) {
+        return Ok(());
+    }
+    record(conn, viewer, at, action, (Some(user), Some(object.to_string())))
+}
+
+/// The records since an instant after this one, at most 1,000: of all, or about a user and of what the user did.
+pub async fn records(
+    app: &App,
+    viewer: &Viewer,
+    since: Timestamp,
+    after: i64,
+    user: Option<UserId>,
+) -> Result<Vec<Record>> {
+    policy::require_operator(viewer)?;
+    Ok(app.store.read(move |conn| store::audit::after(conn, (since, after), user, MAX_READ)).await?)
+}
+
+/// Deletes records that are older than this, in small batches.
+pub async fn trim(app: &App, retention: Duration) -> Result<()> {
+    let before = app.now().earlier(retention);
+    loop {
+        let begun = Instant::now();
+        if app.store.write(move |conn| store::audit::trim(conn, before)).await? == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(begun.elapsed()).await;
+    }
+}

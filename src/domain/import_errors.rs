@@ -1,0 +1,67 @@
+//! What can be wrong with a line of an import.
+
+use base64::DecodeError;
+
+use super::Error;
+use crate::store;
+
+/// The highest id of an import: half of all ids are left for what comes after it.
+pub(super) const MAX_ID: i64 = 1 << 52;
+
+/// Why an import failed. It was rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A line is wrong.
+    #[error("line {line}: {why} Nothing was imported.")]
+    Line {
+        /// Counted from 1.
+        line: u64,
+        /// The reason, a message for people.
+        why: String,
+    },
+    /// The database failed.
+    #[error("{0}; nothing was imported")]
+    Failed(#[from] Error),
+}
+
+impl From<store::Error> for ImportError {
+    fn from(error: store::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Why a line was not imported.
+pub(super) enum LineError {
+    /// What it says, for people.
+    Invalid(String),
+    /// The database failed.
+    Store(store::Error),
+}
+
+impl LineError {
+    /// The error of the import.
+    pub(super) fn of_line(self, line: u64) -> ImportError {
+        match self {
+            Self::Invalid(why) => ImportError::Line { line, why },
+            Self::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<store::Error> for LineError {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub(super) fn bad_id() -> LineError {
+    LineError::Invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
+}
+
+pub(super) fn bad_digest(_why: DecodeError) -> LineError {
+    LineError::Invalid("The sendDigest is no Base64.".into())
+}
+
+pub(super) fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {
+    parsed.map_err(|why| LineError::Invalid(why.to_string()))
+}

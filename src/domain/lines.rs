@@ -1,0 +1,169 @@
+//! The lines of an export or an import, as they are in a file of JSON Lines.
+
+use std::ops::Not;
+
+use serde::{Deserialize, Serialize};
+
+/// One line: the first one of an export, a user, a message between two users of earlier lines, how far a user has read a
+/// conversation, whom a user has blocked, or where a user signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Line {
+    /// `{"export": {"format": 1}}`
+    Export(ExportLine),
+    /// `{"user": {"id": 1, "name": "…", "email": "…", "createdAt": "…"}}`
+    User(UserLine),
+    /// `{"message": {"id": 7, "senderId": 1, "receiverId": 2, "content": "…", "createdAt": "…"}}`
+    Message(MessageLine),
+    /// `{"marks": {"userId": 1, "peerId": 2, "delivered": {"messageId": 7, "at": "…"}, "read": {"messageId": 7, "at": "…"}}}`
+    Marks(MarksLine),
+    /// `{"block": {"userId": 1, "blockedId": 2, "createdAt": "…"}}`
+    Block(BlockLine),
+    /// `{"session": {"id": 3, "userId": 1, "device": "…", "createdAt": "…", "lastUsedAt": "…"}}`
+    Session(SessionLine),
+}
+
+/// The first line of an export. What follows was accepted by a server before, and is not judged again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportLine {
+    /// [`FORMAT`]
+    pub format: u32,
+    /// The user whose data it is, if it is not that of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<i64>,
+}
+
+/// The format of exports. It grows when an earlier version could not import them.
+pub(super) const FORMAT: u32 = 1;
+
+/// A user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserLine {
+    /// From 1 to 2^52, and of no other user of the file.
+    pub id: i64,
+    /// See [`Name`](crate::model::texts::Name); none if the account was erased.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// See [`Email`](crate::model::texts::Email), if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339, if the account was erased. Then only its id is left, and what an issuer calls the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<String>,
+    /// The Argon2id hash of the password, in PHC format, if the user signs in with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+    /// Whether the user may act for everyone.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub admin: bool,
+    /// By what issuers of tokens know the user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<IdentityLine>,
+}
+
+/// What an issuer calls a user.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IdentityLine {
+    /// `iss` of the tokens.
+    pub issuer: String,
+    /// `sub` of the tokens.
+    pub subject: String,
+}
+
+/// A message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MessageLine {
+    /// From 1 to 2^52, and of no other message of the file.
+    pub id: i64,
+    /// A user of an earlier line.
+    pub sender_id: i64,
+    /// Another user of an earlier line.
+    pub receiver_id: i64,
+    /// See [`Content`](crate::model::texts::Content); none if the message was deleted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
+    /// RFC 3339. In a conversation it does not go backwards as the ids go up, except in an export.
+    pub created_at: String,
+    /// A message of an earlier line in the same conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to_id: Option<i64>,
+    /// See [`ClientId`](crate::model::texts::ClientId); of no other message of the sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// 1, and 1 more for each edit. If it is not given: 2 if the message was edited, otherwise 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i32>,
+    /// RFC 3339, if it was edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<String>,
+    /// SHA-256 of the send, in Base64, if it had a `clientId` and was edited: so a retry of the send is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_digest: Option<String>,
+    /// RFC 3339, if it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<String>,
+}
+
+/// How far a conversation has arrived at a user, and how far they have read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MarksLine {
+    /// A user of an earlier line.
+    pub user_id: i64,
+    /// The other member of the conversation.
+    pub peer_id: i64,
+    /// The last message that has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<MarkLine>,
+    /// The last message that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<MarkLine>,
+}
+
+/// A message up to which something has happened, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MarkLine {
+    /// A message of an earlier line in the conversation.
+    pub message_id: i64,
+    /// RFC 3339.
+    pub at: String,
+}
+
+/// A block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlockLine {
+    /// A user of an earlier line.
+    pub user_id: i64,
+    /// Another user of an earlier line, whom that one has blocked.
+    pub blocked_id: i64,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// A session, in the export of one user. Sessions are not imported: who comes from another server signs in again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionLine {
+    /// The id.
+    pub id: i64,
+    /// The user who signed in.
+    pub user_id: i64,
+    /// What the client calls the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339: when it was last renewed.
+    pub last_used_at: String,
+    /// RFC 3339, if it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+}

@@ -1,0 +1,90 @@
+//! The table `audit`: who did what to whom. Its rows are never changed, and are deleted only when they are old.
+
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, Insertable, NullableExpressionMethods, QueryDsl, Queryable, RunQueryDsl,
+    Selectable, SelectableHelper,
+};
+
+use super::{Conn, Result, conn::on, schema::audit};
+use crate::model::{
+    ids::{SessionId, UserId},
+    timestamps::Timestamp,
+};
+
+/// Something that somebody did.
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = audit)]
+pub struct Act<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Who: `operator`, or the id of a user or a service token.
+    pub actor: &'a str,
+    /// The session of the user who did it.
+    pub session_id: Option<SessionId>,
+    /// What: a mutation or a command.
+    pub action: &'a str,
+    /// To whom, or on whose behalf.
+    pub user_id: Option<UserId>,
+    /// What it was done with, such as the id of a message.
+    pub object: Option<&'a str>,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = audit)]
+pub struct Record {
+    /// Grows with each row.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// [`Act::actor`]
+    pub actor: String,
+    /// [`Act::session_id`]
+    pub session_id: Option<SessionId>,
+    /// [`Act::action`]
+    pub action: String,
+    /// [`Act::user_id`]
+    pub user_id: Option<UserId>,
+    /// [`Act::object`]
+    pub object: Option<String>,
+}
+
+/// Inserts a row.
+pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
+    let query = diesel::insert_into(audit::table).values(act);
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// The rows since an instant with higher ids, by id, at most `limit`: all of them, or those that are about a user or what the user did.
+pub fn after(
+    conn: &mut Conn<'_>,
+    (since, after): (Timestamp, i64),
+    user: Option<UserId>,
+    limit: i64,
+) -> Result<Vec<Record>> {
+    Ok(on!(conn, |c: Db| {
+        let query = audit::table
+            .select(Record::as_select())
+            .filter(audit::id.gt(after))
+            .filter(audit::at.ge(since))
+            .order(audit::id)
+            .limit(limit)
+            .into_boxed::<Db>();
+        match user {
+            Some(user) => {
+                query.filter(audit::user_id.eq(user).or(audit::actor.eq(user.to_string()).nullable())).load(c)
+            }
+            None => query.load(c),
+        }
+    })?)
+}
+
+/// Deletes rows from before an instant, at most 1,000; gives their number.
+pub fn trim(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
+    let old = audit::table.select(audit::id).order(audit::id).limit(1_000);
+    let old: Vec<(i64, Timestamp)> = on!(conn, |c| old.select((audit::id, audit::at)).load(c))?;
+    let ids: Vec<i64> = old.into_iter().take_while(|(_, at)| *at < before).map(|(id, _)| id).collect();
+    let query = diesel::delete(audit::table.filter(audit::id.eq_any(ids)));
+    Ok(on!(conn, |c| query.execute(c))?)
+}

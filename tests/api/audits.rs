@@ -1,0 +1,206 @@
+//! The audit log: who did what to whom, in the transaction of what was done.
+
+use std::time::Duration;
+
+use duologue::{
+    domain::{Viewer, admin, audit, imports},
+    model::{
+        ids::UserId,
+        texts::{Email, Name, Password},
+        timestamps::Timestamp,
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    accounts::{Member, accounts},
+    harness::{Chat, authorization_of_a_program, text},
+    imports::LINES,
+    program::run,
+};
+
+/// Who, what, to whom, with what.
+type Record = (String, String, Option<String>, Option<String>);
+
+async fn records(chat: &Chat, user: Option<UserId>) -> Vec<Record> {
+    let found = audit::records(&chat.app, &Viewer::operator(&chat.app), Timestamp::MIN, 0, user).await.unwrap();
+    let user = |user: Option<UserId>| user.map(|user| user.to_string());
+    found.into_iter().map(|it| (it.actor, it.action, user(it.user_id), it.object)).collect()
+}
+
+fn record(actor: &str, action: &str, user: &str, object: &str) -> Record {
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    (actor.into(), action.into(), given(user), given(object))
+}
+
+/// A change in the name of somebody else; gives its payload.
+async fn changes(chat: &Chat, authorization: &str, call: &str) -> Value {
+    let request = json!({ "query": format!("mutation {{ it: {call} }}") });
+    let request = chat.http.post(chat.url("/graphql")).header("authorization", authorization).json(&request);
+    let mut answer: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer.get("errors"), None, "{call}");
+    answer["data"]["it"].take()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_does_on_behalf_of_users_is_recorded() {
+    let chat = accounts().await;
+    let program = authorization_of_a_program(&chat.database).await;
+    let issued = records(&chat, None).await.len();
+    let errors = "userErrors { code }";
+    let (create, edit) =
+        ("createUser(input: { name: \"Bot\", email: \"bot@example.com\" })", "input: { content: \"Hi!\" }");
+    let calls = [
+        format!("{create} {{ {errors} }}"),
+        format!("createUser(input: {{ name: \"Ann\", email: \"ann@example.com\" }}) {{ {errors} }}"),
+        // Refused, and so not recorded.
+        format!("{create} {{ {errors} }}"),
+        format!(
+            "sendMessage(input: {{ senderId: 1, receiverId: 2, content: \"Hi\", clientId: \"a\" }}) {{ {errors} }}"
+        ),
+        // It was sent before, and so not recorded.
+        format!(
+            "sendMessage(input: {{ senderId: 1, receiverId: 2, content: \"Hi\", clientId: \"a\" }}) {{ {errors} }}"
+        ),
+        format!("updateMessage(id: 1, {edit}) {{ {errors} }}"),
+        format!("markDelivered(messageId: 1, userId: 2) {{ {errors} }}"),
+        format!("markRead(messageId: 1, userId: 2) {{ {errors} }}"),
+        format!("deleteMessage(id: 1) {{ {errors} }}"),
+        format!("blockUser(userId: 1, id: 2) {{ {errors} }}"),
+        format!("unblockUser(userId: 1, id: 2) {{ {errors} }}"),
+        format!("updateUser(id: 1, input: {{ name: \"Bob\", password: \"correct horse battery\" }}) {{ {errors} }}"),
+        format!("deleteUser(id: 1, eraseMessages: true) {{ {errors} }}"),
+        format!("deleteUser(id: 2) {{ {errors} }}"),
+    ];
+    for call in &calls {
+        changes(&chat, &program, call).await;
+    }
+    let found = records(&chat, None).await.split_off(issued);
+    let by = |action, user, object| record("svc_1", action, user, object);
+    assert_eq!(
+        found,
+        [
+            by("createUser", "usr_1", ""),
+            by("createUser", "usr_2", ""),
+            by("sendMessage", "usr_1", "msg_1"),
+            by("updateMessage", "usr_1", "msg_1"),
+            by("markDelivered", "usr_2", "msg_1"),
+            by("markRead", "usr_2", "msg_1"),
+            by("deleteMessage", "usr_1", "msg_1"),
+            by("blockUser", "usr_1", "usr_2"),
+            by("unblockUser", "usr_1", "usr_2"),
+            by("updateUser", "usr_1", "name,password"),
+            by("deleteUser", "usr_1", "messages"),
+            by("deleteUser", "usr_2", ""),
+        ]
+    );
+    let of_bot = records(&chat, UserId::new(1)).await;
+    assert_eq!(of_bot.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_users_do_themselves_only_changes_of_their_accounts_are_recorded() {
+    let chat = accounts().await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    for call in [
+        "sendMessage(input: { receiverId: 2, content: \"Hi\" }) { userErrors { code } }",
+        "updateMessage(id: 1, input: { content: \"Hi!\" }) { userErrors { code } }",
+        "updateUser(id: 1, input: { name: \"Ann\" }) { userErrors { code } }",
+        "updateUser(id: 1, input: { email: \"ann@example.com\" }) { userErrors { code } }",
+        "deleteUser(id: 1) { userErrors { code } }",
+    ] {
+        changes(&chat, &format!("Bearer {}", ada.access), call).await;
+    }
+    let found = records(&chat, None).await;
+    assert_eq!(found, [record("usr_1", "updateUser", "usr_1", "email"), record("usr_1", "deleteUser", "usr_1", "")]);
+    let session = audit::records(&chat.app, &Viewer::operator(&chat.app), Timestamp::MIN, 0, None).await.unwrap();
+    assert_eq!(session[0].session_id.as_ref().map(ToString::to_string).as_deref(), Some("ses_1"));
+    assert_eq!(bob.id, "usr_2");
+
+    // Where nobody signs in, nobody is known.
+    let open = Chat::open_to_all(&[]).await;
+    let (ada, bob) = (open.person("Ada").await, open.person("Bob").await);
+    ada.sends("Hi", &bob).await;
+    ada.leaves(true).await;
+    assert_eq!(records(&open, None).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_operator_are_recorded_and_listed() {
+    let chat = accounts().await;
+    let (app, operator) = (&chat.app, Viewer::operator(&chat.app));
+    let (name, email) = (Name::parse("Ida".into()).unwrap(), Email::parse("ida@example.com").unwrap());
+    let password = || Password::parse("correct horse battery".into()).unwrap();
+    admin::create(app, &operator, name.clone(), email.clone(), password()).await.unwrap();
+    admin::revoke(app, &operator, email.clone()).await.unwrap().unwrap();
+    admin::grant(app, &operator, email.clone()).await.unwrap().unwrap();
+    // She is one already.
+    admin::grant(app, &operator, email.clone()).await.unwrap().unwrap();
+    admin::reset_password(app, &operator, email.clone(), password()).await.unwrap().unwrap();
+    let input = json!({ "email": "ida@example.com", "password": "correct horse battery" });
+    let sign_in =
+        "mutation ($input: SignInInput!) { signIn(input: $input) { accessToken viewer { sessions { id } } } }";
+    let session = text(&chat.data(sign_in, json!({ "input": input })).await["signIn"]["viewer"]["sessions"][0]["id"]);
+    admin::end_session(app, &operator, session.parse().unwrap()).await.unwrap();
+    assert!(admin::end_session(app, &operator, session.parse().unwrap()).await.is_err());
+    let (token, _) = admin::issue_token(app, &operator, name).await.unwrap();
+    assert!(admin::revoke_token(app, &operator, token).await.unwrap());
+    assert!(!admin::revoke_token(app, &operator, token).await.unwrap());
+    let lines = LINES.lines().map(|line| serde_json::from_str(line).map_err(|_wrong| "wrong".to_owned()));
+    imports::import(app, &operator, (1..).zip(lines.collect::<Vec<_>>())).await.unwrap();
+    admin::begin_new_epoch(app, &operator).await.unwrap();
+    let export = ["export", "-", "--user", "ida@example.com", "--database", &chat.database.url];
+    assert!(run(&export).await.status.success());
+    let by = |action, user, object: &str| record("operator", action, user, object);
+    let expected = [
+        by("admin create", "usr_1", ""),
+        by("admin revoke", "usr_1", ""),
+        by("admin grant", "usr_1", ""),
+        by("admin reset-password", "usr_1", ""),
+        by("admin end-session", "usr_1", &session),
+        by("admin issue-token", "", &token.to_string()),
+        by("admin revoke-token", "", &token.to_string()),
+        by("import", "", "2 users, 2 messages"),
+        by("new-epoch", "", ""),
+        by("export", "usr_1", ""),
+    ];
+    assert_eq!(records(&chat, None).await, expected);
+
+    let list = async |flags: &[&str]| {
+        let output = run(&[&["audit", "--database", &chat.database.url], flags].concat()).await;
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = list(&[]).await;
+    let rows: Vec<Vec<&str>> = all.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows[0], ["AT", "ACTOR", "SESSION", "ACTION", "USER", "OBJECT"]);
+    assert_eq!(rows[5][1..], ["operator", "-", "admin end-session", "usr_1", &session]);
+    assert_eq!(rows.len(), 11);
+    for personal in ["Ida", "example.com", "Hello", "argon2"] {
+        assert!(!all.contains(personal), "{personal}");
+    }
+    let of_ida = list(&["--user", "ida@example.com", "--json"]).await;
+    let of_ida: Vec<Value> = of_ida.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(of_ida.len(), 6);
+    assert_eq!(
+        [&of_ida[5]["action"], &of_ida[5]["user"], &of_ida[5]["object"]],
+        [&json!("export"), &json!("usr_1"), &Value::Null]
+    );
+    // The server's clock stands in the past, the one of the export does not.
+    assert_eq!(list(&["--since", "1"]).await.lines().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_deleted_when_they_are_older_than_the_retention() {
+    let chat = Chat::open_to_all(&[]).await;
+    let operator = Viewer::operator(&chat.app);
+    let before = records(&chat, None).await.len();
+    for _ in 0..3 {
+        admin::begin_new_epoch(&chat.app, &operator).await.unwrap();
+    }
+    audit::trim(&chat.app, Duration::from_hours(1)).await.unwrap();
+    assert_eq!(records(&chat, None).await.len(), before + 3);
+    // The clock goes on a second with each look.
+    audit::trim(&chat.app, Duration::from_millis(2_500)).await.unwrap();
+    assert_eq!(records(&chat, None).await, [record("operator", "new-epoch", "", "")]);
+}
