@@ -98,3 +98,5 @@ mod browser;
 mod examples;
 mod readme;
 mod clients;
+mod book;
+mod book_pages;
