@@ -57,10 +57,11 @@ check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool book
 # The book of the folder docs, as web pages in target/book. It fails on a link to a file that is not there. Files that pages link
 # to are copied beside them.
 LINKED := deploy examples schema.graphql web/src/demo
+UNLINKED := node_modules target dist build signing-key database database-password
 book: $(TOOLS)/mdbook $(TOOLS)/mdbook-linkcheck2
 	@rm -rf target/book
 	@PATH="$(CURDIR)/$(TOOLS):$$PATH" MDBOOK_LOG=warn mdbook build docs
-	@tar -c --exclude=node_modules --exclude=dist --exclude=build --exclude=signing-key --exclude="database*" $(LINKED) | tar -x -C target/book
+	@tar -c $(UNLINKED:%=--exclude=%) $(LINKED) | tar -x -C target/book
 	@echo "The book is in target/book/html/index.html."
 
 # The pages of the book that are made from the program: docs/reference/commands.md and schema.md.
