@@ -60,7 +60,7 @@ LINKED := deploy examples schema.graphql web/src/demo
 UNLINKED := node_modules target dist build signing-key database database-password
 book: $(TOOLS)/mdbook $(TOOLS)/mdbook-linkcheck2
 	@rm -rf target/book
-	@PATH="$(CURDIR)/$(TOOLS):$$PATH" MDBOOK_LOG=warn mdbook build docs
+	@PATH="$(CURDIR)/$(TOOLS):$$PATH" RUST_BACKTRACE=0 MDBOOK_LOG=warn mdbook build docs
 	@tar -c $(UNLINKED:%=--exclude=%) $(LINKED) | tar -x -C target/book
 	@echo "The book is in target/book/html/index.html."
 
