@@ -13,7 +13,7 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool proxies
+.PHONY: run model test faults check book reference pictures bench web clients browser examples example-in-rust nats promtool proxies
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -31,7 +31,7 @@ test: web clients browser examples nats proxies
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
-ONCE := browser:: proxies:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
+ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
@@ -42,22 +42,38 @@ faults:
 	tests/with-postgres cargo test --test api -- --test-threads=1 $(FAULTS)
 
 # What a change must pass besides its tests.
-check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool
+check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool book
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
 	cd examples/rust && cargo fmt --check && cargo clippy --locked --target-dir ../../target/examples -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos
 	cargo run --quiet -- schema | diff schema.graphql -
+	cargo test --quiet --test api -- book:: book_pages:: readme::every
 	deploy/check.sh
 	$(TOOLS)/cargo-deny --log-level error check bans licenses sources
 	$(TOOLS)/cargo-deny --log-level error check advisories
+
+# The book of the folder docs, as web pages in target/book. It fails on a link to a file that is not there. Files that pages link
+# to are copied beside them.
+LINKED := deploy examples schema.graphql web/src/demo
+UNLINKED := node_modules target dist build signing-key database database-password
+book: $(TOOLS)/mdbook $(TOOLS)/mdbook-linkcheck2
+	@rm -rf target/book
+	@PATH="$(CURDIR)/$(TOOLS):$$PATH" RUST_BACKTRACE=0 MDBOOK_LOG=warn mdbook build docs
+	@tar -c $(UNLINKED:%=--exclude=%) $(LINKED) | tar -x -C target/book
+	@echo "The book is in target/book/html/index.html."
+
+# The pages of the book that are made from the program: docs/reference/commands.md and schema.md.
+reference:
+	cargo run --quiet -- schema > target/schema.graphql && cp target/schema.graphql schema.graphql
+	DUOLOGUE_WRITE_DOCS=1 cargo test --quiet --test api -- book_pages::
 
 # The pictures of the README.
 pictures: web browser
 	cargo build && cd tests/browser && node pictures.mjs ../../target/debug/duologue ../../docs/images
 
-# What pages, sends and feeds cost, against bare axum on the same data, and how the cost grows; docs/performance.md explains
+# What pages, sends and feeds cost, against bare axum on the same data, and how the cost grows; docs/concepts/performance.md explains
 # it. Some ten minutes on a machine that does nothing else. An error means that a limit was not kept. The instructions are
 # counted by valgrind, which is installed as root on Debian; without it they are left out. Feeds need 20,000 open files.
 bench:
@@ -70,6 +86,13 @@ promtool:
 
 $(TOOLS)/typos:
 	cargo install --quiet --locked --root target/tools typos-cli
+
+# Without its server and without watching files, which nobody needs here.
+$(TOOLS)/mdbook:
+	cargo install --quiet --locked --root target/tools --version '^0.5' --no-default-features --features search mdbook
+
+$(TOOLS)/mdbook-linkcheck2:
+	cargo install --quiet --locked --root target/tools --version '^0.13' mdbook-linkcheck2
 
 $(TOOLS)/cargo-deny:
 	cargo install --quiet --locked --root target/tools cargo-deny

@@ -1,5 +1,5 @@
 //! How the cost of a page grows with the length of the conversation, the number of users and the size of the page: in one
-//! process, in turns, without a network. `docs/performance.md` has a run.
+//! process, in turns, without a network. `docs/concepts/performance.md` has a run.
 //!
 //! Prints tables, writes `target/growth.json`, and ends with an error where a limit below is not kept.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench may fail")]

@@ -1,5 +1,5 @@
 //! What a search costs among a million messages: of words for a viewer of some 1,600 of them, and of vectors. In one process, on a
-//! SQLite file, in CPU time; `docs/search.md` has a run.
+//! SQLite file, in CPU time; `docs/concepts/search.md` has a run.
 //!
 //! `cargo bench --bench search` makes the messages of `duologue demo`, and vectors that are not those of a model: a comparison takes
 //! as long whatever they mean. Prints a table, and ends with an error where a limit is not kept.

@@ -112,8 +112,8 @@ if [ "$promtool" = yes ]; then
     echo "grafana.json: the queries are valid PromQL."
 fi
 
-# 3. The names of the metrics are those of docs/metrics.md, which a test compares with those of the program. A histogram adds to its name.
-python3 - ../docs/metrics.md alerts.yaml alerts.test.yaml grafana.json <<'PYTHON' || fail "a metric is used that the program does not have: see above."
+# 3. The names of the metrics are those of docs/reference/metrics.md, which a test compares with those of the program. A histogram adds to its name.
+python3 - ../docs/reference/metrics.md alerts.yaml alerts.test.yaml grafana.json <<'PYTHON' || fail "a metric is used that the program does not have: see above."
 import re
 import sys
 
@@ -126,8 +126,8 @@ for path in sys.argv[2:]:
         used = set(re.findall(r"\bduologue_[a-z0-9_]+", file.read()))
     for name in sorted(used):
         if name not in known and re.sub(r"_(bucket|sum|count)$", "", name) not in known:
-            print(f"{path}: {name} is not in docs/metrics.md", file=sys.stderr)
+            print(f"{path}: {name} is not in docs/reference/metrics.md", file=sys.stderr)
             unknown = True
 sys.exit(1 if unknown else 0)
 PYTHON
-echo "docs/metrics.md has every metric of the rules and the dashboard."
+echo "docs/reference/metrics.md has every metric of the rules and the dashboard."

@@ -57,7 +57,7 @@
 //! - A search compares only messages that the viewer may see, and its scores are ranks among them. Jobs index the messages
 //!   ([`domain::indexing`], [`domain::embedding`]) and remove what was indexed of a deleted text; words are found before that.
 //! - What one account can make the server hold or do is bounded: answers, caches and queues in bytes, requests, subscriptions and
-//!   long reads by permits ([`events::Permits`]). `docs/limits.md` has all limits.
+//!   long reads by permits ([`events::Permits`]). `docs/reference/limits.md` has all limits.
 //! - Each layer counts what happens in it ([`store::Metrics`], [`events::Counters`], [`graphql::OperationMetrics`]), and
 //!   `http/metrics.rs` gives it names. Labels come from closed lists.
 //! - Of what clients send, only names of operations are logged ([`graphql::AccessRecord`]).

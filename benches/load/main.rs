@@ -1,5 +1,5 @@
 //! What the server costs under load, measured from outside: the program is a process of its own, the clients come over
-//! loopback. `docs/performance.md` says how, and what the figures do not say.
+//! loopback. `docs/concepts/performance.md` says how, and what the figures do not say.
 //!
 //! `cargo bench --bench load` measures all parts; `cargo bench --bench load -- page send` only those. Prints tables, writes
 //! `target/load.json`, and ends with an error where a limit of `limits.rs` is not kept. Needs Linux (`/proc`), 20,000 open

@@ -1,4 +1,4 @@
-//! How much and how often: limits of clients, and rates. `docs/limits.md` says what happens beyond them.
+//! How much and how often: limits of clients, and rates. `docs/reference/limits.md` says what happens beyond them.
 
 use std::{path::PathBuf, time::Duration};
 

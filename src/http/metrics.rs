@@ -74,7 +74,7 @@ async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Resp
     }
 }
 
-/// All names, which docs/metrics.md has as well.
+/// All names, which docs/reference/metrics.md has as well.
 fn registry(server: &Server, gauges: &Gauges) -> Registry {
     let mut registry = Registry::default();
     let own = registry.sub_registry_with_prefix("duologue");

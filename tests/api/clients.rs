@@ -1,5 +1,5 @@
-//! docs/clients.md: its documents fit the schema, its commands are those of the program, and its code is that of files
-//! which other tests run.
+//! The pages on writing a client, docs/how-to/client.md and those beside it: their documents fit the schema, their commands are
+//! those of the program, and their code is that of files which other tests run.
 
 use std::{fs, path::Path};
 
@@ -7,13 +7,21 @@ use clap::Parser;
 use duologue::config::Cli;
 use serde_json::json;
 
-use crate::harness::{Chat, Socket};
+use crate::{
+    book,
+    harness::{Chat, Socket},
+};
 
-const PAGE: &str = include_str!("../../docs/clients.md");
+const PAGES: [&str; 4] = [
+    include_str!("../../docs/how-to/client.md"),
+    include_str!("../../docs/how-to/client-connection.md"),
+    include_str!("../../docs/how-to/client-tokens.md"),
+    include_str!("../../docs/how-to/client-caches.md"),
+];
 
 /// The fenced blocks: what they say of themselves, and their text.
 fn blocks() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PAGE.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap())
+    PAGES.into_iter().flat_map(book::blocks)
 }
 
 fn trimmed(text: &str) -> Vec<&str> {

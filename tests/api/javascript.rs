@@ -59,7 +59,7 @@ async fn the_official_audit_finds_nothing() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Random documents, valid and invalid, get the same verdict and the same data from graphql-js; docs/graphql.md has the few
+/// Random documents, valid and invalid, get the same verdict and the same data from graphql-js; docs/concepts/graphql.md has the few
 /// ways in which they differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_are_run_as_graphql_js_runs_them() {

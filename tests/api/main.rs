@@ -100,3 +100,5 @@ mod browser;
 mod examples;
 mod readme;
 mod clients;
+mod book;
+mod book_pages;

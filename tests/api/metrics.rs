@@ -146,7 +146,8 @@ async fn each_metric_moves() {
         );
         assert!(closed["duologue_disk_size_bytes"] >= closed["duologue_disk_free_bytes"]);
         // What the page about them, the alerts and the dashboard have.
-        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap();
+        let page =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/metrics.md")).unwrap();
         let documented = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
         assert_eq!(documented.collect::<BTreeSet<_>>(), names(&closed));
     }

@@ -1,4 +1,4 @@
-//! The reverse proxies of docs/proxies.md, as processes before the program, with the files of the folder deploy.
+//! The reverse proxies of docs/how-to/proxies.md, as processes before the program, with the files of the folder deploy.
 
 use std::{
     fs::{self, File},

@@ -1,47 +1,35 @@
 //! The README and the pages in docs: what can be run is run as it is written, with the answers that are shown; commands are
 //! those of the program, and tables are complete.
 
+use std::collections::BTreeSet;
+
 use clap::{CommandFactory, Parser};
 use duologue::config::Cli;
 use serde_json::{Value, json};
 
-use crate::harness::{ACCOUNTS, Chat, Socket};
+use crate::{
+    book::{blocks, pages},
+    harness::{ACCOUNTS, Chat, Socket, soon},
+};
 
 const README: &str = include_str!("../../README.md");
-const ERRORS: &str = include_str!("../../docs/errors.md");
-const LIMITS: &str = include_str!("../../docs/limits.md");
-const REST: &str = include_str!("../../docs/rest.md");
-const SETTINGS: &str = include_str!("../../docs/settings.md");
+const CONVERSATION: &str = include_str!("../../docs/start/conversation.md");
+const TOUR: &str = include_str!("../../docs/start/tour.md");
+const INBOX: &str = include_str!("../../docs/start/inbox.md");
+const ACCOUNTS_PAGE: &str = include_str!("../../docs/start/accounts.md");
+const LIMITS: &str = include_str!("../../docs/reference/limits.md");
+const REST: &str = include_str!("../../docs/how-to/rest.md");
+const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
 
-/// Pages with commands; `clients.rs` checks docs/clients.md.
-const PAGES: [&str; 8] = [
-    README,
-    REST,
-    SETTINGS,
-    include_str!("../../docs/accounts.md"),
-    include_str!("../../docs/metrics.md"),
-    include_str!("../../docs/proxies.md"),
-    include_str!("../../docs/operations.md"),
-    include_str!("../../docs/scale.md"),
-];
-
-/// The fenced blocks of a section of the README with their languages.
-fn blocks(section: &str) -> Vec<(&str, &str)> {
-    let (_, rest) = README.split_once(&format!("\n## {section}\n")).unwrap();
-    let section = rest.split("\n## ").next().unwrap();
-    let fenced = section.split("```").skip(1).step_by(2);
-    fenced.map(|block| block.split_once('\n').unwrap()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_tour_and_the_inbox_run_as_they_are_written() {
+/// Runs what is shown, on an empty server, and compares the answers; gives how many there were.
+async fn runs(shown: &[(&str, &str)]) -> usize {
     let chat = Chat::open().await;
     let mut socket = Socket::ready(&chat).await;
     let mut answers = Vec::new();
     let mut after = Value::Null;
     let mut steps = 0;
-    for (language, text) in [blocks("The tour"), blocks("The inbox")].concat() {
-        match language {
+    for (language, text) in shown {
+        match *language {
             "graphql" if text.starts_with("subscription") => {
                 // A new one hears nothing of earlier subscriptions.
                 socket = Socket::ready(&chat).await;
@@ -73,7 +61,31 @@ async fn the_tour_and_the_inbox_run_as_they_are_written() {
             _ => {}
         }
     }
+    assert_eq!(answers, [Value::Null; 0], "an answer is not shown");
+    steps
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_and_the_inbox_run_as_they_are_written() {
+    let steps = runs(&[blocks(TOUR), blocks(INBOX)].concat()).await;
     assert!(steps >= 14, "{steps}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_conversation_runs_as_it_is_written() {
+    assert_eq!(runs(&blocks(README)).await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_query_is_answered_as_it_is_written() {
+    let chat = Chat::open().await;
+    for page in [README, CONVERSATION] {
+        let (_, rest) = page.split_once("\ncurl http://127.0.0.1:8000/graphql --json '").unwrap();
+        let (body, rest) = rest.split_once("'\n# ").unwrap();
+        let request = chat.http.post(chat.url("/graphql")).header("content-type", "application/json").body(body);
+        let answer = soon(async { request.send().await.unwrap().text().await.unwrap() }).await;
+        assert_eq!(answer, rest.lines().next().unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +93,7 @@ async fn the_chapter_on_accounts_runs_as_it_is_written() {
     let chat = Chat::with(&ACCOUNTS).await;
     let (mut access, mut refresh) = (None, Value::Null);
     let mut operations = 0;
-    for (language, text) in blocks("Accounts") {
+    for (language, text) in blocks(ACCOUNTS_PAGE) {
         if language == "graphql" {
             operations += 1;
             let answer = chat.ask_with(access.as_deref(), text, json!({ "token": refresh })).await;
@@ -100,15 +112,17 @@ async fn the_chapter_on_accounts_runs_as_it_is_written() {
 #[test]
 fn every_command_is_one_of_the_program() {
     let mut commands = 0;
-    for block in PAGES.iter().flat_map(|page| page.split("```").skip(1).step_by(2)) {
-        for line in block.replace("\\\n", " ").lines().filter(|line| line.starts_with("duologue ")) {
-            let words = line.split('#').next().unwrap().split_whitespace();
-            let parsed = Cli::try_parse_from(words);
-            assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
-            commands += 1;
+    for (path, page) in pages() {
+        for (_, block) in blocks(&page).into_iter().filter(|(language, _)| language.split(' ').next() == Some("sh")) {
+            for line in block.replace("\\\n", " ").lines().filter(|line| line.starts_with("duologue ")) {
+                let words = shlex::split(line).unwrap();
+                let parsed = Cli::try_parse_from(words.iter().take_while(|word| *word != ">"));
+                assert!(parsed.is_ok(), "{}: {line}: {:?}", path.display(), parsed.err());
+                commands += 1;
+            }
         }
     }
-    assert!(commands >= 15, "{commands}");
+    assert!(commands >= 80, "{commands}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,11 +150,13 @@ async fn every_line_of_the_rest_table_works() {
 fn every_setting_is_in_a_table() {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
+    let mut settings = BTreeSet::new();
     for setting in serve.get_arguments().filter(|argument| argument.get_env().is_some()) {
         let (flag, variable) = (setting.get_long().unwrap(), setting.get_env().unwrap().to_str().unwrap());
         let is_limit = setting.get_help_heading().is_some_and(|heading| heading.starts_with("Limits"));
         if !is_limit {
             assert!(SETTINGS.contains(&format!("| `--{flag}` | `{variable}` |")), "{flag}");
+            settings.insert(flag);
             continue;
         }
         assert_eq!(variable, format!("DUOLOGUE_{}", flag.replace('-', "_").to_uppercase()));
@@ -149,11 +165,6 @@ fn every_setting_is_in_a_table() {
             LIMITS.lines().find(|line| line.contains(&format!("| `--{flag}` |"))).unwrap_or_else(|| panic!("{flag}"));
         assert!(row.contains(&format!("| {default} | `--{flag}` |")), "{row}: it is {default}");
     }
-}
-
-#[test]
-fn every_code_is_in_the_table() {
-    for code in <duologue::execution::Code as strum::VariantArray>::VARIANTS {
-        assert!(ERRORS.contains(&format!("`{code}`")), "{code}");
-    }
+    let rows = SETTINGS.lines().filter_map(|line| line.strip_prefix("| `--")?.split('`').next());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), settings);
 }
