@@ -13,7 +13,7 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check pictures bench web clients browser examples example-in-rust nats promtool proxies \
+.PHONY: run model test faults check release publish pictures bench web clients browser examples example-in-rust nats promtool proxies \
 	litestream pgbackrest bwrap
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
@@ -57,6 +57,18 @@ check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool
 	$(TOOLS)/cargo-deny --log-level error check bans licenses sources
 	$(TOOLS)/cargo-deny --log-level error check advisories
 
+# The archives of a release, for Linux on x86-64 and aarch64, into target/release-archives. It needs Linux on x86-64. Some twenty
+# minutes on two cores. As root on Debian it also installs what runs the program for aarch64.
+release: web target/release-tools/installed $(TOOLS)/cargo-auditable
+	@[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ] && command -v qemu-aarch64-static >/dev/null || [ -z "$(DEBIAN)" ] || \
+		{ $(call install,qemu-user-static libc6-arm64-cross libgcc-s1-arm64-cross); }
+	deploy/release.sh
+
+# Puts the archives on GitHub, as the release of the tag of this commit. It needs gh, and a token that may do so in GH_TOKEN.
+publish:
+	@command -v gh >/dev/null || { echo "gh, the command line of GitHub, is not there, which uploads the archives." >&2; exit 1; }
+	gh release create "$$(git describe --tags --exact-match --match 'v*')" --verify-tag --generate-notes target/release-archives/*
+
 # The pictures of the README.
 pictures: web browser
 	cargo build && cd tests/browser && node pictures.mjs ../../target/debug/duologue ../../docs/images
@@ -77,6 +89,16 @@ $(TOOLS)/typos:
 
 $(TOOLS)/cargo-deny:
 	cargo install --quiet --locked --root target/tools cargo-deny
+
+$(TOOLS)/cargo-auditable:
+	cargo install --quiet --locked --root target/tools cargo-auditable
+
+# On Debian venv is a package of its own.
+target/release-tools/installed: tools/release.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
+	python3 -m venv --clear target/release-tools
+	target/release-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
 
 # By which several servers wake each other.
 ifneq ($(shell command -v nats-server)$(DEBIAN),)
