@@ -110,14 +110,15 @@ for architecture in "${architectures[@]}"; do
     fi
     [ "$("${run[@]}" --version)" = "duologue $version" ] || fail "the program for $architecture does not say that it is $version."
     mkfifo "$scratch/said"
-    "${run[@]}" serve --listen 127.0.0.1:0 --database "sqlite:$scratch/$architecture.db" >"$scratch/said" &
+    "${run[@]}" serve --listen 127.0.0.1:0 --log warn --database "sqlite:$scratch/$architecture.db" >"$scratch/said" &
     server=$!
     # The pipe stays open: the server says more than the first line.
     exec 3<"$scratch/said"
     read -r -u 3 line || fail "the program for $architecture does not start."
     url=$(grep -o 'http://[0-9.:]*' <<<"$line")
     "${run[@]}" health "$url" >/dev/null || fail "the program for $architecture is not ready."
-    answer=$(curl --silent --show-error --header 'content-type: application/json' --data '{"query":"{ server { version } }"}' "$url/graphql")
+    answer=$(curl --silent --show-error --header 'content-type: application/json' --data '{"query":"{ server { version } }"}' \
+        "$url/graphql")
     [ "$answer" = "{\"data\":{\"server\":{\"version\":\"$version\"}}}" ] || fail "the program for $architecture answers $answer."
     # GraphiQL of the binary itself, not that of its library, which loads its parts from elsewhere.
     curl --silent --show-error --header 'accept: text/html' "$url/demo" | grep -qi '<!doctype html>' ||

@@ -45,7 +45,7 @@ impl Image {
             let list = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| panic!("{line}"));
             match instruction {
                 "FROM" => image = Self { base: rest.into(), ..Self::default() },
-                // Of an earlier stage, or a mistake that the last match finds.
+                // Of an earlier stage.
                 _ if image.base.contains(" AS ") => {}
                 "COPY" => {
                     let (flags, paths): (Vec<_>, Vec<_>) =
@@ -110,15 +110,12 @@ impl Image {
         }
 
         for (from, to, owner) in &self.copies {
-            match from.as_str() {
-                "/usr/local/bin/duologue" => {
-                    fs::copy(env!("CARGO_BIN_EXE_duologue"), within(to)).unwrap();
-                }
+            if from == "/usr/local/bin/duologue" {
+                fs::copy(env!("CARGO_BIN_EXE_duologue"), within(to)).unwrap();
+            } else {
                 // Made empty in the stage before.
-                folder => {
-                    assert!(DOCKERFILE.contains(&format!("\nRUN mkdir {folder}\n")), "{folder}");
-                    fs::create_dir(within(to)).unwrap();
-                }
+                assert!(DOCKERFILE.contains(&format!("\nRUN mkdir {from}\n")), "{from}");
+                fs::create_dir(within(to)).unwrap();
             }
             chown(within(to), Some(*owner), Some(*owner)).unwrap();
         }
@@ -165,6 +162,14 @@ fn process(container: &Child) -> String {
     fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap().trim().to_owned()
 }
 
+/// Whether the kernel lets bubblewrap make a container; in another container it usually does not.
+async fn can_be_contained(image: &Image) -> bool {
+    let [user, group] = image.user();
+    let mut container = Command::new("/usr/bin/setpriv");
+    container.args(["--reuid", &user, "--regid", &group, "--clear-groups", "bwrap", "--unshare-all"]);
+    soon(container.args(["--ro-bind", "/", "/", "/bin/true"]).status()).await.unwrap().success()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_runs_in_its_image_as_nobody_with_a_root_that_it_cannot_write_to() {
     if signed_in() || std::env::var_os("DUOLOGUE_TEST_WITHOUT_BWRAP").is_some() {
@@ -173,6 +178,10 @@ async fn the_server_runs_in_its_image_as_nobody_with_a_root_that_it_cannot_write
     let image = Image::read();
     assert!(image.user == "65532:65532" && image.folder == image.volume, "{image:?}");
     assert_eq!(image.entrypoint[0], image.health[0]);
+    if !can_be_contained(&image).await {
+        eprintln!("The image of deploy/Dockerfile is not tried: bubblewrap may make no containers here.");
+        return;
+    }
     let root = image.root().await;
     let state: PathBuf = root.path().join(image.folder.trim_start_matches('/'));
     let own = |command: &[&str]| -> Vec<String> {
@@ -192,7 +201,7 @@ async fn the_server_runs_in_its_image_as_nobody_with_a_root_that_it_cannot_write
         assert!(soon(kill.args(["-TERM", &server]).status()).await.unwrap().success());
         assert_eq!(soon(container.wait()).await.unwrap().code(), Some(0));
     }
-    let files: Vec<_> = fs::read_dir(&state).unwrap().map(|file| file.unwrap()).collect();
+    let files: Vec<_> = fs::read_dir(&state).unwrap().map(Result::unwrap).collect();
     let mut names: Vec<_> = files.iter().map(|file| file.file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["duologue.db", "duologue.key"]);
