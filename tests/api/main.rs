@@ -48,7 +48,9 @@ mod erasure;
 mod crashes;
 mod upgrades;
 mod backups;
+mod litestream;
 mod outages;
+mod pgbackrest;
 mod tls;
 mod proxies;
 mod servers;
@@ -92,6 +94,8 @@ mod imports;
 mod exports;
 mod program;
 mod listening;
+#[cfg(target_os = "linux")]
+mod image;
 mod health;
 mod logs;
 mod metrics;

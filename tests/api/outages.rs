@@ -28,7 +28,7 @@ use crate::{
 /// A PostgreSQL server of one's own, until this is dropped: other tests use the one of the suite.
 pub(crate) struct Cluster {
     pub(crate) url: String,
-    pg_ctl: PathBuf,
+    pub(crate) pg_ctl: PathBuf,
     /// Ends when its input does.
     _with_postgres: Child,
 }

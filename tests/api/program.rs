@@ -52,7 +52,7 @@ pub(crate) fn server(database: &Database, flags: &[&str]) -> Command {
 }
 
 /// A server, and the lines that it printed first.
-async fn started_with_lines(mut server: Command) -> (Child, Vec<String>) {
+pub(crate) async fn started_with_lines(mut server: Command) -> (Child, Vec<String>) {
     let mut child = server.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut lines = Vec::new();
