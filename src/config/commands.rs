@@ -206,8 +206,9 @@ Each line is one of
   {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
   {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
-in any order, as long as users come before their messages. A message may also have replyToId, clientId and editedAt; marks say \
-how far somebody was given a conversation (delivered) and has read it (read). What is not marked as read is unread.
+in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format); a message \
+may also have replyToId, clientId and editedAt; marks say how far somebody was given a conversation (delivered) and has read it \
+(read). What is not marked as read is unread. A file of `duologue export` is taken back whole.
 
 On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
 must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \
@@ -222,8 +223,8 @@ were sent and received and not deleted; of others only the names. The file can b
 const AUDIT: &str = "List what was done on behalf of others and with accounts, by whom, and the commands of the operator, oldest first.
 
 Recorded are what admins and service tokens do on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
-commands `admin`, `import`, `export` and `new-epoch`. Not recorded are what users do themselves, what is only read, and anything on a \
-server on which nobody signs in. There are no texts, names and addresses in it. The records are kept for --audit-retention.";
+commands `admin`, `import`, `export` and `new-epoch`. Not recorded are what users do themselves, what is only read, and what clients of \
+an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The records are kept for --audit-retention.";
 
 const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
 
