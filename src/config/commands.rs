@@ -224,7 +224,8 @@ const AUDIT: &str = "List what was done on behalf of others and with accounts, b
 
 Recorded are what admins and service tokens do on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
 commands `admin`, `import`, `export` and `new-epoch`. Not recorded are what users do themselves, what is only read, and what clients of \
-an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The records are kept for --audit-retention.";
+an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The server deletes records that are \
+older than --audit-retention.";
 
 const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
 
