@@ -2,8 +2,6 @@
 //! test can have an application of its own.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
@@ -20,10 +18,14 @@ use crate::{
         Signals,
     },
     model::timestamps::Timestamp,
-    search::{self, Embedder, EndpointSettings},
-    secrets::{BadIssuer, BadKeys, Issuer, IssuerSettings, Keys, Lifetimes, Passwords},
-    store::{self, DatabaseUrl, Direction, Error, Removal, Store},
+    search::Embedder,
+    secrets::{Issuer, Keys, Lifetimes, Passwords},
+    store::{self, Direction, Error, Removal, Store},
 };
+
+mod settings;
+
+pub use settings::{BadSettings, database_url, open_embedder, open_issuer, read_signing_keys};
 
 /// Between two looks at whether a database is whole that is moved here.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
@@ -38,20 +40,6 @@ const CHECK_PAUSE: Duration = Duration::from_millis(250);
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(20);
 /// … and how soon it is tried again when somebody was in the way.
 const REMOVAL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Settings that cannot be used. The message is for the operator.
-#[derive(Debug, thiserror::Error)]
-pub enum BadSettings {
-    /// The keys that sign tokens.
-    #[error(transparent)]
-    Keys(#[from] BadKeys),
-    /// The public keys of an issuer.
-    #[error(transparent)]
-    Issuer(#[from] BadIssuer),
-    /// The embedding model.
-    #[error("{0}")]
-    Embeddings(String),
-}
 
 /// What every domain function needs. It is shared as an [`Arc`].
 pub struct App {
@@ -205,17 +193,12 @@ impl App {
         if auth.mode == AuthMode::Open {
             return Ok(());
         }
-        let keys = match &auth.signing_key {
-            Some(keys) => Keys::parse(&keys.0)?,
-            None => Keys::read_or_create(&auth.signing_key_file)?,
+        let keys = match read_signing_keys(auth)? {
+            Some(keys) => keys,
+            None => Keys::create(&auth.signing_key_file)?,
         };
         self.keys = Some(Arc::new(keys));
-        if let (Some(name), Some(audience), Some(keys)) = (&auth.issuer, &auth.audience, &auth.jwks) {
-            let (name, audience, keys) = (name.clone(), audience.clone(), keys.clone());
-            let (provisions_users, clock_skew) = (auth.create_users, auth.clock_skew);
-            let settings = IssuerSettings { name, audience, keys, provisions_users, clock_skew };
-            self.issuer = Some(Arc::new(Issuer::open(settings, self.now()).await?));
-        }
+        self.issuer = open_issuer(auth, self.now()).await?.map(Arc::new);
         let rates = &settings.rates;
         self.rates = RateLimiters::of(RateLimits {
             writes: rates.max_sends,
@@ -232,7 +215,7 @@ impl App {
     /// # Errors
     /// When it cannot be used.
     pub async fn open_embedder(&mut self, settings: &config::Embeddings) -> Result<(), BadSettings> {
-        self.embedder = open_embedder(settings).await.map_err(BadSettings::Embeddings)?;
+        self.embedder = open_embedder(settings).await?;
         Ok(())
     }
 
@@ -340,47 +323,6 @@ async fn require_not_moved(store: &Store) -> Result<(), Error> {
     let why =
         "the database was moved with `duologue move`, and what is written elsewhere now is not in it: name the new one";
     if is_moved { Err(Error::Unusable(why.to_owned())) } else { Ok(()) }
-}
-
-/// The URL of the database that the settings name.
-///
-/// # Errors
-/// A sentence for the operator, when there is none.
-pub fn database_url(settings: &config::Database) -> Result<DatabaseUrl, Error> {
-    let read = |file: &PathBuf| {
-        fs::read_to_string(file).map_err(|error| Error::Unusable(format!("cannot read {}: {error}", file.display())))
-    };
-    let url = settings.database_file.as_ref().map_or_else(|| Ok(settings.database.clone()), read)?;
-    url.trim().parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
-}
-
-/// Opens what makes vectors of texts, if there is anything. Reading a model takes a while, and is done on another thread.
-async fn open_embedder(settings: &config::Embeddings) -> Result<Option<Arc<Embedder>>, String> {
-    let Some(settings) = embedder_settings(settings) else { return Ok(None) };
-    let opened = tokio::task::spawn_blocking(|| Embedder::open(settings)).await;
-    opened.map_err(|error| error.to_string())?.map(|embedder| Some(Arc::new(embedder)))
-}
-
-fn embedder_settings(settings: &config::Embeddings) -> Option<search::Settings> {
-    let source = match (&settings.embedding_model, &settings.embedding_url, &settings.embedding_name) {
-        _ if settings.no_embeddings => return None,
-        (_, Some(url), Some(name)) => search::Source::Endpoint(EndpointSettings {
-            url: url.0.clone(),
-            key: settings.embedding_key.as_ref().map(|key| key.0.clone()),
-            name: name.clone(),
-            query_name: settings.embedding_query_model.clone(),
-            dimensions: settings.embedding_dimensions.map(usize::from),
-            batch_size: settings.embedding_batch.into(),
-            timeout: settings.embedding_timeout,
-            allows_plain_http: settings.embedding_allow_plain_http,
-        }),
-        (Some(folder), ..) => search::Source::Folder(folder.clone()),
-        // A model that nobody asked for need not be there.
-        _ => search::Source::Folder(Some(Path::new(config::DEFAULT_MODEL)).filter(|folder| folder.exists())?.into()),
-    };
-    let (query_prefix, passage_prefix) =
-        (settings.embedding_query_prefix.clone(), settings.embedding_passage_prefix.clone());
-    Some(search::Settings { source, query_prefix, passage_prefix })
 }
 
 /// A text that no other epoch has.

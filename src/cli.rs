@@ -5,6 +5,7 @@
 mod admin;
 mod archives;
 mod audit;
+mod check;
 mod progress;
 mod systemd;
 
@@ -17,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use reqwest::{StatusCode, redirect::Policy};
+use reqwest::{StatusCode, header::HeaderValue, redirect::Policy};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -62,7 +63,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         }
         Command::Schema => Ok(stdout().write_all(graphql::sdl().as_bytes())?),
         Command::Migrate(database) => migrate(&database).await,
-        Command::Check(database) => check(&database).await,
+        Command::Check(settings) => check::run(&settings).await,
         Command::Backup { file, keep, database } => backup(&file, keep, &database).await,
         Command::Restore { file, database } => restore(&file, &database).await,
         Command::Health { url, addresses } => health(url, &addresses.listen).await,
@@ -81,30 +82,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
 }
 
 async fn serve(settings: &Serve) -> Result<()> {
-    let open = settings.auth.mode == AuthMode::Open;
-    let reached = |listen: &[Listen]| {
-        let addresses = listen.iter().flat_map(|listen| &listen.0);
-        addresses.copied().find(|address| !address.ip().is_loopback() && !settings.allow_open_network)
-    };
-    if let Some(address) = reached(settings.metrics_listen.as_slice()) {
-        bail!(
-            "{address} can be reached by others, and nobody has to sign in to read the metrics: listen on 127.0.0.1, or say \
-             --allow-open-network if only those reach it who may read them"
-        );
-    }
-    if let Some(address) = reached(&settings.addresses.listen)
-        && open
-    {
-        bail!(
-            "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
-             change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
-             --allow-open-network if that is what you want"
-        );
-    }
-    if settings.limits.dead_after <= settings.limits.ping_interval {
-        bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
-    }
-    let origins = http::origins(settings)?;
+    let origins = verified(settings)?;
     let url = database_url(&settings.database)?;
     let _lock = ServingLock::take(&url)?;
     let listeners = http::listen(&settings.addresses.listen)?;
@@ -173,6 +151,34 @@ async fn serve(settings: &Serve) -> Result<()> {
     Ok(())
 }
 
+/// The origins of web pages that may use the server, if the settings do not contradict each other.
+fn verified(settings: &Serve) -> Result<Vec<HeaderValue>> {
+    let open = settings.auth.mode == AuthMode::Open;
+    let reached = |listen: &[Listen]| {
+        let addresses = listen.iter().flat_map(|listen| &listen.0);
+        addresses.copied().find(|address| !address.ip().is_loopback() && !settings.allow_open_network)
+    };
+    if let Some(address) = reached(settings.metrics_listen.as_slice()) {
+        bail!(
+            "{address} can be reached by others, and nobody has to sign in to read the metrics: listen on 127.0.0.1, or say \
+             --allow-open-network if only those reach it who may read them"
+        );
+    }
+    if let Some(address) = reached(&settings.addresses.listen)
+        && open
+    {
+        bail!(
+            "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
+             change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
+             --allow-open-network if that is what you want"
+        );
+    }
+    if settings.limits.dead_after <= settings.limits.ping_interval {
+        bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
+    }
+    Ok(http::origins(settings)?)
+}
+
 /// The connection to NATS, if the settings name one and there can be other servers.
 async fn nats(settings: &Serve, app: &App) -> Result<Option<Nats>> {
     if settings.nats.is_empty() {
@@ -199,14 +205,6 @@ async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
     App::open(database).await?.close().await;
     println!("The database is up to date.");
-    Ok(())
-}
-
-async fn check(database: &Database) -> Result<()> {
-    let url = database_url(database)?;
-    let mut progress = Progress::of(0, "{bar:30} {pos} of {len} tables");
-    let told = store::check(&url, move |done, total| progress.reach(done, total)).await?;
-    println!("{told}");
     Ok(())
 }
 
@@ -252,8 +250,14 @@ fn time_in_name() -> String {
 
 async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
     let address = listen.iter().flat_map(|listen| &listen.0).next().copied();
-    let given = url.or(address.map(page)).context("--listen names no address")?;
-    let with_scheme = if given.contains("://") { given } else { format!("http://{given}") };
+    is_ready(&url.or(address.map(page)).context("--listen names no address")?).await?;
+    println!("ready");
+    Ok(())
+}
+
+/// Asks the server at this URL, which may leave out `http://`, whether it is ready.
+async fn is_ready(url: &str) -> Result<()> {
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let mut url: reqwest::Url =
         with_scheme.parse().context("this is no URL of a server, such as http://127.0.0.1:8000/")?;
     url.set_path("/health/ready");
@@ -269,7 +273,6 @@ async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
         let reason: String = body.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
         bail!("{url} answers {}: {reason}", status.as_u16());
     }
-    println!("ready");
     Ok(())
 }
 

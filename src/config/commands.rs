@@ -35,9 +35,13 @@ pub enum Command {
     /// Bring the database up to date and stop; `serve` does so at its start
     #[command(after_help = help(["migrate", "migrate --database-file /etc/duologue/database"], DATABASE))]
     Migrate(Database),
-    /// Check a whole SQLite file for damage, without changing it; a server may use it meanwhile
-    #[command(after_help = help(["check", "check --database sqlite:backup.db"], "the database, which is only read"))]
-    Check(Database),
+    /// Check what a server with these settings would need, without changing anything; a server may run meanwhile
+    #[command(long_about = CHECK)]
+    #[command(after_help = help(
+        ["check --config /etc/duologue/duologue.toml", "check --database sqlite:backup.db"],
+        "the database, the signing key and the embedding model, which are only read"
+    ))]
+    Check(Box<Serve>),
     /// Copy a SQLite file as it is at one moment, while servers use it
     #[command(long_about = BACKUP)]
     #[command(after_help = help(
@@ -189,6 +193,12 @@ impl Command {
         if let Self::Serve(settings) = self { Some(&settings.log) } else { None }
     }
 }
+
+const CHECK: &str = "Check what a server with these settings would need, without changing anything; a server may run meanwhile.
+
+Checked are the settings, the signing key, the keys of an issuer, the embedding model, all of a SQLite file for damage, whether the \
+database is up to date, the addresses, and the limit of open files. It takes the settings of `duologue serve`. The command fails if such \
+a server could not start.";
 
 const BACKUP: &str = "Copy a SQLite file as it is at one moment, while servers use it.
 

@@ -53,6 +53,7 @@ use accepts::Accepted;
 use access::Client;
 use closings::Closings;
 use connections::Unread;
+pub use connections::raise_descriptor_limit;
 use counters::HttpCounters;
 use hosts::Hosts;
 pub use hosts::{BadOrigin, origins};

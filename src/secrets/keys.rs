@@ -56,21 +56,26 @@ impl Keys {
         Ok(Self { keys })
     }
 
-    /// Reads the keys from a file; creates it with a new key, readable by its owner only, if it does not exist.
+    /// Reads the keys from a file; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read or created, or has no valid keys.
-    pub fn read_or_create(path: &Path) -> Result<Self, BadKeys> {
-        let failed = |error| BadKeys::File(path.display().to_string(), error);
+    /// When it cannot be read, or has no valid keys.
+    pub fn read(path: &Path) -> Result<Option<Self>, BadKeys> {
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let text = BASE64_STANDARD.encode(rand::random::<[u8; MIN_KEY_BYTES]>());
-                create(path, &text).map_err(failed)?;
-                Self::parse(&text)
-            }
-            Err(error) => Err(failed(error)),
+            Ok(text) => Self::parse(&text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BadKeys::File(path.display().to_string(), error)),
         }
+    }
+
+    /// Creates a file with a new key, readable by its owner only.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(path: &Path) -> Result<Self, BadKeys> {
+        let text = BASE64_STANDARD.encode(rand::random::<[u8; MIN_KEY_BYTES]>());
+        create(path, &text).map_err(|error| BadKeys::File(path.display().to_string(), error))?;
+        Self::parse(&text)
     }
 
     /// The ids of the keys, as in the `kid` of tokens, that of the signing key first.

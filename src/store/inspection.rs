@@ -16,7 +16,7 @@ use diesel::{
     sql_types::{BigInt, Integer, Text},
 };
 
-use super::{Conn, Error, Result, migrations, timeouts::BUSY_TIMEOUT, urls::DatabaseUrl};
+use super::{Conn, Error, Result, migrations, timeouts::BUSY_TIMEOUT};
 
 /// 'Duol': identifies the files of this program.
 pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
@@ -65,16 +65,22 @@ pub(super) async fn inspect_existing(path: PathBuf) -> Result<()> {
 }
 
 /// Checks all of a SQLite file without changing it, table by table with their indexes; tells `progress` how many of how many
-/// are done. Gives a sentence for the operator.
+/// are done. Gives the names of the migrations that it has not run yet.
 ///
 /// # Errors
 /// [`Error::Unusable`] if it is damaged or cannot be used.
-pub async fn check(url: &DatabaseUrl, mut progress: impl FnMut(usize, usize) + Send + 'static) -> Result<String> {
-    let DatabaseUrl::Sqlite(path) = url else {
-        return Ok("PostgreSQL checks its own files: see pg_amcheck and data checksums in its manual.".into());
+pub(super) async fn check(
+    path: PathBuf,
+    mut progress: impl FnMut(usize, usize) + Send + 'static,
+) -> Result<Vec<String>> {
+    let check = move |path: &Path| {
+        check_file(path, &mut progress)?;
+        let mut conn = inspected(path, false)?.ok_or_else(|| not_there(path))?;
+        let pending = migrations::pending(&mut Conn::Sqlite(&mut conn));
+        close(conn, path);
+        pending
     };
-    blocking(resolved(path), move |path| check_file(path, &mut progress)).await?;
-    Ok(format!("{} is sound.", resolved(path).display()))
+    blocking(path, check).await
 }
 
 /// Checks that a file is a database of this program, of this version or an earlier one, and was not cut off. On the calling thread.
@@ -90,7 +96,7 @@ pub(super) fn check_usable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As [`check`], on the calling thread.
+/// Checks all of a file, on the calling thread.
 pub(super) fn check_file(path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
     let mut conn = inspected(path, true)?.ok_or_else(|| not_there(path))?;
     let outcome = check_tables(&mut conn, path, progress);

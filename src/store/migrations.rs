@@ -142,6 +142,17 @@ pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()>
     }))
 }
 
+/// The migrations that this program knows and that were not run yet; refuses a database of a newer one.
+///
+/// # Errors
+/// [`Error::Unusable`]
+pub(super) fn pending(conn: &mut Conn<'_>) -> Result<Vec<String>> {
+    if let Some(newer) = too_new(conn)? {
+        return Err(Error::Unusable(format!("the database {}", explain_newer(&newer))));
+    }
+    Ok(known()?.difference(&applied(conn)?).cloned().collect())
+}
+
 /// The versions of the migrations that were run. Raw, because diesel would create the table that it keeps them in.
 fn applied(conn: &mut Conn<'_>) -> Result<BTreeSet<String>> {
     let is_there = match conn {

@@ -59,7 +59,6 @@ mod writer;
 pub use budget::TextBudget;
 pub use conn::Conn;
 pub use errors::{Constraint, Error, Result};
-pub use inspection::check;
 pub use locks::Lock;
 pub use maintenance::Space;
 pub use metrics::Metrics;

@@ -32,6 +32,8 @@ use crate::model::ids::UserId;
 const SQLITE_READERS: usize = 5;
 /// Connections that are left to [`Store::lookup`].
 const LOOKUPS: usize = 1;
+/// Connections of a check.
+const CHECK_CONNECTIONS: usize = 2;
 /// Changes in progress or queued, at most; more get [`Error::Overloaded`].
 const MAX_PENDING_WRITES: usize = 512;
 
@@ -99,6 +101,23 @@ impl Store {
             store.read(|conn| migrations::require_current(conn, "the database")).await?;
         }
         Ok(store)
+    }
+
+    /// Checks a database that is there, without changing it: all of a SQLite file for damage, and that a PostgreSQL server can be used.
+    /// Tells `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] with a message for the operator.
+    pub async fn check(url: &DatabaseUrl, progress: impl FnMut(usize, usize) + Send + 'static) -> Result<Vec<String>> {
+        match url {
+            DatabaseUrl::Sqlite(path) => inspection::check(inspection::resolved(path), progress).await,
+            DatabaseUrl::Postgres(_) => {
+                let store = Self::connect(url, CHECK_CONNECTIONS).await?;
+                let pending = store.read(migrations::pending).await;
+                store.close().await;
+                pending
+            }
+        }
     }
 
     async fn connect(url: &DatabaseUrl, connections: usize) -> Result<Self> {

@@ -119,9 +119,11 @@ fn describe(command: &Command, depth: usize, exit_codes: &mut BTreeSet<String>, 
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     made.extend(paragraphs(&about));
     made.push(format!("```text\n{usage}\n```"));
+    // All of them, as the server does.
+    let takes_settings = command.get_name() == "check";
     let of_its_own = |argument: &&Arg| {
         let id = argument.get_id().as_str();
-        !EVERYWHERE.contains(&id) && !DATABASE.contains(&id) && !argument.is_hide_set()
+        !EVERYWHERE.contains(&id) && !DATABASE.contains(&id) && !argument.is_hide_set() && !takes_settings
     };
     let mut groups = BTreeMap::<_, Vec<&Arg>>::new();
     let mut order = Vec::new();
@@ -134,7 +136,9 @@ fn describe(command: &Command, depth: usize, exit_codes: &mut BTreeSet<String>, 
         made.extend(heading.map(|heading| format!("**{heading}**")));
         made.push(options(groups[&heading].iter().copied()));
     }
-    if command.get_arguments().any(|argument| argument.get_id() == DATABASE[0]) {
+    if takes_settings {
+        made.push("It has the [options of `duologue serve`](#duologue-serve).".to_owned());
+    } else if command.get_arguments().any(|argument| argument.get_id() == DATABASE[0]) {
         made.push("It also has the [options of the database](#options-of-the-database).".to_owned());
     }
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();

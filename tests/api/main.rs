@@ -58,6 +58,7 @@ mod presences;
 mod overload;
 mod storage;
 mod damage;
+mod checks;
 mod nodes;
 mod paging;
 mod races;

@@ -1,0 +1,109 @@
+//! The command that checks what a server would need.
+
+use std::{path::absolute, slice};
+
+use anyhow::{Result, bail};
+use duologue::{
+    app::{database_url, open_embedder, open_issuer, read_signing_keys},
+    config::{Auth, AuthMode, Embeddings, Listen, Serve},
+    http::{self, CannotListen},
+    model::timestamps::Timestamp,
+    store::{DatabaseUrl, Store},
+};
+
+use super::{is_ready, progress::Progress, verified};
+
+/// With fewer open files a server has few connections.
+const FEW_FILES: u64 = 4_096;
+
+/// Checks one thing after the other, and tells what it found.
+pub(super) async fn run(settings: &Serve) -> Result<()> {
+    let mut problems = 0_u32;
+    let mut tell = |what: &str, found: Result<String>| match found {
+        Ok(found) => println!("{what}: {found}"),
+        Err(why) => {
+            problems += 1;
+            println!("{what}: PROBLEM: {why:#}");
+        }
+    };
+    tell("settings", verified(settings).map(|_origins| "can be used".to_owned()));
+    tell("signing key", signing_key(&settings.auth));
+    tell("issuer", issuer(&settings.auth).await);
+    tell("embedding model", embedding_model(&settings.embeddings).await);
+    tell("database", database(settings).await);
+    for (what, listen) in
+        [("address", settings.addresses.listen.as_slice()), ("address of metrics", settings.metrics_listen.as_slice())]
+    {
+        for listen in listen {
+            tell(what, address(listen).await);
+        }
+    }
+    tell("open files", Ok(open_files()));
+    match problems {
+        0 => Ok(()),
+        1 => bail!("there is a problem: a server with these settings could not start"),
+        _ => bail!("there are {problems} problems: a server with these settings could not start"),
+    }
+}
+
+fn signing_key(auth: &Auth) -> Result<String> {
+    if auth.mode == AuthMode::Open {
+        return Ok("none, as nobody signs in".to_owned());
+    }
+    Ok(match read_signing_keys(auth)?.map(|keys| keys.ids().len()) {
+        None => format!("the first start creates {}", absolute(&auth.signing_key_file)?.display()),
+        Some(1) => "can be used".to_owned(),
+        Some(count) => format!("can be used, and {} more for tokens of before", count - 1),
+    })
+}
+
+async fn issuer(auth: &Auth) -> Result<String> {
+    let issuer = if auth.mode == AuthMode::Open { None } else { open_issuer(auth, Timestamp::now()).await? };
+    Ok(if issuer.is_some() { "its keys can be read" } else { "none" }.to_owned())
+}
+
+async fn embedding_model(settings: &Embeddings) -> Result<String> {
+    Ok(if open_embedder(settings).await?.is_some() { "can be used" } else { "none" }.to_owned())
+}
+
+async fn database(settings: &Serve) -> Result<String> {
+    let url = database_url(&settings.database)?;
+    let mut progress = Progress::of(0, "{bar:30} {pos} of {len} tables");
+    let pending = Store::check(&url, move |done, total| progress.reach(done, total)).await?;
+    let found = match &url {
+        DatabaseUrl::Sqlite(_) => format!("{} is sound", url.absolute()),
+        DatabaseUrl::Postgres(_) => {
+            format!("{} can be used (it checks its files itself: see pg_amcheck in its manual)", url.absolute())
+        }
+    };
+    Ok(match pending.len() {
+        0 => format!("{found}, and up to date"),
+        1 => format!("{found}; the next start, or `duologue migrate`, runs a migration"),
+        count => format!("{found}; the next start, or `duologue migrate`, runs {count} migrations"),
+    })
+}
+
+async fn address(wanted: &Listen) -> Result<String> {
+    match http::listen(slice::from_ref(wanted)) {
+        Ok(listeners) => {
+            let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string()));
+            Ok(format!("{} is free", addresses.collect::<Result<Vec<_>>>()?.join(", ")))
+        }
+        Err(CannotListen::InUse { address, .. }) if is_ready(&format!("http://{address}/")).await.is_ok() => {
+            Ok(format!("{address} is used by a server that is ready"))
+        }
+        Err(why) => Err(why.into()),
+    }
+}
+
+fn open_files() -> String {
+    match http::raise_descriptor_limit() {
+        None => "as many as the system has".to_owned(),
+        Some(limit) if limit < FEW_FILES => {
+            format!(
+                "{limit}, which is about the number of connections there can be: raise the limit (LimitNOFILE, ulimit -n)"
+            )
+        }
+        Some(limit) => format!("{limit}"),
+    }
+}
