@@ -2,11 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Write, stdout},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write, stdin, stdout},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use duologue::{
     app::App,
     config::Database,
@@ -17,6 +17,7 @@ use duologue::{
     },
 };
 use tempfile::{Builder, NamedTempFile};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{progress::Progress, user_named};
 
@@ -42,12 +43,18 @@ pub(super) async fn export(file: &Path, user: Option<String>, database: &Databas
             progress.reach(message.id, last_id);
         }
     };
-    let outcome = exports::export(&app, &operator, user, BufWriter::new(output), progress).await;
+    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let outcome = tokio::select! {
+        done = exports::export(&app, &operator, user, BufWriter::new(output), progress) => done,
+        // The part is removed.
+        _ = terminated.recv() => bail!("the export was interrupted"),
+        _ = interrupted.recv() => bail!("the export was interrupted"),
+    };
     app.close().await;
-    let count = outcome?;
+    let count = outcome.with_context(|| format!("cannot export to {}", file.display()))?;
     if let Some(part) = part {
         part.persist(file).with_context(cannot)?;
-        println!("Exported {} users and {} messages to {}.", count.users, count.messages, file.display());
+        println!("Exported {count} to {}.", file.display());
     }
     Ok(())
 }
@@ -78,8 +85,14 @@ impl NewFile {
 /// Reads the lines of a file into the database.
 pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> Result<()> {
     let open = || format!("cannot read {}", file.display());
-    let input = File::open(file).with_context(open)?;
-    let bytes = input.metadata().with_context(open)?.len();
+    // The length of a pipe is not known.
+    let (input, bytes): (Box<dyn Read + Send>, u64) = if file == Path::new("-") {
+        (Box::new(stdin()), 0)
+    } else {
+        let input = File::open(file).with_context(open)?;
+        let bytes = input.metadata().with_context(open)?.len();
+        (Box::new(input), bytes)
+    };
     let app = App::open(database).await?;
     let mut progress = Progress::of(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
     let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
@@ -99,6 +112,6 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
     };
     app.close().await;
     let count = outcome.with_context(|| file.display().to_string())?;
-    println!("Imported {} users and {} messages.", count.users, count.messages);
+    println!("Imported {count}.");
     Ok(())
 }

@@ -37,11 +37,10 @@ async fn list(app: &App, since: Option<Duration>, user: Option<String>, json: bo
     if !json {
         writeln!(output, "AT\tACTOR\tSESSION\tACTION\tUSER\tOBJECT")?;
     }
-    let mut after = 0;
-    loop {
-        let records = audit::records(app, &operator, since, after, user).await?;
-        let Some(last) = records.last() else { return Ok(()) };
-        after = last.id;
+    let mut next = Some(0);
+    while let Some(after) = next {
+        let (records, rest) = audit::records(app, &operator, since, after, user).await?;
+        next = rest;
         for record in records {
             let at = record.at.to_string();
             let session = record.session_id.as_ref().map(SessionId::to_string);
@@ -62,4 +61,5 @@ async fn list(app: &App, since: Option<Duration>, user: Option<String>, json: bo
             }
         }
     }
+    Ok(())
 }

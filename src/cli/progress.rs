@@ -32,8 +32,9 @@ impl Progress {
 
     pub(super) fn advance(&mut self, by: u64) {
         self.bar.inc(by);
-        if self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
-            let percent = self.bar.position() * 100 / self.bar.length().unwrap_or_default().max(1);
+        let length = self.bar.length().unwrap_or_default();
+        if length > 0 && self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
+            let percent = self.bar.position() * 100 / length;
             eprintln!("{percent} % done");
             self.told = Instant::now();
         }

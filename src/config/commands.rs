@@ -87,7 +87,7 @@ pub enum Command {
     #[command(long_about = IMPORT)]
     #[command(after_help = help(["import chat.jsonl", "import chat.jsonl --renumber"], DATABASE))]
     Import {
-        /// The file
+        /// The file; `-` is standard input
         file: PathBuf,
         /// Give messages new ids, in the order of their times
         #[arg(long)]
@@ -96,7 +96,7 @@ pub enum Command {
         #[command(flatten)]
         database: Database,
     },
-    /// Write everything, or all that is known of one user, to a JSON Lines file, while servers use the database
+    /// Write everything, or the data of one user, to a JSON Lines file, while servers use the database
     #[command(long_about = EXPORT)]
     #[command(after_help = help(
         ["export chat.jsonl", "export --user ada@example.com ada.jsonl"],
@@ -105,7 +105,7 @@ pub enum Command {
     Export {
         /// The new file; `-` is standard output
         file: PathBuf,
-        /// Only what is known of this user: an id, such as usr_7, or an address
+        /// Only the data of this user: an id, such as usr_7, or an address
         #[arg(long, value_name = "ID")]
         user: Option<String>,
         /// The database.
@@ -216,23 +216,24 @@ Each line is one of
   {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
   {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
-in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format); a message \
-may also have replyToId, clientId and editedAt; marks say how far somebody was given a conversation (delivered) and has read it \
+in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format) and admin; a \
+message may also have replyToId, clientId and editedAt; marks say how far somebody was given a conversation (delivered) and has read it \
 (read). What is not marked as read is unread. A file of `duologue export` is taken back whole.
 
 On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
 must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \
 meanwhile.";
 
-const EXPORT: &str = "Write everything, or all that is known of one user, to a JSON Lines file, while servers use the database.
+const EXPORT: &str = "Write everything, or the data of one user, to a JSON Lines file, while servers use the database.
 
 The lines are those that `duologue import` reads. Everything is all users with the hashes of their passwords, all messages, what was \
 read, and blocks; not the sessions and service tokens. Of one user it is the account, its sessions and blocks, and all messages that \
-were sent and received and not deleted; of others only the names. The file can be read by its owner alone.";
+were sent and received and not deleted; of others their ids and names, and when they were created. The file can be read by its owner \
+alone.";
 
 const AUDIT: &str = "List what was done on behalf of others and with accounts, by whom, and the commands of the operator, oldest first.
 
-Recorded are what admins and service tokens do on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
+Recorded are what admins and service tokens change on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
 commands `admin`, `import`, `export` and `new-epoch`. Not recorded are what users do themselves, what is only read, and what clients of \
 an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The server deletes records that are \
 older than --audit-retention.";

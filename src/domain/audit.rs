@@ -1,7 +1,7 @@
-//! The audit log: what was done on behalf of somebody else, what changed accounts, and the commands of the operator. Each record is part of
-//! the transaction of what it records.
+//! The audit log: what was changed on behalf of somebody else, what changed accounts, and the commands of the operator. Each record
+//! is part of the transaction of what it records; that of an export, which changes nothing, comes before it.
 //!
-//! In open mode nobody is known, and so nothing is recorded.
+//! Of clients of an open server nobody knows who they are, and nothing is recorded.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,6 @@ use crate::{
         audit::{Act, Record},
     },
 };
-
-/// Records that are read at once.
-const MAX_READ: i64 = 1_000;
 
 /// Records what the viewer did to a user, or on behalf of them, with an object.
 pub(super) fn record(
@@ -45,16 +42,17 @@ pub(super) fn record_for_other(
     record(conn, viewer, at, action, (Some(user), Some(object.to_string())))
 }
 
-/// The records since an instant after this one, at most 1,000: of all, or about a user and of what the user did.
+/// The next records since an instant with higher ids, and after which id to go on; `None` after the last one. All of them, or
+/// those about a user and of what the user did.
 pub async fn records(
     app: &App,
     viewer: &Viewer,
     since: Timestamp,
     after: i64,
     user: Option<UserId>,
-) -> Result<Vec<Record>> {
+) -> Result<(Vec<Record>, Option<i64>)> {
     policy::require_operator(viewer)?;
-    Ok(app.store.read(move |conn| store::audit::after(conn, (since, after), user, MAX_READ)).await?)
+    Ok(app.store.read(move |conn| store::audit::after(conn, (since, after), user)).await?)
 }
 
 /// Deletes records that are older than this, in small batches.

@@ -27,8 +27,9 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
                 return Err(Rejection::NotUser.into());
             }
             let found = present.iter().position(|present| present.id == other).ok_or(Rejection::NoUser(other))?;
-            store::blocks::insert(conn, user, other, at)?;
-            audit::record_for_other(conn, &viewer, at, "blockUser", (user, other))?;
+            if store::blocks::insert(conn, user, other, at)? {
+                audit::record_for_other(conn, &viewer, at, "blockUser", (user, other))?;
+            }
             Ok::<_, Error>(present.swap_remove(found))
         })
         .await
@@ -42,8 +43,9 @@ pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) ->
     app.store
         .write(move |conn| {
             let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;
-            store::blocks::delete(conn, user, other)?;
-            audit::record_for_other(conn, &viewer, at, "unblockUser", (user, other))?;
+            if store::blocks::delete(conn, user, other)? {
+                audit::record_for_other(conn, &viewer, at, "unblockUser", (user, other))?;
+            }
             Ok::<_, Error>(found)
         })
         .await

@@ -73,41 +73,44 @@ pub async fn mark(
     let notifier = app.notifier.clone();
     let (viewer, action) = (viewer.clone(), if reach == Reach::Read { "markRead" } else { "markDelivered" });
     let mark = move |conn: &mut Conn<'_>| {
-        let id = mark_reached(conn, reader, message, reach, at)?;
-        audit::record_for_other(conn, &viewer, at, action, (reader, message))?;
+        let (id, has_moved) = mark_reached(conn, reader, message, reach, at)?;
+        if has_moved {
+            audit::record_for_other(conn, &viewer, at, action, (reader, message))?;
+        }
         Ok::<_, Error>(id)
     };
     app.store.write_then(mark, move |id| notifier.notify(id.members())).await
 }
 
+/// Gives the conversation, and whether a mark has moved.
 fn mark_reached(
     conn: &mut Conn<'_>,
     reader: UserId,
     message: MessageId,
     reach: Reach,
     at: Timestamp,
-) -> Result<ConversationId> {
+) -> Result<(ConversationId, bool)> {
     let found = store::messages::by_ids(conn, &[message])?.pop().ok_or(Rejection::NoMarkedMessage)?;
     let id = found.conversation_id();
     let peer = id.peer_of(reader).ok_or(Rejection::NoMarkedMessage)?;
     store::users::lock(conn, &id.members())?;
     let member = store::members::by_keys(conn, &[(reader, peer)])?.pop().ok_or(Rejection::NoMarkedMessage)?;
-    let mut moved = false;
+    let mut has_moved = false;
     for step in [Reach::Delivered, Reach::Read].into_iter().filter(|step| *step <= reach) {
         if member.mark(step).is_none_or(|mark| mark.message_id < message) {
             let unread = if step == Reach::Read { unread_after(conn, &member, message)? } else { member.unread };
             store::members::set_mark(conn, (reader, peer), step, Mark { message_id: message, at }, unread)?;
-            moved = true;
+            has_moved = true;
         }
     }
-    if moved {
+    if has_moved {
         let message = Some(message);
         store::feed::insert(conn, Kind::OwnMark, &[NewEvent { user: reader, message, peer }], at)?;
         if !store::blocks::exists_between(conn, reader, peer)? {
             store::feed::insert(conn, Kind::PeerMark, &[NewEvent { user: peer, message, peer: reader }], at)?;
         }
     }
-    Ok(id)
+    Ok((id, has_moved))
 }
 
 /// The unread messages that are left after reading up to a message. Over time each message is counted once.

@@ -40,7 +40,7 @@ pub enum ExportError {
     #[error(transparent)]
     Failed(#[from] Error),
     /// A line cannot be written.
-    #[error("a line cannot be written: {0}")]
+    #[error("a line cannot be written")]
     Unwritten(#[from] io::Error),
 }
 
@@ -60,7 +60,7 @@ pub async fn last_id(app: &App, viewer: &Viewer) -> Result<i64> {
 ///
 /// Everything is all users with the hashes of their passwords, all messages, marks and blocks; but no sessions, service tokens and
 /// events, and nothing that is about to be deleted. Of one user it is the account, its sessions and blocks, the messages sent and
-/// received that were not deleted, and the marks in these conversations; of others only their names.
+/// received that were not deleted, and the marks in these conversations; of others their ids, names and when they were created.
 pub async fn export(
     app: &App,
     viewer: &Viewer,
@@ -70,7 +70,15 @@ pub async fn export(
 ) -> Result<Count, ExportError> {
     policy::require_operator(viewer)?;
     let (viewer, at) = (viewer.clone(), app.now());
-    app.store.write(move |conn| audit::record(conn, &viewer, at, "export", (of, None))).await?;
+    let record = move |conn: &mut Conn<'_>| {
+        if let Some(user) = of
+            && store::rows::users_of(conn, &[user])?.is_empty()
+        {
+            return Err(Error::from(Rejection::NoUser(user)));
+        }
+        Ok(audit::record(conn, &viewer, at, "export", (of, None))?)
+    };
+    app.store.write(record).await?;
     let snapshot = Snapshot { always: true, light: false };
     app.store
         .snapshot(snapshot, move |conn| {
@@ -172,9 +180,6 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
         let concerned: BTreeSet<UserId> =
             peers.iter().copied().chain(blocks.iter().map(|(_, blocked, _)| *blocked)).chain([user]).collect();
         let concerned: Vec<UserId> = concerned.into_iter().collect();
-        if store::rows::users_of(conn, &[user])?.is_empty() {
-            return Err(Error::from(Rejection::NoUser(user)).into());
-        }
         for ids in concerned.chunks(ROWS_PER_READ.into()) {
             for mut row in store::rows::users_of(conn, ids)? {
                 row.password_hash = None;
@@ -209,6 +214,7 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
     }
 
     fn messages_of(&mut self, conn: &mut Conn<'_>, user: UserId) -> Result<(), ExportError> {
+        let is_erased = !store::users::exists(conn, user)?;
         let mut request = PageRequest { after: None, before: None, limit: ROWS_PER_READ, end: End::First };
         loop {
             // As many as a page has always have room.
@@ -218,7 +224,7 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
             for message in messages {
                 last = Some(message.id.key());
                 let mut line = message_line(row_of(message));
-                if line.sender_id != user.key() {
+                if line.sender_id != user.key() || is_erased {
                     line.client_id = None;
                 }
                 self.line(&Line::Message(line))?;

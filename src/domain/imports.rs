@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    mem,
+    fmt, mem,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -38,8 +38,20 @@ const ROWS_PER_INSERT: usize = 1_000;
 pub struct Count {
     /// Users.
     pub users: u64,
+    /// Those of the users who may act for everyone.
+    pub admins: u64,
     /// Messages.
     pub messages: u64,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} users", self.users)?;
+        if self.admins > 0 {
+            write!(f, " ({} of them admins)", self.admins)?;
+        }
+        write!(f, " and {} messages", self.messages)
+    }
 }
 
 /// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
@@ -75,8 +87,7 @@ where
                 outcome.map_err(|error| error.of_line(number))?;
             }
             let count = import.finish(conn)?;
-            let object = format!("{} users, {} messages", count.users, count.messages);
-            audit::record(conn, &viewer, at, "import", (None, Some(object)))?;
+            audit::record(conn, &viewer, at, "import", (None, Some(count.to_string())))?;
             Ok(count)
         })
         .await
@@ -84,8 +95,10 @@ where
 
 /// The state of an import.
 struct Import {
-    /// Whether the lines are an export of a server, which has judged them.
+    /// Whether the lines are an export of a server, which has judged them, …
     is_export: bool,
+    /// … and of one user: then some messages are missing.
+    is_partial: bool,
     renumbers: bool,
     /// Whether the database is, so that ids are kept.
     is_empty: bool,
@@ -114,6 +127,7 @@ impl Import {
     fn begin(conn: &mut Conn<'_>, renumbers: bool) -> store::Result<Self> {
         Ok(Self {
             is_export: false,
+            is_partial: false,
             renumbers,
             is_empty: store::users::last_id(conn)? == 0,
             last_message_id: store::feed::last_id(conn)?,
@@ -131,13 +145,13 @@ impl Import {
 
     fn add(&mut self, conn: &mut Conn<'_>, number: u64, line: Line) -> Result<(), LineError> {
         match line {
-            Line::Export(ExportLine { format, .. }) => {
+            Line::Export(ExportLine { format, user_id }) => {
                 if format != FORMAT {
                     return Err(LineError::Invalid(format!(
                         "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
                     )));
                 }
-                self.is_export = true;
+                (self.is_export, self.is_partial) = (true, user_id.is_some());
             }
             Line::User(user) => self.add_user(conn, user)?,
             Line::Message(message) if self.renumbers => {
@@ -159,7 +173,7 @@ impl Import {
     }
 
     fn add_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), LineError> {
-        let id = UserId::new(line.id).filter(|id| id.key() <= MAX_ID).ok_or_else(bad_id)?;
+        let id = UserId::new(line.id).filter(|id| self.may_have(id.key())).ok_or_else(bad_id)?;
         if self.users.contains_key(&line.id) {
             return Err(LineError::Invalid(format!("There is a user {} in an earlier line.", line.id)));
         }
@@ -179,7 +193,7 @@ impl Import {
             let password_hash = line.password_hash.as_deref();
             if password_hash.is_some_and(|hash| !Passwords::is_hash(hash)) {
                 return Err(LineError::Invalid(
-                    "The passwordHash must be one of Argon2id in PHC format, such as $argon2id$v=19$m=19456,t=2,p=1$…."
+                    "The passwordHash must be one of Argon2id in PHC format with at most 256 MiB, such as $argon2id$v=19$m=19456,t=2,p=1$…."
                         .into(),
                 ));
             }
@@ -191,7 +205,15 @@ impl Import {
             })?;
             inserted.id
         };
+        if line.admin && !line.identities.is_empty() {
+            return Err(LineError::Invalid(
+                "Only users who sign in here can be admins: leave out the identities.".into(),
+            ));
+        }
         for IdentityLine { issuer, subject } in line.identities {
+            if issuer.contains('\0') || subject.contains('\0') {
+                return Err(LineError::Invalid("An issuer and a subject may not contain the character U+0000.".into()));
+            }
             if !store::identities::insert(conn, &issuer, &subject, user)? {
                 return Err(LineError::Invalid(format!(
                     "Another user has the subject {subject} of the issuer {issuer}."
@@ -200,11 +222,12 @@ impl Import {
         }
         self.users.insert(line.id, user);
         self.count.users += 1;
+        self.count.admins += u64::from(line.admin);
         Ok(())
     }
 
     fn add_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), LineError> {
-        let own_id = MessageId::new(line.id).filter(|id| id.key() <= MAX_ID).ok_or_else(bad_id)?;
+        let own_id = MessageId::new(line.id).filter(|id| self.may_have(id.key())).ok_or_else(bad_id)?;
         if self.messages.contains_key(&line.id) {
             return Err(LineError::Invalid(format!("There is a message {} in an earlier line.", line.id)));
         }
@@ -221,7 +244,8 @@ impl Import {
             return Err(LineError::Invalid("The version must be 1 or more.".into()));
         }
         let client_digest = line.send_digest.map(|digest| STANDARD.decode(digest).map_err(bad_digest)).transpose()?;
-        let client_id = line.client_id.map(|id| valid(ClientId::parse(id))).transpose()?;
+        let parse_client_id = if self.is_export { ClientId::of_message } else { ClientId::parse };
+        let client_id = line.client_id.map(|id| valid(parse_client_id(id))).transpose()?;
         if let Some(id) = &client_id
             && !self.client_ids.insert((sender_id, id.as_str().to_owned()))
         {
@@ -241,15 +265,17 @@ impl Import {
         let (before, after) = (imported.times.range(..id).next_back(), imported.times.range(id..).next());
         let is_disordered =
             before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
-        // Servers give ids in the order of commits, in which the times of two senders may differ.
-        if is_disordered && !self.is_export {
+        // Of an export they are not kept: servers give ids in the order of commits, in which the times of two senders may differ.
+        if is_disordered {
             return Err(LineError::Invalid(
                 "The times of the conversation's messages are in another order than their ids, or than their lines if they get new ids; \
                  with --renumber they get new ids in the order of their times."
                     .into(),
             ));
         }
-        imported.times.insert(id, created_at);
+        if !self.is_export {
+            imported.times.insert(id, created_at);
+        }
         imported.activity.last = id.max(imported.activity.last);
         for (member, received) in conversation.members().into_iter().zip(&mut imported.activity.received) {
             *received += i64::from(member == receiver_id && deleted_at.is_none());
@@ -274,19 +300,33 @@ impl Import {
         Ok(())
     }
 
+    /// Whether a line may have this id.
+    fn may_have(&self, id: i64) -> bool {
+        self.is_export || id <= MAX_ID
+    }
+
     /// A user of an earlier line.
     fn user(&self, id: i64, what: &str) -> Result<UserId, LineError> {
         let known = self.users.get(&id).copied();
         known.ok_or_else(|| LineError::Invalid(format!("The {what} {id} is no user of an earlier line.")))
     }
 
-    /// A message of an earlier line; `None` if an export has it no more.
+    /// A message of an earlier line; `None` if an export of one user does not have it.
     fn message(&self, id: i64, conversation: ConversationId, what: &str) -> Result<Option<MessageId>, LineError> {
         let known = self.messages.get(&id).filter(|(_, its)| *its == conversation).map(|(id, _)| *id);
-        if known.is_some() || self.is_export {
+        if known.is_some() || self.is_partial {
             return Ok(known);
         }
         Err(LineError::Invalid(format!("The {what} {id} is no message of an earlier line in this conversation.")))
+    }
+
+    /// The same for a mark; in an export of one user the last message before it.
+    fn marked_message(&self, id: i64, conversation: ConversationId) -> Result<Option<MessageId>, LineError> {
+        let earlier = || {
+            let of_conversation = self.messages.iter().filter(|(_, (_, its))| *its == conversation);
+            of_conversation.filter(|(its, _)| **its < id).max_by_key(|(its, _)| **its).map(|(_, (new, _))| *new)
+        };
+        Ok(self.message(id, conversation, "messageId")?.or_else(earlier))
     }
 
     fn set_marks(&mut self, conn: &mut Conn<'_>, line: MarksLine) -> Result<(), LineError> {
@@ -295,15 +335,14 @@ impl Import {
         let Some(Activity { conversation, last, .. }) = imported.map(|imported| imported.activity) else {
             // Its messages may have been deleted, and the export of one user has only what is left.
             let missing = LineError::Invalid("The two have no conversation in these lines.".into());
-            return if self.is_export { Ok(()) } else { Err(missing) };
+            return if self.is_partial { Ok(()) } else { Err(missing) };
         };
         if !self.marked.insert((user, peer)) {
             return Err(LineError::Invalid("There are marks of the two in an earlier line.".into()));
         }
         let mark = |mark: Option<MarkLine>| {
             mark.map(|mark| {
-                let (message_id, at) =
-                    (self.message(mark.message_id, conversation, "messageId")?, valid(mark.at.parse())?);
+                let (message_id, at) = (self.marked_message(mark.message_id, conversation)?, valid(mark.at.parse())?);
                 Ok::<_, LineError>(message_id.map(|message_id| Mark { message_id, at }))
             })
         };

@@ -149,6 +149,15 @@ impl ClientId {
     /// When it is blank, too long or has a control character in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
         no_control("clientId", &text)?;
+        Self::of_message(text)
+    }
+
+    /// An id that may be that of a message, also of one that an earlier version accepted and that would be refused now.
+    ///
+    /// # Errors
+    /// When it is blank, too long or has a NUL in it: then no message has it.
+    pub fn of_message(text: String) -> Result<Self, BadText> {
+        no_nul("clientId", &text)?;
         not_blank("clientId", &text)?;
         not_longer("clientId", &text, MAX_CLIENT_ID)?;
         Ok(Self(text))

@@ -21,6 +21,10 @@ use crate::model::texts::Password;
 const HASHES_PER_CORE: usize = 2;
 /// Hashes that wait for a permit, at most.
 const MAX_WAITING: usize = 64;
+/// What hashes of others may cost: memory in KiB, passes over it, and lanes.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+const MAX_PASSES: u32 = 16;
+const MAX_LANES: u32 = 16;
 /// Verified against when there is no account, so that the response time does not reveal that.
 const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$b3Blbi1zZXNhbWUtMDAwMQ$C0YqF4gdL8bSZ8vEjvVUJCO9nAWWlMLdLjvhUxKMtXg";
@@ -58,10 +62,14 @@ impl Passwords {
         .await?
     }
 
-    /// Whether a text is a hash as [`Passwords::hash`] makes them.
+    /// Whether a text is a hash of the kind that [`Passwords::hash`] makes, and one that can be verified with no more than 256 MiB.
     #[must_use]
     pub fn is_hash(text: &str) -> bool {
-        PasswordHash::new(text).is_ok_and(|hash| hash.algorithm == argon2::ARGON2ID_IDENT && hash.hash.is_some())
+        let Ok(hash) = PasswordHash::new(text) else { return false };
+        let is_cheap = |params: Params| {
+            params.m_cost() <= MAX_MEMORY_KIB && params.t_cost() <= MAX_PASSES && params.p_cost() <= MAX_LANES
+        };
+        hash.algorithm == argon2::ARGON2ID_IDENT && hash.hash.is_some() && Params::try_from(&hash).is_ok_and(is_cheap)
     }
 
     /// Whether the password has this hash; without a hash it is false after the same time.

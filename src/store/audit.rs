@@ -11,6 +11,9 @@ use crate::model::{
     timestamps::Timestamp,
 };
 
+/// Ids that one statement looks at.
+const ROWS_PER_LOOK: i64 = 5_000;
+
 /// Something that somebody did.
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = audit)]
@@ -56,20 +59,20 @@ pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The rows since an instant with higher ids, by id, at most `limit`: all of them, or those that are about a user or what the user did.
+/// The rows since an instant with higher ids, by id, and through which id was looked; `None` instead of it after the last one. All of
+/// them, or those that are about a user or what the user did. It looks at no more than some thousand rows.
 pub fn after(
     conn: &mut Conn<'_>,
     (since, after): (Timestamp, i64),
     user: Option<UserId>,
-    limit: i64,
-) -> Result<Vec<Record>> {
-    Ok(on!(conn, |c: Db| {
+) -> Result<(Vec<Record>, Option<i64>)> {
+    let through = after + ROWS_PER_LOOK;
+    let found = on!(conn, |c: Db| {
         let query = audit::table
             .select(Record::as_select())
-            .filter(audit::id.gt(after))
+            .filter(audit::id.gt(after).and(audit::id.le(through)))
             .filter(audit::at.ge(since))
             .order(audit::id)
-            .limit(limit)
             .into_boxed::<Db>();
         match user {
             Some(user) => {
@@ -77,14 +80,18 @@ pub fn after(
             }
             None => query.load(c),
         }
-    })?)
+    })?;
+    let rest = diesel::select(diesel::dsl::exists(audit::table.filter(audit::id.gt(through))));
+    let has_more: bool = on!(conn, |c| rest.get_result(c))?;
+    Ok((found, has_more.then_some(through)))
 }
 
 /// Deletes rows from before an instant, at most 1,000; gives their number.
 pub fn trim(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
     let old = audit::table.select(audit::id).order(audit::id).limit(1_000);
     let old: Vec<(i64, Timestamp)> = on!(conn, |c| old.select((audit::id, audit::at)).load(c))?;
-    let ids: Vec<i64> = old.into_iter().take_while(|(_, at)| *at < before).map(|(id, _)| id).collect();
+    // Not in the order of time, if a clock was wrong.
+    let ids: Vec<i64> = old.into_iter().filter(|(_, at)| *at < before).map(|(id, _)| id).collect();
     let query = diesel::delete(audit::table.filter(audit::id.eq_any(ids)));
     Ok(on!(conn, |c| query.execute(c))?)
 }

@@ -21,21 +21,19 @@ use crate::model::{
     users::User,
 };
 
-/// Inserts a block, unless there is one.
-pub fn insert(conn: &mut Conn<'_>, user: UserId, blocked: UserId, at: Timestamp) -> Result<()> {
+/// Inserts a block; false if there is one.
+pub fn insert(conn: &mut Conn<'_>, user: UserId, blocked: UserId, at: Timestamp) -> Result<bool> {
     let query = diesel::insert_into(blocks::table)
         .values((blocks::user_id.eq(user), blocks::blocked_id.eq(blocked), blocks::created_at.eq(at)))
         .on_conflict((blocks::user_id, blocks::blocked_id))
         .do_nothing();
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
+    Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
-/// Deletes a block, if there is one.
-pub fn delete(conn: &mut Conn<'_>, user: UserId, blocked: UserId) -> Result<()> {
+/// Deletes a block; false if there is none.
+pub fn delete(conn: &mut Conn<'_>, user: UserId, blocked: UserId) -> Result<bool> {
     let query = diesel::delete(blocks::table.find((user, blocked)));
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
+    Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
 /// Whether one of the two has blocked the other.

@@ -28,6 +28,10 @@ async fn imports(database: &Database, file: &Path) {
     assert!(status.success());
 }
 
+fn lines_of(file: &Path) -> usize {
+    fs::read_to_string(file).unwrap().lines().count()
+}
+
 /// A database of the other kind, if there is a PostgreSQL server.
 fn other() -> Database {
     Database::at("other.db")
@@ -200,7 +204,7 @@ async fn an_export_overwrites_nothing_and_says_what_is_wrong() {
     let there = format!("cannot write {file}: it is there already: name another file");
     assert_eq!(error(&export).await, there);
     let nobody = ["export", "-", "--user", "usr_99", "--database", &database.url];
-    assert_eq!(error(&nobody).await, "There is no user usr_99.");
+    assert_eq!(error(&nobody).await, "cannot export to -: There is no user usr_99.");
     let nobody = ["export", "-", "--user", "x@example.com", "--database", &database.url];
     assert_eq!(error(&nobody).await, "there is no account with this address");
     let nowhere = ["export", "/nowhere/chat.jsonl", "--database", &database.url];
@@ -209,6 +213,31 @@ async fn an_export_overwrites_nothing_and_says_what_is_wrong() {
     assert_eq!(left, ["chat.jsonl"]);
     let to_stdout = run(&["export", "-", "--database", &database.url]).await;
     assert_eq!(to_stdout.stdout, fs::read(&file).unwrap());
+
+    // Nobody asked for more than this one.
+    let list = run(&["audit", "--database", &database.url]).await;
+    assert_eq!(String::from_utf8(list.stdout).unwrap().matches("export").count(), 2);
+
+    // What earlier versions accepted is taken back, and so is an id that has no room after it.
+    let odd = folder.path().join("odd.jsonl");
+    let lines = [
+        json!({ "export": { "format": 1 } }),
+        json!({ "user": { "id": 1, "name": "A\u{202E}\tda", "email": "a b@x", "createdAt": "2026-01-31T12:00:00.000Z" } }),
+        json!({ "user": { "id": 2, "name": "Bob", "createdAt": "2026-01-31T12:00:00.000Z" } }),
+        json!({ "message": { "id": 5, "senderId": 1, "receiverId": 2, "content": "later", "createdAt": "2026-01-31T12:00:01.000Z",
+            "clientId": "a\tb" } }),
+        json!({ "message": { "id": 4_503_599_627_370_497_i64, "senderId": 2, "receiverId": 1, "content": "earlier",
+            "createdAt": "2026-01-31T12:00:00.000Z", "replyToId": 5 } }),
+    ];
+    fs::write(&odd, lines.map(|line| line.to_string()).join("\n")).unwrap();
+    let one = other();
+    imports(&one, &odd).await;
+    let [first, second] = ["odd-1.jsonl", "odd-2.jsonl"].map(|name| folder.path().join(name));
+    let exported = exports(&one, &first, &[]).await;
+    assert_eq!(exported.lines().count(), lines_of(&odd));
+    let two = Database::new().await;
+    imports(&two, &first).await;
+    assert_eq!(exports(&two, &second, &[]).await, exported);
 
     let later = folder.path().join("later.jsonl");
     fs::write(&later, "{\"export\": {\"format\": 2}}\n").unwrap();

@@ -34,7 +34,7 @@ pub(crate) const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "a
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_are_kept_on_an_empty_database() {
     let chat = Chat::open().await;
-    assert_eq!(import(&chat, LINES).await.unwrap(), Count { users: 2, messages: 2 });
+    assert_eq!(import(&chat, LINES).await.unwrap(), Count { users: 2, admins: 0, messages: 2 });
     let data = chat
         .data(
             "{ users { nodes { id name createdAt conversations(first: 9) { nodes { id } } } }
@@ -170,6 +170,28 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
         ),
         (r#"{"marks": {"userId": 7, "peerId": 7}}"#, "The two have no conversation in these lines."),
         (
+            r#"{"block": {"userId": 7, "blockedId": 7, "createdAt": "2026-01-31T12:00:00Z"}}"#,
+            "Nobody can block themselves.",
+        ),
+        (
+            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "erasedAt": "2026-01-31T12:00:00Z"}}"#,
+            "Nothing is known of an erased user",
+        ),
+        (
+            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "passwordHash": "$2b$12$abcdefghijklmnopqrstuv"}}"#,
+            "The passwordHash must be one of Argon2id",
+        ),
+        // It would take 4 GiB to verify a password.
+        (
+            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "passwordHash": "$argon2id$v=19$m=4194304,t=3,p=1$b3Blbi1zZXNhbWUtMDAwMQ$C0YqF4gdL8bSZ8vEjvVUJCO9nAWWlMLdLjvhUxKMtXg"}}"#,
+            "The passwordHash must be one of Argon2id",
+        ),
+        (
+            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "admin": true, "identities": [{"issuer": "https://id.example.com", "subject": "x"}]}}"#,
+            "Only users who sign in here can be admins",
+        ),
+        (r#"{"export": {"format": 2}}"#, "This export has the format 2"),
+        (
             r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
             "The content may not contain the character U+0000.",
         ),
@@ -254,7 +276,7 @@ async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wan
     let late = late.map(|line| line.to_string()).join("\n");
     let lines = parsed(&format!("{LINES}\n{late}"));
     let count = imports::import_renumbered(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
-    assert_eq!(count, Count { users: 2, messages: 5 });
+    assert_eq!(count, Count { users: 2, admins: 0, messages: 5 });
     let query =
         "{ conversation(user1: 7, user2: 10) { messages { nodes { id content replyTo { content } status } } } }";
     let data = chat.data(query, json!({})).await;
@@ -301,7 +323,7 @@ async fn demo_data_has_marks_for_most_and_is_made_once_for_each_seed() {
 async fn demo_data_is_believable() {
     let chat = Chat::open().await;
     let made = make_demo(&chat, 30, 3_000, 1).await;
-    assert_eq!(made, Some(Count { users: 30, messages: 3_000 }));
+    assert_eq!(made, Some(Count { users: 30, admins: 0, messages: 3_000 }));
     let data = chat
         .data(
             "{
