@@ -127,3 +127,21 @@ impl Drop for WaitSlot<'_> {
 fn argon2() -> Argon2<'static> {
     Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, Params::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DUMMY_HASH, Passwords};
+
+    #[test]
+    fn hashes_of_others_are_those_that_can_be_verified_at_a_bounded_cost() {
+        assert!(Passwords::is_hash(DUMMY_HASH));
+        for (part, other) in [("m=19456", "m=4194304"), ("t=2", "t=100"), ("p=1", "p=64"), ("argon2id", "argon2i")] {
+            assert!(!Passwords::is_hash(&DUMMY_HASH.replace(part, other)), "{other}");
+        }
+        for other in
+            ["", "password", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=19456,t=2,p=1$b3Blbi1zZXNhbWUtMDAwMQ"]
+        {
+            assert!(!Passwords::is_hash(other), "{other}");
+        }
+    }
+}

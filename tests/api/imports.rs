@@ -181,11 +181,6 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
             r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "passwordHash": "$2b$12$abcdefghijklmnopqrstuv"}}"#,
             "The passwordHash must be one of Argon2id",
         ),
-        // It would take 4 GiB to verify a password.
-        (
-            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "passwordHash": "$argon2id$v=19$m=4194304,t=3,p=1$b3Blbi1zZXNhbWUtMDAwMQ$C0YqF4gdL8bSZ8vEjvVUJCO9nAWWlMLdLjvhUxKMtXg"}}"#,
-            "The passwordHash must be one of Argon2id",
-        ),
         (
             r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "admin": true, "identities": [{"issuer": "https://id.example.com", "subject": "x"}]}}"#,
             "Only users who sign in here can be admins",
