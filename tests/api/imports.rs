@@ -182,7 +182,7 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
             "The passwordHash must be one of Argon2id",
         ),
         (
-            r#"{"user": {"id": 8, "name":"x", "createdAt": "2026-01-31T12:00:00Z", "admin": true, "identities": [{"issuer": "i", "subject": "x"}]}}"#,
+            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "admin": true, "identities": [{"issuer":"i", "subject":"x"}]}}"#,
             "Only users who sign in here can be admins",
         ),
         (r#"{"export": {"format": 2}}"#, "This export has the format 2"),
