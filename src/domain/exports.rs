@@ -10,8 +10,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 pub use super::lines::Line;
 use super::{
     Conn, Error, Rejection, Result, Snapshot, TextBudget, Viewer, audit,
-    imports::Count,
-    lines::{BlockLine, ExportLine, FORMAT, IdentityLine, MarkLine, MarksLine, MessageLine, SessionLine, UserLine},
+    lines::{
+        BlockLine, Count, ExportLine, FORMAT, IdentityLine, MarkLine, MarksLine, MessageLine, SessionLine, UserLine,
+    },
     policy,
 };
 use crate::{

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt, mem,
+    mem,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 pub use super::import_errors::ImportError;
 pub use super::lines::{
-    BlockLine, ExportLine, IdentityLine, Line, MarkLine, MarksLine, MessageLine, SessionLine, UserLine,
+    BlockLine, Count, ExportLine, IdentityLine, Line, MarkLine, MarksLine, MessageLine, SessionLine, UserLine,
 };
 use super::{
     Result, Viewer, audit,
@@ -32,27 +32,6 @@ use crate::{
 
 /// Rows in one insert.
 const ROWS_PER_INSERT: usize = 1_000;
-
-/// How much was imported.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Users.
-    pub users: u64,
-    /// Those of the users who may act for everyone.
-    pub admins: u64,
-    /// Messages.
-    pub messages: u64,
-}
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} users", self.users)?;
-        if self.admins > 0 {
-            write!(f, " ({} of them admins)", self.admins)?;
-        }
-        write!(f, " and {} messages", self.messages)
-    }
-}
 
 /// Imports numbered lines in one transaction. A line that is invalid, or that could not be read (`Err`, with the reason),
 /// rolls it back. On an empty database the ids are kept; otherwise new ones are given, in the order of the lines. The messages are in
@@ -93,12 +72,27 @@ where
         .await
 }
 
+/// Who wrote the lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Somebody else.
+    Elsewhere,
+    /// A server, with all that it had accepted.
+    Server,
+    /// A server, of one user: some messages are missing.
+    User,
+}
+
+impl Source {
+    /// Whether a server has accepted the lines before.
+    fn is_server(self) -> bool {
+        self != Self::Elsewhere
+    }
+}
+
 /// The state of an import.
 struct Import {
-    /// Whether the lines are an export of a server, which has judged them, …
-    is_export: bool,
-    /// … and of one user: then some messages are missing.
-    is_partial: bool,
+    source: Source,
     renumbers: bool,
     /// Whether the database is, so that ids are kept.
     is_empty: bool,
@@ -126,8 +120,7 @@ struct Imported {
 impl Import {
     fn begin(conn: &mut Conn<'_>, renumbers: bool) -> store::Result<Self> {
         Ok(Self {
-            is_export: false,
-            is_partial: false,
+            source: Source::Elsewhere,
             renumbers,
             is_empty: store::users::last_id(conn)? == 0,
             last_message_id: store::feed::last_id(conn)?,
@@ -151,7 +144,7 @@ impl Import {
                         "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
                     )));
                 }
-                (self.is_export, self.is_partial) = (true, user_id.is_some());
+                self.source = if user_id.is_some() { Source::User } else { Source::Server };
             }
             Line::User(user) => self.add_user(conn, user)?,
             Line::Message(message) if self.renumbers => {
@@ -187,8 +180,9 @@ impl Import {
             }
             store::users::insert_erased(conn, id, created_at, valid(erased_at.parse())?)?
         } else {
-            let name = valid(if self.is_export { Name::of_account(line.name) } else { Name::parse(line.name) })?;
-            let parse = if self.is_export { Email::of_account } else { Email::parse };
+            let name =
+                valid(if self.source.is_server() { Name::of_account(line.name) } else { Name::parse(line.name) })?;
+            let parse = if self.source.is_server() { Email::of_account } else { Email::parse };
             let email = line.email.map(|email| valid(parse(&email))).transpose()?;
             let password_hash = line.password_hash.as_deref();
             if password_hash.is_some_and(|hash| !Passwords::is_hash(hash)) {
@@ -244,7 +238,7 @@ impl Import {
             return Err(LineError::Invalid("The version must be 1 or more.".into()));
         }
         let client_digest = line.send_digest.map(|digest| STANDARD.decode(digest).map_err(bad_digest)).transpose()?;
-        let parse_client_id = if self.is_export { ClientId::of_message } else { ClientId::parse };
+        let parse_client_id = if self.source.is_server() { ClientId::of_message } else { ClientId::parse };
         let client_id = line.client_id.map(|id| valid(parse_client_id(id))).transpose()?;
         if let Some(id) = &client_id
             && !self.client_ids.insert((sender_id, id.as_str().to_owned()))
@@ -273,7 +267,7 @@ impl Import {
                     .into(),
             ));
         }
-        if !self.is_export {
+        if self.source == Source::Elsewhere {
             imported.times.insert(id, created_at);
         }
         imported.activity.last = id.max(imported.activity.last);
@@ -302,7 +296,7 @@ impl Import {
 
     /// Whether a line may have this id.
     fn may_have(&self, id: i64) -> bool {
-        self.is_export || id <= MAX_ID
+        self.source.is_server() || id <= MAX_ID
     }
 
     /// A user of an earlier line.
@@ -314,7 +308,7 @@ impl Import {
     /// A message of an earlier line; `None` if an export of one user does not have it.
     fn message(&self, id: i64, conversation: ConversationId, what: &str) -> Result<Option<MessageId>, LineError> {
         let known = self.messages.get(&id).filter(|(_, its)| *its == conversation).map(|(id, _)| *id);
-        if known.is_some() || self.is_partial {
+        if known.is_some() || self.source == Source::User {
             return Ok(known);
         }
         Err(LineError::Invalid(format!("The {what} {id} is no message of an earlier line in this conversation.")))
@@ -335,7 +329,7 @@ impl Import {
         let Some(Activity { conversation, last, .. }) = imported.map(|imported| imported.activity) else {
             // Its messages may have been deleted, and the export of one user has only what is left.
             let missing = LineError::Invalid("The two have no conversation in these lines.".into());
-            return if self.is_partial { Ok(()) } else { Err(missing) };
+            return if self.source == Source::User { Ok(()) } else { Err(missing) };
         };
         if !self.marked.insert((user, peer)) {
             return Err(LineError::Invalid("There are marks of the two in an earlier line.".into()));

@@ -1,6 +1,6 @@
 //! The lines of an export or an import, as they are in a file of JSON Lines.
 
-use std::ops::Not;
+use std::{fmt, ops::Not};
 
 use serde::{Deserialize, Serialize};
 
@@ -166,4 +166,25 @@ pub struct SessionLine {
     /// RFC 3339, if it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
+}
+
+/// How much was exported or imported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Users.
+    pub users: u64,
+    /// Those of the users who may act for everyone.
+    pub admins: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} users", self.users)?;
+        if self.admins > 0 {
+            write!(f, " ({} of them admins)", self.admins)?;
+        }
+        write!(f, " and {} messages", self.messages)
+    }
 }

@@ -97,9 +97,9 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
             changes::begin(conn, id, peers, at)?;
             store::feed::insert(conn, Kind::UserChanged, &[NewEvent { user: id, message: None, peer: id }], at)?;
         }
-        let changed =
+        let is_new =
             [("name", after.name != user.name), ("email", after.email != user.email), ("password", hash.is_some())];
-        let fields: Vec<&str> = changed.iter().filter(|(_, is_new)| *is_new).map(|(field, _)| *field).collect();
+        let fields: Vec<&str> = is_new.iter().filter(|(_, is_new)| *is_new).map(|(field, _)| *field).collect();
         // What users change of themselves is only recorded if they sign in with it.
         if !fields.is_empty() && (viewer.user() != Some(id) || fields != ["name"]) {
             audit::record(conn, &viewer, at, "updateUser", (Some(id), Some(fields.join(","))))?;

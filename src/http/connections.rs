@@ -34,6 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
 /// Raises the soft limit of file descriptors to the hard limit; gives what it is then, if there is one.
+#[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // It may be refused, and then it stays as it is.

@@ -66,10 +66,12 @@ impl Page {
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(_)) => page.add_anchor(&heading.take().unwrap()),
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    page.links.push(dest_url.into())
+                    page.links.push(dest_url.into());
                 }
                 Event::Text(text) | Event::Code(text) => {
-                    heading.iter_mut().for_each(|heading| heading.push_str(&text));
+                    if let Some(heading) = &mut heading {
+                        heading.push_str(&text);
+                    }
                 }
                 Event::Html(html) | Event::InlineHtml(html) => {
                     let attributes = [" src=\"", " href=\""].into_iter().flat_map(|name| html.split(name).skip(1));
@@ -137,7 +139,7 @@ fn every_page_that_is_named_is_there() {
         for after in text.split("docs/").skip(1) {
             let end = after.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '/' | '.')));
             let name = after[..end.unwrap_or(after.len())].trim_end_matches('.');
-            if name.ends_with(".md") {
+            if Path::new(name).extension().is_some_and(|ending| ending == "md") {
                 named += 1;
                 if !root().join("docs").join(name).exists() {
                     wrong.push(format!("{}: docs/{name}", path.display()));

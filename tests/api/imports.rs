@@ -89,108 +89,108 @@ async fn everything_gets_new_ids_where_somebody_is_already() {
     assert_eq!(again, "line 1: Another user has this email. Nothing was imported.");
 }
 
+/// A fifth line after `LINES`, and what is wrong with it.
+const BAD_LINES: &[(&str, &str)] = &[
+    ("{", "This is no line of an import: "),
+    (r#"{"person": {}}"#, "This is no line of an import: unknown variant `person`"),
+    (r#"{"user": {"id": 1, "name": "x", "email": "x@y"}}"#, "This is no line of an import: missing field `createdAt`"),
+    (
+        r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z", "age": 5}}"#,
+        "This is no line of an import: unknown field `age`",
+    ),
+    (
+        r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "The id must be from 1 to 4503599627370496: leave room for ids to come.",
+    ),
+    (
+        r#"{"user": {"id": 4503599627370497, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "The id must be from 1 to 4503599627370496: leave room for ids to come.",
+    ),
+    (
+        r#"{"message": {"id": 9007199254740991, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "now"}}"#,
+        "The id must be from 1 to 4503599627370496: leave room for ids to come.",
+    ),
+    (
+        r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "There is a user 7 in an earlier line.",
+    ),
+    (
+        r#"{"user": {"id": 8, "name": " ", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "The name must not be empty or blank.",
+    ),
+    (
+        r#"{"user": {"id": 8, "name": "x", "email": "x\u202e@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "The email may not contain the character U+202E: leave it out.",
+    ),
+    (
+        r#"{"user": {"id": 8, "name": "x", "email": "ADA@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "Another user has this email.",
+    ),
+    (r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "yesterday"}}"#, "This is not an instant."),
+    (
+        r#"{"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+        "There is a message 71 in an earlier line.",
+    ),
+    (
+        r#"{"message": {"id": 72, "senderId": 9, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+        "The sender 9 is no user of an earlier line.",
+    ),
+    (
+        r#"{"message": {"id": 72, "senderId": 7, "receiverId": 9, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+        "The receiver 9 is no user of an earlier line.",
+    ),
+    (
+        r#"{"message": {"id": 72, "senderId": 7, "receiverId": 7, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+        "The sender and the receiver must be two users.",
+    ),
+    (
+        r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.999Z"}}"#,
+        "The times of the conversation's messages are in another order than their ids",
+    ),
+    (
+        r#"{"message": {"id": 69, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.001Z"}}"#,
+        "The times of the conversation's messages are in another order than their ids",
+    ),
+    (
+        r#"{"message": {"replyToId":3, "id":9, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-01-01T00:00:00Z"}}"#,
+        "The replyToId 3 is no message of an earlier line in this conversation.",
+    ),
+    (
+        r#"{"marks": {"userId": 7, "peerId": 10, "read": {"messageId": 1, "at": "2026-02-01T00:00:01Z"}}}"#,
+        "The messageId 1 is no message of an earlier line in this conversation.",
+    ),
+    (
+        r#"{"message": {"id":6,"senderId": 7, "receiverId": 10, "content": "x", "replyToId":70,"createdAt": "2026-01-01T00:00:00Z"}}"#,
+        "The replyToId is higher than the id",
+    ),
+    (r#"{"marks": {"userId": 7, "peerId": 7}}"#, "The two have no conversation in these lines."),
+    (
+        r#"{"block": {"userId": 7, "blockedId": 7, "createdAt": "2026-01-31T12:00:00Z"}}"#,
+        "Nobody can block themselves.",
+    ),
+    (
+        r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "erasedAt": "2026-01-31T12:00:00Z"}}"#,
+        "Nothing is known of an erased user",
+    ),
+    (
+        r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "passwordHash": "$2b$12$abcdefghijklmnopqrstuv"}}"#,
+        "The passwordHash must be one of Argon2id",
+    ),
+    (
+        r#"{"user":{"id":8,"name":"x","createdAt":"2026-01-31T12:00:00Z","admin":true,"identities":[{"issuer":"i","subject":"x"}]}}"#,
+        "Only users who sign in here can be admins",
+    ),
+    (r#"{"export": {"format": 2}}"#, "This export has the format 2"),
+    (
+        r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
+        "The content may not contain the character U+0000.",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_line_is_named_and_nothing_is_kept() {
     let chat = Chat::open().await;
-    for (line, why) in [
-        ("{", "This is no line of an import: "),
-        (r#"{"person": {}}"#, "This is no line of an import: unknown variant `person`"),
-        (
-            r#"{"user": {"id": 1, "name": "x", "email": "x@y"}}"#,
-            "This is no line of an import: missing field `createdAt`",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z", "age": 5}}"#,
-            "This is no line of an import: unknown field `age`",
-        ),
-        (
-            r#"{"user": {"id": 0, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The id must be from 1 to 4503599627370496: leave room for ids to come.",
-        ),
-        (
-            r#"{"user": {"id": 4503599627370497, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The id must be from 1 to 4503599627370496: leave room for ids to come.",
-        ),
-        (
-            r#"{"message": {"id": 9007199254740991, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "now"}}"#,
-            "The id must be from 1 to 4503599627370496: leave room for ids to come.",
-        ),
-        (
-            r#"{"user": {"id": 7, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "There is a user 7 in an earlier line.",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": " ", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The name must not be empty or blank.",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": "x", "email": "x\u202e@y", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "The email may not contain the character U+202E: leave it out.",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": "x", "email": "ADA@example.com", "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "Another user has this email.",
-        ),
-        (r#"{"user": {"id": 8, "name": "x", "email": "x@y", "createdAt": "yesterday"}}"#, "This is not an instant."),
-        (
-            r#"{"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "There is a message 71 in an earlier line.",
-        ),
-        (
-            r#"{"message": {"id": 72, "senderId": 9, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The sender 9 is no user of an earlier line.",
-        ),
-        (
-            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 9, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The receiver 9 is no user of an earlier line.",
-        ),
-        (
-            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 7, "content": "x", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The sender and the receiver must be two users.",
-        ),
-        (
-            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.999Z"}}"#,
-            "The times of the conversation's messages are in another order than their ids",
-        ),
-        (
-            r#"{"message": {"id": 69, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.001Z"}}"#,
-            "The times of the conversation's messages are in another order than their ids",
-        ),
-        (
-            r#"{"message": {"replyToId":3, "id":9, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-01-01T00:00:00Z"}}"#,
-            "The replyToId 3 is no message of an earlier line in this conversation.",
-        ),
-        (
-            r#"{"marks": {"userId": 7, "peerId": 10, "read": {"messageId": 1, "at": "2026-02-01T00:00:01Z"}}}"#,
-            "The messageId 1 is no message of an earlier line in this conversation.",
-        ),
-        (
-            r#"{"message": {"id":6,"senderId": 7, "receiverId": 10, "content": "x", "replyToId":70,"createdAt": "2026-01-01T00:00:00Z"}}"#,
-            "The replyToId is higher than the id",
-        ),
-        (r#"{"marks": {"userId": 7, "peerId": 7}}"#, "The two have no conversation in these lines."),
-        (
-            r#"{"block": {"userId": 7, "blockedId": 7, "createdAt": "2026-01-31T12:00:00Z"}}"#,
-            "Nobody can block themselves.",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "erasedAt": "2026-01-31T12:00:00Z"}}"#,
-            "Nothing is known of an erased user",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "passwordHash": "$2b$12$abcdefghijklmnopqrstuv"}}"#,
-            "The passwordHash must be one of Argon2id",
-        ),
-        (
-            r#"{"user": {"id": 8, "name": "x", "createdAt": "2026-01-31T12:00:00Z", "admin": true, "identities": [{"issuer":"i", "subject":"x"}]}}"#,
-            "Only users who sign in here can be admins",
-        ),
-        (r#"{"export": {"format": 2}}"#, "This export has the format 2"),
-        (
-            r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
-            "The content may not contain the character U+0000.",
-        ),
-    ] {
+    for (line, why) in BAD_LINES {
         let error = import(&chat, &format!("{LINES}\n{line}\n")).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("line 5: {why}")), "{error}");
         assert!(error.ends_with("Nothing was imported."), "{error}");
