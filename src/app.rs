@@ -198,7 +198,7 @@ impl App {
             None => Keys::create(&auth.signing_key_file)?,
         };
         self.keys = Some(Arc::new(keys));
-        self.issuer = open_issuer(auth, self.now()).await?.map(Arc::new);
+        self.issuer = open_issuer(auth, || self.now()).await?.map(Arc::new);
         let rates = &settings.rates;
         self.rates = RateLimiters::of(RateLimits {
             writes: rates.max_sends,

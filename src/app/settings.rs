@@ -55,14 +55,14 @@ pub fn read_signing_keys(auth: &config::Auth) -> Result<Option<Keys>, BadSetting
 ///
 /// # Errors
 /// When they cannot be read.
-pub async fn open_issuer(auth: &config::Auth, now: Timestamp) -> Result<Option<Issuer>, BadSettings> {
+pub async fn open_issuer(auth: &config::Auth, now: impl FnOnce() -> Timestamp) -> Result<Option<Issuer>, BadSettings> {
     let (Some(name), Some(audience), Some(keys)) = (auth.issuer.clone(), auth.audience.clone(), auth.jwks.clone())
     else {
         return Ok(None);
     };
     let (provisions_users, clock_skew) = (auth.create_users, auth.clock_skew);
     let settings = IssuerSettings { name, audience, keys, provisions_users, clock_skew };
-    Ok(Some(Issuer::open(settings, now).await?))
+    Ok(Some(Issuer::open(settings, now()).await?))
 }
 
 /// Opens what makes vectors of texts, if there is anything. Reading a model takes a while, and is done on another thread.

@@ -58,7 +58,7 @@ fn signing_key(auth: &Auth) -> Result<String> {
 }
 
 async fn issuer(auth: &Auth) -> Result<String> {
-    let issuer = if auth.mode == AuthMode::Open { None } else { open_issuer(auth, Timestamp::now()).await? };
+    let issuer = if auth.mode == AuthMode::Open { None } else { open_issuer(auth, Timestamp::now).await? };
     Ok(if issuer.is_some() { "its keys can be read" } else { "none" }.to_owned())
 }
 
