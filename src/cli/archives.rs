@@ -21,35 +21,34 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{progress::Progress, user_named};
 
-/// Writes an export. The file has its name only once it is complete.
-pub(super) async fn export(file: &Path, user: Option<String>, database: &Database) -> Result<()> {
-    let is_stdout = file == Path::new("-");
-    let app = App::open_existing(database).await?;
-    let operator = Viewer::operator(&app);
-    let user = match &user {
-        Some(user) => Some(user_named(&app, &operator, user).await?),
-        None => None,
-    };
-    let last_id = exports::last_id(&app, &operator).await?;
-    let mut progress = Progress::of(0, "{bar:30} {percent} %, {eta} left");
+/// Writes an export, or nothing if it is interrupted.
+pub(super) async fn export(file: &Path, user: Option<&str>, database: &Database) -> Result<()> {
+    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        exported = write_export(file, user, database) => exported,
+        _ = terminated.recv() => bail!("the export was interrupted"),
+        _ = interrupted.recv() => bail!("the export was interrupted"),
+    }
+}
+
+async fn write_export(file: &Path, user: Option<&str>, database: &Database) -> Result<()> {
     let cannot = || format!("cannot write {}", file.display());
-    let part = if is_stdout { None } else { Some(NewFile::beside(file).with_context(cannot)?) };
+    let part = if file == Path::new("-") { None } else { Some(NewFile::beside(file).with_context(cannot)?) };
     let output: Box<dyn Write + Send> = match &part {
         Some(part) => Box::new(part.part.reopen().with_context(cannot)?),
         None => Box::new(stdout()),
     };
+    let app = App::open_existing(database).await?;
+    let operator = Viewer::operator(&app);
+    let user = user_named(&app, &operator, user).await?;
+    let last_id = exports::last_id(&app, &operator).await?;
+    let mut progress = Progress::of(0, "{bar:30} {percent} %, {eta} left");
     let progress = move |line: &Line| {
         if let Line::Message(message) = line {
             progress.reach(message.id, last_id);
         }
     };
-    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let outcome = tokio::select! {
-        done = exports::export(&app, &operator, user, BufWriter::new(output), progress) => done,
-        // The part is removed.
-        _ = terminated.recv() => bail!("the export was interrupted"),
-        _ = interrupted.recv() => bail!("the export was interrupted"),
-    };
+    let outcome = exports::export(&app, &operator, user, BufWriter::new(output), progress).await;
     app.close().await;
     let count = outcome.with_context(|| format!("cannot export to {}", file.display()))?;
     if let Some(part) = part {
@@ -59,7 +58,8 @@ pub(super) async fn export(file: &Path, user: Option<String>, database: &Databas
     Ok(())
 }
 
-/// A file that has its name only once it is complete and on the disk. Only its owner can read it.
+/// A file that has its name only once it is complete and on the disk. Until then it is removed when this is dropped. Only its owner can
+/// read it.
 struct NewFile {
     part: NamedTempFile,
     folder: PathBuf,

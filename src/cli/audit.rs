@@ -19,19 +19,16 @@ use serde_json::json;
 
 use super::user_named;
 
-pub(super) async fn run(since: Option<Duration>, user: Option<String>, json: bool, database: &Database) -> Result<()> {
+pub(super) async fn run(since: Option<Duration>, user: Option<&str>, json: bool, database: &Database) -> Result<()> {
     let app = App::open_existing(database).await?;
     let listed = list(&app, since, user, json).await;
     app.close().await;
     listed
 }
 
-async fn list(app: &App, since: Option<Duration>, user: Option<String>, json: bool) -> Result<()> {
+async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool) -> Result<()> {
     let operator = Viewer::operator(app);
-    let user = match &user {
-        Some(user) => Some(user_named(app, &operator, user).await?),
-        None => None,
-    };
+    let user = user_named(app, &operator, user).await?;
     let since = since.map_or(Timestamp::MIN, |since| app.now().earlier(since));
     let mut output = stdout().lock();
     if !json {

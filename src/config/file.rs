@@ -208,16 +208,17 @@ mod tests {
             assert_eq!(value(&matches, name), expected, "{name}");
         }
         // Also of settings that exclude each other.
-        let matches = read("database-file = 'a'", &["check", "--database", "sqlite:chat.db"]).unwrap();
+        let matches = read("database-file = 'a'", &["migrate", "--database", "sqlite:chat.db"]).unwrap();
         assert_eq!(
             (value(&matches, "database"), value(&matches, "database_file")),
             (vec!["sqlite:chat.db".to_owned()], Vec::new())
         );
-        let matches = read("database = 'sqlite:chat.db'", &["check", "--database-file", "a"]).unwrap();
+        let matches = read("database = 'sqlite:chat.db'", &["migrate", "--database-file", "a"]).unwrap();
         assert_eq!(value(&matches, "database_file"), ["a"]);
         // Other commands take what they know.
-        let matches = read("database = 'sqlite:chat.db'\nmax-body = 7", &["check"]).unwrap();
+        let matches = read("database = 'sqlite:chat.db'\nmax-body = 7", &["migrate"]).unwrap();
         assert_eq!(value(&matches, "database"), ["sqlite:chat.db"]);
+        assert!(!matches.subcommand().unwrap().1.ids().any(|id| id == "max_body"));
     }
 
     #[test]

@@ -117,8 +117,7 @@ pub fn events(
 /// Deletes the events that are older than the retention from all feeds, in small batches that do not block other writers
 /// for long; gives their number. A follower that has not read them gets a reset.
 pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
-    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    let before = Timestamp::from_milliseconds(app.now().milliseconds().saturating_sub(retention));
+    let before = app.now().earlier(retention);
     let mut trimmed = 0;
     loop {
         let begun = Instant::now();

@@ -138,6 +138,11 @@ impl Import {
 
     fn add(&mut self, conn: &mut Conn<'_>, number: u64, line: Line) -> Result<(), LineError> {
         match line {
+            Line::Export(_) if number != 1 => {
+                return Err(LineError::Invalid(
+                    "This is the first line of an export, and must be the first one here.".into(),
+                ));
+            }
             Line::Export(ExportLine { format, user_id }) => {
                 if format != FORMAT {
                     return Err(LineError::Invalid(format!(

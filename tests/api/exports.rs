@@ -7,9 +7,10 @@ use duologue::{
     model::texts::{Email, Name, Password},
 };
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::{
-    harness::{ACCOUNTS, Chat, Database, text},
+    harness::{ACCOUNTS, Chat, Database, soon, text},
     program::{error, program, run},
     unread::{assert_counts, marks},
 };
@@ -193,6 +194,31 @@ async fn an_export_of_one_user_has_what_is_theirs_and_nothing_of_others_but_name
     let without_session =
         exported.lines().filter(|line| !line.starts_with("{\"session\"")).collect::<Vec<_>>().join("\n");
     assert_eq!(imported.trim_end(), without_session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_an_export_that_is_interrupted() {
+    let (database, folder) = (world().await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("chat.jsonl").display().to_string();
+    let left = || fs::read_dir(folder.path()).unwrap().count();
+    for (signal, lock) in ["-TERM", "-INT"].map(|signal| (signal, database.locked())) {
+        // It waits for whoever holds the database.
+        let lock = lock.await;
+        let mut export = program(&["export", &file, "--database", &database.url]);
+        let export = export.stderr(Stdio::piped()).spawn().unwrap();
+        soon(async {
+            while left() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let mut kill = Command::new("kill");
+        assert!(soon(kill.args([signal, &export.id().unwrap().to_string()]).status()).await.unwrap().success());
+        let output = soon(export.wait_with_output()).await.unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "duologue: the export was interrupted\n");
+        assert_eq!((output.status.code(), left()), (Some(1), 0));
+        drop(lock);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -180,7 +180,8 @@ const BAD_LINES: &[(&str, &str)] = &[
         r#"{"user":{"id":8,"name":"x","createdAt":"2026-01-31T12:00:00Z","admin":true,"identities":[{"issuer":"i","subject":"x"}]}}"#,
         "Only users who sign in here can be admins",
     ),
-    (r#"{"export": {"format": 2}}"#, "This export has the format 2"),
+    // What follows it is not judged.
+    (r#"{"export": {"format": 1}}"#, "This is the first line of an export, and must be the first one here."),
     (
         r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "a\u0000", "createdAt": "2026-02-01T00:00:01Z"}}"#,
         "The content may not contain the character U+0000.",

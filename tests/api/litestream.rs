@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::{
+    book::blocks,
     crashes::assert_sound,
     crowd::{Crowd, short_or_long},
     harness::{Database, Socket, signed_in, soon},
@@ -23,9 +24,8 @@ use crate::{
 const PAGE: &str = include_str!("../../docs/how-to/litestream.md");
 
 /// The fenced blocks of a page in a language.
-pub(crate) fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
-    let fenced = page.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap());
-    fenced.filter(|(its, _)| *its == language).map(|(_, text)| text).collect()
+pub(crate) fn blocks_in<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    blocks(page).into_iter().filter(|(its, _)| *its == language).map(|(_, text)| text).collect()
 }
 
 /// `PATH` with the program, and what is in these folders.
@@ -55,7 +55,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { database: Database::at("duologue.db"), replica: tempfile::tempdir().unwrap() };
-        let config = machine.of_here(blocks(PAGE, "yaml")[0]);
+        let config = machine.of_here(blocks_in(PAGE, "yaml")[0]);
         fs::write(machine.replica.path().join("litestream.yml"), config).unwrap();
         machine
     }
@@ -132,7 +132,7 @@ async fn a_replica_of_litestream_has_what_was_answered_and_can_be_restored() {
         return;
     }
     let machine = Machine::new();
-    let [replicate, restore, restore_in_place] = blocks(PAGE, "sh")[..] else { panic!("other blocks") };
+    let [replicate, restore, restore_in_place] = blocks_in(PAGE, "sh")[..] else { panic!("other blocks") };
     let (mut server, address) = serve(&machine.database, &[]).await;
     let mut litestream = machine.replicates(replicate);
     let mut crowd = Crowd::gathers(&machine.database, address, 8, 24).await;

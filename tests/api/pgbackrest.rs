@@ -18,7 +18,7 @@ use tokio::process::Command;
 use crate::{
     crowd::Crowd,
     harness::{Database, signed_in, soon},
-    litestream::{blocks, hears_reset, path},
+    litestream::{blocks_in, hears_reset, path},
     outages::Cluster,
     program::serve,
 };
@@ -52,8 +52,8 @@ async fn a_server_is_restored_to_a_moment_and_clients_begin_anew() {
     if signed_in() || without || Database::new().await.is_sqlite() {
         return;
     }
-    let [config, postgresql] = blocks(PAGE, "ini")[..] else { panic!("other blocks") };
-    let [backup, restore, state, new_epoch] = blocks(PAGE, "sh")[..] else { panic!("other blocks") };
+    let [config, postgresql] = blocks_in(PAGE, "ini")[..] else { panic!("other blocks") };
+    let [backup, restore, state, new_epoch] = blocks_in(PAGE, "sh")[..] else { panic!("other blocks") };
     let elsewhere = tempfile::tempdir().unwrap();
     let place = |name: &str| elsewhere.path().join(name).display().to_string();
     let (file, spool, locks) = (place("pgbackrest.conf"), place("spool"), place("locks"));
