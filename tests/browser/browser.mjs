@@ -101,13 +101,15 @@ export async function ask(address, query, variables = {}, token = undefined) {
 
 /**
  * From the next load on, the page of a user comes back with the cursor of another database, until it is told to begin anew: as if the
- * server had been restored from a backup. Gives what closes its socket.
+ * server had been restored from a backup. Gives what closes its socket, once the page follows the feed on it.
  */
 export async function comesBackWithForeignCursor(page, user) {
   // Cursors are opaque; this one is made as a server with another database makes them.
   const foreign = Buffer.from(`f:0123456789abcdef:${user.replace("usr_", "")}:1`).toString("base64url");
   let socket;
   let resets = 0;
+  let isFollowing;
+  const following = new Promise((resolve) => (isFollowing = resolve));
   await page.routeWebSocket(/graphql$/, (its) => {
     const server = its.connectToServer();
     const isBack = socket !== undefined;
@@ -115,8 +117,9 @@ export async function comesBackWithForeignCursor(page, user) {
     its.onMessage((text) => server.send(isBack && !resets ? text.replace(/"after":"[^"]+"/, `"after":"${foreign}"`) : text));
     server.onMessage((text) => {
       if (text.includes('"RESET"')) resets++;
+      if (text.includes('"CAUGHT_UP"')) isFollowing();
       its.send(text);
     });
   });
-  return { resets: () => resets, close: () => socket.close({ code: 1012 }) };
+  return { resets: () => resets, close: () => following.then(() => socket.close({ code: 1012 })) };
 }
