@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::values::{at_least_one, rate, seconds};
+use super::values::{at_least_one, bytes, rate, seconds};
 
 /// How often people may do something; 0 is `off`: as often as they like. Not in open mode.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +38,10 @@ pub struct Limits {
     /// Bytes of an answer, be it to a request, to a whole batch, or an event
     #[arg(long, value_name = "BYTES", env = "DUOLOGUE_MAX_ANSWER", default_value_t = 8 * 1024 * 1024)]
     pub max_answer: usize,
+    /// Bytes above which an answer over HTTP is compressed with gzip, if the client accepts that; or `off`. Event streams and
+    /// WebSockets are never compressed
+    #[arg(long, value_name = "BYTES", env = "DUOLOGUE_COMPRESS_ABOVE", default_value = "4096", value_parser = bytes)]
+    pub compress_above: u64,
     /// Tokens of a document
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_TOKENS", default_value_t = 2_000)]
     pub max_tokens: usize,

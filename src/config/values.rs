@@ -64,6 +64,14 @@ pub(super) fn rate(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|times| *times > 0).ok_or_else(|| "must be a whole number, 1 or more, or `off`".to_owned())
 }
 
+/// A number of bytes, or `off`, which is more than anything has.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    if text == "off" {
+        return Ok(u64::MAX);
+    }
+    text.parse().map_err(|_| "must be a whole number, or `off`".to_owned())
+}
+
 /// A number of days, or with a unit, such as `36h`.
 pub(super) fn days(text: &str) -> Result<Duration, String> {
     duration(text, 86_400.0)
@@ -134,6 +142,8 @@ mod tests {
     #[test]
     fn only_off_is_without_limit() {
         assert_eq!((rate("off"), rate("7")), (Ok(0), Ok(7)));
+        assert_eq!((bytes("off"), bytes("0")), (Ok(u64::MAX), Ok(0)));
+        assert!(bytes("4 KB").is_err_and(|why| why.contains("`off`")));
         for wrong in ["0", "-1", "", "Off", "any"] {
             assert!(rate(wrong).is_err_and(|why| why.contains("`off`")), "{wrong}");
         }

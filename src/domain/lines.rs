@@ -27,7 +27,7 @@ pub enum Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExportLine {
-    /// [`FORMAT`]
+    /// `FORMAT`
     pub format: u32,
     /// The user whose data it is, if it is not that of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

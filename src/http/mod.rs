@@ -5,6 +5,7 @@
 mod requests;
 mod access;
 mod accepts;
+mod compression;
 mod responses;
 mod server;
 mod upgrades;
@@ -25,7 +26,7 @@ mod addresses;
 mod pages;
 mod timeouts;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -150,7 +151,7 @@ pub async fn serve(
 }
 
 fn router(server: Arc<Server>) -> Router {
-    let sites = server.clone();
+    let (sites, compression) = (server.clone(), compression::layer(server.limits.compress_above));
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, parts| sites.hosts.allows(origin, &parts.headers)))
         .allow_methods([Method::GET, Method::POST])
@@ -160,7 +161,7 @@ fn router(server: Arc<Server>) -> Router {
         .expose_headers([header::RETRY_AFTER, access::REQUEST_ID])
         .max_age(Duration::from_mins(10));
     Router::new()
-        .route("/graphql", any(graphql).layer(cors))
+        .route("/graphql", any(graphql).layer::<_, Infallible>(compression).layer(cors))
         .route("/", get(pages::graphiql))
         .route("/demo", get(pages::demo))
         .route("/health/live", get(live))

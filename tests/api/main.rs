@@ -68,6 +68,7 @@ mod documents;
 #[cfg(target_os = "linux")]
 mod caches;
 mod http;
+mod compression;
 mod persisted;
 mod connections;
 mod bounds;
