@@ -79,6 +79,8 @@ pub struct App {
     pub issuer: Option<Arc<Issuer>>,
     /// Makes vectors of texts; `None` without a model.
     pub embedder: Option<Arc<Embedder>>,
+    /// After which time messages are deleted; `None` if they are kept.
+    pub message_retention: Option<Duration>,
     /// The lifetimes of tokens.
     pub lifetimes: Lifetimes,
     /// Whether people may make accounts for themselves, where they sign in.
@@ -163,6 +165,7 @@ impl App {
             keys: None,
             issuer: None,
             embedder: None,
+            message_retention: None,
             lifetimes: Lifetimes::default(),
             is_sign_up_open: true,
             offline_after: OFFLINE_AFTER,
@@ -180,6 +183,7 @@ impl App {
     pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadSettings> {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
+        self.message_retention = settings.message_retention;
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
         self.is_sign_up_open = auth.sign_up == SignUp::Open;
         let limits = &settings.limits;

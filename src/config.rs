@@ -35,7 +35,7 @@ pub use limits::{Limits, Rates};
 pub use log::{Log, LogFormat, LogLevel};
 pub use search::{DEFAULT_MODEL, Embeddings};
 pub use values::{Listen, Secret};
-use values::{any_seconds, days, listen, network, seconds};
+use values::{any_seconds, days, listen, network, one_day_or_more, seconds};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -181,6 +181,10 @@ pub struct Serve {
     /// Days for which a client that was away can catch up; after them it loads everything again
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
     pub feed_retention: Duration,
+    /// Days after which messages are deleted for good, for both sides, at least one; without it they are kept until somebody
+    /// deletes them
+    #[arg(long, value_name = "DAYS", env = "DUOLOGUE_MESSAGE_RETENTION", value_parser = one_day_or_more)]
+    pub message_retention: Option<Duration>,
     /// Days for which records of the audit log are kept: see `duologue audit`
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_AUDIT_RETENTION", default_value = "400", value_parser = days)]
     pub audit_retention: Duration,

@@ -77,6 +77,14 @@ pub(super) fn days(text: &str) -> Result<Duration, String> {
     duration(text, 86_400.0)
 }
 
+/// The same, but not by mistake a number of minutes or hours: what is deleted then does not come back.
+pub(super) fn one_day_or_more(text: &str) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_hours(24);
+    days(text).and_then(|duration| {
+        (duration >= DAY).then_some(duration).ok_or_else(|| "must be at least one day, such as 90".to_owned())
+    })
+}
+
 /// A number of seconds, or with a unit, such as `15m`.
 pub(super) fn any_seconds(text: &str) -> Result<Duration, String> {
     duration(text, 1.0)
@@ -134,6 +142,7 @@ mod tests {
         }
         assert_eq!((any_seconds("0.25"), days("0.5")), (Ok(Duration::from_millis(250)), Ok(Duration::from_hours(12))));
         assert_eq!((days("36h"), days("30d")), (any_seconds("129600"), days("30")));
+        assert_eq!((one_day_or_more("1"), one_day_or_more("23h").is_err()), (days("24h"), true));
         for wrong in ["", "m", "15 parsecs", "-5s", "-1", "1 month", "NaN", "inf"] {
             assert!(any_seconds(wrong).is_err(), "{wrong}");
         }

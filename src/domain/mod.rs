@@ -24,6 +24,7 @@ pub mod audit;
 pub mod imports;
 pub mod exports;
 pub mod retention;
+pub mod expiry;
 pub mod moving;
 pub mod demo;
 

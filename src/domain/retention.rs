@@ -1,14 +1,20 @@
-//! What is kept for a certain time only: events of the feeds, and records of the audit log.
+//! What is kept for a certain time only: events of the feeds, records of the audit log, and messages if that is wanted.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Result, audit, feed};
+use super::{
+    Result, audit,
+    expiry::{self, Extent},
+    feed,
+};
 use crate::app::App;
 
 /// 'Trim': the lock of the server that deletes.
 const LOCK: i64 = 0x5472_696D;
 /// How often it looks for what is too old.
 const INTERVAL: Duration = Duration::from_mins(10);
+/// One time in so many it looks at all messages, which is once a day.
+const RUNS_PER_FULL_RUN: u32 = 144;
 
 /// How long something is kept.
 #[derive(Debug, Clone, Copy)]
@@ -17,21 +23,31 @@ pub struct Retention {
     pub events: Duration,
     /// Records of the audit log.
     pub audit: Duration,
+    /// Messages; `None` if they are kept until somebody deletes them.
+    pub messages: Option<Duration>,
 }
 
 /// Deletes what is too old, now and periodically; never returns.
 pub async fn run_job(app: Arc<App>, retention: Retention) {
-    loop {
-        if let Err(error) = run(&app, retention).await {
+    for number in (0..RUNS_PER_FULL_RUN).cycle() {
+        let extent = if number == 0 { Extent::All } else { Extent::Oldest };
+        if let Err(error) = run(&app, retention, extent).await {
             tracing::warn!(%error, "what is older than its retention could not be deleted");
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn run(app: &App, retention: Retention) -> Result<()> {
+async fn run(app: &App, retention: Retention, extent: Extent) -> Result<()> {
     // One of several servers is enough.
     let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(()) };
     feed::trim(app, retention.events).await?;
-    audit::trim(app, retention.audit).await
+    audit::trim(app, retention.audit).await?;
+    if let Some(retention) = retention.messages {
+        let deleted = expiry::delete_expired(app, retention, extent).await?;
+        if deleted > 0 {
+            tracing::info!(deleted, "messages older than --message-retention were deleted");
+        }
+    }
+    Ok(())
 }

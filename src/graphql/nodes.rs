@@ -135,6 +135,11 @@ impl Object for ServerInfo {
         fields.plain::<i32>("maxContentLength", "In characters (Unicode scalar values).", |(), _| {
             i32::try_from(MAX_CONTENT).unwrap_or(i32::MAX)
         });
+        fields.plain::<Option<f64>>(
+            "messageRetentionDays",
+            "After so many days messages are deleted for good, and no event says so: forget them then. Null if they are kept.",
+            |(), context| context.app.message_retention.map(|retention| retention.as_secs_f64() / 86_400.0),
+        );
         fields.plain::<i32>("maxPageSize", "The most that `first` and `last` may ask for.", |(), _| MAX_PAGE.into());
     }
 }

@@ -305,6 +305,22 @@ pub fn oldest(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<(i64, Timestamp)>> 
     Ok(on!(conn, |c| query.load(c))?)
 }
 
+/// Notes that entries of a user up to a position are missing. The user must be locked.
+pub fn note_trimmed(conn: &mut Conn<'_>, user: UserId, through: i64) -> Result<()> {
+    let note = diesel::update(users::table.find(user).filter(users::trimmed_through.lt(through)))
+        .set(users::trimmed_through.eq(through));
+    on!(conn, |c| note.execute(c))?;
+    Ok(())
+}
+
+/// Notes that entries up to a position are missing, so that their ids are not given again although no row has them.
+pub(super) fn note_all_trimmed(conn: &mut Conn<'_>, through: i64) -> Result<()> {
+    let note = diesel::update(server::table.filter(server::trimmed_through.lt(through)))
+        .set(server::trimmed_through.eq(through));
+    on!(conn, |c| note.execute(c))?;
+    Ok(())
+}
+
 /// Deletes the events of all users up to a position, and notes it.
 pub fn trim(conn: &mut Conn<'_>, through: i64) -> Result<()> {
     if let Conn::Postgres(c) = conn {
@@ -317,11 +333,12 @@ pub fn trim(conn: &mut Conn<'_>, through: i64) -> Result<()> {
     }
     let old = || events::table.filter(events::id.le(through));
     let last_of_user = old().filter(events::user_id.eq(users::id)).select(max(events::id)).single_value();
+    let last_of_user = last_of_user.assume_not_null();
     let note = diesel::update(users::table.filter(users::id.eq_any(old().select(events::user_id))))
-        .set(users::trimmed_through.eq(last_of_user.assume_not_null()));
+        .filter(users::trimmed_through.lt(last_of_user.clone()))
+        .set(users::trimmed_through.eq(last_of_user));
     on!(conn, |c| note.execute(c))?;
-    let note = diesel::update(server::table).set(server::trimmed_through.eq(through));
-    on!(conn, |c| note.execute(c))?;
+    note_all_trimmed(conn, through)?;
     on!(conn, |c| diesel::delete(old()).execute(c))?;
     Ok(())
 }

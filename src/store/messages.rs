@@ -50,7 +50,7 @@ const COLUMNS: Columns = (
 
 /// Whether a message is about to be deleted with the account of its sender. On PostgreSQL `NOT IN` is hashed, `<> ALL` is not.
 #[dsl::auto_type(no_type_alias)]
-fn is_hidden() -> _ {
+pub(super) fn is_hidden() -> _ {
     messages::sender_id.eq_any(erasures::table.select(erasures::user_id))
 }
 
@@ -289,7 +289,7 @@ pub fn oldest_sent_by(conn: &mut Conn<'_>, sender: UserId, limit: i64) -> Result
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Deletes messages of an erased account, with their `clientId`s; at most 1,000, because the number of parameters is limited.
+/// Deletes messages with their `clientId`s; at most 1,000, because the number of parameters is limited.
 pub fn erase(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<()> {
     let query = diesel::update(messages::table.filter(messages::id.eq_any(ids))).set((
         messages::content.eq(""),

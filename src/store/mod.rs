@@ -12,6 +12,7 @@
 pub mod users;
 pub mod changes;
 pub mod messages;
+pub mod expiry;
 pub mod rows;
 pub mod members;
 pub mod feed;

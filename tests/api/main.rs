@@ -27,6 +27,7 @@ mod conversations;
 mod feed;
 mod resume;
 mod retention;
+mod expiry;
 mod searches;
 mod meanings;
 mod relevance;

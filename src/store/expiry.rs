@@ -1,0 +1,103 @@
+//! Finding messages that are too old, and removing their rows.
+
+use std::collections::BTreeMap;
+
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl,
+    dsl::{self, min},
+    sql_query,
+};
+
+use super::{
+    Conn, Result,
+    conn::on,
+    feed,
+    messages::is_hidden,
+    schema::{embedding_failures, index_changes, messages},
+};
+use crate::model::{
+    ids::{ConversationId, MessageId, UserId},
+    timestamps::Timestamp,
+};
+
+/// A message that is too old.
+#[derive(Debug, Clone, Copy)]
+pub struct Expired {
+    /// Its id.
+    pub id: MessageId,
+    /// Its sender.
+    pub sender_id: UserId,
+    /// Its receiver.
+    pub receiver_id: UserId,
+    /// Whether only its row is left to be removed: it was deleted, and its words and vectors are removed.
+    pub is_deleted: bool,
+}
+
+/// The lowest id of a message after one; `None` if there is none.
+pub fn next_id(conn: &mut Conn<'_>, after: i64) -> Result<Option<i64>> {
+    let query = messages::table.select(min(messages::id)).filter(messages::id.gt(after));
+    Ok(on!(conn, |c| query.first(c))?)
+}
+
+/// Messages from one id through another that were sent before a time, by id, at most `limit`. Those of accounts that are being erased
+/// are left to the erasure.
+pub fn sent_before(
+    conn: &mut Conn<'_>,
+    (from, through): (i64, i64),
+    before: Timestamp,
+    limit: i64,
+) -> Result<Vec<Expired>> {
+    let is_indexed = messages::id.eq_any(index_changes::table.select(index_changes::message_id));
+    let is_live = messages::deleted_at.is_null().and(dsl::not(is_hidden()));
+    let query = messages::table
+        .select((messages::id, messages::sender_id, messages::receiver_id, messages::deleted_at.is_not_null()))
+        .filter(messages::id.between(from, through))
+        .filter(messages::created_at.lt(before))
+        .filter(is_live.or(messages::deleted_at.is_not_null().and(dsl::not(is_indexed))))
+        .order(messages::id)
+        .limit(limit);
+    let rows: Vec<(MessageId, UserId, UserId, bool)> = on!(conn, |c| query.load(c))?;
+    let expired = |(id, sender_id, receiver_id, is_deleted)| Expired { id, sender_id, receiver_id, is_deleted };
+    Ok(rows.into_iter().map(expired).collect())
+}
+
+/// Removes the rows of deleted messages, and the conversations in which nothing is left; at most 1,000, because the number of
+/// parameters is limited. The members must be locked.
+pub fn remove(conn: &mut Conn<'_>, removed: &[Expired]) -> Result<()> {
+    let ids: Vec<MessageId> = removed.iter().map(|message| message.id).collect();
+    let Some(last) = ids.iter().max() else { return Ok(()) };
+    feed::note_all_trimmed(conn, last.key())?;
+    let replies = diesel::update(messages::table.filter(messages::reply_to_id.eq_any(&ids)))
+        .set(messages::reply_to_id.eq(None::<MessageId>));
+    on!(conn, |c| replies.execute(c))?;
+    let failures = embedding_failures::table.filter(embedding_failures::message_id.eq_any(&ids));
+    on!(conn, |c| diesel::delete(failures).execute(c))?;
+    on!(conn, |c| diesel::delete(messages::table.filter(messages::id.eq_any(&ids))).execute(c))?;
+    let conversations: BTreeMap<_, _> = removed
+        .iter()
+        .filter_map(|message| Some((ConversationId::between(message.sender_id, message.receiver_id)?, message.id)))
+        .collect();
+    conversations.into_iter().try_for_each(|(conversation, last)| leave(conn, conversation, last))
+}
+
+/// After the removal of messages of a conversation, of which the last was `last`: marks are at messages that are there, and
+/// a conversation without messages is in no list.
+fn leave(conn: &mut Conn<'_>, conversation: ConversationId, last: MessageId) -> Result<()> {
+    let [low, high] = conversation.members().map(UserId::key);
+    let members = format!("((user_id = {low} AND peer_id = {high}) OR (user_id = {high} AND peer_id = {low}))");
+    let left = format!("FROM messages WHERE low_id = {low} AND high_id = {high} AND deleted_at IS NULL");
+    let move_mark = |mark: &str| {
+        format!(
+            "UPDATE members SET {mark} = coalesce((SELECT max(id) {left} AND id <= {mark}), 0) \
+             WHERE {members} AND {mark} > 0 AND NOT EXISTS (SELECT 1 FROM messages WHERE id = {mark})"
+        )
+    };
+    let last = last.key();
+    let delete =
+        format!("DELETE FROM members WHERE {members} AND last_message_id <= {last} AND NOT EXISTS (SELECT 1 {left})");
+    // Raw, because diesel has no subquery on a column of the row that is changed. There are numbers in it, and no texts.
+    for statement in [move_mark("delivered_through"), move_mark("read_through"), delete] {
+        on!(conn, |c| sql_query(&statement).execute(c))?;
+    }
+    Ok(())
+}

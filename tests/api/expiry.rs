@@ -1,0 +1,171 @@
+//! With `--message-retention`, messages that are too old are deleted for good, and nothing else changes.
+
+use std::time::Duration;
+
+use duologue::{
+    domain::{
+        expiry::{Extent, delete_expired},
+        indexing::index_words,
+    },
+    model::{ids::MessageId, timestamps::Timestamp},
+    store,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Chat, Person, text},
+    imports::{LINES, import},
+    resume::{cursor, resumed},
+    unread::assert_counts,
+};
+
+const DAY: Duration = Duration::from_hours(24);
+const READ: &str =
+    "mutation ($id: ID!, $user: ID!) { markRead(messageId: $id, userId: $user) { userErrors { message } } }";
+
+/// Makes messages older than anything is kept.
+async fn age(chat: &Chat, ids: &[&String]) {
+    let keys: Vec<&str> = ids.iter().map(|id| id.strip_prefix("msg_").unwrap()).collect();
+    let update = format!("UPDATE messages SET created_at = 1000 WHERE id IN ({})", keys.join(", "));
+    drop(chat.database.run(&update).await);
+    chat.app.notifier.invalidate_all();
+}
+
+/// Deletes what is too old, and the rows once the indexes have nothing of it any more; gives the number of messages.
+async fn expire(chat: &Chat, extent: Extent) -> usize {
+    let deleted = delete_expired(&chat.app, DAY, extent).await.unwrap();
+    index_words(&chat.app).await.unwrap();
+    assert_eq!(delete_expired(&chat.app, DAY, extent).await.unwrap(), 0);
+    deleted
+}
+
+/// The messages of which there are rows.
+async fn rows(chat: &Chat) -> Vec<String> {
+    let end = Timestamp::from_milliseconds(i64::MAX / 2);
+    let rows = chat.app.store.read(move |conn| store::expiry::sent_before(conn, (1, i64::MAX), end, 1_000)).await;
+    rows.unwrap().iter().map(|row| row.id.to_string()).collect()
+}
+
+/// What a user sees of their conversations.
+async fn inbox(person: &Person<'_>) -> Value {
+    let query = "query ($id: ID!) { user(id: $id) { conversations(first: 9) {
+        nodes { unreadCount(userId: $id) lastMessage { content } messages { nodes { id content replyTo { id } } } }
+    } } }";
+    person.chat.data(query, json!({ "id": person.id })).await["user"]["conversations"]["nodes"].take()
+}
+
+async fn finds(chat: &Chat, words: &str) -> usize {
+    let query = "query ($input: SearchMessagesInput!) { searchMessages(input: $input) { edges { node { id } } } }";
+    let data = chat.data(query, json!({ "input": { "text": words, "mode": "TEXT" } })).await;
+    data["searchMessages"]["edges"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let start = cursor(&bob).await;
+    let mut live = bob.feed().await;
+    let retry = json!({ "receiverId": bob.id, "content": "quokka one", "clientId": "first-of-all" });
+    let first = text(&ada.tries_to_send(retry.clone()).await["message"]["id"]);
+    let second = ada.sends("quokka two", &bob).await;
+    chat.data(READ, json!({ "id": first, "user": bob.id })).await;
+    let third = text(
+        &ada.tries_to_send(json!({ "receiverId": bob.id, "content": "quokka three", "replyToId": second })).await["message"]
+            ["id"],
+    );
+    let end = cursor(&bob).await;
+    index_words(&chat.app).await.unwrap();
+    assert_eq!((inbox(&bob).await[0]["unreadCount"].clone(), finds(&chat, "quokka").await), (json!(2), 3));
+    assert_eq!(expire(&chat, Extent::All).await, 0);
+
+    age(&chat, &[&first, &second]).await;
+    assert_eq!(expire(&chat, Extent::Oldest).await, 2);
+    let left = json!({ "id": third, "content": "quokka three", "replyTo": null });
+    let conversation =
+        json!({ "unreadCount": 1, "lastMessage": { "content": "quokka three" }, "messages": { "nodes": [left] } });
+    assert_eq!(inbox(&bob).await, json!([conversation]));
+    assert_eq!((finds(&chat, "quokka").await, rows(&chat).await), (1, vec![third.clone()]));
+    let gone = chat.data("query ($id: ID!) { node(id: $id) { id } }", json!({ "id": first })).await;
+    assert_eq!(gone["node"], Value::Null);
+
+    // Who was away before has to forget; who was there hears of nothing.
+    assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
+    assert_eq!(resumed(&bob, &end).await.next().await["kind"], "CAUGHT_UP");
+    for (kind, id) in
+        [("MESSAGE_SENT", &first), ("MESSAGE_SENT", &second), ("RECEIPT", &first), ("MESSAGE_SENT", &third)]
+    {
+        let event = live.next().await;
+        assert_eq!((&event["kind"], &event["messageId"]), (&json!(kind), &json!(id)));
+    }
+    assert_counts(&chat).await;
+
+    // With its last message a conversation leaves the list. It begins anew with the next one, which has a new id.
+    age(&chat, &[&third]).await;
+    assert_eq!(expire(&chat, Extent::Oldest).await, 1);
+    let nothing = json!([]);
+    assert_eq!((inbox(&bob).await, inbox(&ada).await, rows(&chat).await), (nothing.clone(), nothing, Vec::new()));
+    let again = ada.tries_to_send(retry).await;
+    assert_eq!((&again["duplicate"], &again["userErrors"]), (&json!(false), &json!([])));
+    let fourth: MessageId = text(&again["message"]["id"]).parse().unwrap();
+    assert!(fourth > third.parse().unwrap());
+    assert_eq!(live.next().await["messageId"], json!(fourth.to_string()));
+    assert_eq!(inbox(&bob).await[0]["unreadCount"], 1);
+    assert_counts(&chat).await;
+}
+
+/// Their ids are higher than those of messages that are not too old.
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_messages_are_found_by_a_look_at_all() {
+    let chat = Chat::open().await;
+    let (eve, ida) = (chat.person("Eve").await, chat.person("Ida").await);
+    let young = eve.sends("young", &ida).await;
+    // The next ids are after those of one look.
+    drop(chat.database.run("UPDATE server SET trimmed_through = 20000").await);
+    import(&chat, LINES).await.unwrap();
+    let between = eve.sends("young as well", &ida).await;
+    drop(chat.database.run("UPDATE messages SET created_at = 1000 WHERE content LIKE 'H%'").await);
+    assert_eq!(expire(&chat, Extent::Oldest).await, 0);
+    assert_eq!(rows(&chat).await.len(), 4);
+    assert_eq!(expire(&chat, Extent::All).await, 2);
+    assert_eq!(rows(&chat).await, [young, between]);
+}
+
+/// Whatever is sent, read and deleted meanwhile: nothing is counted twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_stay_right_while_others_write() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let expiring = async {
+        for _ in 0..30 {
+            delete_expired(&chat.app, Duration::ZERO, Extent::All).await.unwrap();
+            index_words(&chat.app).await.unwrap();
+        }
+    };
+    let writing = async |from: &Person<'_>, to: &Person<'_>| {
+        for number in 0..60 {
+            let id = from.sends("soon gone", to).await;
+            if number % 3 == 0 {
+                from.deletes(&id).await;
+            } else if number % 3 == 1 {
+                chat.data(READ, json!({ "id": id, "user": to.id })).await;
+            }
+        }
+    };
+    tokio::join!(expiring, writing(&ada, &bob), writing(&bob, &ada));
+    assert_counts(&chat).await;
+    for _ in 0..2 {
+        delete_expired(&chat.app, Duration::ZERO, Extent::All).await.unwrap();
+        index_words(&chat.app).await.unwrap();
+    }
+    assert_eq!((inbox(&ada).await, rows(&chat).await), (json!([]), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_how_long_messages_are_kept() {
+    let query = "{ server { messageRetentionDays } }";
+    for (flags, expected) in [(&[][..], Value::Null), (&["--message-retention", "36h"], json!(1.5))] {
+        let chat = Chat::with(flags).await;
+        assert_eq!(chat.data(query, json!({})).await["server"]["messageRetentionDays"], expected);
+    }
+}
