@@ -69,7 +69,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     if text == "off" {
         return Ok(u64::MAX);
     }
-    text.parse().map_err(|_| "must be a whole number, or `off`".to_owned())
+    text.parse().map_err(|_no_number| "must be a whole number, or `off`".to_owned())
 }
 
 /// A number of days, or with a unit, such as `36h`.

@@ -335,7 +335,7 @@ pub fn trim(conn: &mut Conn<'_>, through: i64) -> Result<()> {
     let last_of_user = old().filter(events::user_id.eq(users::id)).select(max(events::id)).single_value();
     let last_of_user = last_of_user.assume_not_null();
     let note = diesel::update(users::table.filter(users::id.eq_any(old().select(events::user_id))))
-        .filter(users::trimmed_through.lt(last_of_user.clone()))
+        .filter(users::trimmed_through.lt(last_of_user))
         .set(users::trimmed_through.eq(last_of_user));
     on!(conn, |c| note.execute(c))?;
     note_all_trimmed(conn, through)?;
