@@ -341,6 +341,7 @@ fn save(
         // Somebody had it begin anew.
         return Ok(());
     }
+    store::indexing::lock_changes(conn, &ids)?;
     let now = store::indexing::messages_by_ids(conn, &ids)?;
     let versions: HashMap<_, _> = now.iter().filter(|now| !now.is_deleted).map(|now| (now.id, now.version)).collect();
     let mut of_conversation: BTreeMap<ConversationId, Vec<(Entry, Vector)>> = BTreeMap::new();

@@ -134,6 +134,7 @@ fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
 /// Removes the vectors of messages that were changed, and the words of those that were deleted; an edit has replaced its words.
 fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
     let models = store::vectors::models(conn)?;
+    store::indexing::lock_changes(conn, changed)?;
     let messages = store::indexing::messages_by_ids(conn, changed)?;
     for (message, model) in messages.iter().flat_map(|message| models.iter().map(move |model| (message, model))) {
         store::vectors::remove(conn, model, message.conversation_id(), message.id)?;

@@ -85,8 +85,14 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     // Locks the conversation for writers, so that its message ids are in commit order.
     let present = store::users::lock(conn, &conversation.members())?;
     if let Some(client_id) = &draft.client_id
-        && let Some(earlier) = store::messages::earlier_send(conn, draft.sender_id, client_id)?
+        && let Some(mut earlier) = store::messages::earlier_send(conn, draft.sender_id, client_id)?
     {
+        // What it answered was removed since, as it was too old.
+        if let (Some(answered), None) = (draft.reply_to_id, earlier.reply_to_id)
+            && store::expiry::next_id(conn, answered.key() - 1)? != Some(answered.key())
+        {
+            earlier.reply_to_id = draft.reply_to_id;
+        }
         if !repeats(draft, &earlier) {
             return Err(Rejection::ClientIdReused.into());
         }

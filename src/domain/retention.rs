@@ -29,11 +29,19 @@ pub struct Retention {
 
 /// Deletes what is too old, now and periodically; never returns.
 pub async fn run_job(app: Arc<App>, retention: Retention) {
-    for number in (0..RUNS_PER_FULL_RUN).cycle() {
-        let extent = if number == 0 { Extent::All } else { Extent::Oldest };
-        if let Err(error) = run(&app, retention, extent).await {
-            tracing::warn!(%error, "what is older than its retention could not be deleted");
+    let mut runs_since_full = RUNS_PER_FULL_RUN;
+    loop {
+        let extent = if runs_since_full >= RUNS_PER_FULL_RUN { Extent::All } else { Extent::Oldest };
+        match run(&app, retention, extent).await {
+            Ok(()) if extent == Extent::All => runs_since_full = 0,
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "what is older than its retention could not be deleted"),
         }
+        if retention.messages.is_some() {
+            // Another server may have deleted some.
+            app.notifier.forget_read();
+        }
+        runs_since_full += 1;
         tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::{
     registry::{Registry, RegistryGuard},
     relay::Relay,
-    tail_cache::TailCache,
+    tail_cache::{TailCache, TailEnd},
 };
 use crate::model::{feed::FeedPage, ids::UserId};
 
@@ -109,6 +109,11 @@ impl Notifier {
         self.feeds.with_range(.., |feeds| feeds.for_each(|(_, feed)| feed.value.notify(true)));
     }
 
+    /// What was read before is stale, also if it waits to be sent. Nobody is woken, as nothing follows it in the feeds.
+    pub fn forget_read(&self) {
+        self.feeds.with_range(.., |feeds| feeds.for_each(|(_, feed)| feed.value.forget_read()));
+    }
+
     /// How many users are followed.
     #[must_use]
     pub fn watched(&self) -> usize {
@@ -145,7 +150,7 @@ impl Watch {
     {
         let version = *self.version.borrow();
         self.seen = version;
-        if let Some(page) = self.cached_page(after, limit, version.notifications) {
+        if let Some(page) = self.cached_page(after, limit, version) {
             return Ok(Some(page));
         }
         // The first shared read may have begun before the notification; then the second one did not.
@@ -154,7 +159,7 @@ impl Watch {
                 break;
             }
             self.feed.shared_read(&read).await;
-            if let Some(page) = self.cached_page(after, limit, version.notifications) {
+            if let Some(page) = self.cached_page(after, limit, version) {
                 return Ok(Some(page));
             }
         }
@@ -164,17 +169,19 @@ impl Watch {
         if page.is_last {
             let mut cache = self.feed.cache();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
-                cache.replace(after, &page, version.notifications);
+                cache.replace(after, &page, version.notifications, version.invalidations);
                 self.clear_if_unshared(&mut cache);
             }
         }
         Ok(Some(page))
     }
 
-    /// From the cache, if it is no older than the notification.
-    fn cached_page(&mut self, after: i64, limit: usize, notified: u64) -> Option<FeedPage> {
+    /// From the cache, if it is no older than this version.
+    fn cached_page(&mut self, after: i64, limit: usize, version: Version) -> Option<FeedPage> {
         let mut cache = self.feed.cache();
-        let end = cache.end_for(after).filter(|end| end.notified >= notified)?;
+        let is_current =
+            |end: &TailEnd| end.notified >= version.notifications && end.invalidated >= version.invalidations;
+        let end = cache.end_for(after).filter(is_current)?;
         let page = cache.page_after(after, end, limit);
         self.read_through = page.through;
         self.clear_if_unshared(&mut cache);
@@ -224,6 +231,14 @@ impl WatchedFeed {
         });
     }
 
+    fn forget_read(&self) {
+        self.version.send_if_modified(|version| {
+            version.invalidations += 1;
+            false
+        });
+        self.cache().clear();
+    }
+
     fn cache(&self) -> MutexGuard<'_, TailCache> {
         // A panic elsewhere cannot leave it half changed.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
@@ -249,7 +264,7 @@ impl WatchedFeed {
     async fn extend_cache<E, F: Future<Output = Result<Option<FeedPage>, E>>>(&self, read: impl Fn(i64) -> F) {
         loop {
             let version = *self.version.borrow();
-            let Some(end) = self.cache().end() else { return };
+            let Some(end) = self.cache().valid_end(version.invalidations) else { return };
             match read(end.position).await {
                 Ok(Some(page)) if page.trimmed_through <= end.position => {
                     self.cache().extend(end, &page, if page.is_last { version.notifications } else { end.notified });

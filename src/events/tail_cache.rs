@@ -19,12 +19,13 @@ pub(super) struct TailCache {
     end: Option<TailEnd>,
 }
 
-/// Where the cache ends: the position of its last entry, and the number of the last notification before which that was
-/// the end of the feed.
+/// Where the cache ends: the position of its last entry, the number of the last notification before which that was the end of
+/// the feed, and that of the last invalidation before which its events were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TailEnd {
     pub(super) position: i64,
     pub(super) notified: u64,
+    pub(super) invalidated: u64,
 }
 
 impl TailCache {
@@ -49,14 +50,23 @@ impl TailCache {
         self.end
     }
 
+    /// The same, without events that were read before an invalidation.
+    pub(super) fn valid_end(&mut self, invalidated: u64) -> Option<TailEnd> {
+        if self.end.is_some_and(|end| end.invalidated < invalidated) {
+            self.clear();
+            self.end = self.end.map(|end| TailEnd { invalidated, ..end });
+        }
+        self.end
+    }
+
     /// Appends a page that was read after this end, unless the end has moved since.
     pub(super) fn extend(&mut self, end: TailEnd, page: &FeedPage, notified: u64) {
         if self.end == Some(end) {
-            self.append(page, notified);
+            self.append(page, notified, end.invalidated);
         }
     }
 
-    fn append(&mut self, page: &FeedPage, notified: u64) {
+    fn append(&mut self, page: &FeedPage, notified: u64, invalidated: u64) {
         for event in &page.events {
             if invalidates_earlier(event) {
                 self.begin = self.events.back().map_or(self.begin, |last| last.cursor.position);
@@ -71,14 +81,14 @@ impl TailCache {
             self.begin = event.cursor.position;
             self.bytes -= bytes(&event);
         }
-        self.end = Some(TailEnd { position: page.through, notified });
+        self.end = Some(TailEnd { position: page.through, notified, invalidated });
     }
 
     /// Replaces the contents by a page that was read after a position and reaches the end of the feed.
-    pub(super) fn replace(&mut self, after: i64, page: &FeedPage, notified: u64) {
+    pub(super) fn replace(&mut self, after: i64, page: &FeedPage, notified: u64, invalidated: u64) {
         self.events.clear();
         (self.begin, self.bytes) = (after, 0);
-        self.append(page, notified);
+        self.append(page, notified, invalidated);
     }
 
     /// Drops the events, and keeps the end.

@@ -33,6 +33,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::map_request,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -151,7 +152,7 @@ pub async fn serve(
 }
 
 fn router(server: Arc<Server>) -> Router {
-    let (sites, compression) = (server.clone(), compression::layer(server.limits.compress_above));
+    let sites = server.clone();
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, parts| sites.hosts.allows(origin, &parts.headers)))
         .allow_methods([Method::GET, Method::POST])
@@ -160,8 +161,12 @@ fn router(server: Arc<Server>) -> Router {
         .allow_credentials(true)
         .expose_headers([header::RETRY_AFTER, access::REQUEST_ID])
         .max_age(Duration::from_mins(10));
+    let graphql = any(graphql)
+        .layer::<_, Infallible>(compression::layer(server.limits.compress_above))
+        .layer::<_, Infallible>(map_request(compression::only_gzip))
+        .layer(cors);
     Router::new()
-        .route("/graphql", any(graphql).layer::<_, Infallible>(compression).layer(cors))
+        .route("/graphql", graphql)
         .route("/", get(pages::graphiql))
         .route("/demo", get(pages::demo))
         .route("/health/live", get(live))

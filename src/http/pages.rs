@@ -10,7 +10,7 @@ use axum::{
 use flate2::read::GzDecoder;
 use rust_embed::RustEmbed;
 
-use super::responses::refused;
+use super::{compression::accepts_gzip, responses::refused};
 use crate::{execution::Code, graphql::library_graphiql};
 
 /// The built files, each compressed: `index.html` is `index.html.gz`.
@@ -56,8 +56,7 @@ fn embedded(path: &str, headers: &HeaderMap) -> Option<Response> {
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (header::VARY, HeaderValue::from_static("Accept-Encoding, Accept")),
     ];
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accepted.split(',').any(|coding| coding.trim().starts_with("gzip")) {
+    if accepts_gzip(headers) {
         let coding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
         return Some((common, coding, compressed.into_owned()).into_response());
     }

@@ -1,6 +1,6 @@
 //! Finding messages that are too old, and removing their rows.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl,
@@ -47,7 +47,7 @@ pub fn sent_before(
     before: Timestamp,
     limit: i64,
 ) -> Result<Vec<Expired>> {
-    let is_indexed = messages::id.eq_any(index_changes::table.select(index_changes::message_id));
+    let is_indexed = dsl::exists(index_changes::table.filter(index_changes::message_id.eq(messages::id)));
     let is_live = messages::deleted_at.is_null().and(dsl::not(is_hidden()));
     let query = messages::table
         .select((messages::id, messages::sender_id, messages::receiver_id, messages::deleted_at.is_not_null()))
@@ -73,16 +73,14 @@ pub fn remove(conn: &mut Conn<'_>, removed: &[Expired]) -> Result<()> {
     let failures = embedding_failures::table.filter(embedding_failures::message_id.eq_any(&ids));
     on!(conn, |c| diesel::delete(failures).execute(c))?;
     on!(conn, |c| diesel::delete(messages::table.filter(messages::id.eq_any(&ids))).execute(c))?;
-    let conversations: BTreeMap<_, _> = removed
-        .iter()
-        .filter_map(|message| Some((ConversationId::between(message.sender_id, message.receiver_id)?, message.id)))
-        .collect();
-    conversations.into_iter().try_for_each(|(conversation, last)| leave(conn, conversation, last))
+    let between = |message: &Expired| ConversationId::between(message.sender_id, message.receiver_id);
+    let conversations: BTreeSet<_> = removed.iter().filter_map(between).collect();
+    conversations.into_iter().try_for_each(|conversation| leave(conn, conversation))
 }
 
-/// After the removal of messages of a conversation, of which the last was `last`: marks are at messages that are there, and
-/// a conversation without messages is in no list.
-fn leave(conn: &mut Conn<'_>, conversation: ConversationId, last: MessageId) -> Result<()> {
+/// After the removal of messages of a conversation: marks are at messages that are there, and a conversation without messages is in
+/// no list.
+fn leave(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<()> {
     let [low, high] = conversation.members().map(UserId::key);
     let members = format!("((user_id = {low} AND peer_id = {high}) OR (user_id = {high} AND peer_id = {low}))");
     let left = format!("FROM messages WHERE low_id = {low} AND high_id = {high} AND deleted_at IS NULL");
@@ -92,9 +90,10 @@ fn leave(conn: &mut Conn<'_>, conversation: ConversationId, last: MessageId) -> 
              WHERE {members} AND {mark} > 0 AND NOT EXISTS (SELECT 1 FROM messages WHERE id = {mark})"
         )
     };
-    let last = last.key();
-    let delete =
-        format!("DELETE FROM members WHERE {members} AND last_message_id <= {last} AND NOT EXISTS (SELECT 1 {left})");
+    let delete = format!(
+        "DELETE FROM members WHERE {members} AND NOT EXISTS (SELECT 1 {left}) \
+         AND NOT EXISTS (SELECT 1 FROM messages WHERE id = last_message_id)"
+    );
     // Raw, because diesel has no subquery on a column of the row that is changed. There are numbers in it, and no texts.
     for statement in [move_mark("delivered_through"), move_mark("read_through"), delete] {
         on!(conn, |c| sql_query(&statement).execute(c))?;

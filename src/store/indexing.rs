@@ -185,6 +185,17 @@ pub fn changes(conn: &mut Conn<'_>, is_removed: bool, limit: i64) -> Result<Vec<
     Ok(on!(conn, |c| query.load(c))?)
 }
 
+/// Keeps others from noting changes of these messages until the end of the transaction, which then reads them as they are; at most 1,000,
+/// because the number of parameters is limited.
+pub fn lock_changes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
+    // SQLite has one writer.
+    if let Conn::Postgres(c) = conn {
+        let query = index_changes::table.filter(index_changes::message_id.eq_any(ids)).order(index_changes::message_id);
+        let _: Vec<MessageId> = query.select(index_changes::message_id).for_update().load(*c)?;
+    }
+    Ok(())
+}
+
 /// Notes that the former vectors of changed messages are removed; at most 1,000, because the number of parameters is limited.
 pub fn set_removed(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
     let query = diesel::update(index_changes::table.filter(index_changes::message_id.eq_any(ids)))

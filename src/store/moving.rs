@@ -105,6 +105,11 @@ pub fn put(conn: &mut Conn<'_>, table: &'static Table, rows: &[Row]) -> Result<(
 pub fn remove(conn: &mut Conn<'_>, table: &'static Table, keys: &[Row]) -> Result<()> {
     let key = from_json(table.keys.iter(), "given.value", matches!(conn, Conn::Sqlite(_)));
     let (name, names, given) = (table.name, table.key_names(), given(conn));
+    if name == "messages" {
+        // Whatever refers to one of these here refers to none there by now, and is put later.
+        let freed = format!("UPDATE messages SET reply_to_id = NULL WHERE reply_to_id IN (SELECT {key} FROM {given})");
+        execute(conn, freed, keys)?;
+    }
     execute(conn, format!("DELETE FROM {name} WHERE ({names}) IN (SELECT {key} FROM {given})"), keys)
 }
 

@@ -52,7 +52,14 @@ async fn large_answers_are_compressed_for_those_who_accept_it() {
             assert_eq!(unpacked, plain);
         }
     }
-    for (query, coding) in [(LARGE, "br"), (LARGE, "gzip;q=0"), (LARGE, ""), (SMALL, "gzip")] {
+    for (query, coding) in [
+        (LARGE, "*;q=0"),
+        (SMALL, "br, identity;q=0"),
+        (LARGE, "br"),
+        (LARGE, "gzip;q=0"),
+        (LARGE, ""),
+        (SMALL, "gzip"),
+    ] {
         let (headers, body) = answer(&chat, query, "application/json", coding).await;
         assert_eq!(headers.get("content-encoding"), None, "{query} {coding}");
         assert_eq!(headers["content-length"], body.len().to_string().as_str());

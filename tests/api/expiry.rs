@@ -28,7 +28,6 @@ async fn age(chat: &Chat, ids: &[&String]) {
     let keys: Vec<&str> = ids.iter().map(|id| id.strip_prefix("msg_").unwrap()).collect();
     let update = format!("UPDATE messages SET created_at = 1000 WHERE id IN ({})", keys.join(", "));
     drop(chat.database.run(&update).await);
-    chat.app.notifier.invalidate_all();
 }
 
 /// Deletes what is too old, and the rows once the indexes have nothing of it any more; gives the number of messages.
@@ -112,6 +111,73 @@ async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
     assert_eq!(live.next().await["messageId"], json!(fourth.to_string()));
     assert_eq!(inbox(&bob).await[0]["unreadCount"], 1);
     assert_counts(&chat).await;
+}
+
+/// Those who are connected share what was read, as long as it is so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_for_others_is_not_given_to_who_comes_later() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut together = [bob.feed().await, bob.feed().await];
+    let start = cursor(&bob).await;
+    let sent = ada.sends("soon gone", &bob).await;
+    for feed in &mut together {
+        assert_eq!(feed.next().await["messageId"], sent);
+    }
+    assert_eq!(resumed(&bob, &start).await.next().await["messageId"], sent);
+    age(&chat, &[&sent]).await;
+    assert_eq!(delete_expired(&chat.app, DAY, Extent::Oldest).await.unwrap(), 1);
+    assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
+    let next = ada.sends("new", &bob).await;
+    for feed in &mut together {
+        assert_eq!(feed.next().await["messageId"], next);
+    }
+}
+
+/// Another server has deleted it, and did not say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_forgotten_after_a_while() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut together = [bob.feed().await, bob.feed().await];
+    let start = cursor(&bob).await;
+    let sent = ada.sends("soon gone", &bob).await;
+    for feed in &mut together {
+        assert_eq!(feed.next().await["messageId"], sent);
+    }
+    drop(
+        chat.database
+            .run("UPDATE messages SET content = '', deleted_at = 1; UPDATE users SET trimmed_through = 1")
+            .await,
+    );
+    chat.app.notifier.forget_read();
+    assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_leaves_the_list_also_if_its_last_message_was_deleted_before() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let first = ada.sends("first", &bob).await;
+    let last = ada.sends("last", &bob).await;
+    ada.deletes(&last).await;
+    index_words(&chat.app).await.unwrap();
+    age(&chat, &[&first, &last]).await;
+    assert_eq!(expire(&chat, Extent::Oldest).await, 1);
+    assert_eq!((inbox(&bob).await, rows(&chat).await), (json!([]), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_is_sent_once_also_if_what_it_answers_is_removed_meanwhile() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let first = bob.sends("first", &ada).await;
+    let reply = json!({ "receiverId": bob.id, "content": "answer", "clientId": "a", "replyToId": first });
+    let sent = ada.tries_to_send(reply.clone()).await["message"]["id"].clone();
+    age(&chat, &[&first]).await;
+    assert_eq!(expire(&chat, Extent::Oldest).await, 1);
+    let again = ada.tries_to_send(reply).await;
+    assert_eq!((&again["message"]["id"], &again["duplicate"], &again["userErrors"]), (&sent, &json!(true), &json!([])));
 }
 
 /// Their ids are higher than those of messages that are not too old.
