@@ -151,6 +151,20 @@ async fn a_database_that_is_used_is_moved_there_and_back_and_nobody_misses_anyth
     assert_eq!(number(&eve.id.replace('_', "-")), number(&people[3].replace('_', "-")) + 1);
 }
 
+/// A message may be removed between the steps of a move, and the replies to it refer to nothing then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_has_arrived_is_removed_before_the_replies_to_it() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let first = ada.sends("first", &bob).await;
+    let reply = json!({ "receiverId": bob.id, "content": "reply", "replyToId": first });
+    assert_eq!(ada.tries_to_send(reply).await["userErrors"], json!([]));
+    let messages = moving::TABLES.iter().find(|table| table.name == "messages").unwrap();
+    let key: moving::Row = vec![json!(1)];
+    chat.app.store.write(move |conn| moving::remove(conn, messages, &[key])).await.unwrap();
+    assert_eq!(chat.texts(&ada, &bob).await, ["reply"]);
+}
+
 async fn join<const N: usize>(chat: &Chat, names: [&str; N]) -> Vec<String> {
     let mut people = Vec::new();
     for name in names {
