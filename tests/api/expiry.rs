@@ -13,7 +13,7 @@ use duologue::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Chat, Person, text},
+    harness::{Chat, Feed, Person, text},
     imports::{LINES, import},
     resume::{cursor, resumed},
     unread::assert_counts,
@@ -113,17 +113,23 @@ async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
     assert_counts(&chat).await;
 }
 
+/// A message that two devices of its receiver have heard of, and the cursor from before it.
+async fn heard_by_two(from: &Person<'_>, to: &Person<'_>) -> ([Feed; 2], Value, String) {
+    let mut together = [to.feed().await, to.feed().await];
+    let start = cursor(to).await;
+    let sent = from.sends("soon gone", to).await;
+    for feed in &mut together {
+        assert_eq!(feed.next().await["messageId"], sent);
+    }
+    (together, start, sent)
+}
+
 /// Those who are connected share what was read, as long as it is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_for_others_is_not_given_to_who_comes_later() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    let mut together = [bob.feed().await, bob.feed().await];
-    let start = cursor(&bob).await;
-    let sent = ada.sends("soon gone", &bob).await;
-    for feed in &mut together {
-        assert_eq!(feed.next().await["messageId"], sent);
-    }
+    let (mut together, start, sent) = heard_by_two(&ada, &bob).await;
     assert_eq!(resumed(&bob, &start).await.next().await["messageId"], sent);
     age(&chat, &[&sent]).await;
     assert_eq!(delete_expired(&chat.app, DAY, Extent::Oldest).await.unwrap(), 1);
@@ -139,12 +145,7 @@ async fn what_was_read_for_others_is_not_given_to_who_comes_later() {
 async fn what_was_read_is_forgotten_after_a_while() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    let mut together = [bob.feed().await, bob.feed().await];
-    let start = cursor(&bob).await;
-    let sent = ada.sends("soon gone", &bob).await;
-    for feed in &mut together {
-        assert_eq!(feed.next().await["messageId"], sent);
-    }
+    let (_together, start, _) = heard_by_two(&ada, &bob).await;
     drop(
         chat.database
             .run("UPDATE messages SET content = '', deleted_at = 1; UPDATE users SET trimmed_through = 1")
