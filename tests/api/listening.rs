@@ -37,13 +37,14 @@ async fn several_addresses_are_listened_on_and_each_is_answered() {
         (vec!["127.0.0.1:0,127.0.0.2:0"], 2),
         (vec!["127.0.0.1:0", "--listen", "127.0.0.2:0", "--listen", "127.0.0.3:0"], 3),
     ] {
-        let (child, pages) = pages(program(&[&serve[..], &listen].concat())).await;
+        let (mut child, pages) = pages(program(&[&serve[..], &listen].concat())).await;
         assert_eq!(pages.len(), addresses, "{pages:?}");
         for page in pages {
             let answer = soon(reqwest::get(format!("{page}health/ready"))).await.unwrap();
             assert_eq!(answer.status(), 200, "{page}");
         }
-        drop(child);
+        // Two servers do not use one file.
+        child.kill().await.unwrap();
     }
     // A name stands for all of its addresses that the machine has, with one port.
     let (_child, pages) = pages(program(&[&serve[..], &["localhost:0"]].concat())).await;

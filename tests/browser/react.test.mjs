@@ -59,7 +59,10 @@ const isCurrent = (page) => page.getByText("Connecting…").waitFor({ state: "de
 
 async function find(page, label, name) {
   await page.getByRole("searchbox", { name: label }).fill(name);
-  await page.getByRole("list", { name: "People" }).getByRole("button", { name, exact: true }).click();
+  const people = page.getByRole("list", { name: "People" });
+  // Those who were listed before are gone: nothing moves under the pointer any more.
+  await people.getByRole("listitem").nth(1).waitFor({ state: "detached" });
+  await people.getByRole("button", { name, exact: true }).click();
 }
 
 /** Windows of two new people on the open server, who have each other's conversation open. */
