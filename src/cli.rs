@@ -130,11 +130,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     jobs.spawn(systemd::run_watchdog());
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
-    let kept = Retention {
-        events: settings.feed_retention,
-        audit: settings.audit_retention,
-        messages: settings.message_retention,
-    };
+    let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
     jobs.spawn(retention::run_job(app.clone(), kept));
     jobs.spawn(changes::run_job(app.clone()));
     jobs.spawn(indexing::run_words_job(app.clone()));

@@ -34,11 +34,7 @@ pub(crate) async fn opened(settings: &Serve) -> Result<(Arc<App>, Api), Box<dyn 
 
 /// What goes on in the background: what was deleted, and the words and vectors of messages.
 pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) {
-    let kept = Retention {
-        events: settings.feed_retention,
-        audit: settings.audit_retention,
-        messages: settings.message_retention,
-    };
+    let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
     tokio::spawn(retention::run_job(app.clone(), kept));
     tokio::spawn(changes::run_job(app.clone()));
     tokio::spawn(indexing::run_words_job(app.clone()));

@@ -89,7 +89,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     {
         // What it answered was removed since, as it was too old.
         if let (Some(answered), None) = (draft.reply_to_id, earlier.reply_to_id)
-            && store::expiry::next_id(conn, answered.key() - 1)? != Some(answered.key())
+            && store::expiry::is_removed(conn, answered)?
         {
             earlier.reply_to_id = draft.reply_to_id;
         }

@@ -16,15 +16,13 @@ const INTERVAL: Duration = Duration::from_mins(10);
 /// One time in so many it looks at all messages, which is once a day.
 const RUNS_PER_FULL_RUN: u32 = 144;
 
-/// How long something is kept.
+/// How long something is kept, besides messages ([`App::message_retention`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// Events of the feeds.
     pub events: Duration,
     /// Records of the audit log.
     pub audit: Duration,
-    /// Messages; `None` if they are kept until somebody deletes them.
-    pub messages: Option<Duration>,
 }
 
 /// Deletes what is too old, now and periodically; never returns.
@@ -37,7 +35,7 @@ pub async fn run_job(app: Arc<App>, retention: Retention) {
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "what is older than its retention could not be deleted"),
         }
-        if retention.messages.is_some() {
+        if app.message_retention.is_some() {
             // Another server may have deleted some.
             app.notifier.forget_read();
         }
@@ -51,7 +49,7 @@ async fn run(app: &App, retention: Retention, extent: Extent) -> Result<()> {
     let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(()) };
     feed::trim(app, retention.events).await?;
     audit::trim(app, retention.audit).await?;
-    if let Some(retention) = retention.messages {
+    if let Some(retention) = app.message_retention {
         let deleted = expiry::delete_expired(app, retention, extent).await?;
         if deleted > 0 {
             tracing::info!(deleted, "messages older than --message-retention were deleted");

@@ -1,4 +1,4 @@
-//! The header `Accept`, weighed as RFC 9110, 12.5.1, says.
+//! The headers `Accept` and `Accept-Encoding`, weighed as RFC 9110, 12.5.1 and 12.5.3, says.
 
 use std::cmp::Reverse;
 
@@ -49,7 +49,8 @@ impl Accepted {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges = values.flat_map(|value| value.split(',')).filter_map(|range| range.trim().parse::<Mime>().ok());
-        let mut ranges: Vec<_> = ranges.map(|media| Range { quality: quality(&media), media }).collect();
+        let mut ranges: Vec<_> =
+            ranges.map(|media| Range { quality: quality(media.get_param("q").map(|q| q.as_str())), media }).collect();
         if ranges.is_empty() {
             ranges.push(Range { media: mime::STAR_STAR, quality: 1_000 });
         }
@@ -81,14 +82,28 @@ impl Range {
     }
 }
 
-fn quality(range: &Mime) -> u16 {
-    let Some(quality) = range.get_param("q") else { return 1_000 };
-    let (whole, thousandths) = quality.as_str().split_once('.').unwrap_or((quality.as_str(), ""));
+/// Whether gzip is an accepted coding: by its name, or by `*` if it is not named.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let codings = values.flat_map(|value| value.split(',')).map(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        (name.trim().to_ascii_lowercase(), quality(weight.trim().strip_prefix("q=")))
+    });
+    let gzip = codings.filter(|(name, _)| ["gzip", "x-gzip", "*"].contains(&name.as_str()));
+    gzip.min_by_key(|(name, _)| name == "*").is_some_and(|(_, quality)| quality > 0)
+}
+
+/// A weight in thousandths; 1,000 without one.
+fn quality(weight: Option<&str>) -> u16 {
+    let Some(weight) = weight else { return 1_000 };
+    let (whole, thousandths) = weight.split_once('.').unwrap_or((weight, ""));
     if whole == "1" { 1_000 } else { format!("{thousandths:0<3.3}").parse().unwrap_or(0) }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -104,6 +119,27 @@ mod tests {
             ("text/plain", 0, Precision::Exact),
         ] {
             assert_eq!(accepted.weight(media_type), Weight { quality, precision }, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_accepted_where_it_is_named_or_anything_is_and_not_where_it_is_refused() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.1", true),
+            ("*", true),
+            ("br, *;q=0.5", true),
+            ("x-gzip", true),
+            ("", false),
+            ("br, identity;q=0", false),
+            ("gzip;q=0, *", false),
+            ("*, gzip; q=0.000", false),
+            ("*;q=0", false),
+            ("gzip;q=1, *;q=0", true),
+            ("notgzip", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            assert_eq!(accepts_gzip(&headers), expected, "{value}");
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderValue, Response, header::ACCEPT_ENCODING},
+    http::{HeaderValue, Response, header::ACCEPT_ENCODING},
 };
 use hyper::body::Body;
 use tower_http::{
     CompressionLevel,
     compression::{CompressionLayer, Predicate},
 };
+
+use super::accepts::accepts_gzip;
 
 /// Compresses whole answers that have more than so many bytes. Streams are never compressed: an event would wait until there is
 /// enough to compress.
@@ -27,25 +29,6 @@ pub(super) async fn only_gzip(mut request: Request) -> Request {
     request
 }
 
-/// Whether `Accept-Encoding` names gzip, or anything, and does not refuse it by a weight of 0.
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut accepted: Vec<(String, bool)> = values.flat_map(|value| value.split(',')).map(coding).collect();
-    // What is named counts more than anything else.
-    accepted.sort_by_key(|(name, _)| name == "*");
-    accepted
-        .iter()
-        .find(|(name, _)| ["gzip", "x-gzip", "*"].contains(&name.as_str()))
-        .is_some_and(|(_, is_accepted)| *is_accepted)
-}
-
-/// The name of a coding, and whether it is accepted.
-fn coding(text: &str) -> (String, bool) {
-    let (name, parameters) = text.split_once(';').unwrap_or((text, ""));
-    let weight = parameters.trim().strip_prefix("q=").map(|weight| weight.trim().parse::<f32>().unwrap_or(0.0));
-    (name.trim().to_ascii_lowercase(), weight != Some(0.0))
-}
-
 /// Responses whose size is known, and is more than so many bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Whole {
@@ -55,31 +38,5 @@ pub(super) struct Whole {
 impl Predicate for Whole {
     fn should_compress<B: Body>(&self, response: &Response<B>) -> bool {
         response.body().size_hint().exact().is_some_and(|size| size > self.above)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_accepted_where_it_is_named_or_anything_is_and_not_where_it_is_refused() {
-        for (value, expected) in [
-            ("gzip", true),
-            ("br, GZIP;q=0.1", true),
-            ("*", true),
-            ("br, *;q=0.5", true),
-            ("x-gzip", true),
-            ("", false),
-            ("br, identity;q=0", false),
-            ("gzip;q=0, *", false),
-            ("*, gzip; q=0.000", false),
-            ("*;q=0", false),
-            ("gzip;q=1, *;q=0", true),
-            ("notgzip", false),
-        ] {
-            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
-            assert_eq!(accepts_gzip(&headers), expected, "{value}");
-        }
     }
 }

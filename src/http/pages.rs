@@ -10,7 +10,7 @@ use axum::{
 use flate2::read::GzDecoder;
 use rust_embed::RustEmbed;
 
-use super::{compression::accepts_gzip, responses::refused};
+use super::{accepts::accepts_gzip, responses::refused};
 use crate::{execution::Code, graphql::library_graphiql};
 
 /// The built files, each compressed: `index.html` is `index.html.gz`.

@@ -39,6 +39,12 @@ pub fn next_id(conn: &mut Conn<'_>, after: i64) -> Result<Option<i64>> {
     Ok(on!(conn, |c| query.first(c))?)
 }
 
+/// Whether there is no row of a message any more, nor one that says that it was deleted.
+pub fn is_removed(conn: &mut Conn<'_>, id: MessageId) -> Result<bool> {
+    let is_there = diesel::select(dsl::exists(messages::table.find(id)));
+    Ok(!on!(conn, |c| is_there.get_result::<bool>(c))?)
+}
+
 /// Messages from one id through another that were sent before a time, by id, at most `limit`. Those of accounts that are being erased
 /// are left to the erasure.
 pub fn sent_before(
