@@ -79,7 +79,7 @@ pub struct App {
     pub issuer: Option<Arc<Issuer>>,
     /// Makes vectors of texts; `None` without a model.
     pub embedder: Option<Arc<Embedder>>,
-    /// After which time messages are deleted; `None` if they are kept.
+    /// After which time messages are hidden, and then deleted; `None` if they are kept.
     pub message_retention: Option<Duration>,
     /// The lifetimes of tokens.
     pub lifetimes: Lifetimes,
@@ -179,11 +179,14 @@ impl App {
     /// Applies the settings of a server.
     ///
     /// # Errors
-    /// When the embedding model cannot be used or, where users sign in, the signing keys or the issuer's keys cannot be read.
+    /// When the database cannot be written, the embedding model cannot be used or, where users sign in, the signing keys or the
+    /// issuer's keys cannot be read.
     pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadSettings> {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
-        self.message_retention = settings.message_retention;
+        let retention = settings.message_retention;
+        self.store.write(move |conn| store::server::set_message_retention(conn, retention)).await?;
+        self.message_retention = retention;
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
         self.is_sign_up_open = auth.sign_up == SignUp::Open;
         let limits = &settings.limits;

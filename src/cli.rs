@@ -29,7 +29,7 @@ use duologue::{
     app::{App, database_url, random_epoch},
     config::{AuthMode, Cli, Command, Database, Demo, Embeddings, Listen, Serve},
     domain::{
-        self, Viewer, accounts, changes, demo, embedding, indexing,
+        self, Viewer, accounts, changes, demo, embedding, expiry, indexing,
         moving::Move,
         nodes::{self, Membership},
         relaying,
@@ -132,6 +132,9 @@ async fn serve(settings: &Serve) -> Result<()> {
     jobs.spawn(async move { job.check_database(after).await });
     let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
     jobs.spawn(retention::run_job(app.clone(), kept));
+    if let Some(retention) = app.message_retention {
+        jobs.spawn(expiry::run_job(app.clone(), retention));
+    }
     jobs.spawn(changes::run_job(app.clone()));
     jobs.spawn(indexing::run_words_job(app.clone()));
     jobs.spawn(embedding::run_job(app.clone()));

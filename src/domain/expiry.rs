@@ -1,4 +1,5 @@
-//! Deleting messages for good once they are older than their retention.
+//! Deleting messages for good once they are older than their retention. Nobody can read them any more from the moment at which they
+//! are: the store hides them.
 //!
 //! It takes two steps. The first one deletes the text and the `clientId`, as an erasure of an account does, but no event says so: clients
 //! know the retention from `server`, and whoever comes back with a cursor from before gets a reset. Once its words and vectors
@@ -6,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +21,12 @@ use crate::{
     store::{self, Conn, expiry::Expired},
 };
 
+/// 'Expi': the lock of the server that deletes.
+const LOCK: i64 = 0x4578_7069;
+/// How often it looks for messages that are too old …
+const INTERVAL: Duration = Duration::from_mins(1);
+/// … among those with the lowest ids, and how often among all.
+const FULL_INTERVAL: Duration = Duration::from_hours(24);
 /// Messages in one transaction: more would hold others up for longer than some milliseconds.
 const BATCH: i64 = 100;
 /// Ids among which a read looks for them: it takes some milliseconds.
@@ -33,8 +41,34 @@ pub enum Extent {
     All,
 }
 
+/// Deletes messages that are too old, now and periodically; never returns.
+pub async fn run_job(app: Arc<App>, retention: Duration) {
+    let mut last_full: Option<Instant> = None;
+    loop {
+        let is_full = last_full.is_none_or(|last| last.elapsed() >= FULL_INTERVAL);
+        match run(&app, retention, if is_full { Extent::All } else { Extent::Oldest }).await {
+            Ok(()) if is_full => last_full = Some(Instant::now()),
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "messages older than --message-retention could not be deleted"),
+        }
+        // What followers share of their feeds may be too old by now.
+        app.notifier.forget_read();
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn run(app: &App, retention: Duration, extent: Extent) -> Result<()> {
+    // One of several servers is enough.
+    let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(()) };
+    let deleted = delete_expired(app, retention, extent).await?;
+    if deleted > 0 {
+        tracing::info!(deleted, "messages older than --message-retention were deleted");
+    }
+    Ok(())
+}
+
 /// Deletes messages that were sent longer ago than the retention, in batches that do not block other writers for long; gives the
-/// number of those that could still be read.
+/// number of those whose texts were still there.
 pub async fn delete_expired(app: &App, retention: Duration, extent: Extent) -> Result<usize> {
     let before = app.now().earlier(retention);
     let (mut deleted, mut after) = (0, 0);
@@ -71,7 +105,7 @@ async fn delete_batch(app: &App, expired: Vec<Expired>) -> Result<usize> {
         let members: Vec<UserId> = expired.iter().flat_map(|it| [it.sender_id, it.receiver_id]).collect();
         store::users::lock(conn, &members)?;
         let (deleted, live): (Vec<Expired>, Vec<Expired>) = expired.into_iter().partition(|it| it.is_deleted);
-        let told = delete_texts(conn, &live.iter().map(|it| it.id).collect::<Vec<_>>(), at)?;
+        let told = delete_texts(conn, &live, at)?;
         store::expiry::remove(conn, &deleted)?;
         Ok::<_, Error>(told)
     };
@@ -83,10 +117,11 @@ async fn delete_batch(app: &App, expired: Vec<Expired>) -> Result<usize> {
 }
 
 /// Deletes what can be read of messages; gives how many there still were, and their members.
-fn delete_texts(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<(usize, Vec<UserId>)> {
+fn delete_texts(conn: &mut Conn<'_>, live: &[Expired], at: Timestamp) -> Result<(usize, Vec<UserId>)> {
+    let ids: Vec<MessageId> = live.iter().map(|message| message.id).collect();
     // Those that nobody deleted meanwhile.
-    let mut messages = store::messages::by_ids(conn, ids)?;
-    messages.sort_unstable_by_key(|message| message.id);
+    let kept = store::expiry::kept_of(conn, &ids)?;
+    let messages: Vec<&Expired> = live.iter().filter(|message| kept.contains(&message.id)).collect();
     let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
     if ids.is_empty() {
         return Ok((0, Vec::new()));
@@ -99,7 +134,7 @@ fn delete_texts(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result
     }
     store::messages::erase(conn, &ids, at)?;
     store::indexing::note_changes(conn, &ids)?;
-    for message in &messages {
+    for message in messages {
         store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), message.id)?;
     }
     Ok((ids.len(), last_of.into_keys().collect()))

@@ -83,7 +83,7 @@ pub async fn export(
     let snapshot = Snapshot { always: true, light: false };
     app.store
         .snapshot(snapshot, move |conn| {
-            let mut export = Export { output, progress, count: Count::default() };
+            let mut export = Export { at, output, progress, count: Count::default() };
             export.line(&Line::Export(ExportLine { format: FORMAT, user_id: of.map(UserId::key) }))?;
             match of {
                 Some(user) => export.person(conn, user)?,
@@ -96,6 +96,8 @@ pub async fn export(
 }
 
 struct Export<W, P> {
+    /// When it is made.
+    at: Timestamp,
     output: W,
     progress: P,
     count: Count,
@@ -137,6 +139,7 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
     fn messages(&mut self, conn: &mut Conn<'_>) -> Result<(), ExportError> {
         let erasures: HashMap<UserId, Timestamp> = store::changes::unfinished_erasures(conn)?.into_iter().collect();
         let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
+        let kept_from = store::server::messages_from(conn)?;
         let mut after = 0;
         loop {
             let rows = store::rows::messages_after(conn, after, ROWS_PER_READ.into())?;
@@ -148,6 +151,12 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
                     (row.client_id, row.client_digest) = (None, None);
                     if hidden.contains(&row.sender_id) && row.deleted_at.is_none() {
                         (row.content, row.deleted_at) = (String::new(), Some(*erased_at));
+                    }
+                }
+                if row.created_at < kept_from {
+                    (row.client_id, row.client_digest) = (None, None);
+                    if row.deleted_at.is_none() {
+                        (row.content, row.deleted_at) = (String::new(), Some(self.at));
                     }
                 }
                 self.line(&Line::Message(message_line(row)))?;

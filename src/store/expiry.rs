@@ -1,6 +1,6 @@
 //! Finding messages that are too old, and removing their rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl,
@@ -12,8 +12,8 @@ use super::{
     Conn, Result,
     conn::on,
     feed,
-    messages::is_hidden,
     schema::{embedding_failures, index_changes, messages},
+    visibility::is_kept,
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
@@ -54,17 +54,23 @@ pub fn sent_before(
     limit: i64,
 ) -> Result<Vec<Expired>> {
     let is_indexed = dsl::exists(index_changes::table.filter(index_changes::message_id.eq(messages::id)));
-    let is_live = messages::deleted_at.is_null().and(dsl::not(is_hidden()));
     let query = messages::table
         .select((messages::id, messages::sender_id, messages::receiver_id, messages::deleted_at.is_not_null()))
         .filter(messages::id.between(from, through))
         .filter(messages::created_at.lt(before))
-        .filter(is_live.or(messages::deleted_at.is_not_null().and(dsl::not(is_indexed))))
+        .filter(is_kept().or(messages::deleted_at.is_not_null().and(dsl::not(is_indexed))))
         .order(messages::id)
         .limit(limit);
     let rows: Vec<(MessageId, UserId, UserId, bool)> = on!(conn, |c| query.load(c))?;
     let expired = |(id, sender_id, receiver_id, is_deleted)| Expired { id, sender_id, receiver_id, is_deleted };
     Ok(rows.into_iter().map(expired).collect())
+}
+
+/// Those of some messages that were not deleted, and are not about to be deleted with an account; at most 1,000, because the number of
+/// parameters is limited.
+pub fn kept_of(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<HashSet<MessageId>> {
+    let query = messages::table.select(messages::id).filter(messages::id.eq_any(ids)).filter(is_kept());
+    Ok(on!(conn, |c| query.load(c))?.into_iter().collect())
 }
 
 /// Removes the rows of deleted messages, and the conversations in which nothing is left; at most 1,000, because the number of

@@ -19,6 +19,7 @@ use super::{
     cached::CachedStatement,
     conn::{Postgres, on},
     schema::{events, messages, server, users},
+    visibility::IS_READABLE,
 };
 use crate::model::{
     feed::{Entry, Kind, NewEvent},
@@ -118,15 +119,14 @@ const SHOWN: &str = "users.erased_at IS NOT NULL, users.trimmed_through, entry.*
      reply_to_id, client_id, version, messages.created_at, edited_at FROM";
 /// The messages that a feed shows, up to the condition whose they are: those that a user has sent, and …
 const SENT: &str = "SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
-     FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND sender_id = ";
+     FROM messages WHERE sender_id = ";
 /// … those that they have received.
-const RECEIVED: &str = " UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
-     FROM messages WHERE deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures) AND receiver_id = ";
+const RECEIVED: &str = "UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
+     FROM messages WHERE receiver_id = ";
 /// All other entries.
-const HAPPENED: &str = " UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = ";
+const HAPPENED: &str = "UNION ALL SELECT id, kind, message_id, peer_id, at FROM events WHERE user_id = ";
 /// The end of the entries, and the message of each as it is now.
-const WITH_MESSAGES: &str = ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND messages.deleted_at IS NULL \
-     AND sender_id NOT IN (SELECT user_id FROM erasures)";
+const WITH_MESSAGES: &str = ") AS entry ON TRUE LEFT JOIN messages ON messages.id = entry.message_id AND ";
 
 /// The entries after a position, at most `limit`, and fewer if their messages are large; `None` if there never was such a user.
 pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> Result<Option<FeedSlice>> {
@@ -153,18 +153,17 @@ fn after_on_sqlite(
         .bind::<BigInt, _>(user)
         .sql(" AND id > ")
         .bind::<BigInt, _>(position)
-        .sql(RECEIVED)
+        .sql(&format!(" AND {IS_READABLE} {RECEIVED}"))
         .bind::<BigInt, _>(user)
         .sql(" AND id > ")
         .bind::<BigInt, _>(position)
-        .sql(HAPPENED)
+        .sql(&format!(" AND {IS_READABLE} {HAPPENED}"))
         .bind::<BigInt, _>(user)
         .sql(" AND id > ")
         .bind::<BigInt, _>(position)
         .sql(" ORDER BY position LIMIT ")
         .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-        .sql(WITH_MESSAGES)
-        .sql(" WHERE users.id = ")
+        .sql(&format!("{WITH_MESSAGES} {IS_READABLE} WHERE users.id = "))
         .bind::<BigInt, _>(user);
     slice(CachedStatement(query).load_iter::<LoadedRow, DefaultLoadingMode>(conn)?, limit)
 }
@@ -173,6 +172,7 @@ fn after_on_postgres(conn: &mut Postgres, wanted: &[(UserId, i64)], limit: usize
     let (users, positions): (Vec<i64>, Vec<i64>) =
         wanted.iter().map(|(user, position)| (user.key(), *position)).unzip();
     let after = "wanted.user_id AND id > wanted.after";
+    let readable_after = format!("{after} AND {IS_READABLE}");
     // Raw, because diesel has neither ordered unions nor tables of arrays. One statement, because each has a snapshot of its own.
     let query = sql::<(BigInt, Row)>(&format!("SELECT wanted.number, {SHOWN} unnest("))
         .bind::<Array<BigInt>, _>(users)
@@ -180,10 +180,10 @@ fn after_on_postgres(conn: &mut Postgres, wanted: &[(UserId, i64)], limit: usize
         .bind::<Array<BigInt>, _>(positions)
         .sql(&format!(
             ") WITH ORDINALITY AS wanted (user_id, after, number) JOIN users ON users.id = wanted.user_id LEFT JOIN LATERAL (\
-             {SENT}{after}{RECEIVED}{after}{HAPPENED}{after} ORDER BY position LIMIT "
+             {SENT}{readable_after} {RECEIVED}{readable_after} {HAPPENED}{after} ORDER BY position LIMIT "
         ))
         .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-        .sql(&format!("{WITH_MESSAGES} ORDER BY wanted.number, position"));
+        .sql(&format!("{WITH_MESSAGES} {IS_READABLE} ORDER BY wanted.number, position"));
     let rows: Vec<(i64, LoadedRow)> = CachedStatement(query).load(conn)?;
     let mut rows = rows.into_iter().peekable();
     let slice_of =

@@ -1,11 +1,9 @@
 //! The table `messages`. The row of a deleted message stays, without its text, so that its `clientId` is never reused.
-//!
-//! Messages whose sender is in the table `erasures` are about to be deleted, and are hidden already.
 
 use diesel::{
     ExpressionMethods, IntoSql, OptionalExtension, QueryDsl, RunQueryDsl,
     connection::DefaultLoadingMode,
-    dsl::{self, count_star, sql},
+    dsl::{count_star, sql},
     sql_types::{BigInt, Integer, Nullable, Text},
 };
 
@@ -15,7 +13,8 @@ use super::{
     conn::on,
     feed::next_sqlite_id,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
-    schema::{erasures, messages},
+    schema::messages,
+    visibility::{is_kept, is_readable},
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
@@ -48,12 +47,6 @@ const COLUMNS: Columns = (
     messages::edited_at,
 );
 
-/// Whether a message is about to be deleted with the account of its sender. On PostgreSQL `NOT IN` is hashed, `<> ALL` is not.
-#[dsl::auto_type(no_type_alias)]
-pub(super) fn is_hidden() -> _ {
-    messages::sender_id.eq_any(erasures::table.select(erasures::user_id))
-}
-
 /// A page of each list, by id: one statement for up to 75 of them. It reads no further than the budget goes.
 pub fn pages(
     conn: &mut Conn<'_>,
@@ -69,8 +62,7 @@ pub fn pages(
                 parts.map(|(list, slice)| {
                     let select = messages::table
                         .select((slice.tag.into_sql::<Integer>(), COLUMNS))
-                        .filter(messages::deleted_at.is_null())
-                        .filter(dsl::not(is_hidden()))
+                        .filter(is_readable())
                         .filter(messages::id.gt(slice.after))
                         .filter(messages::id.lt(slice.before))
                         .limit(slice.limit)
@@ -119,11 +111,7 @@ pub(super) fn lists(list: List) -> impl Iterator<Item = List> {
 /// The messages with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     let ids = padded(ids);
-    let query = messages::table
-        .select(COLUMNS)
-        .filter(messages::id.eq_any(&ids))
-        .filter(messages::deleted_at.is_null())
-        .filter(dsl::not(is_hidden()));
+    let query = messages::table.select(COLUMNS).filter(messages::id.eq_any(&ids)).filter(is_readable());
     Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
 }
 
@@ -153,8 +141,7 @@ pub fn count_received(
         .filter(messages::id.gt(after))
         .filter(messages::id.le(through))
         .filter(messages::receiver_id.eq(reader))
-        .filter(messages::deleted_at.is_null())
-        .filter(dsl::not(is_hidden()));
+        .filter(is_kept());
     Ok(on!(conn, |c| query.first(c))?)
 }
 

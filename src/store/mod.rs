@@ -55,6 +55,7 @@ mod sqlite;
 mod timeouts;
 mod tls;
 mod urls;
+mod visibility;
 mod writer;
 
 pub use budget::TextBudget;

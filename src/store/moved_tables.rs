@@ -29,7 +29,12 @@ pub static TABLES: [Table; 17] = [
     Table {
         name: "server",
         keys: &[Column("id", Integer)],
-        others: &[Column("epoch", Characters), Column("trimmed_through", Integer), Column("oldest", Characters)],
+        others: &[
+            Column("epoch", Characters),
+            Column("trimmed_through", Integer),
+            Column("oldest", Characters),
+            Column("message_retention", Integer),
+        ],
     },
     Table {
         name: "users",

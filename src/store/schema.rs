@@ -6,6 +6,14 @@ diesel::table! {
         epoch -> Text,
         trimmed_through -> BigInt,
         oldest -> Text,
+        message_retention -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    retention (id) {
+        id -> Integer,
+        messages_from -> BigInt,
     }
 }
 
@@ -196,6 +204,6 @@ diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(user_changes -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
 diesel::allow_tables_to_appear_in_same_query!(users, messages, members, events, sessions, blocks, identities);
-diesel::allow_tables_to_appear_in_same_query!(messages, erasures, index_changes);
+diesel::allow_tables_to_appear_in_same_query!(messages, erasures, index_changes, retention);
 diesel::allow_tables_to_appear_in_same_query!(users, name_words);
 diesel::allow_tables_to_appear_in_same_query!(users, user_changes);

@@ -1,8 +1,16 @@
 //! The table `server`: one row about the database itself.
 
+use std::time::Duration;
+
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, connection::SimpleConnection, dsl::sql, sql_types::BigInt};
 
-use super::{Conn, Result, conn::on, migrations, schema::server};
+use super::{
+    Conn, Result,
+    conn::on,
+    migrations,
+    schema::{retention, server},
+};
+use crate::model::timestamps::Timestamp;
 
 /// Creates the row, unless there is one.
 pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
@@ -17,6 +25,23 @@ pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
 /// The random text that identifies this database.
 pub fn epoch(conn: &mut Conn<'_>) -> Result<String> {
     let query = server::table.select(server::epoch);
+    Ok(on!(conn, |c| query.first(c))?)
+}
+
+/// Sets for how long messages can be read; `None` for ever.
+pub fn set_message_retention(conn: &mut Conn<'_>, retention: Option<Duration>) -> Result<()> {
+    let milliseconds = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+    let stored = server::table.select(server::message_retention);
+    if on!(conn, |c| stored.first::<Option<i64>>(c))? != milliseconds {
+        let query = diesel::update(server::table).set(server::message_retention.eq(milliseconds));
+        on!(conn, |c| query.execute(c))?;
+    }
+    Ok(())
+}
+
+/// When the oldest messages were sent that can be read.
+pub fn messages_from(conn: &mut Conn<'_>) -> Result<Timestamp> {
+    let query = retention::table.select(retention::messages_from);
     Ok(on!(conn, |c| query.first(c))?)
 }
 

@@ -14,7 +14,7 @@ use diesel::{
     sql_types::{Array, BigInt, Integer, Nullable, Text},
 };
 
-use super::{Conn, Result, cached::run_cached, conn::on, indexing};
+use super::{Conn, Result, cached::run_cached, conn::on, indexing, visibility::IS_READABLE};
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
     messages::{List, Message},
@@ -184,7 +184,7 @@ fn members(list: List) -> Vec<UserId> {
 /// What the messages have in common besides their words, in SQL. The members are looked for in the index as well: who sees what is
 /// not left to how texts are split. There are numbers in it, and no texts.
 fn conditions(filter: &Filter) -> String {
-    let mut all = "deleted_at IS NULL AND sender_id NOT IN (SELECT user_id FROM erasures)".to_owned();
+    let mut all = IS_READABLE.to_owned();
     let members = members(filter.list).into_iter().map(|user| format!("{} IN (low_id, high_id)", user.key()));
     let sender = filter.sender.map(|sender| format!("sender_id = {}", sender.key()));
     let since = filter.since.map(|since| format!("created_at >= {}", since.milliseconds()));

@@ -2,6 +2,12 @@
 //! so can be the work-around that it names.
 
 use apollo_compiler::{ExecutableDocument, Schema, validation::Valid};
+use axum::{Router, routing::get};
+use reqwest::header::ACCEPT_ENCODING;
+use tokio::net::TcpListener;
+use tower_http::compression::CompressionLayer;
+
+use crate::harness::{client, soon};
 
 const SCHEMA: &str = "
     type Query { one(id: Int): String two(of: Pair): String }
@@ -46,4 +52,17 @@ fn apollo_compiler_counts_the_fields_of_a_subscription_and_not_its_keys() {
 fn apollo_compiler_does_not_know_is_one_of() {
     assert!(is_taken("{ __type(name: \"Pair\") { name } }"));
     assert!(!is_taken("{ __type(name: \"Pair\") { isOneOf } }"));
+}
+
+/// `only_gzip` in src/http/compression.rs. <https://github.com/tower-rs/tower-http/pull/693> brought it. That a client accepts no coding
+/// that there is can be known before its request is handled.
+#[tokio::test]
+async fn tower_http_refuses_a_coding_after_the_request_was_handled() {
+    let app = Router::new().route("/", get(async || "handled")).layer(CompressionLayer::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let answer = soon(client(None).get(url).header(ACCEPT_ENCODING, "br, identity;q=0").send()).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (406, "handled"));
+    serving.abort();
 }

@@ -13,8 +13,10 @@ use duologue::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Chat, Feed, Person, text},
+    exports::exports,
+    harness::{Chat, Database, Feed, Person, text},
     imports::{LINES, import},
+    logs::Logged,
     resume::{cursor, resumed},
     unread::assert_counts,
 };
@@ -111,6 +113,87 @@ async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
     assert_eq!(live.next().await["messageId"], json!(fourth.to_string()));
     assert_eq!(inbox(&bob).await[0]["unreadCount"], 1);
     assert_counts(&chat).await;
+}
+
+/// Before any job has come to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_can_be_read_nowhere() {
+    let chat = Chat::in_real_time(Database::new().await, &["--message-retention", "1"]).await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let start = cursor(&bob).await;
+    let old = text(
+        &ada.tries_to_send(json!({ "receiverId": bob.id, "content": "quokka old", "clientId": "a-1" })).await["message"]
+            ["id"],
+    );
+    let reply = json!({ "receiverId": ada.id, "content": "quokka young", "replyToId": old });
+    let young = text(&bob.tries_to_send(reply).await["message"]["id"]);
+    index_words(&chat.app).await.unwrap();
+    ada.edits(&old, "quokka old as well").await;
+    assert_eq!(finds(&chat, "quokka").await, 2);
+    age(&chat, &[&old]).await;
+
+    // The words of both are indexed, those of the edited one by its text.
+    assert_eq!(finds(&chat, "quokka").await, 1);
+    index_words(&chat.app).await.unwrap();
+    assert_eq!(finds(&chat, "quokka").await, 1);
+    let left = json!({ "nodes": [{ "id": young, "content": "quokka young", "replyTo": null }] });
+    let last = json!({ "content": "quokka young" });
+    let inbox_with = |unread: i64| json!([{ "unreadCount": unread, "lastMessage": last, "messages": left }]);
+    // It is counted until it is deleted.
+    assert_eq!(inbox(&bob).await, inbox_with(1));
+    let query = "query ($id: ID!) { node(id: $id) { id } messages(first: 9) { nodes { id } } }";
+    assert_eq!(
+        chat.data(query, json!({ "id": old })).await,
+        json!({ "node": null, "messages": { "nodes": [{ "id": young }] } })
+    );
+    let mut feed = resumed(&bob, &start).await;
+    let heard = [feed.next().await, feed.next().await];
+    let heard = heard.map(|event| (event["messageId"].clone(), event["message"]["content"].clone()));
+    assert_eq!(heard, [(json!(young), json!("quokka young")), (json!(old), Value::Null)]);
+    assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
+
+    // Nor can it be changed, marked or answered.
+    assert_eq!(ada.edits(&old, "new").await["userErrors"][0]["code"], "NOT_FOUND");
+    assert_eq!(ada.deletes(&old).await["userErrors"][0]["code"], "NOT_FOUND");
+    let read = chat.data(READ, json!({ "id": old, "user": bob.id })).await["markRead"].take();
+    assert_ne!(read["userErrors"], json!([]));
+    let reply = json!({ "receiverId": bob.id, "content": "answer", "replyToId": old });
+    assert_eq!(ada.tries_to_send(reply).await["userErrors"][0]["code"], "NOT_FOUND");
+
+    let folder = tempfile::tempdir().unwrap();
+    for (name, flags, lines) in [("all.jsonl", vec![], 2), ("bob.jsonl", vec!["--user", &bob.id], 1)] {
+        let lines_of_messages = exports(&chat.database, &folder.path().join(name), &flags).await;
+        assert_eq!(lines_of_messages.matches("senderId").count(), lines);
+        assert_eq!((lines_of_messages.matches("quokka").count(), lines_of_messages.matches("a-1").count()), (1, 0));
+    }
+
+    assert_eq!(delete_expired(&chat.app, DAY, Extent::Oldest).await.unwrap(), 1);
+    assert_counts(&chat).await;
+    assert_eq!(inbox(&bob).await, inbox_with(0));
+}
+
+/// Who takes the setting back reads what was not deleted yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_hidden_without_a_retention() {
+    let chat = Chat::in_real_time(Database::new().await, &["--message-retention", "1"]).await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let old = ada.sends("old", &bob).await;
+    age(&chat, &[&old]).await;
+    let query = "query ($id: ID!) { node(id: $id) { id } }";
+    assert_eq!(chat.data(query, json!({ "id": old })).await["node"], Value::Null);
+    let chat = Chat::in_real_time(chat.stop().await, &[]).await;
+    assert_eq!(chat.data(query, json!({ "id": old })).await["node"]["id"], json!(old));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_deletes_what_is_too_old_when_it_starts() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let old = ada.sends("old", &bob).await;
+    age(&chat, &[&old]).await;
+    let database = chat.stop().await;
+    let mut log = Logged::by(&database, &["--message-retention", "1"]).await;
+    assert_eq!(log.next("messages older than --message-retention were deleted").await["deleted"], 1);
 }
 
 /// A message that two devices of its receiver have heard of, and the cursor from before it.

@@ -15,7 +15,7 @@ use crate::{
     unread::{assert_counts, marks},
 };
 
-async fn exports(database: &Database, file: &Path, flags: &[&str]) -> String {
+pub(crate) async fn exports(database: &Database, file: &Path, flags: &[&str]) -> String {
     let name = file.display().to_string();
     let output = run(&[&["export", &name, "--database", &database.url], flags].concat()).await;
     assert!(output.status.success(), "{output:?}");

@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// A server, and its log as it is written.
-struct Logged {
+pub(crate) struct Logged {
     _server: Child,
     address: SocketAddr,
     lines: Lines<BufReader<ChildStderr>>,
 }
 
 impl Logged {
-    async fn by(database: &Database, flags: &[&str]) -> Self {
+    pub(crate) async fn by(database: &Database, flags: &[&str]) -> Self {
         let mut server = server(database, flags);
         server.env_remove("DUOLOGUE_LOG").env("DUOLOGUE_LOG_FORMAT", "json").stderr(Stdio::piped());
         let (mut server, address) = started(server).await;
@@ -31,7 +31,7 @@ impl Logged {
     }
 
     /// The next line with this message.
-    async fn next(&mut self, message: &str) -> Value {
+    pub(crate) async fn next(&mut self, message: &str) -> Value {
         soon(async {
             loop {
                 let line = self.lines.next_line().await.unwrap().unwrap();

@@ -1,0 +1,2 @@
+DROP VIEW retention;
+ALTER TABLE server DROP COLUMN message_retention;

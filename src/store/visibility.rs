@@ -1,0 +1,25 @@
+//! Which messages can be read. Those whose sender is in the table `erasures`, and those that are older than their retention, are about
+//! to be deleted, and are hidden already. The latter count as unread until they are deleted.
+
+use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, dsl};
+
+use super::schema::{erasures, messages, retention};
+
+/// The condition [`is_readable`] in SQL.
+pub(super) const IS_READABLE: &str = "messages.deleted_at IS NULL AND messages.sender_id NOT IN (SELECT user_id FROM erasures) \
+     AND messages.created_at >= (SELECT messages_from FROM retention)";
+
+/// Whether a message can be read.
+#[dsl::auto_type(no_type_alias)]
+pub(super) fn is_readable() -> _ {
+    let from = retention::table.select(retention::messages_from).single_value().assume_not_null();
+    is_kept().and(messages::created_at.ge(from))
+}
+
+/// Whether a message was not deleted, and is not about to be deleted with the account of its sender. On PostgreSQL `NOT IN` is
+/// hashed, `<> ALL` is not.
+#[dsl::auto_type]
+pub(super) fn is_kept() -> _ {
+    let erased = erasures::table.select(erasures::user_id);
+    messages::deleted_at.is_null().and(dsl::not(messages::sender_id.eq_any(erased)))
+}
