@@ -9,9 +9,12 @@ use anyhow::Result;
 use duologue::{
     app::App,
     config::Database,
-    domain::{Viewer, audit},
+    domain::{
+        Viewer,
+        audit::{self, Concerned},
+    },
     model::{
-        ids::{SessionId, UserId},
+        ids::{ServiceTokenId, SessionId, UserId},
         timestamps::Timestamp,
     },
 };
@@ -28,7 +31,10 @@ pub(super) async fn run(since: Option<Duration>, user: Option<&str>, json: bool,
 
 async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool) -> Result<()> {
     let operator = Viewer::operator(app);
-    let user = user_named(app, &operator, user).await?;
+    let concerned = match user {
+        Some(token) if token.starts_with("svc_") => Some(token.parse::<ServiceTokenId>()?.into()),
+        user => user_named(app, &operator, user).await?.map(Concerned::from),
+    };
     let since = since.map_or(Timestamp::MIN, |since| app.now().earlier(since));
     let mut output = stdout().lock();
     if !json {
@@ -36,7 +42,7 @@ async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool
     }
     let mut next = Some(0);
     while let Some(after) = next {
-        let (records, rest) = audit::records(app, &operator, since, after, user).await?;
+        let (records, rest) = audit::records(app, &operator, since, after, concerned.clone()).await?;
         next = rest;
         for record in records {
             let at = record.at.to_string();

@@ -156,7 +156,7 @@ pub enum Command {
         /// Only what was done since so many days, or since a duration such as 12h
         #[arg(long, value_name = "DAYS", value_parser = days)]
         since: Option<Duration>,
-        /// Only what was done to this user, on their behalf, or by them: an id, such as usr_7, or an address
+        /// Only what was done to this user, on their behalf, or by them: an id, such as usr_7 or svc_1, or an address
         #[arg(long, value_name = "ID")]
         user: Option<String>,
         /// One JSON object per line

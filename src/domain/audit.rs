@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Result, Viewer, policy};
+pub use crate::store::audit::Concerned;
 use crate::{
     app::App,
     model::{ids::UserId, timestamps::Timestamp},
@@ -43,16 +44,16 @@ pub(super) fn record_for_other(
 }
 
 /// The next records since an instant with higher ids, and after which id to go on; `None` after the last one. All of them, or
-/// those about a user and of what the user did.
+/// those of what somebody did or what was done to them.
 pub async fn records(
     app: &App,
     viewer: &Viewer,
     since: Timestamp,
     after: i64,
-    user: Option<UserId>,
+    concerned: Option<Concerned>,
 ) -> Result<(Vec<Record>, Option<i64>)> {
     policy::require_operator(viewer)?;
-    Ok(app.store.read(move |conn| store::audit::after(conn, (since, after), user)).await?)
+    Ok(app.store.read(move |conn| store::audit::after(conn, (since, after), concerned.as_ref())).await?)
 }
 
 /// Deletes records that are older than this, in small batches.

@@ -250,7 +250,8 @@ impl Move {
             if id.is_none() || moving::arriving_id(conn)? != id || !moving::is_whole(conn)? {
                 return Err(CannotMove::Moved);
             }
-            Ok(moving::end_arrival(conn)?)
+            moving::end_arrival(conn)?;
+            Ok(store::audit::insert_command(conn, "move")?)
         };
         self.to.write(finish).await
     }

@@ -10,7 +10,7 @@ use crate::{
         users::Role,
     },
     secrets::{AccessClaims, NewToken, digest},
-    store::{self, Conn},
+    store::{self, Conn, audit::OPERATOR},
 };
 
 /// The identity on whose behalf a function runs. Its fields are private: a value proves that the credential was checked.
@@ -139,7 +139,7 @@ impl Viewer {
     /// Who it is, for the audit log: `operator`, or the id of a user or a service token; `None` if that is not known.
     pub(super) fn actor(&self) -> Option<String> {
         match self.who {
-            Who::Operator => Some("operator".to_owned()),
+            Who::Operator => Some(OPERATOR.to_owned()),
             Who::User { id, .. } => Some(id.to_string()),
             Who::Service(id) => Some(id.to_string()),
             Who::Unrestricted | Who::Anonymous => None,

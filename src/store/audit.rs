@@ -7,10 +7,12 @@ use diesel::{
 
 use super::{Conn, Result, conn::on, schema::audit};
 use crate::model::{
-    ids::{SessionId, UserId},
+    ids::{ServiceTokenId, SessionId, UserId},
     timestamps::Timestamp,
 };
 
+/// The operator at the command line, as [`Act::actor`].
+pub const OPERATOR: &str = "operator";
 /// Ids that one statement looks at.
 const ROWS_PER_LOOK: i64 = 5_000;
 
@@ -20,7 +22,7 @@ const ROWS_PER_LOOK: i64 = 5_000;
 pub struct Act<'a> {
     /// When.
     pub at: Timestamp,
-    /// Who: `operator`, or the id of a user or a service token.
+    /// Who: [`OPERATOR`], or the id of a user or a service token.
     pub actor: &'a str,
     /// The session of the user who did it.
     pub session_id: Option<SessionId>,
@@ -52,6 +54,25 @@ pub struct Record {
     pub object: Option<String>,
 }
 
+/// Whom records concern: a user, or a service token.
+#[derive(Debug, Clone)]
+pub struct Concerned {
+    actor: String,
+    user: Option<UserId>,
+}
+
+impl From<UserId> for Concerned {
+    fn from(user: UserId) -> Self {
+        Self { actor: user.to_string(), user: Some(user) }
+    }
+}
+
+impl From<ServiceTokenId> for Concerned {
+    fn from(token: ServiceTokenId) -> Self {
+        Self { actor: token.to_string(), user: None }
+    }
+}
+
 /// Inserts a row.
 pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
     let query = diesel::insert_into(audit::table).values(act);
@@ -59,12 +80,18 @@ pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Inserts a row of a command that the operator runs on the whole database.
+pub fn insert_command(conn: &mut Conn<'_>, command: &str) -> Result<()> {
+    let at = Timestamp::now();
+    insert(conn, &Act { at, actor: OPERATOR, session_id: None, action: command, user_id: None, object: None })
+}
+
 /// The rows since an instant with higher ids, by id, and through which id was looked; `None` instead of it after the last one. All of
-/// them, or those that are about a user or what the user did. It looks at no more than some thousand rows.
+/// them, or those of what somebody did or what was done to them. It looks at no more than some thousand rows.
 pub fn after(
     conn: &mut Conn<'_>,
     (since, after): (Timestamp, i64),
-    user: Option<UserId>,
+    concerned: Option<&Concerned>,
 ) -> Result<(Vec<Record>, Option<i64>)> {
     let through = after + ROWS_PER_LOOK;
     let found = on!(conn, |c: Db| {
@@ -74,9 +101,9 @@ pub fn after(
             .filter(audit::at.ge(since))
             .order(audit::id)
             .into_boxed::<Db>();
-        match user {
-            Some(user) => {
-                query.filter(audit::user_id.eq(user).or(audit::actor.eq(user.to_string()).nullable())).load(c)
+        match concerned {
+            Some(Concerned { actor, user }) => {
+                query.filter(audit::actor.eq(actor).nullable().or(audit::user_id.eq(user))).load(c)
             }
             None => query.load(c),
         }

@@ -13,12 +13,16 @@ use std::{
 };
 
 use diesel::{
-    Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::Text,
+    Connection, RunQueryDsl, SqliteConnection,
+    connection::SimpleConnection,
+    dsl::sql,
+    sql_query,
+    sql_types::{Bool, Text},
 };
 use tokio::time::timeout;
 
 use super::{
-    Conn, DatabaseUrl, Error, Result, ServingLock,
+    Conn, DatabaseUrl, Error, Result, ServingLock, audit,
     connections::blocking,
     inspection::{self, size, with_ending},
     server, serving,
@@ -203,10 +207,18 @@ impl Part {
         })
     }
 
-    /// Tells clients of the servers before that what they have seen may not be in it.
+    /// Tells clients of the servers before that what they have seen may not be in it, and the audit log that it was restored.
     fn begin_epoch(&self, epoch: &str) -> Result<()> {
-        let begun = connect(&self.path).and_then(|mut conn| server::set_epoch(&mut Conn::Sqlite(&mut conn), epoch));
-        begun.map_err(|why| inspection::explain(&self.path, why))
+        let begin = |mut conn: SqliteConnection| {
+            server::set_epoch(&mut Conn::Sqlite(&mut conn), epoch)?;
+            // A backup of an earlier release has no audit log.
+            let has_log = sql::<Bool>("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'audit')");
+            if has_log.get_result(&mut conn)? {
+                audit::insert_command(&mut Conn::Sqlite(&mut conn), "restore")?;
+            }
+            Ok(())
+        };
+        connect(&self.path).and_then(begin).map_err(|why| inspection::explain(&self.path, why))
     }
 
     /// The owner and the permissions of the file that it replaces; without one, the owner of the folder.

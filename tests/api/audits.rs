@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use duologue::{
-    domain::{Viewer, admin, audit, imports},
+    domain::{
+        Viewer, admin,
+        audit::{self, Concerned},
+        imports,
+    },
     model::{
         ids::UserId,
         texts::{Email, Name, Password},
@@ -22,9 +26,9 @@ use crate::{
 /// Who, what, to whom, with what.
 type Record = (String, String, Option<String>, Option<String>);
 
-async fn records(chat: &Chat, user: Option<UserId>) -> Vec<Record> {
+async fn records(chat: &Chat, concerned: Option<Concerned>) -> Vec<Record> {
     let operator = Viewer::operator(&chat.app);
-    let (found, rest) = audit::records(&chat.app, &operator, Timestamp::MIN, 0, user).await.unwrap();
+    let (found, rest) = audit::records(&chat.app, &operator, Timestamp::MIN, 0, concerned).await.unwrap();
     assert_eq!(rest, None);
     let user = |user: Option<UserId>| user.map(|user| user.to_string());
     found.into_iter().map(|it| (it.actor, it.action, user(it.user_id), it.object)).collect()
@@ -101,7 +105,7 @@ async fn what_a_program_does_on_behalf_of_users_is_recorded() {
             by("deleteUser", "usr_2", ""),
         ]
     );
-    let of_bot = records(&chat, UserId::new(1)).await;
+    let of_bot = records(&chat, UserId::new(1).map(Concerned::from)).await;
     assert_eq!(of_bot.len(), 8);
 }
 
@@ -193,6 +197,9 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
         [&of_ida[5]["action"], &of_ida[5]["user"], &of_ida[5]["object"]],
         [&json!("export"), &json!("usr_1"), &Value::Null]
     );
+    // What a service token did.
+    assert_eq!(list(&["--user", &token.to_string()]).await.lines().count(), 1);
+
     // The server's clock stands in the past, the one of the export does not.
     assert_eq!(list(&["--since", "1"]).await.lines().count(), 2);
 }

@@ -17,7 +17,7 @@ use crate::{
     crowd::{Crowd, short_or_long},
     damage::NEWER,
     harness::{Chat, Database, Person, Socket, signed_in},
-    program::serve,
+    program::{run, serve},
 };
 
 /// One message more.
@@ -138,6 +138,8 @@ async fn a_restored_backup_is_what_was_there_and_clients_begin_anew() {
     let mut socket = Socket::ready(&chat).await;
     socket.subscribes("1", feed, after).await;
     assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "RESET");
+    let listed = run(&["audit", "--database", &chat.database.url]).await;
+    assert!(String::from_utf8(listed.stdout).unwrap().ends_with("\toperator\t-\trestore\t-\t-\n"));
     // It goes on where it was.
     ada.sends("two", &bob).await;
     assert_eq!(chat.texts(&ada, &bob).await, ["one", "two"]);
@@ -205,7 +207,7 @@ async fn of_backups_with_a_time_the_newest_are_kept() {
     if signed_in() || !database.is_sqlite() {
         return;
     }
-    assert!(crate::program::run(&["migrate", "--database", &database.url]).await.status.success());
+    assert!(run(&["migrate", "--database", &database.url]).await.status.success());
     let folder = tempfile::tempdir().unwrap();
     for other in [
         "chat-20260101T000000Z.db",
@@ -241,7 +243,7 @@ async fn a_restore_keeps_what_was_there_and_refuses_what_others_use() {
         return;
     }
     let demo = ["demo", "--users", "3", "--messages", "5", "--database", &database.url];
-    assert!(crate::program::run(&demo).await.status.success());
+    assert!(run(&demo).await.status.success());
     let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
     let backup = folder.path().join("backup.db");
     command(&path, &backup);
@@ -299,7 +301,7 @@ async fn a_kill_leaves_the_old_file_or_the_new_one() {
         return;
     }
     let demo = ["demo", "--users", "20", "--messages", "20000", "--database", &database.url];
-    assert!(crate::program::run(&demo).await.status.success());
+    assert!(run(&demo).await.status.success());
     let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
     let whole = folder.path().join("whole.db");
     let begun = Instant::now();

@@ -24,7 +24,7 @@ use crate::{
     crowd::short_or_long,
     database::Lock,
     harness::{Chat, Database, Person, signed_in, soon},
-    program::program,
+    program::{program, run},
     resume::{cursor, resumed},
 };
 
@@ -146,6 +146,8 @@ async fn a_database_that_is_used_is_moved_there_and_back_and_nobody_misses_anyth
     // Names are indexed where they arrived.
     let found = server.data("{ users(search: \"cem\") { nodes { id } } }", json!({})).await;
     assert!(found["users"]["nodes"].as_array().unwrap().contains(&json!({ "id": people[2] })), "{found}");
+    let audit = run(&["audit", "--database", &server.database.url]).await;
+    assert_eq!(String::from_utf8(audit.stdout).unwrap().matches("\toperator\t-\tmove\t").count(), 2);
     // The next ones are higher than any before.
     let eve = server.person("Eve").await;
     assert_eq!(number(&eve.id.replace('_', "-")), number(&people[3].replace('_', "-")) + 1);
@@ -222,6 +224,8 @@ async fn a_move_that_is_killed_goes_on_and_what_was_moved_is_not_served_again() 
     ready(&mut next).await;
     assert!(soon(former.wait()).await.unwrap().success());
     next.kill().await.unwrap();
+    // That it was moved is recorded there alone.
+    drop(postgres.run("DELETE FROM audit WHERE action = 'move'").await);
     let moved = dump(&postgres).await;
     assert!(moved == dump(&file).await && moved != before);
 
