@@ -33,6 +33,8 @@ const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A server whose changes wait for longer is not ready.
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
+/// What [`App::problem`] says once damage was found.
+const DAMAGED: &str = "the database is damaged, and nothing is written to it: see the log";
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
@@ -270,7 +272,7 @@ impl App {
     /// Why requests cannot be served now; `None` if they can: if the database can be read, and takes changes.
     pub async fn problem(&self) -> Option<&'static str> {
         if self.store.is_damaged() {
-            return Some("the database is damaged, and nothing is written to it: see the log");
+            return Some(DAMAGED);
         }
         if !matches!(timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await, Ok(Ok(_))) {
             return Some("the database does not answer");
@@ -280,6 +282,7 @@ impl App {
             Ok(Err(Error::Overloaded)) => Some("too many changes wait for the database"),
             Err(_) | Ok(Err(Error::Busy)) => Some("changes wait for the database: another program may have locked it"),
             Ok(Err(Error::Full)) => return Some("the disk is full"),
+            Ok(Err(Error::Damaged)) => return Some(DAMAGED),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the database takes no changes");
                 return Some("the database takes no changes: see the log");

@@ -102,7 +102,7 @@ async fn serve(settings: &Serve) -> Result<()> {
         Ok::<_, anyhow::Error>((app, api, membership, nats, contents))
     });
     let (app, api, membership, nats, contents) =
-        http::answering_meanwhile(&listeners, &settings.limits, opening).await?;
+        http::answering_meanwhile(listeners.iter().chain(&metrics_listeners), &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let (served, drain_delay) = (app.clone(), settings.drain_delay);

@@ -118,7 +118,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts connections until the server stops; gives those that are still open.
 pub(super) async fn accept(
-    listeners: &[TcpListener],
+    listeners: impl IntoIterator<Item = &TcpListener>,
     router: Router,
     limits: &Limits,
     trusted_proxies: &[IpNet],
@@ -138,7 +138,7 @@ pub(super) async fn accept(
         connections: TaskTracker::new(),
         stopping,
     };
-    join_all(listeners.iter().map(|listener| accepting.accept_from(listener))).await;
+    join_all(listeners.into_iter().map(|listener| accepting.accept_from(listener))).await;
     accepting.connections.close();
     accepting.connections
 }

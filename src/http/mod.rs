@@ -79,7 +79,7 @@ const MAX_QUERY_STRING: usize = 16 * 1024;
 
 /// Answers that the server is starting until `starting` completes; gives what that gives.
 pub async fn answering_meanwhile<T>(
-    listeners: &[TcpListener],
+    listeners: impl IntoIterator<Item = &TcpListener>,
     limits: &Limits,
     starting: impl Future<Output = T>,
 ) -> T {

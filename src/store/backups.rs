@@ -31,8 +31,9 @@ use super::{
 
 /// How the time in the name of a backup looks: of any digits.
 const TIME: &str = "00000000T000000Z";
-/// How often the progress of a backup is told.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a backup is synced as far as it is written, and its progress is told. Synced at its end alone it keeps a disk busy for so
+/// long that others wait: of 500 sends a second the slowest hundredth took 160 to 190 ms beside a backup, and takes 65 ms.
+const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 /// What SQLite adds to the name of a file for files that belong to it.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
@@ -62,10 +63,14 @@ pub async fn backup(
         folder.sync()
     }));
     loop {
-        match timeout(PROGRESS_INTERVAL, copying.as_mut()).await {
-            Ok(copied) => return copied,
-            Err(_elapsed) => progress(size(&written).min(total), total),
+        if let Ok(copied) = timeout(SYNC_INTERVAL, copying.as_mut()).await {
+            return copied;
         }
+        progress(size(&written).min(total), total);
+        let part = written.clone();
+        // It may have its name already. Whether it is on the disk is seen to at the end.
+        blocking(move || Ok::<_, Error>(File::open(part).and_then(|file| file.sync_data()).unwrap_or_default()))
+            .await?;
     }
 }
 

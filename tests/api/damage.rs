@@ -1,7 +1,7 @@
 //! Files that cannot be used: the program says in one sentence which and what to do, does not start, and leaves them as
 //! they are.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use serde_json::{Value, json};
@@ -133,6 +133,8 @@ async fn once_damage_is_met_nothing_is_written_any_more() {
     })
     .await;
     assert!(status == 503 && why.contains("the database is damaged"), "{why}");
+    // The server may have indexed words before it met the damage.
+    let file = fs::read(database.path()).unwrap();
     let ask = async |query: &str| -> Value {
         let asking = reqwest::Client::new().post(format!("http://{address}/graphql")).json(&json!({ "query": query }));
         soon(asking.send()).await.unwrap().json().await.unwrap()
@@ -218,14 +220,15 @@ async fn a_server_that_starts_says_so() {
     let lock = database
         .run(if database.is_sqlite() { "BEGIN IMMEDIATE" } else { "SELECT pg_advisory_lock(1148546924)" })
         .await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let at = format!("127.0.0.1:{port}");
-    let mut child = program(&["serve", "--listen", &at, "--database", &database.url]).spawn().unwrap();
+    let [at, metrics_at] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let flags = ["--listen", &at.to_string(), "--metrics-listen", &metrics_at.to_string()];
+    let mut child = program(&[&["serve", "--database", &database.url], &flags[..]].concat()).spawn().unwrap();
     let http = reqwest::Client::new();
-    let get = async |path: &str| {
+    let get_at = async |at: SocketAddr, path: &str| {
         let answer = http.get(format!("http://{at}{path}")).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.unwrap()))
     };
+    let get = |path| get_at(at, path);
     let live = soon(async {
         loop {
             if let Some(live) = get("/health/live").await {
@@ -239,9 +242,11 @@ async fn a_server_that_starts_says_so() {
     assert!(status == 503 && why.contains("the database is opened"), "{why}");
     let (status, refused) = get("/graphql?query={__typename}").await.unwrap();
     assert_eq!((status, code(&serde_json::from_str(&refused).unwrap()).as_str()), (503, "UNAVAILABLE"));
+    assert_eq!(get_at(metrics_at, "/metrics").await.unwrap().0, 503);
     drop(lock);
     soon(async { while get("/health/ready").await.is_none_or(|(status, _)| status != 200) {} }).await;
     assert_eq!(get("/graphql?query={__typename}").await.unwrap().1, r#"{"data":{"__typename":"Query"}}"#);
+    assert!(get_at(metrics_at, "/metrics").await.unwrap().1.contains("\nduologue_ready 1\n"));
     child.kill().await.unwrap();
 }
 
