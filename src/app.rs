@@ -181,14 +181,11 @@ impl App {
     /// Applies the settings of a server.
     ///
     /// # Errors
-    /// When the database cannot be written, the embedding model cannot be used or, where users sign in, the signing keys or the
-    /// issuer's keys cannot be read.
+    /// When the embedding model cannot be used or, where users sign in, the signing keys or the issuer's keys cannot be read.
     pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadSettings> {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
-        let retention = settings.message_retention;
-        self.store.write(move |conn| store::server::set_message_retention(conn, retention)).await?;
-        self.message_retention = retention;
+        self.message_retention = settings.message_retention;
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
         self.is_sign_up_open = auth.sign_up == SignUp::Open;
         let limits = &settings.limits;
@@ -274,8 +271,10 @@ impl App {
         if self.store.is_damaged() {
             return Some(DAMAGED);
         }
-        if !matches!(timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await, Ok(Ok(_))) {
-            return Some("the database does not answer");
+        match timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(Error::Damaged)) => return Some(DAMAGED),
+            Ok(Err(_)) | Err(_) => return Some("the database does not answer"),
         }
         let problem = match timeout(PROBE_TIMEOUT, self.store.check_writable()).await {
             Ok(Ok(())) => None,

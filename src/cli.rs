@@ -20,20 +20,17 @@ use std::{
 use anyhow::{Context, Result, bail};
 use reqwest::{StatusCode, header::HeaderValue, redirect::Policy};
 use sd_notify::NotifyState;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use duologue::{
     app::{App, database_url, random_epoch},
     config::{AuthMode, Cli, Command, Database, Demo, Embeddings, Listen, Serve},
     domain::{
-        self, Viewer, accounts, changes, demo, embedding, expiry, indexing,
+        self, Viewer, demo, embedding, indexing, jobs,
         moving::Move,
         nodes::{self, Membership},
         relaying,
-        retention::{self, Retention},
+        retention::Retention,
     },
     events::{Nats, NatsSettings},
     graphql::{self, Api},
@@ -126,21 +123,10 @@ async fn serve(settings: &Serve) -> Result<()> {
         url.absolute()
     );
     systemd::tell(NotifyState::Ready);
-    let mut jobs = JoinSet::new();
+    let mut jobs = jobs::spawn(&app, Retention { events: settings.feed_retention, audit: settings.audit_retention });
     jobs.spawn(systemd::run_watchdog());
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
-    let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
-    jobs.spawn(retention::run_job(app.clone(), kept));
-    if let Some(retention) = app.message_retention {
-        jobs.spawn(expiry::run_job(app.clone(), retention));
-    }
-    jobs.spawn(changes::run_job(app.clone()));
-    jobs.spawn(indexing::run_words_job(app.clone()));
-    jobs.spawn(embedding::run_job(app.clone()));
-    let job = app.clone();
-    jobs.spawn(async move { job.run_removal_job().await });
-    jobs.spawn(accounts::run_session_poller(app.clone()));
     let node = membership.id();
     jobs.spawn(membership.run(app.clone()));
     if let Some(nats) = nats {

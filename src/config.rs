@@ -181,8 +181,8 @@ pub struct Serve {
     /// Days for which a client that was away can catch up; after them it loads everything again
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_FEED_RETENTION", default_value = "30", value_parser = days)]
     pub feed_retention: Duration,
-    /// Days after which messages are deleted for good, for both sides, at least one; without it they are kept until somebody
-    /// deletes them
+    /// Days after which messages are hidden at once and then deleted for good, for both sides, at least one; without it they are kept
+    /// until somebody deletes them. The server that was started last sets it for all
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_MESSAGE_RETENTION", value_parser = one_day_or_more)]
     pub message_retention: Option<Duration>,
     /// Days for which records of the audit log are kept: see `duologue audit`

@@ -16,12 +16,10 @@ use axum::{
 use duologue::{
     app::App,
     config::{Cli, Command, Serve},
-    domain::{
-        Viewer, changes, embedding, indexing,
-        retention::{self, Retention},
-    },
+    domain::{Viewer, jobs, retention::Retention},
     graphql::{Api, Caller},
 };
+use tokio::task::JoinSet;
 
 /// The application, with the same settings as `duologue serve`.
 pub(crate) async fn opened(settings: &Serve) -> Result<(Arc<App>, Api), Box<dyn std::error::Error>> {
@@ -32,15 +30,9 @@ pub(crate) async fn opened(settings: &Serve) -> Result<(Arc<App>, Api), Box<dyn 
     Ok((app, api))
 }
 
-/// What goes on in the background: what was deleted, and the words and vectors of messages.
-pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) {
-    let kept = Retention { events: settings.feed_retention, audit: settings.audit_retention };
-    tokio::spawn(retention::run_job(app.clone(), kept));
-    tokio::spawn(changes::run_job(app.clone()));
-    tokio::spawn(indexing::run_words_job(app.clone()));
-    tokio::spawn(embedding::run_job(app.clone()));
-    let job = app.clone();
-    tokio::spawn(async move { job.run_removal_job().await });
+/// What goes on in the background, until the set is dropped.
+pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) -> JoinSet<()> {
+    jobs::spawn(app, Retention { events: settings.feed_retention, audit: settings.audit_retention })
 }
 
 /// The routes. Whoever has no token in `Authorization` is nobody; on an open server, everybody.
@@ -66,7 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = ["duologue", "serve"].map(String::from).into_iter().chain(std::env::args().skip(1));
     let Command::Serve(settings) = <Cli as clap::Parser>::parse_from(arguments).command else { return Ok(()) };
     let (app, api) = opened(&settings).await?;
-    begin_jobs(&app, &settings);
+    let _jobs = begin_jobs(&app, &settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8001").await?;
     axum::serve(listener, routes(app, api)).await?;
     Ok(())

@@ -17,9 +17,6 @@ use crate::{
 /// Settings that cannot be used. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSettings {
-    /// The database, which has some of them.
-    #[error(transparent)]
-    Database(#[from] Error),
     /// The keys that sign tokens.
     #[error(transparent)]
     Keys(#[from] BadKeys),

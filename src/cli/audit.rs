@@ -32,7 +32,9 @@ pub(super) async fn run(since: Option<Duration>, user: Option<&str>, json: bool,
 async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool) -> Result<()> {
     let operator = Viewer::operator(app);
     let concerned = match user {
-        Some(token) if token.starts_with("svc_") => Some(token.parse::<ServiceTokenId>()?.into()),
+        Some(token) if token.starts_with("svc_") && !token.contains('@') => {
+            Some(token.parse::<ServiceTokenId>()?.into())
+        }
         user => user_named(app, &operator, user).await?.map(Concerned::from),
     };
     let since = since.map_or(Timestamp::MIN, |since| app.now().earlier(since));

@@ -41,42 +41,72 @@ pub enum Extent {
     All,
 }
 
-/// Deletes messages that are too old, now and periodically; never returns.
-pub async fn run_job(app: Arc<App>, retention: Duration) {
+/// Hides messages that are too old, and deletes them, now and periodically. It ends at once if messages are kept.
+pub async fn run_job(app: Arc<App>) {
+    while let Err(error) = hide_expired(&app).await {
+        tracing::warn!(%error, "--message-retention could not be set");
+        tokio::time::sleep(INTERVAL).await;
+    }
+    if app.message_retention.is_some() {
+        tokio::join!(delete_periodically(&app), forget_periodically(&app));
+    }
+}
+
+/// From now on messages that are older than the retention of this server are hidden, by all servers of the database.
+pub async fn hide_expired(app: &App) -> Result<()> {
+    let new = app.message_retention;
+    let former = app.store.read(store::server::message_retention).await?;
+    if former != new {
+        app.store.write(move |conn| store::server::set_message_retention(conn, new)).await?;
+        let [former, new] = [former, new].map(|retention| retention.map(|it| it.as_secs_f64() / 86_400.0));
+        tracing::info!(
+            former_days = former,
+            days = new,
+            "--message-retention has changed, for all servers of the database"
+        );
+    }
+    Ok(())
+}
+
+async fn delete_periodically(app: &App) {
     let mut last_full: Option<Instant> = None;
     loop {
         let is_full = last_full.is_none_or(|last| last.elapsed() >= FULL_INTERVAL);
-        match run(&app, retention, if is_full { Extent::All } else { Extent::Oldest }).await {
+        match run(app, if is_full { Extent::All } else { Extent::Oldest }).await {
             Ok(()) if is_full => last_full = Some(Instant::now()),
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "messages older than --message-retention could not be deleted"),
         }
-        // What followers share of their feeds may be too old by now.
-        app.notifier.forget_read();
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn run(app: &App, retention: Duration, extent: Extent) -> Result<()> {
+/// What followers share of their feeds may become too old.
+async fn forget_periodically(app: &App) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        app.notifier.forget_read();
+    }
+}
+
+async fn run(app: &App, extent: Extent) -> Result<()> {
     // One of several servers is enough.
     let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(()) };
-    let deleted = delete_expired(app, retention, extent).await?;
+    let deleted = delete_expired(app, extent).await?;
     if deleted > 0 {
         tracing::info!(deleted, "messages older than --message-retention were deleted");
     }
     Ok(())
 }
 
-/// Deletes messages that were sent longer ago than the retention, in batches that do not block other writers for long; gives the
+/// Deletes messages that are hidden as they are too old, in batches that do not block other writers for long; gives the
 /// number of those whose texts were still there.
-pub async fn delete_expired(app: &App, retention: Duration, extent: Extent) -> Result<usize> {
-    let before = app.now().earlier(retention);
+pub async fn delete_expired(app: &App, extent: Extent) -> Result<usize> {
     let (mut deleted, mut after) = (0, 0);
     while let Some(from) = app.store.read(move |conn| store::expiry::next_id(conn, after)).await? {
         let begun = Instant::now();
         let through = from.saturating_add(LOOK - 1);
-        let look = move |conn: &mut Conn<'_>| store::expiry::sent_before(conn, (from, through), before, BATCH);
-        let expired = app.store.read(look).await?;
+        let expired = app.store.read(move |conn| store::expiry::expired(conn, (from, through), BATCH)).await?;
         if expired.is_empty() && extent == Extent::Oldest {
             break;
         }

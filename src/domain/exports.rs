@@ -83,8 +83,9 @@ pub async fn export(
     let snapshot = Snapshot { always: true, light: false };
     app.store
         .snapshot(snapshot, move |conn| {
-            let mut export = Export { at, output, progress, count: Count::default() };
-            export.line(&Line::Export(ExportLine { format: FORMAT, user_id: of.map(UserId::key) }))?;
+            let mut export = Export { output, progress, count: Count::default() };
+            let last_id = of.is_none().then(|| store::feed::last_id(conn)).transpose()?;
+            export.line(&Line::Export(ExportLine { format: FORMAT, user_id: of.map(UserId::key), last_id }))?;
             match of {
                 Some(user) => export.person(conn, user)?,
                 None => export.everything(conn)?,
@@ -96,8 +97,6 @@ pub async fn export(
 }
 
 struct Export<W, P> {
-    /// When it is made.
-    at: Timestamp,
     output: W,
     progress: P,
     count: Count,
@@ -139,25 +138,22 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
     fn messages(&mut self, conn: &mut Conn<'_>) -> Result<(), ExportError> {
         let erasures: HashMap<UserId, Timestamp> = store::changes::unfinished_erasures(conn)?.into_iter().collect();
         let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
-        let kept_from = store::server::messages_from(conn)?;
+        let (kept_from, retention) = (store::server::messages_from(conn)?, store::server::message_retention(conn)?);
         let mut after = 0;
         loop {
             let rows = store::rows::messages_after(conn, after, ROWS_PER_READ.into())?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.id.key();
             for mut row in rows {
-                // As it will be when these are finished.
-                if let Some(erased_at) = erasures.get(&row.sender_id) {
+                // As it will be when what is hidden was deleted.
+                let erased_at = erasures.get(&row.sender_id).copied();
+                let expired_at = retention.filter(|_| row.created_at < kept_from).map(|it| row.created_at.later(it));
+                if erased_at.or(expired_at).is_some() {
                     (row.client_id, row.client_digest) = (None, None);
-                    if hidden.contains(&row.sender_id) && row.deleted_at.is_none() {
-                        (row.content, row.deleted_at) = (String::new(), Some(*erased_at));
-                    }
                 }
-                if row.created_at < kept_from {
-                    (row.client_id, row.client_digest) = (None, None);
-                    if row.deleted_at.is_none() {
-                        (row.content, row.deleted_at) = (String::new(), Some(self.at));
-                    }
+                let hidden_at = erased_at.filter(|_| hidden.contains(&row.sender_id)).or(expired_at);
+                if let (None, Some(_)) = (row.deleted_at, hidden_at) {
+                    (row.content, row.deleted_at) = (String::new(), hidden_at);
                 }
                 self.line(&Line::Message(message_line(row)))?;
             }

@@ -54,12 +54,16 @@ impl From<store::Error> for LineError {
     }
 }
 
+pub(super) fn invalid(why: &str) -> LineError {
+    LineError::Invalid(why.to_owned())
+}
+
 pub(super) fn bad_id() -> LineError {
     LineError::Invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
 }
 
 pub(super) fn bad_digest(_why: DecodeError) -> LineError {
-    LineError::Invalid("The sendDigest is no Base64.".into())
+    invalid("The sendDigest is no Base64.")
 }
 
 pub(super) fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {

@@ -13,7 +13,7 @@ pub use super::lines::{
 };
 use super::{
     Result, Viewer, audit,
-    import_errors::{LineError, MAX_ID, bad_digest, bad_id, valid},
+    import_errors::{LineError, MAX_ID, bad_digest, bad_id, invalid, valid},
     lines::FORMAT,
     policy,
 };
@@ -97,6 +97,8 @@ struct Import {
     /// Whether the database is, so that ids are kept.
     is_empty: bool,
     last_message_id: i64,
+    /// The highest id that no new message may have.
+    reserved_through: i64,
     /// The new ids by those of the lines.
     users: HashMap<i64, UserId>,
     messages: HashMap<i64, (MessageId, ConversationId)>,
@@ -124,6 +126,7 @@ impl Import {
             renumbers,
             is_empty: store::users::last_id(conn)? == 0,
             last_message_id: store::feed::last_id(conn)?,
+            reserved_through: 0,
             users: HashMap::new(),
             messages: HashMap::new(),
             client_ids: HashSet::new(),
@@ -139,17 +142,17 @@ impl Import {
     fn add(&mut self, conn: &mut Conn<'_>, number: u64, line: Line) -> Result<(), LineError> {
         match line {
             Line::Export(_) if number != 1 => {
-                return Err(LineError::Invalid(
-                    "This is the first line of an export, and must be the first one here.".into(),
-                ));
+                return Err(invalid("This is the first line of an export, and must be the first one here."));
             }
-            Line::Export(ExportLine { format, user_id }) => {
+            Line::Export(ExportLine { format, user_id, last_id }) => {
                 if format != FORMAT {
                     return Err(LineError::Invalid(format!(
                         "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
                     )));
                 }
                 self.source = if user_id.is_some() { Source::User } else { Source::Server };
+                // No message to come gets the id of one that is not there any more.
+                self.reserved_through = last_id.filter(|_| self.keeps_ids()).unwrap_or_default();
             }
             Line::User(user) => self.add_user(conn, user)?,
             Line::Message(message) if self.renumbers => {
@@ -160,7 +163,7 @@ impl Import {
             Line::Block(BlockLine { user_id, blocked_id, created_at }) => {
                 let (user, blocked) = (self.user(user_id, "userId")?, self.user(blocked_id, "blockedId")?);
                 if user == blocked {
-                    return Err(LineError::Invalid("Nobody can block themselves.".into()));
+                    return Err(invalid("Nobody can block themselves."));
                 }
                 store::blocks::insert(conn, user, blocked, valid(created_at.parse())?)?;
             }
@@ -179,9 +182,7 @@ impl Import {
         let id = self.is_empty.then_some(id);
         let user = if let Some(erased_at) = line.erased_at {
             if !line.name.is_empty() || line.email.is_some() || line.password_hash.is_some() || line.admin {
-                return Err(LineError::Invalid(
-                    "Nothing is known of an erased user: leave out erasedAt, or the rest.".into(),
-                ));
+                return Err(invalid("Nothing is known of an erased user: leave out erasedAt, or the rest."));
             }
             store::users::insert_erased(conn, id, created_at, valid(erased_at.parse())?)?
         } else {
@@ -191,27 +192,25 @@ impl Import {
             let email = line.email.map(|email| valid(parse(&email))).transpose()?;
             let password_hash = line.password_hash.as_deref();
             if password_hash.is_some_and(|hash| !Passwords::is_hash(hash)) {
-                return Err(LineError::Invalid(
-                    "The passwordHash must be one of Argon2id in PHC format with at most 256 MiB, such as $argon2id$v=19$m=19456,t=2,p=1$…."
-                        .into(),
+                return Err(invalid(
+                    "The passwordHash must be one of Argon2id in PHC format with at most 256 MiB, such as \
+                     $argon2id$v=19$m=19456,t=2,p=1$….",
                 ));
             }
             let (name, email, role) = (&name, email.as_ref(), if line.admin { Role::Admin } else { Role::User });
             let user = NewUser { id, name, email, created_at, password_hash, role };
             let inserted = store::users::insert(conn, &user).map_err(|error| {
                 let taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
-                if taken { LineError::Invalid("Another user has this email.".into()) } else { error.into() }
+                if taken { invalid("Another user has this email.") } else { error.into() }
             })?;
             inserted.id
         };
         if line.admin && !line.identities.is_empty() {
-            return Err(LineError::Invalid(
-                "Only users who sign in here can be admins: leave out the identities.".into(),
-            ));
+            return Err(invalid("Only users who sign in here can be admins: leave out the identities."));
         }
         for IdentityLine { issuer, subject } in line.identities {
             if issuer.contains('\0') || subject.contains('\0') {
-                return Err(LineError::Invalid("An issuer and a subject may not contain the character U+0000.".into()));
+                return Err(invalid("An issuer and a subject may not contain the character U+0000."));
             }
             if !store::identities::insert(conn, &issuer, &subject, user)? {
                 return Err(LineError::Invalid(format!(
@@ -232,7 +231,7 @@ impl Import {
         }
         let (sender_id, receiver_id) = (self.user(line.sender_id, "sender")?, self.user(line.receiver_id, "receiver")?);
         let conversation = ConversationId::between(sender_id, receiver_id)
-            .ok_or_else(|| LineError::Invalid("The sender and the receiver must be two users.".into()))?;
+            .ok_or_else(|| invalid("The sender and the receiver must be two users."))?;
         let deleted_at: Option<Timestamp> = line.deleted_at.map(|at| valid(at.parse())).transpose()?;
         let content =
             if deleted_at.is_some() { String::new() } else { valid(Content::parse(line.content))?.as_str().to_owned() };
@@ -240,7 +239,7 @@ impl Import {
         let edited_at = line.edited_at.map(|at| valid(at.parse())).transpose()?;
         let version = line.version.unwrap_or(if edited_at.is_some() { 2 } else { 1 });
         if version < 1 {
-            return Err(LineError::Invalid("The version must be 1 or more.".into()));
+            return Err(invalid("The version must be 1 or more."));
         }
         let client_digest = line.send_digest.map(|digest| STANDARD.decode(digest).map_err(bad_digest)).transpose()?;
         let parse_client_id = if self.source.is_server() { ClientId::of_message } else { ClientId::parse };
@@ -248,15 +247,13 @@ impl Import {
         if let Some(id) = &client_id
             && !self.client_ids.insert((sender_id, id.as_str().to_owned()))
         {
-            return Err(LineError::Invalid("The sender has a message with this clientId in an earlier line.".into()));
+            return Err(invalid("The sender has a message with this clientId in an earlier line."));
         }
         let reply_to_id = line.reply_to_id.and_then(|id| self.message(id, conversation, "replyToId").transpose());
         let reply_to_id = reply_to_id.transpose()?;
-        let id = if self.is_empty && !self.renumbers { own_id } else { self.next_message_id()? };
+        let id = if self.keeps_ids() { own_id } else { self.next_message_id()? };
         if reply_to_id.is_some_and(|answered| answered > id) {
-            return Err(LineError::Invalid(
-                "The replyToId is higher than the id: an answer comes after its message.".into(),
-            ));
+            return Err(invalid("The replyToId is higher than the id: an answer comes after its message."));
         }
         self.messages.insert(line.id, (id, conversation));
         let activity = Activity { conversation, last: id, received: [0, 0] };
@@ -266,10 +263,9 @@ impl Import {
             before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
         // Of an export they are not kept: servers give ids in the order of commits, in which the times of two senders may differ.
         if is_disordered {
-            return Err(LineError::Invalid(
+            return Err(invalid(
                 "The times of the conversation's messages are in another order than their ids, or than their lines if they get new ids; \
-                 with --renumber they get new ids in the order of their times."
-                    .into(),
+                 with --renumber they get new ids in the order of their times.",
             ));
         }
         if self.source == Source::Elsewhere {
@@ -297,6 +293,11 @@ impl Import {
             self.flush(conn)?;
         }
         Ok(())
+    }
+
+    /// Whether messages keep the ids of their lines.
+    fn keeps_ids(&self) -> bool {
+        self.is_empty && !self.renumbers
     }
 
     /// Whether a line may have this id.
@@ -333,11 +334,11 @@ impl Import {
         let imported = ConversationId::between(user, peer).and_then(|its| self.conversations.get(&its));
         let Some(Activity { conversation, last, .. }) = imported.map(|imported| imported.activity) else {
             // Its messages may have been deleted, and the export of one user has only what is left.
-            let missing = LineError::Invalid("The two have no conversation in these lines.".into());
+            let missing = invalid("The two have no conversation in these lines.");
             return if self.source == Source::User { Ok(()) } else { Err(missing) };
         };
         if !self.marked.insert((user, peer)) {
-            return Err(LineError::Invalid("There are marks of the two in an earlier line.".into()));
+            return Err(invalid("There are marks of the two in an earlier line."));
         }
         let mark = |mark: Option<MarkLine>| {
             mark.map(|mark| {
@@ -360,7 +361,7 @@ impl Import {
 
     fn next_message_id(&mut self) -> Result<MessageId, LineError> {
         self.last_message_id += 1;
-        MessageId::new(self.last_message_id).ok_or_else(|| LineError::Invalid("There are no ids left.".into()))
+        MessageId::new(self.last_message_id).ok_or_else(|| invalid("There are no ids left."))
     }
 
     fn flush(&mut self, conn: &mut Conn<'_>) -> store::Result<()> {
@@ -388,6 +389,7 @@ impl Import {
         for (number, marks) in mem::take(&mut self.marks) {
             self.set_marks(conn, marks).map_err(|error| error.of_line(number))?;
         }
+        store::feed::note_all_trimmed(conn, self.reserved_through)?;
         let last = store::feed::last_id(conn)?;
         store::server::release_ids(conn, last)?;
         Ok(self.count)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Line {
-    /// `{"export": {"format": 1}}`
+    /// `{"export": {"format": 1, "lastId": 7}}`
     Export(ExportLine),
     /// `{"user": {"id": 1, "name": "…", "email": "…", "createdAt": "…"}}`
     User(UserLine),
@@ -32,6 +32,9 @@ pub struct ExportLine {
     /// The user whose data it is, if it is not that of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<i64>,
+    /// The highest id that a message had, also of those that are not there any more; only where it is the data of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_id: Option<i64>,
 }
 
 /// The format of exports. It grows when an earlier version could not import them.

@@ -25,6 +25,7 @@ pub mod imports;
 pub mod exports;
 pub mod retention;
 pub mod expiry;
+pub mod jobs;
 pub mod moving;
 pub mod demo;
 

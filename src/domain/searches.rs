@@ -163,7 +163,9 @@ pub fn find(
         // Of these messages alone: a cursor must not tell how many others there are.
         None => store::indexing::newest(conn, list)?,
     };
-    let Search { sender, since, until, .. } = *search;
+    let Search { sender, until, .. } = *search;
+    // Messages that are hidden would take the places of others.
+    let since = search.since.max(Some(store::server::messages_from(conn)?));
     let filter = Filter { list, sender, since, until, through: MessageId::new(through) };
     let page =
         PageReader { search, phrases: Phrases::parse(&search.text), start: Place { digest, mode, through, at: 0 } };

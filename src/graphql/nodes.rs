@@ -137,7 +137,7 @@ impl Object for ServerInfo {
         });
         fields.plain::<Option<f64>>(
             "messageRetentionDays",
-            "After so many days messages are deleted for good, and no event says so: forget them then. Null if they are kept.",
+            "Messages older than so many days are hidden and deleted, and no event says so: forget them then. Null if all are kept.",
             |(), context| context.app.message_retention.map(|retention| retention.as_secs_f64() / 86_400.0),
         );
         fields.plain::<i32>("maxPageSize", "The most that `first` and `last` may ask for.", |(), _| MAX_PAGE.into());

@@ -13,19 +13,15 @@ use std::{
 };
 
 use diesel::{
-    Connection, RunQueryDsl, SqliteConnection,
-    connection::SimpleConnection,
-    dsl::sql,
-    sql_query,
-    sql_types::{Bool, Text},
+    Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::Text,
 };
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Conn, DatabaseUrl, Error, Result, ServingLock, audit,
     connections::blocking,
     inspection::{self, size, with_ending},
-    server, serving,
+    moving, server, serving,
     timeouts::BUSY_TIMEOUT,
 };
 
@@ -68,9 +64,8 @@ pub async fn backup(
         }
         progress(size(&written).min(total), total);
         let part = written.clone();
-        // It may have its name already. Whether it is on the disk is seen to at the end.
-        blocking(move || Ok::<_, Error>(File::open(part).and_then(|file| file.sync_data()).unwrap_or_default()))
-            .await?;
+        // It may have its name already; and whether it is on the disk is told where it gets that.
+        let _ = spawn_blocking(move || File::open(part).and_then(|file| file.sync_data())).await;
     }
 }
 
@@ -175,8 +170,8 @@ impl Folder {
 struct Part {
     path: PathBuf,
     is_put: bool,
-    /// Locked: two processes cannot write the same file.
-    _file: File,
+    /// Locked: two processes cannot write the same file. It is told of all errors since it was opened.
+    file: File,
 }
 
 impl Part {
@@ -191,7 +186,7 @@ impl Part {
         let used = || Error::Unusable(format!("another process writes {}: let it end first", path.display()));
         let file = file.ok_or_else(used)?;
         remove_companions(&path).and_then(|()| file.set_len(0)).map_err(|why| cannot("write", &path, &why))?;
-        Ok(Self { path, is_put: false, _file: file })
+        Ok(Self { path, is_put: false, file })
     }
 
     /// Copies what is in a database at one moment, without what was deleted and without unused pages, and checks it.
@@ -215,13 +210,10 @@ impl Part {
     /// Tells clients of the servers before that what they have seen may not be in it, and the audit log that it was restored.
     fn begin_epoch(&self, epoch: &str) -> Result<()> {
         let begin = |mut conn: SqliteConnection| {
-            server::set_epoch(&mut Conn::Sqlite(&mut conn), epoch)?;
+            let conn = &mut Conn::Sqlite(&mut conn);
+            server::set_epoch(conn, epoch)?;
             // A backup of an earlier release has no audit log.
-            let has_log = sql::<Bool>("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'audit')");
-            if has_log.get_result(&mut conn)? {
-                audit::insert_command(&mut Conn::Sqlite(&mut conn), "restore")?;
-            }
-            Ok(())
+            if moving::has_table(conn, "audit")? { audit::insert_command(conn, "restore") } else { Ok(()) }
         };
         connect(&self.path).and_then(begin).map_err(|why| inspection::explain(&self.path, why))
     }
@@ -247,7 +239,7 @@ impl Part {
 
     /// Gives it its name, once it is on the disk. If that fails, nothing was changed.
     fn put(mut self, target: &Path) -> Result<()> {
-        let put = File::open(&self.path).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&self.path, target));
+        let put = self.file.sync_all().and_then(|()| fs::rename(&self.path, target));
         put.map_err(|why| cannot("write", target, &why))?;
         self.is_put = true;
         Ok(())

@@ -13,12 +13,9 @@ use super::{
     conn::on,
     feed,
     schema::{embedding_failures, index_changes, messages},
-    visibility::is_kept,
+    visibility::{is_kept, is_recent},
 };
-use crate::model::{
-    ids::{ConversationId, MessageId, UserId},
-    timestamps::Timestamp,
-};
+use crate::model::ids::{ConversationId, MessageId, UserId};
 
 /// A message that is too old.
 #[derive(Debug, Clone, Copy)]
@@ -45,19 +42,14 @@ pub fn is_removed(conn: &mut Conn<'_>, id: MessageId) -> Result<bool> {
     Ok(!on!(conn, |c| is_there.get_result::<bool>(c))?)
 }
 
-/// Messages from one id through another that were sent before a time, by id, at most `limit`. Those of accounts that are being erased
-/// are left to the erasure.
-pub fn sent_before(
-    conn: &mut Conn<'_>,
-    (from, through): (i64, i64),
-    before: Timestamp,
-    limit: i64,
-) -> Result<Vec<Expired>> {
+/// Messages from one id through another that are older than the retention, by id, at most `limit`. Those of accounts that are being
+/// erased are left to the erasure.
+pub fn expired(conn: &mut Conn<'_>, (from, through): (i64, i64), limit: i64) -> Result<Vec<Expired>> {
     let is_indexed = dsl::exists(index_changes::table.filter(index_changes::message_id.eq(messages::id)));
     let query = messages::table
         .select((messages::id, messages::sender_id, messages::receiver_id, messages::deleted_at.is_not_null()))
         .filter(messages::id.between(from, through))
-        .filter(messages::created_at.lt(before))
+        .filter(dsl::not(is_recent()))
         .filter(is_kept().or(messages::deleted_at.is_not_null().and(dsl::not(is_indexed))))
         .order(messages::id)
         .limit(limit);

@@ -314,7 +314,7 @@ pub fn note_trimmed(conn: &mut Conn<'_>, user: UserId, through: i64) -> Result<(
 }
 
 /// Notes that entries up to a position are missing, so that their ids are not given again although no row has them.
-pub(super) fn note_all_trimmed(conn: &mut Conn<'_>, through: i64) -> Result<()> {
+pub fn note_all_trimmed(conn: &mut Conn<'_>, through: i64) -> Result<()> {
     let note = diesel::update(server::table.filter(server::trimmed_through.lt(through)))
         .set(server::trimmed_through.eq(through));
     on!(conn, |c| note.execute(c))?;

@@ -2,8 +2,8 @@
 //! were indexed.
 
 use diesel::{
-    ExpressionMethods, QueryDsl, RunQueryDsl,
-    dsl::{IsNotNull, sql},
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl,
+    dsl::{self, sql},
     sql_types::{BigInt, Nullable},
 };
 
@@ -13,6 +13,7 @@ use super::{
     feed,
     messages::lists,
     schema::{index_changes, indexing, messages},
+    visibility::is_recent,
 };
 use crate::model::{
     ids::MessageId,
@@ -66,17 +67,8 @@ pub fn set_words(conn: &mut Conn<'_>, WordsIndex { from, through, version }: Wor
     Ok(())
 }
 
-type Columns = (
-    messages::id,
-    messages::sender_id,
-    messages::receiver_id,
-    messages::content,
-    messages::version,
-    messages::created_at,
-    IsNotNull<messages::deleted_at>,
-);
-
-fn columns() -> Columns {
+#[dsl::auto_type(no_type_alias)]
+fn columns() -> _ {
     (
         messages::id,
         messages::sender_id,
@@ -84,7 +76,8 @@ fn columns() -> Columns {
         messages::content,
         messages::version,
         messages::created_at,
-        messages::deleted_at.is_not_null(),
+        // What is hidden is not indexed either, and no embedding model gets it.
+        dsl::not(messages::deleted_at.is_null().and(is_recent())),
     )
 }
 

@@ -130,7 +130,7 @@ pub fn count(conn: &mut Conn<'_>, table: &Table) -> Result<i64> {
     Ok(on!(conn, |c| sql::<BigInt>(&format!("SELECT count(*) FROM {}", table.name)).get_result(c))?)
 }
 
-fn has_table(conn: &mut Conn<'_>, name: &str) -> Result<bool> {
+pub(super) fn has_table(conn: &mut Conn<'_>, name: &str) -> Result<bool> {
     let query = match conn {
         Conn::Sqlite(_) => format!("SELECT count(*) FROM sqlite_schema WHERE name = '{name}'"),
         Conn::Postgres(_) => format!("SELECT count(to_regclass('{name}'))"),

@@ -28,14 +28,18 @@ pub fn epoch(conn: &mut Conn<'_>) -> Result<String> {
     Ok(on!(conn, |c| query.first(c))?)
 }
 
-/// Sets for how long messages can be read; `None` for ever.
+/// For how long messages can be read; `None` for ever.
+pub fn message_retention(conn: &mut Conn<'_>) -> Result<Option<Duration>> {
+    let query = server::table.select(server::message_retention);
+    let milliseconds: Option<i64> = on!(conn, |c| query.first(c))?;
+    Ok(milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.unsigned_abs())))
+}
+
+/// Changes it.
 pub fn set_message_retention(conn: &mut Conn<'_>, retention: Option<Duration>) -> Result<()> {
     let milliseconds = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-    let stored = server::table.select(server::message_retention);
-    if on!(conn, |c| stored.first::<Option<i64>>(c))? != milliseconds {
-        let query = diesel::update(server::table).set(server::message_retention.eq(milliseconds));
-        on!(conn, |c| query.execute(c))?;
-    }
+    let query = diesel::update(server::table).set(server::message_retention.eq(milliseconds));
+    on!(conn, |c| query.execute(c))?;
     Ok(())
 }
 

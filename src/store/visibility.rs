@@ -5,15 +5,14 @@ use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods
 
 use super::schema::{erasures, messages, retention};
 
-/// The condition [`is_readable`] in SQL.
+/// The condition [`is_readable`] in SQL: whoever changes one changes the other.
 pub(super) const IS_READABLE: &str = "messages.deleted_at IS NULL AND messages.sender_id NOT IN (SELECT user_id FROM erasures) \
      AND messages.created_at >= (SELECT messages_from FROM retention)";
 
 /// Whether a message can be read.
 #[dsl::auto_type(no_type_alias)]
 pub(super) fn is_readable() -> _ {
-    let from = retention::table.select(retention::messages_from).single_value().assume_not_null();
-    is_kept().and(messages::created_at.ge(from))
+    is_kept().and(is_recent())
 }
 
 /// Whether a message was not deleted, and is not about to be deleted with the account of its sender. On PostgreSQL `NOT IN` is
@@ -22,4 +21,11 @@ pub(super) fn is_readable() -> _ {
 pub(super) fn is_kept() -> _ {
     let erased = erasures::table.select(erasures::user_id);
     messages::deleted_at.is_null().and(dsl::not(messages::sender_id.eq_any(erased)))
+}
+
+/// Whether a message is not older than the retention.
+#[dsl::auto_type]
+pub(super) fn is_recent() -> _ {
+    let from = retention::table.select(retention::messages_from).single_value().assume_not_null();
+    messages::created_at.ge(from)
 }

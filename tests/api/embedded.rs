@@ -16,7 +16,7 @@ async fn another_program_mounts_the_api_beside_its_own_routes() {
     let database = Database::new().await;
     let settings = database.settings(&ACCOUNTS);
     let (app, api) = example::opened(&settings).await.unwrap();
-    example::begin_jobs(&app, &settings);
+    let _jobs = example::begin_jobs(&app, &settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, example::routes(app, api)).await });

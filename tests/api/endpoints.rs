@@ -58,7 +58,7 @@ impl Program {
     }
 
     /// The requests since the last time.
-    fn seen(&self) -> Vec<(HeaderMap, Value)> {
+    pub(crate) fn seen(&self) -> Vec<(HeaderMap, Value)> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 

@@ -1,31 +1,46 @@
-//! With `--message-retention`, messages that are too old are deleted for good, and nothing else changes.
+//! With `--message-retention`, messages that are too old are hidden and deleted for good, and nothing else changes.
 
 use std::time::Duration;
 
 use duologue::{
     domain::{
-        expiry::{Extent, delete_expired},
+        expiry::{Extent, delete_expired, hide_expired},
         indexing::index_words,
     },
-    model::{ids::MessageId, timestamps::Timestamp},
+    model::ids::MessageId,
     store,
 };
 use serde_json::{Value, json};
 
 use crate::{
+    endpoints::{Program, good},
     exports::exports,
     harness::{Chat, Database, Feed, Person, text},
     imports::{LINES, import},
     logs::Logged,
+    meanings::{Reader, is_indexed},
     resume::{cursor, resumed},
+    searches::SEARCH,
     unread::assert_counts,
 };
 
-const DAY: Duration = Duration::from_hours(24);
 const READ: &str =
     "mutation ($id: ID!, $user: ID!) { markRead(messageId: $id, userId: $user) { userErrors { message } } }";
 
-/// Makes messages older than anything is kept.
+const DAY: Duration = Duration::from_hours(24);
+
+async fn keep_for(chat: &Chat, retention: Duration) {
+    chat.app.store.write(move |conn| store::server::set_message_retention(conn, Some(retention))).await.unwrap();
+}
+
+/// Where messages are kept for a day.
+async fn kept_for_a_day() -> Chat {
+    let chat = Chat::in_real_time(Database::new().await, &["--message-retention", "1"]).await;
+    hide_expired(&chat.app).await.unwrap();
+    chat
+}
+
+/// Makes messages older than that.
 async fn age(chat: &Chat, ids: &[&String]) {
     let keys: Vec<&str> = ids.iter().map(|id| id.strip_prefix("msg_").unwrap()).collect();
     let update = format!("UPDATE messages SET created_at = 1000 WHERE id IN ({})", keys.join(", "));
@@ -34,16 +49,15 @@ async fn age(chat: &Chat, ids: &[&String]) {
 
 /// Deletes what is too old, and the rows once the indexes have nothing of it any more; gives the number of messages.
 async fn expire(chat: &Chat, extent: Extent) -> usize {
-    let deleted = delete_expired(&chat.app, DAY, extent).await.unwrap();
+    let deleted = delete_expired(&chat.app, extent).await.unwrap();
     index_words(&chat.app).await.unwrap();
-    assert_eq!(delete_expired(&chat.app, DAY, extent).await.unwrap(), 0);
+    assert_eq!(delete_expired(&chat.app, extent).await.unwrap(), 0);
     deleted
 }
 
 /// The messages of which there are rows.
 async fn rows(chat: &Chat) -> Vec<String> {
-    let end = Timestamp::from_milliseconds(i64::MAX / 2);
-    let rows = chat.app.store.read(move |conn| store::expiry::sent_before(conn, (1, i64::MAX), end, 1_000)).await;
+    let rows = chat.app.store.read(|conn| store::rows::messages_after(conn, 0, 1_000)).await;
     rows.unwrap().iter().map(|row| row.id.to_string()).collect()
 }
 
@@ -63,7 +77,7 @@ async fn finds(chat: &Chat, words: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
-    let chat = Chat::open().await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let start = cursor(&bob).await;
     let mut live = bob.feed().await;
@@ -118,7 +132,7 @@ async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
 /// Before any job has come to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_can_be_read_nowhere() {
-    let chat = Chat::in_real_time(Database::new().await, &["--message-retention", "1"]).await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let start = cursor(&bob).await;
     let old = text(
@@ -167,21 +181,51 @@ async fn what_is_too_old_can_be_read_nowhere() {
         assert_eq!((lines_of_messages.matches("quokka").count(), lines_of_messages.matches("a-1").count()), (1, 0));
     }
 
-    assert_eq!(delete_expired(&chat.app, DAY, Extent::Oldest).await.unwrap(), 1);
+    assert_eq!(delete_expired(&chat.app, Extent::Oldest).await.unwrap(), 1);
     assert_counts(&chat).await;
     assert_eq!(inbox(&bob).await, inbox_with(0));
+}
+
+/// Their vectors would take the places of those that can be read; and the model may be a program of somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_is_not_found_by_its_meaning_nor_given_to_a_model() {
+    let endpoint = Program::start(good).await;
+    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let chat = &reader.chat;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for content in ["quokka one", "quokka two"] {
+        ada.sends(content, &bob).await;
+    }
+    is_indexed(&ada).await;
+    let found = async || {
+        let input = json!({ "text": "quokka", "userId": ada.id, "mode": "SEMANTIC" });
+        let page = chat.data(SEARCH, json!({ "input": input, "first": 1 })).await["searchMessages"].take();
+        (page["edges"].as_array().unwrap().len(), page["pageInfo"]["hasNextPage"].clone())
+    };
+    assert_eq!(found().await, (1, json!(true)));
+    // The clock of the server stands in the past, and that of the database does not.
+    keep_for(chat, DAY).await;
+    assert_eq!(found().await, (0, json!(false)));
+    ada.sends("quokka three", &bob).await;
+    is_indexed(&ada).await;
+    let given: Vec<String> = endpoint.seen().into_iter().map(|(_, body)| body.to_string()).collect();
+    assert!(
+        given.iter().any(|body| body.contains("two")) && !given.iter().any(|body| body.contains("three")),
+        "{given:?}"
+    );
 }
 
 /// Who takes the setting back reads what was not deleted yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_hidden_without_a_retention() {
-    let chat = Chat::in_real_time(Database::new().await, &["--message-retention", "1"]).await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let old = ada.sends("old", &bob).await;
     age(&chat, &[&old]).await;
     let query = "query ($id: ID!) { node(id: $id) { id } }";
     assert_eq!(chat.data(query, json!({ "id": old })).await["node"], Value::Null);
     let chat = Chat::in_real_time(chat.stop().await, &[]).await;
+    hide_expired(&chat.app).await.unwrap();
     assert_eq!(chat.data(query, json!({ "id": old })).await["node"]["id"], json!(old));
 }
 
@@ -210,12 +254,12 @@ async fn heard_by_two(from: &Person<'_>, to: &Person<'_>) -> ([Feed; 2], Value, 
 /// Those who are connected share what was read, as long as it is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_for_others_is_not_given_to_who_comes_later() {
-    let chat = Chat::open().await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let (mut together, start, sent) = heard_by_two(&ada, &bob).await;
     assert_eq!(resumed(&bob, &start).await.next().await["messageId"], sent);
     age(&chat, &[&sent]).await;
-    assert_eq!(delete_expired(&chat.app, DAY, Extent::Oldest).await.unwrap(), 1);
+    assert_eq!(delete_expired(&chat.app, Extent::Oldest).await.unwrap(), 1);
     assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
     let next = ada.sends("new", &bob).await;
     for feed in &mut together {
@@ -240,7 +284,7 @@ async fn what_was_read_is_forgotten_after_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_leaves_the_list_also_if_its_last_message_was_deleted_before() {
-    let chat = Chat::open().await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let first = ada.sends("first", &bob).await;
     let last = ada.sends("last", &bob).await;
@@ -253,7 +297,7 @@ async fn a_conversation_leaves_the_list_also_if_its_last_message_was_deleted_bef
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_is_sent_once_also_if_what_it_answers_is_removed_meanwhile() {
-    let chat = Chat::open().await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let first = bob.sends("first", &ada).await;
     let reply = json!({ "receiverId": bob.id, "content": "answer", "clientId": "a", "replyToId": first });
@@ -267,7 +311,7 @@ async fn a_reply_is_sent_once_also_if_what_it_answers_is_removed_meanwhile() {
 /// Their ids are higher than those of messages that are not too old.
 #[tokio::test(flavor = "multi_thread")]
 async fn imported_messages_are_found_by_a_look_at_all() {
-    let chat = Chat::open().await;
+    let chat = kept_for_a_day().await;
     let (eve, ida) = (chat.person("Eve").await, chat.person("Ida").await);
     let young = eve.sends("young", &ida).await;
     // The next ids are after those of one look.
@@ -284,11 +328,13 @@ async fn imported_messages_are_found_by_a_look_at_all() {
 /// Whatever is sent, read and deleted meanwhile: nothing is counted twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_stay_right_while_others_write() {
-    let chat = Chat::open().await;
+    let chat = kept_for_a_day().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let expiring = async {
         for _ in 0..30 {
-            delete_expired(&chat.app, Duration::ZERO, Extent::All).await.unwrap();
+            keep_for(&chat, Duration::ZERO).await;
+            delete_expired(&chat.app, Extent::All).await.unwrap();
+            keep_for(&chat, DAY).await;
             index_words(&chat.app).await.unwrap();
         }
     };
@@ -304,8 +350,9 @@ async fn counts_stay_right_while_others_write() {
     };
     tokio::join!(expiring, writing(&ada, &bob), writing(&bob, &ada));
     assert_counts(&chat).await;
+    keep_for(&chat, Duration::ZERO).await;
     for _ in 0..2 {
-        delete_expired(&chat.app, Duration::ZERO, Extent::All).await.unwrap();
+        delete_expired(&chat.app, Extent::All).await.unwrap();
         index_words(&chat.app).await.unwrap();
     }
     assert_eq!((inbox(&ada).await, rows(&chat).await), (json!([]), Vec::new()));
