@@ -18,8 +18,6 @@ fail() {
 glibc=2.17
 architectures=(x86_64 aarch64)
 out=$PWD/target/release-archives
-# For operators; the other files of this folder are for images and for the development.
-deploy=(Caddyfile alerts.yaml duologue.service grafana.json haproxy.cfg nginx-site.conf)
 
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "this machine is not Linux on x86-64, which the man pages and completions need."
 for tool in cargo git readelf sha256sum curl; do
@@ -33,6 +31,7 @@ command -v cargo-zigbuild >/dev/null && command -v cargo-auditable >/dev/null ||
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 for tag in $(git tag --points-at HEAD --list 'v*'); do
     [ "$tag" = "v$version" ] || fail "the tag $tag is not of the version $version in Cargo.toml."
+    grep -q "^## $version" CHANGELOG.md || fail "CHANGELOG.md has no heading for $version."
 done
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
@@ -76,13 +75,12 @@ mkdir "$scratch/man" "$scratch/completions"
 for architecture in "${architectures[@]}"; do
     name=duologue-$version-$architecture-linux
     folder=$scratch/$name
-    mkdir -p "$folder/man/man1" "$folder/deploy"
+    mkdir -p "$folder/man/man1"
     cp "target/$architecture-unknown-linux-gnu/release/duologue" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$folder"
     cp "$scratch"/man/*.1 "$folder/man/man1"
     cp -r "$scratch/completions" "$folder"
-    cp "${deploy[@]/#/deploy/}" "$folder/deploy"
-    # The pages that README.md and the files in deploy name.
-    git archive HEAD docs | tar --extract --directory="$folder"
+    # The pages, and the files that they name.
+    git archive HEAD docs deploy examples schema.graphql web/src/demo | tar --extract --directory="$folder"
     tar --create --directory="$scratch" --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
         --mode=u=rwX,go=rX "$name" | gzip --no-name --best >"$out/$name.tar.gz"
 done

@@ -79,6 +79,9 @@ pub(crate) async fn run(command: Command) -> Result<()> {
 }
 
 async fn serve(settings: &Serve) -> Result<()> {
+    for why in Cli::misspelled_variables() {
+        tracing::warn!("{why}");
+    }
     let origins = verified(settings)?;
     let url = database_url(&settings.database)?;
     let _lock = ServingLock::take(&url)?;
@@ -193,7 +196,7 @@ fn page(address: SocketAddr) -> String {
 async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
     App::open(database).await?.close().await;
-    println!("The database is up to date.");
+    writeln!(stdout(), "The database is up to date.")?;
     Ok(())
 }
 
@@ -204,10 +207,16 @@ async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result
     };
     let end = file.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
     let start = format!("{stem}-");
-    let target = match keep {
-        Some(_) => file.with_file_name(format!("{start}{}{end}", time_in_name())),
-        None => file.clone(),
-    };
+    let mut target = file.clone();
+    if keep.is_some() {
+        let with_time = || file.with_file_name(format!("{start}{}{end}", time_in_name()));
+        target = with_time();
+        while target.exists() {
+            // There was another one in this second.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            target = with_time();
+        }
+    }
     let part = file.with_file_name(format!("{stem}{end}.part"));
     let mut progress = Progress::of(0, "{bar:30} {bytes} of {total_bytes}");
     store::backups::backup(&url, part, target.clone(), |done, total| progress.reach(done, total)).await?;
@@ -221,11 +230,20 @@ async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result
 
 async fn restore(file: &Path, database: &Database) -> Result<()> {
     let url = database_url(database)?;
+    if !file.exists() {
+        bail!("there is no backup {}", file.display());
+    }
     let ending = format!(".before-{}", time_in_name());
     let former = store::backups::restore(&url, file, random_epoch(), ending).await?;
-    println!("Restored {} from {}. Clients that come back load everything again.", url.absolute(), file.display());
-    if let Some(former) = former {
-        println!("What was there before is kept in {}.", former.display());
+    writeln!(
+        stdout(),
+        "Restored {} from {}. Clients that come back load everything again.",
+        url.absolute(),
+        file.display()
+    )?;
+    match former {
+        Some(former) => writeln!(stdout(), "What was there before is kept in {}.", former.display())?,
+        None => writeln!(stdout(), "There was no database before.")?,
     }
     Ok(())
 }
@@ -239,17 +257,17 @@ fn time_in_name() -> String {
 
 async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
     let address = listen.iter().flat_map(|listen| &listen.0).next().copied();
-    is_ready(&url.or(address.map(page)).context("--listen names no address")?).await?;
-    println!("ready");
+    get(&url.or(address.map(page)).context("--listen names no address")?, "/health/ready").await?;
+    writeln!(stdout(), "ready")?;
     Ok(())
 }
 
-/// Asks the server at this URL, which may leave out `http://`, whether it is ready.
-async fn is_ready(url: &str) -> Result<()> {
+/// Asks the server at this URL, which may leave out `http://`, for a path: `/health/ready` says whether it is ready.
+async fn get(url: &str, path: &str) -> Result<()> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let mut url: reqwest::Url =
         with_scheme.parse().context("this is no URL of a server, such as http://127.0.0.1:8000/")?;
-    url.set_path("/health/ready");
+    url.set_path(path);
     url.set_query(None);
     // A page to sign in, or another server, is not an answer.
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(HEALTH_TIMEOUT).build()?;
@@ -258,7 +276,7 @@ async fn is_ready(url: &str) -> Result<()> {
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     let response = asked.with_context(|| format!("no answer from {url}"))?;
     let (status, body) = (response.status(), response.text().await.unwrap_or_default());
-    if status != StatusCode::OK || body != "ok\n" {
+    if status != StatusCode::OK || !(body == "ok\n" || body.contains("\nduologue_ready ")) {
         let reason: String = body.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
         bail!("{url} answers {}: {reason}", status.as_u16());
     }
@@ -269,7 +287,10 @@ async fn new_epoch(database: &Database) -> Result<()> {
     let app = App::open_existing(database).await?;
     domain::admin::begin_new_epoch(&app, &Viewer::operator(&app)).await?;
     app.close().await;
-    println!("The database has a new epoch: clients that come back with an old cursor load everything again.");
+    writeln!(
+        stdout(),
+        "The database has a new epoch: clients that come back with an old cursor load everything again."
+    )?;
     Ok(())
 }
 
@@ -281,8 +302,8 @@ async fn fill(demo: Demo, database: &Database) -> Result<()> {
     let made = demo::make(&app, &Viewer::operator(&app), size, move || progress.advance(1)).await;
     app.close().await;
     match made.context("the demo data")? {
-        Some(count) => println!("Made {} users and {} messages.", count.users, count.messages),
-        None => println!("The demo data is there already; another --seed makes more."),
+        Some(count) => writeln!(stdout(), "Made {} users and {} messages.", count.users, count.messages)?,
+        None => writeln!(stdout(), "The demo data is there already; another --seed makes more.")?,
     }
     Ok(())
 }
@@ -304,11 +325,11 @@ async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors):
     };
     if words {
         indexing::reindex_words(&app, &operator, progress()).await?;
-        println!("The words of all messages are indexed.");
+        writeln!(stdout(), "The words of all messages are indexed.")?;
     }
     if app.embedder.is_some() {
         embedding::reindex(&app, &operator, progress()).await?;
-        println!("All messages have vectors.");
+        writeln!(stdout(), "All messages have vectors.")?;
     }
     app.close().await;
     Ok(())
@@ -330,13 +351,15 @@ async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
     moved?;
     let [old, new] = places;
     if copy_only {
-        println!(
+        writeln!(
+            stdout(),
             "Everything was copied, and is the same in the new database ({new}). It cannot be served: a move begins anew."
-        );
+        )?;
     } else {
-        println!(
+        writeln!(
+            stdout(),
             "The former database ({old}) is closed: its servers stop. Serve the new one ({new}) with the same signing key."
-        );
+        )?;
     }
     Ok(())
 }

@@ -67,6 +67,14 @@ impl Cli {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
+    /// Of variables of the environment that look like a setting of the server, but are none: what is meant, perhaps.
+    #[must_use]
+    pub fn misspelled_variables() -> Vec<String> {
+        let command = Self::command();
+        let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        command.find_subcommand("serve").map(|serve| variables::misspelled(names, serve)).unwrap_or_default()
+    }
+
     /// What lets a shell complete the commands.
     #[must_use]
     pub fn completions(shell: Shell) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! The program: reads the arguments, calls the library, prints one error.
 
-use std::{process::ExitCode, time::Duration};
+#![deny(clippy::print_stdout, reason = "it panics when nobody reads what is said")]
+
+use std::{io, process::ExitCode, time::Duration};
 
 use duologue::{config::Cli, telemetry};
 use tokio::runtime::Runtime;
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
     drop(log);
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read what is said has enough of it, such as `head`.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             // It may quote what is in a file or in the database.
             eprintln!("duologue: {}", cli::printable(&format!("{error:#}")));

@@ -48,23 +48,24 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
                 }
                 created => created?,
             };
-            println!("{} is an admin.", user.id);
+            writeln!(stdout(), "{} is an admin.", user.id)?;
         }
         Admin::Users { .. } => list_users(app, &operator).await?,
         Admin::Grant { email, .. } => {
             let user = admin::grant(app, &operator, Email::of_account(&email)?).await?;
             let user = user.context("there is no account with this address")?;
-            println!(
+            writeln!(
+                stdout(),
                 "{} ({}, since {}) is an admin, with the password as before.",
                 user.id,
                 printable(&user.name),
                 user.created_at
-            );
+            )?;
         }
         Admin::Revoke { email, .. } => {
             let former = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
             let former = former.context("there is no admin with this address")?;
-            println!("{} is a user again, and all of its sessions have ended.", former.user.id);
+            writeln!(stdout(), "{} is a user again, and all of its sessions have ended.", former.user.id)?;
             if !former.has_admins {
                 eprintln!("This was the last admin: `duologue admin create` or `grant` makes another.");
             }
@@ -73,30 +74,31 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             let email = Email::of_account(&email)?;
             let user = admin::reset_password(app, &operator, email, new_password()?).await?;
             let user = user.context("there is no account with this address")?;
-            println!("{} has the new password, and all of its sessions have ended.", user.id);
+            writeln!(stdout(), "{} has the new password, and all of its sessions have ended.", user.id)?;
         }
         Admin::Sessions { email, .. } => {
             let sessions = admin::sessions(app, &operator, Email::of_account(&email)?).await?;
             let sessions = sessions.context("there is no account with this address")?;
-            println!("SESSION\tSIGNED IN\tLAST USED\tDEVICE");
+            writeln!(stdout(), "SESSION\tSIGNED IN\tLAST USED\tDEVICE")?;
             for session in sessions {
                 let device = printable(session.device.as_deref().unwrap_or("-"));
-                println!("{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at);
+                writeln!(stdout(), "{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at)?;
             }
         }
         Admin::EndSession { id, .. } => {
             let id = id.parse()?;
-            println!("{id} of {} has ended.", admin::end_session(app, &operator, id).await?);
+            writeln!(stdout(), "{id} of {} has ended.", admin::end_session(app, &operator, id).await?)?;
         }
         Admin::IssueToken { name, .. } => {
             let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;
             eprintln!("{id}: keep it safe, it is not shown again.");
-            println!("{token}");
+            let how = || format!("{id} was issued, and its token could not be shown: duologue admin revoke-token {id}");
+            writeln!(stdout(), "{token}").with_context(how)?;
         }
         Admin::Tokens { .. } => {
-            println!("TOKEN\tISSUED\tNAME");
+            writeln!(stdout(), "TOKEN\tISSUED\tNAME")?;
             for (id, name, created_at) in admin::tokens(app, &operator).await? {
-                println!("{id}\t{created_at}\t{}", printable(&name));
+                writeln!(stdout(), "{id}\t{created_at}\t{}", printable(&name))?;
             }
         }
         Admin::RevokeToken { id, .. } => {
@@ -104,7 +106,7 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             if !admin::revoke_token(app, &operator, id).await? {
                 bail!("there is no service token {id} that holds");
             }
-            println!("{id} does not hold any more.");
+            writeln!(stdout(), "{id} does not hold any more.")?;
         }
     }
     Ok(())

@@ -53,7 +53,7 @@ async fn write_export(file: &Path, user: Option<&str>, database: &Database) -> R
     let count = outcome.with_context(|| format!("cannot export to {}", file.display()))?;
     if let Some(part) = part {
         part.persist(file).with_context(cannot)?;
-        println!("Exported {count} to {}.", file.display());
+        writeln!(stdout(), "Exported {count} to {}.", file.display())?;
     }
     Ok(())
 }
@@ -112,6 +112,6 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
     };
     app.close().await;
     let count = outcome.with_context(|| file.display().to_string())?;
-    println!("Imported {count}.");
+    writeln!(stdout(), "Imported {count}.")?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use duologue::{
     config::Database,
     domain::{
         Viewer,
-        audit::{self, Concerned},
+        audit::{self, Concerned, OPERATOR},
     },
     model::{
         ids::{ServiceTokenId, SessionId, UserId},
@@ -35,6 +35,7 @@ async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool
         Some(token) if token.starts_with("svc_") && !token.contains('@') => {
             Some(token.parse::<ServiceTokenId>()?.into())
         }
+        Some(OPERATOR) => Some(Concerned::of_commands()),
         user => user_named(app, &operator, user).await?.map(Concerned::from),
     };
     let since = since.map_or(Timestamp::MIN, |since| app.now().earlier(since));

@@ -1,6 +1,10 @@
 //! The command that checks what a server would need.
 
-use std::{path::absolute, slice};
+use std::{
+    io::{Write as _, stdout},
+    path::absolute,
+    slice,
+};
 
 use anyhow::{Result, bail};
 use duologue::{
@@ -11,7 +15,7 @@ use duologue::{
     store::{DatabaseUrl, Store},
 };
 
-use super::{is_ready, progress::Progress, verified};
+use super::{get, progress::Progress, verified};
 
 /// With fewer open files a server has few connections.
 const FEW_FILES: u64 = 4_096;
@@ -20,25 +24,24 @@ const FEW_FILES: u64 = 4_096;
 pub(super) async fn run(settings: &Serve) -> Result<()> {
     let mut problems = 0_u32;
     let mut tell = |what: &str, found: Result<String>| match found {
-        Ok(found) => println!("{what}: {found}"),
+        Ok(found) => writeln!(stdout(), "{what}: {found}"),
         Err(why) => {
             problems += 1;
-            println!("{what}: PROBLEM: {why:#}");
+            writeln!(stdout(), "{what}: PROBLEM: {why:#}")
         }
     };
-    tell("settings", verified(settings).map(|_origins| "can be used".to_owned()));
-    tell("signing key", signing_key(&settings.auth));
-    tell("issuer", issuer(&settings.auth).await);
-    tell("embedding model", embedding_model(&settings.embeddings).await);
-    tell("database", database(settings).await);
-    for (what, listen) in
-        [("address", settings.addresses.listen.as_slice()), ("address of metrics", settings.metrics_listen.as_slice())]
-    {
-        for listen in listen {
-            tell(what, address(listen).await);
-        }
+    tell("settings", verified(settings).map(|_origins| "can be used".to_owned()))?;
+    tell("signing key", signing_key(&settings.auth))?;
+    tell("issuer", issuer(&settings.auth).await)?;
+    tell("embedding model", embedding_model(&settings.embeddings).await)?;
+    tell("database", database(settings).await)?;
+    for listen in &settings.addresses.listen {
+        tell("address", address(listen, "/health/ready").await)?;
     }
-    tell("open files", Ok(open_files()));
+    if let Some(listen) = &settings.metrics_listen {
+        tell("address of metrics", address(listen, "/metrics").await)?;
+    }
+    tell("open files", Ok(open_files()))?;
     match problems {
         0 => Ok(()),
         1 => bail!("there is a problem: a server with these settings could not start"),
@@ -83,13 +86,14 @@ async fn database(settings: &Serve) -> Result<String> {
     })
 }
 
-async fn address(wanted: &Listen) -> Result<String> {
+/// Whether it is free, or used by a server that is ready: then this path of it answers.
+async fn address(wanted: &Listen, path: &str) -> Result<String> {
     match http::listen(slice::from_ref(wanted)) {
         Ok(listeners) => {
             let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string()));
             Ok(format!("{} is free", addresses.collect::<Result<Vec<_>>>()?.join(", ")))
         }
-        Err(CannotListen::InUse { address, .. }) if is_ready(&format!("http://{address}/")).await.is_ok() => {
+        Err(CannotListen::InUse { address, .. }) if get(&format!("http://{address}"), path).await.is_ok() => {
             Ok(format!("{address} is used by a server that is ready"))
         }
         Err(why) => Err(why.into()),

@@ -156,7 +156,7 @@ pub enum Command {
         /// Only what was done since so many days, or since a duration such as 12h
         #[arg(long, value_name = "DAYS", value_parser = days)]
         since: Option<Duration>,
-        /// Only what was done to this user, on their behalf, or by them: an id, such as usr_7 or svc_1, or an address
+        /// Only what was done to this user, on their behalf, or by them: an id, such as usr_7 or svc_1, an address, or operator
         #[arg(long, value_name = "ID")]
         user: Option<String>,
         /// One JSON object per line
@@ -234,9 +234,9 @@ alone.";
 const AUDIT: &str = "List what was done on behalf of others and with accounts, by whom, and the commands of the operator, oldest first.
 
 Recorded are what admins and service tokens change on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
-commands `admin`, `import`, `export` and `new-epoch`. Not recorded are what users do themselves, what is only read, and what clients of \
-an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The server deletes records that are \
-older than --audit-retention.";
+commands `admin`, `import`, `export`, `restore`, `move` and `new-epoch`. Not recorded are what users do themselves, what is only read, and \
+what clients of an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The server deletes \
+records that are older than --audit-retention.";
 
 const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
 

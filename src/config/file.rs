@@ -86,7 +86,7 @@ fn parsed(path: &Path) -> Result<Table, String> {
 }
 
 /// The settings of a command: what can be given by a variable of the environment, too.
-fn settings_of(command: &Command) -> Vec<&Arg> {
+pub(super) fn settings_of(command: &Command) -> Vec<&Arg> {
     command.get_arguments().filter(|its| its.get_env().is_some() && its.get_id() != "config").collect()
 }
 
@@ -96,12 +96,14 @@ fn is_given(matches: &ArgMatches, setting: &Arg) -> bool {
 }
 
 fn guess(name: &str, settings: &[&Arg]) -> String {
-    let likeness = |known: &str| strsim::jaro_winkler(name, known);
     let known = settings.iter().filter_map(|setting| setting.get_long());
-    let best = known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    best.filter(|known| likeness(known) > LIKENESS)
-        .map(|known| format!(": {known:?} is meant, perhaps"))
-        .unwrap_or_default()
+    most_like(name, known).map(|known| format!(": {known:?} is meant, perhaps")).unwrap_or_default()
+}
+
+/// The name that may be meant by another one.
+pub(super) fn most_like<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |known: &str| strsim::jaro_winkler(name, known);
+    known.max_by(|one, other| likeness(one).total_cmp(&likeness(other))).filter(|known| likeness(known) > LIKENESS)
 }
 
 fn argument(setting: &Arg, name: &str, value: &Value) -> Result<Vec<OsString>, String> {
@@ -151,6 +153,7 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         };
         let is_hidden = is_given && setting.is_hide_env_values_set();
         let value = value.filter(|_| !is_hidden);
+        let help = format!("{help}{}", values_of(setting));
         let help = if is_hidden { format!("{help} (it is given, and not shown)") } else { help };
         let (mark, value) =
             (if is_given && value.is_some() { "" } else { "# " }, value.unwrap_or_else(|| Value::from("")));
@@ -162,6 +165,17 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         );
     }
     file
+}
+
+/// The values that a setting may have, or their unit; nothing of a switch.
+fn values_of(setting: &Arg) -> String {
+    if matches!(setting.get_action(), ArgAction::SetTrue) {
+        return String::new();
+    }
+    let possible: Vec<String> = setting.get_possible_values().iter().map(|its| its.get_name().to_owned()).collect();
+    let names = setting.get_value_names().into_iter().flatten().map(ToString::to_string);
+    let values = if possible.is_empty() { names.collect() } else { possible };
+    format!(" [{}]", values.join(", "))
 }
 
 fn typed(value: &str) -> Value {
@@ -254,6 +268,10 @@ mod tests {
         let file = print(&given);
         assert!(
             file.contains("\nmax-body = 7\n") && file.contains("\ncors-origin = [\"https://a.example\"]\n"),
+            "{file}"
+        );
+        assert!(
+            file.contains(" [SECONDS]\n# drain-delay = 0\n") && file.contains(" [open, jwt]\n# auth = \"open\"\n"),
             "{file}"
         );
         assert!(file.contains("\n# max-depth = 12\n") && !file.contains("secret"), "{file}");

@@ -1,4 +1,4 @@
-//! Errors in values that are not on the command line: in environment variables and in the file of settings.
+//! Mistakes that are not on the command line: in environment variables, and values in the file of settings.
 
 use std::env;
 
@@ -8,7 +8,10 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use super::file::FileSettings;
+use super::file::{FileSettings, most_like, settings_of};
+
+/// What the names of all variables begin with.
+const PREFIX: &str = "DUOLOGUE_";
 
 /// The same error of the command line, which also names the environment variable or the file that the wrong value came from, if it did.
 pub(super) fn explained(mut error: Error, mut command: Command, file: &FileSettings) -> Error {
@@ -37,4 +40,37 @@ fn variable(command: &Command, argument: &str) -> Option<String> {
     };
     let mut in_subcommands = command.get_subcommands().map(|command| variable(command, argument));
     command.get_arguments().find_map(of).or_else(|| in_subcommands.find_map(|variable| variable))
+}
+
+/// Of names of variables that are almost those of a setting, what is meant, perhaps. Others may belong to somebody else: Kubernetes has
+/// some for a service called duologue.
+pub(super) fn misspelled(names: impl Iterator<Item = String>, command: &Command) -> Vec<String> {
+    let known: Vec<&str> = settings_of(command)
+        .into_iter()
+        .filter_map(|setting| setting.get_env()?.to_str()?.strip_prefix(PREFIX))
+        .chain(["CONFIG"])
+        .collect();
+    let meant = |name: String| {
+        let rest = name.strip_prefix(PREFIX).filter(|rest| !known.contains(rest))?;
+        let meant = most_like(rest, known.iter().copied())?;
+        Some(format!("{name} is no setting, and has no effect: {PREFIX}{meant} is meant, perhaps"))
+    };
+    names.filter_map(meant).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::Cli;
+
+    #[test]
+    fn a_misspelled_variable_is_noticed() {
+        let command = Cli::command();
+        let names =
+            ["DUOLOGUE_AUHT", "DUOLOGUE_AUTH", "DUOLOGUE_CONFIG", "DUOLOGUE_PORT", "DUOLOGUE_SERVICE_HOST", "AUHT"];
+        let found = misspelled(names.map(String::from).into_iter(), command.find_subcommand("serve").unwrap());
+        assert_eq!(found, ["DUOLOGUE_AUHT is no setting, and has no effect: DUOLOGUE_AUTH is meant, perhaps"]);
+    }
 }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Result, Viewer, policy};
-pub use crate::store::audit::Concerned;
+pub use crate::store::audit::{Concerned, OPERATOR};
 use crate::{
     app::App,
     model::{ids::UserId, timestamps::Timestamp},

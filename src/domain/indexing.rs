@@ -131,7 +131,7 @@ fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
     Ok(store::indexing::set_words(conn, WordsIndex { from: last + 1, through, version: words::VERSION })?)
 }
 
-/// Removes the vectors of messages that were changed, and the words of those that were deleted; an edit has replaced its words.
+/// Removes the vectors of messages that were changed, and the words of those that were deleted.
 fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
     let models = store::vectors::models(conn)?;
     store::indexing::lock_changes(conn, changed)?;
@@ -139,7 +139,11 @@ fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
     for (message, model) in messages.iter().flat_map(|message| models.iter().map(move |model| (message, model))) {
         store::vectors::remove(conn, model, message.conversation_id(), message.id)?;
     }
-    let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).map(|message| message.id).collect();
+    let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).collect();
+    for message in &edited {
+        store::words::replace_edited(conn, message.id, message.conversation_id(), &message.content)?;
+    }
+    let edited: Vec<_> = edited.into_iter().map(|message| message.id).collect();
     let deleted: Vec<_> = changed.iter().copied().filter(|id| !edited.contains(id)).collect();
     store::words::delete(conn, &deleted)?;
     store::indexing::finish_changes(conn, &deleted)?;

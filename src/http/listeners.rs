@@ -48,9 +48,7 @@ const SUGGESTED_PORTS: u16 = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CannotListen {
     /// Somebody else does.
-    #[error(
-        "cannot listen on {address}: another program does already. Stop it, or listen on another port: --listen {other}"
-    )]
+    #[error("cannot listen on {address}: another program does already. Stop it, or take another port, such as {other}")]
     InUse {
         /// The address.
         address: SocketAddr,

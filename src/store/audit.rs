@@ -61,6 +61,14 @@ pub struct Concerned {
     user: Option<UserId>,
 }
 
+impl Concerned {
+    /// The operator.
+    #[must_use]
+    pub fn of_commands() -> Self {
+        Self { actor: OPERATOR.to_owned(), user: None }
+    }
+}
+
 impl From<UserId> for Concerned {
     fn from(user: UserId) -> Self {
         Self { actor: user.to_string(), user: Some(user) }

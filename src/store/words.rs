@@ -43,6 +43,12 @@ pub fn insert_sent(conn: &mut Conn<'_>, id: MessageId, conversation: Conversatio
     }
 }
 
+/// Indexes the words of an edited message once more, as they are now. On PostgreSQL the background job may have read the message before
+/// the edit, and indexed its former words after it. SQLite has one writer.
+pub fn replace_edited(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, text: &str) -> Result<()> {
+    insert_sent(conn, id, conversation, text)
+}
+
 /// Indexes the words of a message, in place of those that it has.
 pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
     match conn {

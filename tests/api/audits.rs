@@ -197,7 +197,8 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
         [&of_ida[5]["action"], &of_ida[5]["user"], &of_ida[5]["object"]],
         [&json!("export"), &json!("usr_1"), &Value::Null]
     );
-    // What a service token did.
+    // What a service token did, and the commands.
+    assert_eq!(list(&["--user", "operator"]).await.lines().count(), 11);
     assert_eq!(list(&["--user", &token.to_string()]).await.lines().count(), 1);
 
     // The server's clock stands in the past, the one of the export does not.

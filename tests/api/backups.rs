@@ -181,7 +181,7 @@ async fn what_cannot_be_restored_is_refused_and_nothing_is_changed() {
         assert!(error.contains(why) && error.contains(file.to_str().unwrap()) && error.lines().count() == 1, "{error}");
         assert_eq!(state(), before, "{error}");
     };
-    refused(&other, "there is no database");
+    refused(&other, "there is no backup");
     fs::write(&other, "").unwrap();
     refused(&other, "there is no database");
     fs::write(&other, "a text".repeat(1_000)).unwrap();

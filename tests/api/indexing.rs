@@ -132,6 +132,25 @@ async fn an_endpoint_that_fails_delays_no_send_and_is_tried_again() {
     soon(async { while with_vectors(&chat.app).await.len() < 20 {} }).await;
 }
 
+/// As it is when the job has read a message before an edit, and indexes it after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_outlives_a_step_that_has_read_the_message_before() {
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        // It has one writer.
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let id = ada.sends("before", &bob).await;
+    ada.edits(&id, "after").await;
+    drop(chat.database.run("UPDATE message_words SET words = to_tsvector('simple', 'before')").await);
+    duologue::domain::indexing::index_words(&chat.app).await.unwrap();
+    for (words, expected) in [("before", 0), ("after", 1)] {
+        let found = found(&chat, json!({ "text": words, "userId": bob.id, "mode": "TEXT" })).await;
+        assert_eq!(found["edges"].as_array().unwrap().len(), expected, "{words}");
+    }
+}
+
 /// The program with the model, on a database.
 async fn serve(database: &Database, model: &str) -> (Child, std::net::SocketAddr) {
     let mut server = server(database, &["--embedding-model", model]);

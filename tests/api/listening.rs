@@ -76,7 +76,7 @@ async fn a_port_that_is_in_use_is_named_with_another_one_that_is_free() {
     let address = taken.local_addr().unwrap();
     let said = refusal(program(&["serve", "--listen", &address.to_string()])).await;
     assert!(said.contains(&format!("cannot listen on {address}: another program does already")), "{said}");
-    let (_, other) = said.trim().rsplit_once("--listen ").unwrap();
+    let (_, other) = said.trim().rsplit_once("such as ").unwrap();
     let other: SocketAddr = other.parse().unwrap();
     assert!(other.port() > address.port(), "{said}");
     TcpListener::bind(other).await.unwrap();

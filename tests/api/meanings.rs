@@ -1,7 +1,7 @@
 //! Searches by meaning, with the real model: what is found, how soon, by whom, and that it is gone when its message is.
 
 use duologue::domain::{embedding, indexing};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -95,7 +95,10 @@ async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
     ada.edits(&first, "The invoice was paid yesterday").await;
     ada.deletes(&second).await;
     // At once, before its new text has a vector.
-    assert!(means(&bob, "pets").await.iter().all(|text| text.starts_with("The invoice")));
+    let input = json!({ "text": "pets", "userId": bob.id, "mode": "SEMANTIC" });
+    let at_once = found(chat, input).await["edges"].take();
+    let is_new = |edge: &Value| edge["node"]["content"].as_str().unwrap().starts_with("The invoice");
+    assert!(at_once.as_array().unwrap().iter().all(is_new), "{at_once}");
     is_indexed(&ada).await;
     assert_eq!(means(&bob, "money").await, ["The invoice was paid yesterday"]);
     let vectors = soon(async {
