@@ -230,9 +230,6 @@ async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result
 
 async fn restore(file: &Path, database: &Database) -> Result<()> {
     let url = database_url(database)?;
-    if !file.exists() {
-        bail!("there is no backup {}", file.display());
-    }
     let ending = format!(".before-{}", time_in_name());
     let former = store::backups::restore(&url, file, random_epoch(), ending).await?;
     writeln!(

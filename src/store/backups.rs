@@ -101,6 +101,9 @@ pub fn prune(made: &Path, (start, end): (&str, &str), keep: usize) -> Result<()>
 /// [`Error::Unusable`] with a message for the operator: the backup cannot be used, or another process uses the database.
 pub async fn restore(url: &DatabaseUrl, backup: &Path, epoch: String, ending: String) -> Result<Option<PathBuf>> {
     let (target, backup) = (sqlite_path(url)?, in_utf8(inspection::resolved(backup))?);
+    if !backup.exists() {
+        return Err(Error::Unusable(format!("there is no backup {}", backup.display())));
+    }
     let lock = ServingLock::take(url)?;
     blocking(move || {
         let _held = lock;
