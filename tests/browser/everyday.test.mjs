@@ -116,6 +116,29 @@ test("who is offline sees nobody online, and a clock at what waits", async (cont
   await close(windows);
 });
 
+test("an answer that comes late takes nothing back that the feed has told", async () => {
+  const { windows, pages } = await two(browser, ["Sina", "Timo"]);
+  const [sina, timo] = pages;
+  let release;
+  const told = new Promise((resolve) => (release = resolve));
+  await sina.route("**/graphql", async (route) => {
+    const response = await route.fetch();
+    if (route.request().postData()?.includes("mutation Send(")) await told;
+    await route.fulfill({ response });
+  });
+  await send(sina, "late");
+  await message(timo, "late").waitFor();
+  const read = conversations(sina).getByTitle("Read").locator("svg");
+  await read.waitFor();
+  const answered = sina.waitForResponse((response) => response.request().postData()?.includes("mutation Send("));
+  release();
+  await (await answered).finished();
+  // What it changes is shown in the next frame.
+  await sina.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  assert.ok(await read.isVisible());
+  await close(windows);
+});
+
 for (const locale of ["en-US", "de-DE", "ar-EG"]) {
   test(`times are written as people write them in ${locale}`, async () => {
     // Where it is past three at night.

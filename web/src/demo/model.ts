@@ -59,7 +59,7 @@ export function withRow(state: State, row: Row, toFront = false): State {
     key: member.user?.id ?? there?.key ?? row.id,
     peer: member.user,
     unread: row.unreadCount,
-    last: row.lastMessage,
+    last: latest(there?.last ?? null, row.lastMessage),
     delivered: member.deliveredThrough?.messageId ?? null,
     read: member.readThrough?.messageId ?? null,
   });
@@ -69,6 +69,11 @@ export function withRow(state: State, row: Row, toFront = false): State {
     ? state.conversations.map((conversation) => (conversation === there ? next : conversation))
     : [...others, next];
   return { ...state, conversations };
+}
+
+/** An answer may come after the feed has told more of the same message. */
+function latest(there: Message | null, now: Message | null): Message | null {
+  return there && there.id === now?.id ? newer(there, now) : now;
 }
 
 /** Takes over a page of the list, which goes on after what is there. */
