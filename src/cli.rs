@@ -254,13 +254,20 @@ fn time_in_name() -> String {
 
 async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
     let address = listen.iter().flat_map(|listen| &listen.0).next().copied();
-    get(&url.or(address.map(page)).context("--listen names no address")?, "/health/ready").await?;
+    probe(&url.or(address.map(page)).context("--listen names no address")?, READY).await?;
     writeln!(stdout(), "ready")?;
     Ok(())
 }
 
-/// Asks the server at this URL, which may leave out `http://`, for a path: `/health/ready` says whether it is ready.
-async fn get(url: &str, path: &str) -> Result<()> {
+/// A path, and whether what is answered to it is of a server that is ready, and not of another program.
+type Probe = (&'static str, fn(&str) -> bool);
+/// For the address of clients.
+const READY: Probe = ("/health/ready", |body| body == "ok\n");
+/// For that of metrics.
+const METRICS: Probe = ("/metrics", |body| body.contains("\nduologue_ready "));
+
+/// Asks the server at this URL, which may leave out `http://`, whether it is ready.
+async fn probe(url: &str, (path, is_expected): Probe) -> Result<()> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let mut url: reqwest::Url =
         with_scheme.parse().context("this is no URL of a server, such as http://127.0.0.1:8000/")?;
@@ -273,7 +280,7 @@ async fn get(url: &str, path: &str) -> Result<()> {
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     let response = asked.with_context(|| format!("no answer from {url}"))?;
     let (status, body) = (response.status(), response.text().await.unwrap_or_default());
-    if status != StatusCode::OK || !(body == "ok\n" || body.contains("\nduologue_ready ")) {
+    if status != StatusCode::OK || !is_expected(&body) {
         let reason: String = body.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
         bail!("{url} answers {}: {reason}", status.as_u16());
     }

@@ -15,7 +15,7 @@ use duologue::{
     store::{DatabaseUrl, Store},
 };
 
-use super::{get, progress::Progress, verified};
+use super::{METRICS, Probe, READY, probe, progress::Progress, verified};
 
 /// With fewer open files a server has few connections.
 const FEW_FILES: u64 = 4_096;
@@ -36,10 +36,10 @@ pub(super) async fn run(settings: &Serve) -> Result<()> {
     tell("embedding model", embedding_model(&settings.embeddings).await)?;
     tell("database", database(settings).await)?;
     for listen in &settings.addresses.listen {
-        tell("address", address(listen, "/health/ready").await)?;
+        tell("address", address(listen, READY).await)?;
     }
     if let Some(listen) = &settings.metrics_listen {
-        tell("address of metrics", address(listen, "/metrics").await)?;
+        tell("address of metrics", address(listen, METRICS).await)?;
     }
     tell("open files", Ok(open_files()))?;
     match problems {
@@ -86,14 +86,14 @@ async fn database(settings: &Serve) -> Result<String> {
     })
 }
 
-/// Whether it is free, or used by a server that is ready: then this path of it answers.
-async fn address(wanted: &Listen, path: &str) -> Result<String> {
+/// Whether it is free, or used by a server that is ready.
+async fn address(wanted: &Listen, how: Probe) -> Result<String> {
     match http::listen(slice::from_ref(wanted)) {
         Ok(listeners) => {
             let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string()));
             Ok(format!("{} is free", addresses.collect::<Result<Vec<_>>>()?.join(", ")))
         }
-        Err(CannotListen::InUse { address, .. }) if get(&format!("http://{address}"), path).await.is_ok() => {
+        Err(CannotListen::InUse { address, .. }) if probe(&format!("http://{address}"), how).await.is_ok() => {
             Ok(format!("{address} is used by a server that is ready"))
         }
         Err(why) => Err(why.into()),

@@ -21,7 +21,7 @@ use crate::{
     app::App,
     model::{
         conversations::{Mark, Reach},
-        ids::{ConversationId, MessageId, UserId},
+        ids::{ConversationId, MAX_KEY, MessageId, UserId},
         texts::{ClientId, Content, Email, Name},
         timestamps::Timestamp,
         users::Role,
@@ -149,6 +149,9 @@ impl Import {
                     return Err(LineError::Invalid(format!(
                         "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
                     )));
+                }
+                if last_id.is_some_and(|id| id > MAX_KEY) {
+                    return Err(invalid("The lastId is higher than an id can be."));
                 }
                 self.source = if user_id.is_some() { Source::User } else { Source::Server };
                 // No message to come gets the id of one that is not there any more.

@@ -92,7 +92,7 @@ fn next_step(conn: &mut Conn<'_>) -> Result<()> {
 
 fn index_all(conn: &mut Conn<'_>, messages: &[IndexedMessage]) -> Result<()> {
     for message in messages.iter().filter(|message| !message.is_deleted) {
-        store::words::replace(conn, message.id, message.conversation_id(), &MessageWords::of(&message.content))?;
+        store::words::add(conn, message.id, message.conversation_id(), &MessageWords::of(&message.content))?;
     }
     Ok(())
 }
@@ -131,7 +131,7 @@ fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
     Ok(store::indexing::set_words(conn, WordsIndex { from: last + 1, through, version: words::VERSION })?)
 }
 
-/// Removes the vectors of messages that were changed, and the words of those that were deleted.
+/// Removes the vectors of messages that were changed, and the words of those that were deleted; an edit has replaced its words.
 fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
     let models = store::vectors::models(conn)?;
     store::indexing::lock_changes(conn, changed)?;
@@ -139,11 +139,7 @@ fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
     for (message, model) in messages.iter().flat_map(|message| models.iter().map(move |model| (message, model))) {
         store::vectors::remove(conn, model, message.conversation_id(), message.id)?;
     }
-    let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).collect();
-    for message in &edited {
-        store::words::replace_edited(conn, message.id, message.conversation_id(), &message.content)?;
-    }
-    let edited: Vec<_> = edited.into_iter().map(|message| message.id).collect();
+    let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).map(|message| message.id).collect();
     let deleted: Vec<_> = changed.iter().copied().filter(|id| !edited.contains(id)).collect();
     store::words::delete(conn, &deleted)?;
     store::indexing::finish_changes(conn, &deleted)?;

@@ -28,7 +28,7 @@ use super::{
 /// How the time in the name of a backup looks: of any digits.
 const TIME: &str = "00000000T000000Z";
 /// How often a backup is synced as far as it is written, and its progress is told. Synced at its end alone it keeps a disk busy for so
-/// long that others wait: of 500 sends a second the slowest hundredth took 160 to 190 ms beside a backup, and takes 65 ms.
+/// long that others wait: docs/concepts/performance.md.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 /// What SQLite adds to the name of a file for files that belong to it.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];

@@ -39,18 +39,29 @@ impl MessageWords {
 pub fn insert_sent(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, text: &str) -> Result<()> {
     match conn {
         Conn::Sqlite(_) => Ok(()),
-        Conn::Postgres(_) => replace(conn, id, conversation, &MessageWords::of(text)),
+        Conn::Postgres(_) => add(conn, id, conversation, &MessageWords::of(text)),
     }
 }
 
-/// Indexes the words of an edited message once more, as they are now. On PostgreSQL the background job may have read the message before
-/// the edit, and indexed its former words after it. SQLite has one writer.
-pub fn replace_edited(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, text: &str) -> Result<()> {
-    insert_sent(conn, id, conversation, text)
+/// Indexes the words of a message that has none. Those that it has stay: on PostgreSQL an edit may have replaced them since its text was
+/// read.
+pub fn add(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
+    insert(conn, id, conversation, words, "DO NOTHING")
 }
 
 /// Indexes the words of a message, in place of those that it has.
 pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
+    insert(conn, id, conversation, words, "DO UPDATE SET words = excluded.words")
+}
+
+/// SQLite has one writer, who knows the text as it is: there the words are always replaced.
+fn insert(
+    conn: &mut Conn<'_>,
+    id: MessageId,
+    conversation: ConversationId,
+    words: &MessageWords,
+    on_conflict: &str,
+) -> Result<()> {
     match conn {
         Conn::Sqlite(c) => {
             // Raw, because the rowid of a virtual table is no column to diesel.
@@ -65,11 +76,10 @@ pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId,
         }
         Conn::Postgres(c) => {
             // Raw, because diesel knows no tsvector.
-            let replace = sql_query(
-                "INSERT INTO message_words (message_id, words) VALUES ($1, $2::tsvector) \
-                 ON CONFLICT (message_id) DO UPDATE SET words = excluded.words",
-            );
-            replace.bind::<BigInt, _>(id).bind::<Text, _>(tsvector(conversation, words)).execute(*c)?;
+            let insert = sql_query(format!(
+                "INSERT INTO message_words (message_id, words) VALUES ($1, $2::tsvector) ON CONFLICT (message_id) {on_conflict}"
+            ));
+            insert.bind::<BigInt, _>(id).bind::<Text, _>(tsvector(conversation, words)).execute(*c)?;
             Ok(())
         }
     }

@@ -6,7 +6,12 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use duologue::{
     app::App,
     domain::embedding,
-    model::{ids::MessageId, messages::List, timestamps::Timestamp, vectors::Chunk},
+    model::{
+        ids::{ConversationId, MessageId},
+        messages::List,
+        timestamps::Timestamp,
+        vectors::Chunk,
+    },
     store::{self, Removal},
 };
 use serde_json::{Value, json};
@@ -132,19 +137,22 @@ async fn an_endpoint_that_fails_delays_no_send_and_is_tried_again() {
     soon(async { while with_vectors(&chat.app).await.len() < 20 {} }).await;
 }
 
-/// As it is when the job has read a message before an edit, and indexes it after that.
+/// The job may read a message before an edit, and index it after that.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_outlives_a_step_that_has_read_the_message_before() {
+async fn words_of_an_edit_outlive_those_that_were_read_before() {
     let chat = Chat::open().await;
     if chat.database.is_sqlite() {
         // It has one writer.
         return;
     }
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    let id = ada.sends("before", &bob).await;
-    ada.edits(&id, "after").await;
-    drop(chat.database.run("UPDATE message_words SET words = to_tsvector('simple', 'before')").await);
-    duologue::domain::indexing::index_words(&chat.app).await.unwrap();
+    let id: MessageId = ada.sends("before", &bob).await.parse().unwrap();
+    ada.edits(&id.to_string(), "after").await;
+    let conversation = ConversationId::between(ada.id.parse().unwrap(), bob.id.parse().unwrap()).unwrap();
+    let add = move |conn: &mut store::Conn<'_>| {
+        store::words::add(conn, id, conversation, &store::words::MessageWords::of("before"))
+    };
+    chat.app.store.write(add).await.unwrap();
     for (words, expected) in [("before", 0), ("after", 1)] {
         let found = found(&chat, json!({ "text": words, "userId": bob.id, "mode": "TEXT" })).await;
         assert_eq!(found["edges"].as_array().unwrap().len(), expected, "{words}");
