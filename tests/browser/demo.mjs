@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { ask, openWindow } from "./browser.mjs";
 
 const { DUOLOGUE_OPEN: open } = process.env;
+export const PHONE = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true };
 
 export const button = (page, name) => page.getByRole("button", { name, exact: true });
 export const composer = (page) => page.getByRole("textbox", { name: /^Message to / });
@@ -12,6 +13,12 @@ export const message = (page, text) => log(page).locator("li:not(.unsent)").filt
 export const texts = (page) => log(page).locator("li .text").allInnerTexts();
 export const field = (page) => page.getByRole("searchbox", { name: "Search messages" });
 export const found = (page) => page.getByRole("list", { name: "Messages found" }).getByRole("link");
+export const conversations = (page) => page.getByRole("list", { name: "Conversations" }).getByRole("link");
+export const newLine = (page) => page.getByText("New messages", { exact: true });
+export const unsent = (page) => page.getByRole("list", { name: "Not sent yet" }).getByRole("listitem");
+/** The first screen, where people sign in. */
+export const form = (page) => page.getByRole("heading", { name: "Sign in" });
+export const isFocused = (locator, page) => locator.and(page.locator(":focus")).waitFor();
 export const banner = (page, text) => page.getByRole("status").filter({ hasText: text });
 
 export async function send(page, text) {
@@ -33,6 +40,24 @@ export async function fits(page) {
     assert.ok(box.x >= 0 && box.x + box.width <= width, JSON.stringify(box));
     assert.ok(await bubble.evaluate((element) => element.scrollWidth <= element.clientWidth));
   }
+}
+
+/** Makes an account, in a window that shows the first screen. */
+export async function signUp(page, name, { keep = true } = {}) {
+  await page.getByText("Duologue", { exact: true }).waitFor();
+  await button(page, "Create account").click();
+  await button(page, "Sign in instead").waitFor();
+  await page.getByLabel("Name").fill(name);
+  await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
+  await page.getByLabel("Password").fill("correct horse battery");
+  await page.getByLabel("Stay signed in on this device").setChecked(keep);
+  await button(page, "Create account").click();
+  await button(page, "Your menu").waitFor();
+}
+
+export async function choose(page, item) {
+  await button(page, "Your menu").click();
+  await page.getByRole("group", { name: "Your menu" }).getByText(item).click();
 }
 
 let made = 0;

@@ -4,16 +4,12 @@ import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { isAccessible, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, close, composer, field, found, log, message, person, send, tell, two } from "./demo.mjs";
+import { choose, conversations, form, isFocused, newLine, PHONE, signUp } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
-const PHONE = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true };
 let browser;
 before(async () => (browser = await launch()));
 after(() => browser?.close());
-
-const conversations = (page) => page.getByRole("list", { name: "Conversations" }).getByRole("link");
-const newLine = (page) => page.getByText("New messages", { exact: true });
-const isFocused = (locator, page) => locator.and(page.locator(":focus")).waitFor();
 
 test("links can be clicked, and nothing else can", async () => {
   const { windows, pages } = await two(browser, ["Lina", "Marek"]);
@@ -308,26 +304,7 @@ test("a reload leaves the reader where they were, however far back", async () =>
   await close(windows);
 });
 
-/** Makes an account, in a window that shows the first screen. */
-async function signUp(page, name, { keep = true } = {}) {
-  await page.getByText("Duologue", { exact: true }).waitFor();
-  await button(page, "Create account").click();
-  await button(page, "Sign in instead").waitFor();
-  await page.getByLabel("Name").fill(name);
-  await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
-  await page.getByLabel("Password").fill("correct horse battery");
-  await page.getByLabel("Stay signed in on this device").setChecked(keep);
-  await button(page, "Create account").click();
-  await button(page, "Your menu").waitFor();
-}
-
-async function choose(page, item) {
-  await button(page, "Your menu").click();
-  await page.getByRole("group", { name: "Your menu" }).getByText(item).click();
-}
-
 const visitDemo = (options) => openWindow(browser, accounts, { path: "/demo", ...options });
-const form = (page) => page.getByRole("heading", { name: "Sign in" });
 
 test("where nobody may sign up, nothing offers it", async () => {
   const window = await openWindow(browser, accounts, { path: "/demo" });
@@ -436,6 +413,7 @@ test("people change their password, sign out other devices, and block and unbloc
   await choose(cora, "Blocked people");
   await cora.getByRole("dialog").getByRole("listitem").filter({ hasText: "Dirk" }).getByRole("button", { name: "Unblock" }).click();
   await cora.getByText("You have blocked nobody.").waitFor();
+  await isFocused(cora.getByRole("dialog"), cora);
   await button(cora, "Close").click();
   await unsent.getByRole("button", { name: "Retry" }).click();
   await message(cora, "Why?").waitFor();

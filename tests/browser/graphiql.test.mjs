@@ -194,6 +194,16 @@ test("the panel misses nothing when the network is cut", async (context) => {
   await window.close();
 });
 
+test("the panel says why a socket does not come back", async () => {
+  const window = await visit(open);
+  const { page } = window;
+  const refuse = (socket) => socket.onMessage(() => socket.close({ code: 4400, reason: "Not like this" }));
+  await page.routeWebSocket(/graphql$/, refuse);
+  await panel(page).getByRole("button", { name: "Watch feed" }).click();
+  await event(page, "The socket was closed: 4400 Not like this");
+  await window.close();
+});
+
 test("tabs are kept, and the examples come back when asked for", async () => {
   const window = await visit(open);
   const { page } = window;

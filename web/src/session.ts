@@ -1,6 +1,7 @@
 // Who is signed in on this page. Whatever operation signs somebody in, be it signUp, signIn or refreshSession, the page
 // keeps the tokens of its answer, and sends them with all that follows: until the tab is closed, or for all tabs of this
 // browser until somebody signs out.
+import { allowed, type Guarded, local, tab } from "./storage";
 
 export interface Session {
   name: string | null;
@@ -14,21 +15,42 @@ const KEY = "duologue:session";
 const EARLY = 60_000;
 /** And no more often than this, whatever the clocks say. */
 const LEAST = 10_000;
-/** After a failure it is tried again so soon: an answer that got lost is given again, but only for ten seconds. */
-const RETRY = 4_000;
-/** Other tabs wait for so long at most while this one trades the tokens. */
-const PATIENCE = 15_000;
+/** An answer that got lost is given again, but only for ten seconds: two tries of this length fit into them. */
+const PATIENCE = 4_000;
+/** After a failure it is tried again so soon, and after twice as long each time. */
+const RETRY = 1_000;
+/** So long the server may take to hear of a session that was left. */
+const FAREWELL = 3_000;
+/** A browser takes a timer that is longer for one that has ended. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
-const readFrom = (storage: Storage): Session | null => JSON.parse(storage.getItem(KEY) ?? "null");
+const readFrom = (storage: Guarded): Session | null => JSON.parse(storage.read(KEY) ?? "null");
 
-let current = readFrom(sessionStorage);
+let current = readFrom(tab);
 /** Whether the session is that of all tabs. */
 let isShared = !current;
-if (isShared) current = readFrom(localStorage);
+if (isShared) current = readFrom(local);
+/** The session that is here, or was until it ended. */
+let lastId = sessionOf(current);
 let timer: ReturnType<typeof setTimeout> | undefined;
 let renewing: Promise<void> | undefined;
 let renewedAt = 0;
+let failures = 0;
 const listeners = new Set<() => void>();
+
+/** What tabs tell each other: a session was left, or its tokens were traded for the next ones. */
+type Word = { left: string | null } | { traded: string; next: Session };
+
+// A tab that was duplicated has the tokens of the first one, although nothing is stored for both.
+const channel = allowed(() => new BroadcastChannel(KEY));
+const tell = (word: Word) => channel?.postMessage(word);
+channel?.addEventListener("message", ({ data }: MessageEvent<Word>) => {
+  if ("left" in data) {
+    if (data.left && data.left === lastId) leave();
+  } else if (data.traded === current?.refreshToken) {
+    session.set(data.next);
+  }
+});
 
 export const session = {
   /** Whether who signs in next stays signed in when the tab is closed. */
@@ -36,21 +58,22 @@ export const session = {
   get: () => current,
   /** Null if nobody is signed in. */
   id: () => sessionOf(current),
+  /** A session that was here is not any more, and nobody has signed out. */
+  hasEnded: () => current === null && lastId !== null,
   subscribe(listener: () => void) {
     listeners.add(listener);
     return () => listeners.delete(listener);
   },
   set(next: Session | null) {
     if (!current) isShared = session.isKept;
-    const storage = isShared ? localStorage : sessionStorage;
-    if (next) storage.setItem(KEY, JSON.stringify(next));
-    else storage.removeItem(KEY);
+    (isShared ? local : tab).write(KEY, next && JSON.stringify(next));
     take(next);
   },
 };
 
 function take(next: Session | null) {
   current = next;
+  lastId = sessionOf(next) ?? lastId;
   renewInTime();
   listeners.forEach((listener) => listener());
 }
@@ -59,7 +82,7 @@ function take(next: Session | null) {
 addEventListener("storage", ({ storageArea, key }) => {
   if (storageArea !== localStorage || (key !== KEY && key !== null) || (current && !isShared)) return;
   isShared = true;
-  take(readFrom(localStorage));
+  take(readFrom(local));
 });
 
 /** For the payload of `connection_init`: read anew for each socket. */
@@ -126,7 +149,10 @@ function isEnding(): boolean {
 
 function renewInTime() {
   clearTimeout(timer);
-  if (current) timer = setTimeout(renew, Math.max(LEAST, Date.parse(current.expiresAt) - Date.now() - EARLY));
+  failures = 0;
+  if (!current) return;
+  const wait = Date.parse(current.expiresAt) - Date.now() - EARLY;
+  timer = wait > LONGEST_TIMER ? setTimeout(renewInTime, LONGEST_TIMER) : setTimeout(renew, Math.max(LEAST, wait));
 }
 
 const REFRESH = `mutation ($token: String!) {
@@ -138,27 +164,40 @@ export function renew(): Promise<void> {
   return (renewing ??= alone(trade).finally(() => (renewing = undefined)));
 }
 
-/** One at a time across all tabs, where a browser can: not on a page that came over plain HTTP from another machine. */
+/**
+ * One at a time across all tabs, where a browser can: not on a page that came over plain HTTP from another machine, nor
+ * where storage is forbidden.
+ */
 function alone(run: () => Promise<void>): Promise<void> {
-  return isShared && navigator.locks ? navigator.locks.request(KEY, run) : run();
+  return isShared && navigator.locks ? navigator.locks.request(KEY, run).catch(run) : run();
+}
+
+/** Asks with this token only, and gives up after so many milliseconds. */
+async function ask(query: string, variables: object, patience: number, token?: string) {
+  const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
+  const body = JSON.stringify({ query, variables });
+  const signal = AbortSignal.timeout(patience);
+  // Whoever signs out may close the page at once.
+  return (await fetch("/graphql", { method: "POST", headers, body, signal, keepalive: true })).json();
 }
 
 async function trade() {
   if (!current) return;
   // Another tab may have been faster. If two trade all the same, the server gives both the same tokens.
-  const stored = isShared ? readFrom(localStorage) : current;
+  const stored = isShared ? readFrom(local) : current;
   if (stored?.refreshToken !== current.refreshToken) return take(stored);
   const { refreshToken } = current;
-  const body = JSON.stringify({ query: REFRESH, variables: { token: refreshToken } });
   try {
-    const headers = { "content-type": "application/json" };
-    const response = await fetch("/graphql", { method: "POST", headers, body, signal: AbortSignal.timeout(PATIENCE) });
-    const answer = await response.json();
+    const answer = await ask(REFRESH, { token: refreshToken }, PATIENCE);
     if (current?.refreshToken !== refreshToken) return;
     renewedAt = Date.now();
     if (answer.data?.refreshSession) {
-      if (answer.data.refreshSession.accessToken) learn(answer);
-      else session.set(null);
+      if (answer.data.refreshSession.accessToken) {
+        learn(answer);
+        tell({ traded: refreshToken, next: current });
+      } else {
+        session.set(null);
+      }
       return;
     }
   } catch {
@@ -166,15 +205,32 @@ async function trade() {
   }
   // The tokens may be traded later.
   clearTimeout(timer);
-  timer = setTimeout(renew, RETRY);
+  timer = setTimeout(renew, Math.min(LEAST, RETRY * 2 ** failures++));
 }
 
 renewInTime();
 
-/** Ends the session on the server too, if it can be reached. */
-export async function signOut() {
-  const headers = { "content-type": "application/json" };
-  const body = '{"query":"mutation { signOut { sessionId } }"}';
-  await authorizedFetch("/graphql", { method: "POST", headers, body }).catch(() => null);
+/** Somebody has signed out: what is kept in this tab is theirs, and goes too. */
+function leave() {
+  lastId = null;
   session.set(null);
+  tab.clear();
+}
+
+/** Ends the session here and in other tabs at once, and then on the server, if it can be reached. */
+export async function signOut() {
+  const its = current;
+  tell({ left: lastId });
+  leave();
+  if (!its) return;
+  try {
+    let { accessToken } = its;
+    if (Date.parse(its.expiresAt) < Date.now()) {
+      const answer = await ask(REFRESH, { token: its.refreshToken }, FAREWELL);
+      ({ accessToken } = answer.data.refreshSession);
+    }
+    await ask("mutation { signOut { sessionId } }", {}, FAREWELL, accessToken);
+  } catch {
+    // Its tokens end in their time.
+  }
 }

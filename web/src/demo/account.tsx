@@ -41,7 +41,7 @@ export function PasswordDialog({ me, close }: Props) {
       </Dialog>
     );
   const button = (
-    <button class="primary" form="password-form" disabled={isBusy}>
+    <button class="primary" form="password-form" aria-disabled={isBusy}>
       Change password
     </button>
   );
@@ -83,7 +83,7 @@ export function DevicesDialog({ close }: Props) {
               <small>{current ? "This device" : `Last used ${exactTimeOf(lastUsedAt)}`}</small>
             </p>
             {!current && (
-              <button type="button" disabled={isBusy} onClick={() => run({ session: id })}>
+              <button type="button" aria-disabled={isBusy} onClick={() => run({ session: id })}>
                 Sign out
               </button>
             )}
@@ -110,7 +110,7 @@ export function BlockedDialog({ close }: Props) {
           <li key={person.id}>
             <Avatar person={person} />
             <p dir="auto">{person.name}</p>
-            <button type="button" disabled={isBusy} onClick={() => run({ id: person.id })}>
+            <button type="button" aria-disabled={isBusy} onClick={() => run({ id: person.id })}>
               Unblock
             </button>
           </li>

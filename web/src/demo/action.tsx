@@ -5,7 +5,7 @@ import type { Failure } from "./api";
 
 type Fields = Record<string, string>;
 
-/** At most once at a time, and it says why it could not. */
+/** At most once at a time, and it says why it could not. Its button keeps the focus meanwhile: it is not `disabled`. */
 export function useAction(action: (fields: Fields) => Promise<void>) {
   const [isBusy, setBusy] = useState(false);
   const [failure, setFailure] = useState<Failure | null>(null);

@@ -24,6 +24,8 @@ const TEMPORARY = [
   "STORAGE_FULL",
   "UNAUTHENTICATED",
 ];
+/** Of the HTTP statuses below 500 these say the same. */
+const LATER = [408, 429];
 
 /** Why something was not done: a code for the program, and a sentence for the reader. */
 export class Failure extends Error {
@@ -50,16 +52,20 @@ const failureOf = ({ message, extensions }: GraphQLError) =>
 
 /** Runs a query. */
 export async function request<Data>(query: string, variables: object = {}): Promise<Data> {
+  let response: Response | undefined;
   let answer: { data?: Data; errors?: GraphQLError[] };
   try {
-    const response = await authorizedFetch("/graphql", {
+    response = await authorizedFetch("/graphql", {
       method: "POST",
       headers: { "content-type": "application/json", accept: "application/json" },
       body: JSON.stringify({ query, variables }),
       signal: AbortSignal.timeout(PATIENCE),
     });
     answer = await response.json();
-  } catch {
+  } catch (error) {
+    // No JSON: something before the server has answered, and will not let this pass another time either.
+    if (error instanceof SyntaxError && response && response.status < 500 && !LATER.includes(response.status))
+      throw new Failure("REFUSED", `This was refused before it came to the server (HTTP ${response.status}).`);
     throw new Failure("UNREACHABLE", "The server cannot be reached.");
   }
   const [error] = answer.errors ?? [];

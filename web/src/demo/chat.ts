@@ -101,13 +101,9 @@ export class Chat {
     );
   }
 
-  /** Leaves nothing of what was written on this machine, unless the reader has second thoughts. */
-  forget(): boolean {
-    if (this.outbox.items.value.length && !confirm("There are messages that were not sent yet. Drop them?"))
-      return false;
-    this.outbox.clear();
-    this.drafts.clear();
-    return true;
+  /** Whoever signs out leaves nothing of what they wrote on this machine; unless they have second thoughts. */
+  mayLeave(): boolean {
+    return !this.outbox.items.value.length || confirm("There are messages that were not sent yet. Drop them?");
   }
 
   stop() {
@@ -212,6 +208,8 @@ export class Chat {
   /** Somebody wrote to the reader. */
   private hearOf({ kind, message, conversation }: FeedEvent) {
     if (kind !== "MESSAGE_SENT" || !message || !conversation || message.sender?.id === this.me) return;
+    // It was read on another device before this page heard of it.
+    if (message.status === "READ") return;
     const open = this.open.peek();
     if (open?.id === conversation.id) this.unseen.hear(message.id, open.unread, this.isReading.peek());
     const sender = conversation.members.find(({ user }) => user?.id === message.sender?.id)?.user;
@@ -226,6 +224,7 @@ export class Chat {
   /** The server cannot go on from the cursor: everything is loaded again, and followed from there. */
   private async reset() {
     this.stopFeed();
+    this.marks.clear();
     this.banner.value = "catching up";
     for (let failures = 0; !this.stopped; failures++) {
       try {
@@ -265,8 +264,8 @@ export class Chat {
       this.unseen.leave();
     });
     const there = this.open.value;
-    if (!key || there?.opened || there?.loading) return;
-    if (there) this.setLoading(there.id, true);
+    if (!key || there?.opened || there?.loading || this.state.value?.opening.includes(key)) return;
+    this.change((state) => model.withOpening(state, key, true));
     try {
       const query = isConversation(key) ? operations.CONVERSATION_BY_ID : operations.CONVERSATION;
       const { conversation } = await request<operations.Opened>(query, { me: this.me, key });
@@ -274,7 +273,7 @@ export class Chat {
       if (conversation && isMine) this.change((state) => model.withOpened(state, conversation, key));
       else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
     } catch (error) {
-      if (there) this.setLoading(there.id, false);
+      this.change((state) => model.withOpening(state, key, false));
       if (this.openKey.value === key) this.trouble.value = (error as Failure).message;
     }
   }
@@ -285,26 +284,23 @@ export class Chat {
     this.atEnd.value = false;
   }
 
-  private setLoading(id: string, loading: boolean) {
-    this.change((state) => model.withLoading(state, id, loading));
-  }
-
   /** Loads messages that lie before those of the open conversation. */
   async loadEarlier(last = 50) {
     const open = this.open.value;
     if (!open?.earlier || open.loading) return;
     const { id, earlier: before } = open;
+    // Unless all is loaded again meanwhile: the page would not join.
+    const joins = () => this.state.value?.conversations.some((its) => its.id === id && its.earlier === before);
     this.trouble.value = null;
-    this.setLoading(id, true);
+    this.change((state) => model.withLoading(state, id, true));
     try {
       const { node } = await request<operations.Earlier>(operations.EARLIER, { id, last, before });
-      // Unless all was loaded again meanwhile: the page would not join.
-      const joins = this.state.value?.conversations.some((its) => its.id === id && its.earlier === before);
-      if (node && joins) this.change((state) => model.withPage(state, id, node.messages));
+      if (!node) throw new Failure("NOT_FOUND", "This conversation is not there any more.");
+      if (joins()) this.change((state) => model.withPage(state, id, node.messages));
     } catch (error) {
       batch(() => {
-        this.setLoading(id, false);
-        this.trouble.value = (error as Failure).message;
+        if (joins()) this.change((state) => model.withLoading(state, id, false));
+        if (this.open.value?.id === id) this.trouble.value = (error as Failure).message;
       });
     }
   }

@@ -3,7 +3,9 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Failure } from "./api";
 import type { Chat } from "./chat";
+import type { Edit } from "./drafts";
 import { lengthOf, oneLine } from "./format";
+import { isComposing } from "./keys";
 import { shown, type Conversation } from "./model";
 import { Quoted } from "./message";
 import { nameOf } from "./parts";
@@ -67,7 +69,7 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     if (text.trim() === "" || left < 0) return;
     if (edit) {
       if (text.trim() === entryOf(edit.id)?.content) cancel();
-      else if (!isSaving) void save(edit.id, edit.version, text);
+      else if (!isSaving) void save(edit);
       return;
     }
     chat.send(key, text.trim(), replyTo);
@@ -76,39 +78,43 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
 
   const entryOf = (id: string) => conversation.entries.find((entry) => entry.id === id);
 
-  async function save(id: string, version: number, text: string) {
+  async function save(edit: Edit) {
     setSaving(true);
     try {
-      await chat.edit(id, text.trim(), version);
-      const { edit } = chat.drafts.of(key);
-      // What was written while it was saved is not saved yet; and it may be another message by now.
-      if (edit?.id === id) {
-        const next = edit.text === text ? null : { id, version: version + 1, text: edit.text };
-        chat.drafts.change(key, { edit: next });
-      }
+      await chat.edit(edit.id, edit.text.trim(), edit.version);
+      done(edit, edit.version + 1);
     } catch (error) {
-      await explain(id, error as Failure).catch((why: Failure) => notice(why.message));
+      await explain(edit, error as Failure).catch((why: Failure) => notice(edit, why.message));
     }
     setSaving(false);
   }
 
-  function notice(notice: string, version?: number) {
+  /** What was written while it was saved is not saved yet; and it may be another message by now. */
+  function done({ id, text }: Edit, version: number) {
     const { edit } = chat.drafts.of(key);
-    if (edit) chat.drafts.change(key, { edit: { ...edit, version: version ?? edit.version, notice } });
+    if (edit?.id === id) chat.drafts.change(key, { edit: edit.text === text ? null : { id, version, text: edit.text } });
   }
 
-  async function explain(id: string, failure: Failure) {
-    if (failure.code !== "VERSION_CONFLICT") return notice(failure.message);
-    const newer = await chat.reread(id);
-    if (!newer) return notice("The message was deleted meanwhile.");
+  function notice({ id }: Edit, notice: string, version?: number) {
+    const { edit } = chat.drafts.of(key);
+    if (edit?.id === id) chat.drafts.change(key, { edit: { ...edit, version: version ?? edit.version, notice } });
+  }
+
+  async function explain(edit: Edit, failure: Failure) {
+    if (failure.code !== "VERSION_CONFLICT") return notice(edit, failure.message);
+    const newer = await chat.reread(edit.id);
+    if (!newer) return notice(edit, "The message was deleted meanwhile.");
+    // It was saved before, and the answer got lost.
+    if (newer.content === edit.text.trim()) return done(edit, newer.version);
     notice(
+      edit,
       `The message was changed meanwhile: “${newer.content}”. Save again to put your text in its place.`,
       newer.version,
     );
   }
 
   function onKeyDown(event: KeyboardEvent) {
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       submit();

@@ -6,6 +6,7 @@ import { useAction } from "./action";
 import type { Chat } from "./chat";
 import { focusComposer } from "./composer";
 import { oneLine } from "./format";
+import { useKeptFocus } from "./keys";
 import type { Entry } from "./model";
 
 interface DialogProps {
@@ -21,8 +22,9 @@ interface DialogProps {
 export function Dialog({ title, closing = "Close", buttons, close, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current!.showModal(), []);
+  useKeptFocus(dialog);
   return (
-    <dialog ref={dialog} aria-labelledby="dialog-title" onClose={close}>
+    <dialog ref={dialog} tabIndex={-1} aria-labelledby="dialog-title" onClose={close}>
       <h2 id="dialog-title">{title}</h2>
       {children}
       <div class="buttons">
@@ -47,7 +49,7 @@ interface ConfirmProps {
 export function Confirm({ title, doing, action, close, children }: ConfirmProps) {
   const { run, isBusy, trouble } = useAction(() => action().then(close));
   const button = (
-    <button type="button" class="danger" disabled={isBusy} onClick={() => run()}>
+    <button type="button" class="danger" aria-disabled={isBusy} onClick={() => run()}>
       {doing}
     </button>
   );

@@ -41,10 +41,6 @@ export class Drafts {
     }
   }
 
-  clear() {
-    this.store.value.value = {};
-  }
-
   stop() {
     this.store.stop();
   }

@@ -1,4 +1,6 @@
 // Times and names as people read them, in the language of their browser.
+import { signal } from "@preact/signals";
+
 const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
@@ -7,7 +9,14 @@ const short = new Intl.DateTimeFormat(undefined, { dateStyle: "short" });
 
 const DAY = 86_400_000;
 const midnight = (at: Date) => new Date(at).setHours(0, 0, 0, 0);
-const daysAgo = (at: Date) => Math.round((midnight(new Date()) - midnight(at)) / DAY);
+const today = signal(midnight(new Date()));
+setInterval(() => (today.value = midnight(new Date())), 60_000);
+
+/** Whatever is shown with it is shown anew on another day. */
+function daysAgo(at: Date): number {
+  void today.value;
+  return Math.round((midnight(new Date()) - midnight(at)) / DAY);
+}
 
 export const timeOf = (at: string) => time.format(new Date(at));
 export const exactTimeOf = (at: string) => exact.format(new Date(at));

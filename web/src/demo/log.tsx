@@ -6,6 +6,7 @@ import type { Chat, Wanted } from "./chat";
 import { focusComposer } from "./composer";
 import { DeleteDialog } from "./dialog";
 import { dayOf } from "./format";
+import { useKeptFocus } from "./keys";
 import { MessageItem, UnsentItem, type Actions } from "./message";
 import { shown, type Conversation, type Entry } from "./model";
 import { Name, nameOf } from "./parts";
@@ -100,6 +101,8 @@ export function Log({ chat, conversation }: LogProps) {
     if (at === "middle") target.focus({ preventScroll: true });
   }
 
+  useKeptFocus(log);
+
   // Who is at the end stays there; for anybody else what they see stays where it is, whatever comes above and below.
   useLayoutEffect(() => {
     const element = anchor.current && document.getElementById(anchor.current.id);
@@ -149,7 +152,7 @@ export function Log({ chat, conversation }: LogProps) {
   };
 
   return (
-    <>
+    <div class="messages">
       <div
         ref={log}
         class="log"
@@ -163,7 +166,7 @@ export function Log({ chat, conversation }: LogProps) {
       >
         {start === 0 &&
           (conversation.earlier ? (
-            <button type="button" class="more" disabled={conversation.loading} onClick={() => chat.loadEarlier()}>
+            <button type="button" class="more" aria-disabled={conversation.loading} onClick={() => chat.loadEarlier()}>
               {conversation.loading ? "Loading…" : "Load earlier messages"}
             </button>
           ) : (
@@ -237,7 +240,7 @@ export function Log({ chat, conversation }: LogProps) {
           close={() => (deleting.value = null)}
         />
       )}
-    </>
+    </div>
   );
 }
 

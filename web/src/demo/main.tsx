@@ -30,16 +30,14 @@ function App() {
 
 /** The session that is there: another tab may sign in as somebody else. */
 const sessionId = signal(session.id());
-/** A session that was there is not any more, and the reader did not say so. */
-const hasEnded = signal(false);
+const hasEnded = signal(session.hasEnded());
 session.subscribe(() => {
-  hasEnded.value = sessionId.value !== null && session.get() === null;
   sessionId.value = session.id();
+  hasEnded.value = session.hasEnded();
 });
 
-async function leaveSession() {
-  await signOut();
-  hasEnded.value = false;
+function leaveSession() {
+  void signOut();
   // Whoever comes next has other conversations.
   go({ with: null });
 }

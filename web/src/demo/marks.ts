@@ -1,15 +1,18 @@
-// Tells the other side how far messages have got. A mark covers everything before it, so that of several for a conversation
-// only the last is sent.
+// Tells the other side how far messages have got. A mark covers everything before it, so that of several of a kind for a
+// conversation only the last is sent.
 import { backoff, Failure, mutate, pause } from "./api";
 import { MARK_DELIVERED, MARK_READ, type Marked, type Row } from "./operations";
 
 interface Mark {
+  conversation: string;
   message: string;
   isRead: boolean;
 }
 
 export class Marks {
+  /** By conversation and kind. */
   private readonly waiting = new Map<string, Mark>();
+  /** The messages that were marked last, by the same. */
   private readonly last = new Map<string, string>();
   private running = false;
   private stopped = false;
@@ -20,23 +23,30 @@ export class Marks {
   ) {}
 
   delivered(conversation: string, message: string) {
-    // What is read has been delivered.
-    if (!this.waiting.get(conversation)?.isRead) this.set(conversation, { message, isRead: false });
+    this.set({ conversation, message, isRead: false });
   }
 
   read(conversation: string, message: string) {
-    this.set(conversation, { message, isRead: true });
+    // What is read has been delivered.
+    this.waiting.delete(nameOf({ conversation, isRead: false }));
+    this.set({ conversation, message, isRead: true });
+  }
+
+  /** The server may have other messages, and may know nothing of these marks. */
+  clear() {
+    this.waiting.clear();
+    this.last.clear();
   }
 
   stop() {
     this.stopped = true;
   }
 
-  private set(conversation: string, mark: Mark) {
-    const name = `${mark.message} ${mark.isRead}`;
-    if (this.last.get(conversation) === name) return;
-    this.last.set(conversation, name);
-    this.waiting.set(conversation, mark);
+  private set(mark: Mark) {
+    const name = nameOf(mark);
+    if (this.last.get(name) === mark.message) return;
+    this.last.set(name, mark.message);
+    this.waiting.set(name, mark);
     void this.run();
   }
 
@@ -47,7 +57,7 @@ export class Marks {
     // Events that come together give one mark.
     await pause(50);
     for (let next; !this.stopped && (next = this.waiting.entries().next().value);) {
-      const [conversation, mark] = next;
+      const [name, mark] = next;
       try {
         const query = mark.isRead ? MARK_READ : MARK_DELIVERED;
         const { conversation: row } = await mutate<Marked>(query, { me: this.me, message: mark.message });
@@ -60,8 +70,10 @@ export class Marks {
           continue;
         }
       }
-      if (this.waiting.get(conversation) === mark) this.waiting.delete(conversation);
+      if (this.waiting.get(name) === mark) this.waiting.delete(name);
     }
     this.running = false;
   }
 }
+
+const nameOf = ({ conversation, isRead }: Omit<Mark, "message">) => `${conversation} ${isRead}`;

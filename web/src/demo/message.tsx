@@ -136,12 +136,16 @@ export function UnsentItem({ item, quotedAuthor, retry, discard }: UnsentProps) 
           <Sign stage={item.state} inWords={item.state === "failed"} />
         </span>
       </div>
-      {item.state === "failed" && (
+      {item.state !== "sending" && (
         <div class="actions">
-          <span role="alert">{item.why}</span>
-          <button type="button" onClick={retry}>
-            Retry
-          </button>
+          {item.state === "failed" && (
+            <>
+              <span role="alert">{item.why}</span>
+              <button type="button" onClick={retry}>
+                Retry
+              </button>
+            </>
+          )}
           <button type="button" onClick={discard}>
             Discard
           </button>

@@ -35,6 +35,8 @@ export interface State {
   me: Person;
   /** The most recently active first. */
   conversations: Conversation[];
+  /** The keys of those whose first page is on its way: they may not be in the list yet. */
+  opening: string[];
   /** The cursor after which there are more conversations; null if there are none. */
   more: string | null;
 }
@@ -45,7 +47,7 @@ export const find = (state: State, key: string | null) =>
 export const shown = ({ entries }: Conversation) => entries.filter((entry) => !entry.deleted);
 
 /** The state of somebody of whom nothing is known but who they are. */
-export const begin = (me: Person): State => ({ me, conversations: [], more: null });
+export const begin = (me: Person): State => ({ me, conversations: [], opening: [], more: null });
 
 const empty = { entries: [], changes: [], opened: false, loading: false, earlier: null };
 
@@ -53,10 +55,12 @@ const empty = { entries: [], changes: [], opened: false, loading: false, earlier
 export function withRow(state: State, row: Row, toFront = false): State {
   const there = state.conversations.find(({ id }) => id === row.id);
   const member = row.members.find(({ user }) => user?.id !== state.me.id) ?? row.members[0]!;
+  const key = member.user?.id ?? there?.key ?? row.id;
+  const isOpening = [key, row.id].some((its) => state.opening.includes(its));
   const next = withMarks(state.me.id, {
-    ...(there ?? empty),
+    ...(there ?? { ...empty, loading: isOpening }),
     id: row.id,
-    key: member.user?.id ?? there?.key ?? row.id,
+    key,
     peer: member.user,
     unread: row.unreadCount,
     last: latest(there?.last ?? null, row.lastMessage),
@@ -93,17 +97,26 @@ export function withChanged(state: State, id: string, change: (conversation: Con
   return { ...state, conversations };
 }
 
-/** A page is on its way, or not any more. Of what was heard before the first one it is not known where it belongs. */
+/** A page is on its way, or not any more. Of what was heard without the first one it is not known where it belongs. */
 export function withLoading(state: State, id: string, loading: boolean): State {
   return withChanged(state, id, (conversation) => {
-    const entries = loading && !conversation.opened ? [] : conversation.entries;
-    return { ...conversation, entries, loading };
+    const entries = conversation.opened ? conversation.entries : [];
+    return { ...conversation, entries, changes: [], loading };
   });
+}
+
+/** The first page of the conversation with this key is on its way, or not any more. */
+export function withOpening(state: State, key: string, isOpening: boolean): State {
+  const others = state.opening.filter((its) => its !== key);
+  const next = { ...state, opening: isOpening ? [...others, key] : others };
+  const there = find(state, key);
+  return there ? withLoading(next, there.id, isOpening) : next;
 }
 
 /** Takes over the newest messages of a conversation that was opened by this key. */
 export function withOpened(state: State, row: OpenedRow, key: string): State {
-  const opened = withPage(withRow(state, row), row.id, row.messages);
+  const opening = state.opening.filter((its) => its !== key);
+  const opened = withPage(withRow({ ...state, opening }, row), row.id, row.messages);
   return withChanged(opened, row.id, (conversation) => ({ ...conversation, key: conversation.peer?.id ?? key }));
 }
 
@@ -122,7 +135,9 @@ export function withPage(state: State, id: string, { nodes, pageInfo }: MessageP
 /** Takes over a message as it is now; at the end if it `isNew`, else where it is, if it is there. */
 export function withMessage(state: State, id: string, message: Entry, isNew = false): State {
   return withChanged(state, id, (conversation) => {
-    const { entries, changes, loading } = conversation;
+    const { entries, changes, opened, loading } = conversation;
+    // All that there is comes with the first page.
+    if (!opened && !loading) return conversation;
     const there = entries.find((entry) => entry.id === message.id);
     if (!there && !isNew) return loading ? { ...conversation, changes: [...changes, message] } : conversation;
     const next = there ? { ...newer(there, message), provisional: there.provisional && message.provisional } : message;

@@ -1,5 +1,6 @@
 // Notifications on the desktop of what comes while the reader looks elsewhere: if they want them, and the browser lets us.
 import { signal } from "@preact/signals";
+import { local } from "../storage";
 import type { Person } from "./operations";
 import { oneLine } from "./format";
 import { go } from "./route";
@@ -9,14 +10,14 @@ const KEY = "duologue:notifications";
 /** A browser has none on a page that came over plain HTTP from another machine. */
 export const canNotify = "Notification" in globalThis && isSecureContext;
 
-const isWanted = localStorage.getItem(KEY) === "on";
+const isWanted = local.read(KEY) === "on";
 export const isNotifying = signal(canNotify && isWanted && Notification.permission === "granted");
 
 /** Turns them on or off. False if the browser was told before not to show any. */
 export async function toggleNotifications(): Promise<boolean> {
   const permission = isNotifying.value ? Notification.permission : await Notification.requestPermission();
   isNotifying.value = !isNotifying.value && permission === "granted";
-  localStorage.setItem(KEY, isNotifying.value ? "on" : "off");
+  local.write(KEY, isNotifying.value ? "on" : "off");
   return permission === "granted";
 }
 

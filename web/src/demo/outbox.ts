@@ -57,10 +57,6 @@ export class Outbox {
     this.store.value.value = this.items.value.filter((item) => item.clientId !== clientId);
   }
 
-  clear() {
-    this.store.value.value = [];
-  }
-
   stop() {
     this.stopped = true;
     this.store.stop();

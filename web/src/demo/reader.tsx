@@ -38,7 +38,7 @@ export function ReaderMenu({ chat, hasAccounts, leave }: ReaderProps) {
             <button type="button" onClick={() => (shown.value = "blocked")}>
               Blocked people
             </button>
-            <button type="button" onClick={() => chat.forget() && leave()}>
+            <button type="button" onClick={() => chat.mayLeave() && leave()}>
               Sign out
             </button>
           </>

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
 import { MessagesFound, useMessages } from "./found";
-import { onEnter, openFirst, stepThroughRows } from "./keys";
+import { isComposing, onEnter, openFirst, stepThroughRows } from "./keys";
 import type { Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
 import { ReaderMenu } from "./reader";
@@ -55,7 +55,7 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
   };
   /** The arrow keys go from a field to the rows below it; Escape ends a search. */
   function onKeyDown(event: KeyboardEvent) {
-    if (event.key === "Escape" && !event.isComposing && (people.value || messages.value)) {
+    if (event.key === "Escape" && !isComposing(event) && (people.value || messages.value)) {
       list.current!.querySelectorAll<HTMLElement>("input")[messages.value ? 1 : 0]!.focus();
       search("", "");
     } else {

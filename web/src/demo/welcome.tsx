@@ -33,7 +33,7 @@ export function Pick() {
       {isEmpty ? (
         <form onSubmit={makeTwo.submit}>
           <p>Nobody is here yet. Make two people, and open a window for each.</p>
-          <button class="primary" disabled={makeTwo.isBusy}>
+          <button class="primary" aria-disabled={makeTwo.isBusy}>
             Make Ada and Bob
           </button>
           {makeTwo.trouble}
@@ -62,7 +62,7 @@ export function Pick() {
       <form class="inline" onSubmit={make.submit}>
         <label for="new-name">Or somebody new</label>
         <input id="new-name" name="name" required maxLength={100} placeholder="Name" autocomplete="off" />
-        <button disabled={make.isBusy}>Create</button>
+        <button aria-disabled={make.isBusy}>Create</button>
         {make.trouble}
       </form>
     </Page>
@@ -109,7 +109,7 @@ export function SignIn({ ended, canSignUp }: { ended: boolean; canSignUp: boolea
         <p id="keep-hint" class="hint">
           Otherwise until you close this tab.
         </p>
-        <button class="primary" disabled={isBusy}>
+        <button class="primary" aria-disabled={isBusy}>
           {title}
         </button>
         {trouble}

@@ -53,6 +53,9 @@ function change(id: number, changed: (stream: Stream) => Partial<Stream>) {
   set(streams.map((stream) => (stream.id === id ? { ...stream, ...changed(stream) } : stream)));
 }
 
+/** Not all clients of a server at the same moment. */
+const waitAfter = (retries: number) => Math.min(500 * 2 ** retries, LONGEST_WAIT) * (0.5 + Math.random() / 2);
+
 /** Runs a subscription until it is stopped. Where it has a variable `after`, it goes on from the last event's cursor. */
 export function start({ query, variables = {}, operationName, headers }: Operation, socket: string) {
   const id = ++lastId;
@@ -65,7 +68,7 @@ export function start({ query, variables = {}, operationName, headers }: Operati
     connectionParams: () => ({ authorization: connectionParams.authorization, ...lowerCased(headers) }),
     retryAttempts: Infinity,
     shouldRetry: () => true,
-    retryWait: (retries) => new Promise((done) => setTimeout(done, Math.min(500 * 2 ** retries, LONGEST_WAIT))),
+    retryWait: (retries) => new Promise((done) => setTimeout(done, waitAfter(retries))),
     on: {
       connected: () => change(id, () => ({ status: "live" })),
       closed: () => change(id, ({ status }) => ({ status: status === "ended" ? status : "reconnecting" })),
@@ -92,8 +95,8 @@ export function start({ query, variables = {}, operationName, headers }: Operati
       cursor = eventOf(data)?.cursor ?? cursor;
       add({ data, errors });
     },
-    error(errors) {
-      add({ errors: Array.isArray(errors) ? errors : String(errors) });
+    error(why) {
+      add({ errors: Array.isArray(why) ? why : sentenceOf(why) });
       stop(id);
     },
     complete: () => stop(id),
@@ -110,6 +113,10 @@ export function stop(id: number) {
 export function remove(id: number) {
   set(streams.filter((stream) => stream.id !== id));
 }
+
+/** Why a socket does not come back. */
+const sentenceOf = (why: unknown) =>
+  why instanceof CloseEvent ? `The socket was closed: ${why.code} ${why.reason}`.trim() : String(why);
 
 /** What came in the one field that a subscription has. */
 export function eventOf(data: Answer["data"]): Record<string, unknown> | undefined {
