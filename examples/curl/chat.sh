@@ -19,10 +19,10 @@ for who in ada bob; do
     echo "${DUOLOGUE_TOKEN:+Authorization: Bearer $DUOLOGUE_TOKEN}" >"$folder/$who"
 done
 
-# WHO DOCUMENT VARIABLES: the answer. It asks again when none came: only for what does no harm when it is done twice.
+# WHO DOCUMENT VARIABLES [SECONDS]: the answer. It asks again when none came: only for what does no harm when it is done twice.
 ask() {
     printf '{"query": "%s", "variables": %s}' "$2" "$3" |
-        curl --silent --show-error --retry 3 --retry-all-errors --header "@$folder/$1" "$url" --json @-
+        curl --silent --show-error --max-time "${4:-60}" --retry 3 --retry-all-errors --header "@$folder/$1" "$url" --json @-
 }
 
 # NAME: the first value with this name in an answer.
@@ -70,11 +70,12 @@ keep() {
     echo "$2" | value refreshToken >"$folder/$1.refresh"
 }
 
-# WHO: trades the tokens of somebody who has signed in. Each refresh token works once.
+# WHO: trades the tokens of somebody who has signed in. Each refresh token works once, but an answer that was lost is given
+# again for ten seconds: with four for each try a second one fits.
 renew() {
     [ -e "$folder/$1.refresh" ] || return 0
     refresh='mutation ($token: String!) { refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { message } } }'
-    answer=$(ask nobody "$refresh" "{\"token\": \"$(cat "$folder/$1.refresh")\"}") || return 1
+    answer=$(ask nobody "$refresh" "{\"token\": \"$(cat "$folder/$1.refresh")\"}" 4) || return 1
     keep "$1" "$answer"
 }
 

@@ -1,25 +1,31 @@
 //! Duologue's API inside a program of one's own, beside its other routes: `cargo run --example embedded`, and then
 //! <http://127.0.0.1:8001/api>.
 //!
-//! What `duologue serve` does around the API is then yours: limits of connections, the checks of `Host` and `Origin`, pages.
+//! What `duologue serve` does around the API is then yours: limits of connections, pages, and what is below of the checks of `Host`
+//! and `Origin` and of sockets whose token ends.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
-use async_graphql::Executor;
-use async_graphql_axum::{GraphQLRequest, GraphQLResponse, GraphQLSubscription};
+use async_graphql::{Data, Executor, Request, http::ALL_WEBSOCKET_PROTOCOLS};
+use async_graphql_axum::{GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
 use axum::{
-    Router,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
+    Json, Router,
+    extract::{self, State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode, header, uri::Authority},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
     routing::{get, post},
 };
 use duologue::{
     app::App,
     config::{Cli, Command, Serve},
-    domain::{Viewer, jobs, retention::Retention},
+    domain::{Viewer, connections::ClientConnection, jobs, retention::Retention},
     graphql::{Api, Caller},
 };
-use tokio::task::JoinSet;
+use serde_json::Value;
+use tokio::{sync::oneshot, task::JoinSet};
+
+type Shared = State<(Arc<App>, Api)>;
 
 /// The application, with the same settings as `duologue serve`.
 pub(crate) async fn opened(settings: &Serve) -> Result<(Arc<App>, Api), Box<dyn std::error::Error>> {
@@ -37,20 +43,70 @@ pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) -> JoinSet<()> {
 
 /// The routes. Whoever has no token in `Authorization` is nobody; on an open server, everybody.
 pub(crate) fn routes(app: Arc<App>, api: Api) -> Router {
+    let state = (app, api);
     Router::new()
+        .route("/api", post(graphql).get(socket))
+        .route_layer(from_fn_with_state(state.clone(), guard))
         .route("/", get(async || "This program is another one.\n"))
-        .route("/api", post(graphql).get_service(GraphQLSubscription::new(api.clone())))
-        .with_state((app, api))
+        .with_state(state)
 }
 
-async fn graphql(
-    State((app, api)): State<(Arc<App>, Api)>,
+/// Refuses the pages of other sites: browsers let each of them open a WebSocket. On an open server also any name that is not this
+/// machine's: a site may give its own name this address (DNS rebinding), so that its pages have the same origin.
+async fn guard(
+    State((app, _)): Shared,
     headers: HeaderMap,
-    request: GraphQLRequest,
+    request: extract::Request,
+    next: Next,
+) -> Result<Response, StatusCode> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(header::HOST).unwrap_or_default();
+    let is_loopback = |its: Authority| matches!(its.host(), "localhost" | "127.0.0.1" | "[::1]");
+    let is_here = app.keys.is_some() || host.parse().is_ok_and(is_loopback);
+    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, its)| its.eq_ignore_ascii_case(host));
+    if is_here && text(header::ORIGIN).is_none_or(is_own) {
+        return Ok(next.run(request).await);
+    }
+    Err(StatusCode::FORBIDDEN)
+}
+
+/// `Json` takes nothing but `application/json`, which pages of other sites cannot send unasked, and at most 2 MB of it.
+async fn graphql(
+    State((app, api)): Shared,
+    headers: HeaderMap,
+    Json(request): Json<Request>,
 ) -> Result<GraphQLResponse, StatusCode> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let viewer = Viewer::of(&app, authorization).await.map_err(|_error| StatusCode::UNAUTHORIZED)?;
-    Ok(Executor::execute(&api, request.into_inner().data(Caller::from(viewer))).await.into())
+    Ok(Executor::execute(&api, request.data(Caller::from(viewer))).await.into())
+}
+
+/// A socket is of whoever has the token that is the `authorization` of its `connection_init`, and ends with that.
+async fn socket(State((app, api)): Shared, protocol: GraphQLProtocol, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.protocols(ALL_WEBSOCKET_PROTOCOLS).on_upgrade(async move |stream| {
+        let (sender, connected) = oneshot::channel();
+        let begin = async move |payload: Value| -> async_graphql::Result<Data> {
+            let authorization = payload.get("authorization").and_then(Value::as_str);
+            let viewer = Viewer::of(&app, authorization).await;
+            let viewer = viewer.map_err(|_error| "The access token does not hold")?;
+            let connection = ClientConnection::try_open(&app, &viewer).ok_or("You have too many sockets already")?;
+            // It may be closed already.
+            let _ = sender.send(connection);
+            let mut data = Data::default();
+            data.insert(Caller::from(viewer));
+            Ok(data)
+        };
+        let ended = async {
+            match connected.await {
+                Ok(mut connection) => connection.ended().await,
+                Err(_refused) => pending().await,
+            }
+        };
+        tokio::select! {
+            () = GraphQLWebSocket::new(stream, api, protocol).on_connection_init(begin).serve() => {}
+            _why = ended => {}
+        }
+    })
 }
 
 #[tokio::main]

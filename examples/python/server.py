@@ -28,7 +28,8 @@ class Server:
     def __init__(self, url: str, who: Session) -> None:
         self._socket_url = "ws" + url.removeprefix("http")
         self._who = who
-        self._client = Client(transport=AIOHTTPTransport(url=url, timeout=SILENCE))
+        # How long a request may take is said with each.
+        self._client = Client(transport=AIOHTTPTransport(url=url), execute_timeout=None)
 
     async def __aenter__(self) -> "Server":
         self._connection = await self._client.connect_async()
@@ -37,13 +38,14 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close_async()
 
-    async def ask(self, document: GraphQLRequest, **variables: Any) -> dict[str, Any]:
-        """Asks until there is an answer: only for what does no harm when it is done twice."""
+    async def ask(self, document: GraphQLRequest, *, patience: float = SILENCE, **variables: Any) -> dict[str, Any]:
+        """Asks until there is an answer, each time for so many seconds: only for what does no harm when it is done twice."""
         for failures in itertools.count():
             try:
                 headers = await self._who.headers()
                 request = GraphQLRequest(document, variable_values=variables)
-                return await self._connection.execute(request, extra_args={"headers": headers})
+                async with asyncio.timeout(patience):
+                    return await self._connection.execute(request, extra_args={"headers": headers})
             except FAILURES as error:
                 await self._pause(failures, error)
         raise AssertionError("unreachable")

@@ -15,6 +15,10 @@ SIGN_UP = gql(f"mutation SignUp($input: SignUpInput!) {{ signUp(input: $input) {
 REFRESH = gql(f"mutation Refresh($token: String!) {{ refreshSession(refreshToken: $token) {{ {TOKENS} }} }}")
 # A token is traded so many seconds before it ends.
 MARGIN = 60
+# But not so soon after it was given, unless the server refuses it: the clock of the machine may be fast.
+REST = 10
+# An answer that was lost is given again for ten seconds: with so many seconds for each try a second one fits.
+PATIENCE = 4
 
 Ask = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -44,7 +48,7 @@ class Session:
         """What proves who asks, for some time."""
         async with self._lock:
             if self._ends - time.time() < MARGIN:
-                self._keep(await self._have(REFRESH, token=self._refresh_token))
+                self._keep(await self._have(REFRESH, token=self._refresh_token, patience=PATIENCE))
         return {"Authorization": f"Bearer {self._access_token}"} if self._access_token else {}
 
     def distrust(self) -> bool:
@@ -61,5 +65,6 @@ class Session:
         for problem in answer["userErrors"]:
             raise SystemExit(problem["message"])
         self._access_token, self._refresh_token = answer["accessToken"], answer["refreshToken"]
-        self._ends = datetime.fromisoformat(answer["accessTokenExpiresAt"]).timestamp()
+        ends = datetime.fromisoformat(answer["accessTokenExpiresAt"]).timestamp()
+        self._ends = max(ends, time.time() + MARGIN + REST)
         return answer

@@ -42,11 +42,56 @@ async fn another_program_mounts_the_api_beside_its_own_routes() {
     let forged = chat.http.post(&url).bearer_auth("x").json(&json!({ "query": me }));
     assert_eq!(soon(forged.send()).await.unwrap().status(), 401);
 
-    let mut socket = Socket::open_at(&format!("ws://{address}/api"), "graphql-transport-ws", None).await;
+    let form = chat.http.post(&url).header("content-type", "text/plain").body(json!({ "query": me }).to_string());
+    assert_eq!(soon(form.send()).await.unwrap().status(), 415);
+
+    let socket_url = format!("ws://{address}/api");
+    let mut socket = Socket::open_at(&socket_url, "graphql-transport-ws", None).await;
     socket.says(json!({ "type": "connection_init" })).await;
     assert_eq!(socket.hears().await["type"], "connection_ack");
     socket.subscribes("1", "{ server { features } }", json!({})).await;
     assert_eq!(socket.hears().await["payload"]["data"]["server"]["features"][0], "accounts");
     let own = soon(chat.http.get(format!("http://{address}/")).send()).await.unwrap();
     assert_eq!(own.text().await.unwrap(), "This program is another one.\n");
+
+    let mut socket = Socket::open_at(&socket_url, "graphql-transport-ws", None).await;
+    let payload = json!({ "authorization": format!("Bearer {}", ada.access) });
+    socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    socket.subscribes("1", "subscription { feed { kind } }", json!({})).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    // With the session of the token the socket ends.
+    let signed_out = ask(Some(&ada.access), "mutation { signOut { userErrors { code } } }").await;
+    assert_eq!(signed_out, json!({ "data": { "signOut": { "userErrors": [] } } }));
+    assert!(socket.hears_or_ends().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_one_refuses_the_pages_of_other_sites() {
+    let database = Database::new().await;
+    let (app, api) = example::opened(&database.settings(&[])).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (port, url) = (address.port(), format!("http://{address}/api"));
+    tokio::spawn(async move { axum::serve(listener, example::routes(app, api)).await });
+    let http = reqwest::Client::new();
+    let status = async |headers: &[(&str, &str)]| {
+        let mut request = http.post(&url).json(&json!({ "query": "{ users { nodes { id } } }" }));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        soon(request.send()).await.unwrap().status().as_u16()
+    };
+    let (local, evil) = (format!("localhost:{port}"), format!("evil.example:{port}"));
+    let [own, foreign] = [&local, &evil].map(|host| format!("http://{host}"));
+    assert_eq!(status(&[]).await, 200);
+    assert_eq!(status(&[("host", "[::1]")]).await, 200);
+    assert_eq!(status(&[("host", &local), ("origin", &own)]).await, 200);
+    assert_eq!(status(&[("origin", &foreign)]).await, 403);
+    assert_eq!(status(&[("origin", "null")]).await, 403);
+    // It has resolved its own name to this machine.
+    assert_eq!(status(&[("host", &evil), ("origin", &foreign)]).await, 403);
+    // A page is refused before its WebSocket opens.
+    let opening = http.get(&url).header("origin", &foreign).header("sec-websocket-protocol", "graphql-transport-ws");
+    assert_eq!(soon(opening.send()).await.unwrap().status(), 403);
 }

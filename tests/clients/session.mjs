@@ -1,13 +1,18 @@
 // The tokens of somebody who has signed in, for all tabs of a browser: traded before they end, once at a time.
 const KEY = "duologue-session";
 const MARGIN = 60_000;
+// No token is traded so soon after it was given, unless the server refuses it: the clock of the device may be fast.
+const REST = 10_000;
 const REFRESH = `mutation ($token: String!) {
   refreshSession(refreshToken: $token) {
     accessToken accessTokenExpiresAt refreshToken userErrors { code message }
   }
 }`;
 
-/** `ask` sends a document without a token; `store` is localStorage, and `locks` is navigator.locks: all tabs share both. */
+/**
+ * `ask` sends a document without a token, and fails after four seconds, so that a second try comes in time; `store` is
+ * localStorage, and `locks` is navigator.locks: all tabs share both.
+ */
 export class Session {
   #ask;
   #store;
@@ -21,13 +26,14 @@ export class Session {
 
   /** Keeps the tokens that signIn, signUp or refreshSession gave. */
   keep({ accessToken, accessTokenExpiresAt, refreshToken }) {
-    this.#store.setItem(KEY, JSON.stringify({ accessToken, accessTokenExpiresAt, refreshToken }));
+    const ends = Math.max(Date.parse(accessTokenExpiresAt), Date.now() + MARGIN + REST);
+    this.#hold({ accessToken, ends, refreshToken });
   }
 
   /** An access token that holds for some time; null if nobody is signed in any more. */
   async token() {
     const held = this.#held();
-    if (!held || Date.parse(held.accessTokenExpiresAt) - Date.now() > MARGIN) return held?.accessToken ?? null;
+    if (!held || held.ends - Date.now() > MARGIN) return held?.accessToken ?? null;
     return this.#locks.request(KEY, async () => {
       // A refresh token works once. Who waited here finds what the first one got.
       const now = this.#held();
@@ -42,7 +48,11 @@ export class Session {
   /** The server refused the access token (UNAUTHENTICATED, 4403): the next one to ask trades it. */
   distrust() {
     const held = this.#held();
-    if (held) this.keep({ ...held, accessTokenExpiresAt: new Date(0).toISOString() });
+    if (held) this.#hold({ ...held, ends: 0 });
+  }
+
+  #hold(tokens) {
+    this.#store.setItem(KEY, JSON.stringify(tokens));
   }
 
   #held() {

@@ -12,6 +12,8 @@ const SILENCE = 60_000;
 /** So many milliseconds a socket that nobody uses stays, for the conversation that is opened next. */
 const LINGER = 5_000;
 const TOKEN_ENDED = 4403;
+/** A timer for longer, in milliseconds, would end at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Asks until there is an answer. Only for what does no harm when it is done twice, such as a send with a `clientId`. */
 export async function ask<Result, Variables>(
@@ -87,7 +89,7 @@ async function renewInTime(): Promise<void> {
     );
   }
   const left = tokens ? Date.parse(tokens.accessTokenExpiresAt) - Date.now() - session.MARGIN : 0;
-  renewal = setTimeout(() => void renewInTime(), Math.max(left, 1000));
+  renewal = setTimeout(() => void renewInTime(), Math.min(Math.max(left, session.REST), LONGEST_TIMER));
 }
 
 // Another person has signed in: what is open is still the socket of the one before.

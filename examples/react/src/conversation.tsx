@@ -111,8 +111,9 @@ function Composer({ name, maxLength, send }: { name: string; maxLength: number; 
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {
-          // Shift+Enter makes a line; Enter may also choose what an input method offers.
-          if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) submit(event);
+          // Shift+Enter makes a line; Enter may also choose what an input method offers. Safari says so by 229 alone.
+          const isChoice = event.nativeEvent.isComposing || event.keyCode === 229;
+          if (event.key === "Enter" && !event.shiftKey && !isChoice) submit(event);
         }}
       />
       <button>Send</button>

@@ -3,6 +3,9 @@ import { ask, type Event } from "./connection";
 import { Send } from "./documents";
 import { Failure } from "./request";
 
+/** So many milliseconds what another tab has written is left to it. Then it is sent from here: that tab may have been closed. */
+const HANDOVER = 5_000;
+
 export type Unsent = {
   /** Chosen before the first try. It makes one message of all tries, also of those of two tabs. */
   clientId: string;
@@ -18,9 +21,12 @@ export class Outbox {
   readonly #key: string;
   readonly #listeners = new Set<() => void>();
   readonly #deleted = new Set<string>();
-  #items: Unsent[];
+  #items: Unsent[] = [];
+  /** False while the device has no room. */
+  #isKept = true;
   #isRunning = false;
   #stopping = new AbortController();
+  #handover: ReturnType<typeof setTimeout> | undefined;
 
   constructor(readonly me: string) {
     this.#key = `duologue-outbox:${me}`;
@@ -112,16 +118,24 @@ export class Outbox {
     if (key !== null && key !== this.#key) return;
     this.#items = this.#read();
     this.#listeners.forEach((listener) => listener());
+    clearTimeout(this.#handover);
+    this.#handover = setTimeout(() => void this.#run(), HANDOVER);
   };
 
+  /** What is kept, which another tab may have changed. */
   #read(): Unsent[] {
-    return JSON.parse(localStorage.getItem(this.#key) ?? "[]");
+    return this.#isKept ? JSON.parse(localStorage.getItem(this.#key) ?? "[]") : this.#items;
   }
 
-  /** Begins with what is kept, which another tab may have changed. */
   #change(change: (items: Unsent[]) => Unsent[]): void {
     this.#items = change(this.#read());
-    localStorage.setItem(this.#key, JSON.stringify(this.#items));
+    try {
+      localStorage.setItem(this.#key, JSON.stringify(this.#items));
+      this.#isKept = true;
+    } catch {
+      // It is shown and sent all the same, but does not outlive this page.
+      this.#isKept = false;
+    }
     this.#listeners.forEach((listener) => listener());
   }
 }

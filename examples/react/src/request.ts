@@ -31,18 +31,19 @@ export class Failure extends Error {
   }
 }
 
-/** Tries it once. */
+/** Tries it once, for so many milliseconds. */
 export async function request<Result, Variables>(
   text: TypedDocumentString<Result, Variables>,
   variables: Variables,
   token?: string | null,
+  patience = SILENCE,
 ): Promise<Result> {
   const unreachable = new Failure("UNREACHABLE", "The server cannot be reached.");
   const response = await fetch(server, {
     method: "POST",
     headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
     body: JSON.stringify({ query: text, variables }),
-    signal: AbortSignal.timeout(SILENCE),
+    signal: AbortSignal.timeout(patience),
   }).catch(() => Promise.reject(unreachable));
   const answer: { data?: Result; errors?: GraphQLError[] } | null = await response.json().catch(() => null);
   const [error] = answer?.errors ?? [];

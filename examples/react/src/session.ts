@@ -5,8 +5,11 @@ import { pause, request } from "./request";
 const KEY = "duologue-session";
 /** A token is traded so long before it ends, in milliseconds. */
 export const MARGIN = 60_000;
-/** An answer that was lost is given again for ten seconds. */
+/** But not so soon after it was given, unless the server refuses it: the clock of the device may be fast. */
+export const REST = 10_000;
+/** An answer that was lost is given again for ten seconds. So many tries begin within them, if each gets so many milliseconds. */
 const TRIES = 3;
+const PATIENCE = 4_000;
 
 type Tokens = { accessToken: string; accessTokenExpiresAt: string; refreshToken: string };
 type Kept = Tokens & { user: string };
@@ -31,7 +34,12 @@ export const user = (): string | null => held()?.user ?? null;
 
 /** Keeps the tokens that signIn, signUp or refreshSession gave. */
 export function keep({ accessToken, accessTokenExpiresAt, refreshToken }: Answer, user: string): void {
-  localStorage.setItem(KEY, JSON.stringify({ accessToken, accessTokenExpiresAt, refreshToken, user }));
+  const ends = Math.max(Date.parse(accessTokenExpiresAt!), Date.now() + MARGIN + REST);
+  hold({ accessToken, accessTokenExpiresAt: new Date(ends).toISOString(), refreshToken, user });
+}
+
+function hold(kept: Answer & { user: string }): void {
+  localStorage.setItem(KEY, JSON.stringify(kept));
   notify();
 }
 
@@ -50,7 +58,7 @@ export async function signOut(): Promise<void> {
 /** The server refused this access token: the next one to ask trades the refresh token. */
 export function distrust(accessToken: string): void {
   const now = held();
-  if (now?.accessToken === accessToken) keep({ ...now, accessTokenExpiresAt: new Date(0).toISOString() }, now.user);
+  if (now?.accessToken === accessToken) hold({ ...now, accessTokenExpiresAt: new Date(0).toISOString() });
 }
 
 /** Tokens that hold for some time; null if nobody is signed in any more. */
@@ -74,7 +82,7 @@ export async function fresh(): Promise<Tokens | null> {
 async function trade(token: string): Promise<Answer> {
   for (let failures = 1; ; failures++) {
     try {
-      return (await request(Refresh, { token })).refreshSession;
+      return (await request(Refresh, { token }, null, PATIENCE)).refreshSession;
     } catch (failure) {
       if (failures === TRIES) throw failure;
       await pause(failures);

@@ -45,9 +45,10 @@ export function connect(url: string, session: Session, trustedDocuments = false)
     const token = await session.token();
     return token ? { authorization: `Bearer ${token}` } : {};
   };
+  const fetchInTime = fetchWithin(SILENCE);
   const attempt = async (input: RequestInfo | URL, init?: RequestInit) => {
     const all = { ...Object.fromEntries(new Headers(init?.headers)), ...(await headers()) };
-    return fetch(input, { ...init, headers: all, signal: within(SILENCE, init?.signal) });
+    return fetchInTime(input, { ...init, headers: all });
   };
   let silence: NodeJS.Timeout | undefined;
   const socket = createClient({
@@ -91,8 +92,12 @@ export function connect(url: string, session: Session, trustedDocuments = false)
   return { client, stop: () => socket.dispose() };
 }
 
-function within(time: number, signal?: AbortSignal | null): AbortSignal {
-  return AbortSignal.any([AbortSignal.timeout(time), ...(signal ? [signal] : [])]);
+/** A `fetch` that gives up after so many milliseconds. */
+export function fetchWithin(time: number): typeof fetch {
+  return (input, init) => {
+    const timeout = AbortSignal.timeout(time);
+    return fetch(input, { ...init, signal: init?.signal ? AbortSignal.any([timeout, init.signal]) : timeout });
+  };
 }
 
 /** Asks until there is an answer. Only for what does no harm when it is done twice: queries, and sends with a `clientId`. */

@@ -32,6 +32,8 @@ export class Conversation {
   /** In a row, of the feed. */
   #failures = 0;
   #following: { unsubscribe(): void } | undefined;
+  /** How often it was closed: what waited meanwhile does not go on. */
+  #closed = 0;
   #sends: Promise<void> = Promise.resolve();
 
   constructor(
@@ -44,10 +46,12 @@ export class Conversation {
   /** Loads what is shown together with the feed's cursor, and follows the feed from there. */
   async open(): Promise<void> {
     this.close();
+    const closed = this.#closed;
     // The page has these, or they are gone.
     for (const [clientId, { message }] of this.outbox) if (message) this.outbox.delete(clientId);
     const { me, other } = this;
     const page = await patiently(() => this.client.query(Open, { me, other }, { requestPolicy: "network-only" }));
+    if (closed !== this.#closed) return;
     if (!page.conversation) throw new Error("there is no such conversation, or it is not yours");
     this.messages.clear();
     for (const message of page.conversation.messages.nodes) {
@@ -60,6 +64,7 @@ export class Conversation {
   }
 
   close(): void {
+    this.#closed++;
     this.#following?.unsubscribe();
     this.#following = undefined;
   }
@@ -78,8 +83,9 @@ export class Conversation {
   async #followAgain(conversation: string, error: CombinedError): Promise<void> {
     this.close();
     if (!passes(error)) return this.listener.failed?.(error.message);
+    const closed = this.#closed;
     await pause(this.#failures++, wantedWait(error));
-    this.#follow(conversation);
+    if (closed === this.#closed) this.#follow(conversation);
   }
 
   #take(event: Event): void {

@@ -1,11 +1,15 @@
 // The tokens of somebody who has signed in: traded before they end, once for all who ask at the same time.
 import type { Client } from "@urql/core";
-import { SignedOut, patiently } from "./connection.js";
+import { SignedOut, fetchWithin, patiently } from "./connection.js";
 import { Refresh, SignIn, SignUp } from "./documents.js";
 import type { RefreshMutation } from "./gql/graphql.js";
 
 /** A token is traded so many milliseconds before it ends. */
 const MARGIN = 60_000;
+/** But not so soon after it was given, unless the server refuses it: the clock of the machine may be fast. */
+const REST = 10_000;
+/** An answer that was lost is given again for ten seconds: with so many milliseconds for each try a second one fits. */
+const PATIENCE = 4_000;
 
 type Answer = RefreshMutation["refreshSession"];
 
@@ -40,12 +44,13 @@ export class Session {
     if (!accessToken || !accessTokenExpiresAt || !refreshToken) throw new SignedOut(problem?.message);
     this.accessToken = accessToken;
     this.#refreshToken = refreshToken;
-    this.#ends = Date.parse(accessTokenExpiresAt);
+    this.#ends = Math.max(Date.parse(accessTokenExpiresAt), Date.now() + MARGIN + REST);
   }
 
   async #trade(): Promise<void> {
     const token = this.#refreshToken ?? "";
-    this.keep((await patiently(() => this.nobody!.mutation(Refresh, { token }))).refreshSession);
+    const options = { fetch: fetchWithin(PATIENCE) };
+    this.keep((await patiently(() => this.nobody!.mutation(Refresh, { token }, options))).refreshSession);
   }
 }
 
