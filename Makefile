@@ -41,7 +41,7 @@ ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevanc
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
-FAULTS := crashes:: upgrades:: moving:: servers:: presences:: damage:: storage:: backups:: litestream:: outages:: pgbackrest:: \
+FAULTS := crashes:: upgrades:: moving:: failover:: servers:: presences:: damage:: storage:: backups:: litestream:: outages:: pgbackrest:: \
 	overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: \
 	documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
@@ -57,7 +57,7 @@ check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool book
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos
 	cargo run --quiet -- schema | diff schema.graphql -
-	cargo test --quiet --test api -- book:: book_pages:: readme::every
+	cargo test --quiet --test api -- book:: book_pages:: readme::every metrics::
 	deploy/check.sh
 	$(TOOLS)/cargo-deny --log-level error check bans licenses sources
 	$(TOOLS)/cargo-deny --log-level error check advisories

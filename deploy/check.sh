@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the alerting rules and the dashboard of this folder. It needs bash and python3; what promtool (of Prometheus) would check is
-# skipped if it is not installed. It ends with 1 and one sentence at the first mistake.
+# Checks the alerting rules, the dashboard and the systemd unit of this folder. It needs bash and python3; what promtool (of Prometheus)
+# and systemd-analyze would check is skipped if they are not installed. It ends with 1 and one sentence at the first mistake.
 #
 #   deploy/check.sh
 set -euo pipefail
@@ -131,3 +131,12 @@ for path in sys.argv[2:]:
 sys.exit(1 if unknown else 0)
 PYTHON
 echo "docs/reference/metrics.md has every metric of the rules and the dashboard."
+
+# 4. The service may do no more than it needs: at most 2.0 of 10.
+if command -v systemd-analyze >/dev/null && systemd-analyze security --help | grep -q -- --offline; then
+    systemd-analyze security --offline=true --threshold=20 --no-pager duologue.service >"$scratch/log" 2>&1 ||
+        { cat "$scratch/log" >&2; fail "duologue.service is exposed to more than 2.0, or has a mistake: systemd-analyze shows above what it may do."; }
+    echo "duologue.service: its exposure is $(sed -n 's/.*service: \([0-9.]*\) .*/\1/p' "$scratch/log") of 10."
+else
+    echo "Skipped: systemd-analyze 250 or later is not installed, so duologue.service is not checked."
+fi

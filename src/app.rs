@@ -122,6 +122,11 @@ impl App {
                 tokio::time::sleep(ARRIVAL_PAUSE).await;
             }
         }
+        if store.read(store::moving::source_id).await?.is_some() {
+            tracing::warn!(
+                "`duologue move` was begun and has not ended: until it is run again, each change is noted for it"
+            );
+        }
         store.migrate(Direction::Up).await?;
         Self::on(store, clock).await
     }
@@ -151,6 +156,7 @@ impl App {
         Ok(Self {
             store,
             notifier: Notifier::with(relay.clone()),
+            revocations: Revocations::with(relay.clone()),
             relay,
             moved: Notify::new(),
             unfinished_changes: Arc::default(),
@@ -162,7 +168,6 @@ impl App {
             presences: Presences::default(),
             rates: RateLimiters::default(),
             permits: Permits::default(),
-            revocations: Revocations::default(),
             passwords: Passwords::default(),
             keys: None,
             issuer: None,

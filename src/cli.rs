@@ -7,6 +7,7 @@ mod archives;
 mod audit;
 mod check;
 mod progress;
+mod settings;
 mod systemd;
 
 use std::{
@@ -18,13 +19,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use reqwest::{StatusCode, header::HeaderValue, redirect::Policy};
+use reqwest::{StatusCode, redirect::Policy};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use duologue::{
     app::{App, database_url, random_epoch},
-    config::{AuthMode, Cli, Command, Database, Demo, Embeddings, Listen, Serve},
+    config::{Cli, Command, Database, Demo, Embeddings, Listen, Serve},
     domain::{
         self, Viewer, demo, embedding, indexing, jobs,
         moving::Move,
@@ -39,6 +40,8 @@ use duologue::{
     store::{self, DatabaseUrl, ServingLock, Store},
 };
 use progress::Progress;
+pub(crate) use settings::BadSettings;
+use settings::{prepared, verified};
 
 /// A server that takes longer to say that it is ready is not.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,7 +76,9 @@ pub(crate) async fn run(command: Command) -> Result<()> {
             reindex(&database, &embeddings, (words || both, vectors || both)).await
         }
         Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
-        Command::Audit { since, user, json, database } => audit::run(since, user.as_deref(), json, &database).await,
+        Command::Audit { since, user, action, json, database } => {
+            audit::run((since, user.as_deref(), action), json, &database).await
+        }
         Command::Admin { task } => admin::run(task).await,
     }
 }
@@ -82,8 +87,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     for why in Cli::misspelled_variables() {
         tracing::warn!("{why}");
     }
-    let origins = verified(settings)?;
-    let url = database_url(&settings.database)?;
+    let (origins, url) = prepared(settings)?;
     let _lock = ServingLock::take(&url)?;
     let listeners = http::listen(&settings.addresses.listen)?;
     let metrics_listeners = http::listen(settings.metrics_listen.as_slice())?;
@@ -141,34 +145,6 @@ async fn serve(settings: &Serve) -> Result<()> {
     let _ = nodes::leave(&app, node).await;
     app.close().await;
     Ok(())
-}
-
-/// The origins of web pages that may use the server, if the settings do not contradict each other.
-fn verified(settings: &Serve) -> Result<Vec<HeaderValue>> {
-    let open = settings.auth.mode == AuthMode::Open;
-    let reached = |listen: &[Listen]| {
-        let addresses = listen.iter().flat_map(|listen| &listen.0);
-        addresses.copied().find(|address| !address.ip().is_loopback() && !settings.allow_open_network)
-    };
-    if let Some(address) = reached(settings.metrics_listen.as_slice()) {
-        bail!(
-            "{address} can be reached by others, and nobody has to sign in to read the metrics: listen on 127.0.0.1, or say \
-             --allow-open-network if only those reach it who may read them"
-        );
-    }
-    if let Some(address) = reached(&settings.addresses.listen)
-        && open
-    {
-        bail!(
-            "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
-             change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
-             --allow-open-network if that is what you want"
-        );
-    }
-    if settings.limits.dead_after <= settings.limits.ping_interval {
-        bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
-    }
-    Ok(http::origins(settings)?)
 }
 
 /// The connection to NATS, if the settings name one and there can be other servers.

@@ -92,8 +92,9 @@ impl Cli {
     }
 
     fn matches(arguments: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
-        let mut command = Self::command();
-        let file = FileSettings::read(&arguments, &command).map_err(|why| command.error(ErrorKind::Io, why))?;
+        let command = Self::command();
+        let file = FileSettings::read(&arguments, &command)
+            .map_err(|why| clap::Error::raw(ErrorKind::Io, format!("{why}\n")))?;
         let matches = command.clone().try_get_matches_from(file.added_to(arguments));
         matches.map_err(|error| variables::explained(error, command, &file))
     }

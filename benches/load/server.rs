@@ -27,14 +27,15 @@ impl Database {
         Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() }
     }
 
-    /// With demo data.
+    /// With demo data, and indexed: a server would do that beside what is measured.
     pub(crate) fn demo(users: u64, messages: u64) -> Self {
         let made = Self::absent();
-        let (users, messages) = (users.to_string(), messages.to_string());
-        let mut command = Command::new(PROGRAM);
-        command.args(["demo", "--users", &users, "--messages", &messages, "--database", &made.url()]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (users, messages, url) = (users.to_string(), messages.to_string(), made.url());
+        let demo = ["demo", "--users", &users, "--messages", &messages];
+        for command in [&demo[..], &["reindex", "--words"]] {
+            let output = Command::new(PROGRAM).args(command).args(["--database", &url]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
         made
     }
 

@@ -133,7 +133,7 @@ fn new_password() -> Result<Password> {
     let text = if stdin().is_terminal() {
         let text = rpassword::prompt_password("New password: ")?;
         if rpassword::prompt_password("Once more: ")? != text {
-            bail!("these are two passwords: nothing was changed");
+            bail!("the passwords do not match; nothing was changed");
         }
         text
     } else {

@@ -12,7 +12,7 @@ use duologue::{
     config::Database,
     domain::{
         Viewer,
-        exports::{self, Line},
+        exports::{self, ExportLine, Line},
         imports,
     },
 };
@@ -102,6 +102,9 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
             Ok(text) => serde_json::from_str(&text).map_err(|why| format!("This is no line of an import: {why}.")),
             Err(why) => Err(format!("This cannot be read: {why}.")),
         };
+        if let Ok(Line::Export(ExportLine { user_id: Some(_), .. })) = &line {
+            tracing::warn!("this is the export of one user: of others it has no more than what this user could see");
+        }
         Some((number, line))
     });
     let operator = Viewer::operator(&app);

@@ -11,25 +11,25 @@ use duologue::{
     config::Database,
     domain::{
         Viewer,
-        audit::{self, Concerned, OPERATOR},
+        audit::{self, Concerned, Filter, OPERATOR},
     },
-    model::{
-        ids::{ServiceTokenId, SessionId, UserId},
-        timestamps::Timestamp,
-    },
+    model::ids::{ServiceTokenId, SessionId, UserId},
 };
 use serde_json::json;
 
 use super::user_named;
 
-pub(super) async fn run(since: Option<Duration>, user: Option<&str>, json: bool, database: &Database) -> Result<()> {
+/// What of it is listed: since when, of whom, and which actions.
+type Wanted<'a> = (Option<Duration>, Option<&'a str>, Option<String>);
+
+pub(super) async fn run(wanted: Wanted<'_>, json: bool, database: &Database) -> Result<()> {
     let app = App::open_existing(database).await?;
-    let listed = list(&app, since, user, json).await;
+    let listed = list(&app, wanted, json).await;
     app.close().await;
     listed
 }
 
-async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool) -> Result<()> {
+async fn list(app: &App, (since, user, action): Wanted<'_>, json: bool) -> Result<()> {
     let operator = Viewer::operator(app);
     let concerned = match user {
         Some(token) if token.starts_with("svc_") && !token.contains('@') => {
@@ -38,14 +38,14 @@ async fn list(app: &App, since: Option<Duration>, user: Option<&str>, json: bool
         Some(OPERATOR) => Some(Concerned::of_commands()),
         user => user_named(app, &operator, user).await?.map(Concerned::from),
     };
-    let since = since.map_or(Timestamp::MIN, |since| app.now().earlier(since));
+    let filter = Filter { since: since.map(|since| app.now().earlier(since)), concerned, action };
     let mut output = stdout().lock();
     if !json {
         writeln!(output, "AT\tACTOR\tSESSION\tACTION\tUSER\tOBJECT")?;
     }
     let mut next = Some(0);
     while let Some(after) = next {
-        let (records, rest) = audit::records(app, &operator, since, after, concerned.clone()).await?;
+        let (records, rest) = audit::records(app, &operator, after, filter.clone()).await?;
         next = rest;
         for record in records {
             let at = record.at.to_string();

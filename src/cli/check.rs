@@ -79,6 +79,7 @@ async fn database(settings: &Serve) -> Result<String> {
             format!("{} can be used (it checks its files itself: see pg_amcheck in its manual)", url.absolute())
         }
     };
+    let Some(pending) = pending else { return Ok(format!("the first start creates {}", url.absolute())) };
     Ok(match pending.len() {
         0 => format!("{found}, and up to date"),
         1 => format!("{found}; the next start, or `duologue migrate`, runs a migration"),

@@ -41,7 +41,7 @@ pub struct Auth {
     /// File with the key, one or two lines, if `--signing-key` is not given; it is made if it is not there
     #[arg(long, value_name = "FILE", env = "DUOLOGUE_SIGNING_KEY_FILE", default_value = "duologue.key")]
     pub signing_key_file: PathBuf,
-    /// Seconds for which an access token holds
+    /// Seconds until an access token expires
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_ACCESS_TOKEN_LIFETIME", default_value = "900", value_parser = seconds)]
     pub access_token_lifetime: Duration,
     /// Issuer whose tokens are accepted too: the `iss` in them, such as `https://login.example.com/`
@@ -56,7 +56,7 @@ pub struct Auth {
     /// Seconds by which the issuer's clock may be ahead or behind: its tokens hold so much earlier and longer
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CLOCK_SKEW", default_value = "30", value_parser = any_seconds)]
     pub clock_skew: Duration,
-    /// Make an account for whom the issuer means for the first time. Otherwise its `sub` must be the id of a user, such as
+    /// Create an account for each new `sub` of the issuer. Without this flag `sub` must be the id of a user, such as
     /// usr_7
     #[arg(long, env = "DUOLOGUE_CREATE_USERS", value_parser = FalseyValueParser::new())]
     pub create_users: bool,

@@ -94,7 +94,7 @@ pub enum Admin {
         #[command(flatten)]
         database: Database,
     },
-    /// Take a service token back
+    /// Revoke a service token
     #[command(after_help = help(["admin revoke-token svc_3", "admin revoke-token svc_3 --database sqlite:chat.db"], DATABASE))]
     RevokeToken {
         /// Which one, such as svc_3

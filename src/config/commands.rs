@@ -80,7 +80,7 @@ pub enum Command {
         #[command(flatten)]
         addresses: Addresses,
     },
-    /// Tell every client to load everything again; say it after you restored a backup of PostgreSQL, before you serve it
+    /// Begin a new epoch, so that every client loads everything again; run it after a restore of PostgreSQL, before the server starts
     #[command(after_help = help(["new-epoch", "new-epoch --database-file /etc/duologue/database"], DATABASE))]
     NewEpoch(Database),
     /// Read users and messages from a JSON Lines file, all of it or nothing
@@ -159,6 +159,9 @@ pub enum Command {
         /// Only what was done to this user, on their behalf, or by them: an id, such as usr_7 or svc_1, an address, or operator
         #[arg(long, value_name = "ID")]
         user: Option<String>,
+        /// Only this, as the column ACTION has it, such as deleteMessage or "admin grant"
+        #[arg(long, value_name = "ACTION")]
+        action: Option<String>,
         /// One JSON object per line
         #[arg(long)]
         json: bool,

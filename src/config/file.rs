@@ -155,8 +155,9 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         let value = value.filter(|_| !is_hidden);
         let help = format!("{help}{}", values_of(setting));
         let help = if is_hidden { format!("{help} (it is given, and not shown)") } else { help };
-        let (mark, value) =
-            (if is_given && value.is_some() { "" } else { "# " }, value.unwrap_or_else(|| Value::from("")));
+        let mark = if is_given && value.is_some() { "" } else { "# " };
+        // One that has no value, or is not shown, stands there with what it would be: "FILE".
+        let value = value.unwrap_or_else(|| Value::from(value_names(setting).join(" ")));
         let _ = write!(
             file,
             "\n# {}\n{mark}{} = {value}\n",
@@ -173,9 +174,12 @@ fn values_of(setting: &Arg) -> String {
         return String::new();
     }
     let possible: Vec<String> = setting.get_possible_values().iter().map(|its| its.get_name().to_owned()).collect();
-    let names = setting.get_value_names().into_iter().flatten().map(ToString::to_string);
-    let values = if possible.is_empty() { names.collect() } else { possible };
+    let values = if possible.is_empty() { value_names(setting) } else { possible };
     format!(" [{}]", values.join(", "))
+}
+
+fn value_names(setting: &Arg) -> Vec<String> {
+    setting.get_value_names().into_iter().flatten().map(ToString::to_string).collect()
 }
 
 fn typed(value: &str) -> Value {
@@ -250,6 +254,7 @@ mod tests {
         ] {
             let error = read(file, &["serve"]).unwrap_err();
             assert!(error.starts_with(&format!("error: {why}")) && !error.contains("9999"), "{file}: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
         }
         let error = read("max-body = 'much'", &["serve"]).unwrap_err();
         assert!(error.contains("'--max-body <BYTES>'") && error.contains("the value is in FILE"), "{error}");
@@ -281,10 +286,12 @@ mod tests {
         }
         let again = read(&file, &["serve", "--signing-key", "secret"]).unwrap();
         assert_eq!(print(&again), file);
-        // As the defaults are, except those that cannot be empty.
+        assert!(file.contains("\n# issuer = \"URL\"\n") && !file.contains("\"\""), "{file}");
+        // As the defaults are, except those that have none.
         let uncommented = file.lines().filter_map(|line| line.strip_prefix("# "));
+        let has_value = |value: &str| value.parse::<i64>().is_ok() || value.contains(char::is_lowercase);
         let is_setting =
-            |line: &&str| line.split_once(" = ").is_some_and(|(name, value)| !name.contains(' ') && value != "\"\"");
+            |line: &&str| line.split_once(" = ").is_some_and(|(name, value)| !name.contains(' ') && has_value(value));
         let all: Vec<&str> = uncommented.filter(is_setting).collect();
         assert!(all.len() > 30, "{all:?}");
         read(&all.join("\n"), &["serve"]).unwrap();

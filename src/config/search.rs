@@ -30,7 +30,7 @@ pub struct Embeddings {
     /// What the program calls the model
     #[arg(long, value_name = "NAME", env = "DUOLOGUE_EMBEDDING_NAME", requires = "embedding_url")]
     pub embedding_name: Option<String>,
-    /// What it calls the model for what people look for, if that is another name
+    /// Name of the model for search queries there, if it is another one
     #[arg(long, value_name = "NAME", env = "DUOLOGUE_EMBEDDING_QUERY_MODEL", requires = "embedding_url")]
     pub embedding_query_model: Option<String>,
     /// Key that it asks for

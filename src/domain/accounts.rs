@@ -25,10 +25,14 @@ use crate::{
     store::{self, Conn, users::NewUser},
 };
 
+/// Sessions of an account: with more the oldest end, so that all of them can be ended in one transaction.
+const MAX_SESSIONS: i64 = 1_000;
 /// Sessions in a list, at most.
 const MAX_OWN_SESSIONS: i64 = 100;
-/// How often the poller looks for credentials that another process has revoked.
+/// How often the poller looks for credentials that another process has revoked, if nobody tells of them …
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// … and how soon it does when another server tells.
+const POLL_DELAY: Duration = Duration::from_millis(100);
 /// How often sessions are purged that ended …
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// … more than these milliseconds ago: a day.
@@ -275,7 +279,9 @@ pub async fn run_session_poller(app: Arc<App>) {
     // Connections are opened from now on.
     app.revocations.set_polled_at(app.now());
     loop {
-        tokio::time::sleep(POLL_INTERVAL).await;
+        if tokio::time::timeout(POLL_INTERVAL, app.revocations.elsewhere()).await.is_ok() {
+            tokio::time::sleep(POLL_DELAY).await;
+        }
         app.rates.evict_idle();
         poll_revocations(&app).await;
         if purged.elapsed() > PURGE_INTERVAL {
@@ -286,8 +292,16 @@ pub async fn run_session_poller(app: Arc<App>) {
                 store::attempts::purge(conn, now)?;
                 store::sessions::purge(conn, Timestamp::from_milliseconds(before))
             };
-            if let Err(error) = app.store.write(purge).await {
-                tracing::warn!(%error, "old sessions and attempts to sign in could not be cleared away");
+            loop {
+                match app.store.write(purge).await {
+                    Ok(0) => break,
+                    // Others get their turn.
+                    Ok(_) => tokio::task::yield_now().await,
+                    Err(error) => {
+                        tracing::warn!(%error, "old sessions and attempts to sign in could not be deleted");
+                        break;
+                    }
+                }
             }
         }
     }
@@ -311,9 +325,9 @@ pub async fn poll_revocations(app: &App) {
                 app.signals.end(*user);
                 app.notifier.notify_here(*user, true);
             }
-            app.revocations.publish(erased.into_iter().map(Credential::Account));
-            app.revocations.publish(sessions.into_iter().map(Credential::Session));
-            app.revocations.publish(services.into_iter().map(Credential::Service));
+            app.revocations.publish_here(erased.into_iter().map(Credential::Account));
+            app.revocations.publish_here(sessions.into_iter().map(Credential::Session));
+            app.revocations.publish_here(services.into_iter().map(Credential::Service));
             app.revocations.set_polled_at(now);
         }
         Err(error) => tracing::warn!(%error, "it is not known which sessions have ended"),
@@ -335,6 +349,7 @@ fn begin_session(
     [at, expires_at]: [Timestamp; 2],
 ) -> Result<(Session, String)> {
     let session = store::sessions::insert(conn, user.id, device, at, expires_at)?;
+    store::sessions::end_oldest(conn, user.id, MAX_SESSIONS, at)?;
     let new_token = keys.new_refresh_token(session.id).ok_or(Error::Unauthenticated)?;
     store::sessions::set_refresh_hash(conn, session.id, &new_token.hash)?;
     Ok((session, new_token.text))

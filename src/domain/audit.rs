@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Result, Viewer, policy};
-pub use crate::store::audit::{Concerned, OPERATOR};
+pub use crate::store::audit::{Concerned, Filter, OPERATOR};
 use crate::{
     app::App,
     model::{ids::UserId, timestamps::Timestamp},
@@ -43,17 +43,10 @@ pub(super) fn record_for_other(
     record(conn, viewer, at, action, (Some(user), Some(object.to_string())))
 }
 
-/// The next records since an instant with higher ids, and after which id to go on; `None` after the last one. All of them, or
-/// those of what somebody did or what was done to them.
-pub async fn records(
-    app: &App,
-    viewer: &Viewer,
-    since: Timestamp,
-    after: i64,
-    concerned: Option<Concerned>,
-) -> Result<(Vec<Record>, Option<i64>)> {
+/// The next records with higher ids that a filter lets through, and after which id to go on; `None` after the last one.
+pub async fn records(app: &App, viewer: &Viewer, after: i64, filter: Filter) -> Result<(Vec<Record>, Option<i64>)> {
     policy::require_operator(viewer)?;
-    Ok(app.store.read(move |conn| store::audit::after(conn, (since, after), concerned.as_ref())).await?)
+    Ok(app.store.read(move |conn| store::audit::after(conn, after, &filter)).await?)
 }
 
 /// Deletes records that are older than this, in small batches.

@@ -43,9 +43,12 @@ pub async fn finish_all(app: &App) -> Result<()> {
         if users.is_empty() {
             return Ok(());
         }
+        // Who comes after one that fails is not to wait for that.
+        let mut outcome = Ok(());
         for user in users {
-            finish(app, user).await?;
+            outcome = outcome.and(finish(app, user).await);
         }
+        outcome?;
     }
 }
 

@@ -139,7 +139,7 @@ impl Failures {
         self.count += 1;
         match error {
             EmbeddingError::Model(EmbedError::Misconfigured { .. }) => most,
-            EmbeddingError::Model(EmbedError::Temporary { retry_after: Some(wait), .. }) => *wait,
+            EmbeddingError::Model(EmbedError::Temporary { retry_after: Some(wait), .. }) => doubled.max(*wait),
             EmbeddingError::Model(_) | EmbeddingError::Domain(_) => doubled,
         }
     }
@@ -221,10 +221,14 @@ impl Indexer {
         let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
         let embedded = Embedded { ids: ids.clone(), live: live.into_iter().zip(vectors).collect() };
         let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
-        self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
-        if let Note::Range(_, through) = note {
-            self.ahead.extend(ids);
-            self.ahead.retain(|id| id.key() > through);
+        let is_saved = self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
+        match note {
+            Note::Range(_, through) if is_saved => {
+                self.ahead.extend(ids);
+                self.ahead.retain(|id| id.key() > through);
+            }
+            Note::Range(..) => self.ahead.clear(),
+            Note::Changes | Note::Attempts => {}
         }
         Ok(Step::Taken)
     }
@@ -240,11 +244,11 @@ impl Indexer {
     }
 
     async fn next_work(&mut self) -> Result<Option<Work>, store::Error> {
-        let (identity, now, earlier) = (self.embedder.identity().to_owned(), self.app.now(), self.earlier);
+        let (identity, now, earlier) = (self.embedder.identity().to_owned(), self.app.now(), self.earlier.clone());
         let (ahead, size) = (self.ahead.clone(), self.embedder.batch_size());
         let read = move |conn: &mut Conn<'_>| {
             let unsettled = store::feed::unsettled(conn)?;
-            let settled = unsettled.settled_since(&earlier.unwrap_or(unsettled));
+            let settled = unsettled.settled_since(earlier.as_ref().unwrap_or(&unsettled));
             let work = match store::vectors::model(conn, &identity)? {
                 Some(model) => next_messages(conn, model, settled, &ahead, size, now)?.map(Work::Embed),
                 None => settled.map(Work::AddModel),
@@ -327,7 +331,7 @@ struct Embedded {
     live: Vec<(IndexedMessage, Option<Vector>)>,
 }
 
-/// Saves vectors of messages that were not changed meanwhile, and notes what was done.
+/// Saves vectors of messages that were not changed meanwhile, and notes what was done; false if somebody had the model begin anew.
 fn save(
     conn: &mut Conn<'_>,
     identity: &str,
@@ -335,17 +339,18 @@ fn save(
     note: Note,
     Embedded { mut ids, live }: Embedded,
     retry_at: Timestamp,
-) -> Result<(), store::Error> {
+) -> Result<bool, store::Error> {
     store::indexing::lock(conn)?;
     if store::vectors::model(conn, identity)? != Some(model) {
-        // Somebody had it begin anew.
-        return Ok(());
+        return Ok(false);
     }
     store::indexing::lock_changes(conn, &ids)?;
     let now = store::indexing::messages_by_ids(conn, &ids)?;
     let versions: HashMap<_, _> = now.iter().filter(|now| !now.is_deleted).map(|now| (now.id, now.version)).collect();
     let mut of_conversation: BTreeMap<ConversationId, Vec<(Entry, Vector)>> = BTreeMap::new();
-    let (mut done, mut refused) = (Vec::with_capacity(live.len()), Vec::new());
+    // What was deleted or hidden gets none.
+    let mut done: Vec<MessageId> = now.iter().filter(|now| now.is_deleted).map(|now| now.id).collect();
+    let mut refused = Vec::new();
     for (message, vector) in live {
         // One that was edited since is noted as changed.
         if versions.get(&message.id) != Some(&message.version) {
@@ -366,12 +371,13 @@ fn save(
         store::vectors::note_failure(conn, &model, *message, retry_at)?;
     }
     match note {
-        Note::Changes => store::indexing::finish_changes(conn, &done),
+        Note::Changes => store::indexing::finish_changes(conn, &done)?,
         Note::Attempts => {
             // Those too that were deleted, or edited: there is nothing to try again.
             ids.retain(|id| !refused.contains(id));
-            store::vectors::forget_failures(conn, &model, &ids)
+            store::vectors::forget_failures(conn, &model, &ids)?;
         }
-        Note::Range(from, through) => store::vectors::set_range(conn, &model, (from, through)),
+        Note::Range(from, through) => store::vectors::set_range(conn, &model, (from, through))?,
     }
+    Ok(true)
 }

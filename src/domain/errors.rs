@@ -148,13 +148,13 @@ pub enum Rejection {
     #[error("The email or the password is wrong.")]
     BadCredentials,
     /// The refresh token has expired, was used before, or is forged.
-    #[error("This refresh token does not hold any more. Sign in again.")]
+    #[error("This refresh token is not valid any more: it has expired or was already used. Sign in again.")]
     TokenExpired,
     /// The viewer has no such session.
     #[error("You have no such session.")]
     NoSession,
     /// The access token is another user's, or is not valid.
-    #[error("This access token is not one to go on with: it does not hold, or is somebody else's.")]
+    #[error("This access token cannot renew the connection: it is invalid or expired, or belongs to another user.")]
     BadToken,
     /// Another user has the address.
     #[error("Another user has this email.")]

@@ -7,12 +7,10 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-pub use super::lines::Line;
+pub use super::lines::{ExportLine, Line};
 use super::{
     Conn, Error, Rejection, Result, Snapshot, TextBudget, Viewer, audit,
-    lines::{
-        BlockLine, Count, ExportLine, FORMAT, IdentityLine, MarkLine, MarksLine, MessageLine, SessionLine, UserLine,
-    },
+    lines::{BlockLine, Count, FORMAT, IdentityLine, MarkLine, MarksLine, MessageLine, SessionLine, UserLine},
     policy,
 };
 use crate::{

@@ -133,11 +133,12 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
 
 fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
     let oldest = store::feed::oldest(conn, TRIM_BATCH)?;
-    let old = oldest.iter().take_while(|(_, at)| *at < before);
-    if let Some((through, _)) = old.clone().last() {
+    // Not in the order of time, if a clock was wrong.
+    let Some(last) = oldest.iter().rposition(|(_, at)| *at < before) else { return Ok(0) };
+    if let Some((through, _)) = oldest.get(last) {
         store::feed::trim(conn, *through)?;
     }
-    Ok(old.count())
+    Ok(last + 1)
 }
 
 /// Where a follower is in a feed.

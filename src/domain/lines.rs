@@ -184,10 +184,14 @@ pub struct Count {
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} users", self.users)?;
+        write!(f, "{}", counted(self.users, "user"))?;
         if self.admins > 0 {
             write!(f, " ({} of them admins)", self.admins)?;
         }
-        write!(f, " and {} messages", self.messages)
+        write!(f, " and {}", counted(self.messages, "message"))
     }
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -25,6 +25,8 @@ const MAX_LAST_CHANGES: i64 = 1_000;
 const MOVE_LOCK: i64 = 0x4D6F_7665;
 /// Notes that wait to be removed: while others write much, each removal waits for its turn.
 const MAX_DONE: usize = 5_000;
+/// With more changes since it was interrupted, a move begins anew: they are read together.
+const MAX_NOTES: i64 = 200_000;
 /// It takes long, and is of one moment on either database.
 const SNAPSHOT: Snapshot = Snapshot { always: true, light: false };
 /// What is busy is tried again so often, …
@@ -67,8 +69,16 @@ impl Move {
     /// Copies everything, and with `and_switch` closes the former database; `progress` is told how many rows of how many are copied.
     ///
     /// # Errors
-    /// [`CannotMove`]; what was done is gone on with the next time.
-    pub async fn run(&mut self, and_switch: bool, mut progress: impl FnMut(usize, usize)) -> Result<()> {
+    /// [`CannotMove`]; the next run continues where this one ended, or, if rows are refused or differ, begins anew.
+    pub async fn run(&mut self, and_switch: bool, progress: impl FnMut(usize, usize)) -> Result<()> {
+        let done = self.try_run(and_switch, progress).await;
+        if let Err(CannotMove::Differs(..) | CannotMove::Refused(..)) = &done {
+            self.end_notes().await?;
+        }
+        done
+    }
+
+    async fn try_run(&mut self, and_switch: bool, mut progress: impl FnMut(usize, usize)) -> Result<()> {
         if self.from.read(moving::is_moved).await? {
             return self.finish().await;
         }
@@ -87,10 +97,7 @@ impl Move {
         }
         self.follow().await?;
         for table in &TABLES {
-            if let Err(error) = self.compare(table).await {
-                self.end_notes().await?;
-                return Err(error);
-            }
+            self.compare(table).await?;
         }
         if !and_switch {
             return self.end_notes().await;
@@ -103,7 +110,9 @@ impl Move {
     /// Notes the changes of the former database from now on, unless that was begun before.
     async fn begin(&mut self) -> Result<()> {
         let (source, arriving) = (self.from.read(moving::source_id).await?, self.to.read(moving::arriving_id).await?);
-        if let Some(id) = source.clone().filter(|id| arriving.as_ref() == Some(id)) {
+        if let Some(id) = source.clone().filter(|id| arriving.as_ref() == Some(id))
+            && self.from.read(moving::count_notes).await? <= MAX_NOTES
+        {
             self.id = id;
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use std::{
     cmp::Ordering,
     collections::{HashMap, HashSet},
+    slice,
 };
 
 use serde_json::Value;
@@ -45,9 +46,12 @@ pub enum CannotMove {
         "a row of {0} is not the same in both databases after it was copied: {1}; nothing was closed, and a move begins anew"
     )]
     Differs(&'static str, String),
-    /// The new database did not take rows of this table.
-    #[error("rows of {0} could not be written: {1}")]
-    Refused(&'static str, Error),
+    /// The new database does not accept a row: the table, and the key of the row.
+    #[error(
+        "the new database does not accept a row of {0}, {1}: {2}; nothing was closed: change or delete the row in the former \
+         database, and move it again"
+    )]
+    Refused(&'static str, String, Error),
     /// A database fails.
     #[error(transparent)]
     Store(#[from] Error),
@@ -136,14 +140,27 @@ pub(super) fn write(conn: &mut Conn<'_>, step: &Step, id: &str) -> Result<()> {
     }
     for Part { table, rows, .. } in &step.parts {
         for rows in rows.chunks(table.batch_size()) {
-            moving::put(conn, table, rows).map_err(|error| {
-                let is_refused = matches!(error, Error::Failed(_) | Error::ConstraintViolated(_));
-                if is_refused { CannotMove::Refused(table.name, error) } else { error.into() }
-            })?;
+            let put = conn.savepoint(|conn| moving::put(conn, table, rows));
+            put.or_else(|error| if is_refused(&error) { put_each(conn, table, rows) } else { Err(error.into()) })?;
         }
     }
     if let Some((table, key)) = &step.copied {
         moving::set_arrived_through(conn, table, key)?;
+    }
+    Ok(())
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Failed(_) | Error::ConstraintViolated(_))
+}
+
+/// Puts rows that were refused together one by one, to tell which it is.
+fn put_each(conn: &mut Conn<'_>, table: &'static Table, rows: &[Row]) -> Result<()> {
+    for row in rows {
+        moving::put(conn, table, slice::from_ref(row)).map_err(|error| {
+            let key = || text(&table.key_of(row));
+            if is_refused(&error) { CannotMove::Refused(table.name, key(), error) } else { error.into() }
+        })?;
     }
     Ok(())
 }

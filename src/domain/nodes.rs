@@ -259,7 +259,9 @@ pub async fn check_history(app: &App) -> store::Result<()> {
     // Of several servers one begins it.
     let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
     if app.store.write(begin).await? {
-        tracing::warn!("the database has lost what clients were told of: all of them load everything anew");
+        tracing::warn!(
+            "the database lacks events that were sent to clients: a new epoch begins, and all clients load everything again"
+        );
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ async fn relay(app: &App, nats: &Nats, node: i64) -> Result<(), String> {
 }
 
 fn apply(app: &App, news: &News) {
+    if news.revokes {
+        app.revocations.note_elsewhere();
+    }
     for (user, invalidates) in news.feeds() {
         app.notifier.notify_here(user, invalidates);
     }

@@ -130,6 +130,12 @@ impl Viewer {
         if let Who::User { id, .. } = self.who { Some(id) } else { None }
     }
 
+    /// The service token of a program.
+    #[must_use]
+    pub fn service_token(&self) -> Option<ServiceTokenId> {
+        if let Who::Service(id) = self.who { Some(id) } else { None }
+    }
+
     /// The session of the user who signed in; `None` with an issuer's token.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {

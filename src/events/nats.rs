@@ -11,6 +11,8 @@ use super::relay::News;
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest pause before it is tried again.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Messages that wait while no server answers: later they are of no use.
+const MAX_WAITING: usize = 64;
 /// What cannot be handed over for so long is lost.
 const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -39,6 +41,7 @@ impl Nats {
         let mut options = ConnectOptions::new()
             .name("duologue")
             .ping_interval(PING_INTERVAL)
+            .client_capacity(MAX_WAITING)
             .retry_on_initial_connect()
             .reconnect_delay_callback(|attempts| {
                 let jitter = rand::random_range(0.5..1.0);

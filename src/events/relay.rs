@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     mem,
+    ops::Not,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -46,6 +47,8 @@ struct Waiting {
     /// Whose feed has changed, and whether that changed what earlier entries show.
     feeds: BTreeMap<UserId, bool>,
     typing: Vec<Typing>,
+    /// Credentials were revoked.
+    revokes: bool,
 }
 
 /// A message from one server to the others. Unknown fields are ignored, as those of later releases.
@@ -59,6 +62,9 @@ pub struct News {
     feeds: Vec<(i64, u8)>,
     #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
     typing: Vec<Typing>,
+    /// Credentials were revoked, which the database has.
+    #[serde(rename = "r", default, skip_serializing_if = "Not::not")]
+    pub revokes: bool,
 }
 
 /// Somebody types, or has stopped.
@@ -98,13 +104,18 @@ impl Relay {
         self.tell(|waiting| waiting.typing.push(Typing { to: to.key(), from: signal.user.key(), ms }));
     }
 
+    /// Credentials were revoked.
+    pub(super) fn tell_of_revocation(&self) {
+        self.tell(|waiting| waiting.revokes = true);
+    }
+
     fn tell(&self, add: impl FnOnce(&mut Waiting)) {
         if !self.0.is_open.load(Ordering::Relaxed) {
             return;
         }
         let mut waiting = lock(&self.0.waiting);
         if waiting.feeds.len() + waiting.typing.len() >= MAX_WAITING {
-            *waiting = Waiting::default();
+            *waiting = Waiting { revokes: waiting.revokes, ..Waiting::default() };
         }
         add(&mut waiting);
         drop(waiting);
@@ -119,11 +130,16 @@ impl Relay {
         let rest = waiting.feeds.keys().nth(FEEDS_PER_MESSAGE).copied();
         let rest = rest.map_or_else(BTreeMap::new, |first| waiting.feeds.split_off(&first));
         let feeds = mem::replace(&mut waiting.feeds, rest);
-        let typing = mem::take(&mut waiting.typing);
+        let (typing, revokes) = (mem::take(&mut waiting.typing), mem::take(&mut waiting.revokes));
         if !waiting.feeds.is_empty() {
             self.0.wake.notify_one();
         }
-        News { node, feeds: feeds.into_iter().map(|(user, stale)| (user.key(), stale.into())).collect(), typing }
+        News {
+            node,
+            feeds: feeds.into_iter().map(|(user, stale)| (user.key(), stale.into())).collect(),
+            typing,
+            revokes,
+        }
     }
 }
 
@@ -131,7 +147,7 @@ impl News {
     /// That a server is there, and nothing else.
     #[must_use]
     pub fn beat(node: i64) -> Self {
-        Self { node, feeds: Vec::new(), typing: Vec::new() }
+        Self { node, feeds: Vec::new(), typing: Vec::new(), revokes: false }
     }
 
     /// Whose feed has changed, and whether that changed what earlier entries show.
@@ -181,9 +197,10 @@ mod tests {
             expires_at: Some(now.later(Duration::from_secs(6))),
         };
         relay.tell_of_signal(user(17), typing, now);
+        relay.tell_of_revocation();
         let news = relay.next(7).await;
         let text = serde_json::to_string(&news).unwrap();
-        assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"ms":6000}]}"#);
+        assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"ms":6000}],"r":true}"#);
         let read: News = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
         assert_eq!(read, news);
         assert_eq!(read.feeds().collect::<Vec<_>>(), [(user(17), false), (user(18), true)]);

@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::registry::{Registry, RegistryGuard};
+use super::{
+    registry::{Registry, RegistryGuard},
+    relay::Relay,
+};
 use crate::model::{sessions::Credential, timestamps::Timestamp};
 
 /// The credentials of open connections. Clones share them.
@@ -12,9 +15,17 @@ use crate::model::{sessions::Credential, timestamps::Timestamp};
 pub struct Revocations {
     credentials: Registry<Credential, watch::Sender<bool>>,
     polled_at: Arc<Mutex<Option<Timestamp>>>,
+    relay: Relay,
+    elsewhere: Arc<Notify>,
 }
 
 impl Revocations {
+    /// None yet; what is revoked here is told to other servers by this relay.
+    #[must_use]
+    pub fn with(relay: Relay) -> Self {
+        Self { relay, ..Self::default() }
+    }
+
     /// Subscribes to the revocation of this credential.
     #[must_use]
     pub fn subscribe(&self, credential: Credential) -> Revocation {
@@ -22,13 +33,32 @@ impl Revocations {
         Revocation { revoked, _guard: guard }
     }
 
-    /// Notifies all connections that were opened with these credentials.
+    /// Notifies all connections that were opened with these credentials, here and at other servers.
     pub fn publish(&self, credentials: impl IntoIterator<Item = Credential>) {
+        let mut credentials = credentials.into_iter().peekable();
+        if credentials.peek().is_some() {
+            self.publish_here(credentials);
+            self.relay.tell_of_revocation();
+        }
+    }
+
+    /// The same, for what other servers know already.
+    pub fn publish_here(&self, credentials: impl IntoIterator<Item = Credential>) {
         for credential in credentials {
             self.credentials.with(&credential, |revoked| {
                 revoked.send_replace(true);
             });
         }
+    }
+
+    /// Another server has revoked credentials.
+    pub fn note_elsewhere(&self) {
+        self.elsewhere.notify_one();
+    }
+
+    /// Waits until another server tells that it has revoked credentials.
+    pub async fn elsewhere(&self) {
+        self.elsewhere.notified().await;
     }
 
     /// Until when the revocations by other processes are known: when they were last looked for with success, or when that began.

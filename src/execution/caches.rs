@@ -1,7 +1,7 @@
 //! Caches of what was made of requests, bounded by the bytes that their entries hold. What is asked for often stays, whatever
 //! comes once in between (the eviction policy is a form of CLOCK-Pro).
 
-use std::{hash::Hash, sync::Arc};
+use std::hash::Hash;
 
 use quick_cache::{
     DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter,
@@ -15,9 +15,9 @@ const LARGEST_PART: u64 = 16;
 /// Bytes that the cache itself takes for an entry.
 const BYTES_PER_ENTRY: u64 = 200;
 
-/// A cache. Clones share it.
+/// A cache.
 pub(super) struct ByteCache<K, V> {
-    entries: Arc<Cache<K, Entry<V>, ByBytes>>,
+    entries: Cache<K, Entry<V>, ByBytes>,
 }
 
 #[derive(Clone)]
@@ -35,12 +35,6 @@ impl<K, V> Weighter<K, Entry<V>> for ByBytes {
     }
 }
 
-impl<K, V> Clone for ByteCache<K, V> {
-    fn clone(&self) -> Self {
-        Self { entries: self.entries.clone() }
-    }
-}
-
 impl<K: Eq + Hash, V: Clone> ByteCache<K, V> {
     /// An empty cache for entries of so many bytes together.
     #[allow(clippy::expect_used, reason = "the builder fails only where one of these is left out")]
@@ -49,8 +43,8 @@ impl<K: Eq + Hash, V: Clone> ByteCache<K, V> {
         let options =
             OptionsBuilder::new().shards(1).estimated_items_capacity(USUAL_ENTRIES).weight_capacity(bytes).build();
         let options = options.expect("all options are set");
-        let cache = Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { entries: Arc::new(cache) }
+        let hashes = DefaultHashBuilder::default();
+        Self { entries: Cache::with_options(options, ByBytes, hashes, DefaultLifecycle::default()) }
     }
 
     pub(super) fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<V> {

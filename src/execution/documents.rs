@@ -77,8 +77,7 @@ impl Document {
     }
 }
 
-/// The documents that are cached. Clones share them.
-#[derive(Clone)]
+/// The documents that are cached.
 pub struct Documents {
     cached: ByteCache<Arc<str>, Arc<Document>>,
 }

@@ -7,15 +7,16 @@ use apollo_compiler::collections::{HashMap, IndexSet};
 
 use super::{errors::Error, writer::Stop};
 
-/// What is loaded by keys of one kind.
+/// What is loaded by keys of one kind. Of most kinds an answer loads nothing, and even a table that is empty costs something.
 pub struct Batch<K, V> {
-    loaded: HashMap<K, Result<Option<V>, Error>>,
-    wanted: RefCell<IndexSet<K>>,
+    loaded: Option<HashMap<K, Result<Option<V>, Error>>>,
+    /// Some of them several times.
+    wanted: RefCell<Vec<K>>,
 }
 
 impl<K, V> Default for Batch<K, V> {
     fn default() -> Self {
-        Self { loaded: HashMap::default(), wanted: RefCell::default() }
+        Self { loaded: None, wanted: RefCell::default() }
     }
 }
 
@@ -25,50 +26,59 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
     /// # Errors
     /// [`Stop::Later`] if it has to be loaded first.
     pub fn get(&self, key: K) -> Result<Option<&V>, Stop> {
-        match self.loaded.get(&key) {
+        match self.loaded.as_ref().and_then(|loaded| loaded.get(&key)) {
             Some(Ok(found)) => Ok(found.as_ref()),
             Some(Err(error)) => Err(error.clone().into()),
             None => {
-                self.wanted.borrow_mut().insert(key);
+                self.wanted.borrow_mut().push(key);
                 Err(Stop::Later)
             }
         }
     }
 
-    /// What was asked for, and is not loaded.
-    pub fn wanted(&self) -> Vec<K> {
+    /// What was asked for, and is not loaded: each once, in the order in which it was.
+    pub fn wanted(&self) -> IndexSet<K> {
         self.wanted.borrow().iter().cloned().collect()
     }
 
     /// Puts something here that need not be loaded.
     pub fn insert(&mut self, key: K, value: V) {
-        self.loaded.insert(key, Ok(Some(value)));
+        self.loaded.get_or_insert_default().insert(key, Ok(Some(value)));
     }
 
     /// Loads all keys that were asked for since, in the order in which they were; false if there are none.
     pub fn load<F: IntoIterator<Item = (K, V)>>(&mut self, load: impl FnOnce(&[K]) -> Result<F, Error>) -> bool {
-        let wanted: Vec<K> = self.wanted.take().into_iter().collect();
+        let wanted = self.take_wanted();
         if wanted.is_empty() {
             return false;
         }
+        let loaded = self.loaded.get_or_insert_default();
         match load(&wanted) {
             Ok(found) => {
-                self.loaded.extend(wanted.into_iter().map(|key| (key, Ok(None))));
-                self.loaded.extend(found.into_iter().map(|(key, value)| (key, Ok(Some(value)))));
+                loaded.extend(wanted.into_iter().map(|key| (key, Ok(None))));
+                loaded.extend(found.into_iter().map(|(key, value)| (key, Ok(Some(value)))));
             }
-            Err(error) => self.loaded.extend(wanted.into_iter().map(|key| (key, Err(error.clone())))),
+            Err(error) => loaded.extend(wanted.into_iter().map(|key| (key, Err(error.clone())))),
         }
         true
     }
 
     /// The same, one by one.
     pub fn load_each(&mut self, mut load: impl FnMut(&K) -> Result<V, Error>) -> bool {
-        let wanted = self.wanted.take();
+        let wanted = self.take_wanted();
         let any = !wanted.is_empty();
         for key in wanted {
             let value = load(&key).map(Some);
-            self.loaded.insert(key, value);
+            self.loaded.get_or_insert_default().insert(key, value);
         }
         any
+    }
+
+    fn take_wanted(&mut self) -> Vec<K> {
+        if self.wanted.get_mut().is_empty() {
+            return Vec::new();
+        }
+        let wanted: IndexSet<K> = self.wanted.take().into_iter().collect();
+        wanted.into_iter().collect()
     }
 }

@@ -2,11 +2,7 @@
 
 use std::{fmt::Display, marker::PhantomData};
 
-use async_graphql::{
-    ID, OutputType, Value,
-    registry::Registry,
-    resolver_utils::{EnumType, enum_value},
-};
+use async_graphql::{ID, OutputType, registry::Registry, resolver_utils::EnumType};
 
 use super::{
     binder::Binder,
@@ -150,7 +146,7 @@ leaf!(Text<T>, [T: Display + 'static], T, <String as OutputType>::create_type_in
 /// A value of an enum.
 pub struct Enum<E>(PhantomData<E>);
 leaf!(Enum<E>, [E: EnumType + OutputType + 'static], E, E::create_type_info, |value, writer| {
-    if let Value::Enum(name) = enum_value(value) {
-        writer.json(name.as_str());
+    if let Some(item) = E::items().iter().find(|item| item.value == value) {
+        writer.display(&item.name);
     }
 });

@@ -50,12 +50,11 @@ struct Operation {
     body: String,
 }
 
-/// What is known of documents that may not be sent along. Clones share it.
-#[derive(Clone)]
+/// What is known of documents that may not be sent along.
 pub struct Persisted {
     /// Those that clients have sent and that fit the schema, by their hashes.
     sent: ByteCache<String, Arc<str>>,
-    trusted: Option<Arc<Trusted>>,
+    trusted: Option<Trusted>,
 }
 
 /// The documents of the list.
@@ -70,7 +69,7 @@ impl Persisted {
     /// # Errors
     /// When the list cannot be read.
     pub fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
-        let trusted = list.map(Trusted::read).transpose()?.map(Arc::new);
+        let trusted = list.map(Trusted::read).transpose()?;
         Ok(Self { sent: ByteCache::new(CACHED_BYTES), trusted })
     }
 
@@ -78,7 +77,7 @@ impl Persisted {
     ///
     /// # Errors
     /// When it is not known, not trusted, or not the one that its hash says.
-    pub fn text<'a>(&self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
+    pub fn text<'a>(&'a self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
         let bad = |why| Error::new(Code::BadRequest, why);
         // Libraries that cannot leave the text out, such as graphql-ws, send an empty one beside the hash.
         let text = request.query.as_deref().filter(|text| !text.is_empty() || request.hash.is_none());
@@ -87,7 +86,7 @@ impl Persisted {
         if let Some(trusted) = &self.trusted {
             return match (text, hash.and_then(|hash| trusted.by_id.get(hash))) {
                 (Some(text), Some(its)) if text != its => Err(bad("`query` is not the document with this id.")),
-                (_, Some(text)) => Ok(text.clone().into()),
+                (_, Some(text)) => Ok(text.into()),
                 (Some(text), None) if trusted.texts.contains(text) => Ok(text.into()),
                 (None, None) => Err(not_found()),
                 (Some(_), None) => {

@@ -77,7 +77,7 @@ impl<R> Plan<R> {
     }
 }
 
-/// The plans that are cached, and how their roots are bound. Clones share them.
+/// The plans that are cached, and how their roots are bound.
 pub struct Plans<R> {
     cached: ByteCache<Key, Arc<Plan<R>>>,
     bind: fn(OperationType, &[CollectedField], &mut Binder) -> R,
@@ -85,12 +85,6 @@ pub struct Plans<R> {
 
 /// A document, the place of an operation in it, and how its directives are decided.
 type Key = (u64, usize, Box<[bool]>);
-
-impl<R> Clone for Plans<R> {
-    fn clone(&self) -> Self {
-        Self { cached: self.cached.clone(), bind: self.bind }
-    }
-}
 
 impl<R> Plans<R> {
     /// No plans yet.

@@ -120,7 +120,10 @@ impl<'r> Writer<'r> {
 
     /// Writes a text that has nothing in it that JSON would escape.
     pub fn display(&mut self, text: &impl Display) {
-        let _ = write!(self.out.last(), "\"{text}\"");
+        let out = self.out.last();
+        out.push(b'"');
+        let _ = write!(out, "{text}");
+        out.push(b'"');
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     domain::Viewer,
     execution::{Answer, Code, OperationType},
-    model::ids::UserId,
+    model::ids::{ServiceTokenId, UserId},
 };
 
 /// Characters of the name of an operation, at most.
@@ -29,6 +29,8 @@ pub struct AccessRecord {
 pub struct AccessFacts {
     /// The user who signed in.
     pub user: Option<UserId>,
+    /// The service token that a program has used.
+    pub service_token: Option<ServiceTokenId>,
     /// What the client calls the first operation.
     pub name: Option<String>,
     /// Its type.
@@ -71,7 +73,8 @@ impl AccessRecord {
 
     /// On whose behalf it is.
     pub fn is_called_by(&self, viewer: &Viewer) {
-        self.facts().user = viewer.user();
+        let mut facts = self.facts();
+        (facts.user, facts.service_token) = (viewer.user(), viewer.service_token());
     }
 
     /// What is asked for.
@@ -115,6 +118,7 @@ impl Drop for AccessRecord {
         tracing::info!(
             request.id = &*self.request_id,
             user = facts.user.map(display),
+            service_token = facts.service_token.map(display),
             operation = facts.name.as_deref(),
             r#type = facts.operation.map(OperationType::name),
             code = facts.code.map(<&str>::from),

@@ -117,7 +117,7 @@ struct AuthPayload;
 impl Object for AuthPayload {
     const NAME: &'static str = "AuthPayload";
     const DESCRIPTION: &'static str =
-        "Who you now are, and the tokens that prove it. What follows in the same request is done as you.";
+        "The signed-in user and the new tokens. Later fields of the same request are executed as this user.";
     type Context = Context;
     type Row<'a> = &'a Outcome<SignedIn>;
 
@@ -137,7 +137,7 @@ impl Object for AuthPayload {
         );
         fields.plain::<Option<String>>(
             "refreshToken",
-            "Trade it for the next pair. Keep it as safe as a password.",
+            "Exchange it with `refreshSession` for the next pair of tokens. Keep it as safe as a password.",
             |it, _| Some(&*it.as_ref().ok()?.refresh_token),
         );
         user_errors(fields);
@@ -218,8 +218,8 @@ pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.mutation::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
     fields.mutation::<AuthPayload, _, _, _>(
         "refreshSession",
-        "Trade a refresh token for a new pair. Each works once: within ten seconds it gives the same next one again, later \
-         it ends the session.",
+        "Exchange a refresh token for a new pair of tokens. Each works once: used again within ten seconds, it returns \
+         the same next token; used again later, it ends the session.",
         refresh_session,
     );
     fields.mutation::<SignOutPayload, _, _, _>("signOut", "End this session, or another of yours.", sign_out);

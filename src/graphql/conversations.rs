@@ -45,7 +45,7 @@ impl ConversationRow {
 impl Object for Conversation {
     const NAME: &'static str = "Conversation";
     const DESCRIPTION: &'static str =
-        "What two users say to each other. It exists for every pair, also before the first message.";
+        "The messages between two users. A conversation exists for every pair of users, even before the first message.";
     type Context = Context;
     type Row<'a> = ConversationRow;
 
@@ -132,7 +132,7 @@ pub(super) fn page<'a>(
 
 #[derive(Clone, InputObject)]
 struct PeerArguments {
-    /// The other one than the member that is meant. Needed in open mode, where nobody is you.
+    /// The user whose peer is returned; by default you. Required in open mode, where nobody is signed in.
     of: Option<ID>,
 }
 
@@ -182,7 +182,7 @@ struct Mark;
 
 impl Object for Mark {
     const NAME: &'static str = "Mark";
-    const DESCRIPTION: &'static str = "A message reached, and when.";
+    const DESCRIPTION: &'static str = "A delivery or read mark: the newest message it covers, and when it was set.";
     type Context = Context;
     type Row<'a> = model::conversations::Mark;
 
@@ -205,7 +205,7 @@ struct ConversationArguments {
 pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Option<Conversation>, ConversationArguments>(
         "conversation",
-        "What two users say to each other. Null if you do not know one of them, or it is none of your business.",
+        "The conversation of two users. Null if a user does not exist, if both are the same, or if you may not see it.",
         |(), context, ConversationArguments { user1, user2 }| {
             let between = ConversationId::between(id(user1)?, id(user2)?);
             between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(ConversationRow::of)))
@@ -218,7 +218,7 @@ struct ConversationPayload;
 
 impl Object for ConversationPayload {
     const NAME: &'static str = "ConversationPayload";
-    const DESCRIPTION: &'static str = "What became of a mark.";
+    const DESCRIPTION: &'static str = "The result of `markDelivered` or `markRead`.";
     type Context = Context;
     type Row<'a> = &'a Outcome<ConversationId>;
 

@@ -10,10 +10,9 @@ use crate::{
 pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
     match error {
         domain::Error::Rejected(rejection) => Error::bad_input(rejection),
-        domain::Error::Unauthenticated => Error::new(
-            Code::Unauthenticated,
-            "Sign in first: send `Authorization: Bearer` and an access token that holds.",
-        ),
+        domain::Error::Unauthenticated => {
+            Error::new(Code::Unauthenticated, "Sign in first: send `Authorization: Bearer` with a valid access token.")
+        }
         domain::Error::Forbidden(why) => Error::new(Code::Forbidden, why),
         domain::Error::Disabled(why) => Error::new(Code::FeatureDisabled, why),
         domain::Error::RateLimited(wait) => {

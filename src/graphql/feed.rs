@@ -143,7 +143,7 @@ struct FeedEventsArguments {
 pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Text<Cursor>, FeedCursorArguments>(
         "feedCursor",
-        "Where a user's feed stands now: ask for it in the same request as your first page, then pass it to `feed(after:)`.",
+        "The current end of a user's feed. Query it in the same request as your first page, then pass it to `feed(after:)`.",
         |(), context, FeedCursorArguments { user_id }| {
             let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
             Ok(context.cursors.get(user)?.cloned().ok_or_else(|| Error::bad_input("This user has no feed."))?)

@@ -70,7 +70,7 @@ impl Object for Message {
         );
         fields.plain::<Option<String>>(
             "clientId",
-            "The id chosen when sending. Only the sender sees it.",
+            "The id that the sender chose. Null unless you are the sender or may act for everyone.",
             |it, context| messages::client_id(&context.viewer, it),
         );
         fields.plain::<i32>("version", "Starts at 1, plus 1 per edit.", |it, _| it.version);

@@ -1,6 +1,6 @@
 //! Connections, cursors and their arguments, as the Relay cursor connections specification has them.
 
-use std::fmt;
+use std::{fmt, io::Write as _};
 
 use async_graphql::InputObject;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -17,6 +17,8 @@ use crate::{
 
 /// Items of a page when its size is not given.
 const DEFAULT_SIZE: u16 = 50;
+/// Bytes of a cursor before it is encoded, at most.
+const MAX_TEXT: usize = 96;
 
 /// What a list can have as its items.
 pub(super) trait Listed: Object<Context = Context> {
@@ -98,11 +100,18 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Key(kind, key) => format!("{kind}:{key}"),
-            Self::Place(place) => place.to_string(),
-        };
-        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(text))
+        // Each item of a page has one: nothing is allocated.
+        let (mut text, mut encoded) = ([0; MAX_TEXT], [0; MAX_TEXT.div_ceil(3) * 4]);
+        let mut rest = text.as_mut_slice();
+        match self {
+            Self::Key(kind, key) => write!(rest, "{kind}:{key}"),
+            Self::Place(place) => write!(rest, "{place}"),
+        }
+        .map_err(|_too_long| fmt::Error)?;
+        let left = rest.len();
+        let text = text.get(..MAX_TEXT - left).unwrap_or_default();
+        let length = BASE64_URL_SAFE_NO_PAD.encode_slice(text, &mut encoded).map_err(|_too_long| fmt::Error)?;
+        f.write_str(encoded.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default())
     }
 }
 
@@ -144,7 +153,7 @@ impl<N: Listed> Object for Edge<N> {
         fields.plain::<N>("node", "The item.", |item, _| N::row(item));
         fields.plain::<Text<Position>>(
             "cursor",
-            "Where it stands in the list, for `after` and `before`. Opaque.",
+            "The position of the item, for `after` and `before`. Opaque.",
             |item, _| Position::of::<N>(item),
         );
     }

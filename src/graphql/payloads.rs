@@ -16,7 +16,7 @@ pub(super) fn user_errors<O, T: 'static>(fields: &mut Fields<O>)
 where
     for<'a> O: Object<Context = Context, Row<'a> = &'a Outcome<T>>,
 {
-    fields.plain::<Vec<UserError>>("userErrors", "What to fix; empty if it was done.", |outcome, _| {
+    fields.plain::<Vec<UserError>>("userErrors", "What is wrong with the input; empty on success.", |outcome, _| {
         outcome.as_ref().err().into_iter().flatten().collect()
     });
 }
@@ -87,7 +87,7 @@ pub(super) enum UserErrorCode {
     NotAllowed,
     /// No account has this email and this password.
     BadCredentials,
-    /// The token does not hold any more.
+    /// The token has expired, or is no longer valid.
     TokenExpired,
     /// One of the two has blocked the other.
     Blocked,

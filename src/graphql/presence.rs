@@ -11,7 +11,7 @@ pub(super) struct Presence;
 
 impl Object for Presence {
     const NAME: &'static str = "Presence";
-    const DESCRIPTION: &'static str = "Whether a user is connected now. Never stored.";
+    const DESCRIPTION: &'static str = "Whether a user is connected now. `signals` sends changes; the feed does not.";
     type Context = Context;
     type Row<'a> = &'a model::signals::Presence;
 

@@ -27,7 +27,7 @@ struct Signal;
 
 impl Object for Signal {
     const NAME: &'static str = "Signal";
-    const DESCRIPTION: &'static str = "What another user lets you know for the moment.";
+    const DESCRIPTION: &'static str = "A change of the presence or typing state of another user.";
     type Context = Context;
     type Row<'a> = &'a SignalRow;
 
@@ -64,7 +64,7 @@ struct SetTypingPayload;
 
 impl Object for SetTypingPayload {
     const NAME: &'static str = "SetTypingPayload";
-    const DESCRIPTION: &'static str = "What became of a word about typing.";
+    const DESCRIPTION: &'static str = "The result of `setTyping`.";
     type Context = Context;
     type Row<'a> = &'a Outcome<()>;
 

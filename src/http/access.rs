@@ -115,6 +115,7 @@ impl Drop for Access {
             route = self.route,
             status,
             user = facts.user.map(display),
+            service_token = facts.service_token.map(display),
             operation = facts.name.as_deref(),
             r#type = facts.operation.map(OperationType::name),
             operations = Some(facts.operations).filter(|operations| *operations > 1),

@@ -1,6 +1,6 @@
 //! The address of a client: that of the connection, or the one that a trusted proxy forwards.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -24,7 +24,9 @@ pub(super) fn client_address(RemoteAddress(remote): RemoteAddress, headers: &Hea
     let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
     let mut address = remote;
     for hop in forwarded.into_iter().rev() {
-        let Ok(hop) = hop.parse::<IpAddr>() else { break };
+        // Some proxies write the port as well.
+        let with_port = || Some(hop.parse::<SocketAddr>().ok()?.ip());
+        let Some(hop) = hop.parse::<IpAddr>().ok().or_else(with_port) else { break };
         address = hop.to_canonical();
         if !is_trusted(address, trusted) {
             break;
@@ -53,5 +55,7 @@ mod tests {
         assert_eq!(from("::ffff:10.1.1.1", &["6.6.6.6, 1.2.3.4, 192.0.2.1"]), "1.2.3.4");
         assert_eq!(from("10.1.1.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(from("10.1.1.1", &["1.2.3.4, nonsense"]), "10.1.1.1");
+        assert_eq!(from("10.1.1.1", &["6.6.6.6, 1.2.3.4:567, 192.0.2.1:8"]), "1.2.3.4");
+        assert_eq!(from("10.1.1.1", &["[2001:db8::7]:567"]), "2001:db8::7");
     }
 }

@@ -78,15 +78,14 @@ impl Connections {
         let is_counted = !remote.is_loopback() && !is_trusted(remote, &self.trusted_proxies);
         let counted = is_counted.then(|| network(remote));
         let mut open = self.locked();
+        if counted.is_some_and(|its| open.by_network.get(&its).is_some_and(|count| *count >= self.max_of_address)) {
+            return None;
+        }
         if open.count >= self.max {
             open.let_go_of_waiting()?;
         }
         if let Some(counted) = counted {
-            let count = open.by_network.entry(counted).or_default();
-            if *count >= self.max_of_address {
-                return None;
-            }
-            *count += 1;
+            *open.by_network.entry(counted).or_default() += 1;
         }
         open.count += 1;
         open.accepted += 1;

@@ -19,6 +19,8 @@ use hyper::{
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use ipnet::IpNet;
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -177,6 +179,9 @@ impl Accepting<'_> {
     fn serve(&self, stream: TcpStream, remote: RemoteAddress) {
         // Small answers must not be delayed to be merged.
         let _ = stream.set_nodelay(true);
+        // A client that vanished acknowledges nothing, which an event stream would not notice otherwise: the kernel takes what is sent.
+        #[cfg(target_os = "linux")]
+        let _ = set_tcp_user_timeout(&stream, self.limits.dead_after.as_millis().try_into().unwrap_or(u32::MAX));
         let Some((place, let_go)) = self.places.admit(remote.0) else { return };
         let (place, unread) = (Arc::new(place), Unread::default());
         let stream =

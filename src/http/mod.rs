@@ -269,7 +269,12 @@ async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRe
     let prepare = |request: Result<GraphqlRequest, _>| request.and_then(|request| server.api.prepare(&request));
     let prepared: Vec<_> = batch.into_iter().map(prepare).collect();
     let mut answers = Chunks::from("[".to_owned());
-    for prepared in prepared {
+    for (index, mut prepared) in prepared.into_iter().enumerate() {
+        // Those before it may have taken long.
+        if index > 0 && prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Mutation) {
+            let checked = caller.viewer.check(&server.app).await.map_err(Api::refuse);
+            prepared = checked.and(prepared);
+        }
         let remaining = server.limits.max_answer.saturating_sub(answers.len());
         let answer = run(server, caller, prepared, remaining).await;
         if answers.len() > 1 {

@@ -138,20 +138,24 @@ impl OlderSocket<'_> {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
             Message::Close(_) => return Err(None),
         };
-        let head = serde_json::from_str(&text).map_err(|_why| Close::new(4400, "This is no message of graphql-ws"))?;
-        if let Head { kind, id: Some(id) } = head
-            && kind == "start"
-        {
-            let max = self.server.limits.max_socket_operations;
-            if id.is_empty() || id.len() > MAX_ID_BYTES {
-                return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
+        let unknown = || Close::new(4400, "This is no message of graphql-ws");
+        let Head { kind, id } = serde_json::from_str(&text).map_err(|_why| unknown())?;
+        match (kind.as_str(), id) {
+            // The library takes the names of the newer protocol as well.
+            ("start" | "subscribe", Some(id)) => {
+                let max = self.server.limits.max_socket_operations;
+                if id.is_empty() || id.len() > MAX_ID_BYTES {
+                    return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
+                }
+                if self.operations.len() >= max && !self.operations.contains(&id) {
+                    let why = format!("This socket has {max} operations already: end one first.");
+                    let error = json!({ "message": why, "extensions": { "code": "BAD_REQUEST" } });
+                    return self.wire.send(&json!({ "type": "error", "id": id, "payload": error })).await;
+                }
+                self.operations.insert(id);
             }
-            if self.operations.len() >= max && !self.operations.contains(&id) {
-                let why = format!("This socket has {max} operations already: end one first.");
-                let error = json!({ "message": why, "extensions": { "code": "BAD_REQUEST" } });
-                return self.wire.send(&json!({ "type": "error", "id": id, "payload": error })).await;
-            }
-            self.operations.insert(id);
+            ("stop" | "complete", Some(_)) | ("connection_init" | "connection_terminate" | "ping" | "pong", None) => {}
+            _ => return Err(Some(unknown())),
         }
         permit.send(Ok(ws::Message::Text(text.as_str().into())));
         Ok(())

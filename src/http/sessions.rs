@@ -59,7 +59,7 @@ impl Initialized {
         };
         let viewer = viewer.map_err(|error| {
             if matches!(error, domain::Error::Unauthenticated) {
-                return Close::new(4403, "The access token does not hold");
+                return Close::new(4403, "The access token is invalid or has expired");
             }
             tracing::warn!(%error, "a socket could not begin");
             Close::new(1013, "Try again later")

@@ -276,29 +276,37 @@ impl SocketSession {
         }
     }
 
-    /// Sends an answer, and with it those that are there already.
+    /// Sends an answer, and with it those that are there already. However slowly the client takes them, the end of the session ends it.
     async fn deliver_all(&mut self, wire: &mut Wire, first: Delivery) -> WireResult {
-        self.deliver(wire, first).await?;
-        for _ in 1..MAX_DELIVERED_TOGETHER {
-            let Some(Some(delivery)) = self.operations.next().now_or_never() else { break };
-            self.deliver(wire, delivery).await?;
+        let Self { operations, initialized, .. } = self;
+        let sending = async {
+            deliver(operations, wire, first).await?;
+            for _ in 1..MAX_DELIVERED_TOGETHER {
+                let Some(Some(delivery)) = operations.next().now_or_never() else { break };
+                deliver(operations, wire, delivery).await?;
+            }
+            wire.flush().await
+        };
+        tokio::select! {
+            biased;
+            why = session_ended(initialized) => Err(Some(Close::new(4403, why))),
+            sent = sending => sent,
         }
-        wire.flush().await
     }
+}
 
-    async fn deliver(&mut self, wire: &mut Wire, delivery: Delivery) -> WireResult {
-        // Its permits are released when it was sent.
-        let Delivery { id, answer, permits: _permits } = delivery;
-        match answer {
-            Some(answer) if answer.is_refusal() => {
-                self.operations.end(&id);
-                wire.feed_json("error", &id, answer.into_errors_json()).await
-            }
-            Some(answer) => wire.feed_json("next", &id, answer.into_json()).await,
-            None => {
-                self.operations.end(&id);
-                wire.feed(&ServerMessage::Complete { id: &id }).await
-            }
+async fn deliver(operations: &mut Operations, wire: &mut Wire, delivery: Delivery) -> WireResult {
+    // Its permits are released when it was sent.
+    let Delivery { id, answer, permits: _permits } = delivery;
+    match answer {
+        Some(answer) if answer.is_refusal() => {
+            operations.end(&id);
+            wire.feed_json("error", &id, answer.into_errors_json()).await
+        }
+        Some(answer) => wire.feed_json("next", &id, answer.into_json()).await,
+        None => {
+            operations.end(&id);
+            wire.feed(&ServerMessage::Complete { id: &id }).await
         }
     }
 }

@@ -32,12 +32,17 @@ const READ_BUFFER: usize = 1_024;
 /// Bytes that are written together, if they come together.
 const WRITE_BUFFER: usize = 4 * 1_024;
 
+/// Bytes of a reason at most (RFC 6455, 5.5: with the code a close frame has at most 125).
+const MAX_REASON_BYTES: usize = 123;
+
 /// Why a socket ends: a close code and a reason for people.
 pub(super) struct Close(pub(super) u16, pub(super) String);
 
 impl Close {
     pub(super) fn new(code: u16, reason: impl Into<String>) -> Self {
-        Self(code, reason.into())
+        let mut reason = reason.into();
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        Self(code, reason)
     }
 }
 

@@ -49,7 +49,8 @@ macro_rules! key {
 
         impl fmt::Display for $Id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), self.0)
+                f.write_str(concat!($prefix, "_"))?;
+                fmt::Display::fmt(&self.0, f)
             }
         }
 

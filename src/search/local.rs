@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -80,7 +81,9 @@ fn work(model: &Model, queue: &Receiver<Job>) {
             continue;
         }
         let step = job.step();
-        job.vectors.extend(model.embed(&step));
+        // A text that the libraries break on is refused, and ends nothing else.
+        let embedded = catch_unwind(AssertUnwindSafe(|| model.embed(&step)));
+        job.vectors.extend(embedded.unwrap_or_else(|_panic| step.iter().map(|_| None).collect()));
         if job.texts.is_empty() {
             // Whoever asked may have left.
             let _ = job.answer.send(job.vectors);

@@ -150,6 +150,10 @@ impl PublicKey {
 
 impl Source {
     fn new(url: &str) -> Result<Self, String> {
+        let parsed: reqwest::Url = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
+        if parsed.scheme() == "http" && !matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+            tracing::warn!("--jwks is read over http: who can change it on the way can sign in as anybody. Use https");
+        }
         let http = reqwest::Client::builder().timeout(FETCH_TIMEOUT).redirect(reqwest::redirect::Policy::none());
         Ok(Self { url: url.to_owned(), http: http.build().map_err(|error| error.to_string())? })
     }

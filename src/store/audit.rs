@@ -94,27 +94,37 @@ pub fn insert_command(conn: &mut Conn<'_>, command: &str) -> Result<()> {
     insert(conn, &Act { at, actor: OPERATOR, session_id: None, action: command, user_id: None, object: None })
 }
 
-/// The rows since an instant with higher ids, by id, and through which id was looked; `None` instead of it after the last one. All of
-/// them, or those of what somebody did or what was done to them. It looks at no more than some thousand rows.
-pub fn after(
-    conn: &mut Conn<'_>,
-    (since, after): (Timestamp, i64),
-    concerned: Option<&Concerned>,
-) -> Result<(Vec<Record>, Option<i64>)> {
+/// Which records are listed.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Since when, if not all.
+    pub since: Option<Timestamp>,
+    /// Only what this one did, or what was done to them.
+    pub concerned: Option<Concerned>,
+    /// Only this, as [`Act::action`].
+    pub action: Option<String>,
+}
+
+/// The rows with higher ids that a filter lets through, by id, and through which id was looked; `None` instead of it after the last one.
+/// It looks at no more than some thousand rows.
+pub fn after(conn: &mut Conn<'_>, after: i64, filter: &Filter) -> Result<(Vec<Record>, Option<i64>)> {
     let through = after + ROWS_PER_LOOK;
     let found = on!(conn, |c: Db| {
-        let query = audit::table
+        let mut query = audit::table
             .select(Record::as_select())
             .filter(audit::id.gt(after).and(audit::id.le(through)))
-            .filter(audit::at.ge(since))
             .order(audit::id)
             .into_boxed::<Db>();
-        match concerned {
-            Some(Concerned { actor, user }) => {
-                query.filter(audit::actor.eq(actor).nullable().or(audit::user_id.eq(user))).load(c)
-            }
-            None => query.load(c),
+        if let Some(since) = filter.since {
+            query = query.filter(audit::at.ge(since));
         }
+        if let Some(Concerned { actor, user }) = &filter.concerned {
+            query = query.filter(audit::actor.eq(actor).nullable().or(audit::user_id.eq(user)));
+        }
+        if let Some(action) = &filter.action {
+            query = query.filter(audit::action.eq(action));
+        }
+        query.load(c)
     })?;
     let rest = diesel::select(diesel::dsl::exists(audit::table.filter(audit::id.gt(through))));
     let has_more: bool = on!(conn, |c| rest.get_result(c))?;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use deadpool::managed::Object;
-use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
+use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, sql_query};
 use diesel_async::{
     AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper,
     pooled_connection::AsyncDieselConnectionManager,
@@ -53,6 +53,25 @@ macro_rules! on {
     };
 }
 pub(super) use on;
+
+impl Conn<'_> {
+    /// Runs the work in a savepoint of the transaction: if it fails, what it did is rolled back, and the transaction can go on.
+    ///
+    /// # Errors
+    /// That of the work, or of the database.
+    pub fn savepoint<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // Raw, because the transaction of the writer is none of diesel's.
+        on!(self, |c| c.batch_execute("SAVEPOINT part"))?;
+        let done = work(self);
+        if done.is_ok() {
+            on!(self, |c| c.batch_execute("RELEASE SAVEPOINT part"))?;
+        } else {
+            // It is gone where SQLite has rolled back the whole transaction.
+            let _ = on!(self, |c| c.batch_execute("ROLLBACK TO SAVEPOINT part"));
+        }
+        done
+    }
+}
 
 /// Runs the work in a transaction: committed on `Ok`, rolled back on `Err`. On SQLite the writer does this.
 pub(super) fn transaction<T, E: From<Error>>(

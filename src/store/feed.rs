@@ -3,7 +3,7 @@
 //! Messages and events draw their ids from one sequence, while the users concerned are locked. So the entries of a user
 //! grow in commit order. Ids have gaps; what was trimmed of a user's events is known by `users.trimmed_through`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::{
     ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
@@ -186,8 +186,12 @@ fn after_on_postgres(conn: &mut Postgres, wanted: &[(UserId, i64)], limit: usize
         .sql(&format!("{WITH_MESSAGES} {IS_READABLE} ORDER BY wanted.number, position"));
     let rows: Vec<(i64, LoadedRow)> = CachedStatement(query).load(conn)?;
     let mut rows = rows.into_iter().peekable();
-    let slice_of =
-        |number| slice(std::iter::from_fn(|| rows.next_if(|row| row.0 == number).map(|row| Ok(row.1))), limit);
+    let slice_of = |number| {
+        let slice = slice(std::iter::from_fn(|| rows.next_if(|row| row.0 == number).map(|row| Ok(row.1))), limit);
+        // What is left of a slice that was full.
+        while rows.next_if(|row| row.0 == number).is_some() {}
+        slice
+    };
     (1..).take(wanted.len()).map(slice_of).collect()
 }
 
@@ -242,21 +246,19 @@ pub fn additions(conn: &mut Conn<'_>, after: i64, limit: usize) -> Result<Vec<Ad
 }
 
 /// What is known about ids whose transactions are not finished: PostgreSQL gives them before the commit.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Unsettled {
     /// The highest id that was given.
     last_id: i64,
-    /// All transactions that had begun to write have lower numbers.
-    newest: i64,
-    /// All transactions with a lower number are finished.
-    oldest: i64,
+    /// The transactions that may have been given one of these, and go on.
+    writers: HashSet<String>,
 }
 
 impl Unsettled {
     /// Up to which id all messages and events are committed, if it was the highest one when `earlier` was read.
     #[must_use]
     pub fn settled_since(&self, earlier: &Self) -> Option<i64> {
-        (self.oldest >= earlier.newest).then_some(earlier.last_id)
+        self.writers.is_disjoint(&earlier.writers).then_some(earlier.last_id)
     }
 }
 
@@ -264,20 +266,20 @@ impl Unsettled {
 pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
     match conn {
         // There is only one writer.
-        Conn::Sqlite(_) => Ok(Unsettled { last_id: last_id(conn)?, newest: 0, oldest: 0 }),
+        Conn::Sqlite(_) => Ok(Unsettled { last_id: last_id(conn)?, writers: HashSet::new() }),
         Conn::Postgres(c) => {
-            // Raw, because diesel has neither. Two statements, as the ids must be those given before the snapshot.
+            // Raw, because diesel has neither. Two statements, as the ids must be those given before.
             let last_id = sql::<BigInt>("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messages_id_seq")
                 .get_result(*c)?;
-            // `age` tells how many numbers were given since one. The end of the snapshot would not do: it is after the last
-            // transaction that is finished, and others that go on may have higher numbers.
-            let numbers = sql::<(BigInt, BigInt)>(
-                "SELECT oldest + age(CAST(first AS xid)), oldest FROM (\
-                 SELECT first, CAST(CAST(first AS TEXT) AS BIGINT) AS oldest FROM pg_snapshot_xmin(pg_current_snapshot()) AS first\
-                 ) AS numbers",
+            // Who inserts locks the table before the id is given, and until the commit can be seen. A snapshot would also wait for
+            // transactions that have nothing to do with these tables, even of other databases.
+            let writers = sql::<Text>(
+                "SELECT virtualtransaction FROM pg_locks WHERE mode = 'RowExclusiveLock' \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                 AND relation IN (CAST('messages' AS REGCLASS), CAST('events' AS REGCLASS))",
             );
-            let (newest, oldest) = numbers.get_result(*c)?;
-            Ok(Unsettled { last_id, newest, oldest })
+            let writers: Vec<String> = writers.load(*c)?;
+            Ok(Unsettled { last_id, writers: writers.into_iter().collect() })
         }
     }
 }

@@ -15,6 +15,7 @@ use diesel::{
     dsl::sql,
     sql_types::{BigInt, Integer, Text},
 };
+use rustix::fs::Access;
 
 use super::{Conn, Error, Result, migrations, timeouts::BUSY_TIMEOUT};
 
@@ -65,20 +66,24 @@ pub(super) async fn inspect_existing(path: PathBuf) -> Result<()> {
 }
 
 /// Checks all of a SQLite file without changing it, table by table with their indexes; tells `progress` how many of how many
-/// are done. Gives the names of the migrations that it has not run yet.
+/// are done. Gives the names of the migrations that it has not run yet; `None` if there is no file yet, and one can be created.
 ///
 /// # Errors
 /// [`Error::Unusable`] if it is damaged or cannot be used.
 pub(super) async fn check(
     path: PathBuf,
     mut progress: impl FnMut(usize, usize) + Send + 'static,
-) -> Result<Vec<String>> {
+) -> Result<Option<Vec<String>>> {
     let check = move |path: &Path| {
-        check_file(path, &mut progress)?;
-        let mut conn = inspected(path, false)?.ok_or_else(|| not_there(path))?;
-        let pending = migrations::pending(&mut Conn::Sqlite(&mut conn));
+        let Some(mut conn) = inspected(path, true)? else {
+            let folder = path.parent().unwrap_or(path);
+            let may_create = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
+            return may_create.map(|()| None).map_err(|_no_folder_or_not_allowed| Error::Unopened);
+        };
+        let checked = check_tables(&mut conn, path, &mut progress);
+        let pending = checked.and_then(|()| migrations::pending(&mut Conn::Sqlite(&mut conn)));
         close(conn, path);
-        pending
+        pending.map(Some)
     };
     blocking(path, check).await
 }

@@ -271,10 +271,11 @@ pub fn discard(conn: &mut Conn<'_>, seqs: &[i64]) -> Result<()> {
     execute(conn, format!("DELETE FROM moving_changes WHERE seq IN (SELECT {key} FROM {given})"), &rows)
 }
 
-/// Lets nobody write until the end of the transaction. On SQLite each transaction does.
+/// Lets nobody write until the end of the transaction. On SQLite each transaction does. Others lock the tables in another order: it
+/// gives up before they wait for long.
 pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
     if let Conn::Postgres(c) = conn {
-        c.batch_execute(&format!("LOCK TABLE {} IN SHARE MODE", names()))?;
+        c.batch_execute(&format!("SET LOCAL lock_timeout = '300ms'; LOCK TABLE {} IN SHARE MODE", names()))?;
     }
     Ok(())
 }

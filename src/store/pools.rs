@@ -103,19 +103,23 @@ impl Store {
         Ok(store)
     }
 
-    /// Checks a database that is there, without changing it: all of a SQLite file for damage, and that a PostgreSQL server can be used.
-    /// Tells `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet.
+    /// Checks a database without changing it: all of a SQLite file for damage, and that a PostgreSQL server can be used.
+    /// Tells `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet;
+    /// `None` if a SQLite file is not there yet, and can be created.
     ///
     /// # Errors
     /// [`Error::Unusable`] with a message for the operator.
-    pub async fn check(url: &DatabaseUrl, progress: impl FnMut(usize, usize) + Send + 'static) -> Result<Vec<String>> {
+    pub async fn check(
+        url: &DatabaseUrl,
+        progress: impl FnMut(usize, usize) + Send + 'static,
+    ) -> Result<Option<Vec<String>>> {
         match url {
             DatabaseUrl::Sqlite(path) => inspection::check(inspection::resolved(path), progress).await,
             DatabaseUrl::Postgres(_) => {
                 let store = Self::connect(url, CHECK_CONNECTIONS).await?;
                 let pending = store.read(migrations::pending).await;
                 store.close().await;
-                pending
+                pending.map(Some)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Connections to a PostgreSQL server.
 
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use diesel::{ConnectionError, ConnectionResult, RunQueryDsl, dsl::sql, sql_types::Text};
 use diesel_async::{
@@ -10,11 +10,22 @@ use diesel_async::{
 use futures_util::FutureExt;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Conn, Error, Result, observing::Observations, timeouts::postgres_timeouts, tls, urls::PostgresUrl};
+use super::{
+    Conn, Error, Result,
+    observing::Observations,
+    timeouts::{BUSY_TIMEOUT, postgres_timeouts},
+    tls,
+    urls::PostgresUrl,
+};
 
 /// Errors are classified by their messages. By default only a superuser may choose their language; since PostgreSQL 15
 /// `GRANT SET ON PARAMETER lc_messages` lets others do so.
 const ENGLISH: &str = "SET lc_messages = 'C'";
+
+/// Between two keepalives that are not acknowledged …
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// … of which there may be so many.
+const KEEPALIVES: u32 = 3;
 
 /// Opens connections for a pool.
 pub(super) fn postgres(
@@ -22,7 +33,7 @@ pub(super) fn postgres(
     observed: &Arc<Observations>,
 ) -> Result<AsyncDieselConnectionManager<AsyncPgConnection>> {
     let connector = tls::connector(url).map_err(Error::Unusable)?;
-    let client = Arc::new((url.config.clone(), connector));
+    let client = Arc::new((with_timeouts(&url.config), connector));
     let observed = observed.clone();
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
@@ -42,6 +53,22 @@ pub(super) fn postgres(
         .boxed()
     });
     Ok(AsyncDieselConnectionManager::new_with_config("", config))
+}
+
+/// The same, where the URL does not say otherwise: a server whose machine vanished is noticed within seconds. Linux itself waits for a
+/// quarter of an hour, or for two hours for an answer to what has arrived.
+fn with_timeouts(config: &tokio_postgres::Config) -> tokio_postgres::Config {
+    let (mut config, defaults) = (config.clone(), tokio_postgres::Config::new());
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(BUSY_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(BUSY_TIMEOUT);
+    }
+    if config.get_keepalives_idle() == defaults.get_keepalives_idle() {
+        config.keepalives_idle(BUSY_TIMEOUT).keepalives_interval(KEEPALIVE_INTERVAL).keepalives_retries(KEEPALIVES);
+    }
+    config
 }
 
 /// What of the server's settings an operator should change, in sentences.

@@ -96,10 +96,12 @@ pub fn release_ids(conn: &mut Conn<'_>, last: i64) -> Result<()> {
     match conn {
         // SQLite takes them into account.
         Conn::Sqlite(_) => Ok(()),
-        // Raw, because diesel has no identity sequences.
+        // Raw, because diesel has no identity sequences. Never back: they may have given numbers to what was rolled back, or lost
+        // some in a crash, and servers have seen these.
         Conn::Postgres(c) => Ok(c.batch_execute(&format!(
-            "SELECT setval(pg_get_serial_sequence('users', 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM users;
-             SELECT setval(pg_get_serial_sequence('messages', 'id'), greatest({last}, 1), {last} > 0)"
+            "SELECT setval('users_id_seq', greatest(max(id), min(last_value)), count(id) > 0 OR bool_or(is_called))
+                 FROM users_id_seq LEFT JOIN users ON TRUE;
+             SELECT setval('messages_id_seq', greatest({last}, last_value), {last} > 0 OR is_called) FROM messages_id_seq"
         ))?),
     }
 }

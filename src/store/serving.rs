@@ -47,6 +47,9 @@ impl ServingLock {
             }
             // Whoever opens the database says that there is no such folder.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && !path.exists() => {
+                return Err(inspection::explain(&database, Error::Unopened));
+            }
             Err(error) => return Err(failed(error)),
         };
         // Otherwise a command of root that is ended would lock the user of the server out.

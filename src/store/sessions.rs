@@ -1,8 +1,6 @@
 //! The table `sessions`. An ended session stays for a while, so that other processes can find its end.
 
-use diesel::{
-    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
-};
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
 
 use super::{
     Conn, Result,
@@ -33,6 +31,9 @@ const COLUMNS: Columns = (
     sessions::last_used_at,
     sessions::expires_at,
 );
+
+/// Sessions that one statement ends or deletes.
+const ROWS_PER_STEP: i64 = 500;
 
 /// Inserts a session. Its refresh token contains the id, and so is set afterwards.
 pub fn insert(
@@ -136,17 +137,29 @@ pub fn end_all(conn: &mut Conn<'_>, user: UserId, except: Option<SessionId>, at:
     Ok(on!(conn, |c| query.get_results(c))?)
 }
 
-/// Deletes sessions that ended, or expired, before an instant; at most 1,000.
-pub fn purge(conn: &mut Conn<'_>, before: Timestamp) -> Result<()> {
-    let old = sessions::table
+/// Ends the oldest sessions of a user, beyond so many.
+pub fn end_oldest(conn: &mut Conn<'_>, user: UserId, keep: i64, at: Timestamp) -> Result<()> {
+    let oldest = sessions::table
         .select(sessions::id)
-        .filter(sessions::ended_at.lt(before).or(sessions::expires_at.nullable().lt(before)))
-        .order(sessions::id)
-        .limit(1_000);
-    let ids: Vec<SessionId> = on!(conn, |c| old.load(c))?;
-    let query = diesel::delete(sessions::table.filter(sessions::id.eq_any(ids)));
-    on!(conn, |c| query.execute(c))?;
+        .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()))
+        .order(sessions::id.desc())
+        .offset(keep)
+        .limit(ROWS_PER_STEP);
+    let ids: Vec<SessionId> = on!(conn, |c| oldest.load(c))?;
+    if !ids.is_empty() {
+        let query = diesel::update(sessions::table.filter(sessions::id.eq_any(ids))).set(sessions::ended_at.eq(at));
+        on!(conn, |c| query.execute(c))?;
+    }
     Ok(())
+}
+
+/// Deletes sessions that ended, or expired, before an instant, some at a time; gives their number, 0 if there are no more.
+pub fn purge(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
+    let all = sessions::table.select(sessions::id).limit(ROWS_PER_STEP);
+    let ended: Vec<SessionId> = on!(conn, |c| all.filter(sessions::ended_at.lt(before)).load(c))?;
+    let expired: Vec<SessionId> = on!(conn, |c| all.filter(sessions::expires_at.lt(before)).load(c))?;
+    let query = diesel::delete(sessions::table.filter(sessions::id.eq_any(ended.into_iter().chain(expired))));
+    Ok(on!(conn, |c| query.execute(c))?)
 }
 
 /// The sessions that ended at an instant or later.

@@ -8,8 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool::managed::{Manager, Metrics, RecycleResult};
-use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use diesel::{
+    Connection, SqliteConnection,
+    connection::{SimpleConnection, TransactionManager},
+};
 
 use super::{
     Error, Result,
@@ -35,8 +38,12 @@ impl Manager for SqliteFile {
         tokio::task::spawn_blocking(move || file.open()).await.map_err(|panic| Error::Failed(panic.to_string()))?
     }
 
-    /// Nothing to reset: readers leave no transaction open.
-    async fn recycle(&self, _: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
+    /// Readers leave no transaction open. But where the disk failed SQLite may have ended one by itself, after which diesel refuses every
+    /// other one.
+    async fn recycle(&self, conn: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
+        if <SqliteConnection as Connection>::TransactionManager::is_broken_transaction_manager(conn) {
+            return Err(RecycleError::message("its transaction broke off"));
+        }
         Ok(())
     }
 }

@@ -278,17 +278,18 @@ pub fn password_hash(conn: &mut Conn<'_>, id: UserId) -> Result<Option<String>> 
     Ok(found.flatten())
 }
 
-/// Changes the password.
+/// Changes the password, unless the account was erased.
 pub fn set_password(conn: &mut Conn<'_>, id: UserId, hash: &str) -> Result<()> {
-    let query = diesel::update(users::table.find(id)).set(users::password_hash.eq(hash));
+    let account = users::table.find(id).filter(users::erased_at.is_null());
+    let query = diesel::update(account).set(users::password_hash.eq(hash));
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }
 
-/// Changes what a user may do; false if it was that already.
+/// Changes what a user may do; false if it was that already, or the account was erased.
 pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<bool> {
-    let code = role.code();
-    let query = diesel::update(users::table.find(id)).filter(users::role.ne(code)).set(users::role.eq(code));
+    let account = users::table.find(id).filter(users::erased_at.is_null());
+    let query = diesel::update(account.filter(users::role.ne(role.code()))).set(users::role.eq(role.code()));
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 

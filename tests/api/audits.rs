@@ -5,13 +5,12 @@ use std::time::Duration;
 use duologue::{
     domain::{
         Viewer, admin,
-        audit::{self, Concerned},
+        audit::{self, Concerned, Filter},
         imports,
     },
     model::{
         ids::UserId,
         texts::{Email, Name, Password},
-        timestamps::Timestamp,
     },
 };
 use serde_json::{Value, json};
@@ -28,7 +27,8 @@ type Record = (String, String, Option<String>, Option<String>);
 
 async fn records(chat: &Chat, concerned: Option<Concerned>) -> Vec<Record> {
     let operator = Viewer::operator(&chat.app);
-    let (found, rest) = audit::records(&chat.app, &operator, Timestamp::MIN, 0, concerned).await.unwrap();
+    let filter = Filter { concerned, ..Filter::default() };
+    let (found, rest) = audit::records(&chat.app, &operator, 0, filter).await.unwrap();
     assert_eq!(rest, None);
     let user = |user: Option<UserId>| user.map(|user| user.to_string());
     found.into_iter().map(|it| (it.actor, it.action, user(it.user_id), it.object)).collect()
@@ -124,7 +124,7 @@ async fn of_what_users_do_themselves_only_changes_of_their_accounts_are_recorded
     }
     let found = records(&chat, None).await;
     assert_eq!(found, [record("usr_1", "updateUser", "usr_1", "email"), record("usr_1", "deleteUser", "usr_1", "")]);
-    let (all, _) = audit::records(&chat.app, &Viewer::operator(&chat.app), Timestamp::MIN, 0, None).await.unwrap();
+    let (all, _) = audit::records(&chat.app, &Viewer::operator(&chat.app), 0, Filter::default()).await.unwrap();
     assert_eq!(all[0].session_id.as_ref().map(ToString::to_string).as_deref(), Some("ses_1"));
     assert_eq!(bob.id, "usr_2");
 
@@ -197,6 +197,8 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
         [&of_ida[5]["action"], &of_ida[5]["user"], &of_ida[5]["object"]],
         [&json!("export"), &json!("usr_1"), &Value::Null]
     );
+    let granted = list(&["--user", "ida@example.com", "--action", "admin grant"]).await;
+    assert_eq!(granted.lines().count(), 2, "{granted}");
     // What a service token did, and the commands.
     assert_eq!(list(&["--user", "operator"]).await.lines().count(), 11);
     assert_eq!(list(&["--user", &token.to_string()]).await.lines().count(), 1);

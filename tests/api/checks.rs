@@ -1,4 +1,4 @@
-//! `duologue check`: it finds what keeps a server from starting, and changes nothing.
+//! What keeps a server from starting: `duologue check` finds it, and changes nothing; `duologue serve` ends with it.
 
 use std::{fs, net::TcpListener};
 
@@ -47,7 +47,7 @@ async fn what_a_server_needs_is_checked_while_it_runs_and_before() {
     assert!(lines[7].starts_with("open files: "), "{lines:?}");
     assert_eq!(terminate(child).await, Some(0));
 
-    undo_from(&database, "2026-11-27-000002_message_retention").await;
+    undo_from(&database, "2026-11-27-000003_expired_sessions").await;
     let of_old = format!("database: {}; the next start, or `duologue migrate`, runs a migration", sound(&database));
     for _ in 0..2 {
         // It is not run by the check.
@@ -67,7 +67,7 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
     if signed_in() {
         return;
     }
-    let database = Database::at("chat.db");
+    let mut database = Database::at("none/chat.db");
     let key = database.folder().join("short.key");
     fs::write(&key, "c2hvcnQ=\n").unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,18 +80,46 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
     for problem in [
         "settings: PROBLEM: ",
         "signing key: PROBLEM: a signing key must be at least 32 random bytes",
-        "database: PROBLEM: there is no database ",
+        "database: PROBLEM: cannot open the database ",
         "address: PROBLEM: cannot listen on ",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(problem)), "{problem} {lines:?}");
     }
-    // Nothing was created.
+    // Nothing was created, neither now nor where all would be well.
+    database.url = database.url.replace("none/", "");
     let new = database.folder().join("new.key").display().to_string();
     let (_, lines, _) = checks(&database, &["--auth", "jwt", "--signing-key-file", &new]).await;
     assert!(
         lines[1].starts_with("signing key: the first start creates ") && lines[1].ends_with("/new.key"),
         "{lines:?}"
     );
+    let path = database.path();
+    assert_eq!(lines[4], format!("database: the first start creates SQLite, {}", path.display()));
     let files: Vec<_> = fs::read_dir(database.folder()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["short.key"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_no_server_can_start_with_have_an_exit_code_of_their_own_and_create_nothing() {
+    let database = Database::at("chat.db");
+    let of_key = ["--auth", "jwt", "--signing-key", "c2hvcnQ="];
+    for (flags, why) in [
+        (&["--listen", "0.0.0.0:0"][..], "duologue: 0.0.0.0:0 can be reached by others"),
+        (&["--cors-origin", "*"], "duologue: \"*\" is no origin"),
+        (&["--ping-interval", "9", "--dead-after", "9"], "duologue: --dead-after must be longer than --ping-interval"),
+        (&of_key, "duologue: a signing key must be at least 32 random bytes"),
+        (
+            &["--access-token-lifetime", "60", "--refresh-token-lifetime", "30s"],
+            "duologue: --refresh-token-lifetime must",
+        ),
+        (&["--database", "mysql://x/y"], "duologue: the database must be given as sqlite:PATH or postgres://"),
+        (&["--config", "/no/such/file"], "error: cannot read /no/such/file"),
+        (&["--nonsense"], "error: unexpected argument '--nonsense'"),
+    ] {
+        let named: &[&str] = if flags[0] == "--database" { &[] } else { &["--database", &database.url] };
+        let output = run(&[&["serve"], named, flags].concat()).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.starts_with(why), "{flags:?} {said}");
+    }
+    assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 0);
 }

@@ -32,7 +32,7 @@ fn log_of(path: &Path) -> PathBuf {
 }
 
 /// Waits until what was deleted is removed.
-async fn removes(app: &App) {
+pub(crate) async fn removes(app: &App) {
     soon(async { while app.store.remove_remains().await.unwrap() != Removal::Done {} }).await;
 }
 
@@ -62,7 +62,7 @@ async fn the_locks_of_a_file_stay_when_what_was_deleted_is_removed() {
 }
 
 /// Which of these texts are in the file, its log, or a backup; each is in angle brackets.
-fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
+pub(crate) fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
     let mut bytes = fs::read(path).unwrap();
     bytes.extend(fs::read(log_of(path)).unwrap_or_default());
     for way in [vacuum, copy] {
@@ -186,8 +186,15 @@ async fn a_server_empties_the_log_by_itself() {
     }
     let send =
         r#"mutation { sendMessage(input: { senderId: 1, receiverId: 2, content: "<a secret>" }) { message { id } } }"#;
-    assert_eq!(ask(address, send).await["data"]["sendMessage"]["message"]["id"], "msg_1");
-    ask(address, "mutation { deleteMessage(id: 1) { deletedId } }").await;
+    let deletes = async || {
+        let id = text(&ask(address, send).await["data"]["sendMessage"]["message"]["id"]);
+        ask(address, &format!(r#"mutation {{ deleteMessage(id: "{id}") {{ deletedId }} }}"#)).await;
+    };
+    deletes().await;
+    let (begun, secret) = (Instant::now(), ["<a secret>".to_owned()]);
+    soon(async { while !left_of(&secret, &database.path()).is_empty() {} }).await;
+    assert!(begun.elapsed() < Duration::from_mins(1));
+    deletes().await;
     // Whoever closes a file that nobody else has open empties the log too: here it is to be the server that goes on.
     let open = Connection::open(database.path()).unwrap();
     open.execute_batch("SELECT count(*) FROM messages").unwrap();

@@ -13,6 +13,7 @@ use duologue::{
 use serde_json::{Value, json};
 
 use crate::{
+    deletion::{left_of, removes},
     endpoints::{Program, good},
     exports::exports,
     harness::{Chat, Database, Feed, Person, text},
@@ -130,6 +131,25 @@ async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
 }
 
 /// Before any job has come to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_is_in_no_byte_of_the_database() {
+    let chat = kept_for_a_day().await;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut texts = Vec::new();
+    for number in 0..20 {
+        texts.push(format!("<old {number}>"));
+        let filler = "x".repeat([0, 300, 9_000][number % 3]);
+        let id = ada.sends(&format!("{}{filler}", texts[number]), &bob).await;
+        age(&chat, &[&id]).await;
+    }
+    assert_eq!(expire(&chat, Extent::All).await, 20);
+    removes(&chat.app).await;
+    assert_eq!(left_of(&texts, &chat.database.path()), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_can_be_read_nowhere() {
     let chat = kept_for_a_day().await;

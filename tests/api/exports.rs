@@ -22,11 +22,12 @@ pub(crate) async fn exports(database: &Database, file: &Path, flags: &[&str]) ->
     fs::read_to_string(file).unwrap()
 }
 
-async fn imports(database: &Database, file: &Path) {
+/// Gives what is said besides.
+async fn imports(database: &Database, file: &Path) -> String {
     let name = file.display().to_string();
-    let import = ["import", &name, "--database", &database.url];
-    let status = program(&import).stdout(Stdio::null()).stderr(Stdio::null()).status().await.unwrap();
-    assert!(status.success());
+    let output = run(&["import", &name, "--database", &database.url]).await;
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
 }
 
 fn lines_of(file: &Path) -> usize {
@@ -188,7 +189,8 @@ async fn an_export_of_one_user_has_what_is_theirs_and_nothing_of_others_but_name
 
     // It can be imported, too.
     let other = other();
-    imports(&other, &file).await;
+    let said = imports(&other, &file).await;
+    assert!(said.contains("this is the export of one user"), "{said}");
     let imported = exports(&other, &folder.path().join("2.jsonl"), &["--user", "2"]).await;
     let without_session =
         exported.lines().filter(|line| !line.starts_with("{\"session\"")).collect::<Vec<_>>().join("\n");

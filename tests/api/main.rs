@@ -55,6 +55,8 @@ mod pgbackrest;
 mod tls;
 mod proxies;
 mod servers;
+mod jobs;
+mod failover;
 mod presences;
 mod overload;
 mod storage;

@@ -1,11 +1,15 @@
 //! Searches by meaning, with the real model: what is found, how soon, by whom, and that it is gone when its message is.
 
-use duologue::domain::{embedding, indexing};
+use duologue::{
+    domain::{embedding, indexing},
+    store,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
     embedders::model,
+    endpoints::{Program, good},
     harness::{Chat, Database, Person, soon},
     searches::{found, texts},
 };
@@ -13,7 +17,7 @@ use crate::{
 /// A server with the model, and with the jobs that keep its index up to date.
 pub(crate) struct Reader {
     pub(crate) chat: Chat,
-    _jobs: JoinSet<()>,
+    jobs: JoinSet<()>,
 }
 
 impl Reader {
@@ -26,7 +30,13 @@ impl Reader {
         let mut jobs = JoinSet::new();
         jobs.spawn(indexing::run_words_job(chat.app.clone()));
         jobs.spawn(embedding::run_job(chat.app.clone()));
-        Self { chat, _jobs: jobs }
+        Self { chat, jobs }
+    }
+
+    /// Ends it; gives its database.
+    async fn stop(mut self) -> Database {
+        self.jobs.shutdown().await;
+        self.chat.stop().await
     }
 }
 
@@ -105,18 +115,13 @@ async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
         loop {
             let count = chat.app.store.read(|conn| {
                 let mut count = 0;
-                for model in duologue::store::vectors::models(conn)? {
-                    duologue::store::vectors::scan(
-                        conn,
-                        &model,
-                        duologue::model::messages::List::All,
-                        |(_, _, entries, _)| {
-                            count += entries.len() / 16;
-                            Ok::<_, duologue::store::Error>(())
-                        },
-                    )?;
+                for model in store::vectors::models(conn)? {
+                    store::vectors::scan(conn, &model, duologue::model::messages::List::All, |(_, _, entries, _)| {
+                        count += entries.len() / 16;
+                        Ok::<_, store::Error>(())
+                    })?;
                 }
-                Ok::<_, duologue::store::Error>(count)
+                Ok::<_, store::Error>(count)
             });
             let count = count.await.unwrap();
             if count == 1 {
@@ -129,8 +134,73 @@ async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
     assert_eq!(means(&bob, "money").await, [""; 0]);
 }
 
+/// What others write changes neither what is found, nor the scores, nor how much is pending.
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_were_there_before_the_model_get_vectors_and_another_model_begins_anew() {
+async fn others_learn_nothing_from_scores_and_counts() {
+    let endpoint = Program::start(good).await;
+    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let chat = &reader.chat;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
+    for number in 0..20 {
+        eve.sends(&format!("the merger {}", "of things ".repeat(number)), &pal).await;
+    }
+    is_indexed(&eve).await;
+    let learns = async || {
+        let mut answers = Vec::new();
+        for (text, mode) in [("the merger", "SEMANTIC"), ("the merger", "HYBRID"), ("secret", "HYBRID")] {
+            answers.push(found(chat, json!({ "text": text, "mode": mode, "userId": eve.id })).await);
+        }
+        answers
+    };
+    let before = learns().await;
+    for number in 0..100 {
+        ada.sends(&format!("the secret merger {number}"), &bob).await;
+        if number == 0 {
+            assert_eq!(learns().await, before);
+        }
+    }
+    assert_eq!(learns().await, before);
+    is_indexed(&ada).await;
+    assert_eq!(learns().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_of_another_model_take_the_place_of_the_former_ones() {
+    let endpoint = Program::start(good).await;
+    let mut database = Database::new().await;
+    let mut is_first = true;
+    for (name, prefix) in [("small", ""), ("large", ""), ("large", "passage: ")] {
+        let flags = ["--embedding-url", &endpoint.url, "--embedding-name", name, "--embedding-passage-prefix", prefix];
+        let reader = Reader::on(database, &flags).await;
+        let chat = &reader.chat;
+        if is_first {
+            let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+            for content in ["one", "three", "eleven"] {
+                ada.sends(content, &bob).await;
+            }
+            is_first = false;
+        }
+        let ada = Person { chat, id: "usr_1".into() };
+        is_indexed(&ada).await;
+        assert_eq!(means(&ada, "three").await.len(), 3);
+        // The former ones are deleted.
+        soon(async { while chat.app.store.read(store::vectors::models).await.unwrap().len() > 1 {} }).await;
+        database = reader.stop().await;
+    }
+    let given = endpoint.seen();
+    let texts_of = |name: &str, text: &str| {
+        let of_name = given.iter().filter(|(_, body)| body["model"] == name);
+        of_name.filter(|(_, body)| body["input"].as_array().unwrap().contains(&json!(text))).count()
+    };
+    assert_eq!(
+        [texts_of("small", "eleven"), texts_of("large", "eleven"), texts_of("large", "passage: eleven")],
+        [1; 3]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_were_there_before_the_model_get_vectors() {
     let Some(model) = model() else { return };
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);

@@ -247,18 +247,10 @@ async fn what_cannot_be_done_is_said_in_one_sentence() {
             vec!["import", "/no/such/file.jsonl", "--database", &url(&folder.path().join("a.db"))],
             "cannot read /no/such/file.jsonl",
         ),
-        (vec!["serve", "--listen", "127.0.0.1:0", "--cors-origin", "*"], "\"*\" is no origin"),
-        (
-            vec!["serve", "--ping-interval", "9", "--dead-after", "9"],
-            "--dead-after must be longer than --ping-interval",
-        ),
-        (vec!["serve", "--auth", "jwt", "--signing-key", "c2hvcnQ="], "a signing key must be at least 32 random bytes"),
     ] {
         let said = error(&arguments).await;
         assert!(said.starts_with(why), "{said}");
     }
-    let unknown = run(&["serve", "--nonsense"]).await;
-    assert_eq!(unknown.status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +266,7 @@ async fn files_are_imported_and_demo_data_made() {
 
     fs::write(&file, format!("{ada}\n")).unwrap();
     let imported = run(&["import", path, "--database", &database.url]).await;
-    assert_eq!(String::from_utf8(imported.stdout).unwrap(), "Imported 1 users and 0 messages.\n");
+    assert_eq!(String::from_utf8(imported.stdout).unwrap(), "Imported 1 user and 0 messages.\n");
     let made = run(&["demo", "--users", "20", "--messages", "500", "--database", &database.url]).await;
     assert_eq!(String::from_utf8(made.stdout).unwrap(), "Made 20 users and 500 messages.\n");
     let again = run(&["demo", "--users", "20", "--messages", "500", "--database", &database.url]).await;

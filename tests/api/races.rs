@@ -5,20 +5,45 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel_async::SimpleAsyncConnection;
 use duologue::{
     domain::{
         Viewer, demo, feed,
         imports::{self, Line, MessageLine, UserLine},
     },
     model::timestamps::Timestamp,
+    store,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
     crowd::short_or_long,
+    database::Lock,
     harness::{Chat, code, text},
 };
+
+/// Servers look for what others have added until nothing more can come: not for as long as anybody writes anything at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_are_settled_once_all_who_may_have_drawn_them_are_done() {
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let unsettled = || chat.app.store.read(store::feed::unsettled);
+    let elsewhere = chat.database.run("BEGIN; CREATE TABLE elsewhere (id BIGINT)").await;
+    ada.sends("first", &bob).await;
+    let earlier = unsettled().await.unwrap();
+    assert_eq!(unsettled().await.unwrap().settled_since(&earlier), Some(1));
+    drop(elsewhere);
+    let insert = "BEGIN; INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES (1, 2, 'late', 0)";
+    let Lock::Postgres(mut late) = chat.database.run(insert).await else { unreachable!() };
+    let earlier = unsettled().await.unwrap();
+    assert_eq!(unsettled().await.unwrap().settled_since(&earlier), None);
+    late.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(unsettled().await.unwrap().settled_since(&earlier), Some(2));
+}
 
 /// No answer has an error but the one that says to try again.
 fn assert_retryable(answers: &[Value]) {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::Member,
-    harness::{ACCOUNTS, Chat, code, soon},
+    clock::HeldClock,
+    harness::{ACCOUNTS, Chat, Database, code, soon},
 };
 
 const SIGN_IN: &str = "mutation ($email: String!, $password: String!) {
@@ -92,6 +93,21 @@ async fn guesses_count_after_a_restart_and_who_has_to_wait_costs_no_write() {
     assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", "correct horse battery").await, "RATE_LIMITED");
     drop(lock);
     assert_eq!(attempt(&chat, "192.0.2.2", "ada@example.com", "correct horse battery").await, "in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guessed_may_try_again_after_a_quarter_of_an_hour() {
+    let clock = HeldClock::new();
+    let chat = Chat::by(&clock, Database::new().await, &[&ACCOUNTS[..], &GUARDED].concat()).await;
+    Member::signs_up(&chat, "Ada").await;
+    let (right, wrong) = ("correct horse battery", "wrong wrong wrong");
+    for _ in 0..10 {
+        assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", wrong).await, "BAD_CREDENTIALS");
+    }
+    for (minutes, outcome) in [(0, "RATE_LIMITED"), (14, "RATE_LIMITED"), (2, "in")] {
+        clock.advance(Duration::from_mins(minutes));
+        assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", right).await, outcome, "{minutes}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

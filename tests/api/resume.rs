@@ -7,6 +7,7 @@ use duologue::{
     execution::{Answer, Request},
     graphql::Api,
     model::{feed::Cursor, ids::UserId},
+    store,
 };
 use futures_util::{StreamExt, stream::BoxStream};
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -31,6 +32,23 @@ pub(crate) async fn resumed(person: &Person<'_>, after: &Value) -> Feed {
 pub(crate) async fn cursor(person: &Person<'_>) -> Value {
     let data = person.chat.data("query ($user: ID!) { feedCursor(userId: $user) }", json!({ "user": person.id })).await;
     data["feedCursor"].clone()
+}
+
+/// Several followers are read by one statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_for_one_follower_takes_nothing_from_the_next() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
+    for _ in 0..30 {
+        ada.sends(&"x".repeat(10_000), &bob).await;
+    }
+    eve.sends("Hi", &pal).await;
+    let wanted = [&bob, &pal, &ada, &eve].map(|person| (person.id.parse::<UserId>().unwrap(), 0));
+    let slices = chat.app.store.read(move |conn| store::feed::after_each(conn, &wanted, 100)).await.unwrap();
+    let found: Vec<_> =
+        slices.into_iter().map(Option::unwrap).map(|slice| (slice.entries.len(), slice.is_end)).collect();
+    assert_eq!(found, [(27, false), (1, true), (27, false), (1, true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

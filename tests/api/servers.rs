@@ -283,18 +283,18 @@ async fn servers_must_know_the_keys_that_the_others_sign_with() {
 }
 
 /// A NATS server, until this is dropped.
-fn nats_server(port: u16) -> Child {
+pub(crate) fn nats_server(port: u16) -> Child {
     let mut command = Command::new("nats-server");
     command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]).stderr(Stdio::null()).kill_on_drop(true);
     command.spawn().expect("nats-server is a package of Debian, and of https://nats.io")
 }
 
 /// Set where it cannot be had.
-fn without_nats() -> bool {
+pub(crate) fn without_nats() -> bool {
     std::env::var_os("DUOLOGUE_TEST_WITHOUT_NATS").is_some()
 }
 
-async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 

@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use diesel::{QueryResult, RunQueryDsl, dsl::sql, sql_types::BigInt};
 use duologue::{
     app::App,
     domain::{Viewer, accounts, admin},
-    model::texts::Name,
+    model::{texts::Name, timestamps::Timestamp},
+    store::{self, Conn},
 };
 use serde_json::{Value, json};
 
@@ -174,4 +176,48 @@ async fn a_mutation_on_a_socket_looks_its_session_up_when_it_begins() {
     let said = socket.hears().await;
     assert_eq!(said["payload"][0]["extensions"]["code"], "UNAUTHENTICATED", "{said}");
     other.close().await;
+}
+
+/// All of them must be ended in one transaction, when the password is changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_so_many_sessions_and_old_ones_are_deleted() {
+    let clock = HeldClock::new();
+    let chat = served(&clock).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let count = async |of: &str| {
+        let query = format!("SELECT count(*) FROM sessions WHERE {of}");
+        let read = move |conn: &mut Conn<'_>| {
+            let query = sql::<BigInt>(&query);
+            let count: QueryResult<i64> = match conn {
+                Conn::Sqlite(conn) => query.get_result(*conn),
+                Conn::Postgres(conn) => query.get_result(*conn),
+            };
+            Ok::<_, store::Error>(count.unwrap())
+        };
+        chat.app.store.read(read).await.unwrap()
+    };
+    let hash = if chat.database.is_sqlite() { "randomblob(32)" } else { "sha256(CAST(CAST(number AS TEXT) AS BYTEA))" };
+    let later = clock.reader()().later(Duration::from_hours(100)).milliseconds();
+    let insert = format!(
+        "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 1200)
+         INSERT INTO sessions (user_id, device, refresh_hash, created_at, last_used_at, expires_at)
+         SELECT 1, '', {hash}, 1, 1, {later} FROM numbers"
+    );
+    drop(chat.database.run(&insert).await);
+    assert_eq!(count("ended_at IS NULL").await, 1_201);
+    let newest = Member::signs_in(&chat, "Ada").await;
+    assert_eq!(count("ended_at IS NULL").await, 1_000);
+    assert!(!ada.is_signed_in(&chat).await && newest.is_signed_in(&chat).await);
+
+    let purge = || chat.app.store.write(move |conn| store::sessions::purge(conn, Timestamp::from_milliseconds(later)));
+    let mut steps = 0;
+    while purge().await.unwrap() > 0 {
+        steps += 1;
+    }
+    assert_eq!((count("ended_at IS NOT NULL").await, count("TRUE").await, steps), (0, 1_000, 1));
+    drop(chat.database.run("UPDATE sessions SET expires_at = 1").await);
+    while purge().await.unwrap() > 0 {
+        steps += 1;
+    }
+    assert_eq!((count("TRUE").await, steps), (0, 3));
 }

@@ -167,7 +167,7 @@ test("who loads earlier messages with the keyboard goes on there", async () => {
 });
 
 test("what is changed while a conversation is on its way is shown as it is", async () => {
-  const ids = [await person("Tilda"), await person("Ulrik")];
+  const ids = [await person("Thea"), await person("Ulrik")];
   const { id } = (await tell(ids[1], ids[0], "as it was")).sendMessage.message;
   // So many that it is not in the list.
   for (let i = 1; i <= 30; i++) await tell(await person(`Other ${i}`), ids[0], "Hello");

@@ -1,0 +1,62 @@
+//! What can be known of the settings of a server before anything is opened or created.
+
+use anyhow::{Result, bail};
+use reqwest::header::HeaderValue;
+
+use duologue::{
+    app::{database_url, read_signing_keys},
+    config::{AuthMode, Listen, Serve},
+    http,
+    store::DatabaseUrl,
+};
+
+/// Settings that a server cannot start with, however often it is tried.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub(crate) struct BadSettings(anyhow::Error);
+
+/// The origins of web pages that may use the server, and the URL of the database.
+pub(super) fn prepared(settings: &Serve) -> Result<(Vec<HeaderValue>, DatabaseUrl)> {
+    // What is in a file of its own may be mended before the next start.
+    let wrong = |error, is_in_file: bool| if is_in_file { error } else { BadSettings(error).into() };
+    let Serve { auth, database, .. } = settings;
+    let origins = verified(settings).map_err(|error| wrong(error, false))?;
+    if auth.mode != AuthMode::Open {
+        read_signing_keys(auth).map_err(|error| wrong(error.into(), auth.signing_key.is_none()))?;
+    }
+    let url = database_url(database).map_err(|error| wrong(error.into(), database.database_file.is_some()))?;
+    Ok((origins, url))
+}
+
+/// The origins of web pages that may use the server, if the settings do not contradict each other.
+pub(super) fn verified(settings: &Serve) -> Result<Vec<HeaderValue>> {
+    let open = settings.auth.mode == AuthMode::Open;
+    let reached = |listen: &[Listen]| {
+        let addresses = listen.iter().flat_map(|listen| &listen.0);
+        addresses.copied().find(|address| !address.ip().is_loopback() && !settings.allow_open_network)
+    };
+    if let Some(address) = reached(settings.metrics_listen.as_slice()) {
+        bail!(
+            "{address} can be reached by others, and nobody has to sign in to read the metrics: listen on 127.0.0.1, or say \
+             --allow-open-network if only those reach it who may read them"
+        );
+    }
+    if let Some(address) = reached(&settings.addresses.listen)
+        && open
+    {
+        bail!(
+            "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
+             change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
+             --allow-open-network if that is what you want"
+        );
+    }
+    if settings.auth.refresh_token_lifetime < settings.auth.access_token_lifetime {
+        bail!(
+            "--refresh-token-lifetime must not be shorter than --access-token-lifetime: a session would end before its token"
+        );
+    }
+    if settings.limits.dead_after <= settings.limits.ping_interval {
+        bail!("--dead-after must be longer than --ping-interval: a client that says nothing must be asked first");
+    }
+    Ok(http::origins(settings)?)
+}

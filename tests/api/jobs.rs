@@ -1,0 +1,109 @@
+//! What a server does by itself while it runs, as `duologue serve` starts it.
+
+use std::time::{Duration, Instant};
+
+use diesel::{dsl::sql, sql_types::BigInt};
+use duologue::model::timestamps::Timestamp;
+use serde_json::json;
+use tokio::process::Child;
+
+use crate::{
+    database::Lock,
+    harness::{ACCOUNTS, Chat, Database, Socket, client, signed_in, soon},
+    program::{run, serve, signs_up},
+    servers::{free_port, nats_server, without_nats},
+};
+
+/// What makes a server one where people sign in.
+fn accounts() -> &'static [&'static str] {
+    if signed_in() { &[] } else { &ACCOUNTS }
+}
+
+async fn connected(address: std::net::SocketAddr, authorization: &str) -> Socket {
+    let mut socket = Socket::open_with(address, "graphql-transport-ws", Some(authorization)).await;
+    socket.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_a_session_that_a_command_ends_is_closed_within_five_seconds() {
+    let database = Database::new().await;
+    let (_server, address) = serve(&database, accounts()).await;
+    let (_, authorization) = signs_up(address, "ada").await;
+    let mut socket = connected(address, &authorization).await;
+    let feed = json!({ "query": "subscription { feed { kind } }" });
+    let request = client(Some(&authorization)).post(format!("http://{address}/graphql")).json(&feed);
+    let mut stream = soon(request.header("accept", "text/event-stream").send()).await.unwrap();
+    assert!(soon(stream.chunk()).await.unwrap().is_some());
+
+    let begun = Instant::now();
+    let ended = run(&["admin", "end-session", "ses_1", "--database", &database.url]).await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(socket.hears_close().await, 4403);
+    while soon(stream.chunk()).await.unwrap().is_some() {}
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// How many rows there are of those that a server deletes when they are old.
+async fn count(database: &Database) -> i64 {
+    let query = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM audit)";
+    if database.is_sqlite() {
+        return rusqlite::Connection::open(database.path()).unwrap().query_row(query, (), |row| row.get(0)).unwrap();
+    }
+    let Lock::Postgres(mut conn) = database.run("SELECT").await else { unreachable!() };
+    diesel_async::RunQueryDsl::get_result(sql::<BigInt>(query), &mut *conn).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_records_that_are_too_old_are_deleted() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let id = ada.sends("Hello", &bob).await;
+    ada.edits(&id, "Hi").await;
+    let database = chat.stop().await;
+    for days in [2, 9] {
+        let at = Timestamp::now().earlier(Duration::from_hours(24 * days)).milliseconds();
+        drop(database.run(&format!("UPDATE events SET at = {at}")).await);
+        let record = format!("INSERT INTO audit (at, actor, action) VALUES ({at}, 'operator', 'import')");
+        drop(database.run(&format!("DELETE FROM audit; {record}")).await);
+        let (server, _) = serve(&database, &["--feed-retention", "5", "--audit-retention", "5"]).await;
+        let before = count(&database).await;
+        if days == 9 {
+            soon(async { while count(&database).await > 0 {} }).await;
+        } else {
+            assert!(before > 1);
+        }
+        assert_eq!(crate::program::terminate(server).await, Some(0));
+        assert_eq!(count(&database).await == 0, days == 9);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_given_nats_tell_each_other_at_once() {
+    let database = Database::new().await;
+    if without_nats() || database.is_sqlite() {
+        return;
+    }
+    let port = free_port().await;
+    let _nats = nats_server(port);
+    let nats = format!("nats://127.0.0.1:{port}");
+    let flags = [accounts(), &["--nats", &nats]].concat();
+    let (servers, addresses): (Vec<Child>, Vec<_>) =
+        [serve(&database, &flags).await, serve(&database, &flags).await].into_iter().unzip();
+    let sign_out = json!({ "query": "mutation { signOut { userErrors { code } } }" });
+    let mut times = Vec::new();
+    for name in ["ada", "bob", "cem", "dan", "eve"] {
+        let (_, authorization) = signs_up(addresses[0], name).await;
+        let mut socket = connected(addresses[1], &authorization).await;
+        let request = client(Some(&authorization)).post(format!("http://{}/graphql", addresses[0])).json(&sign_out);
+        assert!(soon(request.send()).await.unwrap().status().is_success());
+        let begun = Instant::now();
+        assert_eq!(socket.hears_close().await, 4403);
+        times.push(begun.elapsed());
+    }
+    // Without NATS it would be a second on average.
+    times.sort();
+    assert!(times[3] < Duration::from_millis(500), "{times:?}");
+    drop(servers);
+}
