@@ -286,7 +286,7 @@ mod tests {
         }
         let again = read(&file, &["serve", "--signing-key", "secret"]).unwrap();
         assert_eq!(print(&again), file);
-        assert!(file.contains("\n# issuer = \"URL\"\n") && !file.contains("\"\""), "{file}");
+        assert!(file.contains("\n# issuer = \"NAME\"\n") && !file.contains("\"\""), "{file}");
         // As the defaults are, except those that have none.
         let uncommented = file.lines().filter_map(|line| line.strip_prefix("# "));
         let has_value = |value: &str| value.parse::<i64>().is_ok() || value.contains(char::is_lowercase);

@@ -10,11 +10,9 @@ impl TryFrom<async_graphql::Request> for Request {
     type Error = Answer;
 
     fn try_from(sent: async_graphql::Request) -> Result<Self, Answer> {
-        let why = |error: &str| Answer::refusal(Code::BadRequest, format!("This is not a GraphQL request: {error}."));
-        let variables = sent.variables.into_value().into_json().map_err(|error| why(&error.to_string()))?;
-        let extensions = serde_json::to_value(&sent.extensions).map_err(|error| why(&error.to_string()))?;
-        let query = Some(sent.query).filter(|query| !query.is_empty());
-        Self::new(query, sent.operation_name, variables, extensions).map_err(|error| why(&error))
+        // As JSON they are the same.
+        let request = serde_json::to_value(&sent).and_then(serde_json::from_value);
+        request.map_err(|error| Answer::refusal(Code::BadRequest, format!("This is not a GraphQL request: {error}.")))
     }
 }
 
@@ -36,7 +34,6 @@ impl From<Answer> for Response {
             response.errors = errors;
             Some(response)
         });
-        // What this server writes is JSON.
-        response.unwrap_or_default()
+        response.unwrap_or_else(|| Self::from_errors(vec![ServerError::new("The answer is no JSON.", None)]))
     }
 }

@@ -17,21 +17,6 @@ pub struct Request {
     pub variables: Map<String, Value>,
 }
 
-impl Request {
-    /// A request in its parts; the error says what is wrong with them.
-    pub(super) fn new(
-        query: Option<String>,
-        operation_name: Option<String>,
-        variables: Value,
-        extensions: Value,
-    ) -> Result<Self, String> {
-        let (variables, extensions) = (map_or_null(variables), map_or_null(extensions));
-        let (variables, extensions) =
-            variables.and_then(|variables| Ok((variables, extensions?))).map_err(|error| error.to_string())?;
-        Ok(Parameters { query, operation_name, variables, extensions }.try_into()?)
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with `query`")]
 struct Parameters {

@@ -18,17 +18,9 @@ use crate::{
 
 #[derive(Clone, InputObject)]
 struct BlockArguments {
-    /// Whom.
+    /// The user who is blocked, or no longer blocked.
     id: ID,
-    /// Who blocks: you, if it is left out. Needed in open mode.
-    user_id: Option<ID>,
-}
-
-#[derive(Clone, InputObject)]
-struct UnblockArguments {
-    /// Whom.
-    id: ID,
-    /// Who blocked: you, if it is left out. Needed in open mode.
+    /// Whose block it is: yours, if it is left out. Needed in open mode.
     user_id: Option<ID>,
 }
 
@@ -42,7 +34,7 @@ pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.mutation::<UserPayload, _, _, _>(
         "unblockUser",
         "Take a block back.",
-        |call, UnblockArguments { id, user_id }| change(call, false, id, user_id),
+        |call, BlockArguments { id, user_id }| change(call, false, id, user_id),
     );
 }
 

@@ -233,18 +233,10 @@ impl Object for ConversationPayload {
 }
 
 #[derive(Clone, InputObject)]
-struct MarkDeliveredArguments {
-    /// The newest message that arrived.
+struct MarkArguments {
+    /// The newest message that it is about.
     message_id: ID,
-    /// Where it arrived: a member of its conversation. Needed in open mode.
-    user_id: Option<ID>,
-}
-
-#[derive(Clone, InputObject)]
-struct MarkReadArguments {
-    /// The newest message that was read.
-    message_id: ID,
-    /// Who read it: a member of its conversation. Needed in open mode.
+    /// The member of its conversation who received or read it: you, if it is left out. Needed in open mode.
     user_id: Option<ID>,
 }
 
@@ -253,12 +245,12 @@ pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
     fields.mutation::<ConversationPayload, _, _, _>(
         "markDelivered",
         "Everything up to this message has arrived.",
-        |call, MarkDeliveredArguments { message_id, user_id }| mark(call, Reach::Delivered, message_id, user_id),
+        |call, MarkArguments { message_id, user_id }| mark(call, Reach::Delivered, message_id, user_id),
     );
     fields.mutation::<ConversationPayload, _, _, _>(
         "markRead",
         "Everything up to this message has been read.",
-        |call, MarkReadArguments { message_id, user_id }| mark(call, Reach::Read, message_id, user_id),
+        |call, MarkArguments { message_id, user_id }| mark(call, Reach::Read, message_id, user_id),
     );
 }
 

@@ -153,7 +153,8 @@ enum Happened {
 }
 
 impl SocketSession {
-    /// Runs until there is a reason to close; `None` when the client is gone.
+    /// Runs until there is a reason to close; `None` when the client is gone. What is not awaited while the socket is idle is boxed, as there
+    /// are many idle sockets, each with a future of this size.
     async fn run(mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
         let Limits { init_timeout, ping_interval, dead_after, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
@@ -173,17 +174,16 @@ impl SocketSession {
                 happened = next(wire, &mut self.operations) => match happened {
                     Ok(Happened::Received(message)) => {
                         last_received = Instant::now();
-                        // Boxed to keep the future of an idle socket small.
                         Box::pin(self.on_message(wire, message)).await
                     }
-                    Ok(Happened::Answered(delivery)) => self.deliver_all(wire, delivery).await,
+                    Ok(Happened::Answered(delivery)) => Box::pin(self.deliver_all(wire, delivery)).await,
                     Err(close) => return close,
                 },
                 _ = pings.tick() => {
                     if last_received.elapsed() > dead_after {
                         return None;
                     }
-                    self.ping(wire).await
+                    Box::pin(self.ping(wire)).await
                 }
             };
             if let Err(close) = done {
