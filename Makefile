@@ -10,7 +10,8 @@ venv = { python=$(or $(PYTHON),python3); $$python -c 'import ensurepip, venv' 2>
 	{ $(call install,python3-venv); }; } && $$python -m venv --clear $(@D) && \
 	$(@D)/bin/pip install --quiet --disable-pip-version-check $(1) --requirement $< && touch $@
 TOOLS := target/tools/bin
-WEB := web/dist/index.html.gz
+# The page that is built last.
+WEB := web/dist/demo.html.gz
 
 TYPESCRIPT := examples/typescript
 REACT := examples/react

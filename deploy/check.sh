@@ -133,7 +133,7 @@ PYTHON
 echo "docs/reference/metrics.md has every metric of the rules and the dashboard."
 
 # 4. The service may do no more than it needs: at most 2.0 of 10.
-if command -v systemd-analyze >/dev/null && systemd-analyze security --help | grep -q -- --offline; then
+if command -v systemd-analyze >/dev/null && [[ $(systemd-analyze --help) == *--offline* ]]; then
     systemd-analyze security --offline=true --threshold=20 --no-pager duologue.service >"$scratch/log" 2>&1 ||
         { cat "$scratch/log" >&2; fail "duologue.service is exposed to more than 2.0, or has a mistake: systemd-analyze shows above what it may do."; }
     echo "duologue.service: its exposure is $(sed -n 's/.*service: \([0-9.]*\) .*/\1/p' "$scratch/log") of 10."

@@ -275,32 +275,32 @@ pub fn sessions(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -
 
 /// Periodically publishes revocations by other processes, evicts idle rate limits and purges old sessions; never returns.
 pub async fn run_session_poller(app: Arc<App>) {
-    let mut purged = Instant::now();
+    let (mut purged, mut evicted) = (Instant::now(), Instant::now());
     // Connections are opened from now on.
     app.revocations.set_polled_at(app.now());
     loop {
         if tokio::time::timeout(POLL_INTERVAL, app.revocations.elsewhere()).await.is_ok() {
             tokio::time::sleep(POLL_DELAY).await;
         }
-        app.rates.evict_idle();
+        if evicted.elapsed() > POLL_INTERVAL {
+            evicted = Instant::now();
+            app.rates.evict_idle();
+        }
         poll_revocations(&app).await;
         if purged.elapsed() > PURGE_INTERVAL {
-            purged = Instant::now();
             let before = app.now().milliseconds().saturating_sub(PURGE_AFTER_MS);
             let now = app.now();
             let purge = move |conn: &mut Conn<'_>| {
                 store::attempts::purge(conn, now)?;
                 store::sessions::purge(conn, Timestamp::from_milliseconds(before))
             };
-            loop {
-                match app.store.write(purge).await {
-                    Ok(0) => break,
-                    // Others get their turn.
-                    Ok(_) => tokio::task::yield_now().await,
-                    Err(error) => {
-                        tracing::warn!(%error, "old sessions and attempts to sign in could not be deleted");
-                        break;
-                    }
+            match app.store.write(purge).await {
+                Ok(0) => purged = Instant::now(),
+                // There may be more, for the next turn.
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "old sessions and attempts to sign in could not be deleted");
+                    purged = Instant::now();
                 }
             }
         }

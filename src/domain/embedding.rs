@@ -184,13 +184,15 @@ struct Indexer {
     /// Held by the only one of several servers that makes vectors.
     lock: Option<Lock>,
     earlier: Option<Unsettled>,
-    /// New messages that have vectors, after the last one that is known to be committed with all before it.
+    /// New messages that have vectors, after the last one that is known to be committed with all before it, …
     ahead: HashSet<MessageId>,
+    /// … as long as the model is as it was left here. Otherwise somebody had it begin anew.
+    left: Option<EmbeddingModel>,
 }
 
 impl Indexer {
     fn new(app: &Arc<App>, embedder: Arc<Embedder>) -> Self {
-        Self { app: app.clone(), embedder, lock: None, earlier: None, ahead: HashSet::new() }
+        Self { app: app.clone(), embedder, lock: None, earlier: None, ahead: HashSet::new(), left: None }
     }
 
     /// Gives some messages vectors, if there are any without.
@@ -222,13 +224,15 @@ impl Indexer {
         let embedded = Embedded { ids: ids.clone(), live: live.into_iter().zip(vectors).collect() };
         let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
         let is_saved = self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
-        match note {
-            Note::Range(_, through) if is_saved => {
-                self.ahead.extend(ids);
-                self.ahead.retain(|id| id.key() > through);
+        if let Note::Range(from, through) = note
+            && is_saved
+        {
+            if self.left != Some(model) {
+                self.ahead.clear();
             }
-            Note::Range(..) => self.ahead.clear(),
-            Note::Changes | Note::Attempts => {}
+            self.ahead.extend(ids);
+            self.ahead.retain(|id| id.key() > through);
+            self.left = Some(model.with_range(from, through));
         }
         Ok(Step::Taken)
     }
@@ -245,12 +249,15 @@ impl Indexer {
 
     async fn next_work(&mut self) -> Result<Option<Work>, store::Error> {
         let (identity, now, earlier) = (self.embedder.identity().to_owned(), self.app.now(), self.earlier.clone());
-        let (ahead, size) = (self.ahead.clone(), self.embedder.batch_size());
+        let (ahead, left, size) = (self.ahead.clone(), self.left, self.embedder.batch_size());
         let read = move |conn: &mut Conn<'_>| {
             let unsettled = store::feed::unsettled(conn)?;
             let settled = unsettled.settled_since(earlier.as_ref().unwrap_or(&unsettled));
             let work = match store::vectors::model(conn, &identity)? {
-                Some(model) => next_messages(conn, model, settled, &ahead, size, now)?.map(Work::Embed),
+                Some(model) => {
+                    let ahead = if left == Some(model) { ahead } else { HashSet::new() };
+                    next_messages(conn, model, settled, &ahead, size, now)?.map(Work::Embed)
+                }
                 None => settled.map(Work::AddModel),
             };
             Ok::<_, store::Error>((unsettled, settled, work))
@@ -371,7 +378,7 @@ fn save(
         store::vectors::note_failure(conn, &model, *message, retry_at)?;
     }
     match note {
-        Note::Changes => store::indexing::finish_changes(conn, &done)?,
+        Note::Changes => store::indexing::finish_removed(conn, &done)?,
         Note::Attempts => {
             // Those too that were deleted, or edited: there is nothing to try again.
             ids.retain(|id| !refused.contains(id));

@@ -29,6 +29,11 @@ const MAX_DONE: usize = 5_000;
 const MAX_NOTES: i64 = 200_000;
 /// It takes long, and is of one moment on either database.
 const SNAPSHOT: Snapshot = Snapshot { always: true, light: false };
+/// How many milliseconds the switch waits for locks of others, …
+const PATIENCE_MS: u32 = 300;
+/// … and how many each time after so many tries: a vacuum gives way only after `deadlock_timeout`, usually a second.
+const VACUUM_PATIENCE_MS: u32 = 1_500;
+const VACUUM_TRIES: u32 = 5;
 /// What is busy is tried again so often, …
 const TRIES: usize = 100;
 /// … after this pause.
@@ -111,7 +116,7 @@ impl Move {
     async fn begin(&mut self) -> Result<()> {
         let (source, arriving) = (self.from.read(moving::source_id).await?, self.to.read(moving::arriving_id).await?);
         if let Some(id) = source.clone().filter(|id| arriving.as_ref() == Some(id))
-            && self.from.read(moving::count_notes).await? <= MAX_NOTES
+            && self.from.read(|conn| moving::count_notes(conn, MAX_NOTES)).await? < MAX_NOTES
         {
             self.id = id;
             return Ok(());
@@ -200,7 +205,7 @@ impl Move {
         loop {
             self.carry_over(None).await?;
             self.discard().await?;
-            if self.from.read(moving::count_notes).await? < MAX_LAST_CHANGES {
+            if self.from.read(|conn| moving::count_notes(conn, MAX_LAST_CHANGES)).await? < MAX_LAST_CHANGES {
                 return Ok(());
             }
         }
@@ -238,11 +243,13 @@ impl Move {
         if !self.lock.is_held().await {
             return Err(CannotMove::Running);
         }
-        let runtime = Handle::current();
+        let (runtime, mut tries) = (Handle::current(), 0);
         retried(|| {
             let (to, id, runtime) = (self.to.clone(), self.id.clone(), runtime.clone());
+            tries += 1;
+            let patience_ms = if tries % VACUUM_TRIES == 0 { VACUUM_PATIENCE_MS } else { PATIENCE_MS };
             self.from.write(move |conn| {
-                moving::lock(conn)?;
+                moving::lock(conn, patience_ms)?;
                 let step = read(conn, None, &HashSet::new())?;
                 let numbers = moving::numbers(conn)?;
                 runtime.block_on(to.write(move |conn| complete(conn, &step, &numbers, &id)))?;

@@ -24,9 +24,9 @@ pub(super) fn client_address(RemoteAddress(remote): RemoteAddress, headers: &Hea
     let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
     let mut address = remote;
     for hop in forwarded.into_iter().rev() {
-        // Some proxies write the port as well.
+        // Some proxies write the port as well, or brackets.
         let with_port = || Some(hop.parse::<SocketAddr>().ok()?.ip());
-        let Some(hop) = hop.parse::<IpAddr>().ok().or_else(with_port) else { break };
+        let Some(hop) = hop.trim_matches(['[', ']']).parse().ok().or_else(with_port) else { break };
         address = hop.to_canonical();
         if !is_trusted(address, trusted) {
             break;
@@ -57,5 +57,6 @@ mod tests {
         assert_eq!(from("10.1.1.1", &["1.2.3.4, nonsense"]), "10.1.1.1");
         assert_eq!(from("10.1.1.1", &["6.6.6.6, 1.2.3.4:567, 192.0.2.1:8"]), "1.2.3.4");
         assert_eq!(from("10.1.1.1", &["[2001:db8::7]:567"]), "2001:db8::7");
+        assert_eq!(from("10.1.1.1", &["[2001:db8::7]"]), "2001:db8::7");
     }
 }

@@ -154,7 +154,7 @@ impl OlderSocket<'_> {
                 }
                 self.operations.insert(id);
             }
-            ("stop" | "complete", Some(_)) | ("connection_init" | "connection_terminate" | "ping" | "pong", None) => {}
+            ("connection_init" | "stop" | "complete" | "connection_terminate" | "ping" | "pong", _) => {}
             _ => return Err(Some(unknown())),
         }
         permit.send(Ok(ws::Message::Text(text.as_str().into())));

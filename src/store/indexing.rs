@@ -203,3 +203,11 @@ pub fn finish_changes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }
+
+/// The same of those whose former vectors are removed: of others, such as those that were deleted since, more is to be removed.
+pub fn finish_removed(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
+    let removed = index_changes::table.filter(index_changes::message_id.eq_any(ids)).filter(index_changes::is_removed);
+    let query = diesel::delete(removed);
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}

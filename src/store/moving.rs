@@ -256,9 +256,10 @@ pub fn notes_of(conn: &mut Conn<'_>, table: &Table) -> Result<Vec<Row>> {
     keys.iter().map(|key| serde_json::from_str(key).map_err(unreadable)).collect()
 }
 
-/// How many they are.
-pub fn count_notes(conn: &mut Conn<'_>) -> Result<i64> {
-    Ok(on!(conn, |c| sql::<BigInt>("SELECT count(*) FROM moving_changes").get_result(c))?)
+/// How many they are; `limit` if there are more.
+pub fn count_notes(conn: &mut Conn<'_>, limit: i64) -> Result<i64> {
+    let query = format!("SELECT count(*) FROM (SELECT 1 FROM moving_changes LIMIT {limit}) AS counted");
+    Ok(on!(conn, |c| sql::<BigInt>(&query).get_result(c))?)
 }
 
 const SEQ: [Column; 1] = [Column("seq", Kind::Integer)];
@@ -272,10 +273,10 @@ pub fn discard(conn: &mut Conn<'_>, seqs: &[i64]) -> Result<()> {
 }
 
 /// Lets nobody write until the end of the transaction. On SQLite each transaction does. Others lock the tables in another order: it
-/// gives up before they wait for long.
-pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
+/// gives up after so many milliseconds, as they wait for it meanwhile.
+pub fn lock(conn: &mut Conn<'_>, patience_ms: u32) -> Result<()> {
     if let Conn::Postgres(c) = conn {
-        c.batch_execute(&format!("SET LOCAL lock_timeout = '300ms'; LOCK TABLE {} IN SHARE MODE", names()))?;
+        c.batch_execute(&format!("SET LOCAL lock_timeout = {patience_ms}; LOCK TABLE {} IN SHARE MODE", names()))?;
     }
     Ok(())
 }

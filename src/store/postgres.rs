@@ -10,22 +10,20 @@ use diesel_async::{
 use futures_util::FutureExt;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{
-    Conn, Error, Result,
-    observing::Observations,
-    timeouts::{BUSY_TIMEOUT, postgres_timeouts},
-    tls,
-    urls::PostgresUrl,
-};
+use super::{Conn, Error, Result, observing::Observations, timeouts::postgres_timeouts, tls, urls::PostgresUrl};
 
 /// Errors are classified by their messages. By default only a superuser may choose their language; since PostgreSQL 15
 /// `GRANT SET ON PARAMETER lc_messages` lets others do so.
 const ENGLISH: &str = "SET lc_messages = 'C'";
 
-/// Between two keepalives that are not acknowledged …
+/// Of each address: there must be time for others as long as somebody waits for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_250);
+/// A connection is given up on which nothing was acknowledged for so long. On Linux this counts instead of the number of keepalives.
+const DEAD_AFTER: Duration = Duration::from_secs(11);
+/// When nothing was sent or received for so long, a keepalive is sent …
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// … and again after this, until it is acknowledged.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// … of which there may be so many.
-const KEEPALIVES: u32 = 3;
 
 /// Opens connections for a pool.
 pub(super) fn postgres(
@@ -60,13 +58,16 @@ pub(super) fn postgres(
 fn with_timeouts(config: &tokio_postgres::Config) -> tokio_postgres::Config {
     let (mut config, defaults) = (config.clone(), tokio_postgres::Config::new());
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(BUSY_TIMEOUT);
+        config.connect_timeout(CONNECT_TIMEOUT);
     }
     if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(BUSY_TIMEOUT);
+        config.tcp_user_timeout(DEAD_AFTER);
     }
     if config.get_keepalives_idle() == defaults.get_keepalives_idle() {
-        config.keepalives_idle(BUSY_TIMEOUT).keepalives_interval(KEEPALIVE_INTERVAL).keepalives_retries(KEEPALIVES);
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
     }
     config
 }

@@ -99,8 +99,8 @@ pub fn release_ids(conn: &mut Conn<'_>, last: i64) -> Result<()> {
         // Raw, because diesel has no identity sequences. Never back: they may have given numbers to what was rolled back, or lost
         // some in a crash, and servers have seen these.
         Conn::Postgres(c) => Ok(c.batch_execute(&format!(
-            "SELECT setval('users_id_seq', greatest(max(id), min(last_value)), count(id) > 0 OR bool_or(is_called))
-                 FROM users_id_seq LEFT JOIN users ON TRUE;
+            "SELECT setval('users_id_seq', greatest(last, last_value), last > 0 OR is_called)
+                 FROM users_id_seq, (SELECT coalesce(max(id), 0) AS last FROM users) AS users;
              SELECT setval('messages_id_seq', greatest({last}, last_value), {last} > 0 OR is_called) FROM messages_id_seq"
         ))?),
     }

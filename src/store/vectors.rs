@@ -34,6 +34,12 @@ impl EmbeddingModel {
         self.size() == vector.dimensions()
     }
 
+    /// The same with other messages that have vectors: those from an id through another.
+    #[must_use]
+    pub fn with_range(self, from: i64, through: i64) -> Self {
+        Self { from, through, ..self }
+    }
+
     /// A new chunk of its vectors.
     fn chunk(&self) -> Chunk {
         Chunk::new(self.size())

@@ -28,9 +28,9 @@ use crate::{
 const READ: &str =
     "mutation ($id: ID!, $user: ID!) { markRead(messageId: $id, userId: $user) { userErrors { message } } }";
 
-const DAY: Duration = Duration::from_hours(24);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
-async fn keep_for(chat: &Chat, retention: Duration) {
+pub(crate) async fn keep_for(chat: &Chat, retention: Duration) {
     chat.app.store.write(move |conn| store::server::set_message_retention(conn, Some(retention))).await.unwrap();
 }
 
@@ -130,7 +130,6 @@ async fn what_is_too_old_is_deleted_and_the_rest_stays_as_it_is() {
     assert_counts(&chat).await;
 }
 
-/// Before any job has come to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_is_in_no_byte_of_the_database() {
     let chat = kept_for_a_day().await;
@@ -150,6 +149,7 @@ async fn what_is_too_old_is_in_no_byte_of_the_database() {
     assert_eq!(left_of(&texts, &chat.database.path()), [""; 0]);
 }
 
+/// Before any job has come to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_can_be_read_nowhere() {
     let chat = kept_for_a_day().await;

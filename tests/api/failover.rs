@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
@@ -25,7 +28,7 @@ const FEED: &str = "subscription ($user: ID!, $after: String) {
 type Heard = Arc<Mutex<Vec<String>>>;
 
 /// Follows the feed of a user, and after each end goes on from the last cursor, where the server is now.
-async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Heard) {
+async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Heard, caught_up: Arc<Notify>) {
     let mut after = Value::Null;
     loop {
         let address = *place.borrow_and_update();
@@ -33,7 +36,8 @@ async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Hear
         socket.says(json!({ "type": "connection_init" })).await;
         assert_eq!(socket.hears().await["type"], "connection_ack");
         socket.subscribes("feed", FEED, json!({ "user": user, "after": after })).await;
-        while let Some(Message::Text(said)) = socket.hears_or_ends().await {
+        while let Some(said) = socket.hears_or_ends().await {
+            let Message::Text(said) = said else { continue };
             let mut said: Value = serde_json::from_str(&said).unwrap();
             let event = said["payload"]["data"]["feed"].take();
             if event.is_null() {
@@ -41,6 +45,9 @@ async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Hear
             }
             assert_ne!(event["kind"], "RESET");
             after = event["cursor"].clone();
+            if event["kind"] == "CAUGHT_UP" {
+                caught_up.notify_one();
+            }
             if event["kind"] == "MESSAGE_SENT" {
                 heard.lock().unwrap().push(text(&event["message"]["content"]));
             }
@@ -69,8 +76,9 @@ async fn a_server_that_dies_under_load_is_replaced_by_the_other_one() {
     let mut crowd = Crowd::gathers(&database, first.1, PEOPLE, SENDERS).await;
     let (mut followers, mut all_heard) = (JoinSet::new(), Vec::new());
     for user in 1..=PEOPLE {
-        let heard = Heard::default();
-        followers.spawn(follow(user, current.clone(), heard.clone()));
+        let (heard, caught_up) = (Heard::default(), Arc::new(Notify::new()));
+        followers.spawn(follow(user, current.clone(), heard.clone(), caught_up.clone()));
+        soon(caught_up.notified()).await;
         all_heard.push((user, heard));
     }
     for _ in 0..short_or_long(2, 10) {
@@ -84,12 +92,13 @@ async fn a_server_that_dies_under_load_is_replaced_by_the_other_one() {
         (first, second) = (second, serve(&database, &flags).await);
     }
     crowd.rests_and_finds_everything().await;
+    assert!(followers.try_join_next().is_none(), "all still follow");
     let found = crowd.found().await;
     for (user, heard) in all_heard {
         let expected: Vec<&String> = found.values().filter(|name| concerns(user, name)).collect();
         soon(async {
             while heard.lock().unwrap().last() != expected.last().copied() {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await;

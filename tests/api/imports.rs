@@ -31,6 +31,19 @@ pub(crate) const LINES: &str = r#"{"user": {"id": 10, "name": "Ada", "email": "a
 {"message": {"id": 70, "senderId": 10, "receiverId": 7, "content": "Hi", "createdAt": "2026-02-01T00:00:00Z"}}
 {"message": {"id": 71, "senderId": 7, "receiverId": 10, "content": "Hello 👋", "createdAt": "2026-02-01T00:00:01Z"}}"#;
 
+/// Such as those that a crash of PostgreSQL has taken: servers have seen them.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_were_given_before_an_import_are_not_given_again() {
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    drop(chat.database.run("SELECT setval('messages_id_seq', 1000), setval('users_id_seq', 500)").await);
+    import(&chat, LINES).await.unwrap();
+    let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
+    assert_eq!((eve.id.as_str(), eve.sends("Hi", &pal).await.as_str()), ("usr_501", "msg_1001"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_are_kept_on_an_empty_database() {
     let chat = Chat::open().await;

@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     embedders::model,
-    endpoints::{Program, good},
+    endpoints::{Program, good, status},
+    expiry::{DAY, keep_for},
     harness::{Chat, Database, Person, soon},
     searches::{found, texts},
 };
@@ -163,6 +164,28 @@ async fn others_learn_nothing_from_scores_and_counts() {
     assert_eq!(learns().await, before);
     is_indexed(&ada).await;
     assert_eq!(learns().await, before);
+}
+
+/// Its new vector is still to be made when it is hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_message_that_becomes_too_old_is_done() {
+    let endpoint = Program::start(good).await;
+    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let chat = &reader.chat;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let id = ada.sends("first", &bob).await;
+    is_indexed(&ada).await;
+    endpoint.set(|body| status(503, body));
+    ada.edits(&id, "second").await;
+    let waits_for_its_vector = async |expected: bool| {
+        let waiting = || chat.app.store.read(|conn| store::indexing::changes(conn, true, 1));
+        soon(async { while waiting().await.unwrap().is_empty() == expected {} }).await;
+    };
+    waits_for_its_vector(true).await;
+    // The clock of the server stands in the past, and that of the database does not.
+    keep_for(chat, DAY).await;
+    endpoint.set(good);
+    waits_for_its_vector(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

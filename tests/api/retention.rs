@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use duologue::{
     domain::{feed, nodes},
+    model::timestamps::Timestamp,
     store,
 };
 use serde_json::{Value, json};
@@ -44,6 +45,19 @@ async fn what_was_trimmed_is_not_passed_over_in_silence() {
     // The next id is a new one, although no message or event has the last one any more.
     let last = ada.sends("Hi", &bob).await;
     assert_eq!(feed.next().await["messageId"], last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_clock_that_was_ahead_keeps_no_others() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let id = ada.sends("Hi", &bob).await;
+    for number in 0..5 {
+        ada.edits(&id, &number.to_string()).await;
+    }
+    let ahead = Timestamp::now().later(Duration::from_hours(100_000)).milliseconds();
+    drop(chat.database.run(&format!("UPDATE events SET at = {ahead} WHERE id = (SELECT min(id) FROM events)")).await);
+    assert_eq!(feed::trim(&chat.app, Duration::ZERO).await.unwrap(), 10);
 }
 
 /// Who missed nothing goes on, whether they are there or away, however many events of others are trimmed.
