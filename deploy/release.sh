@@ -26,7 +26,7 @@ done
 PATH=$PWD/target/release-tools/bin:$PWD/target/tools/bin:$PATH
 command -v cargo-zigbuild >/dev/null && command -v cargo-auditable >/dev/null ||
     fail "cargo-zigbuild and cargo-auditable are not there: run \"make release\", which installs them."
-[ -e web/dist/index.html.gz ] || fail "the web pages are not built: \"make web\" does it, and needs npm."
+[ -e web/dist/demo.html.gz ] || fail "the web pages are not built: \"make web\" does it, and needs npm."
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 for tag in $(git tag --points-at HEAD --list 'v*'); do

@@ -153,8 +153,8 @@ enum Happened {
 }
 
 impl SocketSession {
-    /// Runs until there is a reason to close; `None` when the client is gone. What is not awaited while the socket is idle is boxed, as there
-    /// are many idle sockets, each with a future of this size.
+    /// Runs until there is a reason to close; `None` when the client is gone. There are many idle sockets, each with a future of this
+    /// size: what is not awaited then is boxed.
     async fn run(mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
         let Limits { init_timeout, ping_interval, dead_after, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
