@@ -7,7 +7,9 @@ use std::{
 };
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, registry, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, field::MakeExt as _, fmt::format, layer::SubscriberExt as _, registry, util::SubscriberInitExt as _,
+};
 
 use crate::config::{Log, LogFormat};
 
@@ -37,7 +39,13 @@ pub fn start(log: Option<&Log>) -> WorkerGuard {
             registry().with(filter).with(lines.json().flatten_event(true).with_current_span(false)).try_init()
         }
         Some(LogFormat::Text) | None => {
-            registry().with(filter).with(lines.with_ansi(stderr().is_terminal())).try_init()
+            // The library's own fields format colors also where there are none.
+            let fields = format::debug_fn(|line, field, value| match field.name() {
+                "message" => write!(line, "{value:?}"),
+                name => write!(line, "{}={value:?}", name.trim_start_matches("r#")),
+            });
+            let lines = lines.fmt_fields(fields.delimited(" ")).with_ansi(stderr().is_terminal());
+            registry().with(filter).with(lines).try_init()
         }
     };
     if let Some(why) = wrong {
