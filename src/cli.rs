@@ -40,7 +40,7 @@ use duologue::{
     store::{self, DatabaseUrl, ServingLock, Store},
 };
 use progress::Progress;
-pub(crate) use settings::BadSettings;
+pub(crate) use settings::UnusableSettings;
 use settings::{prepared, verified};
 
 /// A server that takes longer to say that it is ready is not.

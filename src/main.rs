@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // It may quote what is in a file or in the database.
             eprintln!("duologue: {}", cli::printable(&format!("{error:#}")));
-            if error.is::<cli::BadSettings>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.is::<cli::UnusableSettings>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

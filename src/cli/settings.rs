@@ -13,12 +13,12 @@ use duologue::{
 /// Settings that a server cannot start with, however often it is tried.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-pub(crate) struct BadSettings(anyhow::Error);
+pub(crate) struct UnusableSettings(anyhow::Error);
 
 /// The origins of web pages that may use the server, and the URL of the database.
 pub(super) fn prepared(settings: &Serve) -> Result<(Vec<HeaderValue>, DatabaseUrl)> {
     // What is in a file of its own may be mended before the next start.
-    let wrong = |error, is_in_file: bool| if is_in_file { error } else { BadSettings(error).into() };
+    let wrong = |error, is_in_file: bool| if is_in_file { error } else { UnusableSettings(error).into() };
     let Serve { auth, database, .. } = settings;
     let origins = verified(settings).map_err(|error| wrong(error, false))?;
     if auth.mode != AuthMode::Open {

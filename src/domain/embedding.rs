@@ -223,17 +223,15 @@ impl Indexer {
         let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
         let embedded = Embedded { ids: ids.clone(), live: live.into_iter().zip(vectors).collect() };
         let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
-        let is_saved = self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
-        if let Note::Range(from, through) = note
-            && is_saved
-        {
-            if self.left != Some(model) {
-                self.ahead.clear();
-            }
+        let saved = self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
+        if self.left != Some(model) {
+            self.ahead.clear();
+        }
+        if let Note::Range(_, through) = note {
             self.ahead.extend(ids);
             self.ahead.retain(|id| id.key() > through);
-            self.left = Some(model.with_range(from, through));
         }
+        self.left = saved;
         Ok(Step::Taken)
     }
 
@@ -338,7 +336,8 @@ struct Embedded {
     live: Vec<(IndexedMessage, Option<Vector>)>,
 }
 
-/// Saves vectors of messages that were not changed meanwhile, and notes what was done; false if somebody had the model begin anew.
+/// Saves vectors of messages that were not changed meanwhile, and notes what was done. Gives the model as it is then; `None` if somebody
+/// had it begin anew.
 fn save(
     conn: &mut Conn<'_>,
     identity: &str,
@@ -346,10 +345,10 @@ fn save(
     note: Note,
     Embedded { mut ids, live }: Embedded,
     retry_at: Timestamp,
-) -> Result<bool, store::Error> {
+) -> Result<Option<EmbeddingModel>, store::Error> {
     store::indexing::lock(conn)?;
     if store::vectors::model(conn, identity)? != Some(model) {
-        return Ok(false);
+        return Ok(None);
     }
     store::indexing::lock_changes(conn, &ids)?;
     let now = store::indexing::messages_by_ids(conn, &ids)?;
@@ -384,7 +383,10 @@ fn save(
             ids.retain(|id| !refused.contains(id));
             store::vectors::forget_failures(conn, &model, &ids)?;
         }
-        Note::Range(from, through) => store::vectors::set_range(conn, &model, (from, through))?,
+        Note::Range(from, through) => {
+            store::vectors::set_range(conn, &model, (from, through))?;
+            return Ok(Some(model.with_range(from, through)));
+        }
     }
-    Ok(true)
+    Ok(Some(model))
 }

@@ -181,9 +181,11 @@ impl Accepting<'_> {
         let _ = stream.set_nodelay(true);
         // A client that vanished acknowledges nothing, which an event stream would not notice otherwise: the kernel takes what is sent.
         // One that only reads slowly has its own time.
-        let dead_after = self.limits.dead_after.max(self.limits.stall_timeout);
         #[cfg(target_os = "linux")]
-        let _ = set_tcp_user_timeout(&stream, dead_after.as_millis().try_into().unwrap_or(u32::MAX));
+        {
+            let dead_after = self.limits.dead_after.max(self.limits.stall_timeout);
+            let _ = set_tcp_user_timeout(&stream, dead_after.as_millis().try_into().unwrap_or(u32::MAX));
+        }
         let Some((place, let_go)) = self.places.admit(remote.0) else { return };
         let (place, unread) = (Arc::new(place), Unread::default());
         let stream =

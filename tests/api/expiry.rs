@@ -210,7 +210,7 @@ async fn what_is_too_old_can_be_read_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_is_not_found_by_its_meaning_nor_given_to_a_model() {
     let endpoint = Program::start(good).await;
-    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let reader = Reader::asking(&endpoint).await;
     let chat = &reader.chat;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     for content in ["quokka one", "quokka two"] {

@@ -34,6 +34,11 @@ impl Reader {
         Self { chat, jobs }
     }
 
+    /// The same, with another program that makes the vectors.
+    pub(crate) async fn asking(endpoint: &Program) -> Self {
+        Self::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await
+    }
+
     /// Ends it; gives its database.
     async fn stop(mut self) -> Database {
         self.jobs.shutdown().await;
@@ -139,7 +144,7 @@ async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn others_learn_nothing_from_scores_and_counts() {
     let endpoint = Program::start(good).await;
-    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let reader = Reader::asking(&endpoint).await;
     let chat = &reader.chat;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
@@ -170,7 +175,7 @@ async fn others_learn_nothing_from_scores_and_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_message_that_becomes_too_old_is_done() {
     let endpoint = Program::start(good).await;
-    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let reader = Reader::asking(&endpoint).await;
     let chat = &reader.chat;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let id = ada.sends("first", &bob).await;
