@@ -141,7 +141,10 @@ impl App {
         if store.read(store::moving::is_arriving).await? {
             return Err(Error::Unusable("the database is being moved here: let `duologue move` end first".to_owned()));
         }
-        Self::on(store, Timestamp::now).await
+        let app = Self::on(store, Timestamp::now).await?;
+        // Servers look for what was changed by that of the database.
+        app.correct_clock(app.clock_offset().await?);
+        Ok(app)
     }
 
     async fn on(store: Store, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Result<Self, Error> {
@@ -248,6 +251,22 @@ impl App {
     pub fn now(&self) -> Timestamp {
         let shown = (self.clock)().milliseconds();
         Timestamp::from_milliseconds(shown.saturating_add(self.clock_offset.load(Ordering::Relaxed)))
+    }
+
+    /// By how many milliseconds the clock of PostgreSQL is ahead of this one; 0 on SQLite.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn clock_offset(&self) -> store::Result<i64> {
+        // Measured while it is asked: before that it may have been waited for a connection.
+        let ask = |conn: &mut store::Conn<'_>| {
+            let asked = Instant::now();
+            let theirs = store::nodes::clock(conn)?;
+            Ok::<_, Error>((theirs, asked + asked.elapsed() / 2))
+        };
+        let (Some(theirs), at) = self.store.read(ask).await? else { return Ok(0) };
+        let elapsed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Ok(theirs.milliseconds() - (self.now().milliseconds() - elapsed))
     }
 
     /// From now on the clock is corrected by so many milliseconds more.

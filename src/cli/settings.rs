@@ -1,5 +1,7 @@
 //! What can be known of the settings of a server before anything is opened or created.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use reqwest::header::HeaderValue;
 
@@ -33,22 +35,26 @@ pub(super) fn verified(settings: &Serve) -> Result<Vec<HeaderValue>> {
     let open = settings.auth.mode == AuthMode::Open;
     let reached = |listen: &[Listen]| {
         let addresses = listen.iter().flat_map(|listen| &listen.0);
-        addresses.copied().find(|address| !address.ip().is_loopback() && !settings.allow_open_network)
+        addresses.copied().find(|address| !address.ip().is_loopback())
     };
-    if let Some(address) = reached(settings.metrics_listen.as_slice()) {
+    if let Some(address) = reached(settings.metrics_listen.as_slice()).filter(|_| !settings.allow_open_metrics) {
         bail!(
             "{address} can be reached by others, and nobody has to sign in to read the metrics: listen on 127.0.0.1, or say \
-             --allow-open-network if only those reach it who may read them"
+             --allow-open-metrics if only those reach it who may read them"
         );
     }
-    if let Some(address) = reached(&settings.addresses.listen)
-        && open
-    {
+    if let Some(address) = reached(&settings.addresses.listen).filter(|_| open && !settings.allow_open_network) {
         bail!(
             "{address} can be reached by others, and on this server nobody has to sign in: whoever reaches it may read, \
              change and delete everything. Say --auth jwt so that people sign in, listen on 127.0.0.1, or say \
              --allow-open-network if that is what you want"
         );
+    }
+    if open && settings.auth.issuer.is_some() {
+        bail!("--issuer has no effect on a server where nobody has to sign in: say --auth jwt as well");
+    }
+    if settings.auth.access_token_lifetime < Duration::from_secs(1) {
+        bail!("--access-token-lifetime must be at least a second: that is how exactly tokens say when they expire");
     }
     if settings.auth.refresh_token_lifetime < settings.auth.access_token_lifetime {
         bail!(

@@ -34,9 +34,11 @@ pub struct Rates {
 pub struct Limits {
     /// Bytes of a request's body or of a WebSocket message
     #[arg(long, value_name = "BYTES", env = "DUOLOGUE_MAX_BODY", default_value_t = 256 * 1024)]
+    #[arg(value_parser = at_least_one)]
     pub max_body: usize,
     /// Bytes of an answer, be it to a request, to a whole batch, or an event
     #[arg(long, value_name = "BYTES", env = "DUOLOGUE_MAX_ANSWER", default_value_t = 8 * 1024 * 1024)]
+    #[arg(value_parser = at_least_one)]
     pub max_answer: usize,
     /// Bytes above which an answer over HTTP is compressed with gzip, if the client accepts that; or `off`. Event streams and
     /// WebSockets are never compressed
@@ -69,12 +71,14 @@ pub struct Limits {
     pub trusted_documents: Option<PathBuf>,
     /// Operations in a batch
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_BATCH", default_value_t = 10)]
+    #[arg(value_parser = at_least_one)]
     pub max_batch: usize,
     /// Running operations on one WebSocket
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_OPERATIONS", default_value_t = 100)]
     pub max_socket_operations: usize,
     /// Connections of one address at a time; a /64 of IPv6 counts as one. Not for loopback addresses and trusted proxies
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_ADDRESS_CONNECTIONS", default_value_t = 256)]
+    #[arg(value_parser = at_least_one)]
     pub max_address_connections: usize,
     /// Queries and mutations that run on one WebSocket at a time; more wait for their turn
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SOCKET_REQUESTS", default_value_t = 8)]
@@ -92,6 +96,7 @@ pub struct Limits {
     pub max_user_subscribed_fields: usize,
     /// WebSockets and event streams of one user
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_USER_SOCKETS", default_value_t = 50)]
+    #[arg(value_parser = at_least_one)]
     pub max_user_sockets: usize,
     /// Time for a new connection to send the head of its first request, and for the rest of a head that has begun; after it,
     /// the connection is closed

@@ -291,8 +291,8 @@ pub async fn run_session_poller(app: Arc<App>) {
             let before = app.now().milliseconds().saturating_sub(PURGE_AFTER_MS);
             let now = app.now();
             let purge = move |conn: &mut Conn<'_>| {
-                store::attempts::purge(conn, now)?;
-                store::sessions::purge(conn, Timestamp::from_milliseconds(before))
+                let attempts = store::attempts::purge(conn, now)?;
+                Ok::<_, store::Error>(attempts + store::sessions::purge(conn, Timestamp::from_milliseconds(before))?)
             };
             match app.store.write(purge).await {
                 Ok(0) => purged = Instant::now(),

@@ -54,8 +54,11 @@ pub async fn trim(app: &App, retention: Duration) -> Result<()> {
     let before = app.now().earlier(retention);
     loop {
         let begun = Instant::now();
-        if app.store.write(move |conn| store::audit::trim(conn, before)).await? == 0 {
-            return Ok(());
+        match app.store.write(move |conn| store::audit::trim(conn, before)).await {
+            Ok(0) => return Ok(()),
+            // What failed is tried again.
+            Ok(_) | Err(store::Error::Busy | store::Error::Overloaded) => {}
+            Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(begun.elapsed()).await;
     }

@@ -278,6 +278,8 @@ impl Indexer {
         let Some(former) = self.app.store.read(former).await? else { return Ok(Step::Nothing) };
         let remove = move |conn: &mut Conn<'_>| {
             store::indexing::lock(conn)?;
+            // Whoever goes back to it must not take it for complete.
+            store::vectors::set_range(conn, &former, (former.through + 1, former.through))?;
             if store::vectors::delete_chunks(conn, &former, CHUNKS_PER_STEP)? == 0 {
                 store::vectors::delete_model(conn, &former)?;
             }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard};
+use super::{Error, Rejection, Result, Viewer, policy, presences::PresenceGuard};
 use crate::{
     app::App,
     events::{Resource, Watch},
@@ -121,11 +121,13 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
     let mut trimmed = 0;
     loop {
         let begun = Instant::now();
-        let found = app.store.write(move |conn| trim_batch(conn, before)).await?;
-        if found == 0 {
-            return Ok(trimmed);
+        match app.store.write(move |conn| trim_batch(conn, before)).await {
+            Ok(0) => return Ok(trimmed),
+            Ok(found) => trimmed += found,
+            // It is tried again.
+            Err(Error::Busy | Error::Overloaded(_)) => {}
+            Err(error) => return Err(error),
         }
-        trimmed += found;
         // At least half of the time is left to others.
         tokio::time::sleep(begun.elapsed()).await;
     }
@@ -272,6 +274,8 @@ impl Follower {
         let head = self.app.store.read(move |conn| head(conn, &app, user)).await?;
         let Some(position) = head else { return Ok(false) };
         self.read_position = ReadPosition { position, lost: true };
+        // What the watch knows was read beyond this position, if ids went back: from here on it is read once more.
+        self.at_end = false;
         Ok(true)
     }
 

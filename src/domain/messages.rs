@@ -21,9 +21,9 @@ pub fn by_ids(
     ids: &[MessageId],
     budget: &mut TextBudget,
 ) -> Result<Vec<(MessageId, Message)>> {
-    let messages = store::messages::by_ids_within(conn, ids, budget)?;
-    let visible = messages.into_iter().filter(|message| policy::sees_conversation(viewer, message.conversation_id()));
-    Ok(visible.map(|message| (message.id, message)).collect())
+    let is_visible = |message: &Message| policy::sees_conversation(viewer, message.conversation_id());
+    let visible = store::messages::visible_by_ids(conn, ids, is_visible, budget)?;
+    Ok(visible.into_iter().map(|message| (message.id, message)).collect())
 }
 
 /// A page of the visible part of each list, oldest first.

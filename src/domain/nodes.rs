@@ -4,9 +4,12 @@
 
 use std::{
     collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use futures_util::FutureExt;
 
 use super::presences::Exchange;
 use crate::{
@@ -75,6 +78,8 @@ pub struct Membership {
     /// The other servers.
     others: Vec<i64>,
     presences: Exchange,
+    renewed: Instant,
+    exchanged: Instant,
 }
 
 impl Membership {
@@ -83,7 +88,7 @@ impl Membership {
     /// # Errors
     /// When it does not agree with the others on the time or on the signing keys.
     pub async fn join(app: &App) -> Result<Self, CannotJoin> {
-        let offset = clock_offset(app).await?;
+        let offset = app.clock_offset().await?;
         if offset.abs() > MAX_OFFSET_MS {
             return Err(CannotJoin::Clock(offset.abs() / 1_000));
         }
@@ -116,6 +121,8 @@ impl Membership {
             earlier,
             others: nodes.others.iter().map(|other| other.id).collect(),
             presences: Exchange::default(),
+            renewed: Instant::now(),
+            exchanged: Instant::now(),
         };
         if nodes.others.iter().any(|other| !signs(other, &membership.node) || !signs(&membership.node, other)) {
             membership.leave(app).await?;
@@ -155,25 +162,36 @@ impl Membership {
 
     /// Keeps in touch with the others; never returns.
     pub async fn run(mut self, app: Arc<App>) {
-        let (mut renewed, mut exchanged) = (Instant::now(), Instant::now());
+        let mut has_failed = false;
         loop {
-            tokio::time::sleep(self.interval(&app)).await;
-            let mut outcome = self.poll(&app).await;
-            if outcome.is_ok() && exchanged.elapsed() >= EXCHANGE_INTERVAL {
-                exchanged = Instant::now();
-                outcome = self.presences.run(&app, self.node.id, &self.others).await;
-            }
-            if outcome.is_ok() && renewed.elapsed() < RENEWAL_INTERVAL {
-                continue;
-            }
-            match self.renew(&app).await {
-                Ok(()) => renewed = Instant::now(),
-                Err(error) => {
+            tokio::time::sleep(if has_failed { RENEWAL_INTERVAL } else { self.interval(&app) }).await;
+            match AssertUnwindSafe(self.turn(&app)).catch_unwind().await {
+                Ok(Ok(())) => has_failed = false,
+                Ok(Err(error)) => {
                     tracing::warn!(%error, "it is not known what other servers change");
-                    tokio::time::sleep(RENEWAL_INTERVAL).await;
+                    has_failed = true;
+                }
+                Err(_panic) => {
+                    tracing::error!("a panic: it is not known what other servers change");
+                    has_failed = true;
                 }
             }
         }
+    }
+
+    /// Hears of what others have changed, and from time to time renews the lease: also if that failed, as another PostgreSQL server may
+    /// be the primary now.
+    async fn turn(&mut self, app: &Arc<App>) -> store::Result<()> {
+        let mut heard = self.poll(app).await;
+        if heard.is_ok() && self.exchanged.elapsed() >= EXCHANGE_INTERVAL {
+            self.exchanged = Instant::now();
+            heard = self.presences.run(app, self.node.id, &self.others).await;
+        }
+        if heard.is_err() || self.renewed.elapsed() >= RENEWAL_INTERVAL {
+            self.renew(app).await?;
+            self.renewed = Instant::now();
+        }
+        heard
     }
 
     fn interval(&self, app: &App) -> Duration {
@@ -185,7 +203,7 @@ impl Membership {
     }
 
     /// Renews the lease, and takes over what the database says.
-    async fn renew(&mut self, app: &App) -> store::Result<()> {
+    async fn renew(&mut self, app: &Arc<App>) -> store::Result<()> {
         // Nothing is written to a SQLite file.
         if !app.store.is_sqlite() {
             let node = self.node.clone();
@@ -196,7 +214,9 @@ impl Membership {
             };
             let nodes = app.store.write(renew).await?;
             if nodes.is_new {
+                // It was away for longer than others keep what it has not heard of.
                 app.presences.share_all();
+                self.presences.hear_anew(app);
             }
             self.others = nodes.others.iter().map(|other| other.id).collect();
             check_history(app).await?;
@@ -208,7 +228,7 @@ impl Membership {
         if is_moved {
             app.moved.notify_one();
         }
-        correct_clock(app, clock_offset(app).await?);
+        correct_clock(app, app.clock_offset().await?);
         Ok(())
     }
 
@@ -224,6 +244,11 @@ impl Membership {
             Ok::<_, store::Error>((unsettled, store::feed::additions(conn, settled, MAX_ADDITIONS + 1)?))
         };
         let (unsettled, additions) = app.store.read(read).await?;
+        if unsettled.is_behind(&self.earlier) {
+            self.settled = unsettled.last_id() - ENTRIES_IN_FLIGHT;
+            (self.seen, self.earlier) = (HashSet::new(), unsettled);
+            return begin_epoch(app).await;
+        }
         if additions.len() > MAX_ADDITIONS {
             app.notifier.invalidate_all();
         } else {
@@ -252,13 +277,17 @@ impl Membership {
 /// # Errors
 /// Those of the database.
 pub async fn check_history(app: &App) -> store::Result<()> {
-    let (epoch, told) = (app.epoch(), app.history.entries());
+    let told = app.history.entries();
     if !app.store.read(move |conn| store::feed::lacks_any(conn, &told)).await? {
         return Ok(());
     }
-    // Of several servers one begins it.
-    let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
-    if app.store.write(begin).await? {
+    begin_epoch(app).await
+}
+
+/// Begins a new epoch as the database lacks what was committed before. Of several servers one does.
+async fn begin_epoch(app: &App) -> store::Result<()> {
+    let (epoch, next) = (app.epoch(), random_epoch());
+    if app.store.write(move |conn| store::server::replace_epoch(conn, &epoch, &next)).await? {
         tracing::warn!(
             "the database lacks events that were sent to clients: a new epoch begins, and all clients load everything again"
         );
@@ -272,14 +301,6 @@ pub async fn check_history(app: &App) -> store::Result<()> {
 /// Those of the database.
 pub async fn leave(app: &App, id: i64) -> store::Result<()> {
     app.store.write(move |conn| store::nodes::leave(conn, id)).await
-}
-
-/// By how many milliseconds the clock of PostgreSQL is ahead of this server's; 0 on SQLite.
-async fn clock_offset(app: &App) -> store::Result<i64> {
-    let before = app.now().milliseconds();
-    let Some(theirs) = app.store.read(store::nodes::clock).await? else { return Ok(0) };
-    let after = app.now().milliseconds();
-    Ok(theirs.milliseconds() - i64::midpoint(before, after))
 }
 
 fn correct_clock(app: &App, offset: i64) {

@@ -110,15 +110,28 @@ impl Exchange {
         self.tell(app, node).await?;
         let gone: Vec<_> = self.known.keys().filter(|other| !others.contains(other)).copied().collect();
         for other in gone {
-            self.known.remove(&other);
-            for user in app.presences.disconnect_all_of(other, app.now()) {
-                tokio::spawn(go_offline_later(app.clone(), user));
-            }
+            self.forget(app, other);
         }
         for other in others {
             self.known.entry(*other).or_default();
         }
         self.hear(app).await
+    }
+
+    /// From now on all that others tell is heard once more.
+    pub(super) fn hear_anew(&mut self, app: &Arc<App>) {
+        let known: Vec<_> = self.known.keys().copied().collect();
+        for other in known {
+            self.forget(app, other);
+        }
+    }
+
+    /// Nobody is connected to another server any more, as far as it is known.
+    fn forget(&mut self, app: &Arc<App>, other: i64) {
+        self.known.remove(&other);
+        for user in app.presences.disconnect_all_of(other, app.now()) {
+            tokio::spawn(go_offline_later(app.clone(), user));
+        }
     }
 
     async fn tell(&mut self, app: &App, node: i64) -> store::Result<()> {

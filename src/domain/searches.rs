@@ -234,7 +234,7 @@ impl PageReader<'_> {
         let limit = usize::from(self.search.first);
         let wanted: Vec<_> = (1..).zip(&ranked).skip(before).take(limit).collect();
         let ids: Vec<MessageId> = wanted.iter().map(|(_, (id, _))| *id).collect();
-        let messages = store::messages::by_ids_within(conn, &ids, budget)?;
+        let messages = store::messages::visible_by_ids(conn, &ids, |_| true, budget)?;
         let mut messages: HashMap<_, _> = messages.into_iter().map(|message| (message.id, message)).collect();
         let words_apart = self.phrases.words_apart();
         let hits = wanted.into_iter().filter_map(|(rank, (id, score))| {

@@ -2,6 +2,7 @@
 //! operation.
 
 use apollo_compiler::{ast::Type, executable::OperationType};
+use apollo_parser::{Lexer, Token, TokenKind};
 use async_graphql::Value;
 
 use super::{
@@ -28,40 +29,21 @@ const MAX_INTROSPECTION_LISTS: u32 = 2;
 /// What a field of introspection counts for: it is there for many types.
 const INTROSPECTION_WEIGHT: u64 = 10;
 
-/// Counts tokens, directives and brackets of a text that need not be GraphQL. What it takes for one token is never more than one to
-/// the parser: <https://spec.graphql.org/October2021/#sec-Appendix-Grammar-Summary.Lexical-Tokens>. Gives the bytes of all tokens:
-/// those of blanks, commas and comments are left out.
+/// Counts tokens, directives and brackets of a text that need not be GraphQL. Gives the bytes of all tokens: those of blanks,
+/// commas and comments are left out.
 pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
     let (mut tokens, mut bytes, mut depth, mut directives) = (0_usize, 0_usize, 0_u32, 0_u64);
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let token = match first {
-            '#' => {
-                rest = rest.split_once(['\n', '\r']).map_or("", |(_, after)| after);
-                continue;
-            }
-            c if c.is_whitespace() || c == ',' || c == '\u{FEFF}' => {
-                rest = rest.strip_prefix(c).unwrap_or_default();
-                continue;
-            }
-            '"' => string_length(rest).ok_or_else(|| {
-                let message = "The document is not GraphQL: a string in it does not end.";
-                Error::new(Code::GraphqlParseFailed, message)
-            })?,
-            '.' if rest.starts_with("...") => 3,
-            c if c.is_ascii_alphanumeric() || c == '_' => {
-                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len())
-            }
-            c => c.len_utf8(),
-        };
-        tokens += 1;
-        bytes += token;
-        match first {
-            '{' | '[' | '(' => depth += 1,
-            '}' | ']' | ')' => depth = depth.saturating_sub(1),
-            '@' => directives += 1,
+    for lexed in Lexer::new(text) {
+        // What is no token counts for one: the parser says what is wrong with it.
+        match lexed.as_ref().map(Token::kind) {
+            Ok(TokenKind::Whitespace | TokenKind::Comment | TokenKind::Comma | TokenKind::Eof) => continue,
+            Ok(TokenKind::LCurly | TokenKind::LBracket | TokenKind::LParen) => depth += 1,
+            Ok(TokenKind::RCurly | TokenKind::RBracket | TokenKind::RParen) => depth = depth.saturating_sub(1),
+            Ok(TokenKind::At) => directives += 1,
             _ => {}
         }
+        tokens += 1;
+        bytes += lexed.map_or(0, |token| token.data().len());
         if tokens > limits.max_tokens {
             let message = format!("The document has more than {} tokens. Ask for less at once.", limits.max_tokens);
             return Err(Error::new(Code::QueryTooComplex, message));
@@ -74,27 +56,8 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
             let message = format!("The document has brackets nested more than {} deep.", limits.max_recursion);
             return Err(Error::new(Code::QueryTooDeep, message));
         }
-        rest = rest.get(token..).unwrap_or_default();
     }
     Ok(bytes)
-}
-
-/// Bytes of the string that the text starts with; `None` if it does not end.
-fn string_length(text: &str) -> Option<usize> {
-    let block = text.starts_with("\"\"\"");
-    let mut at = if block { 3 } else { 1 };
-    loop {
-        let rest = text.get(at..)?;
-        let step = match rest.chars().next()? {
-            '"' if !block => return Some(at + 1),
-            '"' if rest.starts_with("\"\"\"") => return Some(at + 3),
-            '\n' | '\r' if !block => return None,
-            '\\' if block && rest.starts_with("\\\"\"\"") => 4,
-            '\\' if !block => 1 + rest.chars().nth(1)?.len_utf8(),
-            c => c.len_utf8(),
-        };
-        at += step;
-    }
 }
 
 /// What a part of a plan asks for. Sums do not overflow: they stay at the highest number.

@@ -11,8 +11,13 @@ use crate::{
     model::ids::{ServiceTokenId, UserId},
 };
 
-/// Characters of the name of an operation, at most.
+/// Bytes of the name of an operation in the log, at most.
 const MAX_NAME: usize = 64;
+
+/// The name of an operation as the log shows it. Names are ASCII.
+pub(super) fn shown_name(name: &str) -> &str {
+    name.get(..MAX_NAME).unwrap_or(name)
+}
 
 /// What will be logged of a request, or of an operation of a socket.
 pub struct AccessRecord {
@@ -83,7 +88,7 @@ impl AccessRecord {
         facts.operations += 1;
         if facts.operations == 1 {
             facts.operation = Some(operation);
-            facts.name = name.map(|name| name.chars().take(MAX_NAME).collect());
+            facts.name = name.map(|name| shown_name(name).into());
         }
     }
 

@@ -292,7 +292,8 @@ async fn renew_connection(
         let why = "There is nothing to renew: this is no WebSocket of a session.";
         return Err(Error::new(Code::BadRequest, why));
     };
-    let outcome = accounts::renewed(&call.app, &call.viewer(), &access_token).await;
+    // Whose the socket is, and not who has signed in before this in the same request: what runs on it goes on as that user.
+    let outcome = accounts::renewed(&call.app, &call.caller.viewer, &access_token).await;
     Ok(call.outcome(outcome)?.map(|viewer| {
         let until = viewer.credential().and_then(|(_, until)| until);
         connection.send_replace(viewer);

@@ -8,7 +8,11 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{
+    OwnedSemaphorePermit, Semaphore,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    watch,
+};
 
 use super::{
     api::{Api, Prepared},
@@ -27,6 +31,8 @@ pub const MAX_HELD_BYTES: usize = 1024 * 1024;
 
 /// Permits of a request on a connection, to be kept until its answer was sent: for the connection, and for the user.
 pub type RequestPermits = (Option<OwnedSemaphorePermit>, Option<Permit>);
+/// What does not count as a request in hand.
+const NO_PERMITS: RequestPermits = (None, None);
 
 /// A client's connection with many operations. As data of async-graphql it says on whose behalf they are.
 pub struct Connection {
@@ -35,6 +41,8 @@ pub struct Connection {
     viewer: watch::Receiver<Viewer>,
     requests: Arc<Semaphore>,
     held_bytes: Arc<Semaphore>,
+    /// Takes the permits of answers.
+    permits: Option<UnboundedSender<RequestPermits>>,
 }
 
 /// What async-graphql keeps of a connection that was initialized, or says of one that was not.
@@ -48,6 +56,15 @@ pub fn session_data(initialized: Result<Connection, String>) -> async_graphql::R
 }
 
 impl Connection {
+    /// From now on the permits of the answers, one for each in their order: who sends the answers keeps them until then. Otherwise
+    /// they are released as soon as there is an answer.
+    #[must_use]
+    pub fn permits(&mut self) -> UnboundedReceiver<RequestPermits> {
+        let (sender, receiver) = unbounded_channel();
+        self.permits = Some(sender);
+        receiver
+    }
+
     fn caller(&self) -> Caller {
         self.caller.on_socket(self.viewer.borrow().clone())
     }
@@ -58,7 +75,8 @@ impl Api {
     #[must_use]
     pub fn connection(&self, caller: Caller, viewer: watch::Receiver<Viewer>) -> Connection {
         let requests = Arc::new(Semaphore::new(self.limits().max_socket_requests));
-        Connection { caller, viewer, requests, held_bytes: Arc::new(Semaphore::new(MAX_HELD_BYTES)) }
+        let held_bytes = Arc::new(Semaphore::new(MAX_HELD_BYTES));
+        Connection { caller, viewer, requests, held_bytes, permits: None }
     }
 
     /// Runs a query or a mutation of a connection, once it is its turn there and among all requests of the user.
@@ -85,11 +103,17 @@ impl Api {
 
     /// The answers to an operation of a connection.
     fn answers(&self, connection: &Connection, request: Request) -> BoxStream<'static, Answer> {
-        let caller = connection.caller();
-        self.start(connection, caller.clone(), request).unwrap_or_else(|refusal| {
+        let (caller, sender) = (connection.caller(), connection.permits.clone());
+        let answers = self.start(connection, caller.clone(), request).unwrap_or_else(|refusal| {
             caller.record.is_answered(&refusal);
-            stream::once(async { refusal }).boxed()
-        })
+            stream::once(async { (refusal, NO_PERMITS) }).boxed()
+        });
+        let hand_over = move |(answer, permits)| {
+            // Nobody may want them.
+            let _ = sender.as_ref().map(|sender| sender.send(permits));
+            answer
+        };
+        answers.map(hand_over).boxed()
     }
 
     fn start(
@@ -97,7 +121,7 @@ impl Api {
         connection: &Connection,
         caller: Caller,
         request: Request,
-    ) -> Result<BoxStream<'static, Answer>, Answer> {
+    ) -> Result<BoxStream<'static, (Answer, RequestPermits)>, Answer> {
         let prepared = self.prepare(&request.try_into()?)?;
         let bytes = u32::try_from(prepared.bytes()).unwrap_or(u32::MAX);
         let held = connection.held_bytes.clone().try_acquire_many_owned(bytes).map_err(|_too_many| {
@@ -105,10 +129,10 @@ impl Api {
             Answer::refusal(Code::QueryTooComplex, why)
         })?;
         let answers = if prepared.operation() == OperationType::Subscription {
-            self.stream(&caller, prepared)
+            self.stream(&caller, prepared).map(|answer| (answer, NO_PERMITS)).boxed()
         } else {
             let (api, requests) = (self.clone(), connection.requests.clone());
-            stream::once(async move { api.execute_in_turn(&caller, requests, prepared).await.0 }).boxed()
+            stream::once(async move { api.execute_in_turn(&caller, requests, prepared).await }).boxed()
         };
         Ok(answers.map(move |answer| (answer, &held).0).boxed())
     }

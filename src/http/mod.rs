@@ -116,8 +116,8 @@ pub async fn serve(
     stop: impl Future<Output = Duration> + Send + 'static,
 ) {
     let is_loopback = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let are_loopback = |listeners: &[TcpListener]| listeners.iter().all(is_loopback) && !settings.allow_open_network;
-    let is_loopback_only = app.keys.is_none() && are_loopback(&listeners);
+    let are_loopback = |listeners: &[TcpListener]| listeners.iter().all(is_loopback);
+    let is_loopback_only = app.keys.is_none() && are_loopback(&listeners) && !settings.allow_open_network;
     let server = Arc::new(Server {
         app: app.clone(),
         api,
@@ -139,7 +139,7 @@ pub async fn serve(
         cancel.cancel();
     });
     let (limits, counted, uncounted) = (&settings.limits, server.counters.clone(), Arc::default());
-    let scrapes = metrics::router(server.clone(), are_loopback(&metrics_listeners));
+    let scrapes = metrics::router(server.clone(), are_loopback(&metrics_listeners) && !settings.allow_open_metrics);
     let scrapes = accept(&metrics_listeners, scrapes, limits, &[], &uncounted, stopping.clone());
     let requests = accept(&listeners, router(server), limits, &settings.trusted_proxies, &counted, stopping);
     let (connections, _scrapes) = tokio::join!(requests, scrapes);

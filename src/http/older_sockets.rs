@@ -15,7 +15,10 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, UnboundedReceiver},
+        oneshot,
+    },
     time::{Instant, MissedTickBehavior},
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -23,10 +26,13 @@ use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::{
     server::Server,
-    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended},
+    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended, unless_ended},
     wires::{Close, Wire, WireResult},
 };
-use crate::{config::Limits, graphql::session_data};
+use crate::{
+    config::Limits,
+    graphql::{RequestPermits, session_data},
+};
 
 /// The name of the protocol.
 pub(super) const PROTOCOL: &str = "graphql-ws";
@@ -56,9 +62,9 @@ pub(super) async fn serve(
     let initialize = async move |payload: Value| {
         let payload = if let Value::Object(payload) = payload { payload } else { Map::new() };
         let initialized = Initialized::authenticate(&own, &payload, credentials).await.map_err(|Close(_, why)| why)?;
-        let connection = own.api.connection(initialized.caller.clone(), initialized.renewed.clone());
+        let mut connection = own.api.connection(initialized.caller.clone(), initialized.renewed.clone());
         // The socket may have ended meanwhile.
-        let _ = initialized_sender.send(initialized);
+        let _ = initialized_sender.send((initialized, connection.permits()));
         Ok(connection)
     };
     let handler = GraphQLWebSocket::new_with_pair(
@@ -69,7 +75,8 @@ pub(super) async fn serve(
     )
     .on_connection_init(async move |payload| session_data(initialize(payload).await));
     let mut handler = pin!(handler.serve());
-    let mut socket = OlderSocket { server, wire, initialized: None, operations: HashSet::new() };
+    let (operations, stopped) = (HashSet::new(), Vec::new());
+    let mut socket = OlderSocket { server, wire, initialized: None, permits: None, operations, stopped };
 
     let Limits { init_timeout, ping_interval, dead_after, .. } = server.limits;
     let mut init_deadline = pin!(tokio::time::sleep(init_timeout));
@@ -90,8 +97,8 @@ pub(super) async fn serve(
                 Some(message) => socket.answer(message).await,
                 None => Err(Some(Close::new(1000, ""))),
             },
-            Ok(initialized) = &mut initializing, if socket.initialized.is_none() => {
-                socket.initialized = Some(initialized);
+            Ok((initialized, permits)) = &mut initializing, if socket.initialized.is_none() => {
+                (socket.initialized, socket.permits) = (Some(initialized), Some(permits));
                 Ok(())
             }
             // Its last messages are still to be sent.
@@ -125,8 +132,12 @@ struct OlderSocket<'a> {
     server: &'a Server,
     wire: &'a mut Wire,
     initialized: Option<Initialized>,
-    /// The ids of those that go on.
+    /// Those of the answers, in their order.
+    permits: Option<UnboundedReceiver<RequestPermits>>,
+    /// The ids of those that go on, …
     operations: HashSet<String>,
+    /// … and of those that the client has stopped, until the handler says so: another one may have the same id already.
+    stopped: Vec<String>,
 }
 
 impl OlderSocket<'_> {
@@ -150,15 +161,28 @@ impl OlderSocket<'_> {
                 if self.operations.len() >= max && !self.operations.contains(&id) {
                     let why = format!("This socket has {max} operations already: end one first.");
                     let error = json!({ "message": why, "extensions": { "code": "BAD_REQUEST" } });
-                    return self.wire.send(&json!({ "type": "error", "id": id, "payload": error })).await;
+                    let refusal = json!({ "type": "error", "id": id, "payload": error });
+                    return unless_ended(&mut self.initialized, self.wire.send(&refusal)).await;
                 }
                 self.operations.insert(id);
+            }
+            ("stop" | "complete", Some(id)) => {
+                if self.operations.remove(&id) {
+                    self.stopped.push(id);
+                }
             }
             ("connection_init" | "stop" | "complete" | "connection_terminate" | "ping" | "pong", _) => {}
             _ => return Err(Some(unknown())),
         }
         permit.send(Ok(ws::Message::Text(text.as_str().into())));
         Ok(())
+    }
+
+    fn ended(&mut self, id: &str) {
+        match self.stopped.iter().position(|stopped| stopped == id) {
+            Some(at) => drop(self.stopped.swap_remove(at)),
+            None => drop(self.operations.remove(id)),
+        }
     }
 
     /// Sends what the handler has to say.
@@ -168,9 +192,12 @@ impl OlderSocket<'_> {
                 if text.starts_with(r#"{"type":"complete""#)
                     && let Ok(Head { id: Some(id), .. }) = serde_json::from_str(&text)
                 {
-                    self.operations.remove(&id);
+                    self.ended(&id);
                 }
-                self.wire.send_frame(Message::text(text.as_str())).await
+                // Those of an answer are released when it was sent.
+                let is_answer = text.starts_with(r#"{"type":"data""#);
+                let _permits = self.permits.as_mut().filter(|_| is_answer).map(UnboundedReceiver::try_recv);
+                unless_ended(&mut self.initialized, self.wire.send_frame(Message::text(text.as_str()))).await
             }
             ws::Message::Close(Some(frame)) => Err(Some(Close::new(frame.code, frame.reason.as_str()))),
             ws::Message::Close(None) => Err(Some(Close::new(1000, ""))),

@@ -5,7 +5,11 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 use tokio::{sync::watch, time::timeout};
 
-use super::{access::Client, server::Server, wires::Close};
+use super::{
+    access::Client,
+    server::Server,
+    wires::{Close, WireResult},
+};
 use crate::{
     domain::{self, Viewer, connections::ClientConnection},
     graphql::Caller,
@@ -95,6 +99,18 @@ fn given_authorization(payload: &Map<String, Value>) -> &Value {
     match (member(payload, "authorization"), member(payload, "headers").as_object()) {
         (Value::Null, Some(headers)) => member(headers, "authorization"),
         (given, _) => given,
+    }
+}
+
+/// Sends something, but no longer than until the session ends: however slowly the client reads.
+pub(super) async fn unless_ended(
+    initialized: &mut Option<Initialized>,
+    sending: impl Future<Output = WireResult>,
+) -> WireResult {
+    tokio::select! {
+        biased;
+        why = session_ended(initialized) => Err(Some(Close::new(4403, why))),
+        sent = sending => sent,
     }
 }
 

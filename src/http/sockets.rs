@@ -26,7 +26,7 @@ use super::{
     operations::{Delivery, Operations},
     responses::refused,
     server::Server,
-    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended},
+    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended, unless_ended},
     upgrades::{self, Upgrade},
     wires::{Close, Wire, WireResult},
 };
@@ -276,7 +276,7 @@ impl SocketSession {
         }
     }
 
-    /// Sends an answer, and with it those that are there already. However slowly the client takes them, the end of the session ends it.
+    /// Sends an answer, and with it those that are there already.
     async fn deliver_all(&mut self, wire: &mut Wire, first: Delivery) -> WireResult {
         let Self { operations, initialized, .. } = self;
         let sending = async {
@@ -287,11 +287,7 @@ impl SocketSession {
             }
             wire.flush().await
         };
-        tokio::select! {
-            biased;
-            why = session_ended(initialized) => Err(Some(Close::new(4403, why))),
-            sent = sending => sent,
-        }
+        unless_ended(initialized, sending).await
     }
 }
 

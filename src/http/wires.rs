@@ -70,7 +70,13 @@ impl Wire {
     /// The next message of the client.
     pub(super) async fn receive(&mut self) -> WireResult<Message> {
         match self.socket.next().await {
-            Some(Ok(message)) => Ok(message),
+            Some(Ok(message)) => {
+                // Its pong is sent before anything more is read: those that a client does not read would gather.
+                if message.is_ping() {
+                    self.flush().await?;
+                }
+                Ok(message)
+            }
             Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 Err(Some(Close::new(1009, "Message too large")))
             }
@@ -134,7 +140,7 @@ impl Wire {
                 let _ = self.socket.send(Message::Close(Some(frame))).await;
             }
             // Both sides send a close frame (RFC 6455, 5.5.1): reading on sends our reply, or receives theirs.
-            while let Some(Ok(_)) = self.socket.next().await {}
+            while self.receive().await.is_ok() {}
             // After an error nothing is read there any more. What the client still sends would reset the connection, before the
             // client has read why.
             let connection = self.socket.get_mut();

@@ -12,6 +12,8 @@ use unicode_normalization::UnicodeNormalization;
 
 /// The longest text of a message, in characters.
 pub const MAX_CONTENT: usize = 10_000;
+/// Characters around the content of a message, all blank, at most.
+const MAX_BLANKS: usize = 1_000;
 /// The longest name of a user, in characters.
 pub const MAX_NAME: usize = 100;
 const MAX_EMAIL: usize = 254;
@@ -36,7 +38,7 @@ pub enum BadText {
     TooLong(String),
 }
 
-/// The text of a message: 1 to 10,000 characters without the blanks around it, kept as it was sent.
+/// The text of a message: 1 to 10,000 characters without the blanks around it, of which it may have 1,000 more; kept as it was sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content(String);
 
@@ -69,6 +71,15 @@ impl Content {
     /// # Errors
     /// When it is blank, too long or has a NUL in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
+        not_longer("content with the blanks around it", &text, MAX_CONTENT + MAX_BLANKS)?;
+        Self::stored(text)
+    }
+
+    /// A text that may be that of a message, also of one that an earlier version took and that would be refused now.
+    ///
+    /// # Errors
+    /// When it is blank, too long or has a NUL in it: then no message has it.
+    pub fn stored(text: String) -> Result<Self, BadText> {
         not_blank("content", &text)?;
         not_longer("content", text.trim_matches(is_blank), MAX_CONTENT)?;
         Ok(Self(text))
@@ -149,14 +160,14 @@ impl ClientId {
     /// When it is blank, too long or has a control character in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
         no_control("clientId", &text)?;
-        Self::of_message(text)
+        Self::stored(text)
     }
 
     /// An id that may be that of a message, also of one that an earlier version accepted and that would be refused now.
     ///
     /// # Errors
     /// When it is blank, too long or has a NUL in it: then no message has it.
-    pub fn of_message(text: String) -> Result<Self, BadText> {
+    pub fn stored(text: String) -> Result<Self, BadText> {
         no_nul("clientId", &text)?;
         not_blank("clientId", &text)?;
         not_longer("clientId", &text, MAX_CLIENT_ID)?;
@@ -319,6 +330,9 @@ mod tests {
         let longest = format!(" {} ", "é".repeat(MAX_CONTENT));
         assert_eq!(Content::parse(longest.clone()).map(|c| c.0), Ok(longest));
         assert!(matches!(Content::parse("a".repeat(MAX_CONTENT + 1)), Err(BadText::TooLong(_))));
+        let padded = format!("a{}", " ".repeat(MAX_CONTENT + MAX_BLANKS));
+        assert!(matches!(Content::parse(padded.clone()), Err(BadText::TooLong(_))));
+        assert!(Content::stored(padded).is_ok());
         for text in ["", " \n\t", "\u{3000}\u{A0}", "\u{200B}\u{FEFF}", "a\0b"] {
             assert!(matches!(Content::parse(text.into()), Err(BadText::Invalid(_))), "{text:?}");
         }

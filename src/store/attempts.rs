@@ -5,6 +5,9 @@ use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, query_
 use super::{Conn, Result, conn::on, schema::attempts};
 use crate::model::timestamps::Timestamp;
 
+/// Rows that one statement deletes.
+const ROWS_PER_STEP: i64 = 500;
+
 /// When the next attempt may be made; `None` if it may be made now, as there were fewer than `max`.
 pub fn blocked_until(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp) -> Result<Option<Timestamp>> {
     let query = attempts::table
@@ -45,9 +48,10 @@ pub fn forget(conn: &mut Conn<'_>, key: i64) -> Result<()> {
     Ok(())
 }
 
-/// Removes those that do not count any more.
-pub fn purge(conn: &mut Conn<'_>, now: Timestamp) -> Result<()> {
-    let query = diesel::delete(attempts::table.filter(attempts::expires_at.le(now)));
-    on!(conn, |c| query.execute(c))?;
-    Ok(())
+/// Removes those that do not count any more, some at a time; gives their number, 0 if there are no more.
+pub fn purge(conn: &mut Conn<'_>, now: Timestamp) -> Result<usize> {
+    let expired = attempts::table.select(attempts::key).filter(attempts::expires_at.le(now)).limit(ROWS_PER_STEP);
+    let keys: Vec<i64> = on!(conn, |c| expired.load(c))?;
+    let query = diesel::delete(attempts::table.filter(attempts::key.eq_any(keys)));
+    Ok(on!(conn, |c| query.execute(c))?)
 }

@@ -58,10 +58,14 @@ pub fn expired(conn: &mut Conn<'_>, (from, through): (i64, i64), limit: i64) -> 
     Ok(rows.into_iter().map(expired).collect())
 }
 
-/// Those of some messages that were not deleted, and are not about to be deleted with an account; at most 1,000, because the number of
-/// parameters is limited.
+/// Those of some messages that are too old still, were not deleted, and are not about to be deleted with an account; at most 1,000,
+/// because the number of parameters is limited.
 pub fn kept_of(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<HashSet<MessageId>> {
-    let query = messages::table.select(messages::id).filter(messages::id.eq_any(ids)).filter(is_kept());
+    let query = messages::table
+        .select(messages::id)
+        .filter(messages::id.eq_any(ids))
+        .filter(is_kept())
+        .filter(dsl::not(is_recent()));
     Ok(on!(conn, |c| query.load(c))?.into_iter().collect())
 }
 

@@ -260,6 +260,18 @@ impl Unsettled {
     pub fn settled_since(&self, earlier: &Self) -> Option<i64> {
         self.writers.is_disjoint(&earlier.writers).then_some(earlier.last_id)
     }
+
+    /// Whether ids went back since: another PostgreSQL server became the primary which did not have all that was committed.
+    #[must_use]
+    pub fn is_behind(&self, earlier: &Self) -> bool {
+        self.last_id < earlier.last_id
+    }
+
+    /// The highest id that was given.
+    #[must_use]
+    pub fn last_id(&self) -> i64 {
+        self.last_id
+    }
 }
 
 /// What there is to know now.

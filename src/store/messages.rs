@@ -115,11 +115,18 @@ pub fn by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Message>> {
     Ok(on!(conn, |c| if ids.len() <= MAX_CACHED_KEYS { CachedStatement(query).load(c) } else { query.load(c) })?)
 }
 
-/// The same for any number of ids, as far as the budget goes: one statement for up to 128 of them.
-pub fn by_ids_within(conn: &mut Conn<'_>, ids: &[MessageId], budget: &mut TextBudget) -> Result<Vec<Message>> {
+/// The visible ones of any number of ids, as far as the budget goes: one statement for up to 128 of them. What is not visible takes
+/// nothing of the budget: its length is not to be found out.
+pub fn visible_by_ids(
+    conn: &mut Conn<'_>,
+    ids: &[MessageId],
+    is_visible: impl Fn(&Message) -> bool,
+    budget: &mut TextBudget,
+) -> Result<Vec<Message>> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(MAX_CACHED_KEYS) {
-        let messages = by_ids(conn, ids)?;
+        let mut messages = by_ids(conn, ids)?;
+        messages.retain(&is_visible);
         messages.iter().try_for_each(|message| budget.spend(&message.content))?;
         found.extend(messages);
     }

@@ -9,6 +9,7 @@ use super::{
     conn::on,
     migrations,
     schema::{retention, server},
+    sessions,
 };
 use crate::model::timestamps::Timestamp;
 
@@ -35,7 +36,7 @@ pub fn message_retention(conn: &mut Conn<'_>) -> Result<Option<Duration>> {
     Ok(milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.unsigned_abs())))
 }
 
-/// Changes it.
+/// Changes for how long messages can be read.
 pub fn set_message_retention(conn: &mut Conn<'_>, retention: Option<Duration>) -> Result<()> {
     let milliseconds = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
     let query = diesel::update(server::table).set(server::message_retention.eq(milliseconds));
@@ -61,11 +62,11 @@ pub fn count_contents(conn: &mut Conn<'_>, limit: i64) -> Result<(i64, i64)> {
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 
-/// Changes it.
+/// Changes the epoch: the history of the database is another one from now on.
 pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     let query = diesel::update(server::table).set(server::epoch.eq(epoch));
     on!(conn, |c| query.execute(c))?;
-    Ok(())
+    sessions::skip_ids(conn)
 }
 
 /// Writes what is there already: fails if nothing can be written.
@@ -75,10 +76,15 @@ pub fn touch(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Changes it, if it is still this one; false if it is another one already.
+/// The same if `former` is the epoch still; false if it is another one already.
 pub fn replace_epoch(conn: &mut Conn<'_>, former: &str, epoch: &str) -> Result<bool> {
+    // Locks the row: of several servers one does it.
     let query = diesel::update(server::table.filter(server::epoch.eq(former))).set(server::epoch.eq(epoch));
-    Ok(on!(conn, |c| query.execute(c))? > 0)
+    let is_former = on!(conn, |c| query.execute(c))? > 0;
+    if is_former {
+        set_epoch(conn, epoch)?;
+    }
+    Ok(is_former)
 }
 
 /// Locks out other writers of users, messages and events until the end of the transaction, so that explicit ids may be inserted.
@@ -93,6 +99,7 @@ pub fn lock_ids(conn: &mut Conn<'_>) -> Result<()> {
 
 /// Advances the id sequences past the explicit ids, of which the last one of a message or an event is `last`.
 pub fn release_ids(conn: &mut Conn<'_>, last: i64) -> Result<()> {
+    sessions::skip_ids_of_first(conn)?;
     match conn {
         // SQLite takes them into account.
         Conn::Sqlite(_) => Ok(()),

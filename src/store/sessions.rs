@@ -1,6 +1,8 @@
 //! The table `sessions`. An ended session stays for a while, so that other processes can find its end.
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, connection::SimpleConnection,
+};
 
 use super::{
     Conn, Result,
@@ -160,6 +162,30 @@ pub fn purge(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
     let expired: Vec<SessionId> = on!(conn, |c| all.filter(sessions::expires_at.lt(before)).load(c))?;
     let query = diesel::delete(sessions::table.filter(sessions::id.eq_any(ended.into_iter().chain(expired))));
     Ok(on!(conn, |c| query.execute(c))?)
+}
+
+/// From now on sessions have higher ids than any that may have been given in a history of the database that was lost. Its tokens are
+/// valid still, as the key is the same one, and must not name sessions of others.
+pub(super) fn skip_ids(conn: &mut Conn<'_>) -> Result<()> {
+    // Raw for the sequences. Milliseconds since 1970: nobody has begun a thousand sessions a second since then.
+    match conn {
+        Conn::Sqlite(c) => c.batch_execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'sessions', 0
+                 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'sessions');
+             UPDATE sqlite_sequence SET seq = max(seq, unixepoch() * 1000) WHERE name = 'sessions'",
+        )?,
+        Conn::Postgres(c) => c.batch_execute(
+            "SELECT setval('sessions_id_seq', greatest(last_value, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)))
+                 FROM sessions_id_seq",
+        )?,
+    }
+    Ok(())
+}
+
+/// The same if nobody has signed in here yet: the accounts may have had sessions in the database that they come from.
+pub(super) fn skip_ids_of_first(conn: &mut Conn<'_>) -> Result<()> {
+    let any: Option<SessionId> = on!(conn, |c| sessions::table.select(sessions::id).first(c).optional())?;
+    if any.is_none() { skip_ids(conn) } else { Ok(()) }
 }
 
 /// The sessions that ended at an instant or later.

@@ -14,8 +14,12 @@ pub(super) const WRITER_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a checkpoint waits for those who write, and they for it while it waits for readers.
 pub(super) const LOG_LOCK_TIMEOUT: Duration = Duration::from_millis(20);
 
+/// PostgreSQL ends the session of a server whose machine vanished: without this its transaction and its locks stay for two hours.
+const KEEPALIVE: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
+                         SET tcp_user_timeout = 11000";
+
 /// The settings of a PostgreSQL session with these timeouts.
 pub(super) fn postgres_timeouts() -> String {
     let (statement, lock) = (STATEMENT_TIMEOUT.as_millis(), BUSY_TIMEOUT.as_millis());
-    format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}")
+    format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}; {KEEPALIVE}")
 }

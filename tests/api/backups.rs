@@ -13,10 +13,11 @@ use rusqlite::{Connection, backup::Backup};
 use serde_json::json;
 
 use crate::{
+    accounts::{Member, refresh},
     crashes::assert_sound,
     crowd::{Crowd, short_or_long},
     damage::NEWER,
-    harness::{Chat, Database, Person, Socket, signed_in},
+    harness::{ACCOUNTS, Chat, Database, Person, Socket, code, signed_in},
     program::{run, serve},
 };
 
@@ -339,4 +340,26 @@ async fn a_kill_leaves_the_old_file_or_the_new_one() {
         let left = count(&path);
         assert!(left == all || (left == there && !done), "{left} of {there} and {all}, {done}");
     }
+}
+
+/// Their tokens are signed with the same key, and say which session they are of.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_not_in_a_backup_are_nobodys() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let chat = Chat::on(database, &ACCOUNTS).await;
+    let backup = Database::at("backup.db");
+    command(&chat.database.path(), &backup.path());
+    let eve = Member::signs_up(&chat, "Eve").await;
+    let database = chat.stop().await;
+    said(duologue(&["restore", backup.path().to_str().unwrap()], &database.path())).unwrap();
+    let chat = Chat::on(database, &ACCOUNTS).await;
+    let bob = Member::signs_up(&chat, "Bob").await;
+    assert_eq!(bob.id, eve.id);
+    let answer = eve.asks(&chat, "{ messages { nodes { id } } }", json!({})).await;
+    assert_eq!(code(&answer), "UNAUTHENTICATED");
+    assert_eq!(refresh(&chat, &eve.refresh).await["userErrors"][0]["code"], "TOKEN_EXPIRED");
+    assert!(bob.is_signed_in(&chat).await);
 }

@@ -1,12 +1,15 @@
 //! Connections byte by byte: what is sent by half, too much, or in a way that hides something.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    process::Command,
+    process::{Child, Command},
 };
 
 use crate::{
@@ -96,13 +99,57 @@ async fn heads_and_query_strings_have_a_bound() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// A server that may have so many files open.
+async fn with_descriptors(database: &Database, most: u32) -> (Child, SocketAddr) {
+    let mut limited = Command::new("sh");
+    let flags = "--header-timeout 600 --keep-alive-timeout 600 --body-timeout 600";
+    let url = &database.url;
+    let serve = format!("ulimit -n {most} && exec \"$0\" serve {flags} --listen 127.0.0.1:0 --database '{url}'");
+    limited.args(["-c", &serve, env!("CARGO_BIN_EXE_duologue")]).kill_on_drop(true);
+    started(limited).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_limit_the_oldest_who_says_nothing_makes_room_and_nobody_with_a_request() {
+    let database = Database::new().await;
+    // 64 are not for connections.
+    let (_server, address) = with_descriptors(&database, 64 + 4).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(TcpStream::connect(address).await.unwrap());
+    }
+    for oldest in &mut open {
+        let next = TcpStream::connect(address).await.unwrap();
+        assert_eq!(soon(oldest.read(&mut [0])).await.unwrap(), 0);
+        *oldest = next;
+    }
+    let body = r#"{"query":"{ __typename }"}"#;
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    for stream in &mut open {
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Its head was read.
+        let mut said = [0; 25];
+        soon(stream.read_exact(&mut said)).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    let mut fifth = TcpStream::connect(address).await.unwrap();
+    assert_eq!(soon(fifth.read(&mut [0])).await.unwrap(), 0);
+    for stream in &mut open {
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut said = [0; 12];
+        soon(stream.read_exact(&mut said)).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 200");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_say_nothing_take_no_place_from_those_who_speak() {
     let database = Database::new().await;
-    let mut limited = Command::new("sh");
-    let serve = format!("ulimit -n 256 && exec \"$0\" serve --listen 127.0.0.1:0 --database '{}'", database.url);
-    limited.args(["-c", &serve, env!("CARGO_BIN_EXE_duologue")]).kill_on_drop(true);
-    let (server, address) = started(limited).await;
+    let (server, address) = with_descriptors(&database, 256).await;
     let mut mute = Vec::new();
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     for number in 0..330 {

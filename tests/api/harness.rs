@@ -317,6 +317,12 @@ impl Socket {
         socket
     }
 
+    /// Waits until something has arrived, and takes nothing of it.
+    pub(crate) async fn feels(&self) {
+        let MaybeTlsStream::Plain(stream) = self.stream.get_ref() else { unreachable!("nothing is encrypted here") };
+        soon(stream.peek(&mut [0])).await.unwrap();
+    }
+
     pub(crate) async fn says(&mut self, message: Value) {
         self.says_raw(tungstenite::Message::text(message.to_string())).await;
     }

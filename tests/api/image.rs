@@ -61,8 +61,8 @@ impl Image {
                 "VOLUME" => image.volume = rest.into(),
                 "EXPOSE" => assert_eq!(rest, "8000"),
                 "ENV" => {
-                    let (name, value) = rest.split_once('=').unwrap();
-                    image.variables.push((name.into(), value.into()));
+                    let variables = rest.split(' ').map(|variable| variable.split_once('=').unwrap());
+                    image.variables.extend(variables.map(|(name, value)| (name.into(), value.into())));
                 }
                 "HEALTHCHECK" => image.health = list(rest.split_once(" CMD ").unwrap().1),
                 "ENTRYPOINT" => image.entrypoint = list(rest),
@@ -178,6 +178,8 @@ async fn the_server_runs_in_its_image_as_nobody_with_a_root_that_it_cannot_write
     let image = Image::read();
     assert!(image.user == "65532:65532" && image.folder == image.volume, "{image:?}");
     assert_eq!(image.entrypoint[0], image.health[0]);
+    // Other arguments do not open it to everybody.
+    assert!(image.variables.contains(&("DUOLOGUE_AUTH".into(), "jwt".into())));
     if !can_be_contained(&image).await {
         eprintln!("The image of deploy/Dockerfile is not tried: bubblewrap may make no containers here.");
         return;

@@ -184,7 +184,7 @@ async fn metrics_are_not_for_others() {
     let database = Database::new().await;
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url, "--metrics-listen", "0.0.0.0:0"];
     let said = error(&[&fixed, &ACCOUNTS[..]].concat()).await;
-    assert!(said.contains("--allow-open-network") && said.contains("metrics"), "{said}");
+    assert!(said.contains("--allow-open-metrics") && said.contains("metrics"), "{said}");
     // Nor on the listener of the API, nor for a page that gives this machine another name.
     let metrics = own_address();
     let (_child, address) = started(server(&database, &["--metrics-listen", &metrics])).await;

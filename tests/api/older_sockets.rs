@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{
     accounts::{Member, accounts},
     harness::{Chat, Socket, code},
+    world::{World, aliased},
 };
 
 async fn initialized(chat: &Chat, payload: Value) -> Socket {
@@ -123,4 +124,50 @@ async fn a_server_that_stops_tells_sockets_of_the_older_protocol() {
     let (database, close) = tokio::join!(chat.stop(), socket.hears_close());
     assert_eq!(close, 1012);
     drop(database);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_that_are_stopped_and_started_again_at_once_are_counted() {
+    let chat = Chat::with(&["--max-socket-operations", "2"]).await;
+    chat.person("Ada").await;
+    let mut socket = initialized(&chat, json!({})).await;
+    for id in ["1", "2", "3"] {
+        let feed = "subscription { feed(userId: 1) { kind } }";
+        starts(&mut socket, id, feed).await;
+        socket.says(json!({ "type": "stop", "id": id })).await;
+        starts(&mut socket, id, feed).await;
+    }
+    for _ in 0..2 {
+        let refused = async {
+            loop {
+                let said = socket.hears().await;
+                if said["type"] == "error" {
+                    break said;
+                }
+            }
+        };
+        assert_eq!(refused.await["id"], "3");
+    }
+}
+
+/// As over HTTP: otherwise a client could have any number of answers held for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_takes_counts_in_the_older_protocol_as_well() {
+    let world = World::open(&["--max-user-requests", "2", "--max-answer", "100000000"]).await;
+    world.fill(100).await;
+    let mallory = &world.mallory.authorization;
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        let mut socket = Socket::open_with(world.address, "graphql-ws", Some(mallory)).await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears().await["type"], "connection_ack");
+        starts(&mut socket, "1", &format!("{{ messages(first: 100) {{ nodes {{ {} }} }} }}", aliased(4, "content")))
+            .await;
+        socket.feels().await;
+        stalled.push(socket);
+    }
+    let small = json!({ "query": "{ server { version } }" });
+    assert_eq!(code(&world.post(mallory, &small).await), "RATE_LIMITED");
+    drop(stalled);
+    while world.post(mallory, &small).await.get("errors").is_some() {}
 }

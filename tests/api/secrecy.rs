@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::{
-    accounts::Member,
-    harness::{ACCOUNTS, Chat, Database, KEY, Socket, code, soon, text},
+    accounts::{Member, accounts},
+    harness::{ACCOUNTS, Chat, Database, KEY, SEND, Socket, code, soon, text},
     program::{program, terminate},
 };
 
@@ -169,4 +169,64 @@ async fn the_operator_looks_after_accounts() {
     // Another process ended the session: the server notices in a few seconds.
     accounts::poll_revocations(&chat.app).await;
     assert_eq!(socket.hears_close().await, 4403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_changes_nothing_after_its_session_has_ended() {
+    let chat = accounts().await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let send = json!({ "query": SEND, "variables": { "input": { "receiverId": bob.id, "content": "x" } } });
+    let batch = json!([send, { "query": "mutation { signOut { sessionId } }" }, send]);
+    let request = chat.http.post(chat.url("/graphql")).bearer_auth(&ada.access).json(&batch);
+    let answers: Value = soon(request.send()).await.unwrap().json().await.unwrap();
+    assert!(answers[0]["data"]["sendMessage"]["message"]["id"].is_string(), "{answers}");
+    assert_eq!(answers[1]["data"]["signOut"]["sessionId"], "ses_1");
+    assert_eq!(code(&answers[2]), "UNAUTHENTICATED");
+    let stored = bob.asks(&chat, "{ messages { nodes { id } } }", json!({})).await;
+    assert_eq!(stored["data"]["messages"]["nodes"].as_array().unwrap().len(), 1);
+}
+
+/// Otherwise a stolen token would be of use for as long as the thief renews it with one of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_over_the_socket_of_somebody_else() {
+    let chat = accounts().await;
+    for (protocol, start) in [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")] {
+        let [ada, eve] = [format!("Ada-{protocol}"), format!("Eve-{protocol}")];
+        let (ada, eve) = (Member::signs_up(&chat, &ada).await, Member::signs_up(&chat, &eve).await);
+        let mut socket = Socket::open_with(chat.address, protocol, Some(&format!("Bearer {}", ada.access))).await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears().await["type"], "connection_ack");
+        let feed = json!({ "query": "subscription { feed { kind } }" });
+        socket.says(json!({ "type": start, "id": "feed", "payload": feed })).await;
+        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+        let take = "mutation ($refresh: String!, $access: String!) {
+            refreshSession(refreshToken: $refresh) { viewer { user { id } } }
+            renewConnection(accessToken: $access) { expiresAt userErrors { code } }
+        }";
+        let variables = json!({ "refresh": eve.refresh, "access": eve.access });
+        let payload = json!({ "query": take, "variables": variables });
+        socket.says(json!({ "type": start, "id": "take", "payload": payload })).await;
+        let taken = socket.hears().await["payload"]["data"].take();
+        assert_eq!(taken["refreshSession"]["viewer"]["user"]["id"], json!(eve.id));
+        assert_eq!(taken["renewConnection"], json!({ "expiresAt": null, "userErrors": [{ "code": "TOKEN_EXPIRED" }] }));
+        assert_eq!(socket.hears().await["type"], "complete");
+        ada.asks(&chat, "mutation { signOut { sessionId } }", json!({})).await;
+        assert_eq!(socket.hears_close().await, 4403);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_the_messages_of_others_are_is_not_told() {
+    let chat = Chat::with(&[&ACCOUNTS[..], &["--max-answer", "2000"]].concat()).await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let eve = Member::signs_up(&chat, "Eve").await;
+    for (sender, length) in [(&ada, 1_500), (&eve, 1_000)] {
+        let input = json!({ "receiverId": bob.id, "content": "x".repeat(length) });
+        let sent = sender.asks(&chat, SEND, json!({ "input": input })).await;
+        assert_eq!(sent["data"]["sendMessage"]["userErrors"], json!([]), "{sent}");
+    }
+    let nodes = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+    let asked = async |other: &str| eve.asks(&chat, nodes, json!({ "ids": ["msg_2", other] })).await;
+    assert_eq!(asked("msg_1").await, json!({ "data": { "nodes": [{ "id": "msg_2" }, null] } }));
+    assert_eq!(asked("msg_9").await, asked("msg_1").await);
 }

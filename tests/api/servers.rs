@@ -219,6 +219,23 @@ async fn a_history_that_was_lost_resets_every_follower_once() {
     }
 }
 
+/// The same, where ids are given again that followers have seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_ids_went_back_nothing_is_missed() {
+    let Some(servers) = Servers::start().await else { return };
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let mut feed = followed(&servers.at_b(&bob)).await;
+    for number in 0..20 {
+        ada.sends(&number.to_string(), &bob).await;
+        assert_eq!(feed.next().await["message"]["content"], number.to_string());
+    }
+    let promoted = "DELETE FROM messages WHERE id > 5; SELECT setval('messages_id_seq', 5)";
+    drop(servers.a.database.run(promoted).await);
+    soon(async { while feed.next().await["kind"] != "RESET" {} }).await;
+    ada.sends("after", &bob).await;
+    soon(async { while feed.next().await["message"]["content"] != "after" {} }).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_erased_through_one_server_ends_at_the_other() {
     let Some(servers) = Servers::start().await else { return };

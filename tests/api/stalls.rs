@@ -14,6 +14,7 @@ use crate::{
     crowd::short_or_long,
     harness::{Database, Socket, authorization, client, soon, text},
     program::serve,
+    world::{World, aliased},
 };
 
 const STALLED: usize = 8;
@@ -154,4 +155,61 @@ fn note(event: &Value, cursor: &mut String, seen: &mut Vec<String>) -> bool {
     *cursor = text(&event["cursor"]);
     seen.push(text(&event["messageId"]));
     true
+}
+
+/// Each ping is answered with a pong: those that nobody reads must not gather.
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_are_not_read_of_whoever_does_not_read_the_pongs() {
+    let patient = ["--stall-timeout", "1", "--init-timeout", "600", "--ping-interval", "600", "--dead-after", "900"];
+    let (server, address) = serve(&Database::new().await, &patient).await;
+    let ping = [&[0x89, 0xFD, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let flood = ping.repeat(4_000);
+    for protocol in ["graphql-transport-ws", "graphql-ws"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let upgrade = format!(
+            "GET /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             sec-websocket-protocol: {protocol}\r\n\r\n"
+        );
+        stream.write_all(upgrade.as_bytes()).await.unwrap();
+        soon(stream.read_exact(&mut [0; 12])).await.unwrap();
+        let before = resident(&server);
+        // Until the server has closed the connection.
+        soon(async {
+            while stream.write_all(&flood).await.is_ok() {
+                let more = resident(&server).zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
+                assert!(more < 64 * 1_024, "{protocol}: {more} KiB more");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_reads_nothing_ends_with_its_session() {
+    let patient = ["--stall-timeout", "600", "--ping-interval", "600", "--dead-after", "900"];
+    let world = World::open(&[&patient[..], &["--max-user-sockets", "1", "--max-answer", "100000000"]].concat()).await;
+    world.fill(100).await;
+    for (protocol, start) in [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")] {
+        let [session, other] = [world.signs_in("mallory").await, world.signs_in("mallory").await];
+        let mut stalled = Socket::open_with(world.address, protocol, Some(&session)).await;
+        stalled.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(stalled.hears().await["type"], "connection_ack");
+        // 24 MB: more than the buffers hold.
+        let page = format!("{{ messages(first: 100) {{ nodes {{ {} }} }} }}", aliased(4, "content"));
+        stalled.says(json!({ "type": start, "id": "1", "payload": { "query": page } })).await;
+        stalled.feels().await;
+        world.data(&session, "mutation { signOut { sessionId } }", json!({})).await;
+        // The only socket that the user may have is another one now.
+        let again = async {
+            loop {
+                let mut socket = Socket::open_with(world.address, protocol, Some(&other)).await;
+                socket.says(json!({ "type": "connection_init" })).await;
+                if socket.hears_or_ends().await.is_some_and(|said| said.is_text() && said.to_string().contains("ack")) {
+                    break;
+                }
+            }
+        };
+        Box::pin(soon(again)).await;
+    }
 }

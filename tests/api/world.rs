@@ -62,6 +62,14 @@ impl World {
         Account { id, authorization: format!("Bearer {}", text(&data["signUp"]["accessToken"])) }
     }
 
+    /// What is sent as `Authorization` in a new session of an account.
+    pub(crate) async fn signs_in(&self, name: &str) -> String {
+        let sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { accessToken } }";
+        let input = json!({ "email": format!("{name}@example.com"), "password": PASSWORD });
+        let data = self.data("", sign_in, json!({ "input": input })).await;
+        format!("Bearer {}", text(&data["signIn"]["accessToken"]))
+    }
+
     pub(crate) async fn post(&self, authorization: &str, body: &Value) -> Value {
         let mut request = self.http.post(&self.url).json(body);
         if !authorization.is_empty() {

@@ -133,3 +133,19 @@ async fn what_nobody_waits_for_any_more_is_not_begun() {
     chat.person("Ada").await;
     assert!(!begun.load(Ordering::SeqCst));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_panics_after_a_commit_or_in_a_read_stops_nobody() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let store = &chat.app.store;
+    let tell = |(): &()| panic!("on purpose");
+    soon(store.write_then(|_| Ok::<_, store::Error>(()), tell)).await.unwrap();
+    // More than there are connections.
+    for _ in 0..40 {
+        let read = store.read(|_| -> Result<(), store::Error> { panic!("on purpose") });
+        assert!(matches!(soon(read).await, Err(store::Error::Failed(_))));
+    }
+    ada.sends("and on", &bob).await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["and on"]);
+}
