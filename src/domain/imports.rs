@@ -236,11 +236,8 @@ impl Import {
         let conversation = ConversationId::between(sender_id, receiver_id)
             .ok_or_else(|| invalid("The sender and the receiver must be two users."))?;
         let deleted_at: Option<Timestamp> = line.deleted_at.map(|at| valid(at.parse())).transpose()?;
-        let content = if deleted_at.is_some() {
-            String::new()
-        } else {
-            valid(Content::stored(line.content))?.as_str().to_owned()
-        };
+        let content =
+            if deleted_at.is_some() { String::new() } else { valid(Content::of_message(line.content))?.into_string() };
         let created_at = valid(line.created_at.parse())?;
         let edited_at = line.edited_at.map(|at| valid(at.parse())).transpose()?;
         let version = line.version.unwrap_or(if edited_at.is_some() { 2 } else { 1 });

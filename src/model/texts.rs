@@ -72,17 +72,23 @@ impl Content {
     /// When it is blank, too long or has a NUL in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
         not_longer("content with the blanks around it", &text, MAX_CONTENT + MAX_BLANKS)?;
-        Self::stored(text)
+        Self::of_message(text)
     }
 
     /// A text that may be that of a message, also of one that an earlier version took and that would be refused now.
     ///
     /// # Errors
     /// When it is blank, too long or has a NUL in it: then no message has it.
-    pub fn stored(text: String) -> Result<Self, BadText> {
+    pub fn of_message(text: String) -> Result<Self, BadText> {
         not_blank("content", &text)?;
         not_longer("content", text.trim_matches(is_blank), MAX_CONTENT)?;
         Ok(Self(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
     }
 }
 
@@ -160,14 +166,14 @@ impl ClientId {
     /// When it is blank, too long or has a control character in it.
     pub fn parse(text: String) -> Result<Self, BadText> {
         no_control("clientId", &text)?;
-        Self::stored(text)
+        Self::of_message(text)
     }
 
     /// An id that may be that of a message, also of one that an earlier version accepted and that would be refused now.
     ///
     /// # Errors
     /// When it is blank, too long or has a NUL in it: then no message has it.
-    pub fn stored(text: String) -> Result<Self, BadText> {
+    pub fn of_message(text: String) -> Result<Self, BadText> {
         no_nul("clientId", &text)?;
         not_blank("clientId", &text)?;
         not_longer("clientId", &text, MAX_CLIENT_ID)?;
@@ -332,7 +338,7 @@ mod tests {
         assert!(matches!(Content::parse("a".repeat(MAX_CONTENT + 1)), Err(BadText::TooLong(_))));
         let padded = format!("a{}", " ".repeat(MAX_CONTENT + MAX_BLANKS));
         assert!(matches!(Content::parse(padded.clone()), Err(BadText::TooLong(_))));
-        assert!(Content::stored(padded).is_ok());
+        assert!(Content::of_message(padded).is_ok());
         for text in ["", " \n\t", "\u{3000}\u{A0}", "\u{200B}\u{FEFF}", "a\0b"] {
             assert!(matches!(Content::parse(text.into()), Err(BadText::Invalid(_))), "{text:?}");
         }
