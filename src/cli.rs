@@ -14,6 +14,7 @@ use std::{
     io::{Write, stdout},
     net::SocketAddr,
     path::Path,
+    process::exit,
     sync::Arc,
     time::Duration,
 };
@@ -105,10 +106,15 @@ async fn serve(settings: &Serve) -> Result<()> {
         membership.check_connections(&app, settings.database.database_connections.into()).await?;
         Ok::<_, anyhow::Error>((app, api, membership, nats, contents))
     });
-    let (app, api, membership, nats, contents) =
-        http::answering_meanwhile(listeners.iter().chain(&metrics_listeners), &settings.limits, opening).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    let opened = http::answering_meanwhile(listeners.iter().chain(&metrics_listeners), &settings.limits, opening);
+    let (app, api, membership, nats, contents) = tokio::select! {
+        opened = opened => opened?,
+        // In a container nothing else ends the first process. Migrations are transactions: what is under way is undone.
+        _ = terminated.recv() => exit(0),
+        _ = interrupted.recv() => exit(0),
+    };
     let (served, drain_delay) = (app.clone(), settings.drain_delay);
     let stop = async move {
         tokio::select! {
@@ -297,6 +303,16 @@ async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors):
     if app.embedder.is_none() && is_vectors_only {
         bail!("there is no embedding model that could make vectors: see --embedding-model and --embedding-url");
     }
+    if let Some(embedder) = &app.embedder {
+        let identity = embedder.identity().to_owned();
+        let has_other = app.store.read(move |conn| store::vectors::has_other(conn, &identity)).await?;
+        if has_other && is_served(&app, &database_url(database)?).await? {
+            bail!(
+                "a server uses this database with another embedding model: give this command the same --embedding-… settings, or stop \
+                 the server"
+            );
+        }
+    }
     let app = Arc::new(app);
     let operator = Viewer::operator(&app);
     let progress = || {
@@ -310,9 +326,19 @@ async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors):
     if app.embedder.is_some() {
         embedding::reindex(&app, &operator, progress()).await?;
         writeln!(stdout(), "All messages have vectors.")?;
+    } else if vectors {
+        writeln!(stdout(), "There is no embedding model, so that no vectors were made.")?;
     }
     app.close().await;
     Ok(())
+}
+
+/// Whether a server uses a database.
+async fn is_served(app: &App, url: &DatabaseUrl) -> Result<bool> {
+    Ok(match url {
+        DatabaseUrl::Sqlite(_) => ServingLock::take(url).is_err(),
+        DatabaseUrl::Postgres(_) => app.store.read(store::nodes::is_any_alive).await?,
+    })
 }
 
 async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {

@@ -12,6 +12,7 @@ use duologue::{
     config::{Auth, AuthMode, Embeddings, Listen, Serve},
     http::{self, CannotListen},
     model::timestamps::Timestamp,
+    search::Kind,
     store::{DatabaseUrl, Store},
 };
 
@@ -66,7 +67,12 @@ async fn issuer(auth: &Auth) -> Result<String> {
 }
 
 async fn embedding_model(settings: &Embeddings) -> Result<String> {
-    Ok(if open_embedder(settings).await?.is_some() { "can be used" } else { "none" }.to_owned())
+    let Some(embedder) = open_embedder(settings).await? else { return Ok("none".to_owned()) };
+    // A server starts all the same, and tries again.
+    Ok(match embedder.embed(Kind::Query, vec!["hello".to_owned()]).await {
+        Ok(_vectors) => "can be used".to_owned(),
+        Err(why) => format!("cannot be used now ({why}): messages get no vectors until it can"),
+    })
 }
 
 async fn database(settings: &Serve) -> Result<String> {

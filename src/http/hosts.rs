@@ -17,6 +17,10 @@ use crate::config::Serve;
 pub(super) const WRONG_HOST: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \
                               sign in. Start it with --allow-open-network to answer to any name.";
 
+/// The error for a page of an origin that is not allowed.
+pub(super) const WRONG_ORIGIN: &str =
+    "This origin may not use the server. The server's setting cors-origin names those that may.";
+
 /// Refused origins that are warned of: each once, and so many at most.
 const MAX_WARNINGS: usize = 100;
 /// Bytes of an origin that is warned of; names of hosts have at most 253.
@@ -77,6 +81,17 @@ impl Hosts {
             self.warn(origin);
         }
         is_allowed
+    }
+
+    /// Whether it is a page of an origin which may not use the server that asks. Browsers send what needs no preflight without asking, such
+    /// as images and event streams, and only keep the answer from the page.
+    pub(super) fn is_of_refused_page(&self, headers: &HeaderMap) -> bool {
+        let says = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
+        match headers.get(header::ORIGIN) {
+            Some(origin) => !self.allows(origin, headers),
+            // <https://www.w3.org/TR/fetch-metadata/>: a link may be followed.
+            None => says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate"),
+        }
     }
 
     fn warn(&self, origin: &HeaderValue) {

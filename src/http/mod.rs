@@ -212,6 +212,9 @@ async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Respons
             if responses::prefers_page(&accepted) {
                 return pages::graphiql(headers).await;
             }
+            if server.hosts.is_of_refused_page(&headers) {
+                return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_ORIGIN);
+            }
             handle_get(&server, &headers, &accepted, client, uri.query().unwrap_or_default()).await
         }
         _ => {

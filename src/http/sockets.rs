@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     access::Client,
+    hosts::WRONG_ORIGIN,
     older_sockets,
     operations::{Delivery, Operations},
     responses::refused,
@@ -92,8 +93,7 @@ struct Time {
 pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, client: Client) -> Response {
     // Without an origin it is no browser.
     if headers.get(header::ORIGIN).is_some_and(|origin| !server.hosts.allows(origin, headers)) {
-        let why = "This origin may not connect. The server's setting cors-origin names those that may.";
-        return refused(StatusCode::FORBIDDEN, Code::Forbidden, why);
+        return refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_ORIGIN);
     }
     let offers = |protocol: &&str| upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol);
     let protocol = [PROTOCOL, older_sockets::PROTOCOL].into_iter().find(offers);

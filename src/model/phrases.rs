@@ -9,6 +9,9 @@ use crate::model::words::{Token, tokens};
 /// The most words of a query; what follows is ignored.
 pub const MAX_QUERY_WORDS: usize = 32;
 
+/// The most beginnings of words of a query: a database reads the lists of all words that begin so.
+const MAX_PREFIXES: usize = 4;
+
 /// Words that follow each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Phrase {
@@ -63,8 +66,8 @@ impl Phrases {
     ///
     /// What is in double quotes, also typographic ones, is one phrase; a quote that does not end reaches to the end. Each piece
     /// between blanks outside of quotes is a phrase: most often of one word, but `foo-bar` and `照片` have two. `*` directly
-    /// after the last word of a phrase, or after its quote, makes that the beginning of a word. A phrase that comes again is
-    /// dropped, and so is what is beyond [`MAX_QUERY_WORDS`].
+    /// after the last word of a phrase, or after its quote, makes that the beginning of a word: of the first four that have one. A
+    /// phrase that comes again is dropped, and so is what is beyond [`MAX_QUERY_WORDS`].
     #[must_use]
     pub fn parse(query: &str) -> Self {
         let mut found = Self(Vec::new());
@@ -118,7 +121,11 @@ impl Phrases {
     }
 
     fn add(&mut self, phrase: Option<Phrase>) {
-        self.0.extend(phrase.filter(|phrase| !self.0.contains(phrase)));
+        let Some(mut phrase) = phrase else { return };
+        phrase.is_prefix &= self.0.iter().filter(|its| its.is_prefix).count() < MAX_PREFIXES;
+        if !self.0.contains(&phrase) {
+            self.0.push(phrase);
+        }
     }
 }
 
@@ -169,7 +176,7 @@ mod tests {
             ("\"early flight\" lisbon", "early+flight lisbon"),
             ("„früher Flug“ «a b» 「照片」 “open end", "fruher+flug a+b 照+片 open+end"),
             ("don't foo-bar rfc0052 rfc-0052", "don+t foo+bar rfc0052 rfc+0052"),
-            ("fli* foo-bar* \"early fli*\" \"late fli\"* \"open en*", "fli* foo+bar* early+fli* late+fli* open+en*"),
+            ("fli* foo-bar* \"early fli*\" \"late fli\"* \"open en*", "fli* foo+bar* early+fli* late+fli* open+en"),
             ("* a * ** \"*\" \"\" \"\"* b", "a b"),
             ("foo*bar foo,*", "foo+bar foo"),
             ("a A á \"a\" a*", "a a*"),

@@ -1,7 +1,10 @@
 //! The tables `embedding_models`, `embedding_chunks` and `embedding_failures`: vectors of messages, many in one row, which are
 //! all read to find the nearest.
 
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, Queryable, RunQueryDsl, connection::DefaultLoadingMode};
+use diesel::{
+    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, RunQueryDsl, connection::DefaultLoadingMode,
+    dsl::exists, select,
+};
 
 use super::{
     Conn, Error, Result,
@@ -65,6 +68,13 @@ pub fn model(conn: &mut Conn<'_>, identity: &str) -> Result<Option<EmbeddingMode
 pub fn models(conn: &mut Conn<'_>) -> Result<Vec<EmbeddingModel>> {
     let query = embedding_models::table.select(MODEL).order(embedding_models::id).limit(100);
     Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// Whether all messages have vectors of a model with another identity.
+pub fn has_other(conn: &mut Conn<'_>, identity: &str) -> Result<bool> {
+    let others =
+        embedding_models::table.filter(embedding_models::identity.ne(identity)).filter(embedding_models::from_id.eq(0));
+    Ok(on!(conn, |c| select(exists(others)).get_result(c))?)
 }
 
 /// Adds a model, unless it is there. No message has a vector of it yet; those through an id count as older ones.

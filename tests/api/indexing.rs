@@ -280,6 +280,10 @@ async fn the_index_can_be_made_anew() {
     assert!(done && said.contains("words of all messages") && said.contains("All messages have vectors"), "{said}");
     assert_eq!(with_vectors(&reader.chat.app).await.len(), 150);
     assert_eq!(texts(&reader.chat, json!({ "text": "message 149", "userId": bob.id, "mode": "TEXT" })).await.len(), 1);
+    // That of the server is in use.
+    let other = ["--embedding-url", &endpoint.url, "--embedding-name", "large"];
+    let (done, said) = reindex(&other).await;
+    assert!(!done && said.contains("another embedding model"), "{said}");
     let (done, said) = reindex(&["--words"]).await;
     assert!(done && !said.contains("vectors"), "{said}");
     let (done, said) = reindex(&["--vectors", "--no-embeddings"]).await;
