@@ -177,7 +177,7 @@ fn page(address: SocketAddr) -> String {
 
 async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
-    App::open(database).await?.close().await;
+    open(database).await?.close().await;
     writeln!(stdout(), "The database is up to date.")?;
     Ok(())
 }
@@ -280,8 +280,19 @@ async fn new_epoch(database: &Database) -> Result<()> {
     Ok(())
 }
 
+/// Opens a database, and brings it up to date if it must be: but not a SQLite file under a server, which is of an earlier release then.
+async fn open(database: &Database) -> Result<App> {
+    match App::open_existing(database).await {
+        Ok(app) => Ok(app),
+        Err(_not_up_to_date) => {
+            let _lock = ServingLock::take(&database_url(database)?)?;
+            Ok(App::open(database).await?)
+        }
+    }
+}
+
 async fn fill(demo: Demo, database: &Database) -> Result<()> {
-    let app = App::open(database).await?;
+    let app = open(database).await?;
     let total = u64::from(demo.users) + u64::from(demo.messages);
     let mut progress = Progress::of(total, "{bar:30} {human_pos} of {human_len} lines, {eta} left");
     let size = demo::Size { users: demo.users, messages: demo.messages, seed: demo.seed };

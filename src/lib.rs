@@ -32,10 +32,9 @@
 //!
 //! # Invariants
 //!
-//! - No data without a [`domain::Viewer`]: every function of `domain` takes one, and no query of `store` knows one. Its
-//!   fields are private, so that a value proves that the credential was checked.
-//! - Authorization is decided in `domain/policy.rs`, before anything is looked up: forbidden and missing objects give the
-//!   same error.
+//! - No data without a [`domain::Viewer`]: every function of `domain` that acts for somebody takes one, and no query of `store` knows
+//!   one; jobs, and what makes a viewer, do not. Its fields are private, so that a value proves that the credential was checked.
+//! - Authorization is decided in `domain/policy.rs`, before anything is told: forbidden and missing objects give the same error.
 //! - A future that a client's connection polls holds no lock across an await: a stalled client blocks nobody. Work that
 //!   several clients share runs in a task of its own.
 //! - Only `domain` begins transactions that write, and `app` once, at the start; only `store` names tables; only `execution`
@@ -60,7 +59,7 @@
 //!   long reads by permits ([`events::Permits`]). `docs/reference/limits.md` has all limits.
 //! - Each layer counts what happens in it ([`store::Metrics`], [`events::Counters`], [`graphql::OperationMetrics`]), and
 //!   `http/metrics.rs` gives it names. Labels come from closed lists.
-//! - Of what clients send, only names of operations are logged ([`graphql::AccessRecord`]).
+//! - Of what clients send, only names of operations are logged ([`graphql::AccessRecord`]), and origins that are refused.
 //! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.
 //! - The data of fields is loaded in batches, level by level; a test counts the statements of each operation.
 

@@ -93,7 +93,7 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
         let bytes = input.metadata().with_context(open)?.len();
         (Box::new(input), bytes)
     };
-    let app = App::open(database).await?;
+    let app = super::open(database).await?;
     let mut progress = Progress::of(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
     let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
         progress.advance(line.as_ref().map_or(0, |text| text.len() as u64 + 1));

@@ -12,7 +12,6 @@ use duologue::{
     config::{Auth, AuthMode, Embeddings, Listen, Serve},
     http::{self, CannotListen},
     model::timestamps::Timestamp,
-    search::Kind,
     store::{DatabaseUrl, Store},
 };
 
@@ -69,8 +68,8 @@ async fn issuer(auth: &Auth) -> Result<String> {
 async fn embedding_model(settings: &Embeddings) -> Result<String> {
     let Some(embedder) = open_embedder(settings).await? else { return Ok("none".to_owned()) };
     // A server starts all the same, and tries again.
-    Ok(match embedder.embed(Kind::Query, vec!["hello".to_owned()]).await {
-        Ok(_vectors) => "can be used".to_owned(),
+    Ok(match embedder.probe().await {
+        Ok(()) => "can be used".to_owned(),
         Err(why) => format!("cannot be used now ({why}): messages get no vectors until it can"),
     })
 }

@@ -96,7 +96,7 @@ impl Notifier {
         });
     }
 
-    /// The same after a change of what earlier events show: events that were read before it are stale.
+    /// Notifies all servers of a change of what earlier events show: events that were read before it are stale.
     pub fn invalidate(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
             self.notify_here(user, true);

@@ -16,7 +16,7 @@ use super::{
     Context,
     access::shown_name,
     calls::{Call, Caller, new_request_id},
-    errors::{internal, top_level},
+    errors::{internal, is_temporary, top_level},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
     schema::{Planned, sdl},
@@ -365,9 +365,16 @@ impl Subscribed {
             Ok(events) => {
                 let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
                 let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let parts = written(&self.call, self.prepared.arguments.clone(), writes, false, max_bytes).await;
+                let mut parts = written(&self.call, self.prepared.arguments.clone(), writes, false, max_bytes).await;
                 let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
                 self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
+                // What could not be loaded comes again to whoever goes on after the event before it: the subscription ends with it.
+                let lost = parts.iter().position(|(_, errors)| errors.iter().any(|error| is_temporary(error.code)));
+                if let Some(lost) = lost {
+                    self.failed = true;
+                    parts.truncate(lost + 1);
+                }
+                let ids = ids.into_iter().enumerate().map(|(at, id)| id.filter(|_| lost != Some(at)));
                 let answers: Vec<_> = parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect();
                 self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));
                 answers

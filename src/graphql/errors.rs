@@ -40,3 +40,8 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
 pub(super) fn internal(request_id: &str) -> Error {
     Error::new(Code::Internal, "Something went wrong on the server.").of_request(request_id)
 }
+
+/// Whether the same may be answered without this error a moment later.
+pub(super) fn is_temporary(code: Code) -> bool {
+    matches!(code, Code::DatabaseBusy | Code::StorageFull | Code::Unavailable | Code::Timeout | Code::Internal)
+}

@@ -122,6 +122,14 @@ impl Embedder {
         }
     }
 
+    /// Whether it makes a vector of a text.
+    ///
+    /// # Errors
+    /// As [`EmbedError`] says.
+    pub async fn probe(&self) -> Result<(), EmbedError> {
+        self.embed(Kind::Query, vec!["hello".to_owned()]).await.map(drop)
+    }
+
     /// A vector for each passage, `None` for those that are refused even alone: whatever is refused is halved.
     ///
     /// # Errors

@@ -280,14 +280,32 @@ async fn the_index_can_be_made_anew() {
     assert!(done && said.contains("words of all messages") && said.contains("All messages have vectors"), "{said}");
     assert_eq!(with_vectors(&reader.chat.app).await.len(), 150);
     assert_eq!(texts(&reader.chat, json!({ "text": "message 149", "userId": bob.id, "mode": "TEXT" })).await.len(), 1);
-    // That of the server is in use.
-    let other = ["--embedding-url", &endpoint.url, "--embedding-name", "large"];
-    let (done, said) = reindex(&other).await;
-    assert!(!done && said.contains("another embedding model"), "{said}");
     let (done, said) = reindex(&["--words"]).await;
     assert!(done && !said.contains("vectors"), "{said}");
     let (done, said) = reindex(&["--vectors", "--no-embeddings"]).await;
     assert!(!done && said.contains("no embedding model") && said.trim().lines().count() == 1, "{said}");
+}
+
+/// The server would remove its vectors again, or never leave any to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_of_another_model_than_that_of_the_server_are_not_begun() {
+    let (endpoint, database) = (Program::start(good).await, Database::new().await);
+    let with_model = |mut command: Command, name: &str| {
+        command.args(["--embedding-url", &endpoint.url, "--embedding-name", name]).env_remove("DUOLOGUE_NO_EMBEDDINGS");
+        command
+    };
+    let (_server, _) = started(with_model(server(&database, &[]), "small")).await;
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let is_complete = async || {
+        let models = app.store.read(store::vectors::models).await.unwrap();
+        models.iter().any(|model| model.from == 0)
+    };
+    soon(async { while !is_complete().await {} }).await;
+    let reindex = program(&["reindex", "--database", &database.url]);
+    let output = soon(with_model(reindex, "large").output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("another embedding model"), "{said}");
+    app.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

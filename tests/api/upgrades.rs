@@ -6,6 +6,7 @@ mod anywhere;
 
 use std::{fs, path::Path, process::Stdio};
 
+use duologue::store::{DatabaseUrl, ServingLock};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -116,4 +117,27 @@ async fn a_migration_killed_on_postgresql_is_undone_and_done_again() {
     let page = "{ messages(first: 100) { nodes { id } } }";
     let data = chat.data(page, serde_json::json!({})).await;
     assert_eq!(data["messages"]["nodes"].as_array().unwrap().len(), MESSAGES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_not_brought_up_to_date_under_a_server_of_an_earlier_release() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    migrates(&database).await;
+    let url: DatabaseUrl = database.url.parse().unwrap();
+    let lock = ServingLock::take(&url).unwrap();
+    // There is nothing to do.
+    migrates(&database).await;
+    undo_from(&database, FEED).await;
+    let before = described(&database);
+    for command in ["migrate", "demo"] {
+        let output = soon(program(&[command, "--database", &database.url]).output()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("another server uses"), "{command}: {said}");
+        assert_eq!(described(&database), before);
+    }
+    drop(lock);
+    migrates(&database).await;
 }
