@@ -55,7 +55,7 @@ sign_in() {
             case $up in *'"EMAIL_TAKEN"'*) ;; *) answer=$up ;; esac
             ;;
     esac
-    keep "$1" "$answer"
+    keep "$1" "$answer" || return 1
     echo "$answer" | value id
 }
 
@@ -64,7 +64,7 @@ keep() {
     token=$(echo "$2" | value accessToken)
     [ -n "$token" ] || {
         echo "$2" >&2
-        exit 1
+        return 1
     }
     echo "Authorization: Bearer $token" >"$folder/$1"
     echo "$2" | value refreshToken >"$folder/$1.refresh"
@@ -76,7 +76,9 @@ renew() {
     [ -e "$folder/$1.refresh" ] || return 0
     refresh='mutation ($token: String!) { refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { message } } }'
     answer=$(ask nobody "$refresh" "{\"token\": \"$(cat "$folder/$1.refresh")\"}" 4) || return 1
-    keep "$1" "$answer"
+    keep "$1" "$answer" && return 0
+    # The session is over. Otherwise it may go well another time.
+    case $answer in *'"userErrors":[{'*) exit 1 ;; *) return 1 ;; esac
 }
 
 if [ -n "${DUOLOGUE_ADA:-}" ]; then
@@ -114,11 +116,10 @@ echo "# Bob's feed as server-sent events. The id of each is its cursor, because 
 feed='subscription ($me: ID!) { feed(userId: $me) { cursor kind messageId message { content sender { name } } } }'
 mkfifo "$folder/events"
 while [ "$left" -ne 0 ]; do
-    # The stream ends when its token does.
-    renew bob || { sleep 1 && continue; }
     curl --silent --no-buffer --header "@$folder/bob" "$url" \
         --header 'Accept: text/event-stream' --header "Last-Event-ID: $cursor" \
-        --json "{\"query\": \"$feed\", \"variables\": {\"me\": \"$bob\"}}" >"$folder/events" &
+        --json "{\"query\": \"$feed\", \"variables\": {\"me\": \"$bob\"}}" \
+        --write-out '\nstatus: %{http_code}\n' >"$folder/events" &
     following=$!
     while [ "$left" -ne 0 ] && IFS=': ' read -r field value; do
         case "$field $value" in
@@ -126,6 +127,8 @@ while [ "$left" -ne 0 ]; do
             data\ *'"kind":"RESET"'*) printf '%s\n' "$value" && echo "# What is shown is to be loaded again." ;;
             data\ *'"kind":"MESSAGE_SENT"'*) printf '%s\n' "$value" && left=$((left - 1)) ;;
             data\ ?*) printf '%s\n' "$value" ;;
+            # The stream ended with its token, and this is the answer to the next try.
+            status\ 401) renew bob || true ;;
         esac
     done <"$folder/events"
     kill "$following" 2>/dev/null || true

@@ -80,9 +80,12 @@ async def follow(server: Server, me: str, other: str, count: float) -> None:
     # Once more after each RESET.
     while True:
         page = await server.ask(OPEN, me=me, other=other)
-        for message in page["conversation"]["messages"]["nodes"]:
+        conversation = page["conversation"]
+        if not conversation:
+            raise SystemExit("there is no such conversation, or it is not yours")
+        for message in conversation["messages"]["nodes"]:
             print(line(message), flush=True)
-        place = {"me": me, "conversation": page["conversation"]["id"], "after": page["feedCursor"]}
+        place = {"me": me, "conversation": conversation["id"], "after": page["feedCursor"]}
         async with aclosing(server.follow(FEED, lambda: place)) as feed:
             async for data in feed:
                 event = data["feed"]

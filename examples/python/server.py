@@ -41,13 +41,14 @@ class Server:
     async def ask(self, document: GraphQLRequest, *, patience: float = SILENCE, **variables: Any) -> dict[str, Any]:
         """Asks until there is an answer, each time for so many seconds: only for what does no harm when it is done twice."""
         for failures in itertools.count():
+            token = None
             try:
-                headers = await self._who.headers()
+                token = await self._who.token()
                 request = GraphQLRequest(document, variable_values=variables)
                 async with asyncio.timeout(patience):
-                    return await self._connection.execute(request, extra_args={"headers": headers})
+                    return await self._connection.execute(request, extra_args={"headers": headers(token)})
             except FAILURES as error:
-                await self._pause(failures, error)
+                await self._pause(failures, error, token)
         raise AssertionError("unreachable")
 
     async def follow(
@@ -56,10 +57,10 @@ class Server:
         """What a subscription brings. The variables are asked for anew whenever the connection was lost."""
         failures = 0
         while True:
-            headers = await self._who.headers()
+            token = await self._who.token()
             # Left to itself it takes the older protocol: it does not find the server's choice among lower-case headers.
             protocols = [WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL]
-            transport = WebsocketsTransport(url=self._socket_url, init_payload=headers, subprotocols=protocols)
+            transport = WebsocketsTransport(url=self._socket_url, init_payload=headers(token), subprotocols=protocols)
             try:
                 async with Client(transport=transport) as session:
                     async for data in session.subscribe(GraphQLRequest(document, variable_values=variables())):
@@ -67,16 +68,20 @@ class Server:
                         yield data
                 return
             except FAILURES as error:
-                await self._pause(failures, error)
+                await self._pause(failures, error, token)
                 failures += 1
 
-    async def _pause(self, failures: int, error: Exception) -> None:
+    async def _pause(self, failures: int, error: Exception, token: str | None) -> None:
         """Waits longer each time, and never as long as others; raises what no waiting helps against."""
-        if not passes(error) and not (is_refused(error) and self._who.distrust()):
+        if not passes(error) and not (is_refused(error) and self._who.distrust(token)):
             raise error
         print("No answer; trying again.", file=sys.stderr)
         wait = min(0.2 * 2 ** min(failures, 10), LONGEST_WAIT) * random.uniform(0.5, 1)
         await asyncio.sleep(wanted(error) or wait)
+
+
+def headers(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def passes(error: Exception) -> bool:

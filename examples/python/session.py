@@ -1,21 +1,22 @@
 """The tokens of somebody who has signed in: traded before they end, once for all who ask at the same time."""
 
 import asyncio
+import base64
+import json
 import math
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 from gql import GraphQLRequest, gql
 
-TOKENS = "accessToken accessTokenExpiresAt refreshToken userErrors { code message }"
+TOKENS = "accessToken refreshToken userErrors { code message }"
 SIGN_IN = gql(f"mutation SignIn($input: SignInInput!) {{ signIn(input: $input) {{ viewer {{ user {{ id }} }} {TOKENS} }} }}")
 SIGN_UP = gql(f"mutation SignUp($input: SignUpInput!) {{ signUp(input: $input) {{ viewer {{ user {{ id }} }} {TOKENS} }} }}")
 REFRESH = gql(f"mutation Refresh($token: String!) {{ refreshSession(refreshToken: $token) {{ {TOKENS} }} }}")
 # A token is traded so many seconds before it ends.
 MARGIN = 60
-# But not so soon after it was given, unless the server refuses it: the clock of the machine may be fast.
+# But not so soon after it was given, unless the server refuses it: it may hold for less than that.
 REST = 10
 # An answer that was lost is given again for ten seconds: with so many seconds for each try a second one fits.
 PATIENCE = 4
@@ -44,16 +45,17 @@ class Session:
                 answer = made
         return self._keep(answer)["viewer"]["user"]["id"]
 
-    async def headers(self) -> dict[str, str]:
-        """What proves who asks, for some time."""
+    async def token(self) -> str | None:
+        """An access token that holds for some time."""
         async with self._lock:
             if self._ends - time.time() < MARGIN:
                 self._keep(await self._have(REFRESH, token=self._refresh_token, patience=PATIENCE))
-        return {"Authorization": f"Bearer {self._access_token}"} if self._access_token else {}
+        return self._access_token
 
-    def distrust(self) -> bool:
-        """The server refused the token: the next one to ask trades it. False if there is no other one to have."""
-        self._ends = 0 if self._refresh_token else math.inf
+    def distrust(self, access_token: str | None) -> bool:
+        """The server refused this token: the next one to ask trades it, unless that was done. False if there is no other."""
+        if self._refresh_token and access_token == self._access_token:
+            self._ends = 0
         return self._refresh_token is not None
 
     async def _have(self, document: GraphQLRequest, **variables: Any) -> dict[str, Any]:
@@ -65,6 +67,11 @@ class Session:
         for problem in answer["userErrors"]:
             raise SystemExit(problem["message"])
         self._access_token, self._refresh_token = answer["accessToken"], answer["refreshToken"]
-        ends = datetime.fromisoformat(answer["accessTokenExpiresAt"]).timestamp()
-        self._ends = max(ends, time.time() + MARGIN + REST)
+        self._ends = time.time() + max(lifetime(self._access_token), MARGIN + REST)
         return answer
+
+
+def lifetime(access_token: str) -> float:
+    """How long a new token holds, in seconds: the clock of the machine may be another than the server's."""
+    claims = json.loads(base64.urlsafe_b64decode(access_token.split(".")[1] + "=="))
+    return claims["exp"] - claims["iat"]

@@ -57,6 +57,12 @@ const row = (page, name) => page.getByRole("list", { name: "Conversations" }).ge
 const unsent = (page) => page.getByRole("list", { name: "Not sent yet" });
 const isCurrent = (page) => page.getByText("Connecting…").waitFor({ state: "detached" });
 
+/** A socket of the page is shown the next token. */
+async function isRenewed(page) {
+  const socket = await page.waitForEvent("websocket");
+  await socket.waitForEvent("framereceived", ({ payload }) => payload.includes('"renewConnection":{"expiresAt":"'));
+}
+
 async function find(page, label, name) {
   await page.getByRole("searchbox", { name: label }).fill(name);
   const people = page.getByRole("list", { name: "People" });
@@ -130,6 +136,13 @@ test("a long conversation is read back to its beginning", async () => {
   await tom.reload();
   await message(tom, "number 120.").waitFor();
   assert.equal((await texts(tom)).length, 50);
+  await windows[1].inTrouble(async () => {
+    const forbidden = { status: 403, body: "<h1>Forbidden</h1>", headers: { "access-control-allow-origin": "*" } };
+    await tom.route("**/graphql", (route) => route.fulfill(forbidden));
+    await button(tom, "Show earlier messages").click();
+    await tom.getByRole("alert").filter({ hasText: "403" }).waitFor();
+    await tom.unroute("**/graphql");
+  });
   for (const first of ["number 21.", "number 1."]) {
     const top = log(tom).locator("ol > li").first();
     const before = await top.innerText();
@@ -138,6 +151,9 @@ test("a long conversation is read back to its beginning", async () => {
     // Who read on does not lose the place.
     const its = await message(tom, before.match(/number \d+\./)[0]).boundingBox();
     assert.ok(its.y >= 0 && its.y < 800, `${its.y}`);
+    // A screen reader does not read out what was said before.
+    assert.equal(await log(tom).getAttribute("aria-live"), "off");
+    assert.equal(await tom.getByRole("alert").count(), 0);
   }
   await button(tom, "Show earlier messages").waitFor({ state: "detached" });
   assert.deepEqual(await texts(tom), Array.from({ length: 120 }, (_, i) => `number ${i + 1}.`));
@@ -183,6 +199,74 @@ test("nothing is lost and nothing comes twice when the network is cut, and a rel
   const all = ["before", "hers 1", "hers 2", "mine 1", "mine 2", "mine 2", "answer lost", "waits"];
   for (const page of pages) assert.deepEqual(await texts(page), all);
   await close(windows);
+});
+
+test("a socket that is closed with what may pass comes back", async () => {
+  const { windows, pages } = await two(["React-Ivo", "React-Judit"]);
+  const [ivo, judit] = pages;
+  const codes = [1008, 1011];
+  await ivo.routeWebSocket(/graphql$/, (socket) => {
+    const code = codes.shift();
+    if (code) socket.close({ code });
+    else socket.connectToServer();
+  });
+  await ivo.reload();
+  await send(judit, "still there?");
+  await message(ivo, "still there?").waitFor();
+  await isCurrent(ivo);
+  assert.deepEqual(codes, []);
+  assert.equal(await ivo.getByRole("alert").count(), 0);
+  await close(windows);
+});
+
+test("what is written from right to left is shown so, beside what is not", async () => {
+  const { windows, pages } = await two(["React-משה", "React-Naomi"]);
+  const [moshe, naomi] = pages;
+  await composer(moshe).fill("שלום!");
+  const isRightToLeft = (locator) => locator.evaluate((element) => getComputedStyle(element).direction === "rtl");
+  assert.ok(await isRightToLeft(composer(moshe)));
+  await composer(moshe).press("Enter");
+  await message(naomi, "שלום!").waitFor();
+  for (const page of pages) {
+    assert.ok(await isRightToLeft(message(page, "שלום!").getByRole("paragraph")));
+    assert.ok(await isRightToLeft(row(page, /React/).getByText("שלום!")));
+  }
+  await close(windows);
+});
+
+test("a storage that is full or forbidden loses nothing while the page is there", async () => {
+  const { windows, pages } = await two(["React-Dag", "React-Elin"]);
+  const [dag, elin] = pages;
+  await dag.evaluate(() => {
+    Storage.prototype.setItem = () => {
+      throw new DOMException("It is full.", "QuotaExceededError");
+    };
+  });
+  for (const text of ["one", "two"]) await send(dag, text);
+  await message(elin, "two").waitFor();
+  assert.deepEqual(await texts(elin), ["one", "two"]);
+  await close(windows);
+
+  const window = await visit(accounts);
+  const { page, context } = window;
+  await context.addInitScript(() => {
+    const get = () => {
+      throw new DOMException("It is forbidden.", "SecurityError");
+    };
+    for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(globalThis, name, { get });
+    navigator.locks.request = async () => get();
+  });
+  await page.reload();
+  const renewed = isRenewed(page);
+  await signUp(page, "React-Frida");
+  await renewed;
+  // With the token that was traded.
+  await page.getByRole("searchbox", { name: "Find people" }).fill("React-Frida");
+  await button(page, "React-Frida").waitFor();
+  await isCurrent(page);
+  await button(page, "Sign out").click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  await window.close();
 });
 
 test("where the server cannot go on, all is loaded again", async () => {
@@ -239,22 +323,48 @@ test("people sign up and talk, and a session ends when they say so", async () =>
   await close(windows);
 });
 
+test("who signs out when the token has ended leaves no session behind", async () => {
+  const window = await visit(accounts);
+  const { page } = window;
+  await signUp(page, "React-Olga");
+  // The browser reports the answer: it is a 401.
+  await window.inTrouble(async () => {
+    await page.evaluate(() => {
+      const kept = JSON.parse(localStorage.getItem("duologue-session"));
+      localStorage.setItem("duologue-session", JSON.stringify({ ...kept, accessToken: "not.a.token" }));
+    });
+    const ended = page.waitForResponse((response) => response.request().postData()?.includes("signOut") && response.ok());
+    await button(page, "Sign out").click();
+    await ended;
+  });
+  const input = { email: "react-olga@example.com", password: PASSWORD };
+  const SIGN_IN = "mutation ($input: SignInInput!) { signIn(input: $input) { accessToken } }";
+  const { signIn } = await ask(accounts, SIGN_IN, { input });
+  const { me } = await ask(accounts, "{ me { sessions { id } } }", {}, signIn.accessToken);
+  assert.equal(me.sessions.length, 1);
+  await window.close();
+});
+
 test("tokens are renewed in time on the open socket, and once for all tabs", async () => {
   const window = await visit(accounts);
   const { page, context } = window;
+  // The clock of the device is slow.
+  await context.addInitScript(() => {
+    const { now } = Date;
+    Date.now = () => now() - 3_600_000;
+  });
+  await page.reload();
   let renewals = [];
   const closes = [];
-  const isRenewed = (tab) =>
-    tab.waitForEvent("websocket").then((socket) => {
-      socket.on("close", () => closes.push(tab));
-      return socket.waitForEvent("framereceived", ({ payload }) => payload.includes('"renewConnection":{"expiresAt":"'));
-    });
+  const watch = (tab) => tab.on("websocket", (socket) => socket.on("close", () => closes.push(tab)));
+  watch(page);
   context.on("request", (request) => {
     if (request.postData()?.includes("refreshSession")) renewals.push(request);
   });
   const first = isRenewed(page);
   await signUp(page, "React-Rita");
   const tab = await context.newPage();
+  watch(tab);
   const second = isRenewed(tab);
   await tab.goto(page.url());
   // The server's tokens hold little longer than the minute before whose end they are traded.
@@ -271,7 +381,7 @@ test("tokens are renewed in time on the open socket, and once for all tabs", asy
       localStorage.setItem("duologue-session", JSON.stringify(kept));
     }, value);
   };
-  await change({ accessTokenExpiresAt: new Date(0).toISOString() });
+  await change({ ends: 0 });
   // The page that was left may have asked and not waited for the answer.
   renewals = [];
   let release;
@@ -293,7 +403,7 @@ test("tokens are renewed in time on the open socket, and once for all tabs", asy
 
   // A token that the server does not take is traded as well. The browser reports the answer: it is a 401.
   await window.inTrouble(async () => {
-    await change({ accessToken: "not.a.token", accessTokenExpiresAt: new Date(Date.now() + 600_000).toISOString() });
+    await change({ accessToken: "not.a.token", ends: Date.now() + 600_000 });
     const refreshed = page.waitForResponse((response) => response.request().postData()?.includes("refreshSession"));
     await page.goto(url);
     await refreshed;

@@ -1,11 +1,11 @@
 // The tokens of somebody who has signed in, for all tabs of a browser: traded before they end, once at a time.
 const KEY = "duologue-session";
 const MARGIN = 60_000;
-// No token is traded so soon after it was given, unless the server refuses it: the clock of the device may be fast.
+// No token is traded so soon after it was given, unless the server refuses it: it may hold for less than that.
 const REST = 10_000;
 const REFRESH = `mutation ($token: String!) {
   refreshSession(refreshToken: $token) {
-    accessToken accessTokenExpiresAt refreshToken userErrors { code message }
+    accessToken refreshToken userErrors { code message }
   }
 }`;
 
@@ -25,8 +25,8 @@ export class Session {
   }
 
   /** Keeps the tokens that signIn, signUp or refreshSession gave. */
-  keep({ accessToken, accessTokenExpiresAt, refreshToken }) {
-    const ends = Math.max(Date.parse(accessTokenExpiresAt), Date.now() + MARGIN + REST);
+  keep({ accessToken, refreshToken }) {
+    const ends = Date.now() + Math.max(lifetime(accessToken), MARGIN + REST);
     this.#hold({ accessToken, ends, refreshToken });
   }
 
@@ -34,21 +34,23 @@ export class Session {
   async token() {
     const held = this.#held();
     if (!held || held.ends - Date.now() > MARGIN) return held?.accessToken ?? null;
-    return this.#locks.request(KEY, async () => {
+    await this.#locks.request(KEY, async () => {
+      const isHeld = () => this.#held()?.refreshToken === held.refreshToken;
       // A refresh token works once. Who waited here finds what the first one got.
-      const now = this.#held();
-      if (now?.refreshToken !== held.refreshToken) return now?.accessToken ?? null;
+      if (!isHeld()) return;
       const { refreshSession } = await this.#ask(REFRESH, { token: held.refreshToken });
+      // Somebody has signed out meanwhile, or in as somebody else.
+      if (!isHeld()) return;
       if (refreshSession.accessToken) this.keep(refreshSession);
       else this.#store.removeItem(KEY);
-      return refreshSession.accessToken;
     });
+    return this.#held()?.accessToken ?? null;
   }
 
-  /** The server refused the access token (UNAUTHENTICATED, 4403): the next one to ask trades it. */
-  distrust() {
+  /** The server refused this access token (UNAUTHENTICATED, 4403): unless another is held by now, the next to ask trades it. */
+  distrust(accessToken) {
     const held = this.#held();
-    if (held) this.#hold({ ...held, ends: 0 });
+    if (held?.accessToken === accessToken) this.#hold({ ...held, ends: 0 });
   }
 
   #hold(tokens) {
@@ -58,4 +60,11 @@ export class Session {
   #held() {
     return JSON.parse(this.#store.getItem(KEY) ?? "null");
   }
+}
+
+/** How long a new access token holds, in milliseconds: the clock of the device may be another than the server's. */
+function lifetime(accessToken) {
+  const [, claims] = accessToken.split(".");
+  const { iat, exp } = JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
+  return (exp - iat) * 1_000;
 }

@@ -1,15 +1,19 @@
-// Somebody who has signed in keeps their tokens fresh, in two tabs and on a socket, until they sign out.
+// Somebody who has signed in keeps their tokens fresh, in two tabs and on a socket, until they sign out. The example in
+// TypeScript trades them at the same times.
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
+import { connect } from "../../examples/typescript/build/connection.js";
+import { Session as Program } from "../../examples/typescript/build/session.js";
 import { RETRY_WAIT, url } from "./server.mjs";
 import { Session } from "./session.mjs";
 
 const DEADLINE = 20_000;
+const MINUTE = 60_000;
 const SIGN_UP = `mutation ($input: SignUpInput!) {
-  signUp(input: $input) { accessToken accessTokenExpiresAt refreshToken userErrors { code message } }
+  signUp(input: $input) { accessToken refreshToken userErrors { code message } }
 }`;
 const ME = "{ me { user { name } } }";
 const SIGN_OUT = "mutation { signOut { sessionId userErrors { code } } }";
@@ -19,8 +23,13 @@ const RENEW = `mutation ($token: String!) {
 }`;
 
 let asked = 0;
-async function ask(query, variables, token) {
+const fetchUncounted = fetch;
+globalThis.fetch = (...request) => {
   asked++;
+  return fetchUncounted(...request);
+};
+
+async function ask(query, variables, token) {
   const authorization = token ? { authorization: `Bearer ${token}` } : {};
   const response = await fetch(url, {
     method: "POST",
@@ -44,19 +53,71 @@ let last = Promise.resolve();
 const locks = { request: (_name, work) => (last = last.catch(() => {}).then(work)) };
 const SIGNED_OUT = "signed out";
 
+async function signUp(name) {
+  const input = { name, email: `${name.toLowerCase()}@example.com`, password: "correct horse battery" };
+  return (await ask(SIGN_UP, { input })).signUp;
+}
+
 async function tabs_refresh_once() {
   const [one, other] = [new Session(ask, store, locks), new Session(ask, store, locks)];
-  const input = { name: "Ada", email: "ada@example.com", password: "correct horse battery" };
-  one.keep((await ask(SIGN_UP, { input })).signUp);
-  const first = await other.token();
-  assert.equal(await one.token(), first);
+  let ada = await signUp("Ada");
+  one.keep(ada);
+  assert.equal(await one.token(), ada.accessToken);
+  assert.equal(await other.token(), ada.accessToken);
 
-  one.distrust();
+  one.distrust(ada.accessToken);
   asked = 0;
   const tokens = await Promise.all([one.token(), other.token(), one.token(), other.token()]);
   assert.equal(asked, 1);
   assert.equal(new Set(tokens).size, 1);
   assert.deepEqual(await ask(ME, {}, tokens[0]), { me: { user: { name: "Ada" } } });
+
+  // Meanwhile somebody signs out in another tab, or in as somebody else: that stays.
+  ada = JSON.parse(values.get("duologue-session"));
+  for (const next of [null, await signUp("Bob")]) {
+    one.keep(ada);
+    one.distrust(ada.accessToken);
+    const askMeanwhile = async (...request) => {
+      const answer = await ask(...request);
+      ada = answer.refreshSession;
+      if (next) other.keep(next);
+      else values.clear();
+      return answer;
+    };
+    assert.equal(await new Session(askMeanwhile, store, locks).token(), next?.accessToken ?? null);
+    assert.equal(await other.token(), next?.accessToken ?? null);
+  }
+
+  const { client, stop } = connect(url.href, new Program());
+  await trades_in_time(one, await signUp("Cleo"));
+  await trades_in_time(new Program(client), await signUp("Dora"));
+  stop();
+}
+
+/** A minute before a token of fifteen ends, by whatever clock, or when it is refused. */
+async function trades_in_time(session, tokens) {
+  session.keep(tokens);
+  const { now } = Date;
+  const asksAfter = async (time) => {
+    Date.now = () => now() + time;
+    asked = 0;
+    await session.token();
+    return asked;
+  };
+  try {
+    for (const wrong of [60 * MINUTE, -60 * MINUTE, 0]) {
+      Date.now = () => now() + wrong;
+      session.distrust(await session.token());
+      const asks = [];
+      for (const minutes of [0, 13.5, 14.5, 14.5]) asks.push(await asksAfter(wrong + minutes * MINUTE));
+      assert.deepEqual(asks, [1, 0, 1, 0]);
+    }
+    // Late, of a token that was traded since.
+    session.distrust("an earlier token");
+    assert.equal(await asksAfter(0), 0);
+  } finally {
+    Date.now = now;
+  }
 }
 
 async function a_socket_is_renewed_and_ends_with_the_session() {
@@ -65,14 +126,15 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
   const session = new Session(askOrFail, store, locks);
   const changes = new EventEmitter();
   const closes = [];
+  let shown;
   const socket = createClient({
     url: url.href.replace(/^http/, "ws"),
     webSocketImpl: WebSocket,
     async connectionParams() {
-      const token = await session.token();
+      shown = await session.token();
       // Which ends what was followed: somebody has to sign in.
-      if (!token) throw new Error(SIGNED_OUT);
-      return { authorization: `Bearer ${token}` };
+      if (!shown) throw new Error(SIGNED_OUT);
+      return { authorization: `Bearer ${shown}` };
     },
     // A refresh that failed because the server was away is tried again, with everything else.
     shouldRetry: (cause) => cause.message !== SIGNED_OUT,
@@ -84,7 +146,7 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
     on: {
       closed({ code }) {
         closes.push(code);
-        if (code === 4403) session.distrust();
+        if (code === 4403) session.distrust(shown);
       },
     },
   });
@@ -102,15 +164,16 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
   while (!events.length) await once(changes, "change");
 
   // In time before the end of the token; the mutation goes by the socket that it is for.
-  session.distrust();
-  const renewal = socket.iterate({ query: RENEW, variables: { token: await session.token() } });
+  session.distrust(shown);
+  shown = await session.token();
+  const renewal = socket.iterate({ query: RENEW, variables: { token: shown } });
   const { value } = await renewal.next();
   assert.deepEqual(value.data.renewConnection.userErrors, []);
   assert.ok(Date.parse(value.data.renewConnection.expiresAt) > Date.now());
   assert.deepEqual([events.map(({ kind }) => kind), closes], [["CAUGHT_UP"], []]);
 
   // The connection breaks, and at first there is no new token for it.
-  session.distrust();
+  session.distrust(shown);
   isAway = true;
   const failed = once(changes, "retry");
   socket.terminate();

@@ -68,18 +68,15 @@ export function useChat(me: string, open: string | null, gone: () => void) {
     // `gone` is the same all the time.
   }, [me, open, outbox, gone]);
 
-  const failed = (failure: Error) => setProblem(failure.message);
+  // Who calls these shows why they fail.
   async function showEarlier(): Promise<void> {
     const before = state?.open?.before;
     if (!before || !open) return;
-    await ask(Earlier, { conversation: open, before }).then(
-      (answer) => dispatch({ type: "earlier", answer, before }),
-      failed,
-    );
+    dispatch({ type: "earlier", answer: await ask(Earlier, { conversation: open, before }), before });
   }
   async function showMore(): Promise<void> {
     const after = state?.more;
-    if (after) await ask(More, { me, after }).then((answer) => dispatch({ type: "more", answer, after }), failed);
+    if (after) dispatch({ type: "more", answer: await ask(More, { me, after }), after });
   }
   return { state, problem, outbox, unsent, showEarlier, showMore };
 }

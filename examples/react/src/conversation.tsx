@@ -1,5 +1,5 @@
 // An open conversation: its messages, what is on its way, and what is being written.
-import { useEffect, useRef, useState } from "react";
+import { memo, useEffect, useRef, useState } from "react";
 import { ask } from "./connection";
 import { MarkRead } from "./documents";
 import type { Outbox, Unsent } from "./outbox";
@@ -9,6 +9,7 @@ import type { Message, Open } from "./state";
 const MOMENT = 300;
 /** Who is so many pixels from the end still reads it. */
 const NEAR = 40;
+const time = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "short" });
 
 type Props = {
   me: string;
@@ -24,12 +25,13 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
   const name = row.peer?.name ?? "(erased)";
   const [isAtEnd, setAtEnd] = useState(true);
   const [isLoading, setLoading] = useState(false);
+  const [problem, setProblem] = useState<string | null>(null);
   const log = useRef<HTMLDivElement>(null);
   useMarkRead(me, row.unreadCount > 0 && isAtEnd ? messages.at(-1)?.id : undefined);
 
   async function earlier(): Promise<void> {
     setLoading(true);
-    await showEarlier();
+    setProblem(await showEarlier().then(() => null, (failure: Error) => failure.message));
     setLoading(false);
   }
   function send(receiver: string, text: string): void {
@@ -39,11 +41,13 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
   }
   return (
     <>
-      <header><h2>{name}</h2></header>
+      <header><h2><bdi>{name}</bdi></h2></header>
       {/* Its column is reversed: its end is where it is scrolled to, and stays in sight; pages above move nothing. */}
       <div
         className="log"
         role="log"
+        // What was said before is no news.
+        aria-live={isLoading || !isAtEnd ? "off" : "polite"}
         aria-label={`Messages with ${name}`}
         tabIndex={0}
         ref={log}
@@ -51,6 +55,8 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
       >
         <div>
           {before && <button type="button" disabled={isLoading} onClick={earlier}>Show earlier messages</button>}
+          {problem && <p role="alert">{problem}</p>}
+          {/* All that is loaded: with thousands, draw only those near what is in view. */}
           <ol>
             {messages.map((message) => <Line key={message.id} me={me} name={name} message={message} />)}
           </ol>
@@ -59,7 +65,7 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
             <ul aria-label="Not sent yet">
               {unsent.map(({ clientId, content, problem }) => (
                 <li key={clientId} className="mine unsent">
-                  <p>{content}</p>
+                  <p dir="auto">{content}</p>
                   {problem && (
                     <p role="alert">
                       {problem}{" "}
@@ -78,20 +84,19 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
   );
 }
 
-function Line({ me, name, message }: { me: string; name: string; message: Message }) {
+/** Drawn again only when its message changes. */
+const Line = memo(function Line({ me, name, message }: { me: string; name: string; message: Message }) {
   const { sender, content, createdAt, editedAt } = message;
   const isMine = sender?.id === me;
   return (
     <li className={isMine ? "mine" : undefined}>
-      <span className="hidden">{isMine ? "You" : name}:</span>
-      <p>{content}</p>
-      <time dateTime={createdAt}>
-        {new Date(createdAt).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}
-      </time>
+      <span className="hidden"><bdi>{isMine ? "You" : name}</bdi>:</span>
+      <p dir="auto">{content}</p>
+      <time dateTime={createdAt}>{time.format(new Date(createdAt))}</time>
       {editedAt && " edited"}
     </li>
   );
-}
+});
 
 function Composer({ name, maxLength, send }: { name: string; maxLength: number; send: (text: string) => void }) {
   const [text, setText] = useState("");
@@ -108,6 +113,7 @@ function Composer({ name, maxLength, send }: { name: string; maxLength: number; 
       <textarea
         aria-label={`Message to ${name}`}
         rows={2}
+        dir="auto"
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {

@@ -8,19 +8,19 @@ export const Server = graphql(`
 
 export const SignIn = graphql(`
   mutation SignIn($input: SignInInput!) {
-    signIn(input: $input) { accessToken accessTokenExpiresAt refreshToken viewer { user { id } } userErrors { message } }
+    signIn(input: $input) { accessToken refreshToken viewer { user { id } } userErrors { message } }
   }
 `);
 
 export const SignUp = graphql(`
   mutation SignUp($input: SignUpInput!) {
-    signUp(input: $input) { accessToken accessTokenExpiresAt refreshToken viewer { user { id } } userErrors { message } }
+    signUp(input: $input) { accessToken refreshToken viewer { user { id } } userErrors { message } }
   }
 `);
 
 export const Refresh = graphql(`
   mutation Refresh($token: String!) {
-    refreshSession(refreshToken: $token) { accessToken accessTokenExpiresAt refreshToken userErrors { message } }
+    refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { message } }
   }
 `);
 

@@ -9,37 +9,35 @@ type Props = { me: string; state: State; open: string | null; showMore: () => Pr
 
 export function Inbox({ me, state, open, showMore, leave }: Props) {
   const [problem, setProblem] = useState<string | null>(null);
+  const attempt = (what: Promise<void>) =>
+    what.then(() => setProblem(null), (failure: Error) => setProblem(failure.message));
   async function talkTo(other: string): Promise<void> {
-    try {
-      const { conversation } = await ask(Between, { me, other });
-      if (conversation) location.hash = conversation.id;
-    } catch (failure) {
-      setProblem((failure as Error).message);
-    }
+    const { conversation } = await ask(Between, { me, other });
+    if (conversation) location.hash = conversation.id;
   }
   return (
     <>
       <header>
-        <h1>{state.name}</h1>
+        <h1><bdi>{state.name}</bdi></h1>
         <button type="button" onClick={leave}>Sign out</button>
       </header>
-      <People label="Find people" onPick={talkTo} />
+      <People label="Find people" onPick={(other) => attempt(talkTo(other))} />
       {problem && <p role="alert">{problem}</p>}
       <ul aria-label="Conversations" className="rows">
         {state.rows.map(({ id, peer, lastMessage, unreadCount }) => (
           <li key={id}>
             <a href={`#${id}`} aria-current={id === open ? "page" : undefined}>
-              <strong>{peer?.name ?? "(erased)"}</strong>
+              <strong><bdi>{peer?.name ?? "(erased)"}</bdi></strong>
               {unreadCount > 0 && <span className="unread">{unreadCount} unread</span>}
               <span className="last">
                 {lastMessage?.sender?.id === me && "You: "}
-                {lastMessage?.content}
+                <bdi>{lastMessage?.content}</bdi>
               </span>
             </a>
           </li>
         ))}
       </ul>
-      {state.more && <button type="button" onClick={showMore}>Show more conversations</button>}
+      {state.more && <button type="button" onClick={() => attempt(showMore())}>Show more conversations</button>}
     </>
   );
 }

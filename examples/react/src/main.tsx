@@ -8,6 +8,7 @@ import { Server } from "./documents";
 import type { ServerQuery } from "./gql/graphql";
 import { Inbox } from "./inbox";
 import * as session from "./session";
+import { read, write } from "./storage";
 import { PickPerson, SignIn } from "./welcome";
 import "./style.css";
 
@@ -18,15 +19,14 @@ function App() {
   const [server, setServer] = useState<ServerQuery["server"] | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const signedIn = useSyncExternalStore(session.subscribe, session.user);
-  const [picked, setPicked] = useState(() => sessionStorage.getItem(PERSON));
+  const [picked, setPicked] = useState(() => read(PERSON, "sessionStorage"));
   const isOpen = server?.features.includes("open") ?? false;
 
   useEffect(() => {
     ask(Server, {}).then((answer) => setServer(answer.server), (failure: Error) => setProblem(failure.message));
   }, []);
   const pick = useCallback((id: string | null) => {
-    if (id) sessionStorage.setItem(PERSON, id);
-    else sessionStorage.removeItem(PERSON);
+    write(PERSON, id, "sessionStorage");
     setPicked(id);
   }, []);
   const leave = useCallback(() => {

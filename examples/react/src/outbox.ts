@@ -2,6 +2,7 @@
 import { ask, type Event } from "./connection";
 import { Send } from "./documents";
 import { Failure } from "./request";
+import { read } from "./storage";
 
 /** So many milliseconds what another tab has written is left to it. Then it is sent from here: that tab may have been closed. */
 const HANDOVER = 5_000;
@@ -89,10 +90,12 @@ export class Outbox {
       for (let item; (item = this.#items.find(({ sent, problem }) => !sent && !problem)); ) {
         await this.#send(item, signal);
       }
-    } catch {
+    } catch (failure) {
       // Stopped: nobody looks any more.
+      if (!signal.aborted) throw failure;
+    } finally {
+      this.#isRunning = false;
     }
-    this.#isRunning = false;
     // Begun again before the last try was over.
     if (signal !== this.#stopping.signal) void this.#run();
   }
@@ -124,7 +127,7 @@ export class Outbox {
 
   /** What is kept, which another tab may have changed. */
   #read(): Unsent[] {
-    return this.#isKept ? JSON.parse(localStorage.getItem(this.#key) ?? "[]") : this.#items;
+    return this.#isKept ? JSON.parse(read(this.#key) ?? "[]") : this.#items;
   }
 
   #change(change: (items: Unsent[]) => Unsent[]): void {

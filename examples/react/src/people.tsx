@@ -35,7 +35,9 @@ export function People({ label, isEager, onPick }: { label: string; isEager?: bo
       <ul aria-label="People">
         {found.map((person) => (
           <li key={person.id}>
-            <button type="button" onClick={() => { setSearch(""); onPick(person.id); }}>{person.name}</button>
+            <button type="button" onClick={() => { setSearch(""); onPick(person.id); }}>
+              <bdi>{person.name}</bdi>
+            </button>
           </li>
         ))}
       </ul>

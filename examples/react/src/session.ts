@@ -1,19 +1,21 @@
 // Who has signed in, and the tokens that prove it, for all tabs of the browser: traded before they end, one at a time.
 import { Refresh, SignOut } from "./documents";
-import { pause, request } from "./request";
+import { type Failure, pause, request } from "./request";
+import { read, write } from "./storage";
 
 const KEY = "duologue-session";
 /** A token is traded so long before it ends, in milliseconds. */
 export const MARGIN = 60_000;
-/** But not so soon after it was given, unless the server refuses it: the clock of the device may be fast. */
+/** But not so soon after it was given, unless the server refuses it: it may hold for less than that. */
 export const REST = 10_000;
 /** An answer that was lost is given again for ten seconds. So many tries begin within them, if each gets so many milliseconds. */
 const TRIES = 3;
 const PATIENCE = 4_000;
 
-type Tokens = { accessToken: string; accessTokenExpiresAt: string; refreshToken: string };
+/** `ends` is by the clock of the device, in milliseconds. */
+type Tokens = { accessToken: string; ends: number; refreshToken: string };
 type Kept = Tokens & { user: string };
-type Answer = { [Key in keyof Tokens]?: Tokens[Key] | null };
+type Answer = { accessToken?: string | null; refreshToken?: string | null };
 
 const listeners = new Set<() => void>();
 const notify = () => listeners.forEach((listener) => listener());
@@ -26,54 +28,65 @@ export function subscribe(listener: () => void): () => void {
 }
 
 function held(): Kept | null {
-  return JSON.parse(localStorage.getItem(KEY) ?? "null");
+  return JSON.parse(read(KEY) ?? "null");
 }
 
 /** The id of whoever has signed in. */
 export const user = (): string | null => held()?.user ?? null;
 
 /** Keeps the tokens that signIn, signUp or refreshSession gave. */
-export function keep({ accessToken, accessTokenExpiresAt, refreshToken }: Answer, user: string): void {
-  const ends = Math.max(Date.parse(accessTokenExpiresAt!), Date.now() + MARGIN + REST);
-  hold({ accessToken, accessTokenExpiresAt: new Date(ends).toISOString(), refreshToken, user });
+export function keep({ accessToken, refreshToken }: Answer, user: string): void {
+  const ends = Date.now() + Math.max(lifetime(accessToken!), MARGIN + REST);
+  hold({ accessToken: accessToken!, ends, refreshToken: refreshToken!, user });
 }
 
-function hold(kept: Answer & { user: string }): void {
-  localStorage.setItem(KEY, JSON.stringify(kept));
-  notify();
+/** How long a new token holds, in milliseconds: the clock of the device may be another than the server's. */
+function lifetime(accessToken: string): number {
+  const [, claims = ""] = accessToken.split(".");
+  const { iat, exp } = JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
+  return (exp - iat) * 1_000;
 }
 
-function forget(): void {
-  localStorage.removeItem(KEY);
+function hold(kept: Kept | null): void {
+  write(KEY, kept && JSON.stringify(kept));
   notify();
 }
 
 /** Also without the server: who cannot reach it has signed out here all the same. */
 export async function signOut(): Promise<void> {
   const its = held();
-  forget();
-  if (its) await request(SignOut, {}, its.accessToken).catch(() => {});
+  hold(null);
+  if (!its) return;
+  try {
+    await request(SignOut, {}, its.accessToken).catch(async (failure: Failure) => {
+      if (failure.code !== "UNAUTHENTICATED") throw failure;
+      // The session holds longer than its access token.
+      await request(SignOut, {}, (await trade(its.refreshToken)).accessToken);
+    });
+  } catch {
+    // The session ends in its time.
+  }
 }
 
 /** The server refused this access token: the next one to ask trades the refresh token. */
 export function distrust(accessToken: string): void {
   const now = held();
-  if (now?.accessToken === accessToken) hold({ ...now, accessTokenExpiresAt: new Date(0).toISOString() });
+  if (now?.accessToken === accessToken) hold({ ...now, ends: 0 });
 }
 
 /** Tokens that hold for some time; null if nobody is signed in any more. */
 export async function fresh(): Promise<Tokens | null> {
   const its = held();
-  if (!its || Date.parse(its.accessTokenExpiresAt) - Date.now() > MARGIN) return its;
+  if (!its || its.ends - Date.now() > MARGIN) return its;
   return alone(async () => {
     // A refresh token works once. Who waited here finds what the first one got; a browser may tell a tab late of what
     // another has stored, but for ten seconds the server gives the same next token again.
     if (held()?.refreshToken !== its.refreshToken) return held();
     const answer = await trade(its.refreshToken);
-    // Somebody has signed out meanwhile.
+    // Somebody has signed out meanwhile, or in as somebody else.
     if (held()?.refreshToken !== its.refreshToken) return held();
     if (answer.accessToken) keep(answer, its.user);
-    else forget();
+    else hold(null);
     return held();
   });
 }
@@ -90,7 +103,14 @@ async function trade(token: string): Promise<Answer> {
   }
 }
 
-/** Across all tabs. A page that came over plain HTTP from another machine has no locks: there it may be done twice. */
+/**
+ * Across all tabs. A page that came over plain HTTP from another machine has no locks, and where storage is forbidden so are
+ * they: there it may be done twice.
+ */
 function alone<Result>(work: () => Promise<Result>): Promise<Result> {
-  return "locks" in navigator ? navigator.locks.request(KEY, work) : work();
+  if (!("locks" in navigator)) return work();
+  return navigator.locks.request(KEY, work).catch((failure: Error) => {
+    if (failure.name !== "SecurityError") throw failure;
+    return work();
+  });
 }

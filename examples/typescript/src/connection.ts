@@ -19,6 +19,8 @@ const LONGEST_WAIT = 10_000;
 /** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
 const SILENCE = 60_000;
 const TOKEN_ENDED = 4403;
+/** The user has too many sockets, the server has a bug: graphql-ws does not come back after these, but both may pass. */
+const MAY_PASS = [1008, 1011];
 
 /** There is no use in trying again: somebody has to sign in. */
 export class SignedOut extends Error {}
@@ -41,21 +43,23 @@ const nameDocuments = mapExchange({
 
 /** `session` is asked for a token whenever something is sent. */
 export function connect(url: string, session: Session, trustedDocuments = false) {
-  const headers = async (): Promise<Record<string, string>> => {
-    const token = await session.token();
-    return token ? { authorization: `Bearer ${token}` } : {};
-  };
+  const headers = (token?: string) => (token ? { authorization: `Bearer ${token}` } : undefined);
   const fetchInTime = fetchWithin(SILENCE);
-  const attempt = async (input: RequestInfo | URL, init?: RequestInit) => {
-    const all = { ...Object.fromEntries(new Headers(init?.headers)), ...(await headers()) };
+  const attempt = (token: string | undefined, input: RequestInfo | URL, init?: RequestInit) => {
+    const all = { ...Object.fromEntries(new Headers(init?.headers)), ...headers(token) };
     return fetchInTime(input, { ...init, headers: all });
   };
+  /** The token that the socket was given last. */
+  let shown: string | undefined;
   let silence: NodeJS.Timeout | undefined;
   const socket = createClient({
     url: url.replace(/^http/, "ws"),
     webSocketImpl: ImpatientWebSocket,
     connectionAckWaitTimeout: SILENCE,
-    connectionParams: headers,
+    async connectionParams() {
+      shown = await session.token();
+      return headers(shown);
+    },
     retryAttempts: Infinity,
     retryWait: pause,
     // `ws` reports a refused connection as an event too. Faults of this program are not retried.
@@ -69,13 +73,15 @@ export function connect(url: string, session: Session, trustedDocuments = false)
     },
   });
   socket.on("closed", (event) => {
-    if ((event as CloseEvent).code === TOKEN_ENDED) session.distrust();
+    if ((event as CloseEvent).code === TOKEN_ENDED) session.distrust(shown);
   });
   const client = new Client({
     url,
     fetch: async (input, init) => {
-      const response = await attempt(input, init);
-      return response.status === 401 && session.distrust() ? attempt(input, init) : response;
+      const token = await session.token();
+      const response = await attempt(token, input, init);
+      if (response.status !== 401 || !session.distrust(token)) return response;
+      return attempt(await session.token(), input, init);
     },
     // No cache here: messages come by the feed, and src/conversation.ts keeps them.
     exchanges: [
@@ -115,11 +121,17 @@ export function wantedWait(error?: CombinedError): unknown {
   return error?.graphQLErrors[0]?.extensions.retryAfterMs;
 }
 
+/** The code with which a socket was closed that does not come back by itself: with 4400, say. */
+export function closeCode({ networkError }: CombinedError): number | undefined {
+  return networkError && "wasClean" in networkError && "code" in networkError ? Number(networkError.code) : undefined;
+}
+
 /** Whether it is worth another try; else somebody has to do something. */
-export function passes({ graphQLErrors, networkError, response }: CombinedError): boolean {
+export function passes(error: CombinedError): boolean {
+  const { graphQLErrors, networkError, response } = error;
   if (networkError instanceof SignedOut) return false;
-  // The socket comes back by itself, unless there is no use: it was closed with 4400, say.
-  if (networkError && "code" in networkError && "wasClean" in networkError) return false;
+  const code = closeCode(error);
+  if (code !== undefined) return MAY_PASS.includes(code);
   // No answer at all, or the one of a proxy that does not reach the server.
   if (networkError) return !(response?.status < 500);
   return graphQLErrors.some(({ extensions }) => PASSES.has(String(extensions.code)));

@@ -1,6 +1,6 @@
 // A conversation as an app keeps it: the messages of the server, kept current by the feed, and what is on its way there.
 import type { Client, CombinedError } from "@urql/core";
-import { passes, patiently, pause, wantedWait } from "./connection.js";
+import { closeCode, passes, patiently, pause, wantedWait } from "./connection.js";
 import { Feed, Open, Send } from "./documents.js";
 import type { FeedSubscription, MessagePartsFragment as Message } from "./gql/graphql.js";
 
@@ -84,6 +84,8 @@ export class Conversation {
     this.close();
     if (!passes(error)) return this.listener.failed?.(error.message);
     const closed = this.#closed;
+    // After the longest wait.
+    if (closeCode(error)) this.#failures = Infinity;
     await pause(this.#failures++, wantedWait(error));
     if (closed === this.#closed) this.#follow(conversation);
   }

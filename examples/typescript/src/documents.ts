@@ -16,7 +16,7 @@ export const Find = graphql(`
 export const SignIn = graphql(`
   mutation SignIn($input: SignInInput!) {
     signIn(input: $input) {
-      accessToken accessTokenExpiresAt refreshToken viewer { user { id } } userErrors { code message }
+      accessToken refreshToken viewer { user { id } } userErrors { code message }
     }
   }
 `);
@@ -24,7 +24,7 @@ export const SignIn = graphql(`
 export const SignUp = graphql(`
   mutation SignUp($input: SignUpInput!) {
     signUp(input: $input) {
-      accessToken accessTokenExpiresAt refreshToken viewer { user { id } } userErrors { code message }
+      accessToken refreshToken viewer { user { id } } userErrors { code message }
     }
   }
 `);
@@ -32,7 +32,7 @@ export const SignUp = graphql(`
 export const Refresh = graphql(`
   mutation Refresh($token: String!) {
     refreshSession(refreshToken: $token) {
-      accessToken accessTokenExpiresAt refreshToken userErrors { code message }
+      accessToken refreshToken userErrors { code message }
     }
   }
 `);

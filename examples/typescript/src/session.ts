@@ -6,7 +6,7 @@ import type { RefreshMutation } from "./gql/graphql.js";
 
 /** A token is traded so many milliseconds before it ends. */
 const MARGIN = 60_000;
-/** But not so soon after it was given, unless the server refuses it: the clock of the machine may be fast. */
+/** But not so soon after it was given, unless the server refuses it: it may hold for less than that. */
 const REST = 10_000;
 /** An answer that was lost is given again for ten seconds: with so many milliseconds for each try a second one fits. */
 const PATIENCE = 4_000;
@@ -34,17 +34,18 @@ export class Session {
     return this.accessToken;
   }
 
-  /** The server refused the token: the next one to ask trades it. False if there is no other one to have. */
-  distrust(): boolean {
-    if (this.#refreshToken) this.#ends = 0;
-    return this.#refreshToken !== undefined;
+  /** The server refused this token: the next one to ask trades it, unless that was done. False if there is no other to have. */
+  distrust(accessToken: string | undefined): boolean {
+    if (!this.#refreshToken) return false;
+    if (accessToken === this.accessToken) this.#ends = 0;
+    return true;
   }
 
-  keep({ accessToken, accessTokenExpiresAt, refreshToken, userErrors: [problem] }: Answer): void {
-    if (!accessToken || !accessTokenExpiresAt || !refreshToken) throw new SignedOut(problem?.message);
+  keep({ accessToken, refreshToken, userErrors: [problem] }: Answer): void {
+    if (!accessToken || !refreshToken) throw new SignedOut(problem?.message);
     this.accessToken = accessToken;
     this.#refreshToken = refreshToken;
-    this.#ends = Math.max(Date.parse(accessTokenExpiresAt), Date.now() + MARGIN + REST);
+    this.#ends = Date.now() + Math.max(lifetime(accessToken), MARGIN + REST);
   }
 
   async #trade(): Promise<void> {
@@ -52,6 +53,13 @@ export class Session {
     const options = { fetch: fetchWithin(PATIENCE) };
     this.keep((await patiently(() => this.nobody!.mutation(Refresh, { token }, options))).refreshSession);
   }
+}
+
+/** How long a new token holds, in milliseconds: the clock of the machine may be another than the server's. */
+function lifetime(accessToken: string): number {
+  const [, claims = ""] = accessToken.split(".");
+  const { iat, exp } = JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
+  return (exp - iat) * 1_000;
 }
 
 /** Signs somebody in who has an account, or gets one now, and gives their id. */

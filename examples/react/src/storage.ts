@@ -1,0 +1,24 @@
+// The storage of the browser, which may be forbidden or full: what it does not take is kept in memory, until the page is left.
+type Place = "localStorage" | "sessionStorage";
+
+const memory = new Map<string, string>();
+// Another tab has written since.
+addEventListener("storage", ({ key }) => void (key === null ? memory.clear() : memory.delete(key)));
+
+export function read(key: string, place: Place = "localStorage"): string | null {
+  try {
+    return memory.get(key) ?? window[place].getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+export function write(key: string, value: string | null, place: Place = "localStorage"): void {
+  memory.delete(key);
+  try {
+    if (value === null) window[place].removeItem(key);
+    else window[place].setItem(key, value);
+  } catch {
+    if (value !== null) memory.set(key, value);
+  }
+}
