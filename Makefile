@@ -238,7 +238,7 @@ $(WEB): web/package-lock.json $(wildcard web/*.html) web/vite.config.ts web/tsco
 	@cd web && npm ci --silent --no-audit --no-fund && npm run --silent build || \
 		echo "The pages could not be built: the binary gets no GraphiQL of its own."
 
-clients: tests/audit/node_modules/.package-lock.json tests/clients/node_modules/.package-lock.json
+clients: tests/audit/node_modules/.package-lock.json tests/clients/node_modules/.package-lock.json $(TYPESCRIPT)/build/main.js
 
 ifneq ($(BROWSER)$(DEBIAN),)
 browser: tests/browser/node_modules/.package-lock.json
