@@ -426,7 +426,7 @@ async function duplicate({ page, context }) {
 }
 
 /** Leaves the demo as a tab does that is discarded: what is kept in it stays. */
-const sleep = (page) => page.goto(new URL("/icon.svg", accounts).href);
+const sleep = (page) => page.goto("about:blank");
 const wake = (page) => page.goto(new URL("/demo", accounts).href);
 const refreshToken = (page) => page.evaluate(() => JSON.parse(sessionStorage["duologue:session"]).refreshToken);
 
@@ -450,12 +450,12 @@ test("a tab that was duplicated and has slept takes the tokens that came meanwhi
   const { page } = window;
   await signUp(page, "Ilvy", { keep: false });
   const copy = await duplicate(window);
-  await sleep(copy);
   const before = await refreshToken(page);
+  await expire(copy, "sessionStorage", Date.now());
+  await sleep(copy);
   await expire(page, "sessionStorage", Date.now());
   await page.reload();
   await page.waitForFunction((before) => JSON.parse(sessionStorage["duologue:session"]).refreshToken !== before, before);
-  await expire(copy, "sessionStorage", Date.now());
   let trades = 0;
   await intercept(copy, "refreshSession(", (route) => {
     trades++;
@@ -511,15 +511,12 @@ test("who signs out is asked about what waits in another tab", async () => {
   const copy = await duplicate(window);
   await talkTo(copy, "Karin");
   await talkTo(friend.page, "Lasse");
-  const signOut = async () => {
-    const [dialog] = await Promise.all([page.waitForEvent("dialog"), choose(page, "Sign out")]);
-    return dialog;
-  };
   await window.inTrouble(async () => {
     await copy.route("**/graphql", (route) => route.abort());
     await send(copy, "waits");
     await unsent(copy).getByTitle("Waiting to be sent").waitFor();
-    await (await signOut()).dismiss();
+    const [asked] = await Promise.all([page.waitForEvent("dialog"), choose(page, "Sign out")]);
+    await asked.dismiss();
     await copy.unroute("**/graphql");
     await message(friend.page, "waits").waitFor();
     await message(copy, "waits").waitFor();
@@ -528,8 +525,12 @@ test("who signs out is asked about what waits in another tab", async () => {
     await copy.route("**/graphql", (route) => route.abort());
     await send(copy, "dropped");
     await unsent(copy).getByTitle("Waiting to be sent").waitFor();
-    await (await signOut()).accept();
-    for (const its of [page, copy]) await form(its).waitFor();
+    // In GraphiQL, too.
+    await page.goto(accounts);
+    const [askedAgain] = await Promise.all([page.waitForEvent("dialog"), button(page, "Sign out").click()]);
+    await askedAgain.accept();
+    await button(page, "Sign in").waitFor();
+    await form(copy).waitFor();
     assert.equal(await copy.evaluate(() => JSON.stringify(sessionStorage).includes("dropped")), false);
     await copy.unroute("**/graphql");
   });
@@ -620,7 +621,7 @@ test("a storage that is full keeps no old tokens, and a tab that sleeps keeps no
   const { page, context } = window;
   await signUp(page, "Ragna");
   const other = await context.newPage();
-  await sleep(other);
+  await other.goto(page.url());
   await other.evaluate(() => void navigator.locks.request("duologue:session", () => new Promise(() => {})));
   await expire(page, "localStorage", Date.now());
   await page.addInitScript(() => {
