@@ -195,30 +195,31 @@ for (const isLate of [false, true]) {
     const { page } = window;
     let socket, release, isHeld;
     let isAway = false;
-    let isBack = false;
     const released = new Promise((resolve) => (release = resolve));
     const held = new Promise((resolve) => (isHeld = resolve));
     await page.routeWebSocket(/graphql$/, (its) => {
       if (isAway) return its.close({ code: 1012 });
+      const isBack = socket !== undefined;
       socket = its;
       const server = its.connectToServer();
       server.onMessage(async (text) => {
-        if (isBack && text.includes('"MESSAGE_SENT"')) isHeld();
+        if (isBack && text.includes('"CAUGHT_UP"')) isHeld();
         if (isBack && text.includes('"next"')) await released;
         its.send(text);
       });
     });
     await page.reload();
     await conversations(page).filter({ hasText: "before" }).waitFor();
+    // Now it follows.
     await tell(ids[1], ids[0], "heard");
     await conversations(page).filter({ hasText: "heard" }).waitFor();
     await window.inTrouble(async () => {
       isAway = true;
       await socket.close({ code: 1012 });
       for (let i = 1; i <= 120; i++) await tell(ids[1], ids[0], `number ${i}.`);
-      isBack = true;
       isAway = false;
       await held;
+      await banner(page, "Catching up").waitFor();
     });
     const first = await hold(page, "query Conversation(");
     await conversations(page).click();
