@@ -109,8 +109,8 @@ function take(next: Session | null) {
   listeners.forEach((listener) => listener());
 }
 
-// Another tab has signed in or out, or has traded the tokens; a tab with a session of its own, be it ended, has only part in the
-// end of that.
+// Another tab has signed in or out, or has traded the tokens. Of that a tab with a session of its own, be it ended, has only to
+// notice that somebody has signed out of it elsewhere.
 addEventListener("storage", ({ storageArea, key }) => {
   if (storageArea !== localStorage) return;
   if (isLeft()) leave();
@@ -183,7 +183,7 @@ function claimsOf(accessToken: string): { sid?: string; iat?: number; exp?: numb
   }
 }
 
-/** Its id. */
+/** The id of a session. */
 function sessionOf(of: Session | null): string | null {
   return claimsOf(of?.accessToken ?? "").sid ?? null;
 }
@@ -203,7 +203,7 @@ function renewInTime() {
 }
 
 const REFRESH = `mutation ($token: String!) {
-  refreshSession(refreshToken: $token) { accessToken accessTokenExpiresAt refreshToken userErrors { code } }
+  refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { code } }
 }`;
 
 /** Trades the tokens for the next ones, once for all who ask at the same time; signs out if the server refuses. */

@@ -144,7 +144,7 @@ export class Chat {
     return true;
   }
 
-  /** The conversations in which messages wait, although nothing was said in them yet, or not for long. */
+  /** Loads what the first page of the list has not: conversations in which messages wait, although none was ever sent there. */
   private async loadUnsent() {
     for (const key of new Set(this.outbox.items.peek().map(({ peerId }) => peerId))) {
       if (model.find(this.state.value!, key)) continue;

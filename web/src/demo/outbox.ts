@@ -146,7 +146,7 @@ export class Outbox {
   /** Gives why it was not sent. */
   private async send(clientId: string): Promise<Failure | undefined> {
     const item = this.find(clientId);
-    if (!item) return;
+    if (!item || this.stopped) return;
     const { peerId: peer, content, replyTo } = item;
     try {
       const { message } = await mutate<Changed>(SEND, { me: this.me, peer, content, clientId, replyTo: replyTo?.id });

@@ -3,7 +3,7 @@ import { Button } from "@graphiql/react";
 import { type FormEvent, useRef, useState, useSyncExternalStore } from "react";
 import { authorizedFetch, mayLeave, session, signOut } from "../session";
 
-const PAYLOAD = "{ accessToken accessTokenExpiresAt refreshToken viewer { user { name } } userErrors { message } }";
+const PAYLOAD = "{ accessToken refreshToken viewer { user { name } } userErrors { message } }";
 const SIGN_IN = `mutation ($input: SignInInput!) { signIn(input: $input) ${PAYLOAD} }`;
 const SIGN_UP = `mutation ($input: SignUpInput!) { signUp(input: $input) ${PAYLOAD} }`;
 
