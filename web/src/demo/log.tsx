@@ -1,6 +1,6 @@
 // The messages of the open conversation. Of a long one only a part is in the page, which follows the reader.
 /** @jsxImportSource preact */
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Chat, Wanted } from "./chat";
 import { focusComposer } from "./composer";
@@ -53,7 +53,10 @@ export function Log({ chat, conversation }: LogProps) {
   const firstNew = chat.unseen.first.value;
   const canReply = conversation.peer !== null;
   const stop = part.find(({ id }) => id === focused.value) ?? part.findLast((entry) => canReply || isOwn(entry));
-  const draft = chat.drafts.of(conversation.key);
+  const isWriting = useComputed(() => {
+    const { text, edit } = chat.drafts.of(conversation.key);
+    return text !== "" || edit !== null;
+  });
   const authorOf = (sender: { id: string } | null | undefined) => (sender?.id === chat.me ? "You" : name);
 
   /** Ends what is in the page with the message at this place. */
@@ -233,7 +236,7 @@ export function Log({ chat, conversation }: LogProps) {
                   focusComposer();
                 }}
                 edit={
-                  draft.text || draft.edit
+                  isWriting.value
                     ? undefined
                     : () => {
                         chat.drafts.change(conversation.key, { text: item.content, replyTo: item.replyTo });
