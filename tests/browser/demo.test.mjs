@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, comesBackWithForeignCursor, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
-import { act, banner, button, close, composer, field, fits, found, log, message, send, tell, texts, two } from "./demo.mjs";
+import { act, banner, button, close, composer, field, fits, found, isFocused, log, message, send, tell, texts, two } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -189,6 +189,14 @@ test("what is refused stays, with the reason", async () => {
   const unsent = karl.getByRole("list", { name: "Not sent yet" });
   await unsent.getByRole("alert").waitFor();
   await isAccessible(karl);
+  // It is found in the list, and can be written anew.
+  await karl.goto(new URL(`/demo?as=${ids[0]}`, open).href);
+  await karl.getByRole("list", { name: "Conversations" }).getByRole("link", { name: /Are you angry\?/ }).click();
+  await unsent.getByRole("button", { name: "Edit" }).click();
+  await unsent.waitFor({ state: "detached" });
+  assert.equal(await composer(karl).inputValue(), "Are you angry?");
+  await composer(karl).press("Enter");
+  await unsent.getByRole("alert").waitFor();
   await block("unblockUser");
   await unsent.getByRole("button", { name: "Retry" }).click();
   await message(lisa, "Are you angry?").waitFor();
@@ -272,6 +280,18 @@ test("a keyboard is enough", async () => {
   await olga.keyboard.type("three");
   await olga.keyboard.press("Enter");
   await message(paul, "three").waitFor();
+  // All messages are one stop on the way from the log to the composer.
+  await message(olga, "three").waitFor();
+  const dots = (text) => message(olga, text).getByRole("button", { name: /^Actions for / });
+  await log(olga).focus();
+  await olga.keyboard.press("Tab");
+  await isFocused(dots("three"), olga);
+  await olga.keyboard.press("ArrowUp");
+  await isFocused(dots("one"), olga);
+  await olga.keyboard.press("Tab");
+  await isFocused(composer(olga), olga);
+  await olga.keyboard.press("Shift+Tab");
+  await isFocused(dots("one"), olga);
   await close(windows);
 });
 

@@ -92,7 +92,10 @@ test("who is offline sees nobody online, and a clock at what waits", async (cont
   const [pia, rolf] = pages;
   await send(pia, "before");
   await message(rolf, "before").waitFor();
-  const online = [banner(pia, /^online$/), pia.getByText("Online", { exact: true }).first()];
+  // Nobody wants to hear of these, whenever they change.
+  assert.equal(await pia.getByRole("status").filter({ hasText: "online" }).count(), 0);
+  assert.equal(await message(pia, "before").locator(".foot").getAttribute("aria-live"), "off");
+  const online = [pia.getByRole("main").getByText("online", { exact: true }), pia.getByText("Online", { exact: true }).first()];
   for (const its of online) await its.waitFor({ state: "attached" });
   await windows[0].inTrouble(async () => {
     const refused = proxy.cut();

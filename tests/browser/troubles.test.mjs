@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, launch, openWindow } from "./browser.mjs";
-import { act, button, choose, close, composer, conversations, form, isFocused, log, message, newLine } from "./demo.mjs";
+import { act, banner, button, choose, close, composer, conversations, form, isFocused, log, message, newLine } from "./demo.mjs";
 import { person, PHONE, send, signUp, tell, texts, two, unsent } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
@@ -186,6 +186,100 @@ test("what is changed while a conversation is on its way is shown as it is", asy
   await window.close();
 });
 
+for (const isLate of [false, true]) {
+  const when = isLate ? ", and comes after that," : "";
+  test(`a conversation that is opened while the feed catches up${when} is in order and read`, async () => {
+    const ids = [await person("Wanja"), await person("Xavi")];
+    await tell(ids[1], ids[0], "before");
+    const window = await openWindow(browser, open, { path: `/demo?as=${ids[0]}` });
+    const { page } = window;
+    let socket, release, isHeld;
+    let isAway = false;
+    const released = new Promise((resolve) => (release = resolve));
+    const held = new Promise((resolve) => (isHeld = resolve));
+    await page.routeWebSocket(/graphql$/, (its) => {
+      if (isAway) return its.close({ code: 1012 });
+      const isBack = socket !== undefined;
+      socket = its;
+      const server = its.connectToServer();
+      server.onMessage(async (text) => {
+        if (isBack && text.includes('"CAUGHT_UP"')) isHeld();
+        if (isBack && text.includes('"next"')) await released;
+        its.send(text);
+      });
+    });
+    await page.reload();
+    await conversations(page).filter({ hasText: "before" }).waitFor();
+    // Now it follows.
+    await tell(ids[1], ids[0], "heard");
+    await conversations(page).filter({ hasText: "heard" }).waitFor();
+    await window.inTrouble(async () => {
+      isAway = true;
+      await socket.close({ code: 1012 });
+      for (let i = 1; i <= 120; i++) await tell(ids[1], ids[0], `number ${i}.`);
+      isAway = false;
+      await held;
+      await banner(page, "Catching up").waitFor();
+    });
+    const first = await hold(page, "query Conversation(");
+    await conversations(page).click();
+    await first.held;
+    if (isLate) release();
+    else first.release();
+    if (isLate) await banner(page, "Catching up").waitFor({ state: "detached" });
+    else await message(page, "number 120.").waitFor();
+    release();
+    first.release();
+    await message(page, "number 120.").waitFor();
+    await banner(page, "Catching up").waitFor({ state: "detached" });
+    await conversations(page).filter({ hasText: "unread" }).waitFor({ state: "detached" });
+    assert.deepEqual(await texts(page), Array.from({ length: 50 }, (_, i) => `number ${i + 71}.`));
+    await window.close();
+  });
+}
+
+test("a message that is discarded on its way is taken back", async () => {
+  const { windows, pages } = await two(browser, ["Kim", "Lio"]);
+  const [kim, lio] = pages;
+  let isHeld, release;
+  const held = new Promise((resolve) => (isHeld = resolve));
+  const released = new Promise((resolve) => (release = resolve));
+  let tries = 0;
+  await intercept(kim, "mutation Send(", async (route) => {
+    if (tries++ === 0) return route.abort();
+    isHeld();
+    await released;
+    await route.continue();
+  });
+  await windows[0].inTrouble(async () => {
+    await send(kim, "too soon");
+    await held;
+    await unsent(kim).getByRole("button", { name: "Discard" }).click();
+    const deleted = kim.waitForResponse((response) => response.request().postData()?.includes("mutation Delete("));
+    release();
+    await deleted;
+  });
+  await send(kim, "after");
+  for (const page of [kim, lio]) {
+    await message(page, "after").waitFor();
+    await message(page, "too soon").waitFor({ state: "detached" });
+  }
+  await close(windows);
+});
+
+test("a page that could not be loaded comes by itself once it can", async () => {
+  const window = await openWindow(browser, open);
+  const { page } = window;
+  await window.inTrouble(async () => {
+    await page.route("**/graphql", (route) => route.abort());
+    await page.goto(new URL("/demo", open).href);
+    await alerts(page).filter({ hasText: "The server cannot be reached." }).waitFor();
+    await page.unroute("**/graphql");
+    await page.getByRole("heading", { name: "Who are you?" }).waitFor();
+  });
+  await window.close();
+});
+
 test("what was read on another device is no news", async (context) => {
   const proxy = await startProxy(new URL(open));
   context.after(() => proxy.stop());
@@ -325,20 +419,220 @@ const expire = (page, storage, at) =>
     [storage, new Date(at).toISOString()],
   );
 
+/** Another tab with the session of this one, which is kept in no other. */
+async function duplicate({ page, context }) {
+  const [copy] = await Promise.all([context.waitForEvent("page"), page.evaluate(() => void globalThis.open(location.href))]);
+  await button(copy, "Your menu").waitFor();
+  return copy;
+}
+
+/** Leaves the demo as a tab does that is discarded: what is kept in it stays. */
+const sleep = (page) => page.goto("about:blank");
+const wake = (page) => page.goto(new URL("/demo", accounts).href);
+const refreshToken = (page) => page.evaluate(() => JSON.parse(sessionStorage["duologue:session"]).refreshToken);
+
 test("a tab that was duplicated goes on with the tokens of the other one", async () => {
   const window = await visitDemo();
-  const { page, context } = window;
+  const { page } = window;
   await signUp(page, "Ilka", { keep: false });
-  const [copy] = await Promise.all([context.waitForEvent("page"), page.evaluate(() => void globalThis.open(location.href))]);
-  await copy.getByRole("heading", { name: "Ilka" }).waitFor();
-  const token = (its) => its.evaluate(() => JSON.parse(sessionStorage["duologue:session"]).refreshToken);
-  const before = await token(copy);
-  assert.equal(await token(page), before);
+  const copy = await duplicate(window);
+  const before = await refreshToken(copy);
+  assert.equal(await refreshToken(page), before);
   await expire(page, "sessionStorage", Date.now());
   await page.reload();
   await page.getByRole("heading", { name: "Ilka" }).waitFor();
   await copy.waitForFunction((before) => JSON.parse(sessionStorage["duologue:session"]).refreshToken !== before, before);
-  assert.equal(await token(copy), await token(page));
+  assert.equal(await refreshToken(copy), await refreshToken(page));
+  await window.close();
+});
+
+test("a tab that was duplicated and has slept takes the tokens that came meanwhile, and trades no old ones", async () => {
+  const window = await visitDemo();
+  const { page } = window;
+  await signUp(page, "Ilvy", { keep: false });
+  const copy = await duplicate(window);
+  const before = await refreshToken(page);
+  await expire(copy, "sessionStorage", Date.now());
+  await sleep(copy);
+  await expire(page, "sessionStorage", Date.now());
+  await page.reload();
+  await page.waitForFunction((before) => JSON.parse(sessionStorage["duologue:session"]).refreshToken !== before, before);
+  let trades = 0;
+  await intercept(copy, "refreshSession(", (route) => {
+    trades++;
+    return route.fallback();
+  });
+  await wake(copy);
+  for (const its of [page, copy]) await its.getByRole("heading", { name: "Ilvy" }).waitFor();
+  assert.equal(trades, 0);
+  assert.equal(await refreshToken(copy), await refreshToken(page));
+  await window.close();
+});
+
+test("a tab whose session has ended is nobody else when another one signs in", async () => {
+  const window = await visitDemo();
+  const { page, context } = window;
+  await signUp(page, "Ivar", { keep: false });
+  const other = await context.newPage();
+  await other.goto(page.url());
+  await window.inTrouble(async () => {
+    const { accessToken } = await page.evaluate(() => JSON.parse(sessionStorage["duologue:session"]));
+    await ask(accounts, "mutation { signOut { sessionId } }", {}, accessToken);
+    await page.getByRole("searchbox", { name: "Find people" }).fill("anybody");
+    await page.getByText("Your session has ended.").waitFor();
+  });
+  const isHeard = page.evaluate(
+    () => new Promise((done) => addEventListener("storage", ({ key }) => key === "duologue:session" && done())),
+  );
+  await signUp(other, "Jette");
+  await isHeard;
+  await settled(page);
+  await page.getByText("Your session has ended.").waitFor();
+  await window.close();
+});
+
+/** Makes an account, beside the browser. */
+const account = (name) => ask(accounts, SIGN_UP, { name, email: `${name.toLowerCase()}@example.com` });
+const SIGN_UP = `mutation ($name: String!, $email: String!) {
+  signUp(input: { name: $name, email: $email, password: "correct horse battery" }) { userErrors { code } }
+}`;
+
+/** Opens the conversation with somebody who has an account. */
+async function talkTo(page, name) {
+  await page.getByRole("searchbox", { name: "Find people" }).fill(name);
+  await page.getByRole("list", { name: "People found" }).getByRole("link", { name }).click();
+  await composer(page).waitFor();
+}
+
+test("who signs out is asked about what waits in another tab", async () => {
+  const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
+  const { page } = window;
+  await signUp(friend.page, "Karin");
+  await signUp(page, "Lasse", { keep: false });
+  const copy = await duplicate(window);
+  await talkTo(copy, "Karin");
+  await talkTo(friend.page, "Lasse");
+  await window.inTrouble(async () => {
+    await copy.route("**/graphql", (route) => route.abort());
+    await send(copy, "waits");
+    await unsent(copy).getByTitle("Waiting to be sent").waitFor();
+    const [asked] = await Promise.all([page.waitForEvent("dialog"), choose(page, "Sign out")]);
+    await asked.dismiss();
+    await copy.unroute("**/graphql");
+    await message(friend.page, "waits").waitFor();
+    await message(copy, "waits").waitFor();
+    await page.getByRole("heading", { name: "Lasse" }).waitFor();
+
+    await copy.route("**/graphql", (route) => route.abort());
+    await send(copy, "dropped");
+    await unsent(copy).getByTitle("Waiting to be sent").waitFor();
+    // In GraphiQL, too.
+    await page.goto(accounts);
+    const [askedAgain] = await Promise.all([page.waitForEvent("dialog"), button(page, "Sign out").click()]);
+    await askedAgain.accept();
+    await button(page, "Sign in").waitFor();
+    await form(copy).waitFor();
+    assert.equal(await copy.evaluate(() => JSON.stringify(sessionStorage).includes("dropped")), false);
+    await copy.unroute("**/graphql");
+  });
+  assert.deepEqual(await texts(friend.page), ["waits"]);
+  await Promise.all([window, friend].map((its) => its.close()));
+});
+
+test("who stays signed in loses nothing when the browser is closed, and sends once what waits in two tabs", async () => {
+  const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
+  const { page, context } = window;
+  await signUp(friend.page, "Maja");
+  await signUp(page, "Nico");
+  await talkTo(page, "Maja");
+  await talkTo(friend.page, "Nico");
+  await window.inTrouble(async () => {
+    await page.route("**/graphql", (route) => route.abort());
+    await send(page, "kept");
+    await unsent(page).getByTitle("Waiting to be sent").waitFor();
+    await page.close();
+  });
+  const tabs = [await context.newPage(), await context.newPage()];
+  for (const its of tabs) {
+    await wake(its);
+    await conversations(its).filter({ hasText: "Maja" }).click();
+    await message(its, "kept").waitFor();
+  }
+  await message(friend.page, "kept").waitFor();
+  await window.inTrouble(async () => {
+    for (const [i, its] of tabs.entries()) {
+      await its.route("**/graphql", (route) => route.abort());
+      await send(its, `of tab ${i}`);
+    }
+    for (const its of tabs) await unsent(its).nth(1).waitFor();
+    for (const its of tabs) await its.unroute("**/graphql");
+    for (const its of [...tabs, friend.page]) await message(its, "of tab 1").waitFor();
+  });
+  for (const its of [...tabs, friend.page]) assert.deepEqual(await texts(its), ["kept", "of tab 0", "of tab 1"]);
+  assert.equal(await tabs[0].evaluate(() => JSON.stringify(localStorage).includes("of tab")), false);
+  await Promise.all([window, friend].map((its) => its.close()));
+});
+
+test("a tab that slept while somebody signed out keeps nothing of theirs", async () => {
+  const window = await visitDemo();
+  const { page, context } = window;
+  await signUp(page, "Oda");
+  const other = await context.newPage();
+  await other.goto(page.url());
+  await account("Olga");
+  await talkTo(other, "Olga");
+  await composer(other).fill("half a secret");
+  const kept = () => JSON.stringify(sessionStorage).includes("half a secret");
+  await other.waitForFunction(kept);
+  await sleep(other);
+  await choose(page, "Sign out");
+  await form(page).waitFor();
+  await signUp(page, "Petra");
+  await wake(other);
+  await other.getByRole("heading", { name: "Petra" }).waitFor();
+  assert.equal(await other.evaluate(kept), false);
+  await window.close();
+});
+
+test("a clock that is fast makes no tokens end early, and one that is set back hides nobody who types", async () => {
+  const window = await visitDemo();
+  const { page } = window;
+  await page.clock.install({ time: Date.now() + 60 * 60 * 1000 });
+  await page.reload();
+  let trades = 0;
+  await intercept(page, "refreshSession(", (route) => {
+    trades++;
+    return route.fallback();
+  });
+  await signUp(page, "Quentin");
+  await page.reload();
+  await page.getByRole("heading", { name: "Quentin" }).waitFor();
+  assert.equal(trades, 0);
+  await account("Quiri");
+  await talkTo(page, "Quiri");
+  const said = () => page.waitForRequest((request) => request.postData()?.includes("mutation SetTyping(") ?? false);
+  await Promise.all([said(), composer(page).press("a")]);
+  await page.clock.setSystemTime(Date.now());
+  await Promise.all([said(), composer(page).press("b")]);
+  await window.close();
+});
+
+test("a storage that is full keeps no old tokens, and a tab that sleeps keeps no others from theirs", async () => {
+  const window = await visitDemo();
+  const { page, context } = window;
+  await signUp(page, "Ragna");
+  const other = await context.newPage();
+  await other.goto(page.url());
+  await other.evaluate(() => void navigator.locks.request("duologue:session", () => new Promise(() => {})));
+  await expire(page, "localStorage", Date.now());
+  await page.addInitScript(() => {
+    Storage.prototype.setItem = () => {
+      throw new DOMException("It is full.", "QuotaExceededError");
+    };
+  });
+  await page.reload();
+  await page.getByRole("heading", { name: "Ragna" }).waitFor();
+  assert.equal(await page.evaluate(() => localStorage["duologue:session"]), undefined);
   await window.close();
 });
 

@@ -1,16 +1,25 @@
 // Who is signed in on this page. Whatever operation signs somebody in, be it signUp, signIn or refreshSession, the page
 // keeps the tokens of its answer, and sends them with all that follows: until the tab is closed, or for all tabs of this
 // browser until somebody signs out.
-import { allowed, type Guarded, local, tab } from "./storage";
+import { allowed, alone, type Guarded, local, tab } from "./storage";
 
 export interface Session {
   name: string | null;
   accessToken: string;
   expiresAt: string;
   refreshToken: string;
+  /** How often the tokens were traded. */
+  turn?: number;
 }
 
 const KEY = "duologue:session";
+/** In a tab: the session that has written what is kept there. */
+const OWNER = "duologue:owner";
+/** For all tabs: the sessions that somebody has signed out of, the last one first. A tab that slept has not heard of it. */
+const LEFT = "duologue:left";
+const MOST_LEFT = 100;
+/** The names of messages on their way begin with this. */
+export const UNSENT = "duologue:unsent:";
 /** So long before its end a token is traded for the next one. */
 const EARLY = 60_000;
 /** And no more often than this, whatever the clocks say. */
@@ -21,34 +30,53 @@ const PATIENCE = 4_000;
 const RETRY = 1_000;
 /** So long the server may take to hear of a session that was left. */
 const FAREWELL = 3_000;
+/** And so long other tabs to answer. */
+const ANSWER = 250;
 /** A browser takes a timer that is longer for one that has ended. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 const readFrom = (storage: Guarded): Session | null => JSON.parse(storage.read(KEY) ?? "null");
 
+const listOfLeft = (): (string | null)[] => JSON.parse(local.read(LEFT) ?? "[]");
+const isLeft = () => listOfLeft().includes(tab.read(OWNER));
+
+if (isLeft()) tab.clear();
 let current = readFrom(tab);
 /** Whether the session is that of all tabs. */
 let isShared = !current;
 if (isShared) current = readFrom(local);
 /** The session that is here, or was until it ended. */
 let lastId = sessionOf(current);
+if (current) tab.write(OWNER, lastId);
 let timer: ReturnType<typeof setTimeout> | undefined;
 let renewing: Promise<void> | undefined;
 let renewedAt = 0;
 let failures = 0;
 const listeners = new Set<() => void>();
 
-/** What tabs tell each other: a session was left, or its tokens were traded for the next ones. */
-type Word = { left: string | null } | { traded: string; next: Session };
+/**
+ * What tabs tell each other, by the ids of their sessions. A page of an earlier release, which may still be open, takes what has
+ * nothing in `traded` for tokens.
+ */
+type Word = { traded: string } & (
+  | { next: Session }
+  | { seeks: string | null; turn: number }
+  | { leaves: string | null }
+  | { waits: string | null }
+);
 
 // A tab that was duplicated has the tokens of the first one, although nothing is stored for both.
 const channel = allowed(() => new BroadcastChannel(KEY));
 const tell = (word: Word) => channel?.postMessage(word);
+const answers = () => new Promise((resolve) => setTimeout(resolve, ANSWER));
 channel?.addEventListener("message", ({ data }: MessageEvent<Word>) => {
-  if ("left" in data) {
-    if (data.left && data.left === lastId) leave();
-  } else if (data.traded === current?.refreshToken) {
-    session.set(data.next);
+  if (!current) return;
+  if ("seeks" in data) {
+    if (data.seeks === lastId && turnOf(current) > data.turn) tell({ traded: "", next: current });
+  } else if ("leaves" in data) {
+    if (data.leaves === lastId && unsent().length) tell({ traded: "", waits: lastId });
+  } else if ("next" in data) {
+    if (sessionOf(data.next) === lastId && turnOf(data.next) > turnOf(current)) session.set(data.next);
   }
 });
 
@@ -60,6 +88,8 @@ export const session = {
   id: () => sessionOf(current),
   /** A session that was here is not any more, and nobody has signed out. */
   hasEnded: () => current === null && lastId !== null,
+  /** Where messages wait: for all tabs where the session is theirs. */
+  storage: () => (current && isShared ? local : tab),
   subscribe(listener: () => void) {
     listeners.add(listener);
     return () => listeners.delete(listener);
@@ -74,16 +104,22 @@ export const session = {
 function take(next: Session | null) {
   current = next;
   lastId = sessionOf(next) ?? lastId;
+  if (next) tab.write(OWNER, lastId);
   renewInTime();
   listeners.forEach((listener) => listener());
 }
 
-// Another tab has signed in or out, or has traded the tokens; a tab with a session of its own has no part in that.
+// Another tab has signed in or out, or has traded the tokens. Of that a tab with a session of its own, be it ended, has only to
+// notice that somebody has signed out of it elsewhere.
 addEventListener("storage", ({ storageArea, key }) => {
-  if (storageArea !== localStorage || (key !== KEY && key !== null) || (current && !isShared)) return;
+  if (storageArea !== localStorage) return;
+  if (isLeft()) leave();
+  if ((key !== KEY && key !== null) || (!isShared && (current || lastId))) return;
   isShared = true;
   take(readFrom(local));
 });
+
+addEventListener("pageshow", () => isLeft() && leave());
 
 /** For the payload of `connection_init`: read anew for each socket. */
 export const connectionParams = {
@@ -121,27 +157,38 @@ export const authorizedFetch: typeof fetch = async (input, init) => {
 function learn(answer: unknown) {
   const { data } = (answer ?? {}) as { data?: Record<string, Record<string, unknown> | null> | null };
   for (const payload of Object.values(data ?? {})) {
-    const { accessToken, accessTokenExpiresAt, refreshToken, viewer, sessionId } = payload ?? {};
+    const { accessToken, refreshToken, viewer, sessionId } = payload ?? {};
     if (typeof accessToken === "string" && typeof refreshToken === "string") {
-      const name = (viewer as { user?: { name?: string } } | undefined)?.user?.name ?? current?.name ?? null;
-      // Without the time of its end it is taken to be as short as it may be.
-      const expiresAt = String(accessTokenExpiresAt ?? new Date(Date.now() + 2 * EARLY).toISOString());
-      session.set({ name, accessToken, expiresAt, refreshToken });
+      const before = current;
+      const name = (viewer as { user?: { name?: string } } | undefined)?.user?.name ?? before?.name ?? null;
+      // By the clock of this machine, which may be wrong. What does not say its time is taken to be as short as it may be.
+      const { sid, iat, exp } = claimsOf(accessToken);
+      const expiresAt = new Date(Date.now() + (Number(exp) - Number(iat)) * 1000 || Date.now() + 2 * EARLY).toISOString();
+      const isTraded = before !== null && sid === sessionOf(before);
+      const next = { name, accessToken, expiresAt, refreshToken, turn: isTraded ? turnOf(before) + 1 : 0 };
+      session.set(next);
+      if (isTraded && !isShared) tell({ traded: before.refreshToken, next });
     } else if (typeof sessionId === "string" && sessionId === sessionOf(current)) {
       session.set(null);
     }
   }
 }
 
-/** The session that an access token is of. */
-function sessionOf(of: Session | null): string | null {
+function claimsOf(accessToken: string): { sid?: string; iat?: number; exp?: number } {
   try {
-    const [, claims = ""] = of!.accessToken.split(".");
-    return JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/"))).sid;
+    const [, claims = ""] = accessToken.split(".");
+    return JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
   } catch {
-    return null;
+    return {};
   }
 }
+
+/** The id of a session. */
+function sessionOf(of: Session | null): string | null {
+  return claimsOf(of?.accessToken ?? "").sid ?? null;
+}
+
+const turnOf = ({ turn = 0 }: Session) => turn;
 
 function isEnding(): boolean {
   return current !== null && Date.parse(current.expiresAt) - Date.now() < EARLY && Date.now() - renewedAt > LEAST;
@@ -156,20 +203,19 @@ function renewInTime() {
 }
 
 const REFRESH = `mutation ($token: String!) {
-  refreshSession(refreshToken: $token) { accessToken accessTokenExpiresAt refreshToken userErrors { code } }
+  refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { code } }
 }`;
 
 /** Trades the tokens for the next ones, once for all who ask at the same time; signs out if the server refuses. */
 export function renew(): Promise<void> {
-  return (renewing ??= alone(trade).finally(() => (renewing = undefined)));
+  return (renewing ??= (isShared ? alone(KEY, trade) : trade()).finally(() => (renewing = undefined)));
 }
 
-/**
- * One at a time across all tabs, where a browser can: not on a page that came over plain HTTP from another machine, nor
- * where storage is forbidden.
- */
-function alone(run: () => Promise<void>): Promise<void> {
-  return isShared && navigator.locks ? navigator.locks.request(KEY, run).catch(run) : run();
+/** Asks for later tokens the tab that this one was duplicated from, or those that were duplicated from this one. */
+async function seek() {
+  if (!current || isShared || !channel) return;
+  tell({ traded: "", seeks: lastId, turn: turnOf(current) });
+  await answers();
 }
 
 /** Asks with this token only, and gives up after so many milliseconds. */
@@ -183,21 +229,22 @@ async function ask(query: string, variables: object, patience: number, token?: s
 
 async function trade() {
   if (!current) return;
-  // Another tab may have been faster. If two trade all the same, the server gives both the same tokens.
-  const stored = isShared ? readFrom(local) : current;
-  if (stored?.refreshToken !== current.refreshToken) return take(stored);
   const { refreshToken } = current;
+  // Another tab may have been faster. If two trade all the same, the server gives both the same tokens.
+  if (isShared) {
+    const stored = readFrom(local);
+    if (stored?.refreshToken !== refreshToken) return take(stored);
+  } else {
+    await seek();
+    if (current?.refreshToken !== refreshToken) return;
+  }
   try {
     const answer = await ask(REFRESH, { token: refreshToken }, PATIENCE);
     if (current?.refreshToken !== refreshToken) return;
     renewedAt = Date.now();
     if (answer.data?.refreshSession) {
-      if (answer.data.refreshSession.accessToken) {
-        learn(answer);
-        tell({ traded: refreshToken, next: current });
-      } else {
-        session.set(null);
-      }
+      if (answer.data.refreshSession.accessToken) learn(answer);
+      else session.set(null);
       return;
     }
   } catch {
@@ -209,18 +256,42 @@ async function trade() {
 }
 
 renewInTime();
+void seek();
+
+const unsent = () => session.storage().names(UNSENT);
+const dropUnsent = () => unsent().forEach((name) => session.storage().write(name, null));
+
+/** Whoever signs out leaves nothing of what they wrote on this machine; unless they have second thoughts. */
+export async function mayLeave(): Promise<boolean> {
+  let waits = unsent().length > 0;
+  if (!waits && lastId && channel) {
+    const hear = ({ data }: MessageEvent<Word>) => (waits ||= "waits" in data && data.waits === lastId);
+    channel.addEventListener("message", hear);
+    tell({ traded: "", leaves: lastId });
+    await answers();
+    channel.removeEventListener("message", hear);
+  }
+  const may = !waits || confirm("There are messages that were not sent yet, here or in another tab. Drop them?");
+  if (may) dropUnsent();
+  return may;
+}
 
 /** Somebody has signed out: what is kept in this tab is theirs, and goes too. */
 function leave() {
+  const id = lastId;
   lastId = null;
-  session.set(null);
   tab.clear();
+  // Somebody may have signed in since.
+  const stored = isShared ? readFrom(local) : null;
+  if (stored && sessionOf(stored) !== id) take(stored);
+  else session.set(null);
 }
 
 /** Ends the session here and in other tabs at once, and then on the server, if it can be reached. */
 export async function signOut() {
   const its = current;
-  tell({ left: lastId });
+  dropUnsent();
+  if (lastId) local.write(LEFT, JSON.stringify([lastId, ...listOfLeft()].slice(0, MOST_LEFT)));
   leave();
   if (!its) return;
   try {

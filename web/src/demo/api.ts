@@ -102,6 +102,11 @@ export function backoff(failures: number): Promise<void> {
   return pause(Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failures) * (0.5 + Math.random() / 2));
 }
 
+/** The same, unless the server has said how long it takes. */
+export function pauseAfter({ retryAfterMs }: Failure, failures: number): Promise<void> {
+  return retryAfterMs ? pause(retryAfterMs) : backoff(failures);
+}
+
 /** How the WebSocket is. */
 export const connection = signal<"connecting" | "open" | "lost">("connecting");
 

@@ -75,7 +75,7 @@ export class Chat {
     if (place && place.key === openKey) this.showFirst(place.id, place.at);
     this.leaveAt(null);
     const onVisibility = () => (this.isVisible.value = document.visibilityState === "visible");
-    // A message that waits is kept while the tab is there, and no longer.
+    // A message that waits is sent while the page is there, and no longer.
     const onLeaving = (event: Event) => this.outbox.items.value.length && event.preventDefault();
     document.addEventListener("visibilitychange", onVisibility);
     addEventListener("beforeunload", onLeaving);
@@ -99,11 +99,6 @@ export class Chat {
           return follow<Signal>(operations.SIGNALS, { me: this.me, conversation }, (said) => this.hear(said));
       }),
     );
-  }
-
-  /** Whoever signs out leaves nothing of what they wrote on this machine; unless they have second thoughts. */
-  mayLeave(): boolean {
-    return !this.outbox.items.value.length || confirm("There are messages that were not sent yet. Drop them?");
   }
 
   stop() {
@@ -145,7 +140,18 @@ export class Chat {
       });
     });
     await this.show(this.openKey.value);
+    void this.loadUnsent();
     return true;
+  }
+
+  /** Loads what the first page of the list has not: conversations in which messages wait, although none was ever sent there. */
+  private async loadUnsent() {
+    for (const key of new Set(this.outbox.items.peek().map(({ peerId }) => peerId))) {
+      if (model.find(this.state.value!, key)) continue;
+      const query = request<operations.Opened>(operations.CONVERSATION, { me: this.me, key });
+      const { conversation } = await query.catch(() => ({ conversation: null }));
+      if (conversation) this.change((state) => model.withRow(state, conversation, true));
+    }
   }
 
   /** Null if there is nobody with the id of the reader. */
@@ -194,6 +200,7 @@ export class Chat {
       if (event.message && event.conversation) this.markDelivered(event.conversation.id, event.message);
       if (event.messageId && !event.message) this.unquote(event.messageId);
       if (event.message?.sender?.id === this.me) this.outbox.remove(event.message.clientId);
+      if (event.message && event.conversation) this.takeBack(event.conversation.id, event.message);
       if (event.kind === "MESSAGE_SENT" && event.conversation) this.typing.forget(event.conversation.id);
     });
     this.cursor = event.cursor;
@@ -206,12 +213,14 @@ export class Chat {
   }
 
   /** Somebody wrote to the reader. */
-  private hearOf({ kind, message, conversation }: FeedEvent) {
+  private hearOf(event: FeedEvent) {
+    const { kind, message, conversation } = event;
     if (kind !== "MESSAGE_SENT" || !message || !conversation || message.sender?.id === this.me) return;
     // It was read on another device before this page heard of it.
     if (message.status === "READ") return;
     const open = this.open.peek();
-    if (open?.id === conversation.id) this.unseen.hear(message.id, open.unread, this.isReading.peek());
+    if (open?.id === conversation.id && !model.isOld(this.state.peek()!, event))
+      this.unseen.hear(message.id, open.unread, this.isReading.peek());
     const sender = conversation.members.find(({ user }) => user?.id === message.sender?.id)?.user;
     if (sender) notify(sender, message.content);
   }
@@ -321,6 +330,12 @@ export class Chat {
       const entry = { ...message, provisional: isNew };
       return model.withMessage(model.withRow(state, conversation, isNew), conversation.id, entry, isNew);
     });
+    this.takeBack(message.conversation.id, message);
+  }
+
+  /** A message that was discarded on its way has arrived all the same. */
+  private takeBack(conversation: string, { id, clientId }: Message) {
+    if (this.outbox.isDiscarded(clientId)) this.delete(conversation, id).catch(() => {});
   }
 
   /** What is written now changes a message of the reader's. */

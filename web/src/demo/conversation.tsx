@@ -57,6 +57,7 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
     );
   }
   const { peer, id } = conversation;
+  const isTyping = chat.typing.isIn(id);
   const presence = presenceOf(peer);
   const presenceText = presence ? (presence.online ? "online" : lastSeenOf(presence.lastSeenAt)) : "";
   return (
@@ -71,14 +72,15 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
           <h1 ref={heading} tabIndex={-1} dir="auto">
             {nameOf(peer)}
           </h1>
-          <p role="status">
-            {chat.typing.isIn(id) ? (
-              <>
-                <Name of={peer} /> is typing…
-              </>
-            ) : (
-              presenceText
-            )}
+          <p>
+            <span role="status">
+              {isTyping && (
+                <>
+                  <Name of={peer} /> is typing…
+                </>
+              )}
+            </span>
+            {!isTyping && presenceText}
           </p>
         </div>
         {!hasAccounts && peer && (

@@ -1,12 +1,12 @@
 // The messages of the open conversation. Of a long one only a part is in the page, which follows the reader.
 /** @jsxImportSource preact */
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Chat, Wanted } from "./chat";
 import { focusComposer } from "./composer";
 import { DeleteDialog } from "./dialog";
 import { dayOf } from "./format";
-import { useKeptFocus } from "./keys";
+import { stepThrough, useKeptFocus } from "./keys";
 import { MessageItem, UnsentItem, type Actions } from "./message";
 import { shown, type Conversation, type Entry } from "./model";
 import { Name, nameOf } from "./parts";
@@ -33,6 +33,8 @@ export function Log({ chat, conversation }: LogProps) {
   const anchor = useRef<{ id: string; at: number } | null>(null);
   /** The last message in the page; null: the newest. */
   const lastShown = useSignal<string | null>(null);
+  /** The message whose button had the focus last. */
+  const focused = useSignal<string | null>(null);
   const expanded = useSignal<string | null>(null);
   const deleting = useSignal<Entry | null>(null);
 
@@ -44,10 +46,17 @@ export function Log({ chat, conversation }: LogProps) {
   const part = entries.slice(start, end);
   const ids = new Set<string | undefined>(entries.map(({ id }) => id));
   const unsent = chat.outbox.items.value.filter(({ peerId }) => peerId === conversation.key);
-  const lastOwn = unsent.length ? undefined : entries.findLast(({ sender }) => sender?.id === chat.me)?.id;
+  const isOwn = ({ sender }: Entry) => sender?.id === chat.me;
+  const lastOwn = unsent.length ? undefined : entries.findLast(isOwn)?.id;
   const name = nameOf(conversation.peer);
   const wanted = chat.wanted.value;
   const firstNew = chat.unseen.first.value;
+  const canReply = conversation.peer !== null;
+  const stop = part.find(({ id }) => id === focused.value) ?? part.findLast((entry) => canReply || isOwn(entry));
+  const isWriting = useComputed(() => {
+    const { text, edit } = chat.drafts.of(conversation.key);
+    return text !== "" || edit !== null;
+  });
   const authorOf = (sender: { id: string } | null | undefined) => (sender?.id === chat.me ? "You" : name);
 
   /** Ends what is in the page with the message at this place. */
@@ -162,7 +171,13 @@ export function Log({ chat, conversation }: LogProps) {
         aria-label={`Messages with ${name}`}
         tabIndex={0}
         onScroll={() => log.current && look()}
-        onKeyDown={(event) => event.key === "Escape" && fold()}
+        onFocusIn={({ target }) => {
+          if (target instanceof HTMLElement && target.matches(".dots")) focused.value = target.closest("li")!.id;
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") fold();
+          else stepThrough(event, [...log.current!.querySelectorAll<HTMLElement>(".dots")]);
+        }}
       >
         {start === 0 &&
           (conversation.earlier ? (
@@ -189,12 +204,13 @@ export function Log({ chat, conversation }: LogProps) {
                 <MessageItem
                   key={entry.id}
                   entry={entry}
-                  isOwn={entry.sender?.id === chat.me}
+                  isOwn={isOwn(entry)}
                   isNext={index > 0 && messages[index - 1]!.sender?.id === entry.sender?.id}
                   isLastOwn={entry.id === lastOwn}
                   isExpanded={entry.id === expanded.value}
+                  isStop={entry === stop}
                   isFirstNew={entry.id === firstNew}
-                  canReply={conversation.peer !== null}
+                  canReply={canReply}
                   hasQuoted={ids.has(entry.replyTo?.id)}
                   author={authorOf(entry.sender)}
                   quotedAuthor={authorOf(entry.replyTo?.sender)}
@@ -216,9 +232,18 @@ export function Log({ chat, conversation }: LogProps) {
                   focusComposer();
                 }}
                 discard={() => {
-                  chat.outbox.remove(item.clientId);
+                  chat.outbox.discard(item.clientId);
                   focusComposer();
                 }}
+                edit={
+                  isWriting.value
+                    ? undefined
+                    : () => {
+                        chat.drafts.change(conversation.key, { text: item.content, replyTo: item.replyTo });
+                        chat.outbox.remove(item.clientId);
+                        focusComposer();
+                      }
+                }
               />
             ))}
           </ol>

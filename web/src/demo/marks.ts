@@ -1,6 +1,6 @@
 // Tells the other side how far messages have got. A mark covers everything before it, so that of several of a kind for a
 // conversation only the last is sent.
-import { backoff, Failure, mutate, pause } from "./api";
+import { type Failure, mutate, pause, pauseAfter } from "./api";
 import { MARK_DELIVERED, MARK_READ, type Marked, type Row } from "./operations";
 
 interface Mark {
@@ -66,7 +66,7 @@ export class Marks {
       } catch (error) {
         const failure = error as Failure;
         if (failure.isTemporary) {
-          await (failure.retryAfterMs ? pause(failure.retryAfterMs) : backoff(failures++));
+          await pauseAfter(failure, failures++);
           continue;
         }
       }

@@ -44,6 +44,8 @@ interface MessageProps {
   /** The state is shown in words too. */
   isLastOwn: boolean;
   isExpanded: boolean;
+  /** The tab key comes to its button; the arrow keys go to the others. */
+  isStop: boolean;
   /** The first that is new to the reader. */
   isFirstNew: boolean;
   canReply: boolean;
@@ -55,7 +57,7 @@ interface MessageProps {
 }
 
 export function MessageItem(props: MessageProps) {
-  const { entry, isOwn, isNext, isLastOwn, isExpanded, isFirstNew, canReply, hasQuoted, actions } = props;
+  const { entry, isOwn, isNext, isLastOwn, isExpanded, isStop, isFirstNew, canReply, hasQuoted, actions } = props;
   const { author, quotedAuthor } = props;
   const { replyTo } = entry;
   return (
@@ -73,7 +75,8 @@ export function MessageItem(props: MessageProps) {
         <p class="text" dir="auto">
           <Linked text={entry.content} />
         </p>
-        <span class="foot">
+        {/* How far it got is no news that is read out. */}
+        <span class="foot" aria-live="off">
           {entry.editedAt && <span title={exactTimeOf(entry.editedAt)}>edited</span>}
           <time dateTime={entry.createdAt} title={exactTimeOf(entry.createdAt)}>
             {timeOf(entry.createdAt)}
@@ -85,6 +88,7 @@ export function MessageItem(props: MessageProps) {
         <button
           type="button"
           class="dots"
+          tabIndex={isStop ? 0 : -1}
           aria-label={`Actions for ${author}: ${oneLine(entry.content, 40)}`}
           aria-expanded={isExpanded}
           onClick={() => actions.toggle(entry)}
@@ -120,9 +124,11 @@ interface UnsentProps {
   quotedAuthor: string;
   retry: () => void;
   discard: () => void;
+  /** Nothing else is being written. */
+  edit?: () => void;
 }
 
-export function UnsentItem({ item, quotedAuthor, retry, discard }: UnsentProps) {
+export function UnsentItem({ item, quotedAuthor, retry, discard, edit }: UnsentProps) {
   return (
     <li class="message own unsent">
       <div class="bubble">
@@ -131,7 +137,7 @@ export function UnsentItem({ item, quotedAuthor, retry, discard }: UnsentProps) 
         <p class="text" dir="auto">
           <Linked text={item.content} />
         </p>
-        <span class="foot">
+        <span class="foot" aria-live="off">
           <time dateTime={item.createdAt}>{timeOf(item.createdAt)}</time>
           <Sign stage={item.state} inWords={item.state === "failed"} />
         </span>
@@ -144,6 +150,11 @@ export function UnsentItem({ item, quotedAuthor, retry, discard }: UnsentProps) 
               <button type="button" onClick={retry}>
                 Retry
               </button>
+              {edit && (
+                <button type="button" onClick={edit}>
+                  Edit
+                </button>
+              )}
             </>
           )}
           <button type="button" onClick={discard}>

@@ -124,12 +124,23 @@ export function withOpened(state: State, row: OpenedRow, key: string): State {
 export function withPage(state: State, id: string, { nodes, pageInfo }: MessagePage): State {
   return withChanged(state, id, (conversation) => {
     const heard = new Map([...conversation.changes, ...conversation.entries].map((entry) => [entry.id, entry]));
-    const page = nodes.map((node) => newer(node, heard.get(node.id) ?? node));
+    const page = nodes.map((node) => ({ ...newer(node, heard.get(node.id) ?? node), provisional: false }));
     const ids = new Set(nodes.map((node) => node.id));
-    const entries = [...page, ...conversation.entries.filter((entry) => !ids.has(entry.id))];
+    const others = conversation.opened ? conversation.entries : after(nodes, conversation.entries);
+    const entries = [...page, ...others.filter((entry) => !ids.has(entry.id))];
     const earlier = pageInfo.hasPreviousPage ? pageInfo.startCursor : null;
     return { ...conversation, entries, changes: [], earlier, opened: true, loading: false };
   });
+}
+
+/**
+ * Of what was heard before the first page came, what goes on after it. The rest lies before it: the feed tells late what was said
+ * while nobody listened.
+ */
+function after(page: Message[], heard: Entry[]): Entry[] {
+  const joint = heard.findLastIndex(({ id, provisional }) => !provisional && page.some((node) => node.id === id));
+  const newest = page.at(-1)?.createdAt ?? "";
+  return joint < 0 ? heard.filter(({ createdAt }) => createdAt >= newest) : heard.slice(joint + 1);
 }
 
 /** Takes over a message as it is now; at the end if it `isNew`, else where it is, if it is there. */
@@ -160,6 +171,13 @@ export function deletedMessage(id: string): Entry {
   return { id, ...nothing, version: 0, status: "SENT", deleted: true };
 }
 
+/** The feed tells late of a message: what was said last by now is there already, with the page that it belongs to. */
+export function isOld(state: State, { conversation, messageId }: FeedEvent): boolean {
+  const last = conversation?.lastMessage?.id;
+  const entries = state.conversations.find(({ id }) => id === conversation?.id)?.entries ?? [];
+  return last !== messageId && entries.some(({ id, provisional }) => id === last && !provisional);
+}
+
 /** Takes over an event of the feed. It does no harm to see one twice. */
 export function withEvent(state: State, event: FeedEvent): State {
   const isNew = event.kind === "MESSAGE_SENT";
@@ -168,7 +186,8 @@ export function withEvent(state: State, event: FeedEvent): State {
   if (!event.conversation) return next;
   next = withRow(next, event.conversation, isNew);
   if (!event.messageId) return next;
-  return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId), isNew);
+  const isLast = isNew && !isOld(state, event);
+  return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId), isLast);
 }
 
 /** Takes over what is true of somebody now. */

@@ -248,7 +248,7 @@ export interface Created extends Payload {
   user: Person | null;
 }
 
-const SIGNED_IN = `viewer { user { name } } accessToken accessTokenExpiresAt refreshToken userErrors { code message }`;
+const SIGNED_IN = `viewer { user { name } } accessToken refreshToken userErrors { code message }`;
 
 export const SIGN_UP = `mutation SignUp($name: String!, $email: String!, $password: String!, $device: String!) {
   signUp(input: { name: $name, email: $email, password: $password, device: $device }) { ${SIGNED_IN} }

@@ -1,24 +1,34 @@
 // Messages on their way to the server. Each has a `clientId` of its own, so that it may be sent again until there is an
-// answer: the server takes it once. They are sent in their order, and kept until they were seen to have arrived.
-import { batch, computed } from "@preact/signals";
-import { backoff, Failure, mutate, pause } from "./api";
+// answer: the server takes it once. They are sent in their order, and kept until they were seen to have arrived: each in an
+// entry of its own, since several tabs may write and send at a time.
+import { batch, computed, signal } from "@preact/signals";
+import { session, UNSENT } from "../session";
+import { alone, local, tab } from "../storage";
+import { type Failure, mutate, pauseAfter } from "./api";
 import { SEND, type Changed, type Quote } from "./operations";
-import { stored } from "./storage";
 
-export interface Unsent {
+interface Kept {
   clientId: string;
   peerId: string;
   content: string;
   replyTo: Quote | null;
   createdAt: string;
-  state: "sending" | "waiting" | "failed";
-  /** Why it failed. */
+  /** Why it is not sent again. */
   why?: string;
 }
 
+export interface Unsent extends Kept {
+  state: "sending" | "waiting" | "failed";
+}
+
 export class Outbox {
-  private readonly store;
-  readonly items;
+  private readonly storage = session.storage();
+  private readonly prefix: string;
+  private readonly kept = signal<Kept[]>([]);
+  /** The last try has failed, and will be repeated. */
+  private readonly isStuck = signal(false);
+  readonly items = computed(() => this.kept.value.map((item): Unsent => ({ ...item, state: this.stateOf(item) })));
+  private readonly discarded = new Set<string | null>();
   private running = false;
   private stopped = false;
 
@@ -26,76 +36,130 @@ export class Outbox {
     private readonly me: string,
     private readonly arrived: (message: NonNullable<Changed["message"]>) => void,
   ) {
-    this.store = stored<Unsent[]>(`outbox:${me}`, []);
-    this.items = computed(() => this.store.value.value);
+    this.prefix = `${UNSENT}${me}:`;
+    // Who signs in again may stay signed in this time, or not any more.
+    const before = this.storage === tab ? local : tab;
+    for (const name of before.names(this.prefix)) {
+      this.storage.write(name, before.read(name));
+      before.write(name, null);
+    }
+    addEventListener("storage", this.follow);
+    this.read();
     void this.run();
   }
 
   add(peerId: string, content: string, replyTo: Quote | null) {
-    const createdAt = new Date().toISOString();
-    const state = this.items.value.some((item) => item.state === "waiting") ? "waiting" : "sending";
-    this.store.value.value = [...this.items.value, { clientId: newId(), peerId, content, replyTo, createdAt, state }];
+    const last = this.kept.value.at(-1);
+    // After the last one, whatever the clock says.
+    const at = Math.max(Date.now(), last ? Date.parse(last.createdAt) + 1 : 0);
+    this.write({ clientId: newId(), peerId, content, replyTo, createdAt: new Date(at).toISOString() });
     void this.run();
   }
 
   retry(clientId: string) {
-    this.update(clientId, { state: "waiting", why: undefined });
+    this.change(clientId, { why: undefined });
     void this.run();
   }
 
   /** The message with this id was deleted: nothing can answer it any more. */
   unquote(id: string) {
-    if (!this.items.value.some(({ replyTo }) => replyTo?.id === id)) return;
-    this.store.value.value = this.items.value.map((item) =>
-      item.replyTo?.id === id ? { ...item, replyTo: null } : item,
-    );
+    for (const { clientId, replyTo } of this.kept.value) if (replyTo?.id === id) this.change(clientId, { replyTo: null });
   }
 
-  /** Forgets an item: it has arrived, or is not to be sent. */
+  /** Forgets an item: it has arrived. */
   remove(clientId: string | null) {
-    if (!this.items.value.some((item) => item.clientId === clientId)) return;
-    this.store.value.value = this.items.value.filter((item) => item.clientId !== clientId);
+    const item = this.kept.value.find((its) => its.clientId === clientId);
+    if (!item) return;
+    this.storage.write(this.nameOf(item), null);
+    this.read();
+  }
+
+  /** It is not to be sent; although it may be on its way. */
+  discard(clientId: string) {
+    this.discarded.add(clientId);
+    this.remove(clientId);
+  }
+
+  isDiscarded(clientId: string | null): boolean {
+    return this.discarded.has(clientId);
   }
 
   stop() {
     this.stopped = true;
-    this.store.stop();
+    removeEventListener("storage", this.follow);
   }
 
-  private update(clientId: string, change: Partial<Unsent>) {
-    this.store.value.value = this.items.value.map((item) =>
-      item.clientId === clientId ? { ...item, ...change } : item,
-    );
+  /** Another tab has written, changed or sent one. */
+  private readonly follow = ({ key }: StorageEvent) => {
+    if (key !== null && !key.startsWith(this.prefix)) return;
+    this.read();
+    void this.run();
+  };
+
+  private stateOf({ why }: Kept): Unsent["state"] {
+    return why !== undefined ? "failed" : this.isStuck.value ? "waiting" : "sending";
+  }
+
+  /** Such that the names are in the order of the items. */
+  private nameOf({ createdAt, clientId }: Kept): string {
+    return `${this.prefix}${createdAt} ${clientId}`;
+  }
+
+  private read() {
+    const names = this.storage.names(this.prefix);
+    // Another tab may have sent it meanwhile.
+    this.kept.value = names.flatMap((name): Kept[] => JSON.parse(this.storage.read(name) ?? "[]"));
+  }
+
+  private write(item: Kept) {
+    this.storage.write(this.nameOf(item), JSON.stringify(item));
+    this.read();
+  }
+
+  /** As it is now, if it was not sent or dropped elsewhere. */
+  private find(clientId: string): Kept | undefined {
+    this.read();
+    return this.kept.value.find((item) => item.clientId === clientId);
+  }
+
+  private change(clientId: string, change: Partial<Kept>) {
+    const item = this.find(clientId);
+    if (item) this.write({ ...item, ...change });
   }
 
   private async run() {
     if (this.running) return;
     this.running = true;
     let failures = 0;
-    for (let item; !this.stopped && (item = this.items.value.find(({ state }) => state !== "failed"));) {
-      const { clientId, peerId: peer, content, replyTo } = item;
-      try {
-        const variables = { me: this.me, peer, content, clientId, replyTo: replyTo?.id };
-        if (failures === 0) this.update(clientId, { state: "sending" });
-        const { message } = await mutate<Changed>(SEND, variables);
-        failures = 0;
-        // At one time: it is never shown twice, nor not at all. No message: it was deleted since.
-        batch(() => {
-          if (message) this.arrived(message);
-          this.remove(clientId);
-        });
-      } catch (error) {
-        const failure = error as Failure;
-        if (failure.isTemporary) {
-          for (const { clientId, state } of this.items.value)
-            if (state === "sending") this.update(clientId, { state: "waiting" });
-          await (failure.retryAfterMs ? pause(failure.retryAfterMs) : backoff(failures++));
-        } else {
-          this.update(clientId, { state: "failed", why: failure.message });
-        }
-      }
+    for (let item; !this.stopped && (item = this.kept.value.find(({ why }) => why === undefined));) {
+      const { clientId } = item;
+      let failure: Failure | undefined;
+      await alone(this.prefix, async () => void (failure = await this.send(clientId)));
+      this.isStuck.value = failure?.isTemporary ?? false;
+      if (failure?.isTemporary) await pauseAfter(failure, failures++);
+      else failures = 0;
     }
+    this.isStuck.value = false;
     this.running = false;
+  }
+
+  /** Gives why it was not sent. */
+  private async send(clientId: string): Promise<Failure | undefined> {
+    const item = this.find(clientId);
+    if (!item || this.stopped) return;
+    const { peerId: peer, content, replyTo } = item;
+    try {
+      const { message } = await mutate<Changed>(SEND, { me: this.me, peer, content, clientId, replyTo: replyTo?.id });
+      // At one time: it is never shown twice, nor not at all. No message: it was deleted since.
+      batch(() => {
+        if (message) this.arrived(message);
+        this.remove(clientId);
+      });
+    } catch (error) {
+      const failure = error as Failure;
+      if (!failure.isTemporary) this.change(clientId, { why: failure.message });
+      return failure;
+    }
   }
 }
 

@@ -1,7 +1,8 @@
 // Small things that several screens show.
 /** @jsxImportSource preact */
 import type { ComponentChildren } from "preact";
-import { connection, type Failure, request } from "./api";
+import { useEffect } from "preact/hooks";
+import { connection, type Failure, pauseAfter, request } from "./api";
 import { initialsOf } from "./format";
 import { PEOPLE, type People, type Person, type Presence } from "./operations";
 import { useSearch } from "./search";
@@ -9,6 +10,8 @@ import { useSearch } from "./search";
 const HUES = 6;
 /** Keystrokes that follow each other faster are searched for together. */
 const SEARCH_AFTER = 200;
+/** As after so many failures. */
+const RARELY = 4;
 
 function hueOf(id: string): number {
   return [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)!) % 997, 7) % HUES;
@@ -77,7 +80,14 @@ export function Page({ title, children }: { title: string; children?: ComponentC
   );
 }
 
+/** Why a page is not there. What may go well another time is tried again now and then. */
 export function Trouble({ failure, retry }: { failure: Failure; retry: () => void }) {
+  useEffect(() => {
+    if (!failure.isTemporary) return;
+    let isShown = true;
+    void pauseAfter(failure, RARELY).then(() => isShown && retry());
+    return () => void (isShown = false);
+  }, [failure]);
   return (
     <Page title="This did not work">
       <p role="alert">{failure.message}</p>
@@ -169,7 +179,7 @@ export function PeopleFound({ label, search, found, without, addressOf, choose }
 }
 
 /** For a link: a plain click stays on the page, any other opens a window as the browser does it. */
-export function inPlace(act: () => void) {
+export function inPlace(act: () => unknown) {
   return (event: MouseEvent) => {
     if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();

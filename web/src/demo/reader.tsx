@@ -1,6 +1,7 @@
 // The two menus: what the reader does with their account, and what they do about the other side.
 /** @jsxImportSource preact */
 import { useSignal } from "@preact/signals";
+import { mayLeave } from "../session";
 import { BlockedDialog, DevicesDialog, PasswordDialog } from "./account";
 import { mutate } from "./api";
 import type { Chat } from "./chat";
@@ -23,6 +24,7 @@ interface ReaderProps {
 export function ReaderMenu({ chat, hasAccounts, leave }: ReaderProps) {
   const shown = useSignal<keyof typeof DIALOGS | null>(null);
   const Shown = shown.value && DIALOGS[shown.value];
+  const leaveIfWanted = async () => (await mayLeave()) && leave();
   return (
     <>
       <Menu id="reader-menu" label="Your menu">
@@ -38,12 +40,12 @@ export function ReaderMenu({ chat, hasAccounts, leave }: ReaderProps) {
             <button type="button" onClick={() => (shown.value = "blocked")}>
               Blocked people
             </button>
-            <button type="button" onClick={() => chat.mayLeave() && leave()}>
+            <button type="button" onClick={leaveIfWanted}>
               Sign out
             </button>
           </>
         ) : (
-          <a href={addressOf({})} onClick={inPlace(leave)}>
+          <a href={addressOf({})} onClick={inPlace(leaveIfWanted)}>
             Change person
           </a>
         )}

@@ -39,7 +39,8 @@ export class Typing {
 
   /** Tells that the reader writes, or has stopped. */
   say(conversation: string, typing: boolean) {
-    const since = Date.now() - this.saidAt;
+    // The clock may be set back.
+    const since = Math.abs(Date.now() - this.saidAt);
     if (typing ? since < REPEATED_AFTER : since > LASTS) return;
     this.saidAt = typing ? Date.now() : 0;
     mutate(SET_TYPING, { me: this.me, conversation, typing }).catch(() => {});

@@ -1,9 +1,9 @@
 // Who you are on a server where people sign in: a form in the corner, beside the examples that do the same by hand.
 import { Button } from "@graphiql/react";
 import { type FormEvent, useRef, useState, useSyncExternalStore } from "react";
-import { authorizedFetch, session, signOut } from "../session";
+import { authorizedFetch, mayLeave, session, signOut } from "../session";
 
-const PAYLOAD = "{ accessToken accessTokenExpiresAt refreshToken viewer { user { name } } userErrors { message } }";
+const PAYLOAD = "{ accessToken refreshToken viewer { user { name } } userErrors { message } }";
 const SIGN_IN = `mutation ($input: SignInInput!) { signIn(input: $input) ${PAYLOAD} }`;
 const SIGN_UP = `mutation ($input: SignUpInput!) { signUp(input: $input) ${PAYLOAD} }`;
 
@@ -29,7 +29,7 @@ export function Account({ canSignUp }: { canSignUp: boolean }) {
     return (
       <>
         <span>Signed in{current.name ? ` as ${current.name}` : ""}</span>
-        <Button type="button" onClick={signOut}>
+        <Button type="button" onClick={async () => (await mayLeave()) && signOut()}>
           Sign out
         </Button>
       </>
