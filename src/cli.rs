@@ -282,13 +282,14 @@ async fn new_epoch(database: &Database) -> Result<()> {
 
 /// Opens a database, and brings it up to date if it must be: but not a SQLite file under a server, which is of an earlier release then.
 async fn open(database: &Database) -> Result<App> {
-    match App::open_existing(database).await {
-        Ok(app) => Ok(app),
-        Err(_not_up_to_date) => {
-            let _lock = ServingLock::take(&database_url(database)?)?;
-            Ok(App::open(database).await?)
-        }
+    let url = database_url(database)?;
+    if let DatabaseUrl::Sqlite(_) = url
+        && let Ok(app) = App::open_existing(database).await
+    {
+        return Ok(app);
     }
+    let _lock = ServingLock::take(&url)?;
+    Ok(App::open(database).await?)
 }
 
 async fn fill(demo: Demo, database: &Database) -> Result<()> {
