@@ -33,7 +33,8 @@ impl Answer {
     }
 
     /// The data, or `null`, and what failed on the way.
-    pub(super) fn new(written: Chunks, mut errors: Vec<Error>) -> Self {
+    #[must_use]
+    pub fn new((written, mut errors): Part) -> Self {
         errors.truncate(MAX_ERRORS);
         let data = if written.is("null") { Data::Null } else { Data::Present };
         let mut json = Chunks::with_room_for(&written);
@@ -98,7 +99,7 @@ impl Answer {
     /// The code of the first error.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
-        self.errors.first().map(|error| error.code)
+        self.errors.first().map(Error::code)
     }
 }
 
@@ -135,12 +136,6 @@ pub fn write(
     writer.finish(written)
 }
 
-/// The answer to an operation whose root was written whole.
-#[must_use]
-pub fn whole((data, errors): Part) -> Answer {
-    Answer::new(data, errors)
-}
-
 /// An answer that is put together from its fields at the root, in their order.
 pub struct Fieldwise {
     data: Chunks,
@@ -163,7 +158,7 @@ impl Fieldwise {
     }
 
     /// Adds a field. One that is null makes the whole answer null, as no field at these roots may be.
-    pub fn add<B>(&mut self, field: &PlannedRoot<B>, part: Result<Part, Error>) {
+    pub fn add<K, T>(&mut self, field: &PlannedRoot<K, T>, part: Result<Part, Error>) {
         let (data, errors) = part.unwrap_or_else(|error| ("null".to_owned().into(), vec![error.at(field.location)]));
         self.failed |= data.is("null");
         self.errors.extend(errors.into_iter().map(|mut error| {
@@ -181,6 +176,6 @@ impl Fieldwise {
     #[must_use]
     pub fn finish(mut self) -> Answer {
         self.data.push_str("}");
-        Answer::new(if self.failed { "null".to_owned().into() } else { self.data }, self.errors)
+        Answer::new((if self.failed { "null".to_owned().into() } else { self.data }, self.errors))
     }
 }

@@ -8,7 +8,6 @@ use apollo_compiler::{
     Name, Node,
     ast::{InputValueDefinition, Type, Value as Literal},
     executable::Operation,
-    parser::SourceMap,
     schema::ExtendedType,
 };
 use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
@@ -16,7 +15,7 @@ use serde_json::Map;
 
 use super::{
     collected::CollectedField,
-    errors::{Error, Location},
+    errors::{Error, Lines, Location},
     schema::Schema,
 };
 
@@ -32,7 +31,7 @@ impl Variables {
     pub(super) fn coerce(
         operation: &Node<Operation>,
         sent: &Map<String, serde_json::Value>,
-        sources: &SourceMap,
+        lines: &Lines,
         schema: &Schema,
     ) -> Result<Self, Error> {
         let mut values = HashMap::with_capacity(operation.variables.len());
@@ -44,18 +43,16 @@ impl Variables {
                 (None, None) if ty.is_non_null() => Value::Null,
                 (None, None) => continue,
             };
-            let value = coerced(value, ty, schema).map_err(|misfit| {
-                let location = Location::of(definition, sources);
-                misfit.of(&format!("variable `${name}"), location)
-            })?;
+            let value = coerced(value, ty, schema)
+                .map_err(|misfit| misfit.of(&format!("variable `${name}"), lines.location(definition.location())))?;
             values.insert(name.clone(), value);
         }
         Ok(Self(values))
     }
 
-    /// Whether the value is `true`.
-    pub(super) fn is_true(&self, name: &Name) -> bool {
-        self.0.get(name) == Some(&Value::Boolean(true))
+    /// What the variable says about `@skip` or `@include`; `None` if it is null, or has no value.
+    pub(super) fn condition(&self, name: &Name) -> Option<bool> {
+        if let Value::Boolean(value) = self.0.get(name)? { Some(*value) } else { None }
     }
 
     /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any.
@@ -126,7 +123,10 @@ fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
         Literal::Boolean(value) => Value::Boolean(*value),
         Literal::Enum(name) => Value::Enum(async_graphql::Name::new(name)),
         Literal::String(text) => Value::String(text.clone()),
-        Literal::Int(number) => from_json(&serde_json::from_str(number.as_str()).unwrap_or_default()),
+        // Only an id may have more digits, and is a text.
+        Literal::Int(digits) => {
+            digits.as_str().parse::<i64>().map_or_else(|_| Value::String(digits.as_str().to_owned()), Value::from)
+        }
         Literal::Float(number) => Value::from_json(serde_json::from_str(number.as_str()).unwrap_or_default()).ok()?,
         Literal::Variable(name) => return variables.0.get(name).cloned(),
         Literal::List(items) => {
@@ -235,13 +235,20 @@ fn one_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
 }
 
 fn scalar(value: Value, name: &Name) -> Result<Value, Misfit> {
+    // However large it is, a number stands for its text.
+    if name == "ID"
+        && let Value::Number(number) = &value
+        && number.as_f64().is_some_and(|number| number.fract() == 0.0)
+    {
+        return Ok(Value::String(number.to_string()));
+    }
     let integer = |value: &Value| if let Value::Number(number) = value { number.as_i64() } else { None };
     let (fits, expected) = match name.as_str() {
         "Int" => (
             integer(&value).is_some_and(|number| i32::try_from(number).is_ok()),
             "a whole number from -2147483648 to 2147483647",
         ),
-        "ID" => (matches!(value, Value::String(_)) || integer(&value).is_some(), "an id: a string, or a number"),
+        "ID" => (matches!(value, Value::String(_)), "an id: a string, or a number"),
         "String" => (matches!(value, Value::String(_)), "a string"),
         "Boolean" => (matches!(value, Value::Boolean(_)), "true or false"),
         _ => (true, ""),
@@ -249,13 +256,17 @@ fn scalar(value: Value, name: &Name) -> Result<Value, Misfit> {
     if fits { Ok(value) } else { Err(Misfit::new(expected)) }
 }
 
-/// Makes a Rust value of the arguments of a field.
-pub(super) type Parser = fn(Value) -> Result<Parsed, String>;
+/// Makes a Rust value of the arguments of a field, which is at this place of the document.
+pub(super) type Parser = (fn(Value) -> Result<Parsed, Error>, Option<Location>);
 type Parsed = Box<dyn Any + Send + Sync>;
 
 /// Makes a value of this type.
-pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, String> {
-    let parsed = A::parse(Some(value)).map_err(|error| error.into_server_error(Pos::default()).message)?;
+pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Error> {
+    let parsed = A::parse(Some(value)).map_err(|error| {
+        let why = error.into_server_error(Pos::default()).message;
+        // What follows names the types around it, of which clients know only some.
+        Error::bad_input(why.split_once(" (occurred while").map_or(why.as_str(), |(why, _)| why))
+    })?;
     Ok(Box::new(parsed))
 }
 
@@ -277,8 +288,10 @@ impl Arguments {
         schema: Arc<Schema>,
     ) -> Result<Self, Error> {
         let bytes = values.iter().map(held_bytes).sum();
-        let parse = |(value, parser): (Value, &Option<Parser>)| parser.map(|parser| parser(value)).transpose();
-        let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>().map_err(Error::bad_input)?;
+        let parse = |(value, parser): (Value, &Option<Parser>)| {
+            parser.map(|(parse, location)| parse(value).map_err(|error| error.at(location))).transpose()
+        };
+        let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>()?;
         Ok(Self { cost, bytes, parsed, schema })
     }
 

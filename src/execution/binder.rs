@@ -29,7 +29,7 @@ impl Binder {
     /// The place of a field's arguments, which are of this type.
     pub(super) fn parse<A: InputType + Send + Sync + 'static>(&mut self, field: &CollectedField) -> Option<usize> {
         let place = field.arguments?;
-        *self.parsers.get_mut(place)? = Some(parser::<A>);
+        *self.parsers.get_mut(place)? = Some((parser::<A>, field.location));
         Some(place)
     }
 

@@ -17,21 +17,16 @@ const BYTES_PER_ENTRY: u64 = 200;
 
 /// A cache.
 pub(super) struct ByteCache<K, V> {
-    entries: Cache<K, Entry<V>, ByBytes>,
-}
-
-#[derive(Clone)]
-struct Entry<V> {
-    value: V,
-    bytes: u64,
+    /// Each value with the bytes that it holds.
+    entries: Cache<K, (V, u64), ByBytes>,
 }
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl<K, V> Weighter<K, Entry<V>> for ByBytes {
-    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
-        entry.bytes
+impl<K, V> Weighter<K, (V, u64)> for ByBytes {
+    fn weight(&self, _: &K, (_, bytes): &(V, u64)) -> u64 {
+        *bytes
     }
 }
 
@@ -48,14 +43,14 @@ impl<K: Eq + Hash, V: Clone> ByteCache<K, V> {
     }
 
     pub(super) fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<V> {
-        self.entries.get(key).map(|entry| entry.value)
+        self.entries.get(key).map(|(value, _)| value)
     }
 
     /// Caches a value that holds so many bytes together with its key, unless it is too large.
     pub(super) fn insert(&self, key: K, value: V, bytes: u64) {
         let bytes = bytes.saturating_add(BYTES_PER_ENTRY);
         if bytes <= self.entries.capacity() / LARGEST_PART {
-            self.entries.insert(key, Entry { value, bytes });
+            self.entries.insert(key, (value, bytes));
         }
     }
 }

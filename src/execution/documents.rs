@@ -1,15 +1,11 @@
 //! Documents: parsed and validated once for each text, and cached for whoever sends the same text again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use apollo_compiler::{ExecutableDocument, Name, Node, executable::Operation, validation::Valid};
 
 use super::{
-    caches::ByteCache,
-    errors::{Code, Error},
+    errors::{Code, Error, Lines},
     limits::check_text,
     schema::Schema,
     validation::{Survey, validated},
@@ -26,16 +22,15 @@ const MAX_SPACED: usize = 8;
 const BYTES_PER_DOCUMENT: u64 = 2_000;
 /// For each selection, value, and definition of an operation, a fragment or a variable.
 const BYTES_PER_NODE: u64 = 400;
-/// The text is the key, and the source of locations, twice; names and strings are parts of it.
-const COPIES_OF_TEXT: u64 = 4;
-/// For locations.
-const BYTES_PER_LINE: u64 = 64;
+/// The text is the key, and what was parsed; names and strings are parts of it.
+const COPIES_OF_TEXT: u64 = 3;
 
 /// A document that fits the schema.
-pub struct Document {
+pub(super) struct Document {
     /// Tells it from every other document of this process.
     pub(super) id: u64,
     pub(super) parsed: Valid<ExecutableDocument>,
+    pub(super) lines: Lines,
     /// The variables that decide about `@skip` and `@include`.
     pub(super) conditions: Vec<Name>,
     /// Bytes that it holds, with its text as the key of the cache.
@@ -45,20 +40,24 @@ pub struct Document {
 }
 
 impl Document {
-    fn parse(text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
+    /// The document with this text, if it fits the schema and the limits.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let tokens = check_text(text, limits).map_err(|error| vec![error])?;
-        let (parsed, Survey { nodes, conditions, .. }) = validated(text, schema)?;
+        let lines = Lines::of(text);
+        let (parsed, Survey { nodes, conditions, .. }) = validated(text, &lines, schema)?;
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let variables = parsed.operations.iter().map(|operation| operation.variables.len()).sum::<usize>();
         let definitions = parsed.operations.len() + parsed.fragments.len() + variables;
-        let lines = text.chars().filter(|c| matches!(c, '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}')).count();
         let bytes = BYTES_PER_DOCUMENT
             + COPIES_OF_TEXT * text.len() as u64
-            + BYTES_PER_LINE * lines as u64
+            + lines.bytes()
             + BYTES_PER_NODE * (nodes + definitions as u64);
         let is_spaced = text.len() > MAX_SPACED * tokens;
-        Ok(Self { id, parsed, conditions: conditions.into_iter().collect(), bytes, is_spaced })
+        Ok(Self { id, parsed, lines, conditions: conditions.into_iter().collect(), bytes, is_spaced })
     }
 
     /// The operation that is meant, and its place in the document.
@@ -74,33 +73,5 @@ impl Document {
         };
         let message = "The document has no operation of this name.";
         found.ok_or_else(|| Error::new(Code::GraphqlValidationFailed, message))
-    }
-}
-
-/// The documents that are cached.
-pub struct Documents {
-    cached: ByteCache<Arc<str>, Arc<Document>>,
-}
-
-impl Default for Documents {
-    fn default() -> Self {
-        Self { cached: ByteCache::new(CACHED_BYTES) }
-    }
-}
-
-impl Documents {
-    /// The document with this text, if it fits the schema and the limits.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn get(&self, text: &str, schema: &Schema, limits: &Limits) -> Result<Arc<Document>, Vec<Error>> {
-        if let Some(document) = self.cached.get(text) {
-            return Ok(document);
-        }
-        let document = Arc::new(Document::parse(text, schema, limits)?);
-        if !document.is_spaced {
-            self.cached.insert(text.into(), document.clone(), document.bytes);
-        }
-        Ok(document)
     }
 }

@@ -3,13 +3,14 @@
 //!
 //! Not here: `userErrors`, which are data.
 
-use std::{fmt, time::Duration};
+use std::{fmt, iter::once, time::Duration};
 
-use apollo_compiler::{Node, parser::SourceMap};
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use apollo_compiler::parser::SourceSpan;
+use serde::{Serialize, Serializer};
 
 /// `extensions.code` of every error of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, strum::IntoStaticStr, strum::VariantArray)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// An argument or a variable has a value that cannot be.
@@ -53,19 +54,32 @@ pub(super) const MAX_ERRORS: usize = 20;
 /// Characters of a message at most: a message may repeat what was sent.
 const MAX_MESSAGE: usize = 500;
 
-/// An error, and where in the document and in the answer it is.
-#[derive(Debug, Clone)]
+/// An error, and where in the document and in the answer it is: its fields, in the order in which they are sent.
+#[derive(Debug, Clone, Serialize)]
 pub struct Error {
-    /// What kind of error it is, for programs.
-    pub code: Code,
     /// What is wrong, for people.
     pub message: String,
-    /// Line and column in the document, both from 1.
-    pub location: Option<Location>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locations: Option<[Location; 1]>,
     /// Keys and indexes from the field that failed up to the root of the answer; empty for an error of the whole request.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "from_the_root")]
     pub(super) path: Vec<Segment>,
-    retry_after: Option<Duration>,
+    extensions: Extensions,
+}
+
+/// What an error says to programs.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Extensions {
+    code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
+}
+
+fn from_the_root<S: Serializer>(path: &[Segment], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(path.iter().rev())
 }
 
 /// Line and column in a document, both from 1.
@@ -77,11 +91,39 @@ pub struct Location {
     pub column: usize,
 }
 
-impl Location {
-    /// Where a part of a document is.
-    pub(super) fn of<T>(node: &Node<T>, sources: &SourceMap) -> Option<Self> {
-        let start = node.line_column_range(sources)?.start;
-        Some(Self { line: start.line, column: start.column })
+/// Finds lines and columns in a document; apollo-compiler has other lines, and counts bytes.
+pub(super) struct Lines {
+    /// Where lines begin.
+    starts: Box<[usize]>,
+    /// Bytes that continue a character.
+    continued: Box<[usize]>,
+}
+
+impl Lines {
+    /// The lines of a text: they end with `\n`, `\r`, or both
+    /// (<https://spec.graphql.org/October2021/#sec-Line-Terminators>).
+    pub(super) fn of(text: &str) -> Self {
+        let ends = text.match_indices(['\n', '\r']).filter(|(at, _)| text.get(*at..at + 2) != Some("\r\n"));
+        let starts = once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        Self { starts, continued: (0..text.len()).filter(|at| !text.is_char_boundary(*at)).collect() }
+    }
+
+    /// Where a part of the document begins.
+    pub(super) fn location(&self, span: Option<SourceSpan>) -> Option<Location> {
+        self.at(span?.offset())
+    }
+
+    /// Where a byte of the document is.
+    pub(super) fn at(&self, offset: usize) -> Option<Location> {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = *self.starts.get(line.checked_sub(1)?)?;
+        let continued = |end: usize| self.continued.partition_point(|at| *at < end);
+        Some(Location { line, column: 1 + offset - start - (continued(offset) - continued(start)) })
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> u64 {
+        (size_of::<usize>() * (self.starts.len() + self.continued.len())) as u64
     }
 }
 
@@ -101,7 +143,8 @@ impl Error {
             message.truncate(end);
             message.push('…');
         }
-        Self { code, message, location: None, path: Vec::new(), retry_after: None, request_id: None }
+        let extensions = Extensions { code, retry_after_ms: None, request_id: None };
+        Self { message, locations: None, path: Vec::new(), extensions }
     }
 
     /// An argument or a variable that cannot be.
@@ -112,55 +155,31 @@ impl Error {
     /// The same error, at a place of the document.
     #[must_use]
     pub fn at(self, location: Option<Location>) -> Self {
-        Self { location, ..self }
+        Self { locations: location.map(|location| [location]), ..self }
     }
 
     /// The same error, with the time after which the request may be repeated.
     #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..self }
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.extensions.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
+        self
     }
 
     /// The same error, with the id by which the log names the request.
     #[must_use]
-    pub fn of_request(self, request_id: &str) -> Self {
-        Self { request_id: Some(request_id.to_owned()), ..self }
+    pub fn of_request(mut self, request_id: &str) -> Self {
+        self.extensions.request_id = Some(request_id.to_owned());
+        self
+    }
+
+    /// What kind of error it is, for programs.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.extensions.code
     }
 
     /// Milliseconds after which the request may be repeated.
     pub(super) fn retry_after_ms(&self) -> Option<u64> {
-        self.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+        self.extensions.retry_after_ms
     }
-}
-
-impl Serialize for Error {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut error = serializer.serialize_map(None)?;
-        error.serialize_entry("message", &self.message)?;
-        if let Some(location) = self.location {
-            error.serialize_entry("locations", &[location])?;
-        }
-        if !self.path.is_empty() {
-            error.serialize_entry("path", &self.path.iter().rev().collect::<Vec<_>>())?;
-        }
-        error.serialize_entry(
-            "extensions",
-            &Extensions {
-                code: self.code.into(),
-                retry_after_ms: self.retry_after_ms(),
-                request_id: self.request_id.as_deref(),
-            },
-        )?;
-        error.end()
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Extensions<'a> {
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
 }

@@ -36,24 +36,32 @@ type Resolver<O> = Box<
         + Sync,
 >;
 
-/// Plans a field of an object.
-type Bind<O> = Box<dyn Fn(&CollectedField, &mut Binder) -> Resolver<O> + Send + Sync>;
+/// Plans what is asked of a field.
+type Bind<R> = Box<dyn Fn(&CollectedField, &mut Binder) -> R + Send + Sync>;
 
 /// The fields of a type.
-pub struct Fields<O: Object>(Vec<Line<O>>);
+pub struct Fields<O: Object>(Vec<Line<Resolver<O>>>);
 
-struct Line<O: Object> {
-    name: &'static str,
-    description: &'static str,
-    declare: fn(&mut Registry) -> String,
-    arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
+/// A field of a type, and how it is bound to what is asked of it.
+pub(super) struct Line<R> {
+    pub(super) name: &'static str,
+    pub(super) description: &'static str,
+    pub(super) declare: fn(&mut Registry) -> String,
+    pub(super) arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
     /// Whether it is a leaf that waits for nothing.
-    plain: bool,
-    bind: Bind<O>,
+    pub(super) plain: bool,
+    pub(super) bind: Bind<R>,
+}
+
+impl<R> Line<R> {
+    pub(super) fn describe(&self, registry: &mut Registry) -> MetaField {
+        let (ty, arguments) = ((self.declare)(registry), (self.arguments)(registry));
+        declarations::field(self.name, self.description, ty, arguments)
+    }
 }
 
 impl<O: Object> Fields<O> {
-    fn all() -> Vec<Line<O>> {
+    fn all() -> Vec<Line<Resolver<O>>> {
         let mut fields = Self(Vec::new());
         O::fields(&mut fields);
         fields.0
@@ -113,7 +121,7 @@ impl<O: Object> Fields<O> {
         description: &'static str,
         plain: bool,
         arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
-        bind: Bind<O>,
+        bind: Bind<Resolver<O>>,
     ) {
         self.0.push(Line { name, description, declare: T::declare, arguments, plain, bind });
     }
@@ -137,11 +145,7 @@ impl<O: Object> Declare for Fields<O> {
     const NAME: &'static str = O::NAME;
 
     fn describe(registry: &mut Registry) -> MetaType {
-        let field = |line: Line<O>| -> MetaField {
-            let (ty, arguments) = ((line.declare)(registry), (line.arguments)(registry));
-            declarations::field(line.name, line.description, ty, arguments)
-        };
-        let fields: Vec<_> = Self::all().into_iter().map(field).collect();
+        let fields: Vec<_> = Self::all().iter().map(|line| line.describe(registry)).collect();
         declarations::object(O::NAME, O::DESCRIPTION, fields)
     }
 }
@@ -187,7 +191,7 @@ impl<O: Object> Selection<O> {
     pub fn write<'a>(&self, row: O::Row<'a>, context: &'a O::Context, writer: &mut Writer<'_>) -> Result<(), Null> {
         writer.push("{");
         for (index, field) in self.0.iter().enumerate() {
-            if writer.is_incomplete() && field.plain {
+            if writer.incomplete && field.plain {
                 continue;
             }
             writer.end_field()?;

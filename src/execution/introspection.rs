@@ -42,7 +42,7 @@ pub(super) fn bind(field: &CollectedField, binder: &mut Binder) -> Option<Meta> 
 struct Made;
 leaf!(Made, [], String, <String as OutputType>::create_type_info, |text, writer| writer.json(&text));
 
-/// `__Schema`
+/// A schema.
 struct SchemaObject;
 
 impl Object for SchemaObject {
@@ -122,24 +122,16 @@ impl<'a> TypeRow<'a> {
     }
 
     fn fields(self) -> Option<impl Iterator<Item = &'a Node<FieldDefinition>>> {
-        let fields = match self.definition()? {
-            ExtendedType::Object(object) => &object.fields,
-            ExtendedType::Interface(interface) => &interface.fields,
-            ExtendedType::Scalar(_) | ExtendedType::Union(_) | ExtendedType::Enum(_) | ExtendedType::InputObject(_) => {
-                return None;
-            }
-        };
+        let definition = self.definition()?;
+        let of_object = definition.as_object().map(|object| &object.fields);
+        let fields = of_object.or_else(|| Some(&definition.as_interface()?.fields))?;
         Some(fields.values().map(|field| &field.node))
     }
 
     fn interfaces(self, schema: &'a Schema) -> Option<Vec<Self>> {
-        let interfaces = match self.definition()? {
-            ExtendedType::Object(object) => &object.implements_interfaces,
-            ExtendedType::Interface(interface) => &interface.implements_interfaces,
-            ExtendedType::Scalar(_) | ExtendedType::Union(_) | ExtendedType::Enum(_) | ExtendedType::InputObject(_) => {
-                return None;
-            }
-        };
+        let definition = self.definition()?;
+        let of_object = definition.as_object().map(|object| &object.implements_interfaces);
+        let interfaces = of_object.or_else(|| Some(&definition.as_interface()?.implements_interfaces))?;
         Some(interfaces.iter().filter_map(|interface| Self::named(schema, &interface.name)).collect())
     }
 
@@ -166,7 +158,7 @@ impl DeprecatedArguments {
     }
 }
 
-/// `__Type`
+/// A type, by its name or around another one.
 struct TypeObject;
 
 #[derive(Clone, InputObject)]
@@ -219,7 +211,7 @@ where
     });
 }
 
-/// `__Field`
+/// A field of an object or an interface.
 struct FieldObject;
 
 impl Object for FieldObject {
@@ -239,7 +231,7 @@ impl Object for FieldObject {
     }
 }
 
-/// `__InputValue`
+/// An argument, or a field of an input object.
 struct InputValueObject;
 
 impl Object for InputValueObject {
@@ -259,7 +251,7 @@ impl Object for InputValueObject {
     }
 }
 
-/// `__EnumValue`
+/// A value of an enum.
 struct EnumValueObject;
 
 impl Object for EnumValueObject {
@@ -275,7 +267,7 @@ impl Object for EnumValueObject {
     }
 }
 
-/// `__Directive`
+/// A directive.
 struct DirectiveObject;
 
 impl Object for DirectiveObject {

@@ -2,13 +2,13 @@
 //! operation.
 
 use apollo_compiler::{ast::Type, executable::OperationType};
-use apollo_parser::{Lexer, Token, TokenKind};
+use apollo_parser::{Lexer, TokenKind};
 use async_graphql::Value;
 
 use super::{
     arguments::{searches, size},
     collected::CollectedField,
-    errors::{Code, Error},
+    errors::{Code, Error, Lines},
 };
 use crate::config::Limits;
 
@@ -22,6 +22,8 @@ const SEARCH: u64 = 500;
 const TEXT_SEARCH: u64 = 1_000;
 /// Items of a page at most: more is refused when it is asked for.
 pub const MAX_PAGE: u16 = 100;
+/// Characters of an alias at most: each item of a list repeats it.
+const MAX_ALIAS: usize = 128;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
 const MAX_INTROSPECTION_DEPTH: u32 = 20;
 /// Lists inside lists in introspection: `fields { type { fields … } }` would go round in circles.
@@ -32,18 +34,27 @@ const INTROSPECTION_WEIGHT: u64 = 10;
 /// Counts tokens, directives and brackets of a text that need not be GraphQL. Gives the bytes of all tokens: those of blanks,
 /// commas and comments are left out.
 pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
+    let not_graphql = |why: &str, at: usize| {
+        Error::new(Code::GraphqlParseFailed, format!("The document is not GraphQL: {why}.")).at(Lines::of(text).at(at))
+    };
     let (mut tokens, mut bytes, mut depth, mut directives) = (0_usize, 0_usize, 0_u32, 0_u64);
-    for lexed in Lexer::new(text) {
-        // What is no token counts for one: the parser says what is wrong with it.
-        match lexed.as_ref().map(Token::kind) {
-            Ok(TokenKind::Whitespace | TokenKind::Comment | TokenKind::Comma | TokenKind::Eof) => continue,
-            Ok(TokenKind::LCurly | TokenKind::LBracket | TokenKind::LParen) => depth += 1,
-            Ok(TokenKind::RCurly | TokenKind::RBracket | TokenKind::RParen) => depth = depth.saturating_sub(1),
-            Ok(TokenKind::At) => directives += 1,
-            _ => {}
+    for token in Lexer::new(text) {
+        let token = token.map_err(|error| not_graphql(error.message(), error.index()))?;
+        let kind = token.kind();
+        if matches!(kind, TokenKind::Whitespace | TokenKind::Comment | TokenKind::Comma | TokenKind::Eof) {
+            continue;
         }
+        if kind == TokenKind::StringValue && token.data().get(1..).is_some_and(|rest| rest.starts_with(['\n', '\r'])) {
+            return Err(not_graphql("a string does not end in its line", token.index()));
+        }
+        if matches!(kind, TokenKind::LCurly | TokenKind::LBracket | TokenKind::LParen) {
+            depth += 1;
+        } else if matches!(kind, TokenKind::RCurly | TokenKind::RBracket | TokenKind::RParen) {
+            depth = depth.saturating_sub(1);
+        }
+        directives += u64::from(kind == TokenKind::At);
         tokens += 1;
-        bytes += lexed.map_or(0, |token| token.data().len());
+        bytes += token.data().len();
         if tokens > limits.max_tokens {
             let message = format!("The document has more than {} tokens. Ask for less at once.", limits.max_tokens);
             return Err(Error::new(Code::QueryTooComplex, message));
@@ -74,24 +85,14 @@ struct Cost {
 }
 
 impl Cost {
-    fn beside(self, other: Self) -> Self {
+    /// Both together: `count` says of fields and aliases how many there are.
+    fn join(self, other: Self, count: fn(u64, u64) -> u64) -> Self {
         Self {
             depth: self.depth.max(other.depth),
             lists: self.lists.max(other.lists),
-            once: self.once.saturating_add(other.once),
-            per_item: self.per_item.saturating_add(other.per_item),
-            aliases: self.aliases.saturating_add(other.aliases),
-        }
-    }
-
-    /// An object is of one type: the most that any of them asks for.
-    fn or(self, other: Self) -> Self {
-        Self {
-            depth: self.depth.max(other.depth),
-            lists: self.lists.max(other.lists),
-            once: self.once.max(other.once),
-            per_item: self.per_item.max(other.per_item),
-            aliases: self.aliases.max(other.aliases),
+            once: count(self.once, other.once),
+            per_item: count(self.per_item, other.per_item),
+            aliases: count(self.aliases, other.aliases),
         }
     }
 
@@ -131,14 +132,19 @@ pub(super) fn too_deep(is: u32, at_most: u32) -> Error {
 }
 
 fn selection(on: &str, fields: &[CollectedField], arguments: &[Value]) -> Result<Cost, Error> {
-    fields.iter().try_fold(Cost::default(), |cost, its| Ok(cost.beside(field(on, its, arguments)?)))
+    let beside = |cost: Cost, its| Ok(cost.join(field(on, its, arguments)?, u64::saturating_add));
+    fields.iter().try_fold(Cost::default(), beside)
 }
 
 fn field(on: &str, field: &CollectedField, arguments: &[Value]) -> Result<Cost, Error> {
-    let inner = field
-        .selections
-        .iter()
-        .try_fold(Cost::default(), |cost, (ty, fields)| Ok::<_, Error>(cost.or(selection(ty, fields, arguments)?)))?;
+    if field.field.alias.as_ref().is_some_and(|alias| alias.len() > MAX_ALIAS) {
+        let message = format!("An alias may have at most {MAX_ALIAS} characters: it is written into the answer.");
+        return Err(Error::new(Code::QueryTooComplex, message).at(field.location));
+    }
+    // An object is of one type: what counts is the most that any of them asks for.
+    let inner = field.selections.iter().try_fold(Cost::default(), |cost, (ty, fields)| {
+        Ok::<_, Error>(cost.join(selection(ty, fields, arguments)?, u64::max))
+    })?;
     let aliases = inner.aliases + u64::from(field.field.alias.is_some());
     let cost = Cost { depth: inner.depth + 1, lists: inner.lists, once: 0, per_item: 0, aliases };
     Ok(match field.field.name.as_str() {

@@ -37,8 +37,9 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
     }
 
     /// What was asked for, and is not loaded: each once, in the order in which it was.
-    pub fn wanted(&self) -> IndexSet<K> {
-        self.wanted.borrow().iter().cloned().collect()
+    pub fn wanted(&self) -> Vec<K> {
+        let each_once: IndexSet<K> = self.wanted.borrow().iter().cloned().collect();
+        each_once.into_iter().collect()
     }
 
     /// Puts something here that need not be loaded.
@@ -75,10 +76,8 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
     }
 
     fn take_wanted(&mut self) -> Vec<K> {
-        if self.wanted.get_mut().is_empty() {
-            return Vec::new();
-        }
-        let wanted: IndexSet<K> = self.wanted.take().into_iter().collect();
-        wanted.into_iter().collect()
+        let wanted = self.wanted();
+        self.wanted.take();
+        wanted
     }
 }

@@ -27,13 +27,12 @@ mod errors;
 mod declarations;
 mod exchange;
 
-pub use answers::{Answer, Fieldwise, Part, whole, write};
+pub use answers::{Answer, Fieldwise, Part, write};
 pub use arguments::Arguments;
 pub use binder::Binder;
 pub use chunks::Chunks;
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
-pub use documents::{Document, Documents};
 pub use errors::{Code, Error};
 pub use fields::{Fields, Object, Selection};
 pub use limits::MAX_PAGE;
@@ -43,9 +42,7 @@ pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
 pub use plan::{Plan, Plans};
 pub use requests::Request;
-pub use roots::{
-    Event, EventSource, MutationResolver, PlannedRoot, Root, RootFields, Source, SubscriptionResolver, Write,
-};
+pub use roots::{Event, Events, PlannedRoot, RootFields, Source, Write};
 pub use schema::Schema;
 pub use writer::{Null, Stop, Writer};
 
@@ -53,12 +50,16 @@ pub use apollo_compiler::executable::OperationType;
 
 use std::sync::Arc;
 
+use arguments::Variables;
+use caches::ByteCache;
+use documents::{CACHED_BYTES, Document};
+
 use crate::config::Limits;
 
 /// Prepares requests: all that can be known before anything is run.
 pub struct Engine<R> {
     schema: Arc<Schema>,
-    documents: Documents,
+    documents: ByteCache<Arc<str>, Arc<Document>>,
     plans: Plans<R>,
     persisted: Persisted,
     limits: Limits,
@@ -87,7 +88,8 @@ impl<R> Engine<R> {
     /// When the list of trusted documents cannot be read.
     pub fn open(schema: Schema, plans: Plans<R>, limits: &Limits) -> Result<Self, BadDocuments> {
         let persisted = Persisted::open(limits.trusted_documents.as_deref())?;
-        Ok(Self { schema: Arc::new(schema), documents: Documents::default(), plans, persisted, limits: limits.clone() })
+        let (schema, documents) = (Arc::new(schema), ByteCache::new(CACHED_BYTES));
+        Ok(Self { schema, documents, plans, persisted, limits: limits.clone() })
     }
 
     /// Checks a request without running anything.
@@ -96,13 +98,24 @@ impl<R> Engine<R> {
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: &Request) -> Result<Prepared<R>, Answer> {
         let text = self.persisted.text(request)?;
-        let document = self.documents.get(&text, &self.schema, &self.limits)?;
+        let document = self.document(&text)?;
         self.persisted.keep(request, &text);
         let (index, operation) = document.operation(request.operation_name.as_deref())?;
-        let variables =
-            arguments::Variables::coerce(operation, &request.variables, &document.parsed.sources, &self.schema)?;
+        let variables = Variables::coerce(operation, &request.variables, &document.lines, &self.schema)?;
         let plan = self.plans.get(&document, (index, operation), &variables, &self.schema)?;
         let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
         Ok(Prepared { plan, arguments })
+    }
+
+    /// The document with this text, from the cache if it is there.
+    fn document(&self, text: &str) -> Result<Arc<Document>, Vec<Error>> {
+        if let Some(document) = self.documents.get(text) {
+            return Ok(document);
+        }
+        let document = Arc::new(Document::parse(text, &self.schema, &self.limits)?);
+        if !document.is_spaced {
+            self.documents.insert(text.into(), document.clone(), document.bytes);
+        }
+        Ok(document)
     }
 }

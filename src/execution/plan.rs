@@ -8,7 +8,7 @@ use std::{
 
 use apollo_compiler::{
     Name, Node,
-    ast::{DirectiveList, Value},
+    ast::{Argument, DirectiveList, Value},
     collections::IndexMap,
     executable::{Field, Operation, OperationType, Selection, SelectionSet},
 };
@@ -19,10 +19,10 @@ use super::{
     caches::ByteCache,
     collected::CollectedField,
     documents::{CACHED_BYTES, Document},
-    errors::{Code, Error, Location},
+    errors::{Code, Error},
     introspection,
     limits::{check_costs, too_deep},
-    schema::{Schema, named},
+    schema::Schema,
 };
 use crate::config::Limits;
 
@@ -84,7 +84,7 @@ pub struct Plans<R> {
 }
 
 /// A document, the place of an operation in it, and how its directives are decided.
-type Key = (u64, usize, Box<[bool]>);
+type Key = (u64, usize, Box<[Option<bool>]>);
 
 impl<R> Plans<R> {
     /// No plans yet.
@@ -95,7 +95,7 @@ impl<R> Plans<R> {
     /// The plan of an operation of this document.
     ///
     /// # Errors
-    /// When it asks for too much.
+    /// When it asks for too much, or what its directives need is not there.
     pub(super) fn get(
         &self,
         document: &Document,
@@ -103,7 +103,7 @@ impl<R> Plans<R> {
         variables: &Variables,
         schema: &Schema,
     ) -> Result<Arc<Plan<R>>, Error> {
-        let conditions = document.conditions.iter().map(|name| variables.is_true(name));
+        let conditions = document.conditions.iter().map(|name| variables.condition(name));
         let key = (document.id, index, conditions.collect());
         if let Some(plan) = self.cached.get(&key) {
             return Ok(plan);
@@ -187,11 +187,11 @@ impl<'a> Collector<'a> {
         let types = if field.selection_set.is_empty() {
             Vec::new()
         } else {
-            self.schema.possible_types(named(&field.definition.ty))
+            self.schema.possible_types(field.definition.ty.inner_named_type())
         };
         let selection = |ty: Name| Ok((ty.clone(), self.collect(&ty, sets, depth + 1)?));
         let selections = types.into_iter().map(selection).collect::<Result<_, Error>>()?;
-        let location = Location::of(field, &self.document.parsed.sources);
+        let location = self.document.lines.location(field.location());
         Ok(CollectedField { key: key.clone(), field: field.clone(), arguments, selections, location })
     }
 
@@ -211,13 +211,14 @@ impl<'a> Collector<'a> {
                 );
                 return Err(Error::new(Code::QueryTooComplex, message));
             }
-            if !self.is_included(selection.directives()) {
+            if !self.is_included(selection.directives())? {
                 continue;
             }
             match selection {
                 Selection::Field(field) => {
-                    let (_, sets) = groups.entry(field.response_key()).or_insert_with(|| (field, Vec::new()));
+                    let (first, sets) = groups.entry(field.response_key()).or_insert_with(|| (field, Vec::new()));
                     sets.push(&field.selection_set);
+                    self.check_arguments(first, field)?;
                 }
                 Selection::InlineFragment(inline) => {
                     if inline.type_condition.as_ref().is_none_or(|ty| self.schema.is_of(object, ty)) {
@@ -238,15 +239,48 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// <https://spec.graphql.org/October2021/#sec--skip>
-    fn is_included(&self, directives: &DirectiveList) -> bool {
-        let says = |directive: &str| {
-            let condition = directives.get(directive)?.specified_argument_by_name("if")?;
-            Some(match condition.as_variable() {
-                Some(name) => self.variables.is_true(name),
-                None => condition.to_bool() == Some(true),
-            })
+    /// Fields with one response key have the same arguments
+    /// (<https://spec.graphql.org/October2021/#sec-Field-Selection-Merging>); apollo-compiler compares lists only as far as the
+    /// shorter one goes.
+    fn check_arguments(&self, first: &Node<Field>, other: &Node<Field>) -> Result<(), Error> {
+        let is_same = |argument: &Node<Argument>| {
+            let value = other.specified_argument_by_name(&argument.name);
+            value.is_none_or(|value| have_same_lengths(&argument.value, value))
         };
-        says("skip") != Some(true) && says("include") != Some(false)
+        if first.arguments.iter().all(is_same) {
+            return Ok(());
+        }
+        let message = format!("`{}` stands for one field, and cannot have different arguments.", other.response_key());
+        let location = self.document.lines.location(other.location());
+        Err(Error::new(Code::GraphqlValidationFailed, message).at(location))
+    }
+
+    /// <https://spec.graphql.org/October2021/#sec--skip>
+    fn is_included(&self, directives: &DirectiveList) -> Result<bool, Error> {
+        Ok(self.condition(directives, "skip")? != Some(true) && self.condition(directives, "include")? != Some(false))
+    }
+
+    /// What a directive is told; `None` if it is not there.
+    fn condition(&self, directives: &DirectiveList, name: &str) -> Result<Option<bool>, Error> {
+        let Some(told) = directives.get(name).and_then(|its| its.specified_argument_by_name("if")) else {
+            return Ok(None);
+        };
+        let Some(variable) = told.as_variable() else { return Ok(told.to_bool()) };
+        self.variables.condition(variable).map(Some).ok_or_else(|| {
+            let why = format!("The variable `${variable}` must be true or false: `@{name}` asks for it.");
+            Error::bad_input(why).at(self.document.lines.location(told.location()))
+        })
+    }
+}
+
+fn have_same_lengths(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::List(left), Value::List(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| have_same_lengths(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => left.iter().all(|(name, left)| {
+            right.iter().find(|(its, _)| its == name).is_none_or(|(_, right)| have_same_lengths(left, right))
+        }),
+        _ => true,
     }
 }

@@ -3,8 +3,8 @@
 use std::{future::ready, sync::Arc};
 
 use async_graphql::{
-    InputType, OutputType,
-    registry::{MetaField, MetaType, Registry},
+    InputType,
+    registry::{MetaType, Registry},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 
@@ -12,53 +12,25 @@ use super::{
     arguments::Arguments,
     binder::Binder,
     collected::CollectedField,
-    declarations::{self, Declare, Declared},
+    declarations,
     errors::{Error, Location},
-    fields::{Fields, Object, Selection, written_key},
+    fields::{Line, Object, Selection, written_key},
+    outputs::Output,
     writer::{Null, Writer},
 };
 
 /// Writes a value for which everything may have to be loaded first.
 pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), Null> + Send + Sync>;
-/// Resolves a field at a root, with its arguments.
+/// Resolves a field at a root, with its arguments. That of a mutation does something, and gives what is to be written; that of
+/// a subscription gives the source of its events.
 pub(super) type RootResolver<K, T> =
     Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
-/// Resolves a field of a mutation: does it, and returns what is to be written.
-pub type MutationResolver<K, C> = RootResolver<K, Write<C>>;
-/// Resolves a field of a subscription: returns the source of its events.
-pub type SubscriptionResolver<K, C> = RootResolver<K, Box<dyn Source<C>>>;
 
-/// A root whose fields do something.
-pub trait Root: Send + Sync + Sized + 'static {
-    /// Its name in the schema.
-    const NAME: &'static str;
-    /// Its description in the schema.
-    const DESCRIPTION: &'static str;
-    /// What every field has at hand while it is resolved.
-    type Call: Send + Sync + 'static;
-    /// What every field has at hand while its answer is written.
-    type Context: 'static;
-    /// What a field is once it is planned: a [`MutationResolver`], or a [`SubscriptionResolver`].
-    type Resolver: 'static;
-    /// Its fields.
-    fn fields(fields: &mut RootFields<Self>);
-}
-
-/// The fields of a root.
-pub struct RootFields<R: Root>(Vec<Line<R::Resolver>>);
-
-/// A field at a root.
-struct Line<A> {
-    name: &'static str,
-    declare: Box<dyn Fn(&mut Registry) -> MetaField + Send + Sync>,
-    bind: Bind<A>,
-}
-
-/// Plans a field at a root.
-type Bind<A> = Box<dyn Fn(&CollectedField, &mut Binder) -> A + Send + Sync>;
+/// The fields of a root. `K` is what each has at hand while it is resolved, `T` what comes of it.
+pub struct RootFields<K, T>(Vec<Line<RootResolver<K, T>>>);
 
 /// What is asked of a field at a root.
-pub struct PlannedRoot<A> {
+pub struct PlannedRoot<K, T> {
     /// The response key.
     pub key: String,
     /// The response key as it is written.
@@ -66,62 +38,59 @@ pub struct PlannedRoot<A> {
     /// Where it is in the document.
     pub location: Option<Location>,
     /// How it is resolved; `None` for `__typename`.
-    pub resolve: Option<A>,
+    pub resolve: Option<RootResolver<K, T>>,
 }
 
-impl<R: Root> RootFields<R> {
-    fn all() -> Vec<Line<R::Resolver>> {
-        let mut fields = Self(Vec::new());
-        R::fields(&mut fields);
-        fields.0
+impl<K, T> Default for RootFields<K, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
+    /// Describes the root.
+    pub fn describe(&self, name: &str, description: &str, registry: &mut Registry) -> MetaType {
+        let fields: Vec<_> = self.0.iter().map(|line| line.describe(registry)).collect();
+        declarations::object(name, description, fields)
     }
 
-    /// Plans these fields.
+    /// Plans what is asked of a field.
     #[must_use]
-    pub fn bind(fields: &[CollectedField], binder: &mut Binder) -> Vec<PlannedRoot<R::Resolver>> {
-        let lines = Self::all();
-        let planned = fields.iter().map(|field| PlannedRoot {
+    pub fn bind(&self, field: &CollectedField, binder: &mut Binder) -> PlannedRoot<K, T> {
+        let line = self.0.iter().find(|line| field.field.name == *line.name);
+        PlannedRoot {
             key: field.key.to_string(),
             written_key: written_key(&field.key),
             location: field.location,
-            resolve: lines.iter().find(|line| field.field.name == *line.name).map(|line| (line.bind)(field, binder)),
-        });
-        planned.collect()
+            resolve: line.map(|line| (line.bind)(field, binder)),
+        }
     }
 
     /// A field with the fields of `A` as its arguments: `resolve` gets what is asked of its object, too.
-    fn add<O, A, T, F>(
+    pub fn field<O, A, F>(
         &mut self,
         name: &'static str,
         description: &'static str,
-        resolve: impl Fn(Arc<R::Call>, A, Arc<Selection<O>>) -> F + Copy + Send + Sync + 'static,
+        resolve: impl Fn(Arc<K>, A, Arc<Selection<O>>) -> F + Copy + Send + Sync + 'static,
     ) where
-        R: Root<Resolver = RootResolver<<R as Root>::Call, T>>,
         O: Object,
         A: InputType + Clone + Send + Sync + 'static,
-        T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let declare = move |registry: &mut Registry| {
-            let ty = <Declared<Fields<O>> as OutputType>::create_type_info(registry);
-            declarations::field(name, description, ty, declarations::arguments::<A>(registry))
-        };
-        let bind = move |field: &CollectedField, binder: &mut Binder| -> R::Resolver {
-            let selection = Arc::new(Selection::<O>::bind(field.selection_of(O::NAME), binder));
+        let bind = move |field: &CollectedField, binder: &mut Binder| -> RootResolver<K, T> {
+            let selection = Arc::new(O::bind(field, binder));
             let place = binder.parse::<A>(field);
             Box::new(move |call, arguments| match arguments.get::<A>(place) {
                 Ok(arguments) => resolve(call, arguments.clone(), selection.clone()).boxed(),
                 Err(error) => ready(Err(error)).boxed(),
             })
         };
-        self.0.push(Line { name, declare: Box::new(declare), bind: Box::new(bind) });
+        let (declare, arguments) = (O::declare, declarations::arguments::<A>);
+        self.0.push(Line { name, description, declare, arguments, plain: false, bind: Box::new(bind) });
     }
 }
 
-impl<R, K: Send + Sync + 'static, C: 'static> RootFields<R>
-where
-    R: Root<Call = K, Context = C, Resolver = MutationResolver<K, C>>,
-{
+impl<K: Send + Sync + 'static, C: 'static> RootFields<K, Write<C>> {
     /// A field that does something, with the fields of `A` as its arguments.
     pub fn mutation<O, A, P, F>(
         &mut self,
@@ -134,49 +103,20 @@ where
         P: Send + Sync + 'static,
         F: Future<Output = Result<P, Error>> + Send + 'static,
     {
-        self.add::<O, A, Write<C>, _>(name, description, move |call, arguments, selection| {
+        self.field::<O, A, _>(name, description, move |call, arguments, selection| {
             let resolving = resolve(call, arguments);
-            async move {
-                let done = resolving.await?;
-                let write: Write<C> = Arc::new(move |context, writer| selection.write(&done, context, writer));
-                Ok(write)
-            }
+            async move { Ok(selection.write_later(resolving.await?)) }
         });
     }
 }
 
-impl<R, K: Send + Sync + 'static, C: 'static> RootFields<R>
-where
-    R: Root<Call = K, Context = C, Resolver = SubscriptionResolver<K, C>>,
-{
-    /// A field that goes on, with the fields of `A` as its arguments.
-    pub fn subscription<O, A, V, F>(
-        &mut self,
-        name: &'static str,
-        description: &'static str,
-        resolve: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
-    ) where
-        for<'a> O: Object<Context = C, Row<'a> = &'a V::Item>,
-        A: InputType + Clone + Send + Sync + 'static,
-        V: EventSource,
-        F: Future<Output = Result<V, Error>> + Send + 'static,
+impl<O: Object> Selection<O> {
+    /// Writes the object for which this value stands, whenever that is wanted.
+    pub fn write_later<P: Send + Sync + 'static>(self: Arc<Self>, value: P) -> Write<O::Context>
+    where
+        for<'a> O: Object<Row<'a> = &'a P>,
     {
-        self.add::<O, A, Box<dyn Source<C>>, _>(name, description, move |call, arguments, selection| {
-            let resolving = resolve(call, arguments);
-            async move {
-                let source: Box<dyn Source<C>> = Box::new(Written { values: resolving.await?, selection });
-                Ok(source)
-            }
-        });
-    }
-}
-
-impl<R: Root> Declare for RootFields<R> {
-    const NAME: &'static str = R::NAME;
-
-    fn describe(registry: &mut Registry) -> MetaType {
-        let fields: Vec<_> = Self::all().iter().map(|line| (line.declare)(registry)).collect();
-        declarations::object(R::NAME, R::DESCRIPTION, fields)
+        Arc::new(move |context, writer| self.write(&value, context, writer))
     }
 }
 
@@ -188,57 +128,16 @@ pub struct Event<C> {
     pub id: Option<String>,
 }
 
+/// Events that are at hand, or why there are no more; `None` at the end.
+pub type Events<C> = Option<Result<Vec<Event<C>>, Error>>;
+
 /// Where the events of a subscription come from.
 pub trait Source<C>: Send {
-    /// The next events that are at hand, to be loaded together, once `taken` of the last ones were sent; `None` at the end.
-    fn next(&mut self, taken: usize) -> BoxFuture<'_, Option<Result<Vec<Event<C>>, Error>>>;
+    /// The next events that are at hand, to be loaded together, once `taken` of the last ones were sent.
+    fn next(&mut self, taken: usize) -> BoxFuture<'_, Events<C>>;
 
     /// Whether the last events still show what is so now: if not, what was not sent yet comes again.
-    fn is_current(&self) -> bool;
-}
-
-/// What a field of a subscription follows: its items become events.
-pub trait EventSource: Send + 'static {
-    /// What becomes an event.
-    type Item: Send + Sync + 'static;
-
-    /// As [`Source::next`].
-    fn next(&mut self, taken: usize) -> impl Future<Output = Option<Result<Vec<Self::Item>, Error>>> + Send;
-
-    /// As [`Source::is_current`].
     fn is_current(&self) -> bool {
         true
-    }
-
-    /// By what a client names an event to go on after it.
-    #[must_use]
-    fn event_id(_: &Self::Item) -> Option<String> {
-        None
-    }
-}
-
-struct Written<V, O: Object> {
-    values: V,
-    selection: Arc<Selection<O>>,
-}
-
-impl<V: EventSource, O> Source<O::Context> for Written<V, O>
-where
-    for<'a> O: Object<Row<'a> = &'a V::Item>,
-{
-    fn next(&mut self, taken: usize) -> BoxFuture<'_, Option<Result<Vec<Event<O::Context>>, Error>>> {
-        async move {
-            let event = |value: V::Item| {
-                let (id, selection) = (V::event_id(&value), self.selection.clone());
-                Event { write: Arc::new(move |context, writer| selection.write(&value, context, writer)), id }
-            };
-            let values = self.values.next(taken).await?;
-            Some(values.map(|values| values.into_iter().map(event).collect()))
-        }
-        .boxed()
-    }
-
-    fn is_current(&self) -> bool {
-        self.values.is_current()
     }
 }

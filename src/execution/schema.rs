@@ -2,9 +2,8 @@
 
 use apollo_compiler::{
     Name, Schema as Definitions,
-    ast::{DirectiveList, FieldDefinition, Type},
     collections::HashMap,
-    schema::{Component, ExtendedType, Implementers},
+    schema::{ExtendedType, Implementers},
     validation::Valid,
 };
 
@@ -20,13 +19,10 @@ impl Schema {
     /// # Errors
     /// What is wrong with it, for developers.
     pub fn parse(sdl: &str) -> Result<Self, String> {
-        let mut definitions =
-            Definitions::parse(sdl, "schema.graphql").map_err(|invalid| invalid.errors.to_string())?;
-        if let Some(ExtendedType::Object(object)) = definitions.types.get_mut("__Type") {
-            let field = is_one_of();
-            object.make_mut().fields.insert(field.name.clone(), Component::new(field));
-        }
-        let definitions = definitions.validate().map_err(|invalid| invalid.errors.to_string())?;
+        // The field that apollo-compiler's `__Type` lacks.
+        let sdl = format!("{sdl}\nextend type __Type {{ isOneOf: Boolean }}");
+        let definitions = Definitions::parse_and_validate(sdl, "schema.graphql");
+        let definitions = definitions.map_err(|invalid| invalid.errors.to_string())?;
         let implementers = definitions.implementers_map();
         Ok(Self { definitions, implementers })
     }
@@ -46,21 +42,5 @@ impl Schema {
     /// Whether an object of this type is one of that type, too.
     pub(super) fn is_of(&self, object: &Name, ty: &Name) -> bool {
         object == ty || self.possible_types(ty).contains(object)
-    }
-}
-
-/// The name of the type of a field, or of the items if it is a list.
-pub(super) fn named(ty: &Type) -> &Name {
-    ty.inner_named_type()
-}
-
-/// The field that apollo-compiler's `__Type` lacks.
-fn is_one_of() -> FieldDefinition {
-    FieldDefinition {
-        description: None,
-        name: Name::new_static_unchecked("isOneOf"),
-        arguments: Vec::new(),
-        ty: Type::Named(Name::new_static_unchecked("Boolean")),
-        directives: DirectiveList::default(),
     }
 }

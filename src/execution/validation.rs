@@ -8,21 +8,32 @@ use apollo_compiler::{
     ast::{DirectiveList, Value},
     diagnostic::{Diagnostic, ToCliReport},
     executable::{Operation, Selection, SelectionSet},
-    parser::{Parser, SourceSpan},
+    parser::Parser,
     validation::{DiagnosticData, DiagnosticList, Valid, WithErrors},
 };
 use apollo_parser::{SyntaxKind, SyntaxNode, cst::CstNode};
 
 use super::{
-    errors::{Code, Error, Location, MAX_ERRORS},
+    errors::{Code, Error, Lines, MAX_ERRORS},
     schema::Schema,
 };
 
+/// What the compiler found.
+type Found<'d> = Diagnostic<'d, DiagnosticData>;
+
 /// The document with this text, if it fits the schema.
-pub(super) fn validated(text: &str, schema: &Schema) -> Result<(Valid<ExecutableDocument>, Survey), Vec<Error>> {
+pub(super) fn validated(
+    text: &str,
+    lines: &Lines,
+    schema: &Schema,
+) -> Result<(Valid<ExecutableDocument>, Survey), Vec<Error>> {
     let ast = Parser::new().parse_ast(text, "document").map_err(|invalid| {
-        let not_graphql = |why: String| format!("The document is not GraphQL: {why}.");
-        errors(&invalid.errors, |_, _| Code::GraphqlParseFailed, not_graphql, 1)
+        let error = |found: Found<'_>| {
+            let why = found.error.to_string();
+            let message = format!("The document is not GraphQL: {}.", why.trim_start_matches("syntax error: "));
+            Error::new(Code::GraphqlParseFailed, message).at(lines.location(found.error.location()))
+        };
+        invalid.errors.iter().map(error).take(1).collect::<Vec<_>>()
     })?;
     check_values(text).map_err(|error| vec![error])?;
     let parsed = match ast.to_executable_validate(&schema.definitions) {
@@ -30,16 +41,13 @@ pub(super) fn validated(text: &str, schema: &Schema) -> Result<(Valid<Executable
         Err(WithErrors { partial, errors }) if is_only_one_root_field(&partial, &errors) => {
             Valid::assume_valid(partial)
         }
-        Err(invalid) => {
-            let code = |kind: &str, at| code_of_diagnostic(kind, text, at);
-            return Err(errors(&invalid.errors, code, |why| sentence(&why), MAX_ERRORS));
-        }
+        Err(invalid) => return Err(errors(&invalid.errors, text, lines)),
     };
     let survey = Survey::of(&parsed);
     if let Some((name, value)) = &survey.duplicate {
         let message = format!("There can be only one field `{name}` in an input object.");
-        let location = Location::of(value, &parsed.sources);
-        return Err(vec![Error::new(Code::GraphqlValidationFailed, message).at(location)]);
+        let error = Error::new(Code::GraphqlValidationFailed, message);
+        return Err(vec![error.at(lines.location(value.location()))]);
     }
     Ok((parsed, survey))
 }
@@ -63,8 +71,7 @@ fn check_values(text: &str) -> Result<(), Error> {
 /// apollo-compiler counts the fields at the root of a subscription, and not the response keys
 /// (<https://spec.graphql.org/October2021/#sec-Single-root-field>).
 fn is_only_one_root_field(document: &ExecutableDocument, found: &DiagnosticList) -> bool {
-    let is_about_the_root =
-        |its: Diagnostic<'_, DiagnosticData>| its.error.unstable_error_name() == Some("SubscriptionUsesMultipleFields");
+    let is_about_the_root = |its: Found<'_>| its.error.unstable_error_name() == Some("SubscriptionUsesMultipleFields");
     let has_one_key = |operation: &Node<Operation>| {
         let keys: HashSet<_> = operation.root_fields(document).map(|field| field.response_key()).collect();
         keys.len() == 1
@@ -127,60 +134,34 @@ impl Survey {
 
     fn value(&mut self, value: &Node<Value>) {
         self.nodes += 1;
-        match &**value {
-            Value::List(items) => items.iter().for_each(|item| self.value(item)),
-            Value::Object(fields) => {
-                let mut names = HashSet::new();
-                for (name, inner) in fields {
-                    if !names.insert(name) {
-                        self.duplicate.get_or_insert_with(|| (name.clone(), inner.clone()));
-                    }
-                    self.value(inner);
-                }
+        value.as_list().into_iter().flatten().for_each(|item| self.value(item));
+        let mut names = HashSet::new();
+        for (name, inner) in value.as_object().into_iter().flatten() {
+            if !names.insert(name) {
+                self.duplicate.get_or_insert_with(|| (name.clone(), inner.clone()));
             }
-            Value::Null
-            | Value::Enum(_)
-            | Value::Variable(_)
-            | Value::String(_)
-            | Value::Float(_)
-            | Value::Int(_)
-            | Value::Boolean(_) => {}
+            self.value(inner);
         }
     }
 }
 
-/// What the compiler found, as errors of a response: no more than `most`.
-fn errors(
-    found: &DiagnosticList,
-    code: impl Fn(&str, Option<SourceSpan>) -> Code,
-    message: impl Fn(String) -> String,
-    most: usize,
-) -> Vec<Error> {
-    let error = |diagnostic: Diagnostic<'_, DiagnosticData>| {
-        let location = diagnostic.line_column_range().map(|range| range.start);
-        let location = location.map(|start| Location { line: start.line, column: start.column });
-        let kind = diagnostic.error.unstable_error_name().unwrap_or_default();
-        let why = diagnostic.error.to_string();
-        Error::new(
-            code(kind, ToCliReport::location(diagnostic.error)),
-            message(why.trim_start_matches("syntax error: ").to_owned()),
-        )
-        .at(location)
+/// What is wrong with a document that does not fit the schema.
+fn errors(found: &DiagnosticList, text: &str, lines: &Lines) -> Vec<Error> {
+    let kind = |its: &Found<'_>| its.error.unstable_error_name().unwrap_or_default();
+    let error = |found: Found<'_>| {
+        let at = found.error.location();
+        let is_variable = at.and_then(|at| text.get(at.offset()..)).is_some_and(|value| value.starts_with('$'));
+        // A literal that does not fit its type is bad input, as it would be if a variable had the value.
+        let code = match kind(&found) {
+            "UnsupportedValueType" | "IntCoercionError" | "UndefinedEnumValue" if !is_variable => Code::BadUserInput,
+            _ => Code::GraphqlValidationFailed,
+        };
+        Error::new(code, sentence(&found.error.to_string())).at(lines.location(at))
     };
     // A field that is not there leaves nothing selected around it: that would be said, too, and first.
-    let kind = |diagnostic: &Diagnostic<'_, DiagnosticData>| diagnostic.error.unstable_error_name();
-    let unknown = found.iter().any(|its| kind(&its) == Some("UndefinedField"));
-    let follows = |its: &Diagnostic<'_, DiagnosticData>| unknown && kind(its) == Some("MissingSubselection");
-    found.iter().filter(|its| !follows(its)).map(error).take(most).collect()
-}
-
-/// A literal that does not fit its type is bad input, as it would be if a variable had the value.
-fn code_of_diagnostic(kind: &str, text: &str, at: Option<SourceSpan>) -> Code {
-    let is_variable = || at.and_then(|at| text.get(at.offset()..)).is_some_and(|value| value.starts_with('$'));
-    match kind {
-        "UnsupportedValueType" | "IntCoercionError" | "UndefinedEnumValue" if !is_variable() => Code::BadUserInput,
-        _ => Code::GraphqlValidationFailed,
-    }
+    let unknown = found.iter().any(|its| kind(&its) == "UndefinedField");
+    let follows = |its: &Found<'_>| unknown && kind(its) == "MissingSubselection";
+    found.iter().filter(|its| !follows(its)).map(error).take(MAX_ERRORS).collect()
 }
 
 /// The compiler's words, as a sentence.

@@ -35,7 +35,8 @@ pub struct Null;
 pub struct Writer<'r> {
     out: Chunks,
     pub(super) errors: Vec<Error>,
-    incomplete: bool,
+    /// Whether something has to be loaded first: what is written is only looked through for what else has to be.
+    pub(super) incomplete: bool,
     /// Bytes that it may have.
     max_bytes: usize,
     is_too_large: bool,
@@ -54,17 +55,13 @@ impl<'r> Writer<'r> {
             return None;
         }
         if self.end_field().is_err() {
-            return Some(("null".to_owned().into(), vec![too_large()]));
+            let why = "The answer would be too large. Ask for less at once, such as for smaller pages.";
+            return Some(("null".to_owned().into(), vec![Error::new(Code::QueryTooComplex, why)]));
         }
         if let Err(Null) = written {
             self.null_from(0);
         }
         Some((self.out, self.errors))
-    }
-
-    /// Whether something has to be loaded first: what is written is only looked through for what else has to be.
-    pub(super) fn is_incomplete(&self) -> bool {
-        self.incomplete
     }
 
     /// Ends a field, or an item of a list. Nothing more is written once the answer is too large.
@@ -125,9 +122,4 @@ impl<'r> Writer<'r> {
         let _ = write!(out, "{text}");
         out.push(b'"');
     }
-}
-
-/// An answer that has more bytes than it may.
-fn too_large() -> Error {
-    Error::new(Code::QueryTooComplex, "The answer would be too large. Ask for less at once, such as for smaller pages.")
 }

@@ -10,12 +10,12 @@ use super::{
     conversations::count,
     pages::PageArguments,
     payloads::{Outcome, user_errors},
-    roots::{Mutation, Query},
+    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::accounts::{self, SignedIn},
-    execution::{Code, Error, Fields, Id, Object, RootFields},
+    execution::{Code, Error, Fields, Id, Object},
     model::{
         self,
         ids::{SessionId, UserId},
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// `Viewer`
+/// Who asks, if they have signed in.
 struct Viewer;
 
 impl Object for Viewer {
@@ -58,7 +58,7 @@ impl Object for Viewer {
     }
 }
 
-/// `Session`
+/// A device that has signed in.
 pub(super) struct Session;
 
 impl Object for Session {
@@ -111,7 +111,7 @@ struct SignInInput {
     device: Option<String>,
 }
 
-/// `AuthPayload`
+/// Who has signed in, and their tokens.
 struct AuthPayload;
 
 impl Object for AuthPayload {
@@ -144,7 +144,7 @@ impl Object for AuthPayload {
     }
 }
 
-/// `SignOutPayload`
+/// What became of a sign-out.
 struct SignOutPayload;
 
 impl Object for SignOutPayload {
@@ -163,7 +163,7 @@ impl Object for SignOutPayload {
     }
 }
 
-/// `RenewConnectionPayload`
+/// What became of a connection's renewal.
 struct RenewConnectionPayload;
 
 impl Object for RenewConnectionPayload {
@@ -213,7 +213,7 @@ struct RenewConnectionArguments {
 }
 
 /// Signing up, in and out.
-pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
+pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
     fields.mutation::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
     fields.mutation::<AuthPayload, _, _, _>(

@@ -19,15 +19,15 @@ use super::{
     errors::{internal, is_temporary, top_level},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
-    schema::{Planned, sdl},
+    schema::{Planned, PlannedSubscription, sdl},
 };
 use crate::{
     app::App,
     config::Limits,
     domain::{self, Snapshot, connections},
     execution::{
-        self, Answer, Arguments, BadDocuments, Code, Engine, Error, Event, Fieldwise, OperationType, Part, Plans,
-        Request, Root, Schema, Source, Write,
+        self, Answer, Arguments, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise,
+        OperationType, Part, Plans, Request, Schema, Source, Write,
     },
 };
 
@@ -176,7 +176,7 @@ impl Api {
             match Box::pin(Subscribed::begin(&api, call, prepared)).await {
                 Ok(subscribed) => stream::unfold(subscribed, Subscribed::next).boxed(),
                 Err(refusal) => {
-                    api.metrics.count(OperationType::Subscription.name(), Some(refusal.code));
+                    api.metrics.count(OperationType::Subscription.name(), Some(refusal.code()));
                     stream::once(async { refusal.into() }).boxed()
                 }
             }
@@ -187,25 +187,21 @@ impl Api {
 
 /// Runs a query, or the fields of a mutation one after the other.
 async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) -> Answer {
+    let arguments = &prepared.arguments;
     match &prepared.plan.root {
-        Planned::Query(_) => {
-            let always = wants_one_moment(&prepared);
-            let (plan, arguments) = (prepared.plan.clone(), prepared.arguments.clone());
-            let write: Write<Context> = Arc::new(move |context, writer| match &plan.root {
-                Planned::Query(selection) => selection.write((), context, writer),
-                Planned::Mutation(_) | Planned::Subscription(_) => Err(execution::Null),
-            });
-            let mut parts = written(&call, arguments, vec![write], always, max_bytes).await;
-            parts.pop().map_or_else(|| internal(&call.request_id).into(), execution::whole)
+        Planned::Query(write) => {
+            let always = wants_one_moment(&prepared.plan.fields);
+            let part = written_one(&call, arguments, write.clone(), always, max_bytes).await;
+            part.map_or_else(Answer::from, Answer::new)
         }
         Planned::Mutation(fields) => {
             let mut answer = Fieldwise::new(max_bytes);
             for field in fields {
                 let part = match &field.resolve {
-                    Some(resolve) => {
-                        let done = resolve(call.clone(), &prepared.arguments).await;
-                        written_field(&call, &prepared.arguments, done, answer.remaining()).await
-                    }
+                    Some(resolve) => match resolve(call.clone(), arguments).await {
+                        Ok(write) => written_one(&call, arguments, write, false, answer.remaining()).await,
+                        Err(error) => Err(error),
+                    },
                     None => Ok((format!("\"{}\"", Mutation::NAME).into(), Vec::new())),
                 };
                 answer.add(field, part);
@@ -217,19 +213,19 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) ->
 }
 
 /// Where something else is asked for beside a feed's cursor, neither may be newer than the other.
-fn wants_one_moment(prepared: &execution::Prepared<Planned>) -> bool {
-    let fields = &prepared.plan.fields;
+fn wants_one_moment(fields: &[CollectedField]) -> bool {
     fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
 }
 
-/// Writes what a field of a mutation did.
-async fn written_field(
+/// Writes one part of an answer, as [`written`] does.
+async fn written_one(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
-    done: Result<Write<Context>, Error>,
+    write: Write<Context>,
+    always: bool,
     max_bytes: usize,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments.clone(), vec![done?], false, max_bytes).await;
+    let mut parts = written(call, arguments.clone(), vec![write], always, max_bytes).await;
     parts.pop().ok_or_else(|| internal(&call.request_id))
 }
 
@@ -296,7 +292,8 @@ fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>], 
 /// A subscription that goes on.
 struct Subscribed {
     call: Arc<Call>,
-    prepared: execution::Prepared<Planned>,
+    field: Arc<PlannedSubscription>,
+    arguments: Arc<Arguments>,
     source: Box<dyn Source<Context>>,
     /// Answers to events that came together.
     answers: std::vec::IntoIter<Answer>,
@@ -312,9 +309,8 @@ struct Subscribed {
 
 impl Subscribed {
     async fn begin(api: &Api, call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
-        let Planned::Subscription(fields) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
-        let begin =
-            fields.first().and_then(|field| field.resolve.as_ref()).ok_or_else(|| internal(&call.request_id))?;
+        let Planned::Subscription(Some(field)) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
+        let begin = field.resolve.as_ref().ok_or_else(|| internal(&call.request_id))?;
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await?;
@@ -322,7 +318,8 @@ impl Subscribed {
         let counted = api.metrics.subscribe(name);
         Ok(Self {
             call,
-            prepared,
+            field: field.clone(),
+            arguments: prepared.arguments,
             source,
             answers: Vec::new().into_iter(),
             taken: 0,
@@ -354,22 +351,21 @@ impl Subscribed {
     }
 
     async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
-        let Planned::Subscription(fields) = &self.prepared.plan.root else { return Vec::new() };
-        let (Some(field), max_bytes) = (fields.first(), self.max_bytes) else { return Vec::new() };
+        let (field, max_bytes) = (self.field.clone(), self.max_bytes);
         let answer = |part, id| {
             let mut answer = Fieldwise::new(max_bytes);
-            answer.add(field, part);
+            answer.add(&field, part);
             answer.finish().with_event_id(id)
         };
         match events {
             Ok(events) => {
                 let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
                 let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let mut parts = written(&self.call, self.prepared.arguments.clone(), writes, false, max_bytes).await;
+                let mut parts = written(&self.call, self.arguments.clone(), writes, false, max_bytes).await;
                 let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
                 self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
                 // What could not be loaded comes again to whoever goes on after the event before it: the subscription ends with it.
-                let lost = parts.iter().position(|(_, errors)| errors.iter().any(|error| is_temporary(error.code)));
+                let lost = parts.iter().position(|(_, errors)| errors.iter().any(|error| is_temporary(error.code())));
                 if let Some(lost) = lost {
                     self.failed = true;
                     parts.truncate(lost + 1);
@@ -381,7 +377,7 @@ impl Subscribed {
             }
             Err(error) => {
                 self.failed = true;
-                self.counted.code = Some(error.code);
+                self.counted.code = Some(error.code());
                 vec![answer(Err(error), None)]
             }
         }

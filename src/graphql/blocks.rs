@@ -7,14 +7,10 @@ use async_graphql::{ID, InputObject};
 use super::{
     calls::{Arguments, Call},
     payloads::Outcome,
-    roots::Mutation,
+    roots::Mutations,
     users::UserPayload,
 };
-use crate::{
-    domain::blocks,
-    execution::{Error, RootFields},
-    model::users::User,
-};
+use crate::{domain::blocks, execution::Error, model::users::User};
 
 #[derive(Clone, InputObject)]
 struct BlockArguments {
@@ -25,7 +21,7 @@ struct BlockArguments {
 }
 
 /// Changes to blocks.
-pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
+pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<UserPayload, _, _, _>(
         "blockUser",
         "They can no longer message you or see your presence, nor you theirs.",

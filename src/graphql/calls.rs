@@ -150,7 +150,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// A text at this path, such as `input.email`.
-    pub(super) fn text<T>(&mut self, path: &str, parsed: Result<T, BadText>) -> Option<T> {
+    pub(super) fn text<T>(&mut self, path: &'static str, parsed: Result<T, BadText>) -> Option<T> {
         parsed
             .map_err(|why| {
                 let code = match why {
@@ -163,7 +163,7 @@ impl Arguments {
     }
 
     /// The user at this path: the viewer, if it is not said.
-    pub(super) fn user(&mut self, call: &Call, path: &str, id: Option<&ID>) -> Result<Option<UserId>, Error> {
+    pub(super) fn user(&mut self, call: &Call, path: &'static str, id: Option<&ID>) -> Result<Option<UserId>, Error> {
         let viewer = call.viewer();
         match (id, viewer.user()) {
             (Some(id), _) => Ok(self.id(path, id)),
@@ -178,7 +178,7 @@ impl Arguments {
     }
 
     /// An id at this path.
-    pub(super) fn id<T: FromStr<Err: Display>>(&mut self, path: &str, id: &ID) -> Option<T> {
+    pub(super) fn id<T: FromStr<Err: Display>>(&mut self, path: &'static str, id: &ID) -> Option<T> {
         id.parse().map_err(|why| self.errors.push(UserError::new(UserErrorCode::Invalid, path, why))).ok()
     }
 }

@@ -10,22 +10,22 @@ use super::{
     messages,
     pages::{Listed, PageArguments},
     payloads::{Outcome, user_errors},
-    roots::{Mutation, Query},
+    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::conversations,
-    execution::{Error, Fields, Id, Object, RootFields, Stop},
+    execution::{Error, Fields, Id, Object, Stop},
     model::{
         self,
         conversations::Reach,
         ids::{ConversationId, MessageId, UserId},
         messages::List,
-        pages::{End, Page, PageRequest},
+        pages::PageRequest,
     },
 };
 
-/// `Conversation`
+/// The messages between two users.
 pub(super) struct Conversation;
 
 /// What stands for a conversation.
@@ -120,16 +120,6 @@ impl Listed for Conversation {
     }
 }
 
-/// A page of a user's conversations.
-pub(super) fn page<'a>(
-    context: &'a Context,
-    user: UserId,
-    wanted: &PageArguments,
-) -> Result<&'a Page<model::conversations::Member>, Stop> {
-    let page = context.conversation_pages.get((user, wanted.span::<Conversation>(End::First)?))?;
-    Ok(page.unwrap_or(Page::EMPTY))
-}
-
 #[derive(Clone, InputObject)]
 struct PeerArguments {
     /// The user whose peer is returned; by default you. Required in open mode, where nobody is signed in.
@@ -177,7 +167,7 @@ fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<model::
     Ok(context.members.get((it.user, it.peer))?.and_then(|member| member.mark(reach)))
 }
 
-/// `Mark`
+/// How far a member has received or read.
 struct Mark;
 
 impl Object for Mark {
@@ -213,7 +203,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     );
 }
 
-/// `ConversationPayload`
+/// What became of a mark.
 struct ConversationPayload;
 
 impl Object for ConversationPayload {
@@ -241,7 +231,7 @@ struct MarkArguments {
 }
 
 /// Changes to conversations.
-pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
+pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<ConversationPayload, _, _, _>(
         "markDelivered",
         "Everything up to this message has arrived.",

@@ -3,25 +3,26 @@
 use std::sync::Arc;
 
 use async_graphql::{Enum, ID, InputObject};
+use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
     Context, Conversation, Message, User,
     calls::{Call, id, target_user},
     conversations::{ConversationRow, Member},
     errors::top_level,
-    roots::{Query, Subscription},
+    roots::{Query, Subscriptions},
     scalars::DateTime,
 };
 use crate::{
     domain::feed::{self, Follower},
-    execution::{self, Error, EventSource, Fields, Id, MAX_PAGE, Object, RootFields, Text},
+    execution::{self, Error, Events, Fields, Id, MAX_PAGE, Object, Selection, Source, Text},
     model::{
         feed::{Change, Cursor, Event, EventBody, Kind},
         ids::{ConversationId, MessageId},
     },
 };
 
-/// `FeedEvent`
+/// Something that happened in a user's conversations.
 struct FeedEvent;
 
 impl Object for FeedEvent {
@@ -102,7 +103,7 @@ impl From<Kind> for FeedEventKind {
     }
 }
 
-/// `FeedPage`
+/// A part of a feed.
 struct FeedPage;
 
 impl Object for FeedPage {
@@ -174,8 +175,8 @@ struct FeedArguments {
 }
 
 /// Subscriptions to feeds.
-pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
-    fields.subscription::<FeedEvent, _, _, _>(
+pub(super) fn subscriptions(fields: &mut Subscriptions) {
+    fields.field::<FeedEvent, _, _>(
         "feed",
         "Everything that changes in a user's conversations, in order, edits and deletions too.\n\
          Keep the cursor of the last event you handled; after a disconnect pass it as `after`\n\
@@ -186,7 +187,11 @@ pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
     );
 }
 
-async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<FeedSource, Error> {
+async fn follow(
+    call: Arc<Call>,
+    arguments: FeedArguments,
+    selection: Arc<Selection<FeedEvent>>,
+) -> Result<Box<dyn Source<Context>>, Error> {
     let viewer = call.viewer();
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
     // Who comes back over HTTP has their place in a header.
@@ -194,28 +199,31 @@ async fn follow(call: Arc<Call>, arguments: FeedArguments) -> Result<FeedSource,
     let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;
     let conversation: Option<ConversationId> = arguments.conversation_id.as_ref().map(id).transpose()?;
     let follower = call.answer(feed::follow(&call.app, &viewer, user, after, conversation).await)?;
-    Ok(FeedSource { follower, request_id: call.request_id.clone() })
+    Ok(Box::new(FeedSource { follower, request_id: call.request_id.clone(), selection }))
 }
 
 /// The events of a subscription.
 struct FeedSource {
     follower: Follower,
     request_id: Arc<str>,
+    selection: Arc<Selection<FeedEvent>>,
 }
 
-impl EventSource for FeedSource {
-    type Item = Arc<Event>;
-
-    async fn next(&mut self, taken: usize) -> Option<Result<Vec<Arc<Event>>, Error>> {
-        let events = self.follower.next(taken).await;
-        events.map_err(|error| top_level(error, &self.request_id)).transpose()
+impl Source<Context> for FeedSource {
+    fn next(&mut self, taken: usize) -> BoxFuture<'_, Events<Context>> {
+        async move {
+            let events = self.follower.next(taken).await.transpose()?;
+            let event = |event: Arc<Event>| {
+                let id = Some(event.cursor.to_string());
+                execution::Event { id, write: self.selection.clone().write_later(event) }
+            };
+            let events = events.map(|events| events.into_iter().map(event).collect());
+            Some(events.map_err(|error| top_level(error, &self.request_id)))
+        }
+        .boxed()
     }
 
     fn is_current(&self) -> bool {
         self.follower.is_current()
-    }
-
-    fn event_id(event: &Arc<Event>) -> Option<String> {
-        Some(event.cursor.to_string())
     }
 }

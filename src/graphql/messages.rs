@@ -9,13 +9,13 @@ use super::{
     calls::{Arguments, Call, id},
     conversations::ConversationRow,
     pages::{Listed, PageArguments},
-    payloads::{DeletePayload, Deleted, Outcome, deleted, user_errors},
-    roots::{Mutation, Query},
+    payloads::{DeletePayload, Deleted, Outcome, user_errors},
+    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::messages::{self, Sent},
-    execution::{self, Error, Fields, Id, Object, RootFields, Stop},
+    execution::{self, Error, Fields, Id, Object, Stop},
     model::{
         self,
         conversations::Reach,
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// `Message`
+/// What one user wrote to another.
 pub(super) struct Message;
 
 /// How far a message got with its receiver.
@@ -177,7 +177,7 @@ struct UpdateMessageInput {
     expected_version: Option<i32>,
 }
 
-/// `SendMessagePayload`
+/// What became of a send.
 struct SendMessagePayload;
 
 impl Object for SendMessagePayload {
@@ -199,7 +199,7 @@ impl Object for SendMessagePayload {
     }
 }
 
-/// `MessagePayload`
+/// What became of a change to a message.
 struct MessagePayload;
 
 impl Object for MessagePayload {
@@ -231,7 +231,7 @@ struct UpdateMessageArguments {
 }
 
 /// Changes to messages.
-pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
+pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<SendMessagePayload, _, _, _>(
         "sendMessage",
         "Give a `clientId` and you may safely retry: the same id and content return the first message.",
@@ -271,5 +271,5 @@ async fn delete(call: Arc<Call>, MessageArguments { id }: MessageArguments) -> R
     let mut arguments = Arguments::default();
     let Some(id) = arguments.id::<MessageId>("id", &id) else { return Ok(Err(arguments.errors)) };
     let outcome = messages::delete(&call.app, &call.viewer(), id).await;
-    Ok(deleted(&id, call.outcome(outcome)?))
+    Ok(call.outcome(outcome)?.map(|()| id.to_string()))
 }

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// `Node`
+/// Anything that has an id.
 pub(super) struct Node;
 
 /// What stands for any object that has an id.
@@ -109,7 +109,7 @@ impl Output<Context> for Node {
     }
 }
 
-/// `ServerInfo`
+/// What the server says about itself.
 struct ServerInfo;
 
 impl Object for ServerInfo {

@@ -21,7 +21,7 @@ where
     });
 }
 
-/// `DeletePayload`
+/// What became of a deletion.
 pub(super) struct DeletePayload;
 
 /// Anything that was deleted, by its id.
@@ -43,17 +43,13 @@ impl Object for DeletePayload {
     }
 }
 
-/// The same outcome, of something that is gone.
-pub(super) fn deleted(id: &impl Display, outcome: Outcome<()>) -> Deleted {
-    outcome.map(|()| id.to_string())
-}
-
 /// What you can fix and try again. When the list is not empty, the result field is null and nothing was changed.
 #[derive(Debug, Clone)]
 pub(super) struct UserError {
     code: UserErrorCode,
     message: String,
-    field: Option<Vec<String>>,
+    /// Names of arguments, with dots between them.
+    path: &'static str,
 }
 
 impl Object for UserError {
@@ -69,7 +65,7 @@ impl Object for UserError {
         fields.plain::<Option<Vec<String>>>(
             "field",
             "Path in the arguments, such as `[\"input\", \"email\"]`.",
-            |it, _| Some(it.field.as_ref()?.iter().map(String::as_str).collect()),
+            |it, _| Some(it.path.split('.').collect()),
         );
     }
 }
@@ -101,9 +97,8 @@ pub(super) enum UserErrorCode {
 
 impl UserError {
     /// An error about the argument at this path, such as `input.email`.
-    pub(super) fn new(code: UserErrorCode, path: &str, message: impl Display) -> Self {
-        let field = path.split('.').map(str::to_owned).collect();
-        Self { code, message: message.to_string(), field: Some(field) }
+    pub(super) fn new(code: UserErrorCode, path: &'static str, message: impl Display) -> Self {
+        Self { code, message: message.to_string(), path }
     }
 }
 

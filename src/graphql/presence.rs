@@ -6,7 +6,7 @@ use crate::{
     model,
 };
 
-/// `Presence`
+/// Whether a user is connected now.
 pub(super) struct Presence;
 
 impl Object for Presence {

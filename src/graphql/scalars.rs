@@ -4,7 +4,7 @@ use async_graphql::{InputValueError, InputValueResult, OutputType, Scalar, Scala
 
 use crate::{execution::leaf, model::timestamps::Timestamp};
 
-/// `DateTime`
+/// An instant, as a text.
 #[derive(Clone, Copy)]
 pub(super) struct DateTime(pub(super) Timestamp);
 

@@ -1,21 +1,24 @@
 //! The schema: what its roots have in them, and how an operation is planned.
 
+use std::sync::Arc;
+
+use async_graphql::{
+    SDLExportOptions,
+    registry::{MetaType, Registry},
+};
+
 use super::{
     Context, accounts, blocks,
     calls::Call,
     conversations, feed, messages, nodes,
-    roots::{Mutation, Query, Subscription},
+    roots::{Mutation, Mutations, Query, Subscription, Subscriptions},
     searches, signals, users,
 };
-use async_graphql::SDLExportOptions;
-
 use crate::execution::{
-    Binder, CollectedField, Declared, Fields, MutationResolver, Object, OperationType, PlannedRoot, Root, RootFields,
-    Selection, SubscriptionResolver,
+    Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, PlannedRoot, Selection, Source, Write,
 };
 
-type PublishedSchema =
-    async_graphql::Schema<Declared<Fields<Query>>, Declared<RootFields<Mutation>>, Declared<RootFields<Subscription>>>;
+type PublishedSchema = async_graphql::Schema<Declared<Fields<Query>>, Declared<Mutation>, Declared<Subscription>>;
 
 /// The schema in the schema definition language, sorted.
 #[must_use]
@@ -42,51 +45,72 @@ impl Object for Query {
     }
 }
 
-impl Root for Mutation {
+impl Mutation {
+    fn fields() -> Mutations {
+        let mut fields = Mutations::default();
+        accounts::mutations(&mut fields);
+        users::mutations(&mut fields);
+        blocks::mutations(&mut fields);
+        messages::mutations(&mut fields);
+        conversations::mutations(&mut fields);
+        signals::mutations(&mut fields);
+        fields
+    }
+}
+
+impl Declare for Mutation {
     const NAME: &'static str = "Mutation";
-    const DESCRIPTION: &'static str =
-        "Everything that can be changed. Several changes in one request are made in their order, each on its own.";
-    type Call = Call;
-    type Context = Context;
-    type Resolver = MutationResolver<Call, Context>;
 
-    fn fields(fields: &mut RootFields<Self>) {
-        accounts::mutations(fields);
-        users::mutations(fields);
-        blocks::mutations(fields);
-        messages::mutations(fields);
-        conversations::mutations(fields);
-        signals::mutations(fields);
+    fn describe(registry: &mut Registry) -> MetaType {
+        let description =
+            "Everything that can be changed. Several changes in one request are made in their order, each on its own.";
+        Self::fields().describe(Self::NAME, description, registry)
     }
 }
 
-impl Root for Subscription {
+impl Subscription {
+    fn fields() -> Subscriptions {
+        let mut fields = Subscriptions::default();
+        feed::subscriptions(&mut fields);
+        signals::subscriptions(&mut fields);
+        fields
+    }
+}
+
+impl Declare for Subscription {
     const NAME: &'static str = "Subscription";
-    const DESCRIPTION: &'static str = "What happens, as it happens.";
-    type Call = Call;
-    type Context = Context;
-    type Resolver = SubscriptionResolver<Call, Context>;
 
-    fn fields(fields: &mut RootFields<Self>) {
-        feed::subscriptions(fields);
-        signals::subscriptions(fields);
+    fn describe(registry: &mut Registry) -> MetaType {
+        Self::fields().describe(Self::NAME, "What happens, as it happens.", registry)
     }
 }
+
+/// What is asked of a field of a subscription.
+pub(super) type PlannedSubscription = PlannedRoot<Call, Box<dyn Source<Context>>>;
 
 /// What is asked of the schema.
 pub(super) enum Planned {
-    Query(Selection<Query>),
-    Mutation(Vec<PlannedRoot<MutationResolver<Call, Context>>>),
-    Subscription(Vec<PlannedRoot<SubscriptionResolver<Call, Context>>>),
+    Query(Write<Context>),
+    Mutation(Vec<PlannedRoot<Call, Write<Context>>>),
+    Subscription(Option<Arc<PlannedSubscription>>),
 }
 
 impl Planned {
     /// Plans the fields of an operation.
     pub(super) fn bind(operation: OperationType, fields: &[CollectedField], binder: &mut Binder) -> Self {
         match operation {
-            OperationType::Query => Self::Query(Selection::bind(fields, binder)),
-            OperationType::Mutation => Self::Mutation(RootFields::<Mutation>::bind(fields, binder)),
-            OperationType::Subscription => Self::Subscription(RootFields::<Subscription>::bind(fields, binder)),
+            OperationType::Query => {
+                let selection = Selection::<Query>::bind(fields, binder);
+                Self::Query(Arc::new(move |context, writer| selection.write((), context, writer)))
+            }
+            OperationType::Mutation => {
+                let mutations = Mutation::fields();
+                Self::Mutation(fields.iter().map(|field| mutations.bind(field, binder)).collect())
+            }
+            // It has one field.
+            OperationType::Subscription => {
+                Self::Subscription(fields.first().map(|field| Arc::new(Subscription::fields().bind(field, binder))))
+            }
         }
     }
 }

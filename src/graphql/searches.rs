@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use super::{
     Context, Message,
     calls::id,
+    conversations::count,
     pages::{PageInfo, Position},
     roots::Query,
     scalars::DateTime,
@@ -102,7 +103,7 @@ fn parse_cursor(cursor: &str) -> Result<Place, Error> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::bad_input(why))
 }
 
-/// `SearchConnection`
+/// A page of what a search found.
 struct SearchConnection;
 
 impl Object for SearchConnection {
@@ -133,13 +134,13 @@ impl Object for SearchConnection {
             |found, context| {
                 let Some(list) = found.list else { return Ok(0) };
                 let pending = context.pending.get((list, found.mode))?;
-                Ok(pending.and_then(|pending| i32::try_from(*pending).ok()).unwrap_or_default())
+                Ok(count(pending.copied().unwrap_or_default()))
             },
         );
     }
 }
 
-/// `SearchEdge`
+/// A message that was found, and what matches.
 struct SearchEdge;
 
 impl Object for SearchEdge {

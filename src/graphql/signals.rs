@@ -1,28 +1,28 @@
 //! Signals: typing and presence.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use async_graphql::{Enum, ID, InputObject};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
     Context, User,
     calls::{Arguments, Call, id, target_user},
     errors::top_level,
     payloads::{Outcome, user_errors},
-    roots::{Mutation, Subscription},
+    roots::{Mutations, Subscriptions},
     scalars::DateTime,
 };
 use crate::{
     domain::{self, signals},
-    execution::{self, Error, EventSource, Fields, Id, Object, RootFields},
+    execution::{self, Error, Events, Fields, Id, Object, Selection, Source},
     model::{self, ids::ConversationId},
 };
 
 /// A signal, and who gives it.
 type SignalRow = (model::signals::Signal, model::users::User);
 
-/// `Signal`
+/// That somebody types, comes or goes.
 struct Signal;
 
 impl Object for Signal {
@@ -59,7 +59,7 @@ enum SignalKind {
     Offline,
 }
 
-/// `SetTypingPayload`
+/// Whether a signal was given.
 struct SetTypingPayload;
 
 impl Object for SetTypingPayload {
@@ -86,7 +86,7 @@ struct SetTypingArguments {
 }
 
 /// Signals to give.
-pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
+pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<SetTypingPayload, _, _, _>(
         "setTyping",
         "Repeat every 3 seconds while typing; it ends by itself after 6.",
@@ -111,33 +111,40 @@ struct SignalsArguments {
 }
 
 /// Subscriptions to signals.
-pub(super) fn subscriptions(fields: &mut RootFields<Subscription>) {
-    fields.subscription::<Signal, _, _, _>(
+pub(super) fn subscriptions(fields: &mut Subscriptions) {
+    fields.field::<Signal, _, _>(
         "signals",
         "Who is typing and who is online. Never stored; may be dropped when you are slow.",
         listen,
     );
 }
 
-async fn listen(call: Arc<Call>, arguments: SignalsArguments) -> Result<SignalSource, Error> {
+async fn listen(
+    call: Arc<Call>,
+    arguments: SignalsArguments,
+    selection: Arc<Selection<Signal>>,
+) -> Result<Box<dyn Source<Context>>, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
     let signals = call.answer(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
-    Ok(SignalSource { signals: Box::pin(signals), request_id: call.request_id.clone() })
+    Ok(Box::new(SignalSource { signals: signals.boxed(), request_id: call.request_id.clone(), selection }))
 }
 
 /// The signals of a subscription.
 struct SignalSource {
-    signals: Pin<Box<dyn Stream<Item = domain::Result<SignalRow>> + Send>>,
+    signals: BoxStream<'static, domain::Result<SignalRow>>,
     request_id: Arc<str>,
+    selection: Arc<Selection<Signal>>,
 }
 
-impl EventSource for SignalSource {
-    type Item = SignalRow;
-
-    async fn next(&mut self, _: usize) -> Option<Result<Vec<SignalRow>, Error>> {
-        let heard = self.signals.next().await?;
-        Some(heard.map(|heard| vec![heard]).map_err(|error| top_level(error, &self.request_id)))
+impl Source<Context> for SignalSource {
+    fn next(&mut self, _: usize) -> BoxFuture<'_, Events<Context>> {
+        async move {
+            let heard = self.signals.next().await?;
+            let event = |signal| execution::Event { id: None, write: self.selection.clone().write_later(signal) };
+            Some(heard.map(|signal| vec![event(signal)]).map_err(|error| top_level(error, &self.request_id)))
+        }
+        .boxed()
     }
 }

@@ -7,16 +7,16 @@ use async_graphql::{ID, InputObject};
 use super::{
     Connection, Context, Conversation, Message,
     calls::{Arguments, Call, id},
-    conversations, messages,
+    messages,
     pages::{Listed, PageArguments},
-    payloads::{DeletePayload, Deleted, Outcome, deleted, user_errors},
+    payloads::{DeletePayload, Deleted, Outcome, user_errors},
     presence::Presence,
-    roots::{Mutation, Query},
+    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{
     domain::users::{self, Changes},
-    execution::{Error, Fields, Id, Object, RootFields},
+    execution::{Error, Fields, Id, Object},
     model::{
         self,
         ids::UserId,
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// `User`
+/// A person or a bot.
 pub(super) struct User;
 
 impl Object for User {
@@ -60,7 +60,10 @@ impl Object for User {
         fields.with::<Connection<Conversation>, PageArguments>(
             "conversations",
             "This user's conversations, most recently active first. Empty unless it is you, or you may act for everyone.",
-            |it, context, wanted| conversations::page(context, it.id, wanted),
+            |it, context, wanted| {
+                let page = context.conversation_pages.get((it.id, wanted.span::<Conversation>(End::First)?))?;
+                Ok(page.unwrap_or(Page::EMPTY))
+            },
         );
     }
 }
@@ -136,7 +139,7 @@ struct UpdateUserInput {
     password: Option<String>,
 }
 
-/// `UserPayload`
+/// What became of a change to a user.
 pub(super) struct UserPayload;
 
 impl Object for UserPayload {
@@ -177,7 +180,7 @@ struct DeleteUserArguments {
 }
 
 /// Changes to users.
-pub(super) fn mutations(fields: &mut RootFields<Mutation>) {
+pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<UserPayload, _, _, _>(
         "createUser",
         "Make an account. Admin, service token, or a server in open mode.",
@@ -236,5 +239,5 @@ async fn delete(
     let mut arguments = Arguments::default();
     let Some(id) = arguments.id::<UserId>("id", &id) else { return Ok(Err(arguments.errors)) };
     let outcome = users::delete(&call.app, &call.viewer(), id, erase_messages).await;
-    Ok(deleted(&id, call.outcome(outcome)?))
+    Ok(call.outcome(outcome)?.map(|()| id.to_string()))
 }

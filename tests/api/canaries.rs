@@ -10,7 +10,7 @@ use tower_http::compression::CompressionLayer;
 use crate::harness::{client, soon};
 
 const SCHEMA: &str = "
-    type Query { one(id: Int): String two(of: Pair): String }
+    type Query { one(id: Int): String two(of: Pair): String many(of: [Int!], text: String): String }
     input Pair { a: Int b: Int }
     type Subscription { events(of: Int): Event }
     type Event { id: ID name: String }
@@ -46,12 +46,53 @@ fn apollo_compiler_counts_the_fields_of_a_subscription_and_not_its_keys() {
     assert!(!is_taken("subscription { events { id } events { name } }"));
 }
 
-/// `is_one_of` in src/execution/introspection.rs; and were it known, `introspection::partial_execute` could take the place of
-/// that file. The field: <https://spec.graphql.org/September2025/#sec-The-__Type-Type>.
+/// The field that src/execution/schema.rs adds; and were it known, `introspection::partial_execute` could take the place of
+/// src/execution/introspection.rs. The field: <https://spec.graphql.org/September2025/#sec-The-__Type-Type>.
 #[test]
 fn apollo_compiler_does_not_know_is_one_of() {
     assert!(is_taken("{ __type(name: \"Pair\") { name } }"));
     assert!(!is_taken("{ __type(name: \"Pair\") { isOneOf } }"));
+}
+
+/// `have_same_lengths` in src/execution/plan.rs. The rule: <https://spec.graphql.org/October2021/#sec-Field-Selection-Merging>.
+#[test]
+fn apollo_compiler_compares_lists_as_far_as_the_shorter_one_goes() {
+    assert!(is_taken("{ many(of: [1]) many(of: [1, 2]) }"));
+    assert!(!is_taken("{ many(of: [1]) many(of: [2]) }"));
+}
+
+/// `Lines` in src/execution/errors.rs. Lines: <https://spec.graphql.org/October2021/#sec-Line-Terminators>.
+#[test]
+fn apollo_compiler_counts_columns_in_bytes_and_has_other_lines() {
+    let place = |document: &str| {
+        let invalid = ExecutableDocument::parse_and_validate(&schema(), document, "document.graphql").unwrap_err();
+        let start = invalid.errors.iter().next().unwrap().line_column_range().unwrap().start;
+        (start.line, start.column)
+    };
+    assert_eq!(place(r#"{ many(text: "é") none }"#), (1, 20), "it is the 19th character");
+    assert_eq!(place("{ # \u{2028}\n none }"), (3, 2), "it is the second line");
+}
+
+/// The table in docs/concepts/graphql.md. Descriptions:
+/// <https://spec.graphql.org/September2025/#sec-Descriptions>.
+#[test]
+fn apollo_parser_takes_no_descriptions_of_operations() {
+    assert!(!is_taken("\"What it is for.\" query { one }"));
+    assert!(!is_taken("query (\"What it is.\" $id: Int) { one(id: $id) }"));
+}
+
+/// The table in docs/concepts/graphql.md. Said in <https://github.com/apollographql/apollo-rs/pull/1030>; the rule:
+/// <https://spec.graphql.org/October2021/#sec-All-Variable-Usages-are-Allowed>.
+#[test]
+fn apollo_compiler_does_not_look_at_variables_in_lists_and_input_objects() {
+    assert!(is_taken("query ($n: Int) { many(of: [$n]) }"));
+    assert!(!is_taken("query ($n: [Int]) { many(of: $n) }"));
+}
+
+/// The table in docs/concepts/graphql.md. The argument: <https://spec.graphql.org/September2025/#sec-The-__Type-Type>.
+#[test]
+fn apollo_compiler_takes_null_for_include_deprecated() {
+    assert!(is_taken("{ __type(name: \"Pair\") { fields(includeDeprecated: null) { name } } }"));
 }
 
 /// `only_gzip` in src/http/compression.rs. <https://github.com/tower-rs/tower-http/pull/693> brought it. That a client accepts no coding
@@ -65,4 +106,11 @@ async fn tower_http_refuses_a_coding_after_the_request_was_handled() {
     let answer = soon(client(None).get(url).header(ACCEPT_ENCODING, "br, identity;q=0").send()).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (406, "handled"));
     serving.abort();
+}
+
+/// `check_text` in src/execution/limits.rs. The grammar: <https://spec.graphql.org/October2021/#StringValue>.
+#[test]
+fn apollo_parser_takes_a_line_break_directly_after_the_quote_of_a_string() {
+    assert!(is_taken("{ many(text: \"\na\") }"));
+    assert!(!is_taken("{ many(text: \"a\n\") }"));
 }

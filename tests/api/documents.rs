@@ -102,6 +102,18 @@ async fn what_looks_like_a_bomb_is_answered() {
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
+/// A list writes it for each of its items.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_is_short() {
+    let chat = Chat::open().await;
+    let aliased = |length: usize| format!("{{ server {{ {}: version }} }}", "x".repeat(length));
+    chat.data(&aliased(128), json!({})).await;
+    let answer = chat.ask(&aliased(129), json!({})).await;
+    let why = "An alias may have at most 128 characters: it is written into the answer.";
+    assert_eq!((code(&answer).as_str(), &answer["errors"][0]["message"]), ("QUERY_TOO_COMPLEX", &json!(why)));
+    assert_eq!(answer["errors"][0]["locations"], json!([{ "line": 1, "column": 12 }]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_does_not_repeat_a_wrong_request() {
     let chat = Chat::open().await;

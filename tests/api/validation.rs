@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     execution::{answers, refuses, two},
-    harness::{Chat, text},
+    harness::{Chat, code, text},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,4 +116,115 @@ async fn invalid_documents_are_not_run() {
         chat.data("{ messages { nodes { id } } }", json!({})).await["messages"]["nodes"].as_array().unwrap().len(),
         1
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_is_null_is_neither_true_nor_false() {
+    let chat = Chat::open().await;
+    two(&chat).await;
+    let draft = r#"mutation ($draft: Boolean = true) {
+        sendMessage(input: { senderId: 1, receiverId: 2, content: "only a draft" }) @skip(if: $draft) { message { id } }
+    }"#;
+    let answer = chat.ask(draft, json!({ "draft": null })).await;
+    let why = "The variable `$draft` must be true or false: `@skip` asks for it.";
+    assert_eq!((code(&answer).as_str(), &answer["errors"][0]["message"]), ("BAD_USER_INPUT", &json!(why)));
+    assert_eq!(answer["errors"][0]["locations"], json!([{ "line": 2, "column": 95 }]));
+    // The plan for another value is cached.
+    let query = "query ($more: Boolean = true) { server { version maxPageSize @include(if: $more) } }";
+    let version = env!("CARGO_PKG_VERSION");
+    let (short, long) = (json!({ "version": version }), json!({ "version": version, "maxPageSize": 100 }));
+    for (more, expected) in [(json!({ "more": false }), short), (json!({}), long)] {
+        assert_eq!(chat.data(query, more).await["server"], expected);
+        refuses(&chat, &[(query, json!({ "more": null }))], "BAD_USER_INPUT").await;
+    }
+    // What is left out already does not ask.
+    answers(
+        &chat,
+        &[
+            (draft, json!({}), "{}"),
+            (
+                "query ($n: Boolean = true) { server { version @skip(if: true) @include(if: $n) } }",
+                json!({ "n": null }),
+                r#"{"server":{}}"#,
+            ),
+        ],
+    )
+    .await;
+    let messages = chat.data("{ messages { nodes { id } } }", json!({})).await;
+    assert_eq!(messages, json!({ "messages": { "nodes": [{ "id": "msg_1" }] } }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_other_lengths_are_other_arguments() {
+    let chat = Chat::open().await;
+    two(&chat).await;
+    let query =
+        r#"{ nodes(ids: ["usr_1"]) { id } ...F } fragment F on Query { nodes(ids: ["usr_1", "msg_1"]) { id } }"#;
+    let same = r#"{ nodes(ids: ["usr_1", "msg_1"]) { id } ...F } fragment F on Query { nodes(ids: ["usr_1", "msg_1"]) { id } }"#;
+    let more = r#"{ nodes(ids: []) { id } ... on Query { nodes(ids: ["usr_1"]) { id } } }"#;
+    refuses(&chat, &[(query, json!({})), (more, json!({}))], "GRAPHQL_VALIDATION_FAILED").await;
+    let error = chat.ask(query, json!({})).await["errors"][0].take();
+    assert_eq!(error["message"], "`nodes` stands for one field, and cannot have different arguments.");
+    assert_eq!(error["locations"], json!([{ "line": 1, "column": 61 }]));
+    answers(&chat, &[(same, json!({}), r#"{"nodes":[{"id":"usr_1"},{"id":"msg_1"}]}"#)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_and_columns_are_those_of_the_specification() {
+    let chat = Chat::open().await;
+    for (query, line, column) in [
+        (r#"{ node(id: "é") { x } }"#, 1, 19),
+        ("{ # \u{b} \u{c} \u{85} \u{2028} \u{2029}\n  node(id: 1) { x } }", 2, 17),
+        ("{\r\n node(id: 1) {\r x } }", 3, 2),
+        // Of a field that fails, of a variable, and of what is no GraphQL.
+        (r#"{ a: node(id: "é👋") { id } user(id: "x") { id } }"#, 1, 28),
+        ("query ( # é\n  $id: ID!) { user(id: $id) { id } }", 2, 3),
+        ("{ node(id: \"é\") { id }\n\r\n } }", 3, 4),
+    ] {
+        let answer = chat.ask(query, json!({})).await;
+        assert_eq!(answer["errors"][0]["locations"], json!([{ "line": line, "column": column }]), "{query}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_that_is_none_is_told_by_its_field() {
+    let chat = Chat::open().await;
+    let literal = r#"{ searchMessages(input: { text: "x", since: "yesterday" }) { pending } }"#;
+    let variable = "query ($i: SearchMessagesInput!) {\n searchMessages(input: $i) { pending } }";
+    let input = json!({ "i": { "text": "x", "since": "yesterday" } });
+    for (query, variables, place) in [
+        (literal, json!({}), json!([{ "line": 1, "column": 3 }])),
+        (variable, input, json!([{ "line": 2, "column": 2 }])),
+    ] {
+        let answer = chat.ask(query, variables).await;
+        assert_eq!((code(&answer).as_str(), &answer["errors"][0]["locations"]), ("BAD_USER_INPUT", &place));
+        let why = text(&answer["errors"][0]["message"]);
+        assert!(why.starts_with("Failed to parse \"DateTime\": ") && !why.contains("occurred"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_an_id_however_large_it_is() {
+    let chat = Chat::open().await;
+    two(&chat).await;
+    let digits = "9".repeat(400);
+    let (large, default) = (
+        format!("{{ node(id: {digits}) {{ id }} }}"),
+        format!("query ($id: ID = {digits}) {{ node(id: $id) {{ id }} }}"),
+    );
+    let query = "query ($id: ID!) { node(id: $id) { id } }";
+    let none = r#"{"node":null}"#;
+    answers(
+        &chat,
+        &[
+            ("{ node(id: 9223372036854775808) { id } }", json!({}), none),
+            (&large, json!({}), none),
+            (&default, json!({}), none),
+            (query, json!({ "id": 9_223_372_036_854_775_808_u64 }), none),
+            (query, json!({ "id": 1e30 }), none),
+            ("{ user(id: 1) { id } }", json!({}), r#"{"user":{"id":"usr_1"}}"#),
+        ],
+    )
+    .await;
+    refuses(&chat, &[(query, json!({ "id": 1.5 })), (query, json!({ "id": true }))], "BAD_USER_INPUT").await;
 }

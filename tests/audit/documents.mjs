@@ -1,6 +1,7 @@
 // Random documents over a schema, valid and invalid, the same for a seed: with fragments, directives, variables, defaults.
 import {
   GraphQLBoolean,
+  GraphQLID,
   Kind,
   getNamedType,
   getNullableType,
@@ -61,6 +62,7 @@ export class Generator {
     this.variables = new Map();
     this.fragments = [];
     this.aliases = new Map();
+    this.isInside = false;
     this.depth = 2 + this.below(4);
     const root = this.schema.getRootType(operation);
     const selection = operation === "subscription" ? this.single(root) : this.selection(root, 0);
@@ -69,11 +71,20 @@ export class Generator {
     const declared = [...this.variables].map(([name, { type, fallback }]) => `$${name}: ${type}${fallback}`);
     const directive = this.chance(0.02) ? " @skip(if: true)" : "";
     const head = `${operation} Run${declared.length ? `(${declared.join(", ")})` : ""}${directive} `;
-    const texts = [head + selection, ...fragments];
+    const twice = operation === "query" && this.chance(0.03) ? `{ ${this.twice()} ` : "{ ";
+    const texts = [head + selection.replace("{ ", () => twice), ...fragments];
     if (this.chance(0.3)) texts.reverse();
     const values = {};
     for (const [name, { value }] of this.variables) if (value !== undefined) values[name] = value;
-    return { text: texts.join("\n"), variables: values };
+    const isNull = [...this.variables.values()].some(({ isLenient, value }) => isLenient && value === null);
+    return { text: texts.join("\n"), variables: values, isNull, isInside: this.isInside };
+  }
+
+  /** A field with two lists under one key: they may have the same items as far as both go. */
+  twice() {
+    const ids = Array.from({ length: 1 + this.below(3) }, () => this.literal(GraphQLID, true));
+    const others = ids.slice(0, this.below(ids.length + 1));
+    return `twice: nodes(ids: [${ids.join(", ")}]) { id } twice: nodes(ids: [${others.join(", ")}]) { __typename }`;
   }
 
   single(type) {
@@ -167,23 +178,26 @@ export class Generator {
   }
 
   /** A literal, or a variable, for an input of this type; sometimes of another one. */
-  value(type) {
-    if (this.chance(0.3)) return this.variable(type, isNonNullType(type));
+  value(type, isInside = false) {
+    if (this.chance(0.3)) return this.variable(type, isNonNullType(type), isInside);
     return this.literal(this.chance(0.003) ? this.schema.getType(this.any(["Int", "String", "Boolean", "ID"])) : type);
   }
 
-  variable(type, required) {
+  /** One that may be null fits where nothing may be, if it has a default; `isInside` a list or an input object. */
+  variable(type, required, isInside = false) {
     const named = getNullableType(type);
-    const exact = required || this.chance(0.5) ? `${named}!` : `${named}`;
+    const isLenient = required && this.chance(0.15);
+    this.isInside ||= isLenient && isInside;
+    const exact = (required && !isLenient) || this.chance(0.5) ? `${named}!` : `${named}`;
     const written = this.chance(0.008) ? this.any(["Int", "String!", "[ID!]", "Boolean", "ID"]) : exact;
-    for (const [name, its] of this.variables) if (its.type === written && this.chance(0.5)) return `$${name}`;
+    for (const [name, its] of this.variables) if (its.type === written && (!isLenient || its.fallback) && this.chance(0.5)) return `$${name}`;
     const name = `v${this.variables.size}`;
     const nonNull = written.endsWith("!");
-    const fallback = this.chance(0.3) ? ` = ${this.constant(named)}` : "";
+    const fallback = isLenient || this.chance(0.3) ? ` = ${this.constant(named)}` : "";
     let value = this.json(named);
     if ((!nonNull || fallback) && this.chance(0.3)) value = undefined;
     if (this.chance(nonNull ? 0.003 : 0.1)) value = null;
-    this.variables.set(name, { type: written, fallback, value });
+    this.variables.set(name, { type: written, fallback, value, isLenient });
     return `$${name}`;
   }
 
@@ -197,7 +211,7 @@ export class Generator {
   literal(type, isConstant = false) {
     if (isNonNullType(type)) return this.literal(type.ofType, isConstant);
     if (!isConstant && this.chance(0.04)) return "null";
-    const inner = (of) => (isConstant ? this.literal(of, true) : this.value(of));
+    const inner = (of) => (isConstant ? this.literal(of, true) : this.value(of, true));
     if (isListType(type)) {
       if (this.chance(0.1)) return this.literal(type.ofType, isConstant);
       return `[${Array.from({ length: this.below(4) }, () => inner(type.ofType)).join(", ")}]`;
