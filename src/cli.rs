@@ -283,13 +283,17 @@ async fn new_epoch(database: &Database) -> Result<()> {
 /// Opens a database, and brings it up to date if it must be: but not a SQLite file under a server, which is of an earlier release then.
 async fn open(database: &Database) -> Result<App> {
     let url = database_url(database)?;
-    if let DatabaseUrl::Sqlite(_) = url
-        && let Ok(app) = App::open_existing(database).await
-    {
-        return Ok(app);
+    if let DatabaseUrl::Sqlite(_) = url {
+        match App::open_existing(database).await {
+            // It may be of an earlier release, or not there yet.
+            Err(store::Error::Unusable(_)) => {}
+            opened => return Ok(opened?),
+        }
     }
     let _lock = ServingLock::take(&url)?;
-    Ok(App::open(database).await?)
+    let app = App::open(database).await?;
+    app.correct_clock(app.clock_offset().await?);
+    Ok(app)
 }
 
 async fn fill(demo: Demo, database: &Database) -> Result<()> {
@@ -317,8 +321,8 @@ async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors):
     }
     if let Some(embedder) = &app.embedder {
         let identity = embedder.identity().to_owned();
-        let has_other = app.store.read(move |conn| store::vectors::has_other(conn, &identity)).await?;
-        if has_other && is_served(&app, &database_url(database)?).await? {
+        let is_new = app.store.read(move |conn| store::vectors::has_only_others(conn, &identity)).await?;
+        if is_new && is_served(&app, &database_url(database)?).await? {
             bail!(
                 "a server uses this database with another embedding model: give this command the same --embedding-… settings, or stop \
                  the server"

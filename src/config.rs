@@ -184,7 +184,7 @@ pub struct Serve {
     #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK", value_parser = FalseyValueParser::new())]
     pub allow_open_network: bool,
     /// Have the metrics on an address that others can reach: nobody has to sign in to read them
-    #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_METRICS", value_parser = FalseyValueParser::new(), requires = "metrics_listen")]
+    #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_METRICS", value_parser = FalseyValueParser::new())]
     pub allow_open_metrics: bool,
     /// Origin of web pages elsewhere that may use this server, such as `https://chat.example.com`; repeat it, or
     /// separate several by commas

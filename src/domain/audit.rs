@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Result, Viewer, policy};
+use super::{Result, Viewer, feed::TRIM_RETRY, policy};
 pub use crate::store::audit::{Concerned, Filter, OPERATOR};
 use crate::{
     app::App,
@@ -56,8 +56,9 @@ pub async fn trim(app: &App, retention: Duration) -> Result<()> {
         let begun = Instant::now();
         match app.store.write(move |conn| store::audit::trim(conn, before)).await {
             Ok(0) => return Ok(()),
-            // What failed is tried again.
-            Ok(_) | Err(store::Error::Busy | store::Error::Overloaded) => {}
+            Ok(_) => {}
+            // It is tried again.
+            Err(store::Error::Busy | store::Error::Overloaded) => tokio::time::sleep(TRIM_RETRY).await,
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(begun.elapsed()).await;

@@ -24,6 +24,8 @@ use crate::{
 
 /// Events deleted in one transaction: more would hold others up for longer than some milliseconds.
 const TRIM_BATCH: i64 = 100;
+/// How long a trim waits while the database is busy.
+pub(super) const TRIM_RETRY: Duration = Duration::from_millis(100);
 /// Entries in one read, which bounds what a follower holds in memory …
 const PAGE_SIZE: usize = 100;
 /// … and in one of a follower that has caught up, who rarely has to read more than one entry. Many of them are read together.
@@ -125,7 +127,7 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
             Ok(0) => return Ok(trimmed),
             Ok(found) => trimmed += found,
             // It is tried again.
-            Err(Error::Busy | Error::Overloaded(_)) => {}
+            Err(Error::Busy | Error::Overloaded(_)) => tokio::time::sleep(TRIM_RETRY).await,
             Err(error) => return Err(error),
         }
         // At least half of the time is left to others.

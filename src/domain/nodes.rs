@@ -78,7 +78,6 @@ pub struct Membership {
     /// The other servers.
     others: Vec<i64>,
     presences: Exchange,
-    renewed: Instant,
     exchanged: Instant,
 }
 
@@ -121,7 +120,6 @@ impl Membership {
             earlier,
             others: nodes.others.iter().map(|other| other.id).collect(),
             presences: Exchange::default(),
-            renewed: Instant::now(),
             exchanged: Instant::now(),
         };
         if nodes.others.iter().any(|other| !signs(other, &membership.node) || !signs(&membership.node, other)) {
@@ -162,36 +160,39 @@ impl Membership {
 
     /// Keeps in touch with the others; never returns.
     pub async fn run(mut self, app: Arc<App>) {
-        let mut has_failed = false;
+        let (mut renewed, mut is_deaf) = (Instant::now(), false);
         loop {
-            tokio::time::sleep(if has_failed { RENEWAL_INTERVAL } else { self.interval(&app) }).await;
-            match AssertUnwindSafe(self.turn(&app)).catch_unwind().await {
-                Ok(Ok(())) => has_failed = false,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "it is not known what other servers change");
-                    has_failed = true;
-                }
-                Err(_panic) => {
-                    tracing::error!("a panic: it is not known what other servers change");
-                    has_failed = true;
+            tokio::time::sleep(self.interval(&app)).await;
+            // A panic must not end the lease.
+            let heard = AssertUnwindSafe(self.hear(&app)).catch_unwind().await;
+            let heard = heard.unwrap_or_else(|_panic| Err(store::Error::Failed("a panic".to_owned())));
+            match &heard {
+                Err(error) if !is_deaf => tracing::warn!(%error, "it is not known what other servers change"),
+                Ok(()) | Err(_) => {}
+            }
+            is_deaf = heard.is_err();
+            // Another PostgreSQL server may be the primary now.
+            if !is_deaf && renewed.elapsed() < RENEWAL_INTERVAL {
+                continue;
+            }
+            match self.renew(&app).await {
+                Ok(()) => renewed = Instant::now(),
+                Err(error) => {
+                    tracing::warn!(%error, "the other servers do not know of this one");
+                    tokio::time::sleep(RENEWAL_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Hears of what others have changed, and from time to time renews the lease: also if that failed, as another PostgreSQL server may
-    /// be the primary now.
-    async fn turn(&mut self, app: &Arc<App>) -> store::Result<()> {
-        let mut heard = self.poll(app).await;
-        if heard.is_ok() && self.exchanged.elapsed() >= EXCHANGE_INTERVAL {
+    /// Hears of what others have changed.
+    async fn hear(&mut self, app: &Arc<App>) -> store::Result<()> {
+        self.poll(app).await?;
+        if self.exchanged.elapsed() >= EXCHANGE_INTERVAL {
             self.exchanged = Instant::now();
-            heard = self.presences.run(app, self.node.id, &self.others).await;
+            self.presences.run(app, self.node.id, &self.others).await?;
         }
-        if heard.is_err() || self.renewed.elapsed() >= RENEWAL_INTERVAL {
-            self.renew(app).await?;
-            self.renewed = Instant::now();
-        }
-        heard
+        Ok(())
     }
 
     fn interval(&self, app: &App) -> Duration {
@@ -247,7 +248,8 @@ impl Membership {
         if unsettled.is_behind(&self.earlier) {
             self.settled = unsettled.last_id() - ENTRIES_IN_FLIGHT;
             (self.seen, self.earlier) = (HashSet::new(), unsettled);
-            return begin_epoch(app).await;
+            app.notifier.invalidate_all();
+            return check_history(app).await;
         }
         if additions.len() > MAX_ADDITIONS {
             app.notifier.invalidate_all();
@@ -277,17 +279,13 @@ impl Membership {
 /// # Errors
 /// Those of the database.
 pub async fn check_history(app: &App) -> store::Result<()> {
-    let told = app.history.entries();
+    let (epoch, told) = (app.epoch(), app.history.entries());
     if !app.store.read(move |conn| store::feed::lacks_any(conn, &told)).await? {
         return Ok(());
     }
-    begin_epoch(app).await
-}
-
-/// Begins a new epoch as the database lacks what was committed before. Of several servers one does.
-async fn begin_epoch(app: &App) -> store::Result<()> {
-    let (epoch, next) = (app.epoch(), random_epoch());
-    if app.store.write(move |conn| store::server::replace_epoch(conn, &epoch, &next)).await? {
+    // Of several servers one begins it.
+    let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
+    if app.store.write(begin).await? {
         tracing::warn!(
             "the database lacks events that were sent to clients: a new epoch begins, and all clients load everything again"
         );

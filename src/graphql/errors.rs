@@ -43,5 +43,5 @@ pub(super) fn internal(request_id: &str) -> Error {
 
 /// Whether the same may be answered without this error a moment later.
 pub(super) fn is_temporary(code: Code) -> bool {
-    matches!(code, Code::DatabaseBusy | Code::StorageFull | Code::Unavailable | Code::Timeout | Code::Internal)
+    matches!(code, Code::DatabaseBusy | Code::RateLimited | Code::StorageFull | Code::Timeout | Code::Unavailable)
 }

@@ -90,7 +90,10 @@ impl Hosts {
         match headers.get(header::ORIGIN) {
             Some(origin) => !self.allows(origin, headers),
             // <https://www.w3.org/TR/fetch-metadata/>: a link may be followed.
-            None => says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate"),
+            None => {
+                let is_elsewhere = says("sec-fetch-site", "cross-site") || (says("sec-fetch-site", "same-site") && !self.is_loopback_only);
+                is_elsewhere && !says("sec-fetch-mode", "navigate")
+            }
         }
     }
 

@@ -117,7 +117,7 @@ pub(super) async fn serve(
                 if last_received.elapsed() > dead_after {
                     return None;
                 }
-                socket.wire.send_frame(Message::Ping(Bytes::new())).await
+                unless_ended(&mut socket.initialized, socket.wire.send_frame(Message::Ping(Bytes::new()))).await
             }
         };
         if let Err(close) = done {

@@ -183,7 +183,8 @@ impl SocketSession {
                     if last_received.elapsed() > dead_after {
                         return None;
                     }
-                    Box::pin(self.ping(wire)).await
+                    let is_initialized = self.initialized.is_some();
+                    Box::pin(unless_ended(&mut self.initialized, ping(&self.server, is_initialized, wire))).await
                 }
             };
             if let Err(close) = done {
@@ -228,7 +229,9 @@ impl SocketSession {
                 self.initialized = Some(Initialized::authenticate(&self.server, &payload, credentials).await?);
                 wire.send(&ServerMessage::ConnectionAck).await
             }
-            ClientMessage::Ping { payload } => wire.send(&ServerMessage::Pong { payload }).await,
+            ClientMessage::Ping { payload } => {
+                unless_ended(&mut self.initialized, wire.send(&ServerMessage::Pong { payload })).await
+            }
             ClientMessage::Pong { .. } => Ok(()),
             ClientMessage::Subscribe { id, payload } => {
                 match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
@@ -241,17 +244,6 @@ impl SocketSession {
                 Ok(())
             }
         }
-    }
-
-    /// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
-    /// payload has the server's time, for clients whose clock is wrong.
-    async fn ping(&mut self, wire: &mut Wire) -> WireResult {
-        wire.send_frame(Message::Ping(Bytes::new())).await?;
-        if self.initialized.is_some() {
-            let payload = Time { at: self.server.app.now().to_string() };
-            wire.send(&ServerMessage::Ping { payload }).await?;
-        }
-        Ok(())
     }
 
     async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> WireResult {
@@ -270,8 +262,11 @@ impl SocketSession {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 caller.record.is_answered(&refusal);
-                wire.feed_json("error", id, refusal.into_errors_json()).await?;
-                wire.flush().await
+                let refuse = async {
+                    wire.feed_json("error", id, refusal.into_errors_json()).await?;
+                    wire.flush().await
+                };
+                unless_ended(&mut self.initialized, refuse).await
             }
         }
     }
@@ -289,6 +284,17 @@ impl SocketSession {
         };
         unless_ended(initialized, sending).await
     }
+}
+
+/// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
+/// payload has the server's time, for clients whose clock is wrong.
+async fn ping(server: &Server, is_initialized: bool, wire: &mut Wire) -> WireResult {
+    wire.send_frame(Message::Ping(Bytes::new())).await?;
+    if is_initialized {
+        let payload = Time { at: server.app.now().to_string() };
+        wire.send(&ServerMessage::Ping { payload }).await?;
+    }
+    Ok(())
 }
 
 async fn deliver(operations: &mut Operations, wire: &mut Wire, delivery: Delivery) -> WireResult {

@@ -52,6 +52,7 @@ pub fn forget(conn: &mut Conn<'_>, key: i64) -> Result<()> {
 pub fn purge(conn: &mut Conn<'_>, now: Timestamp) -> Result<usize> {
     let expired = attempts::table.select(attempts::key).filter(attempts::expires_at.le(now)).limit(ROWS_PER_STEP);
     let keys: Vec<i64> = on!(conn, |c| expired.load(c))?;
-    let query = diesel::delete(attempts::table.filter(attempts::key.eq_any(keys)));
+    // A new window may have begun meanwhile.
+    let query = diesel::delete(attempts::table.filter(attempts::key.eq_any(keys)).filter(attempts::expires_at.le(now)));
     Ok(on!(conn, |c| query.execute(c))?)
 }

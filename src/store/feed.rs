@@ -261,7 +261,8 @@ impl Unsettled {
         self.writers.is_disjoint(&earlier.writers).then_some(earlier.last_id)
     }
 
-    /// Whether ids went back since: another PostgreSQL server became the primary which did not have all that was committed.
+    /// Whether ids went back since, as after a crash of PostgreSQL, or if another server became the primary which did not have all that was
+    /// committed.
     #[must_use]
     pub fn is_behind(&self, earlier: &Self) -> bool {
         self.last_id < earlier.last_id

@@ -76,13 +76,13 @@ pub fn touch(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The same if `former` is the epoch still; false if it is another one already.
+/// As [`set_epoch`], if the epoch is `former` still; false if it is another one already.
 pub fn replace_epoch(conn: &mut Conn<'_>, former: &str, epoch: &str) -> Result<bool> {
     // Locks the row: of several servers one does it.
     let query = diesel::update(server::table.filter(server::epoch.eq(former))).set(server::epoch.eq(epoch));
     let is_former = on!(conn, |c| query.execute(c))? > 0;
     if is_former {
-        set_epoch(conn, epoch)?;
+        sessions::skip_ids(conn)?;
     }
     Ok(is_former)
 }

@@ -1,10 +1,7 @@
 //! The tables `embedding_models`, `embedding_chunks` and `embedding_failures`: vectors of messages, many in one row, which are
 //! all read to find the nearest.
 
-use diesel::{
-    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, RunQueryDsl, connection::DefaultLoadingMode,
-    dsl::exists, select,
-};
+use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, Queryable, RunQueryDsl, connection::DefaultLoadingMode};
 
 use super::{
     Conn, Error, Result,
@@ -70,11 +67,9 @@ pub fn models(conn: &mut Conn<'_>) -> Result<Vec<EmbeddingModel>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Whether all messages have vectors of a model with another identity.
-pub fn has_other(conn: &mut Conn<'_>, identity: &str) -> Result<bool> {
-    let others =
-        embedding_models::table.filter(embedding_models::identity.ne(identity)).filter(embedding_models::from_id.eq(0));
-    Ok(on!(conn, |c| select(exists(others)).get_result(c))?)
+/// Whether messages have vectors of other models only than the one with this identity.
+pub fn has_only_others(conn: &mut Conn<'_>, identity: &str) -> Result<bool> {
+    Ok(model(conn, identity)?.is_none() && !models(conn)?.is_empty())
 }
 
 /// Adds a model, unless it is there. No message has a vector of it yet; those through an id count as older ones.

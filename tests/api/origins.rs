@@ -85,10 +85,11 @@ async fn an_allowed_origin_may_send_any_header_also_in_the_mode_with_credentials
 /// Browsers only keep the answers from pages of other origins: the requests of images and event streams arrive all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_page_of_another_origin_gets_without_a_preflight_is_not_run() {
-    let chat = Chat::with(&["--cors-origin", "https://chat.example.com"]).await;
+    let chat = Chat::with(&["--cors-origin", "https://chat.example.com", "--allow-open-network"]).await;
     for (headers, status) in [
         (&[("origin", "https://evil.example.com")][..], 403),
         (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403),
+        (&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")], 403),
         (&[("origin", "https://chat.example.com"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")], 200),
         (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], 200),
         (&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], 200),

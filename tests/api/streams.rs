@@ -206,18 +206,22 @@ async fn a_stream_changes_nothing_by_get_and_ends_with_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_could_not_be_loaded_has_no_id_and_is_the_last_one() {
     let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        // There a read waits for nobody.
+        return;
+    }
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let feed = "subscription { feed(userId: 2) { kind conversation { unreadCount(userId: 2) } } }";
     let (_, seen) = Stream::open(post(&chat, feed)).await.hears().await;
     ada.sends("1", &bob).await;
     ada.sends("2", &bob).await;
     let goes_on = async || Stream::open(post(&chat, feed).header("last-event-id", &seen)).await;
-    drop(chat.database.run("ALTER TABLE members RENAME TO lost").await);
+    let lock = chat.database.run("BEGIN; LOCK TABLE members").await;
     let mut stream = goes_on().await;
     let (name, id, data) = stream.next().await.unwrap();
-    assert!(name == "next" && id.is_none() && data.contains("INTERNAL"), "{name} {id:?} {data}");
+    assert!(name == "next" && id.is_none() && data.contains("DATABASE_BUSY"), "{name} {id:?} {data}");
     assert_eq!(stream.next().await.unwrap().0, "complete");
-    drop(chat.database.run("ALTER TABLE lost RENAME TO members").await);
+    drop(lock);
     let mut stream = goes_on().await;
     for _ in 0..2 {
         assert_eq!(stream.hears().await.0["conversation"]["unreadCount"], 2);
