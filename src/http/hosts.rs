@@ -87,14 +87,13 @@ impl Hosts {
     /// as images and event streams, and only keep the answer from the page.
     pub(super) fn is_of_refused_page(&self, headers: &HeaderMap) -> bool {
         let says = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
-        match headers.get(header::ORIGIN) {
-            Some(origin) => !self.allows(origin, headers),
-            // <https://www.w3.org/TR/fetch-metadata/>: a link may be followed.
-            None => {
-                let is_elsewhere = says("sec-fetch-site", "cross-site") || (says("sec-fetch-site", "same-site") && !self.is_loopback_only);
-                is_elsewhere && !says("sec-fetch-mode", "navigate")
-            }
+        if let Some(origin) = headers.get(header::ORIGIN) {
+            return !self.allows(origin, headers);
         }
+        // <https://www.w3.org/TR/fetch-metadata/>: a link may be followed.
+        let is_elsewhere = says("sec-fetch-site", "cross-site");
+        let is_of_neighbour = says("sec-fetch-site", "same-site") && !self.is_loopback_only;
+        (is_elsewhere || is_of_neighbour) && !says("sec-fetch-mode", "navigate")
     }
 
     fn warn(&self, origin: &HeaderValue) {
