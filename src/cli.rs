@@ -7,6 +7,7 @@ mod archives;
 mod audit;
 mod check;
 mod progress;
+mod reindex;
 mod settings;
 mod systemd;
 
@@ -26,9 +27,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use duologue::{
     app::{App, database_url, random_epoch},
-    config::{Cli, Command, Database, Demo, Embeddings, Listen, Serve},
+    config::{Cli, Command, Database, Demo, Listen, Serve},
     domain::{
-        self, Viewer, demo, embedding, indexing, jobs,
+        self, Viewer, demo, jobs,
         moving::Move,
         nodes::{self, Membership},
         relaying,
@@ -74,7 +75,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Demo { demo, database } => fill(demo, &database).await,
         Command::Reindex { words, vectors, database, embeddings } => {
             let both = words == vectors;
-            reindex(&database, &embeddings, (words || both, vectors || both)).await
+            reindex::run(&database, &embeddings, (words || both, vectors || both)).await
         }
         Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
         Command::Audit { since, user, action, json, database } => {
@@ -308,53 +309,6 @@ async fn fill(demo: Demo, database: &Database) -> Result<()> {
         None => writeln!(stdout(), "The demo data is there already; another --seed makes more.")?,
     }
     Ok(())
-}
-
-async fn reindex(database: &Database, embeddings: &Embeddings, (words, vectors): (bool, bool)) -> Result<()> {
-    let mut app = App::open_existing(database).await?;
-    let is_vectors_only = vectors && !words;
-    if vectors {
-        app.open_embedder(embeddings).await?;
-    }
-    if app.embedder.is_none() && is_vectors_only {
-        bail!("there is no embedding model that could make vectors: see --embedding-model and --embedding-url");
-    }
-    if let Some(embedder) = &app.embedder {
-        let identity = embedder.identity().to_owned();
-        let is_new = app.store.read(move |conn| store::vectors::has_only_others(conn, &identity)).await?;
-        if is_new && is_served(&app, &database_url(database)?).await? {
-            bail!(
-                "a server uses this database with another embedding model: give this command the same --embedding-… settings, or stop \
-                 the server"
-            );
-        }
-    }
-    let app = Arc::new(app);
-    let operator = Viewer::operator(&app);
-    let progress = || {
-        let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} messages, {eta} left");
-        move |done: i64, total: i64| progress.reach(done, total)
-    };
-    if words {
-        indexing::reindex_words(&app, &operator, progress()).await?;
-        writeln!(stdout(), "The words of all messages are indexed.")?;
-    }
-    if app.embedder.is_some() {
-        embedding::reindex(&app, &operator, progress()).await?;
-        writeln!(stdout(), "All messages have vectors.")?;
-    } else if vectors {
-        writeln!(stdout(), "There is no embedding model, so that no vectors were made.")?;
-    }
-    app.close().await;
-    Ok(())
-}
-
-/// Whether a server uses a database.
-async fn is_served(app: &App, url: &DatabaseUrl) -> Result<bool> {
-    Ok(match url {
-        DatabaseUrl::Sqlite(_) => ServingLock::take(url).is_err(),
-        DatabaseUrl::Postgres(_) => app.store.read(store::nodes::is_any_alive).await?,
-    })
 }
 
 async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
