@@ -68,8 +68,8 @@ async fn issuer(auth: &Auth) -> Result<String> {
 async fn embedding_model(settings: &Embeddings) -> Result<String> {
     let Some(embedder) = open_embedder(settings).await? else { return Ok("none".to_owned()) };
     // A server starts all the same, and tries again.
-    Ok(match embedder.probe().await {
-        Ok(()) => "can be used".to_owned(),
+    Ok(match embedder.dimensions().await {
+        Ok(_any) => "can be used".to_owned(),
         Err(why) => format!("cannot be used now ({why}): messages get no vectors until it can"),
     })
 }

@@ -3,9 +3,9 @@
 //!
 //! Of clients of an open server nobody knows who they are, and nothing is recorded.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Result, Viewer, feed::TRIM_RETRY, policy};
+use super::{Result, Viewer, policy, steps::step};
 pub use crate::store::audit::{Concerned, Filter, OPERATOR};
 use crate::{
     app::App,
@@ -52,15 +52,6 @@ pub async fn records(app: &App, viewer: &Viewer, after: i64, filter: Filter) -> 
 /// Deletes records that are older than this, in small batches.
 pub async fn trim(app: &App, retention: Duration) -> Result<()> {
     let before = app.now().earlier(retention);
-    loop {
-        let begun = Instant::now();
-        match app.store.write(move |conn| store::audit::trim(conn, before)).await {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            // It is tried again.
-            Err(store::Error::Busy | store::Error::Overloaded) => tokio::time::sleep(TRIM_RETRY).await,
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(begun.elapsed()).await;
-    }
+    while step(app.store.write(move |conn| store::audit::trim(conn, before))).await? != Some(0) {}
+    Ok(())
 }

@@ -2,13 +2,9 @@
 //! of the change itself; the others are transactions of their own, so that they hold nobody up for long. They go on after a
 //! restart.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{Error, Result};
+use super::{Result, steps::step};
 use crate::{
     app::App,
     model::{
@@ -54,21 +50,15 @@ pub async fn finish_all(app: &App) -> Result<()> {
 
 async fn finish(app: &App, user: UserId) -> Result<()> {
     loop {
-        let (begun, at, notifier, unindexed) = (Instant::now(), app.now(), app.notifier.clone(), app.unindexed.clone());
-        let step = move |conn: &mut Conn<'_>| Step::next(conn, user)?.take_locked(conn, user, at);
+        let (at, notifier, unindexed) = (app.now(), app.notifier.clone(), app.unindexed.clone());
+        let take = move |conn: &mut Conn<'_>| Step::next(conn, user)?.take_locked(conn, user, at);
         let notify = move |(concerned, _): &(Vec<UserId>, bool)| {
             notifier.invalidate(concerned.iter().copied());
             unindexed.notify_one();
         };
-        let (_, is_finished) = match app.store.write_then(step, notify).await {
-            Err(Error::Busy) => (Vec::new(), false),
-            taken => taken?,
-        };
-        if is_finished {
+        if let Some((_, true)) = step(app.store.write_then(take, notify)).await? {
             return Ok(());
         }
-        // At least half of the time is left to others.
-        tokio::time::sleep(begun.elapsed()).await;
     }
 }
 

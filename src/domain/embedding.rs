@@ -16,14 +16,12 @@ use crate::{
         timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
-    search::{EmbedError, Embedder, Kind},
+    search::{EmbedError, Embedder},
     store::{self, Conn, Lock, feed::Unsettled, vectors::EmbeddingModel},
 };
 
 /// The key of the lock of PostgreSQL that the only one of several servers holds that makes vectors.
 const EMBEDDING_LOCK: i64 = 0x4475_6F65;
-/// A text to see how many dimensions a new model has.
-const PROBE: &str = "hello";
 /// Messages that are looked through for some without a vector.
 const MESSAGES_PER_LOOK: i64 = 256;
 /// Chunks of a former model that are removed in one transaction.
@@ -209,9 +207,7 @@ impl Indexer {
 
     /// Notes a model, of which it must be known how many dimensions its vectors have.
     async fn add_model(&self, through: i64) -> Result<Step, EmbeddingError> {
-        let vectors = self.embedder.embed(Kind::Passage, vec![PROBE.to_owned()]).await?;
-        let (dimensions, identity) =
-            (vectors.first().map_or(0, Vector::dimensions), self.embedder.identity().to_owned());
+        let (dimensions, identity) = (self.embedder.dimensions().await?, self.embedder.identity().to_owned());
         let add = move |conn: &mut Conn<'_>| store::vectors::add_model(conn, &identity, dimensions, through);
         self.app.store.write(add).await?;
         Ok(Step::Taken)

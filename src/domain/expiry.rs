@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Result};
+use super::{Error, Result, steps::step};
 use crate::{
     app::App,
     model::{
@@ -104,22 +104,19 @@ async fn run(app: &App, extent: Extent) -> Result<()> {
 pub async fn delete_expired(app: &App, extent: Extent) -> Result<usize> {
     let (mut deleted, mut after) = (0, 0);
     while let Some(from) = app.store.read(move |conn| store::expiry::next_id(conn, after)).await? {
-        let begun = Instant::now();
-        let through = from.saturating_add(LOOK - 1);
-        let expired = app.store.read(move |conn| store::expiry::expired(conn, (from, through), BATCH)).await?;
-        if expired.is_empty() && extent == Extent::Oldest {
+        let deleting = async {
+            let through = from.saturating_add(LOOK - 1);
+            let expired = app.store.read(move |conn| store::expiry::expired(conn, (from, through), BATCH)).await?;
+            let is_full = i64::try_from(expired.len()).is_ok_and(|count| count == BATCH);
+            let last = expired.last().filter(|_| is_full).map_or(through, |last| last.id.key());
+            let is_end = expired.is_empty() && extent == Extent::Oldest;
+            Ok::<_, Error>((is_end, delete_batch(app, expired).await?, last))
+        };
+        let Some((is_end, count, last)) = step(deleting).await? else { continue };
+        if is_end {
             break;
         }
-        let is_full = i64::try_from(expired.len()).is_ok_and(|count| count == BATCH);
-        let last = expired.last().filter(|_| is_full).map_or(through, |last| last.id.key());
-        match delete_batch(app, expired).await {
-            Ok(count) => (deleted, after) = (deleted + count, last),
-            // It is tried again.
-            Err(Error::Busy | Error::Overloaded(_)) => {}
-            Err(error) => return Err(error),
-        }
-        // At least half of the time is left to others.
-        tokio::time::sleep(begun.elapsed()).await;
+        (deleted, after) = (deleted + count, last);
     }
     Ok(deleted)
 }

@@ -4,13 +4,9 @@
 //! Events older than the retention are trimmed. A follower whose cursor is before the last event that was trimmed from its feed
 //! has missed it: it gets a reset, must reload everything, and continues from the end of the feed.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::{Error, Rejection, Result, Viewer, policy, presences::PresenceGuard};
+use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard, steps::step};
 use crate::{
     app::App,
     events::{Resource, Watch},
@@ -24,8 +20,6 @@ use crate::{
 
 /// Events deleted in one transaction: more would hold others up for longer than some milliseconds.
 const TRIM_BATCH: i64 = 100;
-/// How long a trim waits while the database is busy.
-pub(super) const TRIM_RETRY: Duration = Duration::from_millis(100);
 /// Entries in one read, which bounds what a follower holds in memory …
 const PAGE_SIZE: usize = 100;
 /// … and in one of a follower that has caught up, who rarely has to read more than one entry. Many of them are read together.
@@ -122,16 +116,10 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
     let before = app.now().earlier(retention);
     let mut trimmed = 0;
     loop {
-        let begun = Instant::now();
-        match app.store.write(move |conn| trim_batch(conn, before)).await {
-            Ok(0) => return Ok(trimmed),
-            Ok(found) => trimmed += found,
-            // It is tried again.
-            Err(Error::Busy | Error::Overloaded(_)) => tokio::time::sleep(TRIM_RETRY).await,
-            Err(error) => return Err(error),
+        match step(app.store.write(move |conn| trim_batch(conn, before))).await? {
+            Some(0) => return Ok(trimmed),
+            found => trimmed += found.unwrap_or(0),
         }
-        // At least half of the time is left to others.
-        tokio::time::sleep(begun.elapsed()).await;
     }
 }
 

@@ -4,12 +4,9 @@
 //!
 //! Not here: new vectors (`domain::embedding`).
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use super::{Error, Result, Viewer, policy};
+use super::{Result, Viewer, policy, steps::step};
 use crate::{
     app::App,
     model::{
@@ -44,14 +41,12 @@ pub async fn run_words_job(app: Arc<App>) {
 /// Does what there is to do now for the index of words.
 pub async fn index_words(app: &App) -> Result<()> {
     while has_words_to_index(app).await? {
-        let begun = Instant::now();
-        match app.store.write(next_step).await {
-            Err(Error::Busy | Error::Overloaded(_)) => {}
-            done => done?,
-        }
-        app.unembedded.notify_one();
-        // At least half of the time is left to others.
-        tokio::time::sleep(begun.elapsed()).await;
+        let taking = async {
+            let taken = app.store.write(next_step).await;
+            app.unembedded.notify_one();
+            taken
+        };
+        step(taking).await?;
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ mod issuers;
 mod lines;
 mod moving_steps;
 mod policy;
+mod steps;
 mod viewers;
 
 pub use errors::{Error, Rejection, Result};

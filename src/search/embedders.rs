@@ -122,12 +122,13 @@ impl Embedder {
         }
     }
 
-    /// Whether it makes a vector of a text.
+    /// How many dimensions its vectors have.
     ///
     /// # Errors
     /// As [`EmbedError`] says.
-    pub async fn probe(&self) -> Result<(), EmbedError> {
-        self.embed(Kind::Query, vec!["hello".to_owned()]).await.map(drop)
+    pub async fn dimensions(&self) -> Result<usize, EmbedError> {
+        let vectors = self.embed(Kind::Passage, vec!["hello".to_owned()]).await?;
+        Ok(vectors.first().map_or(0, Vector::dimensions))
     }
 
     /// A vector for each passage, `None` for those that are refused even alone: whatever is refused is halved.
