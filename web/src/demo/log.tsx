@@ -31,6 +31,8 @@ export function Log({ chat, conversation }: LogProps) {
   const log = useRef<HTMLDivElement>(null);
   /** The topmost message in sight, and how far it is below the upper edge. */
   const anchor = useRef<{ id: string; at: number } | null>(null);
+  /** Where the log was scrolled to when it was looked at, and how high its content was. */
+  const looked = useRef({ scrollTop: 0, scrollHeight: 0 });
   /** The last message in the page; null: the newest. */
   const lastShown = useSignal<string | null>(null);
   /** The message whose button had the focus last. */
@@ -73,6 +75,7 @@ export function Log({ chat, conversation }: LogProps) {
   function look() {
     const { scrollTop, scrollHeight, clientHeight } = log.current!;
     const below = scrollHeight - scrollTop - clientHeight;
+    looked.current = { scrollTop, scrollHeight };
     const top = [...log.current!.querySelectorAll<HTMLElement>(".message[id]")].find(
       (its) => its.offsetTop - log.current!.offsetTop + its.offsetHeight > scrollTop,
     );
@@ -85,6 +88,13 @@ export function Log({ chat, conversation }: LogProps) {
     else if (scrollTop < NEAR_EDGE && start === 0 && !chat.trouble.peek()) void chat.loadEarlier();
     // Not when it would have to come back at once, in a very high window.
     else if (scrollTop < NEAR_EDGE && below > NEAR_EDGE) endWith(end - STEP - 1);
+  }
+
+  /** The reader scrolls up, and the browser has not told of it yet. It scrolls up by itself where the content becomes lower. */
+  function isLeavingEnd(): boolean {
+    const { scrollTop, scrollHeight, clientHeight } = log.current!;
+    const below = Math.min(scrollHeight, looked.current.scrollHeight) - scrollTop - clientHeight;
+    return scrollTop < looked.current.scrollTop && below >= NEAR_END;
   }
 
   /** Brings a message into the page, or loads what lies before until it is there. True once the page changes by that. */
@@ -122,7 +132,7 @@ export function Log({ chat, conversation }: LogProps) {
     } else if (wanted && bring(wanted)) {
       return;
     } else if (atEnd) {
-      log.current!.scrollTop = log.current!.scrollHeight;
+      if (!isLeavingEnd()) log.current!.scrollTop = log.current!.scrollHeight;
     } else if (element) {
       log.current!.scrollTop = element.offsetTop - log.current!.offsetTop - anchor.current!.at;
     }
