@@ -340,14 +340,13 @@ async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
     Ok(())
 }
 
-/// The user with this id or address, if one is given.
-async fn user_named(app: &App, operator: &Viewer, text: Option<&str>) -> Result<Option<UserId>> {
-    let Some(text) = text else { return Ok(None) };
+/// The user with this id or address.
+async fn user_named(app: &App, operator: &Viewer, text: &str) -> Result<UserId> {
     if !text.contains('@') {
-        return Ok(Some(text.parse()?));
+        return Ok(text.parse()?);
     }
     let user = domain::admin::user_with(app, operator, Email::of_account(text)?).await?;
-    user.context("there is no account with this address").map(Some)
+    user.context("there is no account with this address")
 }
 
 /// A text that users wrote, for a terminal: characters that control it, hide or reorder text are escaped.

@@ -9,11 +9,11 @@ use duologue::{
     domain::{self, Rejection, Viewer, admin},
     model::{
         texts::{Email, Name, Password},
-        users::Role,
+        users::{Account, Role},
     },
 };
 
-use super::printable;
+use super::{printable, user_named};
 
 pub(super) async fn run(task: Admin) -> Result<()> {
     let database = match &task {
@@ -21,6 +21,8 @@ pub(super) async fn run(task: Admin) -> Result<()> {
         | Admin::Users { database }
         | Admin::Grant { database, .. }
         | Admin::Revoke { database, .. }
+        | Admin::Suspend { database, .. }
+        | Admin::Unsuspend { database, .. }
         | Admin::ResetPassword { database, .. }
         | Admin::Sessions { database, .. }
         | Admin::EndSession { database, .. }
@@ -70,6 +72,20 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
                 eprintln!("This was the last admin: `duologue admin create` or `grant` makes another.");
             }
         }
+        Admin::Suspend { user, .. } => {
+            let id = user_named(app, &operator, &user).await?;
+            if !admin::set_suspended(app, &operator, id, true).await? {
+                bail!("{id} is suspended already");
+            }
+            writeln!(stdout(), "{id} is suspended, and all of its sessions have ended.")?;
+        }
+        Admin::Unsuspend { user, .. } => {
+            let id = user_named(app, &operator, &user).await?;
+            if !admin::set_suspended(app, &operator, id, false).await? {
+                bail!("{id} is not suspended");
+            }
+            writeln!(stdout(), "{id} may sign in again.")?;
+        }
         Admin::ResetPassword { email, .. } => {
             let email = Email::of_account(&email)?;
             let user = admin::reset_password(app, &operator, email, new_password()?).await?;
@@ -114,16 +130,17 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
 
 async fn list_users(app: &App, operator: &Viewer) -> Result<()> {
     let mut output = stdout().lock();
-    writeln!(output, "USER\tROLE\tCREATED\tEMAIL\tNAME")?;
+    writeln!(output, "USER\tROLE\tCREATED\tSUSPENDED\tEMAIL\tNAME")?;
     let mut last = None;
     loop {
-        let users = admin::users_after(app, operator, last).await?;
-        let Some((user, _)) = users.last() else { return Ok(()) };
-        last = Some(user.id);
-        for (user, role) in &users {
+        let accounts = admin::accounts_after(app, operator, last).await?;
+        let Some(account) = accounts.last() else { return Ok(()) };
+        last = Some(account.user.id);
+        for Account { user, role, suspended_at } in &accounts {
             let role = if *role == Role::Admin { "admin" } else { "user" };
+            let suspended_at = suspended_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
             let [email, name] = [user.email.as_deref().unwrap_or("-"), &user.name].map(printable);
-            writeln!(output, "{}\t{role}\t{}\t{email}\t{name}", user.id, user.created_at)?;
+            writeln!(output, "{}\t{role}\t{}\t{suspended_at}\t{email}\t{name}", user.id, user.created_at)?;
         }
     }
 }

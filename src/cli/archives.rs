@@ -40,7 +40,10 @@ async fn write_export(file: &Path, user: Option<&str>, database: &Database) -> R
     };
     let app = App::open_existing(database).await?;
     let operator = Viewer::operator(&app);
-    let user = user_named(&app, &operator, user).await?;
+    let user = match user {
+        Some(user) => Some(user_named(&app, &operator, user).await?),
+        None => None,
+    };
     let last_id = exports::last_id(&app, &operator).await?;
     let mut progress = Progress::of(0, "{bar:30} {percent} %, {eta} left");
     let progress = move |line: &Line| {

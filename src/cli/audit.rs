@@ -36,7 +36,8 @@ async fn list(app: &App, (since, user, action): Wanted<'_>, json: bool) -> Resul
             Some(token.parse::<ServiceTokenId>()?.into())
         }
         Some(OPERATOR) => Some(Concerned::of_commands()),
-        user => user_named(app, &operator, user).await?.map(Concerned::from),
+        Some(user) => Some(user_named(app, &operator, user).await?.into()),
+        None => None,
     };
     let filter = Filter { since: since.map(|since| app.now().earlier(since)), concerned, action };
     let mut output = stdout().lock();

@@ -22,7 +22,7 @@ pub enum Admin {
         #[command(flatten)]
         database: Database,
     },
-    /// List all users: id, role, when they were created, address and name
+    /// List all users: id, role, when they were created and suspended, address and name
     #[command(after_help = help(["admin users", "admin users --database sqlite:chat.db"], DATABASE))]
     Users {
         /// The database.
@@ -44,6 +44,24 @@ pub enum Admin {
     Revoke {
         /// Address of the account
         email: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Suspend an account: end its sessions, and let nobody sign in to it
+    #[command(after_help = help(["admin suspend ada@example.com", "admin suspend usr_7 --database sqlite:chat.db"], DATABASE))]
+    Suspend {
+        /// Id or address of the account, such as usr_7
+        user: String,
+        /// The database.
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Let somebody sign in again whose account is suspended
+    #[command(after_help = help(["admin unsuspend ada@example.com", "admin unsuspend usr_7 --database sqlite:chat.db"], DATABASE))]
+    Unsuspend {
+        /// Id or address of the account, such as usr_7
+        user: String,
         /// The database.
         #[command(flatten)]
         database: Database,

@@ -219,9 +219,9 @@ Each line is one of
   {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
   {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
-in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format) and admin; a \
-message may also have replyToId, clientId and editedAt; marks say how far somebody was given a conversation (delivered) and has read it \
-(read). What is not marked as read is unread. A file of `duologue export` is taken back whole.
+in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format), admin and \
+suspendedAt; a message may also have replyToId, clientId and editedAt; marks say how far somebody was given a conversation (delivered) \
+and has read it (read). What is not marked as read is unread. A file of `duologue export` is taken back whole.
 
 On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
 must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \

@@ -104,7 +104,7 @@ pub async fn sign_in(
     match &outcome {
         Ok(_) => app.counters.count_sign_in("ok"),
         Err(Error::RateLimited(_)) => app.counters.count_sign_in("limited"),
-        Err(Error::Rejected(_)) => app.counters.count_sign_in("refused"),
+        Err(Error::Rejected(_) | Error::Forbidden(_)) => app.counters.count_sign_in("refused"),
         Err(_) => app.counters.count_sign_in("failed"),
     }
     outcome
@@ -146,6 +146,9 @@ async fn try_sign_in(
             store::users::lock(conn, &[user.id])?;
             if store::users::password_hash(conn, user.id)? != hash {
                 return Err(Rejection::BadCredentials.into());
+            }
+            if store::users::is_active(conn, user.id)? == Some(false) {
+                return Err(Error::SUSPENDED);
             }
             forget_failures.map_or(Ok(()), |forget| forget(conn))?;
             begin_session(conn, &signing, &user, device.as_ref(), [at, expires_at])
@@ -307,8 +310,8 @@ pub async fn run_session_poller(app: Arc<App>) {
     }
 }
 
-/// Publishes the sessions and service tokens that other processes have revoked, and the accounts that they have erased, since the
-/// last call that succeeded, or in the last minute.
+/// Publishes the sessions and service tokens that other processes have revoked, and the accounts that they have erased or suspended,
+/// since the last call that succeeded, or in the last minute.
 pub async fn poll_revocations(app: &App) {
     let now = app.now();
     // If the clock was set back since, the last poll counts as of now.
@@ -317,15 +320,17 @@ pub async fn poll_revocations(app: &App) {
     let recent = move |conn: &mut Conn<'_>| {
         let sessions = store::sessions::ended_since(conn, since)?;
         let services = store::service_tokens::revoked_since(conn, since)?;
-        Ok::<_, store::Error>((sessions, services, store::users::erased_since(conn, since)?))
+        let (erased, suspended) =
+            (store::users::erased_since(conn, since)?, store::users::suspended_since(conn, since)?);
+        Ok::<_, store::Error>((sessions, services, erased, suspended))
     };
     match app.store.read(recent).await {
-        Ok((sessions, services, erased)) => {
+        Ok((sessions, services, erased, suspended)) => {
             for user in &erased {
                 app.signals.end(*user);
                 app.notifier.notify_here(*user, true);
             }
-            app.revocations.publish_here(erased.into_iter().map(Credential::Account));
+            app.revocations.publish_here(erased.into_iter().chain(suspended).map(Credential::Account));
             app.revocations.publish_here(sessions.into_iter().map(Credential::Session));
             app.revocations.publish_here(services.into_iter().map(Credential::Service));
             app.revocations.set_polled_at(now);

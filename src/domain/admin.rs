@@ -8,7 +8,7 @@ use crate::{
         sessions::{Credential, Session},
         texts::{Email, Name, Password},
         timestamps::Timestamp,
-        users::{Role, User},
+        users::{Account, Role, User},
     },
     secrets::NewToken,
     store::{self, Conn, users::NewUser},
@@ -93,10 +93,33 @@ pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<F
         .await
 }
 
-/// The users with a higher id than this one and what they may do, by id, at most 1,000.
-pub async fn users_after(app: &App, viewer: &Viewer, after: Option<UserId>) -> Result<Vec<(User, Role)>> {
+/// Suspends an account and ends its sessions, or ends its suspension. While it is suspended nobody can sign in to it, nor act for it with
+/// the token of an issuer; its messages stay, and others can write to it. False if it was so already.
+pub async fn set_suspended(app: &App, viewer: &Viewer, id: UserId, is_suspended: bool) -> Result<bool> {
     policy::require_operator(viewer)?;
-    Ok(app.store.read(move |conn| store::users::with_roles(conn, after, MAX_LISTED)).await?)
+    let (viewer, at) = (viewer.clone(), app.now());
+    app.store
+        .write(move |conn| {
+            if store::users::lock(conn, &[id])?.is_empty() {
+                return Err(Rejection::NoUser(id).into());
+            }
+            let has_changed = store::users::set_suspended(conn, id, is_suspended.then_some(at))?;
+            if has_changed && is_suspended {
+                store::sessions::end_all(conn, id, None, at)?;
+            }
+            if has_changed {
+                let action = if is_suspended { "admin suspend" } else { "admin unsuspend" };
+                audit::record(conn, &viewer, at, action, (Some(id), None))?;
+            }
+            Ok::<_, Error>(has_changed)
+        })
+        .await
+}
+
+/// The accounts with a higher id than this one, by id, at most 1,000.
+pub async fn accounts_after(app: &App, viewer: &Viewer, after: Option<UserId>) -> Result<Vec<Account>> {
+    policy::require_operator(viewer)?;
+    Ok(app.store.read(move |conn| store::users::accounts_after(conn, after, MAX_LISTED)).await?)
 }
 
 /// Issues a service token. Only its hash is stored, so it cannot be shown again.

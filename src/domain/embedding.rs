@@ -12,7 +12,7 @@ use crate::{
     app::App,
     model::{
         ids::{ConversationId, MessageId},
-        messages::{IndexedMessage, List},
+        messages::IndexedMessage,
         timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
@@ -49,7 +49,12 @@ pub async fn run_job(app: Arc<App>) {
                 continue;
             }
             Ok(Step::Elsewhere) => JOB_INTERVAL,
-            Err(error) => failures.add(&error),
+            Err(error) => {
+                if let EmbeddingError::Model(_) = error {
+                    app.counters.count_embeddings("failed", 1);
+                }
+                failures.add(&error)
+            }
         };
         tokio::time::sleep(pause).await;
     }
@@ -67,16 +72,11 @@ pub async fn reindex(
 ) -> Result<(), EmbeddingError> {
     policy::require_operator(viewer)?;
     let Some(embedder) = app.embedder.clone() else { return Ok(()) };
-    let identity: Arc<str> = embedder.identity().into();
-    let (mut indexer, mut is_empty) = (Indexer::new(app, embedder), false);
-    while !is_empty {
-        let identity = identity.clone();
-        is_empty = app.store.write(move |conn| remove_vectors(conn, &identity)).await?;
-    }
-    let mut total = 0;
+    let remove = |embedder: Arc<Embedder>| move |conn: &mut Conn<'_>| remove_vectors(conn, embedder.identity());
+    while !app.store.write(remove(embedder.clone())).await? {}
+    let (mut indexer, mut total) = (Indexer::new(app, embedder), 0);
     loop {
-        let identity = identity.clone();
-        let left = app.store.read(move |conn| count_without_vectors(conn, &identity)).await?;
+        let left = count_pending(app, i64::MAX).await?.unwrap_or_default();
         total = left.max(total);
         progress(total - left, total);
         if left == 0 {
@@ -96,11 +96,16 @@ fn remove_vectors(conn: &mut Conn<'_>, identity: &str) -> Result<bool, store::Er
     Ok(store::vectors::delete_chunks(conn, &model, CHUNKS_PER_STEP)? == 0)
 }
 
-fn count_without_vectors(conn: &mut Conn<'_>, identity: &str) -> Result<i64, store::Error> {
-    let model = store::vectors::model(conn, identity)?;
-    let ranges =
-        model.map_or([(i64::MIN, i64::MAX), (0, 0)], |model| [(i64::MIN, model.from), (model.through, i64::MAX)]);
-    ranges.into_iter().map(|range| store::indexing::count_between(conn, List::All, range, i64::MAX)).sum()
+/// How many messages have no vector of the server's model yet, at most `limit`; `None` without a model.
+pub async fn count_pending(app: &App, limit: i64) -> Result<Option<i64>> {
+    let Some(embedder) = &app.embedder else { return Ok(None) };
+    let identity = embedder.identity().to_owned();
+    let count = move |conn: &mut Conn<'_>| {
+        let model = store::vectors::model(conn, &identity)?;
+        let range = model.map_or((i64::MAX, i64::MAX), |model| (model.from, model.through));
+        store::indexing::count_outside(conn, range, limit)
+    };
+    Ok(Some(app.store.read(count).await?))
 }
 
 /// Why messages got no vectors.
@@ -217,6 +222,9 @@ impl Indexer {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let live: Vec<_> = messages.into_iter().filter(|message| !message.is_deleted).collect();
         let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
+        let refused = vectors.iter().filter(|vector| vector.is_none()).count();
+        self.app.counters.count_embeddings("refused", refused);
+        self.app.counters.count_embeddings("ok", vectors.len() - refused);
         let embedded = Embedded { ids: ids.clone(), live: live.into_iter().zip(vectors).collect() };
         let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
         let saved = self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;

@@ -50,6 +50,11 @@ pub enum Error {
     Failed(store::Error),
 }
 
+impl Error {
+    /// For somebody whose account is suspended.
+    pub(super) const SUSPENDED: Self = Self::Forbidden("This account is suspended. Ask who runs this server.");
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {

@@ -189,7 +189,7 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
                 row.password_hash = None;
                 let is_peer = row.id != user;
                 if is_peer {
-                    (row.email, row.role) = (None, Role::User.code());
+                    (row.email, row.role, row.suspended_at) = (None, Role::User.code(), None);
                 }
                 let identities = if is_peer { None } else { identities(conn, user, user)?.remove(&user) };
                 self.line(&Line::User(user_line(row, identities.unwrap_or_default())))?;
@@ -263,6 +263,7 @@ fn user_line(row: UserRow, identities: Vec<IdentityLine>) -> UserLine {
         erased_at: row.erased_at.map(|at| at.to_string()),
         password_hash: row.password_hash,
         admin: Role::from_code(row.role) == Role::Admin,
+        suspended_at: row.suspended_at.map(|at| at.to_string()),
         identities,
     }
 }

@@ -3,7 +3,7 @@
 use base64::DecodeError;
 
 use super::Error;
-use crate::store;
+use crate::store::{self, Constraint};
 
 /// The highest id of an import: half of all ids are left for what comes after it.
 pub(super) const MAX_ID: i64 = 1 << 52;
@@ -54,12 +54,17 @@ impl From<store::Error> for LineError {
     }
 }
 
-pub(super) fn invalid(why: &str) -> LineError {
-    LineError::Invalid(why.to_owned())
+pub(super) fn invalid(why: impl Into<String>) -> LineError {
+    LineError::Invalid(why.into())
 }
 
 pub(super) fn bad_id() -> LineError {
-    LineError::Invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
+    invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
+}
+
+pub(super) fn email_taken(error: store::Error) -> LineError {
+    let is_taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
+    if is_taken { invalid("Another user has this email.") } else { error.into() }
 }
 
 pub(super) fn bad_digest(_why: DecodeError) -> LineError {
@@ -67,5 +72,5 @@ pub(super) fn bad_digest(_why: DecodeError) -> LineError {
 }
 
 pub(super) fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {
-    parsed.map_err(|why| LineError::Invalid(why.to_string()))
+    parsed.map_err(|why| invalid(why.to_string()))
 }

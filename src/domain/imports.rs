@@ -13,7 +13,7 @@ pub use super::lines::{
 };
 use super::{
     Result, Viewer, audit,
-    import_errors::{LineError, MAX_ID, bad_digest, bad_id, invalid, valid},
+    import_errors::{LineError, MAX_ID, bad_digest, bad_id, email_taken, invalid, valid},
     lines::FORMAT,
     policy,
 };
@@ -27,7 +27,7 @@ use crate::{
         users::Role,
     },
     secrets::Passwords,
-    store::{self, Conn, Constraint, members::Activity, rows::MessageRow, users::NewUser},
+    store::{self, Conn, members::Activity, rows::MessageRow, users::NewUser},
 };
 
 /// Rows in one insert.
@@ -146,7 +146,7 @@ impl Import {
             }
             Line::Export(ExportLine { format, user_id, last_id }) => {
                 if format != FORMAT {
-                    return Err(LineError::Invalid(format!(
+                    return Err(invalid(format!(
                         "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
                     )));
                 }
@@ -179,12 +179,12 @@ impl Import {
     fn add_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), LineError> {
         let id = UserId::new(line.id).filter(|id| self.may_have(id.key())).ok_or_else(bad_id)?;
         if self.users.contains_key(&line.id) {
-            return Err(LineError::Invalid(format!("There is a user {} in an earlier line.", line.id)));
+            return Err(invalid(format!("There is a user {} in an earlier line.", line.id)));
         }
         let created_at = valid(line.created_at.parse())?;
         let id = self.is_empty.then_some(id);
-        let user = if let Some(erased_at) = line.erased_at {
-            if !line.name.is_empty() || line.email.is_some() || line.password_hash.is_some() || line.admin {
+        let user = if let Some(erased_at) = &line.erased_at {
+            if line.is_personal() {
                 return Err(invalid("Nothing is known of an erased user: leave out erasedAt, or the rest."));
             }
             store::users::insert_erased(conn, id, created_at, valid(erased_at.parse())?)?
@@ -202,10 +202,10 @@ impl Import {
             }
             let (name, email, role) = (&name, email.as_ref(), if line.admin { Role::Admin } else { Role::User });
             let user = NewUser { id, name, email, created_at, password_hash, role };
-            let inserted = store::users::insert(conn, &user).map_err(|error| {
-                let taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
-                if taken { invalid("Another user has this email.") } else { error.into() }
-            })?;
+            let inserted = store::users::insert(conn, &user).map_err(email_taken)?;
+            if let Some(at) = line.suspended_at {
+                store::users::set_suspended(conn, inserted.id, Some(valid(at.parse())?))?;
+            }
             inserted.id
         };
         if line.admin && !line.identities.is_empty() {
@@ -216,9 +216,7 @@ impl Import {
                 return Err(invalid("An issuer and a subject may not contain the character U+0000."));
             }
             if !store::identities::insert(conn, &issuer, &subject, user)? {
-                return Err(LineError::Invalid(format!(
-                    "Another user has the subject {subject} of the issuer {issuer}."
-                )));
+                return Err(invalid(format!("Another user has the subject {subject} of the issuer {issuer}.")));
             }
         }
         self.users.insert(line.id, user);
@@ -230,7 +228,7 @@ impl Import {
     fn add_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), LineError> {
         let own_id = MessageId::new(line.id).filter(|id| self.may_have(id.key())).ok_or_else(bad_id)?;
         if self.messages.contains_key(&line.id) {
-            return Err(LineError::Invalid(format!("There is a message {} in an earlier line.", line.id)));
+            return Err(invalid(format!("There is a message {} in an earlier line.", line.id)));
         }
         let (sender_id, receiver_id) = (self.user(line.sender_id, "sender")?, self.user(line.receiver_id, "receiver")?);
         let conversation = ConversationId::between(sender_id, receiver_id)
@@ -311,7 +309,7 @@ impl Import {
     /// A user of an earlier line.
     fn user(&self, id: i64, what: &str) -> Result<UserId, LineError> {
         let known = self.users.get(&id).copied();
-        known.ok_or_else(|| LineError::Invalid(format!("The {what} {id} is no user of an earlier line.")))
+        known.ok_or_else(|| invalid(format!("The {what} {id} is no user of an earlier line.")))
     }
 
     /// A message of an earlier line; `None` if an export of one user does not have it.
@@ -320,7 +318,7 @@ impl Import {
         if known.is_some() || self.source == Source::User {
             return Ok(known);
         }
-        Err(LineError::Invalid(format!("The {what} {id} is no message of an earlier line in this conversation.")))
+        Err(invalid(format!("The {what} {id} is no message of an earlier line in this conversation.")))
     }
 
     /// The same for a mark; in an export of one user the last message before it.

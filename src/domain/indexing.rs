@@ -9,11 +9,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Result, Viewer, policy, steps::step};
 use crate::{
     app::App,
-    model::{
-        ids::MessageId,
-        messages::{IndexedMessage, List},
-        words,
-    },
+    model::{ids::MessageId, messages::IndexedMessage, words},
     store::{self, Conn, indexing::WordsIndex, words::MessageWords},
 };
 
@@ -102,7 +98,7 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
         named = app.store.write(step).await?;
     }
     app.store.write(begin_words_anew).await?;
-    let total = app.store.read(count_without_words).await?;
+    let total = count_pending(app, i64::MAX).await?;
     let mut done = 0;
     while has_words_to_index(app).await? {
         app.store.write(next_step).await?;
@@ -112,9 +108,13 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
     Ok(())
 }
 
-fn count_without_words(conn: &mut Conn<'_>) -> Result<i64> {
-    let before = store::indexing::words(conn)?.from;
-    Ok(store::indexing::count_between(conn, List::All, (i64::MIN, before), i64::MAX)?)
+/// How many messages have words that are not indexed yet, at most `limit`.
+pub async fn count_pending(app: &App, limit: i64) -> Result<i64> {
+    let count = move |conn: &mut Conn<'_>| {
+        let index = store::indexing::words(conn)?;
+        store::indexing::count_outside(conn, (index.from, index.through), limit)
+    };
+    Ok(app.store.read(count).await?)
 }
 
 /// Removes the words of all messages: all count as not indexed.

@@ -21,19 +21,22 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
     // Where accounts are provisioned, users may choose their subjects: one that looks like an id must not name a user.
     let id = if issuer.provisions_users() { None } else { AnyId::from_str(&subject).ok() };
     let find = move |conn: &mut Conn<'_>| match id {
-        Some(AnyId::User(id)) => Ok::<_, store::Error>(store::users::by_ids(conn, &[id])?.pop().map(|user| user.id)),
+        Some(AnyId::User(id)) => {
+            Ok::<_, store::Error>(store::users::is_active(conn, id)?.map(|is_active| (id, is_active)))
+        }
         _ => store::identities::user(conn, &name, &subject),
     };
     let found = app.store.lookup(find).await?;
     match found {
-        Some(found) => Ok(found),
+        Some((id, true)) => Ok(id),
+        Some((_, false)) => Err(Error::SUSPENDED),
         None if issuer.provisions_users() => {
             let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
             match provision(app, issuer, claims).await {
                 // A concurrent request has provisioned the same subject.
                 Err(Error::Busy) => {
                     let found = app.store.read(move |conn| store::identities::user(conn, &name, &subject)).await?;
-                    found.ok_or(Error::Busy)
+                    found.map(|(id, _)| id).ok_or(Error::Busy)
                 }
                 provisioned => provisioned,
             }
@@ -54,7 +57,7 @@ async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<U
         .write(move |conn| {
             if store::identities::exists(conn, &issuer, &subject)? {
                 let found = store::identities::user(conn, &issuer, &subject)?;
-                return found.ok_or(Error::Unauthenticated);
+                return found.map(|(id, _)| id).ok_or(Error::Unauthenticated);
             }
             let (name, role) = (&name, Role::User);
             let user = NewUser { id: None, name, email: None, created_at: at, password_hash: None, role };

@@ -63,9 +63,21 @@ pub struct UserLine {
     /// Whether the user may act for everyone.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub admin: bool,
+    /// RFC 3339, if the account is suspended: nobody can sign in to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_at: Option<String>,
     /// By what issuers of tokens know the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<IdentityLine>,
+}
+
+impl UserLine {
+    /// Whether it says something that is not kept of an account that was erased.
+    pub(super) fn is_personal(&self) -> bool {
+        let Self { id: _, name, email, created_at: _, erased_at: _, password_hash, admin, suspended_at, identities: _ } =
+            self;
+        !name.is_empty() || email.is_some() || password_hash.is_some() || *admin || suspended_at.is_some()
+    }
 }
 
 /// What an issuer calls a user.

@@ -95,7 +95,9 @@ impl Viewer {
             Who::User { session: Some(session), .. } => {
                 app.store.lookup(move |conn| store::sessions::active(conn, session, now)).await?.is_some()
             }
-            Who::User { id, session: None, .. } => app.store.lookup(move |conn| store::users::exists(conn, id)).await?,
+            Who::User { id, session: None, .. } => {
+                app.store.lookup(move |conn| store::users::is_active(conn, id)).await? == Some(true)
+            }
             Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
         };
         if is_valid { Ok(()) } else { Err(Error::Unauthenticated) }

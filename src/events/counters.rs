@@ -16,6 +16,8 @@ pub struct Counters {
     pub sends: Family<Label, Counter>,
     /// Attempts to sign in, by `outcome`.
     pub sign_ins: Family<Label, Counter>,
+    /// Messages for which the embedding model was asked for a vector, by `outcome`: `ok` or `refused`; and `failed` requests.
+    pub embeddings: Family<Label, Counter>,
     /// Followers that came back with a cursor, by `outcome`: `caught_up` or `reset`.
     pub feed_resumes: Family<Label, Counter>,
     /// Events that a follower got until it had caught up.
@@ -29,6 +31,7 @@ impl Default for Counters {
         Self {
             sends: family("duplicate", ["false", "true"]),
             sign_ins: family("outcome", ["ok", "refused", "limited", "failed"]),
+            embeddings: family("outcome", ["ok", "refused", "failed"]),
             feed_resumes: family("outcome", ["caught_up", "reset"]),
             replayed_events: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             feed_lag: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
@@ -54,6 +57,11 @@ impl Counters {
     /// Counts an attempt to sign in.
     pub fn count_sign_in(&self, outcome: &'static str) {
         self.sign_ins.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Counts messages that got vectors, or not.
+    pub fn count_embeddings(&self, outcome: &'static str, count: usize) {
+        self.embeddings.get_or_create(&[("outcome", outcome)]).inc_by(count as u64);
     }
 
     /// Counts a follower that came back with a cursor.

@@ -215,7 +215,11 @@ struct RenewConnectionArguments {
 /// Signing up, in and out.
 pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
-    fields.mutation::<AuthPayload, _, _, _>("signIn", "Sign in with email and password.", sign_in);
+    fields.mutation::<AuthPayload, _, _, _>(
+        "signIn",
+        "Sign in with email and password. `FORBIDDEN` if the account is suspended.",
+        sign_in,
+    );
     fields.mutation::<AuthPayload, _, _, _>(
         "refreshSession",
         "Exchange a refresh token for a new pair of tokens. Each works once: used again within ten seconds, it returns \

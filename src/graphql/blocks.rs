@@ -24,7 +24,8 @@ struct BlockArguments {
 pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<UserPayload, _, _, _>(
         "blockUser",
-        "They can no longer message you or see your presence, nor you theirs.",
+        "They can no longer message you or see your presence, nor you theirs. Messages that were sent before stay, for both of \
+         you, and those that you have not read still count as unread, until `markRead`: a block hides nothing of what was said.",
         |call, BlockArguments { id, user_id }| change(call, true, id, user_id),
     );
     fields.mutation::<UserPayload, _, _, _>(

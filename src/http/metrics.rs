@@ -25,13 +25,22 @@ use super::{
     responses::refused,
     server::Server,
 };
-use crate::execution::Code;
+use crate::{
+    app::App,
+    domain::{embedding, indexing},
+    execution::Code,
+};
+
+/// Messages that are not indexed are counted up to here: to count more would take time.
+const MAX_UNINDEXED: i64 = 10_000;
 
 /// What is read when the metrics are asked for.
 #[derive(Default)]
 struct Gauges {
     ready: Gauge,
     users_online: Gauge,
+    nats_linked: Gauge,
+    unindexed: Family<[(&'static str, &'static str); 1], Gauge>,
     writes_waiting: Gauge,
     statements: Counter,
     database_bytes: Family<[(&'static str, &'static str); 1], Gauge>,
@@ -98,11 +107,16 @@ fn registry(server: &Server, gauges: &Gauges) -> Registry {
     own.register("feed_lag_seconds", lag, counters.feed_lag.clone());
     let wakeups = "Notifications of followers that a feed has changed";
     own.register("wakeups", wakeups, server.app.notifier.notifications.clone());
+    own.register("nats_linked", "Whether this server hears itself over NATS", gauges.nats_linked.clone());
     own.register("users_online", "Users who are online", gauges.users_online.clone());
 
     own.register("messages_sent", "Messages that were sent", counters.sends.clone());
     own.register("sign_ins", "Attempts to sign in", counters.sign_ins.clone());
     own.register("rate_limited", "What was refused as it was done too often", server.app.rates.refusals.clone());
+
+    let unindexed = "Messages that a search does not find by its index yet, of at most 10,000";
+    own.register("messages_unindexed", unindexed, gauges.unindexed.clone());
+    own.register("embeddings", "Messages that got vectors or not, and failed requests", counters.embeddings.clone());
 
     own.register("writes_waiting", "Changes in progress or queued, of at most 512", gauges.writes_waiting.clone());
     own.register("write_wait_seconds", "Time that changes waited for their turn", store.write_wait.clone());
@@ -130,7 +144,12 @@ fn registry(server: &Server, gauges: &Gauges) -> Registry {
 impl Gauges {
     async fn read(&self, server: &Server) {
         let app = &server.app;
-        self.ready.set(i64::from(server.problem().await.is_none()));
+        let is_ready = server.problem().await.is_none();
+        self.ready.set(is_ready.into());
+        if is_ready {
+            self.count_unindexed(app).await;
+        }
+        self.nats_linked.set(app.relay.is_linked().into());
         self.users_online.set(signed(app.presences.count_online() as u64));
         self.writes_waiting.set(signed(app.store.pending_writes() as u64));
         set(self.statements.inner(), app.store.statements());
@@ -147,6 +166,15 @@ impl Gauges {
             self.open_files.set(signed(process.open_files));
             self.max_files.set(process.max_files.map_or(-1, signed));
             self.started_at.set(process.started_at);
+        }
+    }
+
+    async fn count_unindexed(&self, app: &App) {
+        let words = indexing::count_pending(app, MAX_UNINDEXED).await.map(Some);
+        for (index, count) in [("words", words), ("vectors", embedding::count_pending(app, MAX_UNINDEXED).await)] {
+            if let Ok(Some(count)) = count {
+                self.unindexed.get_or_create(&[("index", index)]).set(count);
+            }
         }
     }
 }

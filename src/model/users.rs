@@ -42,3 +42,13 @@ pub struct User {
     /// When the account was made.
     pub created_at: Timestamp,
 }
+
+/// A user as the operator knows them.
+pub struct Account {
+    /// Whose it is.
+    pub user: User,
+    /// What they may do.
+    pub role: Role,
+    /// When it was suspended, if it is: until that ends nobody can sign in to it.
+    pub suspended_at: Option<Timestamp>,
+}

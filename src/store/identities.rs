@@ -9,11 +9,11 @@ use super::{
 };
 use crate::model::ids::UserId;
 
-/// The user of this subject of an issuer.
-pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<UserId>> {
+/// The user of this subject of an issuer, and whether they may act, or else are suspended.
+pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, bool)>> {
     let query = identities::table
         .inner_join(users::table)
-        .select(users::id)
+        .select((users::id, users::suspended_at.is_null()))
         .filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)))
         .filter(users::erased_at.is_null());
     Ok(on!(conn, |c| query.first(c).optional())?)

@@ -114,6 +114,12 @@ pub fn count_between(conn: &mut Conn<'_>, list: List, (after, before): (i64, i64
     Ok(count)
 }
 
+/// How many messages have an id before one or after another; `limit` if there are more.
+pub fn count_outside(conn: &mut Conn<'_>, (from, through): (i64, i64), limit: i64) -> Result<i64> {
+    let newer = count_between(conn, List::All, (through, i64::MAX), limit)?;
+    Ok(newer + count_between(conn, List::All, (i64::MIN, from), limit - newer)?)
+}
+
 /// The highest id of the messages of a list; 0 if there is none.
 pub fn newest(conn: &mut Conn<'_>, list: List) -> Result<i64> {
     let mut newest = 0;

@@ -49,6 +49,7 @@ pub static TABLES: [Table; 17] = [
             Column("password_hash", Characters),
             Column("role", Integer),
             Column("trimmed_through", Integer),
+            Column("suspended_at", Integer),
         ],
     },
     Table {

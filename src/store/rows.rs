@@ -30,6 +30,8 @@ pub struct UserRow {
     pub password_hash: Option<String>,
     /// [`Role::code`](crate::model::users::Role::code).
     pub role: i16,
+    /// When the account was suspended, if it is.
+    pub suspended_at: Option<Timestamp>,
 }
 
 /// A message, which may have been deleted.

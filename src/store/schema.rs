@@ -29,6 +29,7 @@ diesel::table! {
         password_hash -> Nullable<Text>,
         role -> SmallInt,
         trimmed_through -> BigInt,
+        suspended_at -> Nullable<BigInt>,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::model::{
     pages::{End, Page, PageRequest},
     texts::{Email, Name, folded},
     timestamps::Timestamp,
-    users::{Role, User},
+    users::{Account, Role, User},
 };
 
 type Columns = (users::id, users::name, users::email, users::created_at);
@@ -293,16 +293,37 @@ pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<bool> {
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
-/// The users with a higher id, by id, with their roles.
-pub fn with_roles(conn: &mut Conn<'_>, after: Option<UserId>, limit: i64) -> Result<Vec<(User, Role)>> {
+/// Suspends an account, or ends its suspension if there is no time; false if the account was erased, or is suspended, or not, already.
+pub fn set_suspended(conn: &mut Conn<'_>, id: UserId, at: Option<Timestamp>) -> Result<bool> {
+    let account = users::table.find(id).filter(users::erased_at.is_null());
+    let changed = account.filter(users::suspended_at.is_null().eq(at.is_some()));
+    let query = diesel::update(changed).set(users::suspended_at.eq(at));
+    Ok(on!(conn, |c| query.execute(c))? > 0)
+}
+
+/// Whether the user may act, or else is suspended; `None` if there is no such user.
+pub fn is_active(conn: &mut Conn<'_>, id: UserId) -> Result<Option<bool>> {
+    let query = users::table.select(users::suspended_at.is_null()).find(id).filter(users::erased_at.is_null());
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
+/// Those who were suspended at this time or later.
+pub fn suspended_since(conn: &mut Conn<'_>, at: Timestamp) -> Result<Vec<UserId>> {
+    let query = users::table.select(users::id).filter(users::suspended_at.ge(at));
+    Ok(on!(conn, |c| query.load(c))?)
+}
+
+/// The accounts with a higher id, by id.
+pub fn accounts_after(conn: &mut Conn<'_>, after: Option<UserId>, limit: i64) -> Result<Vec<Account>> {
     let query = users::table
-        .select((COLUMNS, users::role))
+        .select((COLUMNS, users::role, users::suspended_at))
         .filter(users::id.gt(after.map_or(0, UserId::key)))
         .filter(users::erased_at.is_null())
         .order(users::id)
         .limit(limit);
-    let rows: Vec<(User, i16)> = on!(conn, |c| query.load(c))?;
-    Ok(rows.into_iter().map(|(user, role)| (user, Role::from_code(role))).collect())
+    let rows: Vec<(User, i16, Option<Timestamp>)> = on!(conn, |c| query.load(c))?;
+    let account = |(user, role, suspended_at)| Account { user, role: Role::from_code(role), suspended_at };
+    Ok(rows.into_iter().map(account).collect())
 }
 
 /// Whether there is a user with this role. It may read all users.
@@ -321,6 +342,7 @@ pub fn erase(conn: &mut Conn<'_>, id: UserId, at: Timestamp) -> Result<bool> {
         users::password_hash.eq(None::<&str>),
         users::role.eq(Role::User.code()),
         users::erased_at.eq(at),
+        users::suspended_at.eq(None::<Timestamp>),
     ));
     let is_erased = on!(conn, |c| query.execute(c))? > 0;
     names::remove(conn, id)?;

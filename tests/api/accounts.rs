@@ -10,7 +10,7 @@ pub(crate) const SIGN_UP: &str = "mutation ($input: SignUpInput!) { signUp(input
     viewer { user { id name email } unreadCount sessions { id current device } }
     accessToken accessTokenExpiresAt refreshToken userErrors { code field message }
 } }";
-const SIGN_IN: &str = "mutation ($input: SignInInput!) { signIn(input: $input) {
+pub(crate) const SIGN_IN: &str = "mutation ($input: SignInInput!) { signIn(input: $input) {
     viewer { user { id } } accessToken refreshToken userErrors { code field message }
 } }";
 const REFRESH: &str = "mutation ($token: String!) { refreshSession(refreshToken: $token) {

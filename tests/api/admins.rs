@@ -10,10 +10,12 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    accounts::{Member, PASSWORD, SIGN_UP},
+    accounts::{Member, PASSWORD, SIGN_IN, SIGN_UP},
     harness::{ACCOUNTS, Chat, Database, code, soon},
     program::program,
 };
+
+const EXPIRED: &str = "This refresh token is not valid any more: it has expired or was already used. Sign in again.";
 
 /// Whether it was done, and what was said on standard output and standard error.
 async fn admin(database: &Database, arguments: &[&str], input: &str) -> (bool, String, String) {
@@ -81,9 +83,56 @@ async fn an_account_becomes_an_admin_and_keeps_its_password() {
     let (done, listed, _) = admin(&chat.database, &["users"], "").await;
     assert!(done);
     let rows: Vec<Vec<_>> = listed.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(rows[0], ["USER", "ROLE", "CREATED", "EMAIL", "NAME"]);
-    let but_times: Vec<_> = rows[1..].iter().map(|row| [row[0], row[1], row[3], row[4]]).collect();
-    assert_eq!(but_times, [["usr_1", "admin", "ada@example.com", "Ada"], ["usr_2", "user", "bob@example.com", "Bob"]]);
+    assert_eq!(rows[0], ["USER", "ROLE", "CREATED", "SUSPENDED", "EMAIL", "NAME"]);
+    let but_times: Vec<_> = rows[1..].iter().map(|row| [row[0], row[1], row[3], row[4], row[5]]).collect();
+    let (ada, bob) =
+        (["usr_1", "admin", "-", "ada@example.com", "Ada"], ["usr_2", "user", "-", "bob@example.com", "Bob"]);
+    assert_eq!(but_times, [ada, bob]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_suspended_until_that_ends() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let mut socket = ada.connects(&chat).await;
+    let done = admin(&chat.database, &["suspend", "ada@example.com"], "").await;
+    assert_eq!(done, (true, "usr_1 is suspended, and all of its sessions have ended.\n".into(), String::new()));
+    assert!(!ada.is_signed_in(&chat).await && bob.is_signed_in(&chat).await);
+    accounts::poll_revocations(&chat.app).await;
+    assert_eq!(socket.hears_close().await, 4403);
+    assert_eq!(accounts::refresh(&chat.app, &ada.refresh, None).await.err().unwrap().to_string(), EXPIRED);
+
+    // Who knows the password is told why; to anybody else it is an account like any other.
+    let sign_in = async |password: &str| {
+        let input = json!({ "email": "ada@example.com", "password": password });
+        chat.ask(SIGN_IN, json!({ "input": input })).await
+    };
+    let refused = sign_in(PASSWORD).await;
+    assert_eq!(code(&refused), "FORBIDDEN");
+    assert_eq!(refused["errors"][0]["message"], "This account is suspended. Ask who runs this server.");
+    assert_eq!(sign_in("wrong wrong wrong").await["data"]["signIn"]["userErrors"][0]["code"], "BAD_CREDENTIALS");
+    // Others see her as before, and can write to her.
+    let send = "mutation { sendMessage(input: { receiverId: 1, content: \"Where are you?\" }) {
+        message { receiver { name } } userErrors { code } } }";
+    let sent = bob.asks(&chat, send, json!({})).await;
+    assert_eq!(sent["data"]["sendMessage"]["message"]["receiver"]["name"], "Ada", "{sent}");
+
+    let (_, listed, _) = admin(&chat.database, &["users"], "").await;
+    let suspended: Vec<_> = listed.lines().skip(1).map(|line| line.split('\t').nth(3).unwrap()).collect();
+    assert!(suspended[0].ends_with('Z') && suspended[1] == "-", "{listed}");
+    for (task, user, said) in [
+        ("suspend", "usr_1", "usr_1 is suspended already"),
+        ("unsuspend", "bob@example.com", "usr_2 is not suspended"),
+        ("suspend", "usr_9", "There is no user usr_9."),
+        ("suspend", "nobody@example.com", "there is no account with this address"),
+    ] {
+        let none = admin(&chat.database, &[task, user], "").await;
+        assert_eq!(none, (false, String::new(), format!("duologue: {said}\n")));
+    }
+    let done = admin(&chat.database, &["unsuspend", "usr_1"], "").await;
+    assert_eq!(done, (true, "usr_1 may sign in again.\n".into(), String::new()));
+    assert!(Member::signs_in(&chat, "Ada").await.is_signed_in(&chat).await);
+    assert!(!ada.is_signed_in(&chat).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -154,6 +154,10 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
     let session = text(&chat.data(sign_in, json!({ "input": input })).await["signIn"]["viewer"]["sessions"][0]["id"]);
     admin::end_session(app, &operator, session.parse().unwrap()).await.unwrap();
     assert!(admin::end_session(app, &operator, session.parse().unwrap()).await.is_err());
+    let ida = admin::user_with(app, &operator, email.clone()).await.unwrap().unwrap();
+    for (is_suspended, has_changed) in [(true, true), (true, false), (false, true), (false, false)] {
+        assert_eq!(admin::set_suspended(app, &operator, ida, is_suspended).await.unwrap(), has_changed);
+    }
     let (token, _) = admin::issue_token(app, &operator, name).await.unwrap();
     assert!(admin::revoke_token(app, &operator, token).await.unwrap());
     assert!(!admin::revoke_token(app, &operator, token).await.unwrap());
@@ -169,6 +173,8 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
         by("admin grant", "usr_1", ""),
         by("admin reset-password", "usr_1", ""),
         by("admin end-session", "usr_1", &session),
+        by("admin suspend", "usr_1", ""),
+        by("admin unsuspend", "usr_1", ""),
         by("admin issue-token", "", &token.to_string()),
         by("admin revoke-token", "", &token.to_string()),
         by("import", "", "2 users and 2 messages"),
@@ -186,15 +192,15 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
     let rows: Vec<Vec<&str>> = all.lines().map(|line| line.split('\t').collect()).collect();
     assert_eq!(rows[0], ["AT", "ACTOR", "SESSION", "ACTION", "USER", "OBJECT"]);
     assert_eq!(rows[5][1..], ["operator", "-", "admin end-session", "usr_1", &session]);
-    assert_eq!(rows.len(), 11);
+    assert_eq!(rows.len(), 13);
     for personal in ["Ida", "example.com", "Hello", "argon2"] {
         assert!(!all.contains(personal), "{personal}");
     }
     let of_ida = list(&["--user", "ida@example.com", "--json"]).await;
     let of_ida: Vec<Value> = of_ida.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(of_ida.len(), 6);
+    assert_eq!(of_ida.len(), 8);
     assert_eq!(
-        [&of_ida[5]["action"], &of_ida[5]["user"], &of_ida[5]["object"]],
+        [&of_ida[7]["action"], &of_ida[7]["user"], &of_ida[7]["object"]],
         [&json!("export"), &json!("usr_1"), &Value::Null]
     );
     let granted = list(&["--user", "ida@example.com", "--action", "admin grant"]).await;

@@ -39,7 +39,7 @@ fn other() -> Database {
     Database::at("other.db")
 }
 
-/// Ada, who has a password, Bob, Cem who is blocked, Dan who left with his messages, Eve who left hers, and an admin.
+/// Ada, who has a password, Bob, Cem who is blocked and suspended, Dan who left with his messages, Eve who left hers, and an admin.
 async fn world() -> Database {
     let chat = Chat::open_to_all(&[]).await;
     let operator = Viewer::operator(&chat.app);
@@ -68,6 +68,7 @@ async fn world() -> Database {
     }
     let block = "mutation ($id: ID!, $other: ID!) { blockUser(userId: $id, id: $other) { userErrors { code } } }";
     chat.data(block, json!({ "id": ada.id, "other": cem.id })).await;
+    assert!(admin::set_suspended(&chat.app, &operator, cem.id.parse().unwrap(), true).await.unwrap());
     dan.leaves(true).await;
     eve.leaves(false).await;
     let last = bob.sends("The last one", &ada).await;

@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use duologue::{
-    domain::{Viewer, admin},
+    domain::{Viewer, accounts::poll_revocations, admin},
     model::texts::{Email, Name, Password},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::Member,
-    harness::{ACCOUNTS, Chat, Database, HeldClock, code, text},
+    harness::{ACCOUNTS, Chat, Database, HeldClock, Socket, code, text},
     jwks::Jwks,
     upgrades::undo_from,
 };
@@ -87,6 +87,14 @@ async fn provisioning() -> (Chat, Key) {
     (accepting(&served.url, &["--create-users"]).await, key)
 }
 
+/// A socket that begins with the token.
+async fn connects(chat: &Chat, token: &str) -> Socket {
+    let mut socket = chat.socket().await;
+    let payload = json!({ "authorization": format!("Bearer {token}") });
+    socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+    socket
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_another_issuer_means_is_known() {
     let (chat, key) = provisioning().await;
@@ -110,11 +118,20 @@ async fn whoever_another_issuer_means_is_known() {
     deceiver["name"] = json!("Ada\u{202E}");
     let deceiver = chat.ask_with(Some(&key.signs(&deceiver)), ME, json!({})).await;
     assert_eq!(deceiver["data"]["me"]["user"]["name"], "auth0|9");
-    // Whose account was erased does not come back.
+    // Whose account is suspended comes back when that ends.
+    let (operator, user) = (Viewer::operator(&chat.app), "usr_1".parse().unwrap());
+    let mut socket = connects(&chat, &token).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    assert!(admin::set_suspended(&chat.app, &operator, user, true).await.unwrap());
+    poll_revocations(&chat.app).await;
+    assert_eq!(socket.hears_close().await, 4403);
+    assert_eq!(connects(&chat, &token).await.hears_close().await, 4403);
+    assert_eq!(code(&chat.ask_with(Some(&token), ME, json!({})).await), "FORBIDDEN");
+    assert!(admin::set_suspended(&chat.app, &operator, user, false).await.unwrap());
+    assert_eq!(chat.ask_with(Some(&token), ME, json!({})).await["data"], ada);
+    // Whose account was erased does not.
     let leave = "mutation { deleteUser(id: 1) { deletedId } }";
-    let mut socket = chat.socket().await;
-    let payload = json!({ "authorization": format!("Bearer {token}") });
-    socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+    let mut socket = connects(&chat, &token).await;
     assert_eq!(socket.hears().await["type"], "connection_ack");
     assert_eq!(chat.ask_with(Some(&token), leave, json!({})).await["data"]["deleteUser"]["deletedId"], "usr_1");
     assert_eq!(socket.hears_close().await, 4403);
@@ -314,9 +331,7 @@ async fn instants_may_have_fractions_and_clocks_may_differ() {
         // A socket holds as long as its token does.
         let mut late = claims("ada");
         late["exp"] = json!(now + 0.5 - skew);
-        let mut socket = chat.socket().await;
-        let payload = json!({ "authorization": format!("Bearer {}", key.signs(&late)) });
-        socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+        let mut socket = connects(&chat, &key.signs(&late)).await;
         assert_eq!(socket.hears().await["type"], "connection_ack");
         assert_eq!(socket.hears_close().await, 4403);
     }

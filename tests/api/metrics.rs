@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
+    endpoints::{Program, good, status},
     harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon},
     program::{error, server, signs_up, started, terminate},
 };
 
 /// What two subscriptions of a user, a send that was repeated, one more send, and some failures make of the metrics.
-const WHILE_OPEN: [(&str, f64); 16] = [
+const WHILE_OPEN: [(&str, f64); 17] = [
     ("duologue_ready", 1.0),
     ("duologue_sockets{protocol=\"graphql-transport-ws\"}", 1.0),
     ("duologue_subscriptions{field=\"feed\"}", 2.0),
@@ -26,6 +27,7 @@ const WHILE_OPEN: [(&str, f64); 16] = [
     ("duologue_feed_replayed_events_sum", 1.0),
     ("duologue_messages_sent_total{duplicate=\"false\"}", 2.0),
     ("duologue_messages_sent_total{duplicate=\"true\"}", 1.0),
+    ("duologue_messages_unindexed{index=\"vectors\"}", 2.0),
     ("duologue_sign_ins_total{outcome=\"ok\"}", 1.0),
     ("duologue_sign_ins_total{outcome=\"refused\"}", 1.0),
     ("duologue_sign_ins_total{outcome=\"limited\"}", 1.0),
@@ -36,12 +38,13 @@ const WHILE_OPEN: [(&str, f64); 16] = [
 ];
 
 /// What is at least so much in the end.
-const AT_LEAST: [(&str, f64); 14] = [
+const AT_LEAST: [(&str, f64); 15] = [
     ("duologue_http_responses_total{status=\"200\"}", 8.0),
     ("duologue_http_responses_total{status=\"101\"}", 1.0),
     ("duologue_operation_seconds_count{type=\"mutation\"}", 8.0),
     ("duologue_feed_lag_seconds_count", 1.0),
     ("duologue_wakeups_total", 1.0),
+    ("duologue_embeddings_total{outcome=\"failed\"}", 1.0),
     ("duologue_write_wait_seconds_count", 3.0),
     ("duologue_commit_seconds_count", 3.0),
     ("duologue_commit_units_sum", 3.0),
@@ -81,8 +84,12 @@ async fn each_metric_moves() {
     let database = Database::new().await;
     let metrics = own_address();
     let accounts: &[&str] = if signed_in() { &[] } else { &ACCOUNTS };
-    let flags = [accounts, &["--metrics-listen", &metrics, "--max-sign-in-failures", "1"]].concat();
-    let (child, address) = started(server(&database, &flags)).await;
+    let endpoint = Program::start(|_| status(503, &json!({}))).await;
+    let model = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];
+    let flags = [accounts, &["--metrics-listen", &metrics, "--max-sign-in-failures", "1"], &model].concat();
+    let mut command = server(&database, &flags);
+    command.env_remove("DUOLOGUE_NO_EMBEDDINGS");
+    let (child, address) = started(command).await;
     let (metrics, url) = (format!("http://{metrics}/metrics"), format!("http://{address}/graphql"));
     let before = scraped(&metrics).await;
     let post = async |token: &str, query: &str, variables: Value| {
@@ -121,12 +128,18 @@ async fn each_metric_moves() {
         assert_eq!(open.get(name), Some(&value), "{name} in {open:#?}");
     }
     drop(socket);
+    soon(async { while scraped(&metrics).await["duologue_embeddings_total{outcome=\"failed\"}"] == 0.0 {} }).await;
+    endpoint.set(good);
+    let ended = [
+        "duologue_subscriptions{field=\"feed\"}",
+        "duologue_sockets{protocol=\"graphql-transport-ws\"}",
+        "duologue_messages_unindexed{index=\"words\"}",
+        "duologue_messages_unindexed{index=\"vectors\"}",
+    ];
     let closed = soon(async {
         loop {
             let closed = scraped(&metrics).await;
-            let open =
-                ["duologue_subscriptions{field=\"feed\"}", "duologue_sockets{protocol=\"graphql-transport-ws\"}"];
-            if open.iter().all(|name| closed[*name] == 0.0)
+            if ended.iter().all(|name| closed[*name] == 0.0)
                 && closed.contains_key("duologue_sockets_closed_total{code=\"gone\"}")
             {
                 return closed;
@@ -134,6 +147,7 @@ async fn each_metric_moves() {
         }
     })
     .await;
+    assert_eq!(closed["duologue_embeddings_total{outcome=\"ok\"}"], 2.0);
     for (name, least) in AT_LEAST {
         assert!(closed.get(name).is_some_and(|value| *value >= least), "{name} in {closed:#?}");
         let moves = name.ends_with("_total") || name.ends_with("_count") || name.ends_with("_sum");

@@ -1,0 +1,2 @@
+DROP INDEX users_suspended;
+ALTER TABLE users DROP COLUMN suspended_at;
