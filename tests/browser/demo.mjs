@@ -48,10 +48,20 @@ export async function signUp(page, name, { keep = true } = {}) {
   await button(page, "Create account").click();
   await button(page, "Sign in instead").waitFor();
   await page.getByLabel("Name").fill(name);
+  await enter(page, name, keep, "Create account");
+}
+
+/** Signs in to an account that was made so, in a window that shows the first screen. */
+export async function signIn(page, name, { keep = true } = {}) {
+  await form(page).waitFor();
+  await enter(page, name, keep, "Sign in");
+}
+
+async function enter(page, name, keep, action) {
   await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
   await page.getByLabel("Password").fill("correct horse battery");
   await page.getByLabel("Stay signed in on this device").setChecked(keep);
-  await button(page, "Create account").click();
+  await button(page, action).click();
   await button(page, "Your menu").waitFor();
 }
 

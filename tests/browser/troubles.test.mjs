@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, choose, close, composer, conversations, form, isFocused, log, message, newLine } from "./demo.mjs";
-import { person, PHONE, send, signUp, tell, texts, two, unsent } from "./demo.mjs";
+import { person, PHONE, send, signIn, signUp, tell, texts, two, unsent } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -469,18 +469,21 @@ test("a tab that was duplicated and has slept takes the tokens that came meanwhi
   await window.close();
 });
 
+/** Its session is ended elsewhere, and the page notices it. */
+async function end(page, storage) {
+  const { accessToken } = await page.evaluate((storage) => JSON.parse(globalThis[storage]["duologue:session"]), storage);
+  await ask(accounts, "mutation { signOut { sessionId } }", {}, accessToken);
+  await page.getByRole("searchbox", { name: "Find people" }).fill("anybody");
+  await page.getByText("Your session has ended.").waitFor();
+}
+
 test("a tab whose session has ended is nobody else when another one signs in", async () => {
   const window = await visitDemo();
   const { page, context } = window;
   await signUp(page, "Ivar", { keep: false });
   const other = await context.newPage();
   await other.goto(page.url());
-  await window.inTrouble(async () => {
-    const { accessToken } = await page.evaluate(() => JSON.parse(sessionStorage["duologue:session"]));
-    await ask(accounts, "mutation { signOut { sessionId } }", {}, accessToken);
-    await page.getByRole("searchbox", { name: "Find people" }).fill("anybody");
-    await page.getByText("Your session has ended.").waitFor();
-  });
+  await window.inTrouble(() => end(page, "sessionStorage"));
   const isHeard = page.evaluate(
     () => new Promise((done) => addEventListener("storage", ({ key }) => key === "duologue:session" && done())),
   );
@@ -536,6 +539,27 @@ test("who signs out is asked about what waits in another tab", async () => {
     await copy.unroute("**/graphql");
   });
   assert.deepEqual(await texts(friend.page), ["waits"]);
+  await Promise.all([window, friend].map((its) => its.close()));
+});
+
+test("what waits of somebody whose session has ended stays when another one signs out", async () => {
+  const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
+  const { page } = window;
+  await signUp(friend.page, "Mats");
+  await signUp(page, "Nelly");
+  await talkTo(page, "Mats");
+  await window.inTrouble(async () => {
+    await intercept(page, "mutation Send(", (route) => route.abort());
+    await send(page, "waits for Nelly");
+    await unsent(page).getByTitle("Waiting to be sent").waitFor();
+    await end(page, "localStorage");
+    await signUp(page, "Nuria");
+    await choose(page, "Sign out");
+    await form(page).waitFor();
+    await page.unroute("**/graphql");
+  });
+  await signIn(page, "Nelly");
+  await conversations(friend.page).filter({ hasText: "waits for Nelly" }).waitFor();
   await Promise.all([window, friend].map((its) => its.close()));
 });
 

@@ -18,8 +18,9 @@ const OWNER = "duologue:owner";
 /** For all tabs: the sessions that somebody has signed out of, the last one first. A tab that slept has not heard of it. */
 const LEFT = "duologue:left";
 const MOST_LEFT = 100;
-/** The names of messages on their way begin with this. */
-export const UNSENT = "duologue:unsent:";
+/** The names of messages on their way begin with this, and go on with whose they are. */
+const UNSENT = "duologue:unsent:";
+export const unsentOf = (user: string) => `${UNSENT}${user}:`;
 /** So long before its end a token is traded for the next one. */
 const EARLY = 60_000;
 /** And no more often than this, whatever the clocks say. */
@@ -174,7 +175,7 @@ function learn(answer: unknown) {
   }
 }
 
-function claimsOf(accessToken: string): { sid?: string; iat?: number; exp?: number } {
+function claimsOf(accessToken: string): { sub?: string; sid?: string; iat?: number; exp?: number } {
   try {
     const [, claims = ""] = accessToken.split(".");
     return JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
@@ -258,7 +259,8 @@ async function trade() {
 renewInTime();
 void seek();
 
-const unsent = () => session.storage().names(UNSENT);
+/** What waits in this tab, which is emptied; of what waits for all tabs only that of the user, as others may sign in again. */
+const unsent = () => session.storage().names(current && isShared ? unsentOf(claimsOf(current.accessToken).sub!) : UNSENT);
 const dropUnsent = () => unsent().forEach((name) => session.storage().write(name, null));
 
 /** Whoever signs out leaves nothing of what they wrote on this machine; unless they have second thoughts. */

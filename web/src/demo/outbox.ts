@@ -2,7 +2,7 @@
 // answer: the server takes it once. They are sent in their order, and kept until they were seen to have arrived: each in an
 // entry of its own, since several tabs may write and send at a time.
 import { batch, computed, signal } from "@preact/signals";
-import { session, UNSENT } from "../session";
+import { session, unsentOf } from "../session";
 import { alone, local, tab } from "../storage";
 import { type Failure, mutate, pauseAfter } from "./api";
 import { SEND, type Changed, type Quote } from "./operations";
@@ -36,7 +36,7 @@ export class Outbox {
     private readonly me: string,
     private readonly arrived: (message: NonNullable<Changed["message"]>) => void,
   ) {
-    this.prefix = `${UNSENT}${me}:`;
+    this.prefix = unsentOf(me);
     // Who signs in again may stay signed in this time, or not any more.
     const before = this.storage === tab ? local : tab;
     for (const name of before.names(this.prefix)) {
