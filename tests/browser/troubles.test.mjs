@@ -618,6 +618,29 @@ test("a tab that slept while somebody signed out keeps nothing of theirs", async
   await window.close();
 });
 
+test("tokens that come after somebody else has signed in are dropped", async () => {
+  const window = await visitDemo();
+  const { page, context } = window;
+  await signUp(page, "Pirmin");
+  const other = await context.newPage();
+  await other.goto(page.url());
+  await button(other, "Your menu").waitFor();
+  await expire(page, "localStorage", Date.now() + 30_000);
+  // The browser tells too late of what other tabs do.
+  await page.addInitScript(() => {
+    addEventListener("storage", (event) => event.stopImmediatePropagation());
+    BroadcastChannel.prototype.addEventListener = () => {};
+  });
+  const { held, release } = await hold(page, "refreshSession(");
+  await page.reload();
+  await held;
+  await choose(other, "Sign out");
+  await signUp(other, "Priska");
+  release();
+  for (const its of [page, other]) await its.getByRole("heading", { name: "Priska" }).waitFor();
+  await window.close();
+});
+
 test("a clock that is fast makes no tokens end early, and one that is set back hides nobody who types", async () => {
   const window = await visitDemo();
   const { page } = window;

@@ -228,20 +228,24 @@ async function ask(query: string, variables: object, patience: number, token?: s
   return (await fetch("/graphql", { method: "POST", headers, body, signal, keepalive: true })).json();
 }
 
+/** Whether this token is still the last one. What another tab has done is taken over: the browser may tell of it later. */
+function isLast(refreshToken: string): boolean {
+  const stored = isShared ? readFrom(local) : current;
+  if (isLeft()) leave();
+  else if (stored?.refreshToken !== current?.refreshToken) take(stored);
+  return current?.refreshToken === refreshToken;
+}
+
 async function trade() {
   if (!current) return;
   const { refreshToken } = current;
+  await seek();
   // Another tab may have been faster. If two trade all the same, the server gives both the same tokens.
-  if (isShared) {
-    const stored = readFrom(local);
-    if (stored?.refreshToken !== refreshToken) return take(stored);
-  } else {
-    await seek();
-    if (current?.refreshToken !== refreshToken) return;
-  }
+  if (!isLast(refreshToken)) return;
   try {
     const answer = await ask(REFRESH, { token: refreshToken }, PATIENCE);
-    if (current?.refreshToken !== refreshToken) return;
+    // Somebody may have signed out meanwhile, or in as somebody else.
+    if (!isLast(refreshToken)) return;
     renewedAt = Date.now();
     if (answer.data?.refreshSession) {
       if (answer.data.refreshSession.accessToken) learn(answer);
