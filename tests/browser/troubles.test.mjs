@@ -32,6 +32,13 @@ async function hold(page, words, answer = (route, response) => route.fulfill({ r
   return { held, release };
 }
 
+/** In the page: its storage takes nothing more. */
+function fill() {
+  Storage.prototype.setItem = () => {
+    throw new DOMException("It is full.", "QuotaExceededError");
+  };
+}
+
 /** What has changed is shown in the next frame. */
 const settled = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 
@@ -365,11 +372,7 @@ test("on a phone nothing lies over what is to be touched, and no field is enlarg
 test("a storage that is full or forbidden loses nothing while the page is there", async () => {
   const { windows, pages } = await two(browser, ["Dag", "Elin"]);
   const [dag, elin] = pages;
-  await dag.evaluate(() => {
-    Storage.prototype.setItem = () => {
-      throw new DOMException("It is full.", "QuotaExceededError");
-    };
-  });
+  await dag.evaluate(fill);
   for (const text of ["one", "two"]) await send(dag, text);
   await message(elin, "two").waitFor();
   assert.equal(await composer(dag).inputValue(), "");
@@ -531,6 +534,8 @@ test("who signs out is asked about what waits in another tab", async () => {
     await unsent(copy).getByTitle("Waiting to be sent").waitFor();
     // In GraphiQL, too.
     await page.goto(accounts);
+    await button(page, "Sign out").waitFor();
+    await page.evaluate(fill);
     const [askedAgain] = await Promise.all([page.waitForEvent("dialog"), button(page, "Sign out").click()]);
     await askedAgain.accept();
     await button(page, "Sign in").waitFor();
@@ -672,11 +677,7 @@ test("a storage that is full keeps no old tokens, and a tab that sleeps keeps no
   await other.goto(page.url());
   await other.evaluate(() => void navigator.locks.request("duologue:session", () => new Promise(() => {})));
   await expire(page, "localStorage", Date.now());
-  await page.addInitScript(() => {
-    Storage.prototype.setItem = () => {
-      throw new DOMException("It is full.", "QuotaExceededError");
-    };
-  });
+  await page.addInitScript(fill);
   await page.reload();
   await page.getByRole("heading", { name: "Ragna" }).waitFor();
   assert.equal(await page.evaluate(() => localStorage["duologue:session"]), undefined);

@@ -64,6 +64,7 @@ type Word = { traded: string } & (
   | { seeks: string | null; turn: number }
   | { leaves: string | null }
   | { waits: string | null }
+  | { left: string }
 );
 
 // A tab that was duplicated has the tokens of the first one, although nothing is stored for both.
@@ -71,6 +72,8 @@ const channel = allowed(() => new BroadcastChannel(KEY));
 const tell = (word: Word) => channel?.postMessage(word);
 const answers = () => new Promise((resolve) => setTimeout(resolve, ANSWER));
 channel?.addEventListener("message", ({ data }: MessageEvent<Word>) => {
+  // Where the storage is full, nothing else tells of it.
+  if ("left" in data && data.left === lastId) leave();
   if (!current) return;
   if ("seeks" in data) {
     if (data.seeks === lastId && turnOf(current) > data.turn) tell({ traded: "", next: current });
@@ -297,7 +300,10 @@ function leave() {
 export async function signOut() {
   const its = current;
   dropUnsent();
-  if (lastId) local.write(LEFT, JSON.stringify([lastId, ...listOfLeft()].slice(0, MOST_LEFT)));
+  if (lastId) {
+    local.write(LEFT, JSON.stringify([lastId, ...listOfLeft()].slice(0, MOST_LEFT)));
+    tell({ traded: "", left: lastId });
+  }
   leave();
   if (!its) return;
   try {
