@@ -80,8 +80,9 @@ export class Outbox {
     this.remove(clientId);
   }
 
-  isDiscarded(clientId: string | null): boolean {
-    return this.discarded.has(clientId);
+  /** Whether this one, which has arrived, was discarded. It is said once. */
+  takeDiscarded(clientId: string | null): boolean {
+    return this.discarded.delete(clientId);
   }
 
   stop() {
