@@ -688,7 +688,7 @@ test("a storage that is full keeps no old tokens, and a tab that sleeps keeps no
   await window.close();
 });
 
-test("new tokens whose answer was lost are asked for again in time, and none long before they end", async () => {
+test("tokens are traded again where the answer was lost, but not long before they end, nor twice for what comes late", async () => {
   const window = await visitDemo();
   const { page } = window;
   await signUp(page, "Jorin");
@@ -708,5 +708,24 @@ test("new tokens whose answer was lost are asked for again in time, and none lon
   await page.getByRole("heading", { name: "Jorin" }).waitFor();
   await page.waitForTimeout(500);
   assert.equal(tries, 2);
+
+  // Two requests are refused, and one of the answers comes when the token has been traded for the other.
+  await window.inTrouble(async () => {
+    const about = (name) => (its) => its.postData()?.includes(`${name} of the refused`) ?? false;
+    const answered = (name) => page.waitForResponse((response) => response.ok() && about(name)(response.request()));
+    let release;
+    const released = new Promise((resolve) => (release = resolve));
+    let refused = 0;
+    await intercept(page, "of the refused", async (route) => {
+      if (++refused > 2) return route.fallback();
+      if (refused === 1) await released;
+      await route.fulfill({ status: 401, json: { errors: [{ message: "No.", extensions: { code: "UNAUTHENTICATED" } }] } });
+    });
+    const search = page.getByRole("searchbox", { name: "Find people" });
+    await Promise.all([page.waitForRequest(about("first")), search.fill("first of the refused")]);
+    await Promise.all([answered("second"), search.fill("second of the refused")]);
+    await Promise.all([answered("first"), release()]);
+  });
+  assert.equal(tries, 3);
   await window.close();
 });

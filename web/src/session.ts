@@ -135,8 +135,10 @@ export const connectionParams = {
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
   const headers = new Headers(init?.headers);
+  let sent: string | undefined;
   const attempt = () => {
-    if (current) headers.set("authorization", `Bearer ${current.accessToken}`);
+    sent = current?.accessToken;
+    if (sent) headers.set("authorization", `Bearer ${sent}`);
     else headers.delete("authorization");
     return fetch(input, { ...init, headers });
   };
@@ -145,8 +147,9 @@ export const authorizedFetch: typeof fetch = async (input, init) => {
   if (ours && isEnding()) await renew();
   let response = await (ours ? attempt() : fetch(input, { ...init, headers }));
   if (ours && response.status === 401) {
-    // Where the session has ended elsewhere, this signs out: signing in again must not fail for an old token.
-    await renew();
+    // Where the session has ended elsewhere, this signs out: signing in again must not fail for an old token. Of several such
+    // answers some come after the token was traded.
+    if (sent === current?.accessToken) await renew();
     response = await attempt();
   }
   const answer: unknown = await response
