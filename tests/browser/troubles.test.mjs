@@ -285,15 +285,29 @@ test("a message that is discarded on its way is taken back, although that does n
   await close(windows);
 });
 
-test("a page that could not be loaded comes by itself once it can", async () => {
+test("a page that could not be loaded comes by itself once it can, and until then leaves the focus where it is", async () => {
+  const id = await person("Uma");
   const window = await openWindow(browser, open);
   const { page } = window;
+  const failed = (words) => page.waitForEvent("requestfailed", (request) => request.postData()?.includes(words) ?? false);
+  const tryAgain = () => page.evaluate(() => dispatchEvent(new Event("online")));
+  async function keepsFocus(words) {
+    await alerts(page).filter({ hasText: "The server cannot be reached." }).waitFor();
+    await button(page, "Retry").focus();
+    await Promise.all([failed(words), tryAgain()]);
+    await settled(page);
+    await isFocused(button(page, "Retry"), page);
+  }
   await window.inTrouble(async () => {
     await page.route("**/graphql", (route) => route.abort());
-    await page.goto(new URL("/demo", open).href);
-    await alerts(page).filter({ hasText: "The server cannot be reached." }).waitFor();
+    await page.goto(new URL(`/demo?as=${id}`, open).href);
+    await keepsFocus("server");
     await page.unroute("**/graphql");
-    await page.getByRole("heading", { name: "Who are you?" }).waitFor();
+    await intercept(page, "query Snapshot(", (route) => route.abort());
+    await Promise.all([failed("query Snapshot("), tryAgain()]);
+    await keepsFocus("query Snapshot(");
+    await page.unroute("**/graphql");
+    await page.getByRole("heading", { name: "Uma" }).waitFor();
   });
   await window.close();
 });
