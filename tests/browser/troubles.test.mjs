@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, launch, openWindow } from "./browser.mjs";
+import { ask, fill, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, choose, close, composer, conversations, form, isFocused, log, message, newLine } from "./demo.mjs";
 import { person, PHONE, send, signIn, signUp, tell, texts, two, unsent } from "./demo.mjs";
 
@@ -30,13 +30,6 @@ async function hold(page, words, answer = (route, response) => route.fulfill({ r
     await answer(route, response);
   });
   return { held, release };
-}
-
-/** In the page: its storage takes nothing more. */
-function fill() {
-  Storage.prototype.setItem = () => {
-    throw new DOMException("It is full.", "QuotaExceededError");
-  };
 }
 
 /** What has changed is shown in the next frame. */
