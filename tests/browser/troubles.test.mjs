@@ -586,6 +586,28 @@ test("what waits of somebody whose session has ended stays when another one sign
   await Promise.all([window, friend].map((its) => its.close()));
 });
 
+test("a tab with a session of its own takes nothing from tabs in which somebody stays signed in", async () => {
+  const window = await visitDemo();
+  const { page, context } = window;
+  await account("Olaf");
+  await signUp(page, "Orla", { keep: false });
+  const other = await context.newPage();
+  await wake(other);
+  await signIn(other, "Orla");
+  await talkTo(other, "Olaf");
+  await window.inTrouble(async () => {
+    await intercept(other, "mutation Send(", (route) => route.abort());
+    await send(other, "waits for all tabs");
+    await unsent(other).getByTitle("Waiting to be sent").waitFor();
+    await page.reload();
+    await button(page, "Your menu").waitFor();
+    assert.ok(await page.evaluate(() => JSON.stringify(localStorage).includes("waits for all tabs")));
+    await other.unroute("**/graphql");
+    await message(other, "waits for all tabs").waitFor();
+  });
+  await window.close();
+});
+
 test("who stays signed in loses nothing when the browser is closed, and sends once what waits in two tabs", async () => {
   const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
   const { page, context } = window;

@@ -94,6 +94,8 @@ export const session = {
   hasEnded: () => current === null && lastId !== null,
   /** Where messages wait: for all tabs where the session is theirs. */
   storage: () => (current && isShared ? local : tab),
+  /** Whether this user has a session for all tabs, be it the one of this tab or not. */
+  isForAll: (user: string) => userOf(readFrom(local)) === user,
   subscribe(listener: () => void) {
     listeners.add(listener);
     return () => listeners.delete(listener);
@@ -195,6 +197,8 @@ function sessionOf(of: Session | null): string | null {
   return claimsOf(of?.accessToken ?? "").sid ?? null;
 }
 
+const userOf = (of: Session | null) => claimsOf(of?.accessToken ?? "").sub;
+
 const turnOf = ({ turn = 0 }: Session) => turn;
 
 function isEnding(): boolean {
@@ -270,7 +274,7 @@ renewInTime();
 void seek();
 
 /** What waits in this tab, which is emptied; of what waits for all tabs only that of the user, as others may sign in again. */
-const unsent = () => session.storage().names(current && isShared ? unsentOf(claimsOf(current.accessToken).sub!) : UNSENT);
+const unsent = () => session.storage().names(current && isShared ? unsentOf(userOf(current)!) : UNSENT);
 const dropUnsent = () => unsent().forEach((name) => session.storage().write(name, null));
 
 /** Whoever signs out leaves nothing of what they wrote on this machine; unless they have second thoughts. */

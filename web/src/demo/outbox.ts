@@ -37,12 +37,7 @@ export class Outbox {
     private readonly arrived: (message: NonNullable<Changed["message"]>) => void,
   ) {
     this.prefix = unsentOf(me);
-    // Who signs in again may stay signed in this time, or not any more.
-    const before = this.storage === tab ? local : tab;
-    for (const name of before.names(this.prefix)) {
-      this.storage.write(name, before.read(name));
-      before.write(name, null);
-    }
+    this.takeOver();
     addEventListener("storage", this.follow);
     this.read();
     void this.run();
@@ -96,6 +91,17 @@ export class Outbox {
     this.read();
     void this.run();
   };
+
+  /** Who signs in again may stay signed in this time, or not any more. */
+  private takeOver() {
+    const before = this.storage === tab ? local : tab;
+    // It is sent by the tabs in which they stay signed in.
+    if (before === local && session.isForAll(this.me)) return;
+    for (const name of before.names(this.prefix)) {
+      this.storage.write(name, before.read(name));
+      before.write(name, null);
+    }
+  }
 
   private stateOf({ why }: Kept): Unsent["state"] {
     return why !== undefined ? "failed" : this.isStuck.value ? "waiting" : "sending";
