@@ -59,6 +59,11 @@ async fn people_use_the_demo_where_something_goes_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn people_sign_in_and_out_of_the_demo_in_several_tabs() {
+    in_browser("sessions.test.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_use_the_example_with_react() {
     // The address at which Vite shows the page. Tokens are traded a minute before they end: here that is soon.
     let flags = ["--cors-origin", "http://localhost:5173", "--access-token-lifetime", "62"];

@@ -56,6 +56,13 @@ export async function openWindow(browser, address, { path = "/", servers = [], .
   };
 }
 
+/** In the page: its storage takes nothing more. */
+export function fill() {
+  Storage.prototype.setItem = () => {
+    throw new DOMException("It is full.", "QuotaExceededError");
+  };
+}
+
 /** The answer to an operation of this name. */
 export function answerTo(page, name) {
   const isNamed = (document) => new RegExp(`^(query|mutation) ${name}\\b`, "m").test(document);

@@ -26,6 +26,34 @@ export async function send(page, text) {
   await composer(page).press("Enter");
 }
 
+/** Does something else with the page's requests that have these words in them. */
+export const intercept = (page, words, handle) =>
+  page.route("**/graphql", (route) => (route.request().postData()?.includes(words) ? handle(route) : route.fallback()));
+
+/** Its answers come once they are released, as they were when the page asked, or otherwise; `held` is kept once there is one. */
+export async function hold(page, words, answer = (route, response) => route.fulfill({ response })) {
+  let release, isHeld;
+  const released = new Promise((resolve) => (release = resolve));
+  const held = new Promise((resolve) => (isHeld = resolve));
+  await intercept(page, words, async (route) => {
+    const response = await route.fetch();
+    isHeld();
+    await released;
+    await answer(route, response);
+  });
+  return { held, release };
+}
+
+/** What has changed is shown in the next frame. */
+export const settled = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
+/** The log comes to show these messages and no others. An answer may show one in another place until the feed tells of it. */
+export const isShowing = (page, texts) =>
+  page.waitForFunction((texts) => {
+    const shown = [...document.querySelectorAll("[role=log] li .text")].map((its) => its.innerText);
+    return JSON.stringify(shown) === JSON.stringify(texts);
+  }, texts);
+
 /** Opens what one can do with a message, and does it. */
 export async function act(page, text, action) {
   await message(page, text).getByRole("button", { name: /^Actions for / }).click();
@@ -48,10 +76,20 @@ export async function signUp(page, name, { keep = true } = {}) {
   await button(page, "Create account").click();
   await button(page, "Sign in instead").waitFor();
   await page.getByLabel("Name").fill(name);
+  await enter(page, name, keep, "Create account");
+}
+
+/** Signs in to an account that was made so, in a window that shows the first screen. */
+export async function signIn(page, name, { keep = true } = {}) {
+  await form(page).waitFor();
+  await enter(page, name, keep, "Sign in");
+}
+
+async function enter(page, name, keep, action) {
   await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
   await page.getByLabel("Password").fill("correct horse battery");
   await page.getByLabel("Stay signed in on this device").setChecked(keep);
-  await button(page, "Create account").click();
+  await button(page, action).click();
   await button(page, "Your menu").waitFor();
 }
 

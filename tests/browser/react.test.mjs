@@ -8,7 +8,7 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, comesBackWithForeignCursor, isAccessible, launch, openWindow } from "./browser.mjs";
+import { ask, comesBackWithForeignCursor, fill, isAccessible, launch, openWindow } from "./browser.mjs";
 import { button, close, composer, log, person, send } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
@@ -237,11 +237,7 @@ test("what is written from right to left is shown so, beside what is not", async
 test("a storage that is full or forbidden loses nothing while the page is there", async () => {
   const { windows, pages } = await two(["React-Dag", "React-Elin"]);
   const [dag, elin] = pages;
-  await dag.evaluate(() => {
-    Storage.prototype.setItem = () => {
-      throw new DOMException("It is full.", "QuotaExceededError");
-    };
-  });
+  await dag.evaluate(fill);
   for (const text of ["one", "two"]) await send(dag, text);
   await message(elin, "two").waitFor();
   assert.deepEqual(await texts(elin), ["one", "two"]);
@@ -401,14 +397,17 @@ test("tokens are renewed in time on the open socket, and once for all tabs", asy
   await context.unroute("**/graphql");
   await another.close();
 
-  // A token that the server does not take is traded as well. The browser reports the answer: it is a 401.
+  // A token that the server does not take is traded as well, and not left where there is no room for the next one. The browser
+  // reports the answer: it is a 401.
   await window.inTrouble(async () => {
     await change({ accessToken: "not.a.token", ends: Date.now() + 600_000 });
     const refreshed = page.waitForResponse((response) => response.request().postData()?.includes("refreshSession"));
+    await page.addInitScript(fill);
     await page.goto(url);
     await refreshed;
     await page.getByRole("heading", { name: "React-Rita" }).waitFor();
     await isCurrent(page);
+    assert.equal(await page.evaluate(() => localStorage.getItem("duologue-session")), null);
   });
   await window.close();
 });

@@ -1,10 +1,10 @@
-// The chat demo where something goes wrong: answers that are lost or late, a storage that is full, another tab or device.
+// The chat demo where something goes wrong: answers that are lost or late, a storage that is full, another device.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, launch, openWindow } from "./browser.mjs";
-import { act, banner, button, choose, close, composer, conversations, form, isFocused, log, message, newLine } from "./demo.mjs";
-import { person, PHONE, send, signUp, tell, texts, two, unsent } from "./demo.mjs";
+import { ask, fill, launch, openWindow } from "./browser.mjs";
+import { act, banner, button, choose, close, composer, conversations, form, hold, intercept, isFocused, log } from "./demo.mjs";
+import { message, newLine, person, PHONE, send, settled, signUp, tell, texts, two, unsent } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -12,28 +12,6 @@ before(async () => (browser = await launch()));
 after(() => browser?.close());
 
 const alerts = (page) => page.getByRole("alert").filter({ hasText: /./ });
-const visitDemo = (options) => openWindow(browser, accounts, { path: "/demo", ...options });
-
-/** Does something else with the page's requests that have these words in them. */
-const intercept = (page, words, handle) =>
-  page.route("**/graphql", (route) => (route.request().postData()?.includes(words) ? handle(route) : route.fallback()));
-
-/** Its answers come once they are released, as they were when the page asked, or otherwise; `held` is kept once there is one. */
-async function hold(page, words, answer = (route, response) => route.fulfill({ response })) {
-  let release, isHeld;
-  const released = new Promise((resolve) => (release = resolve));
-  const held = new Promise((resolve) => (isHeld = resolve));
-  await intercept(page, words, async (route) => {
-    const response = await route.fetch();
-    isHeld();
-    await released;
-    await answer(route, response);
-  });
-  return { held, release };
-}
-
-/** What has changed is shown in the next frame. */
-const settled = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 
 const hide = (page) =>
   page.evaluate(() => {
@@ -238,7 +216,7 @@ for (const isLate of [false, true]) {
   });
 }
 
-test("a message that is discarded on its way is taken back", async () => {
+test("a message that is discarded on its way is taken back, although that does not work at once", async () => {
   const { windows, pages } = await two(browser, ["Kim", "Lio"]);
   const [kim, lio] = pages;
   let isHeld, release;
@@ -255,9 +233,13 @@ test("a message that is discarded on its way is taken back", async () => {
     await send(kim, "too soon");
     await held;
     await unsent(kim).getByRole("button", { name: "Discard" }).click();
-    const deleted = kim.waitForResponse((response) => response.request().postData()?.includes("mutation Delete("));
+    let isBad = true;
+    await intercept(kim, "mutation Delete(", (route) => (isBad ? route.abort() : route.fallback()));
     release();
-    await deleted;
+    await message(kim, "too soon").getByTitle("Read").waitFor();
+    await settled(kim);
+    isBad = false;
+    await message(lio, "too soon").waitFor({ state: "detached" });
   });
   await send(kim, "after");
   for (const page of [kim, lio]) {
@@ -267,15 +249,29 @@ test("a message that is discarded on its way is taken back", async () => {
   await close(windows);
 });
 
-test("a page that could not be loaded comes by itself once it can", async () => {
+test("a page that could not be loaded comes by itself once it can, and until then leaves the focus where it is", async () => {
+  const id = await person("Uma");
   const window = await openWindow(browser, open);
   const { page } = window;
+  const failed = (words) => page.waitForEvent("requestfailed", (request) => request.postData()?.includes(words) ?? false);
+  const tryAgain = () => page.evaluate(() => dispatchEvent(new Event("online")));
+  async function keepsFocus(words) {
+    await alerts(page).filter({ hasText: "The server cannot be reached." }).waitFor();
+    await button(page, "Retry").focus();
+    await Promise.all([failed(words), tryAgain()]);
+    await settled(page);
+    await isFocused(button(page, "Retry"), page);
+  }
   await window.inTrouble(async () => {
     await page.route("**/graphql", (route) => route.abort());
-    await page.goto(new URL("/demo", open).href);
-    await alerts(page).filter({ hasText: "The server cannot be reached." }).waitFor();
+    await page.goto(new URL(`/demo?as=${id}`, open).href);
+    await keepsFocus("server");
     await page.unroute("**/graphql");
-    await page.getByRole("heading", { name: "Who are you?" }).waitFor();
+    await intercept(page, "query Snapshot(", (route) => route.abort());
+    await Promise.all([failed("query Snapshot("), tryAgain()]);
+    await keepsFocus("query Snapshot(");
+    await page.unroute("**/graphql");
+    await page.getByRole("heading", { name: "Uma" }).waitFor();
   });
   await window.close();
 });
@@ -365,18 +361,14 @@ test("on a phone nothing lies over what is to be touched, and no field is enlarg
 test("a storage that is full or forbidden loses nothing while the page is there", async () => {
   const { windows, pages } = await two(browser, ["Dag", "Elin"]);
   const [dag, elin] = pages;
-  await dag.evaluate(() => {
-    Storage.prototype.setItem = () => {
-      throw new DOMException("It is full.", "QuotaExceededError");
-    };
-  });
+  await dag.evaluate(fill);
   for (const text of ["one", "two"]) await send(dag, text);
   await message(elin, "two").waitFor();
   assert.equal(await composer(dag).inputValue(), "");
   assert.deepEqual(await texts(elin), ["one", "two"]);
   await close(windows);
 
-  const window = await visitDemo();
+  const window = await openWindow(browser, accounts, { path: "/demo" });
   await window.context.addInitScript(() => {
     const get = () => {
       throw new DOMException("It is forbidden.", "SecurityError");
@@ -387,274 +379,5 @@ test("a storage that is full or forbidden loses nothing while the page is there"
   await signUp(window.page, "Frida");
   await choose(window.page, "Sign out");
   await form(window.page).waitFor();
-  await window.close();
-});
-
-test("who signs out does not wait for the server, and leaves nothing in other tabs", async () => {
-  const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
-  const { page, context } = window;
-  await signUp(friend.page, "Gunda");
-  await signUp(page, "Hauke");
-  const other = await context.newPage();
-  await other.goto(page.url());
-  await other.getByRole("searchbox", { name: "Find people" }).fill("Gunda");
-  await other.getByRole("list", { name: "People found" }).getByRole("link").click();
-  await composer(other).fill("half a secret");
-  const kept = () => JSON.stringify(sessionStorage).includes("half a secret");
-  await other.waitForFunction(kept);
-  await intercept(page, "signOut", () => {});
-  await choose(page, "Sign out");
-  for (const its of [page, other]) await form(its).waitFor();
-  await other.waitForFunction(() => !JSON.stringify(sessionStorage).includes("half a secret"));
-  await other.getByText("Your session has ended.").waitFor({ state: "detached" });
-  await Promise.all([window, friend].map((its) => its.close()));
-});
-
-const expire = (page, storage, at) =>
-  page.evaluate(
-    ([storage, expiresAt]) => {
-      const session = JSON.parse(globalThis[storage]["duologue:session"]);
-      globalThis[storage]["duologue:session"] = JSON.stringify({ ...session, expiresAt });
-    },
-    [storage, new Date(at).toISOString()],
-  );
-
-/** Another tab with the session of this one, which is kept in no other. */
-async function duplicate({ page, context }) {
-  const [copy] = await Promise.all([context.waitForEvent("page"), page.evaluate(() => void globalThis.open(location.href))]);
-  await button(copy, "Your menu").waitFor();
-  return copy;
-}
-
-/** Leaves the demo as a tab does that is discarded: what is kept in it stays. */
-const sleep = (page) => page.goto("about:blank");
-const wake = (page) => page.goto(new URL("/demo", accounts).href);
-const refreshToken = (page) => page.evaluate(() => JSON.parse(sessionStorage["duologue:session"]).refreshToken);
-
-test("a tab that was duplicated goes on with the tokens of the other one", async () => {
-  const window = await visitDemo();
-  const { page } = window;
-  await signUp(page, "Ilka", { keep: false });
-  const copy = await duplicate(window);
-  const before = await refreshToken(copy);
-  assert.equal(await refreshToken(page), before);
-  await expire(page, "sessionStorage", Date.now());
-  await page.reload();
-  await page.getByRole("heading", { name: "Ilka" }).waitFor();
-  await copy.waitForFunction((before) => JSON.parse(sessionStorage["duologue:session"]).refreshToken !== before, before);
-  assert.equal(await refreshToken(copy), await refreshToken(page));
-  await window.close();
-});
-
-test("a tab that was duplicated and has slept takes the tokens that came meanwhile, and trades no old ones", async () => {
-  const window = await visitDemo();
-  const { page } = window;
-  await signUp(page, "Ilvy", { keep: false });
-  const copy = await duplicate(window);
-  const before = await refreshToken(page);
-  await expire(copy, "sessionStorage", Date.now());
-  await sleep(copy);
-  await expire(page, "sessionStorage", Date.now());
-  await page.reload();
-  await page.waitForFunction((before) => JSON.parse(sessionStorage["duologue:session"]).refreshToken !== before, before);
-  let trades = 0;
-  await intercept(copy, "refreshSession(", (route) => {
-    trades++;
-    return route.fallback();
-  });
-  await wake(copy);
-  for (const its of [page, copy]) await its.getByRole("heading", { name: "Ilvy" }).waitFor();
-  assert.equal(trades, 0);
-  assert.equal(await refreshToken(copy), await refreshToken(page));
-  await window.close();
-});
-
-test("a tab whose session has ended is nobody else when another one signs in", async () => {
-  const window = await visitDemo();
-  const { page, context } = window;
-  await signUp(page, "Ivar", { keep: false });
-  const other = await context.newPage();
-  await other.goto(page.url());
-  await window.inTrouble(async () => {
-    const { accessToken } = await page.evaluate(() => JSON.parse(sessionStorage["duologue:session"]));
-    await ask(accounts, "mutation { signOut { sessionId } }", {}, accessToken);
-    await page.getByRole("searchbox", { name: "Find people" }).fill("anybody");
-    await page.getByText("Your session has ended.").waitFor();
-  });
-  const isHeard = page.evaluate(
-    () => new Promise((done) => addEventListener("storage", ({ key }) => key === "duologue:session" && done())),
-  );
-  await signUp(other, "Jette");
-  await isHeard;
-  await settled(page);
-  await page.getByText("Your session has ended.").waitFor();
-  await window.close();
-});
-
-/** Makes an account, beside the browser. */
-const account = (name) => ask(accounts, SIGN_UP, { name, email: `${name.toLowerCase()}@example.com` });
-const SIGN_UP = `mutation ($name: String!, $email: String!) {
-  signUp(input: { name: $name, email: $email, password: "correct horse battery" }) { userErrors { code } }
-}`;
-
-/** Opens the conversation with somebody who has an account. */
-async function talkTo(page, name) {
-  await page.getByRole("searchbox", { name: "Find people" }).fill(name);
-  await page.getByRole("list", { name: "People found" }).getByRole("link", { name }).click();
-  await composer(page).waitFor();
-}
-
-test("who signs out is asked about what waits in another tab", async () => {
-  const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
-  const { page } = window;
-  await signUp(friend.page, "Karin");
-  await signUp(page, "Lasse", { keep: false });
-  const copy = await duplicate(window);
-  await talkTo(copy, "Karin");
-  await talkTo(friend.page, "Lasse");
-  await window.inTrouble(async () => {
-    await copy.route("**/graphql", (route) => route.abort());
-    await send(copy, "waits");
-    await unsent(copy).getByTitle("Waiting to be sent").waitFor();
-    const [asked] = await Promise.all([page.waitForEvent("dialog"), choose(page, "Sign out")]);
-    await asked.dismiss();
-    await copy.unroute("**/graphql");
-    await message(friend.page, "waits").waitFor();
-    await message(copy, "waits").waitFor();
-    await page.getByRole("heading", { name: "Lasse" }).waitFor();
-
-    await copy.route("**/graphql", (route) => route.abort());
-    await send(copy, "dropped");
-    await unsent(copy).getByTitle("Waiting to be sent").waitFor();
-    // In GraphiQL, too.
-    await page.goto(accounts);
-    const [askedAgain] = await Promise.all([page.waitForEvent("dialog"), button(page, "Sign out").click()]);
-    await askedAgain.accept();
-    await button(page, "Sign in").waitFor();
-    await form(copy).waitFor();
-    assert.equal(await copy.evaluate(() => JSON.stringify(sessionStorage).includes("dropped")), false);
-    await copy.unroute("**/graphql");
-  });
-  assert.deepEqual(await texts(friend.page), ["waits"]);
-  await Promise.all([window, friend].map((its) => its.close()));
-});
-
-test("who stays signed in loses nothing when the browser is closed, and sends once what waits in two tabs", async () => {
-  const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
-  const { page, context } = window;
-  await signUp(friend.page, "Maja");
-  await signUp(page, "Nico");
-  await talkTo(page, "Maja");
-  await talkTo(friend.page, "Nico");
-  await window.inTrouble(async () => {
-    await page.route("**/graphql", (route) => route.abort());
-    await send(page, "kept");
-    await unsent(page).getByTitle("Waiting to be sent").waitFor();
-    await page.close();
-  });
-  const tabs = [await context.newPage(), await context.newPage()];
-  for (const its of tabs) {
-    await wake(its);
-    await conversations(its).filter({ hasText: "Maja" }).click();
-    await message(its, "kept").waitFor();
-  }
-  await message(friend.page, "kept").waitFor();
-  await window.inTrouble(async () => {
-    for (const [i, its] of tabs.entries()) {
-      await its.route("**/graphql", (route) => route.abort());
-      await send(its, `of tab ${i}`);
-    }
-    for (const its of tabs) await unsent(its).nth(1).waitFor();
-    for (const its of tabs) await its.unroute("**/graphql");
-    for (const its of [...tabs, friend.page]) await message(its, "of tab 1").waitFor();
-  });
-  for (const its of [...tabs, friend.page]) assert.deepEqual(await texts(its), ["kept", "of tab 0", "of tab 1"]);
-  assert.equal(await tabs[0].evaluate(() => JSON.stringify(localStorage).includes("of tab")), false);
-  await Promise.all([window, friend].map((its) => its.close()));
-});
-
-test("a tab that slept while somebody signed out keeps nothing of theirs", async () => {
-  const window = await visitDemo();
-  const { page, context } = window;
-  await signUp(page, "Oda");
-  const other = await context.newPage();
-  await other.goto(page.url());
-  await account("Olga");
-  await talkTo(other, "Olga");
-  await composer(other).fill("half a secret");
-  const kept = () => JSON.stringify(sessionStorage).includes("half a secret");
-  await other.waitForFunction(kept);
-  await sleep(other);
-  await choose(page, "Sign out");
-  await form(page).waitFor();
-  await signUp(page, "Petra");
-  await wake(other);
-  await other.getByRole("heading", { name: "Petra" }).waitFor();
-  assert.equal(await other.evaluate(kept), false);
-  await window.close();
-});
-
-test("a clock that is fast makes no tokens end early, and one that is set back hides nobody who types", async () => {
-  const window = await visitDemo();
-  const { page } = window;
-  await page.clock.install({ time: Date.now() + 60 * 60 * 1000 });
-  await page.reload();
-  let trades = 0;
-  await intercept(page, "refreshSession(", (route) => {
-    trades++;
-    return route.fallback();
-  });
-  await signUp(page, "Quentin");
-  await page.reload();
-  await page.getByRole("heading", { name: "Quentin" }).waitFor();
-  assert.equal(trades, 0);
-  await account("Quiri");
-  await talkTo(page, "Quiri");
-  const said = () => page.waitForRequest((request) => request.postData()?.includes("mutation SetTyping(") ?? false);
-  await Promise.all([said(), composer(page).press("a")]);
-  await page.clock.setSystemTime(Date.now());
-  await Promise.all([said(), composer(page).press("b")]);
-  await window.close();
-});
-
-test("a storage that is full keeps no old tokens, and a tab that sleeps keeps no others from theirs", async () => {
-  const window = await visitDemo();
-  const { page, context } = window;
-  await signUp(page, "Ragna");
-  const other = await context.newPage();
-  await other.goto(page.url());
-  await other.evaluate(() => void navigator.locks.request("duologue:session", () => new Promise(() => {})));
-  await expire(page, "localStorage", Date.now());
-  await page.addInitScript(() => {
-    Storage.prototype.setItem = () => {
-      throw new DOMException("It is full.", "QuotaExceededError");
-    };
-  });
-  await page.reload();
-  await page.getByRole("heading", { name: "Ragna" }).waitFor();
-  assert.equal(await page.evaluate(() => localStorage["duologue:session"]), undefined);
-  await window.close();
-});
-
-test("new tokens whose answer was lost are asked for again in time, and none long before they end", async () => {
-  const window = await visitDemo();
-  const { page } = window;
-  await signUp(page, "Jorin");
-  let tries = 0;
-  await intercept(page, "refreshSession(", async (route) => {
-    tries++;
-    if (tries > 1) await route.fallback();
-    else await route.fetch();
-  });
-  await expire(page, "localStorage", Date.now());
-  await page.reload();
-  await page.waitForFunction(() => Date.parse(JSON.parse(localStorage["duologue:session"]).expiresAt) > Date.now() + 60_000);
-  await page.getByRole("heading", { name: "Jorin" }).waitFor();
-  assert.equal(tries, 2);
-  await expire(page, "localStorage", Date.now() + 60 * 24 * 60 * 60 * 1000);
-  await page.reload();
-  await page.getByRole("heading", { name: "Jorin" }).waitFor();
-  await page.waitForTimeout(500);
-  assert.equal(tries, 2);
   await window.close();
 });

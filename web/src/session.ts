@@ -18,8 +18,9 @@ const OWNER = "duologue:owner";
 /** For all tabs: the sessions that somebody has signed out of, the last one first. A tab that slept has not heard of it. */
 const LEFT = "duologue:left";
 const MOST_LEFT = 100;
-/** The names of messages on their way begin with this. */
-export const UNSENT = "duologue:unsent:";
+/** The names of messages on their way begin with this, and go on with whose they are. */
+const UNSENT = "duologue:unsent:";
+export const unsentOf = (user: string) => `${UNSENT}${user}:`;
 /** So long before its end a token is traded for the next one. */
 const EARLY = 60_000;
 /** And no more often than this, whatever the clocks say. */
@@ -63,6 +64,7 @@ type Word = { traded: string } & (
   | { seeks: string | null; turn: number }
   | { leaves: string | null }
   | { waits: string | null }
+  | { left: string }
 );
 
 // A tab that was duplicated has the tokens of the first one, although nothing is stored for both.
@@ -70,6 +72,8 @@ const channel = allowed(() => new BroadcastChannel(KEY));
 const tell = (word: Word) => channel?.postMessage(word);
 const answers = () => new Promise((resolve) => setTimeout(resolve, ANSWER));
 channel?.addEventListener("message", ({ data }: MessageEvent<Word>) => {
+  // Where the storage is full, nothing else tells of it.
+  if ("left" in data && data.left === lastId) leave();
   if (!current) return;
   if ("seeks" in data) {
     if (data.seeks === lastId && turnOf(current) > data.turn) tell({ traded: "", next: current });
@@ -90,6 +94,8 @@ export const session = {
   hasEnded: () => current === null && lastId !== null,
   /** Where messages wait: for all tabs where the session is theirs. */
   storage: () => (current && isShared ? local : tab),
+  /** Whether this user has a session for all tabs, be it the one of this tab or not. */
+  isForAll: (user: string) => userOf(readFrom(local)) === user,
   subscribe(listener: () => void) {
     listeners.add(listener);
     return () => listeners.delete(listener);
@@ -131,8 +137,10 @@ export const connectionParams = {
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
   const headers = new Headers(init?.headers);
+  let sent: string | undefined;
   const attempt = () => {
-    if (current) headers.set("authorization", `Bearer ${current.accessToken}`);
+    sent = current?.accessToken;
+    if (sent) headers.set("authorization", `Bearer ${sent}`);
     else headers.delete("authorization");
     return fetch(input, { ...init, headers });
   };
@@ -141,8 +149,9 @@ export const authorizedFetch: typeof fetch = async (input, init) => {
   if (ours && isEnding()) await renew();
   let response = await (ours ? attempt() : fetch(input, { ...init, headers }));
   if (ours && response.status === 401) {
-    // Where the session has ended elsewhere, this signs out: signing in again must not fail for an old token.
-    await renew();
+    // Where the session has ended elsewhere, this signs out: signing in again must not fail for an old token. Of several such
+    // answers some come after the token was traded.
+    if (sent === current?.accessToken) await renew();
     response = await attempt();
   }
   const answer: unknown = await response
@@ -174,7 +183,7 @@ function learn(answer: unknown) {
   }
 }
 
-function claimsOf(accessToken: string): { sid?: string; iat?: number; exp?: number } {
+function claimsOf(accessToken: string): { sub?: string; sid?: string; iat?: number; exp?: number } {
   try {
     const [, claims = ""] = accessToken.split(".");
     return JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
@@ -187,6 +196,8 @@ function claimsOf(accessToken: string): { sid?: string; iat?: number; exp?: numb
 function sessionOf(of: Session | null): string | null {
   return claimsOf(of?.accessToken ?? "").sid ?? null;
 }
+
+const userOf = (of: Session | null) => claimsOf(of?.accessToken ?? "").sub;
 
 const turnOf = ({ turn = 0 }: Session) => turn;
 
@@ -227,20 +238,24 @@ async function ask(query: string, variables: object, patience: number, token?: s
   return (await fetch("/graphql", { method: "POST", headers, body, signal, keepalive: true })).json();
 }
 
+/** Whether this token is still the last one. What another tab has done is taken over: the browser may tell of it later. */
+function isLast(refreshToken: string): boolean {
+  const stored = isShared ? readFrom(local) : current;
+  if (isLeft()) leave();
+  else if (stored?.refreshToken !== current?.refreshToken) take(stored);
+  return current?.refreshToken === refreshToken;
+}
+
 async function trade() {
   if (!current) return;
   const { refreshToken } = current;
+  await seek();
   // Another tab may have been faster. If two trade all the same, the server gives both the same tokens.
-  if (isShared) {
-    const stored = readFrom(local);
-    if (stored?.refreshToken !== refreshToken) return take(stored);
-  } else {
-    await seek();
-    if (current?.refreshToken !== refreshToken) return;
-  }
+  if (!isLast(refreshToken)) return;
   try {
     const answer = await ask(REFRESH, { token: refreshToken }, PATIENCE);
-    if (current?.refreshToken !== refreshToken) return;
+    // Somebody may have signed out meanwhile, or in as somebody else.
+    if (!isLast(refreshToken)) return;
     renewedAt = Date.now();
     if (answer.data?.refreshSession) {
       if (answer.data.refreshSession.accessToken) learn(answer);
@@ -258,7 +273,8 @@ async function trade() {
 renewInTime();
 void seek();
 
-const unsent = () => session.storage().names(UNSENT);
+/** What waits in this tab, which is emptied; of what waits for all tabs only that of the user, as others may sign in again. */
+const unsent = () => session.storage().names(current && isShared ? unsentOf(userOf(current)!) : UNSENT);
 const dropUnsent = () => unsent().forEach((name) => session.storage().write(name, null));
 
 /** Whoever signs out leaves nothing of what they wrote on this machine; unless they have second thoughts. */
@@ -291,7 +307,10 @@ function leave() {
 export async function signOut() {
   const its = current;
   dropUnsent();
-  if (lastId) local.write(LEFT, JSON.stringify([lastId, ...listOfLeft()].slice(0, MOST_LEFT)));
+  if (lastId) {
+    local.write(LEFT, JSON.stringify([lastId, ...listOfLeft()].slice(0, MOST_LEFT)));
+    tell({ traded: "", left: lastId });
+  }
   leave();
   if (!its) return;
   try {

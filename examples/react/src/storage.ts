@@ -16,9 +16,14 @@ export function read(key: string, place: Place = "localStorage"): string | null 
 export function write(key: string, value: string | null, place: Place = "localStorage"): void {
   memory.delete(key);
   try {
-    if (value === null) window[place].removeItem(key);
-    else window[place].setItem(key, value);
+    if (value !== null) return window[place].setItem(key, value);
   } catch {
-    if (value !== null) memory.set(key, value);
+    memory.set(key, value!);
+  }
+  try {
+    // Nothing is better than what is not true any more: a refresh token that was traded ends its session.
+    window[place].removeItem(key);
+  } catch {
+    // Forbidden: nothing is there.
   }
 }

@@ -107,6 +107,19 @@ export function pauseAfter({ retryAfterMs }: Failure, failures: number): Promise
   return retryAfterMs ? pause(retryAfterMs) : backoff(failures);
 }
 
+/** Does it again after each failure that may pass, until it is done or `isOver` says that there is no need any more. */
+export async function repeatUntilDone(action: () => Promise<void>, isOver: () => boolean) {
+  for (let failures = 0; !isOver(); failures++) {
+    try {
+      return await action();
+    } catch (error) {
+      const failure = error as Failure;
+      if (!failure.isTemporary) return;
+      await pauseAfter(failure, failures);
+    }
+  }
+}
+
 /** How the WebSocket is. */
 export const connection = signal<"connecting" | "open" | "lost">("connecting");
 

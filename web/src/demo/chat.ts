@@ -1,6 +1,6 @@
 // Somebody's chat: loads what is shown, follows what happens, and does what the reader asks for.
 import { batch, computed, effect, signal } from "@preact/signals";
-import { backoff, connection, Failure, follow, mutate, request } from "./api";
+import { backoff, connection, Failure, follow, mutate, repeatUntilDone, request } from "./api";
 import { Drafts } from "./drafts";
 import { Marks } from "./marks";
 import * as model from "./model";
@@ -335,7 +335,7 @@ export class Chat {
 
   /** A message that was discarded on its way has arrived all the same. */
   private takeBack(conversation: string, { id, clientId }: Message) {
-    if (this.outbox.isDiscarded(clientId)) this.delete(conversation, id).catch(() => {});
+    if (this.outbox.takeDiscarded(clientId)) void repeatUntilDone(() => this.delete(conversation, id), () => this.stopped);
   }
 
   /** What is written now changes a message of the reader's. */

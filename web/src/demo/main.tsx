@@ -66,12 +66,10 @@ function WithChat({ me, server, leave }: WithChatProps) {
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     const next = new Chat(me);
-    setFailure(null);
     next.start(route.value.with).then(() => setChat(next), setFailure);
     return () => next.stop();
   }, [attempt]);
-  if (failure) return <Trouble failure={failure} retry={() => setAttempt(attempt + 1)} />;
-  if (!chat) return <Waiting />;
+  if (!chat) return failure ? <Trouble failure={failure} retry={() => setAttempt(attempt + 1)} /> : <Waiting />;
   if (chat.isGone.value) {
     return (
       <Page title="Nobody there">

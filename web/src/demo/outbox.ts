@@ -2,7 +2,7 @@
 // answer: the server takes it once. They are sent in their order, and kept until they were seen to have arrived: each in an
 // entry of its own, since several tabs may write and send at a time.
 import { batch, computed, signal } from "@preact/signals";
-import { session, UNSENT } from "../session";
+import { session, unsentOf } from "../session";
 import { alone, local, tab } from "../storage";
 import { type Failure, mutate, pauseAfter } from "./api";
 import { SEND, type Changed, type Quote } from "./operations";
@@ -36,13 +36,8 @@ export class Outbox {
     private readonly me: string,
     private readonly arrived: (message: NonNullable<Changed["message"]>) => void,
   ) {
-    this.prefix = `${UNSENT}${me}:`;
-    // Who signs in again may stay signed in this time, or not any more.
-    const before = this.storage === tab ? local : tab;
-    for (const name of before.names(this.prefix)) {
-      this.storage.write(name, before.read(name));
-      before.write(name, null);
-    }
+    this.prefix = unsentOf(me);
+    this.takeOver();
     addEventListener("storage", this.follow);
     this.read();
     void this.run();
@@ -80,8 +75,9 @@ export class Outbox {
     this.remove(clientId);
   }
 
-  isDiscarded(clientId: string | null): boolean {
-    return this.discarded.has(clientId);
+  /** Whether this one, which has arrived, was discarded. It is said once. */
+  takeDiscarded(clientId: string | null): boolean {
+    return this.discarded.delete(clientId);
   }
 
   stop() {
@@ -95,6 +91,17 @@ export class Outbox {
     this.read();
     void this.run();
   };
+
+  /** Who signs in again may stay signed in this time, or not any more. */
+  private takeOver() {
+    const before = this.storage === tab ? local : tab;
+    // It is sent by the tabs in which they stay signed in.
+    if (before === local && session.isForAll(this.me)) return;
+    for (const name of before.names(this.prefix)) {
+      this.storage.write(name, before.read(name));
+      before.write(name, null);
+    }
+  }
 
   private stateOf({ why }: Kept): Unsent["state"] {
     return why !== undefined ? "failed" : this.isStuck.value ? "waiting" : "sending";

@@ -1,7 +1,7 @@
 // Small things that several screens show.
 /** @jsxImportSource preact */
 import type { ComponentChildren } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { connection, type Failure, pauseAfter, request } from "./api";
 import { initialsOf } from "./format";
 import { PEOPLE, type People, type Person, type Presence } from "./operations";
@@ -80,18 +80,26 @@ export function Page({ title, children }: { title: string; children?: ComponentC
   );
 }
 
-/** Why a page is not there. What may go well another time is tried again now and then. */
+/** Why a page is not there. What may go well another time is tried again now and then; meanwhile nothing moves or loses the focus. */
 export function Trouble({ failure, retry }: { failure: Failure; retry: () => void }) {
+  /** The failure after which it was tried again: what became of it is not known yet. */
+  const [tried, setTried] = useState<Failure | null>(null);
+  const isBusy = tried === failure;
+  function again() {
+    if (isBusy) return;
+    setTried(failure);
+    retry();
+  }
   useEffect(() => {
-    if (!failure.isTemporary) return;
-    let isShown = true;
-    void pauseAfter(failure, RARELY).then(() => isShown && retry());
-    return () => void (isShown = false);
-  }, [failure]);
+    if (!failure.isTemporary || isBusy) return;
+    let isWaiting = true;
+    void pauseAfter(failure, RARELY).then(() => isWaiting && again());
+    return () => void (isWaiting = false);
+  }, [failure, isBusy]);
   return (
     <Page title="This did not work">
       <p role="alert">{failure.message}</p>
-      <button type="button" class="primary" onClick={retry}>
+      <button type="button" class="primary" aria-disabled={isBusy} onClick={again}>
         Retry
       </button>
     </Page>
