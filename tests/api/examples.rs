@@ -32,6 +32,13 @@ fn installed(file: &str, unless: &str) -> Option<PathBuf> {
     Some(file)
 }
 
+/// The example in Rust, which make builds everywhere.
+fn in_rust() -> Command {
+    let program = root().join("target/examples/debug/duologue-example");
+    assert!(program.exists(), "run `make test`, which builds {}", program.display());
+    Command::new(program)
+}
+
 /// A running example.
 struct Example {
     child: Child,
@@ -248,9 +255,12 @@ async fn typescript_with_trusted_documents() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rust() {
-    let program = root().join("target/examples/debug/duologue-example");
-    assert!(program.exists(), "run `make test`, which builds {}", program.display());
-    tells_the_story(|| Command::new(&program)).await;
+    tells_the_story(in_rust).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rust_where_people_sign_in() {
+    signs_in(in_rust()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,4 +16,4 @@ macro_rules! operations {
     )* };
 }
 
-operations!(Create, Find, Open, Feed, Send);
+operations!(Create, Find, SignIn, SignUp, Refresh, Me, Open, Feed, Send);

@@ -4,17 +4,20 @@
 //! cargo run -- http://127.0.0.1:8000/graphql [COUNT]
 //! ```
 //!
-//! It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, `DUOLOGUE_TOKEN` is a service token.
+//! It ends with Ctrl+C, or when Bob has heard COUNT messages. Where people sign in, `DUOLOGUE_ADA` and `DUOLOGUE_BOB` are
+//! their accounts, EMAIL:PASSWORD, which are made if they are not there; or `DUOLOGUE_TOKEN` is a service token.
 
 mod documents;
 mod server;
+mod session;
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 use crate::{
-    documents::{Create, Find, Open, Send, create, feed, find, open, send},
+    documents::{Create, Find, Me, Open, Send, create, feed, find, me, open, send},
     server::Server,
+    session::Session,
 };
 
 #[tokio::main]
@@ -31,15 +34,28 @@ async fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().context("say where the server is: http://127.0.0.1:8000/graphql [COUNT]")?;
     let count = arguments.next().map_or(Ok(u64::MAX), |count| count.parse())?;
-    let server = Server::new(url, std::env::var("DUOLOGUE_TOKEN").ok().filter(|token| !token.is_empty()))?;
 
-    let ada = user(&server, "Ada", "ada@example.com").await?;
-    let bob = user(&server, "Bob", "bob@example.com").await?;
+    let (at_ada, ada) = begin(&url, "Ada").await?;
+    let (at_bob, bob) = begin(&url, "Bob").await?;
     tokio::select! {
-        sending = send_lines(&server, &ada, &bob) => sending?,
-        following = follow(&server, &bob, &ada, count) => following?,
+        sending = send_lines(&at_ada, &ada, &bob) => sending?,
+        following = follow(&at_bob, &bob, &ada, count) => following?,
     }
     Ok(())
+}
+
+/// The server as somebody reaches it, and their id.
+async fn begin(url: &str, name: &str) -> Result<(Server, String)> {
+    let setting = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let Some(account) = setting(&format!("DUOLOGUE_{}", name.to_uppercase())) else {
+        let server = Server::new(url, Session::Fixed(setting("DUOLOGUE_TOKEN")));
+        let id = user(&server, name, &format!("{}@example.com", name.to_lowercase())).await?;
+        return Ok((server, id));
+    };
+    let (email, password) = account.split_once(':').context("an account is EMAIL:PASSWORD")?;
+    let server = Server::new(url, Session::sign_in(url, name, email, password).await?);
+    let me = server.ask::<Me>(me::Variables).await?.me.context("nobody has signed in")?;
+    Ok((server, me.user.id))
 }
 
 /// The id of somebody who is there now, or was there already.

@@ -1,6 +1,6 @@
 //! How the server is reached: queries and mutations by HTTP, the feed on a WebSocket that is opened again when it is lost.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use futures_util::StreamExt;
@@ -10,35 +10,49 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::{connect_async, tungstenite::ClientRequestBuilder};
 
-use crate::documents::{Feed, feed};
+use crate::{
+    documents::{Feed, feed},
+    session::Session,
+};
 
 /// What is worth another try, with the same variables.
 const PASSES: [&str; 5] = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
+const TOKEN_ENDED: u16 = 4403;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The server pings every 25 seconds, and answers a request within 10: after this time there is no network.
 const SILENCE: Duration = Duration::from_mins(1);
 
 pub struct Server {
     url: String,
-    token: Option<String>,
+    session: Session,
     http: reqwest::Client,
 }
 
 impl Server {
-    pub fn new(url: String, token: Option<String>) -> Result<Self> {
-        Ok(Self { url, token, http: reqwest::Client::builder().timeout(SILENCE).build()? })
+    pub fn new(url: &str, session: Session) -> Self {
+        Self { url: url.into(), session, http: reqwest::Client::new() }
     }
 
     /// Asks until there is an answer: only for what does no harm when it is done twice.
     pub async fn ask<Q: GraphQLQuery>(&self, variables: Q::Variables) -> Result<Q::ResponseData> {
+        self.ask_within::<Q>(SILENCE, variables).await
+    }
+
+    /// The same, with so much time for each try.
+    pub async fn ask_within<Q: GraphQLQuery>(
+        &self,
+        patience: Duration,
+        variables: Q::Variables,
+    ) -> Result<Q::ResponseData> {
         let body = serde_json::to_value(Q::build_query(variables))?;
         let mut failures = 0;
         loop {
+            let token = self.session.token().await?;
             let mut wait = None;
-            if let Some(answer) = self.try_to_ask::<Q>(&body).await? {
+            if let Some(answer) = self.try_to_ask::<Q>(patience, &body, token.as_deref()).await? {
                 match answer {
                     Response { data: Some(data), errors: None, .. } => return Ok(data),
-                    Response { errors, .. } => wait = wait_for(&errors.unwrap_or_default())?,
+                    Response { errors, .. } => wait = self.wait_for(errors, token.as_deref()).await?,
                 }
             }
             pause(failures, wait).await;
@@ -47,9 +61,14 @@ impl Server {
     }
 
     /// `None` if no answer came that can be understood.
-    async fn try_to_ask<Q: GraphQLQuery>(&self, body: &Value) -> Result<Option<Response<Q::ResponseData>>> {
-        let mut request = self.http.post(&self.url).json(body);
-        if let Some(token) = &self.token {
+    async fn try_to_ask<Q: GraphQLQuery>(
+        &self,
+        patience: Duration,
+        body: &Value,
+        token: Option<&str>,
+    ) -> Result<Option<Response<Q::ResponseData>>> {
+        let mut request = self.http.post(&self.url).timeout(patience).json(body);
+        if let Some(token) = token {
             request = request.bearer_auth(token);
         }
         let Ok(response) = request.send().await else { return Ok(None) };
@@ -70,14 +89,17 @@ impl Server {
     ) -> Result<()> {
         let mut failures = 0;
         loop {
+            let token = self.session.token().await?;
             let mut wait = None;
             // Where the network died the answer to a handshake may never come.
-            let subscribing = timeout(SILENCE, self.subscribe(&place)).await;
-            if let Some(mut events) = subscribing.unwrap_or(Ok(None))? {
+            let subscribing = timeout(SILENCE, self.subscribe(&place, token.as_deref())).await;
+            if let Some(events) = subscribing.unwrap_or(Ok(None))? {
+                // The server closes a socket when its token ends. Before that, another is opened with the next token.
+                let mut events = pin!(events.take_until(self.session.is_due()));
                 while let Some(Ok(answer)) = events.next().await {
                     let Response { data: Some(data), errors: None, .. } = answer else {
                         // Half an event is none. From the cursor before, it comes again.
-                        wait = wait_for(&answer.errors.unwrap_or_default())?;
+                        wait = self.wait_for(answer.errors, token.as_deref()).await?;
                         break;
                     };
                     failures = 0;
@@ -86,6 +108,9 @@ impl Server {
                     }
                     place.after = Some(data.feed.cursor);
                 }
+                if events.is_stopped() {
+                    continue;
+                }
             }
             pause(failures, wait).await;
             failures += 1;
@@ -93,32 +118,43 @@ impl Server {
     }
 
     /// `None` if the server was not reached.
-    async fn subscribe(&self, place: &feed::Variables) -> Result<Option<Subscription<StreamingOperation<Feed>>>> {
+    async fn subscribe(
+        &self,
+        place: &feed::Variables,
+        token: Option<&str>,
+    ) -> Result<Option<Subscription<StreamingOperation<Feed>>>> {
         let request = ClientRequestBuilder::new(self.url.replacen("http", "ws", 1).parse()?);
         let Ok((connection, _)) = connect_async(request.with_sub_protocol("graphql-transport-ws")).await else {
             return Ok(None);
         };
-        let payload = self.token.as_ref().map(|token| json!({ "authorization": format!("Bearer {token}") }));
+        let payload = token.map(|token| json!({ "authorization": format!("Bearer {token}") }));
         let operation = StreamingOperation::<Feed>::new(place.clone());
         match Client::build(connection).keep_alive_interval(SILENCE / 4).payload(payload)?.subscribe(operation).await {
             Ok(events) => Ok(Some(events)),
+            Err(Error::Close(TOKEN_ENDED, _)) if self.session.distrust(token).await => Ok(None),
             // The server does not want this token, or this client.
             Err(Error::Close(code @ 4400..4500, reason)) => bail!("closed with {code}: {reason}"),
             Err(_lost) => Ok(None),
         }
     }
-}
 
-/// How long the server wants a client to wait, if it says so; an error that no waiting helps against.
-fn wait_for(errors: &[graphql_client::Error]) -> Result<Option<Duration>> {
-    let mut wait = None;
-    for error in errors {
-        let extension = |name| error.extensions.as_ref().and_then(|extensions| extensions.get(name));
-        let code = extension("code").and_then(Value::as_str).unwrap_or_default();
-        ensure!(PASSES.contains(&code), "{code}: {}", error.message);
-        wait = extension("retryAfterMs").and_then(Value::as_u64).map(Duration::from_millis);
+    /// How long the server wants a client to wait, if it says so; an error that neither waiting nor another token helps
+    /// against.
+    async fn wait_for(
+        &self,
+        errors: Option<Vec<graphql_client::Error>>,
+        token: Option<&str>,
+    ) -> Result<Option<Duration>> {
+        let mut wait = None;
+        for error in errors.unwrap_or_default() {
+            let extension = |name| error.extensions.as_ref().and_then(|extensions| extensions.get(name));
+            let code = extension("code").and_then(Value::as_str).unwrap_or_default();
+            let passes = PASSES.contains(&code) || code == "UNAUTHENTICATED" && self.session.distrust(token).await;
+            ensure!(passes, "{code}: {}", error.message);
+            wait = extension("retryAfterMs").and_then(Value::as_u64).map(Duration::from_millis);
+        }
+        Ok(wait)
     }
-    Ok(wait)
 }
 
 /// Waits longer each time, and never as long as others, so that not all come back at once.
