@@ -61,13 +61,15 @@ impl Initialized {
             Ok(viewer) => viewer,
             Err(_elapsed) => viewer.await,
         };
-        let viewer = viewer.map_err(|error| match error {
-            domain::Error::Unauthenticated => Close::new(4403, "The access token is invalid or has expired"),
-            domain::Error::Forbidden(why) => Close::new(4403, why),
-            error => {
-                tracing::warn!(%error, "a socket could not begin");
-                Close::new(1013, "Try again later")
+        let viewer = viewer.map_err(|error| {
+            if matches!(error, domain::Error::Unauthenticated) {
+                return Close::new(4403, "The access token is invalid or has expired");
             }
+            if let domain::Error::Forbidden(why) = error {
+                return Close::new(4403, why);
+            }
+            tracing::warn!(%error, "a socket could not begin");
+            Close::new(1013, "Try again later")
         })?;
         let too_many =
             || Close::new(1008, format!("You have {} sockets already: close one first", limits.max_user_sockets));

@@ -112,9 +112,9 @@ async fn an_account_is_suspended_until_that_ends() {
     assert_eq!(refused["errors"][0]["message"], "This account is suspended. Ask who runs this server.");
     assert_eq!(sign_in("wrong wrong wrong").await["data"]["signIn"]["userErrors"][0]["code"], "BAD_CREDENTIALS");
     // Others see her as before, and can write to her.
-    let send = "mutation { sendMessage(input: { receiverId: 1, content: \"Where are you?\" }) {
+    let write = "mutation { sendMessage(input: { receiverId: 1, content: \"Where are you?\" }) {
         message { receiver { name } } userErrors { code } } }";
-    let sent = bob.asks(&chat, send, json!({})).await;
+    let sent = bob.asks(&chat, write, json!({})).await;
     assert_eq!(sent["data"]["sendMessage"]["message"]["receiver"]["name"], "Ada", "{sent}");
 
     let (_, listed, _) = admin(&chat.database, &["users"], "").await;

@@ -206,7 +206,7 @@ async fn the_commands_of_the_operator_are_recorded_and_listed() {
     let granted = list(&["--user", "ida@example.com", "--action", "admin grant"]).await;
     assert_eq!(granted.lines().count(), 2, "{granted}");
     // What a service token did, and the commands.
-    assert_eq!(list(&["--user", "operator"]).await.lines().count(), 11);
+    assert_eq!(list(&["--user", "operator"]).await.lines().count(), 13);
     assert_eq!(list(&["--user", &token.to_string()]).await.lines().count(), 1);
 
     // The server's clock stands in the past, the one of the export does not.
