@@ -104,7 +104,8 @@ pub async fn set_suspended(app: &App, viewer: &Viewer, id: UserId, is_suspended:
                 return Err(Rejection::NoUser(id).into());
             }
             let has_changed = store::users::set_suspended(conn, id, is_suspended.then_some(at))?;
-            if has_changed && is_suspended {
+            // Also those that a server of an earlier release has begun since.
+            if is_suspended {
                 store::sessions::end_all(conn, id, None, at)?;
             }
             if has_changed {

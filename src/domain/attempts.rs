@@ -84,8 +84,8 @@ pub(super) async fn count_credential_change(app: &App, user: UserId) -> Result<(
     count(app, [Counter::of("credentials", &user.key().to_string(), app.rates.limits().failures, FAILURE_WINDOW)]).await
 }
 
-/// An attempt to sign in. It counts as failed, so that concurrent guesses count too, until it succeeded or was dropped before it was
-/// evaluated: nobody learned anything then.
+/// An attempt to sign in. It counts as failed, so that concurrent guesses count too, until it succeeded or was dropped: then nobody
+/// learned anything, or the password was right and the account is suspended.
 pub(super) struct Attempt {
     app: Arc<App>,
     failures: Counter,

@@ -62,7 +62,7 @@ pub(super) fn bad_id() -> LineError {
     invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
 }
 
-pub(super) fn email_taken(error: store::Error) -> LineError {
+pub(super) fn email_in_use(error: store::Error) -> LineError {
     let is_taken = matches!(error, store::Error::ConstraintViolated(Constraint::UniqueEmail));
     if is_taken { invalid("Another user has this email.") } else { error.into() }
 }

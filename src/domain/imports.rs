@@ -13,7 +13,7 @@ pub use super::lines::{
 };
 use super::{
     Result, Viewer, audit,
-    import_errors::{LineError, MAX_ID, bad_digest, bad_id, email_taken, invalid, valid},
+    import_errors::{LineError, MAX_ID, bad_digest, bad_id, email_in_use, invalid, valid},
     lines::FORMAT,
     policy,
 };
@@ -202,7 +202,7 @@ impl Import {
             }
             let (name, email, role) = (&name, email.as_ref(), if line.admin { Role::Admin } else { Role::User });
             let user = NewUser { id, name, email, created_at, password_hash, role };
-            let inserted = store::users::insert(conn, &user).map_err(email_taken)?;
+            let inserted = store::users::insert(conn, &user).map_err(email_in_use)?;
             if let Some(at) = line.suspended_at {
                 store::users::set_suspended(conn, inserted.id, Some(valid(at.parse())?))?;
             }

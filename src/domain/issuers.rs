@@ -27,21 +27,28 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
         _ => store::identities::user(conn, &name, &subject),
     };
     let found = app.store.lookup(find).await?;
-    match found {
-        Some((id, true)) => Ok(id),
-        Some((_, false)) => Err(Error::SUSPENDED),
+    match allowed(found)? {
+        Some(found) => Ok(found),
         None if issuer.provisions_users() => {
             let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
             match provision(app, issuer, claims).await {
                 // A concurrent request has provisioned the same subject.
                 Err(Error::Busy) => {
                     let found = app.store.read(move |conn| store::identities::user(conn, &name, &subject)).await?;
-                    found.map(|(id, _)| id).ok_or(Error::Busy)
+                    allowed(found)?.ok_or(Error::Busy)
                 }
                 provisioned => provisioned,
             }
         }
         None => Err(Error::Unauthenticated),
+    }
+}
+
+/// The user that was found, if they may act.
+fn allowed(found: Option<(UserId, bool)>) -> Result<Option<UserId>> {
+    match found {
+        Some((_, false)) => Err(Error::SUSPENDED),
+        found => Ok(found.map(|(id, _)| id)),
     }
 }
 
@@ -57,7 +64,7 @@ async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<U
         .write(move |conn| {
             if store::identities::exists(conn, &issuer, &subject)? {
                 let found = store::identities::user(conn, &issuer, &subject)?;
-                return found.map(|(id, _)| id).ok_or(Error::Unauthenticated);
+                return allowed(found)?.ok_or(Error::Unauthenticated);
             }
             let (name, role) = (&name, Role::User);
             let user = NewUser { id: None, name, email: None, created_at: at, password_hash: None, role };

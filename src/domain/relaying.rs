@@ -12,12 +12,16 @@ use crate::{
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells the other servers what this one changes, and notifies those who follow what the others have changed. Never returns.
-pub async fn run_job(app: Arc<App>, nats: Nats, node: i64) {
-    loop {
-        if let Err(error) = relay(&app, &nats, node).await {
-            tracing::warn!(%error, "other servers are not told of changes");
+pub fn run_job(app: Arc<App>, nats: Nats, node: i64) -> impl Future<Output = ()> + Send {
+    // From the call on, so that the metrics know of it.
+    app.relay.open();
+    async move {
+        loop {
+            if let Err(error) = relay(&app, &nats, node).await {
+                tracing::warn!(%error, "other servers are not told of changes");
+            }
+            tokio::time::sleep(BEAT_INTERVAL).await;
         }
-        tokio::time::sleep(BEAT_INTERVAL).await;
     }
 }
 
@@ -27,7 +31,6 @@ async fn relay(app: &App, nats: &Nats, node: i64) -> Result<(), String> {
     let epoch = app.epoch();
     let subject = format!("duologue.{epoch}");
     let mut heard = nats.subscribe(&subject).await?;
-    app.relay.open();
     let hear = async {
         while let Some(news) = heard.next().await {
             if news.node == node { app.relay.note_echo() } else { apply(app, &news) }

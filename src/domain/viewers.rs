@@ -77,10 +77,15 @@ impl Viewer {
         }
     }
 
-    /// Checks again that the session is active: for work that is long enough for it to have been revoked meanwhile.
+    /// Checks again that the session is active, or the account of who has none: for work that is long enough for it to have been
+    /// revoked meanwhile.
     pub(super) fn check_session(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
-        let Some(session) = self.session() else { return Ok(()) };
-        store::sessions::active(conn, session, at)?.map(drop).ok_or(Error::Unauthenticated)
+        let is_active = match (self.session(), self.user()) {
+            (Some(session), _) => store::sessions::active(conn, session, at)?.is_some(),
+            (None, Some(user)) => store::users::is_active(conn, user)? == Some(true),
+            (None, None) => true,
+        };
+        if is_active { Ok(()) } else { Err(Error::Unauthenticated) }
     }
 
     /// Checks again that the credential is valid: for what begins long after it was checked, as on a WebSocket.

@@ -82,6 +82,12 @@ impl Relay {
         self.0.is_open.store(true, Ordering::Relaxed);
     }
 
+    /// Whether something sends what is collected.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.is_open.load(Ordering::Relaxed)
+    }
+
     /// Whether there are other servers to be told, and what is told reaches at least this one.
     #[must_use]
     pub fn is_linked(&self) -> bool {
@@ -110,7 +116,7 @@ impl Relay {
     }
 
     fn tell(&self, add: impl FnOnce(&mut Waiting)) {
-        if !self.0.is_open.load(Ordering::Relaxed) {
+        if !self.is_open() {
             return;
         }
         let mut waiting = lock(&self.0.waiting);

@@ -107,7 +107,9 @@ fn registry(server: &Server, gauges: &Gauges) -> Registry {
     own.register("feed_lag_seconds", lag, counters.feed_lag.clone());
     let wakeups = "Notifications of followers that a feed has changed";
     own.register("wakeups", wakeups, server.app.notifier.notifications.clone());
-    own.register("nats_linked", "Whether this server hears itself over NATS", gauges.nats_linked.clone());
+    if server.app.relay.is_open() {
+        own.register("nats_linked", "Whether this server hears itself over NATS", gauges.nats_linked.clone());
+    }
     own.register("users_online", "Users who are online", gauges.users_online.clone());
 
     own.register("messages_sent", "Messages that were sent", counters.sends.clone());

@@ -90,14 +90,14 @@ pub fn renew(
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-/// The user of the session and their role, if it is active.
+/// The user of the session and their role, if it is active, and the user is not suspended.
 pub fn active(conn: &mut Conn<'_>, id: SessionId, at: Timestamp) -> Result<Option<(UserId, Role)>> {
     let query = sessions::table
         .inner_join(users::table)
         .select((users::id, users::role))
         .filter(sessions::id.eq(id))
         .filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(at)))
-        .filter(users::erased_at.is_null());
+        .filter(users::erased_at.is_null().and(users::suspended_at.is_null()));
     let found: Option<(UserId, i16)> = on!(conn, |c| query.first(c).optional())?;
     Ok(found.map(|(user, role)| (user, Role::from_code(role))))
 }

@@ -326,9 +326,10 @@ pub fn accounts_after(conn: &mut Conn<'_>, after: Option<UserId>, limit: i64) ->
     Ok(rows.into_iter().map(account).collect())
 }
 
-/// Whether there is a user with this role. It may read all users.
+/// Whether there is a user with this role who is not suspended. It may read all users.
 pub fn any_with_role(conn: &mut Conn<'_>, role: Role) -> Result<bool> {
-    let query = diesel::select(dsl::exists(users::table.filter(users::role.eq(role.code()))));
+    let active = users::table.filter(users::role.eq(role.code()).and(users::suspended_at.is_null()));
+    let query = diesel::select(dsl::exists(active));
     Ok(on!(conn, |c| query.get_result(c))?)
 }
 

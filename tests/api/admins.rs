@@ -102,6 +102,11 @@ async fn an_account_is_suspended_until_that_ends() {
     assert_eq!(socket.hears_close().await, 4403);
     assert_eq!(accounts::refresh(&chat.app, &ada.refresh, None).await.err().unwrap().to_string(), EXPIRED);
 
+    // Nor with a session that a server of an earlier release has begun meanwhile.
+    chat.database.run("UPDATE sessions SET ended_at = NULL WHERE user_id = 1").await;
+    assert!(!ada.is_signed_in(&chat).await);
+    chat.database.run("DELETE FROM sessions WHERE user_id = 1").await;
+
     // Who knows the password is told why; to anybody else it is an account like any other.
     let sign_in = async |password: &str| {
         let input = json!({ "email": "ada@example.com", "password": password });

@@ -10,6 +10,7 @@ use tokio::process::Child;
 use crate::{
     database::Lock,
     harness::{ACCOUNTS, Chat, Database, Socket, client, signed_in, soon},
+    metrics::{own_address, scraped},
     program::{run, serve, signs_up, terminate},
     servers::{free_port, nats_server, without_nats},
 };
@@ -89,8 +90,12 @@ async fn servers_that_are_given_nats_tell_each_other_at_once() {
     let _nats = nats_server(port);
     let nats = format!("nats://127.0.0.1:{port}");
     let flags = [accounts(), &["--nats", &nats]].concat();
+    let metrics = own_address();
+    let with_metrics = [&flags[..], &["--metrics-listen", &metrics]].concat();
     let (servers, addresses): (Vec<Child>, Vec<_>) =
-        [serve(&database, &flags).await, serve(&database, &flags).await].into_iter().unzip();
+        [serve(&database, &with_metrics).await, serve(&database, &flags).await].into_iter().unzip();
+    let metrics = format!("http://{metrics}/metrics");
+    soon(async { while scraped(&metrics).await["duologue_nats_linked"] == 0.0 {} }).await;
     let sign_out = json!({ "query": "mutation { signOut { userErrors { code } } }" });
     let mut times = Vec::new();
     for name in ["ada", "bob", "cem", "dan", "eve"] {
