@@ -97,11 +97,9 @@ impl Viewer {
         let is_valid = match self.who {
             Who::Operator | Who::Unrestricted | Who::Anonymous => true,
             Who::User { expires_at, .. } if expires_at <= now => false,
-            Who::User { session: Some(session), .. } => {
-                app.store.lookup(move |conn| store::sessions::active(conn, session, now)).await?.is_some()
-            }
-            Who::User { id, session: None, .. } => {
-                app.store.lookup(move |conn| store::users::is_active(conn, id)).await? == Some(true)
+            Who::User { .. } => {
+                let viewer = self.clone();
+                return app.store.lookup(move |conn| viewer.check_session(conn, now)).await;
             }
             Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
         };

@@ -12,13 +12,20 @@ after(() => browser?.close());
 
 const visitDemo = () => openWindow(browser, accounts, { path: "/demo" });
 
+/** A second tab of somebody who stays signed in. */
+async function anotherTab({ page, context }) {
+  const other = await context.newPage();
+  await other.goto(page.url());
+  await button(other, "Your menu").waitFor();
+  return other;
+}
+
 test("who signs out does not wait for the server, and leaves nothing in other tabs", async () => {
   const [window, friend] = await Promise.all([visitDemo(), visitDemo()]);
   const { page, context } = window;
   await signUp(friend.page, "Gunda");
   await signUp(page, "Hauke");
-  const other = await context.newPage();
-  await other.goto(page.url());
+  const other = await anotherTab(window);
   await other.getByRole("searchbox", { name: "Find people" }).fill("Gunda");
   await other.getByRole("list", { name: "People found" }).getByRole("link").click();
   await composer(other).fill("half a secret");
@@ -245,10 +252,9 @@ test("who stays signed in loses nothing when the browser is closed, and sends on
 
 test("a tab that slept while somebody signed out keeps nothing of theirs", async () => {
   const window = await visitDemo();
-  const { page, context } = window;
+  const { page } = window;
   await signUp(page, "Oda");
-  const other = await context.newPage();
-  await other.goto(page.url());
+  const other = await anotherTab(window);
   await account("Olga");
   await talkTo(other, "Olga");
   await composer(other).fill("half a secret");
@@ -266,11 +272,9 @@ test("a tab that slept while somebody signed out keeps nothing of theirs", async
 
 test("tokens that come after somebody else has signed in are dropped", async () => {
   const window = await visitDemo();
-  const { page, context } = window;
+  const { page } = window;
   await signUp(page, "Pirmin");
-  const other = await context.newPage();
-  await other.goto(page.url());
-  await button(other, "Your menu").waitFor();
+  const other = await anotherTab(window);
   await expire(page, "localStorage", Date.now() + 30_000);
   // The browser tells too late of what other tabs do.
   await page.addInitScript(() => {
@@ -312,11 +316,9 @@ test("a clock that is fast makes no tokens end early, and one that is set back h
 
 test("a storage that is full keeps no old tokens, and a tab that sleeps keeps no others from theirs", async () => {
   const window = await visitDemo();
-  const { page, context } = window;
+  const { page } = window;
   await signUp(page, "Ragna");
-  const other = await context.newPage();
-  await other.goto(page.url());
-  await button(other, "Your menu").waitFor();
+  const other = await anotherTab(window);
   await other.evaluate(() => void navigator.locks.request("duologue:session", () => new Promise(() => {})));
   await expire(page, "localStorage", Date.now());
   await page.addInitScript(fill);
