@@ -46,14 +46,15 @@ user() {
 sign_in() {
     account="\"email\": \"${3%%:*}\", \"password\": \"${3#*:}\""
     made='{ accessToken refreshToken viewer { user { id } } userErrors { code message } }'
-    answer=$(ask nobody "mutation (\$input: SignInInput!) { signIn(input: \$input) $made }" "{\"input\": {$account}}")
+    known="mutation (\$input: SignInInput!) { signIn(input: \$input) $made }"
+    new="mutation (\$input: SignUpInput!) { signUp(input: \$input) $made }"
+    answer=$(ask nobody "$known" "{\"input\": {$account}}")
     case $answer in
-        *'"BAD_CREDENTIALS"'*)
-            up=$(ask nobody "mutation (\$input: SignUpInput!) { signUp(input: \$input) $made }" \
-                "{\"input\": {\"name\": \"$2\", $account}}")
-            # Otherwise it was the password.
-            case $up in *'"EMAIL_TAKEN"'*) ;; *) answer=$up ;; esac
-            ;;
+        *'"BAD_CREDENTIALS"'*) answer=$(ask nobody "$new" "{\"input\": {\"name\": \"$2\", $account}}") ;;
+    esac
+    # By a try whose answer was lost, perhaps. Otherwise it was the password.
+    case $answer in
+        *'"EMAIL_TAKEN"'*) answer=$(ask nobody "$known" "{\"input\": {$account}}") ;;
     esac
     keep "$1" "$answer" || return 1
     echo "$answer" | value id

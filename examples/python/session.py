@@ -38,11 +38,11 @@ class Session:
         """The id of somebody who has an account, or gets one now."""
         account = {"email": email, "password": password}
         answer = await self._have(SIGN_IN, input=account)
-        if answer["userErrors"] and answer["userErrors"][0]["code"] == "BAD_CREDENTIALS":
-            made = await self._have(SIGN_UP, input=account | {"name": name})
-            # Otherwise it was the password.
-            if not made["userErrors"] or made["userErrors"][0]["code"] != "EMAIL_TAKEN":
-                answer = made
+        if has_failed(answer, "BAD_CREDENTIALS"):
+            answer = await self._have(SIGN_UP, input=account | {"name": name})
+        # By a try whose answer was lost, perhaps. Otherwise it was the password.
+        if has_failed(answer, "EMAIL_TAKEN"):
+            answer = await self._have(SIGN_IN, input=account)
         return self._keep(answer)["viewer"]["user"]["id"]
 
     async def token(self) -> str | None:
@@ -69,6 +69,10 @@ class Session:
         self._access_token, self._refresh_token = answer["accessToken"], answer["refreshToken"]
         self._ends = time.time() + max(lifetime(self._access_token), MARGIN + REST)
         return answer
+
+
+def has_failed(answer: dict[str, Any], code: str) -> bool:
+    return any(problem["code"] == code for problem in answer["userErrors"])
 
 
 def lifetime(access_token: str) -> float:

@@ -65,19 +65,20 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             )?;
         }
         Admin::Revoke { email, .. } => {
-            let former = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
-            let former = former.context("there is no admin with this address")?;
-            writeln!(stdout(), "{} is a user again, and all of its sessions have ended.", former.user.id)?;
-            if !former.has_admins {
-                eprintln!("This was the last admin: `duologue admin create` or `grant` makes another.");
-            }
+            let had_admins = admin::has_admins(app, &operator).await?;
+            let user = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
+            let user = user.context("there is no admin with this address")?;
+            writeln!(stdout(), "{} is a user again, and all of its sessions have ended.", user.id)?;
+            warn_without_admins(app, &operator, had_admins).await?;
         }
         Admin::Suspend { user, .. } => {
             let id = user_named(app, &operator, &user).await?;
+            let had_admins = admin::has_admins(app, &operator).await?;
             if !admin::set_suspended(app, &operator, id, true).await? {
                 bail!("{id} is suspended already");
             }
             writeln!(stdout(), "{id} is suspended, and all of its sessions have ended.")?;
+            warn_without_admins(app, &operator, had_admins).await?;
         }
         Admin::Unsuspend { user, .. } => {
             let id = user_named(app, &operator, &user).await?;
@@ -124,6 +125,14 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             }
             writeln!(stdout(), "{id} does not hold any more.")?;
         }
+    }
+    Ok(())
+}
+
+/// After a command that may have taken the last admin.
+async fn warn_without_admins(app: &App, operator: &Viewer, had_admins: bool) -> Result<()> {
+    if had_admins && !admin::has_admins(app, operator).await? {
+        eprintln!("This was the last admin: `duologue admin create` or `grant` makes another.");
     }
     Ok(())
 }

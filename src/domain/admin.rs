@@ -68,16 +68,14 @@ pub async fn grant(app: &App, viewer: &Viewer, email: Email) -> Result<Option<Us
         .await
 }
 
-/// A user who was an admin.
-pub struct FormerAdmin {
-    /// The user.
-    pub user: User,
-    /// Whether there are other admins.
-    pub has_admins: bool,
+/// Whether there is an admin who can sign in.
+pub async fn has_admins(app: &App, viewer: &Viewer) -> Result<bool> {
+    policy::require_operator(viewer)?;
+    Ok(app.store.read(|conn| store::users::any_with_role(conn, Role::Admin)).await?)
 }
 
 /// Makes an admin a user again, and ends their sessions. `None` if no admin has this address.
-pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<FormerAdmin>> {
+pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<User>> {
     policy::require_operator(viewer)?;
     let (viewer, at) = (viewer.clone(), app.now());
     app.store
@@ -88,7 +86,7 @@ pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<F
             }
             store::sessions::end_all(conn, user.id, None, at)?;
             audit::record(conn, &viewer, at, "admin revoke", (Some(user.id), None))?;
-            Ok::<_, Error>(Some(FormerAdmin { user, has_admins: store::users::any_with_role(conn, Role::Admin)? }))
+            Ok::<_, Error>(Some(user))
         })
         .await
 }

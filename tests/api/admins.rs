@@ -41,9 +41,9 @@ async fn an_admin_is_made_a_user_again() {
     assert_eq!(ada.asks(&chat, read, json!({})).await["data"]["user"]["email"], "bob@example.com");
     let mut socket = ada.connects(&chat).await;
 
-    let revoked = "is a user again, and all of its sessions have ended.\n";
     let done = admin(&chat.database, &["revoke", "ada@example.com"], "").await;
-    assert_eq!(done, (true, format!("{} {revoked}", ada.id), String::new()));
+    let said = format!("{} is a user again, and all of its sessions have ended.\n", ada.id);
+    assert_eq!(done, (true, said, String::new()));
     assert_eq!(code(&ada.asks(&chat, read, json!({})).await), "UNAUTHENTICATED");
     accounts::poll_revocations(&chat.app).await;
     assert_eq!(socket.hears_close().await, 4403);
@@ -56,9 +56,11 @@ async fn an_admin_is_made_a_user_again() {
         assert_eq!(none, (false, String::new(), "duologue: there is no admin with this address\n".into()));
         assert!(session.is_signed_in(&chat).await);
     }
-    let (done, said, warning) = admin(&chat.database, &["revoke", "eve@example.com"], "").await;
-    assert!(done && said.ends_with(revoked), "{said}");
-    assert_eq!(warning, "This was the last admin: `duologue admin create` or `grant` makes another.\n");
+    let last = "This was the last admin: `duologue admin create` or `grant` makes another.\n";
+    for (task, warning) in [("suspend", last), ("unsuspend", ""), ("revoke", last)] {
+        let (done, _, said) = admin(&chat.database, &[task, "eve@example.com"], "").await;
+        assert_eq!((done, said.as_str()), (true, warning), "{task}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,10 +150,20 @@ fn with_accounts(mut command: Command) -> Command {
     command
 }
 
+/// Starts an example with accounts that are made. Those of the first one are, but it does not hear of it.
+async fn signs_up(chat: &Chat, command: Command, count: usize) -> Example {
+    let proxy = Proxy::to(chat.address).await;
+    proxy.cut_at(chat.address, &["\"signUp\":{"]);
+    let example = Example::start(chat, with_accounts(command), proxy.address, count);
+    proxy.refused().await;
+    proxy.lead_to(chat.address);
+    example
+}
+
 /// Ada and Bob sign in, and go on when their tokens have ended.
 async fn signs_in(command: Command) {
     let chat = with_short_tokens().await;
-    let mut example = Example::start(&chat, with_accounts(command), chat.address, 2);
+    let mut example = signs_up(&chat, command, 2).await;
     example.comes_to_print("CAUGHT_UP").await;
     example.is_told("one").await;
     example.comes_to_print("MESSAGE_SENT msg_1 Ada: one").await;
@@ -325,17 +335,14 @@ async fn curl_where_people_sign_in() {
         return;
     }
     let chat = with_short_tokens().await;
-    let start = |count| {
-        let command = with_accounts(Command::new(root().join("examples/curl/chat.sh")));
-        Example::start(&chat, command, chat.address, count)
-    };
+    let program = root().join("examples/curl/chat.sh");
     let sent = r#""kind":"MESSAGE_SENT""#;
-    let mut example = start(2);
+    let mut example = signs_up(&chat, Command::new(&program), 2).await;
     example.comes_to_print(sent).await;
     // Once before and once after the end of a token.
     example.comes_to_print("CAUGHT_UP").await;
     example.comes_to_print("CAUGHT_UP").await;
-    let mut another = start(1);
+    let mut another = Example::start(&chat, with_accounts(Command::new(&program)), chat.address, 1);
     for example in [&mut example, &mut another] {
         example.comes_to_print(sent).await;
     }

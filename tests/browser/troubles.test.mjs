@@ -276,6 +276,38 @@ test("a page that could not be loaded comes by itself once it can, and until the
   await window.close();
 });
 
+test("an answer that comes late does not take the place of a newer one", async () => {
+  const window = await openWindow(browser, accounts, { path: "/demo" });
+  const { page } = window;
+  await signUp(page, "Nele");
+  await window.inTrouble(async () => {
+    let release, isTold;
+    const released = new Promise((resolve) => (release = resolve));
+    const told = new Promise((resolve) => (isTold = resolve));
+    let tries = 0;
+    await intercept(page, "query Account", async (route) => {
+      const number = ++tries;
+      if (number === 1) return route.abort();
+      const response = await route.fetch();
+      if (number > 2) return route.fulfill({ response });
+      await released;
+      await route.fulfill({ response, body: (await response.text()).replace(/"device":(null|"[^"]*")/, '"device":"Late"') });
+      isTold();
+    });
+    await choose(page, "Devices");
+    const dialog = page.getByRole("dialog");
+    const again = dialog.getByRole("button", { name: "Retry" });
+    await again.click();
+    await again.click();
+    await dialog.getByRole("listitem").waitFor();
+    release();
+    await told;
+    await settled(page);
+    assert.equal(await dialog.getByRole("listitem").filter({ hasText: "Late" }).count(), 0);
+  });
+  await window.close();
+});
+
 test("what was read on another device is no news", async (context) => {
   const proxy = await startProxy(new URL(open));
   context.after(() => proxy.stop());

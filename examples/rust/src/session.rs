@@ -40,20 +40,30 @@ impl Session {
     /// Of somebody who has an account, or gets one now.
     pub async fn sign_in(url: &str, name: &str, email: &str, password: &str) -> Result<Self> {
         let nobody = Box::new(Server::new(url, Self::Fixed(None)));
-        let input = sign_in::SignInInput { email: email.into(), password: password.into(), device: None };
-        let known = nobody.ask::<SignIn>(sign_in::Variables { input }).await?.sign_in;
-        let problem = known.user_errors.first();
-        let is_unknown = problem.is_some_and(|its| its.code == sign_in::UserErrorCode::BAD_CREDENTIALS);
-        let mut tokens = Tokens::new(known.access_token, known.refresh_token, problem.map(|its| &its.message));
+        let known = async || {
+            let input = sign_in::SignInInput { email: email.into(), password: password.into(), device: None };
+            let answer = nobody.ask::<SignIn>(sign_in::Variables { input }).await?.sign_in;
+            let problem = answer.user_errors.first();
+            let is_unknown = problem.is_some_and(|its| its.code == sign_in::UserErrorCode::BAD_CREDENTIALS);
+            let tokens = Tokens::new(answer.access_token, answer.refresh_token, problem.map(|its| &its.message));
+            anyhow::Ok((tokens, is_unknown))
+        };
+        let (mut tokens, is_unknown) = known().await?;
         if is_unknown {
-            let (name, email, password) = (name.into(), email.into(), password.into());
-            let input = sign_up::SignUpInput { name, email, password, device: None };
+            let input = sign_up::SignUpInput {
+                name: name.into(),
+                email: email.into(),
+                password: password.into(),
+                device: None,
+            };
             let made = nobody.ask::<SignUp>(sign_up::Variables { input }).await?.sign_up;
             let problem = made.user_errors.first();
-            // Otherwise it was the password.
-            if problem.is_none_or(|its| its.code != sign_up::UserErrorCode::EMAIL_TAKEN) {
-                tokens = Tokens::new(made.access_token, made.refresh_token, problem.map(|its| &its.message));
-            }
+            tokens = if problem.is_some_and(|its| its.code == sign_up::UserErrorCode::EMAIL_TAKEN) {
+                // By a try whose answer was lost, perhaps. Otherwise it was the password.
+                known().await?.0
+            } else {
+                Tokens::new(made.access_token, made.refresh_token, problem.map(|its| &its.message))
+            };
         }
         Ok(Self::Account { nobody, tokens: Mutex::new(tokens?) })
     }

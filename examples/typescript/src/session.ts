@@ -65,12 +65,13 @@ function lifetime(accessToken: string): number {
 /** Signs somebody in who has an account, or gets one now, and gives their id. */
 export async function signIn(nobody: Client, name: string, email: string, password: string) {
   const session = new Session(nobody);
-  let answer = (await patiently(() => nobody.mutation(SignIn, { input: { email, password } }))).signIn;
+  const known = async () => (await patiently(() => nobody.mutation(SignIn, { input: { email, password } }))).signIn;
+  let answer = await known();
   if (answer.userErrors[0]?.code === "BAD_CREDENTIALS") {
-    const made = (await patiently(() => nobody.mutation(SignUp, { input: { name, email, password } }))).signUp;
-    // Otherwise it was the password.
-    if (made.userErrors[0]?.code !== "EMAIL_TAKEN") answer = made;
+    answer = (await patiently(() => nobody.mutation(SignUp, { input: { name, email, password } }))).signUp;
   }
+  // By a try whose answer was lost, perhaps. Otherwise it was the password.
+  if (answer.userErrors[0]?.code === "EMAIL_TAKEN") answer = await known();
   session.keep(answer);
   return { session, me: answer.viewer!.user.id };
 }
