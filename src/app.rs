@@ -51,8 +51,6 @@ pub struct App {
     pub notifier: Notifier,
     /// What other servers are to be told.
     pub relay: Relay,
-    /// The database was moved elsewhere, and is not to be used any more.
-    pub moved: Notify,
     /// Wakes the job that finishes what changes of users left to do.
     pub unfinished_changes: Arc<Notify>,
     /// Wakes the job that removes what was indexed of changed messages.
@@ -161,7 +159,6 @@ impl App {
             notifier: Notifier::with(relay.clone()),
             revocations: Revocations::with(relay.clone()),
             relay,
-            moved: Notify::new(),
             unfinished_changes: Arc::default(),
             unindexed: Arc::default(),
             unembedded: Arc::default(),

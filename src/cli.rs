@@ -23,7 +23,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use reqwest::{StatusCode, redirect::Policy};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::SetOnce,
+};
 
 use duologue::{
     app::{App, database_url, random_epoch},
@@ -31,7 +34,7 @@ use duologue::{
     domain::{
         self, Viewer, demo, jobs,
         moving::Move,
-        nodes::{self, Membership},
+        nodes::{self, CannotJoin, Membership},
         relaying,
         retention::Retention,
     },
@@ -116,13 +119,14 @@ async fn serve(settings: &Serve) -> Result<()> {
         _ = terminated.recv() => exit(0),
         _ = interrupted.recv() => exit(0),
     };
-    let (served, drain_delay) = (app.clone(), settings.drain_delay);
+    let (ended, drain_delay) = (Arc::new(SetOnce::new()), settings.drain_delay);
+    let must_end = ended.clone();
     let stop = async move {
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
-            () = served.moved.notified() => {
-                tracing::warn!("the database was moved elsewhere");
+            why = must_end.wait() => {
+                tracing::warn!("{why}");
                 return Duration::ZERO;
             }
         }
@@ -141,8 +145,10 @@ async fn serve(settings: &Serve) -> Result<()> {
     jobs.spawn(systemd::run_watchdog());
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
-    let node = membership.id();
-    jobs.spawn(membership.run(app.clone()));
+    let (node, member, why_ended) = (membership.id(), app.clone(), ended.clone());
+    jobs.spawn(async move {
+        let _ = why_ended.set(membership.run(member).await);
+    });
     if let Some(nats) = nats {
         jobs.spawn(relaying::run_job(app.clone(), nats, node));
     }
@@ -151,7 +157,10 @@ async fn serve(settings: &Serve) -> Result<()> {
     // Otherwise its lease expires soon.
     let _ = nodes::leave(&app, node).await;
     app.close().await;
-    Ok(())
+    match ended.get() {
+        None | Some(CannotJoin::Moved) => Ok(()),
+        Some(why) => bail!("{why}"),
+    }
 }
 
 /// The connection to NATS, if the settings name one and there can be other servers.

@@ -3,9 +3,7 @@
 
 use std::{
     env,
-    io::{self, BufWriter, IsTerminal, Stderr, Write, stderr},
-    thread,
-    time::Duration,
+    io::{BufWriter, IsTerminal, stderr},
 };
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -17,16 +15,13 @@ use crate::config::{Log, LogFormat};
 
 /// Lines that wait to be written. If nobody reads the log, more are lost: nothing waits for it.
 const MAX_WAITING: usize = 8_192;
-/// Bytes that are written together, at most.
-const MAX_WRITE: usize = 64 * 1024;
-/// What comes within this time after a line was written is written together. To wake the thread that writes costs more than a line.
-const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Starts the log; of commands that have no settings for it only warnings. Once per process; a second call changes nothing. What waits is
 /// written when the guard is dropped.
 pub fn start(log: Option<&Log>) -> WorkerGuard {
-    let output = Batched(BufWriter::with_capacity(MAX_WRITE, stderr()));
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(output);
+    // Lines that are there together are written together; the writer flushes whenever none is left.
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(BufWriter::new(stderr()));
     // Of the libraries warnings are enough; and who gave a command knows that it takes long.
     let chosen = log.map_or_else(
         || "warn,duologue::store::metrics=error".to_owned(),
@@ -57,21 +52,4 @@ pub fn start(log: Option<&Log>) -> WorkerGuard {
         tracing::warn!("RUST_LOG cannot be used ({why})");
     }
     guard
-}
-
-/// Standard error, for the thread that writes the log: it flushes when no line is left, and sleeps until there is another.
-struct Batched(BufWriter<Stderr>);
-
-impl Write for Batched {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.0.buffer().is_empty() {
-            self.0.flush()?;
-            thread::sleep(BATCH_INTERVAL);
-        }
-        Ok(())
-    }
 }

@@ -176,6 +176,9 @@ pub enum Rejection {
     /// The nearest in meaning cannot be had in order of time.
     #[error("The newest messages can be found by their words only: leave out `order`, or search with the mode TEXT.")]
     NewestByMeaning,
+    /// The embedding model takes no such text.
+    #[error("The embedding model does not take this query: word it otherwise, or search with the mode TEXT.")]
+    RefusedQuery,
     /// The message was edited in the meantime.
     #[error("The message was edited since: its version is now {0}. Read it again.")]
     VersionConflict(i32),

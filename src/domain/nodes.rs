@@ -42,9 +42,12 @@ const ENTRIES_IN_FLIGHT: i64 = 1_000;
 /// Entries that are looked at one by one; if there are more, all followers look for what is theirs.
 const MAX_ADDITIONS: usize = 50_000;
 
-/// Why a server cannot be one of several. The message is for the operator.
+/// Why a server cannot use the database, or not any more. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotJoin {
+    /// Another database has taken its place.
+    #[error("the database was moved elsewhere")]
+    Moved,
     /// Seconds.
     #[error(
         "the clock of this machine and that of PostgreSQL differ by {0} seconds: set them right, as tokens and the times of messages \
@@ -97,6 +100,7 @@ impl Membership {
         let node = Node { id: rand::random(), version: env!("CARGO_PKG_VERSION").to_owned(), key_ids, knows };
         let joining = node.clone();
         let join = move |conn: &mut Conn<'_>| {
+            store::nodes::lock(conn)?;
             Ok::<_, store::Error>((
                 store::nodes::renew(conn, &joining)?,
                 store::feed::unsettled(conn)?,
@@ -104,16 +108,15 @@ impl Membership {
             ))
         };
         let (nodes, earlier, last) = app.store.write(join).await?;
-        // Again, now that others know of it.
-        if !app.store.read(store::is_compatible).await? {
+        // Now that others know of it.
+        if let Err(why) = check_agreement(app, &node, &nodes.others).await {
             leave(app, node.id).await?;
-            return Err(CannotJoin::TooOld);
+            return Err(why);
         }
         if !app.store.is_sqlite() {
             app.presences.share_all();
         }
-        let signs = |one: &Node, other: &Node| one.key_ids.first().is_none_or(|key| other.key_ids.contains(key));
-        let membership = Self {
+        Ok(Self {
             node,
             settled: last - ENTRIES_IN_FLIGHT,
             seen: HashSet::new(),
@@ -121,12 +124,7 @@ impl Membership {
             others: nodes.others.iter().map(|other| other.id).collect(),
             presences: Exchange::default(),
             exchanged: Instant::now(),
-        };
-        if nodes.others.iter().any(|other| !signs(other, &membership.node) || !signs(&membership.node, other)) {
-            membership.leave(app).await?;
-            return Err(CannotJoin::Keys);
-        }
-        Ok(membership)
+        })
     }
 
     /// Warns if all servers together, each with so many connections, want more than PostgreSQL lets them have.
@@ -158,8 +156,8 @@ impl Membership {
         leave(app, self.id()).await
     }
 
-    /// Keeps in touch with the others; never returns.
-    pub async fn run(mut self, app: Arc<App>) {
+    /// Keeps in touch with the others; returns when the server must not use the database any more.
+    pub async fn run(mut self, app: Arc<App>) -> CannotJoin {
         let (mut renewed, mut is_deaf) = (Instant::now(), false);
         loop {
             tokio::time::sleep(self.interval(&app)).await;
@@ -177,10 +175,11 @@ impl Membership {
             }
             match self.renew(&app).await {
                 Ok(()) => renewed = Instant::now(),
-                Err(error) => {
+                Err(CannotJoin::Store(error)) => {
                     tracing::warn!(%error, "the other servers do not know of this one");
                     tokio::time::sleep(RENEWAL_INTERVAL).await;
                 }
+                Err(why) => return why,
             }
         }
     }
@@ -204,7 +203,7 @@ impl Membership {
     }
 
     /// Renews the lease, and takes over what the database says.
-    async fn renew(&mut self, app: &Arc<App>) -> store::Result<()> {
+    async fn renew(&mut self, app: &Arc<App>) -> Result<(), CannotJoin> {
         // Nothing is written to a SQLite file.
         if !app.store.is_sqlite() {
             let node = self.node.clone();
@@ -215,7 +214,8 @@ impl Membership {
             };
             let nodes = app.store.write(renew).await?;
             if nodes.is_new {
-                // It was away for longer than others keep what it has not heard of.
+                // It was away for longer than others believed that it is there, and kept what it has not heard of.
+                check_agreement(app, &self.node, &nodes.others).await?;
                 app.presences.share_all();
                 self.presences.hear_anew(app);
             }
@@ -227,7 +227,7 @@ impl Membership {
         let (epoch, is_moved) = app.store.read(read).await?;
         app.set_epoch(&epoch);
         if is_moved {
-            app.moved.notify_one();
+            return Err(CannotJoin::Moved);
         }
         correct_clock(app, app.clock_offset().await?);
         Ok(())
@@ -251,6 +251,10 @@ impl Membership {
             app.notifier.invalidate_all();
             return check_history(app).await;
         }
+        if !additions.is_empty() {
+            // Of several servers one embeds messages.
+            app.unembedded.notify_one();
+        }
         if additions.len() > MAX_ADDITIONS {
             app.notifier.invalidate_all();
         } else {
@@ -271,6 +275,16 @@ impl Membership {
         }
         Ok(())
     }
+}
+
+/// Whether this server knows what the database and the others need, and they what it needs.
+async fn check_agreement(app: &App, node: &Node, others: &[Node]) -> Result<(), CannotJoin> {
+    if !app.store.read(store::is_compatible).await? {
+        return Err(CannotJoin::TooOld);
+    }
+    let signs = |one: &Node, other: &Node| one.key_ids.first().is_none_or(|key| other.key_ids.contains(key));
+    let is_agreed = others.iter().all(|other| signs(other, node) && signs(node, other));
+    if is_agreed { Ok(()) } else { Err(CannotJoin::Keys) }
 }
 
 /// Begins a new epoch if one of the last entries that somebody was told of is not in the database any more, or another one has taken its

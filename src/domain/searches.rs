@@ -19,7 +19,7 @@ use crate::{
         timestamps::Timestamp,
         vectors::{QueryVector, Vector},
     },
-    search::{Kind, nearest::Best, ranking, snippets::snippet},
+    search::{EmbedError, Kind, nearest::Best, ranking, snippets::snippet},
     store::{self, Conn, TextBudget, vectors::EmbeddingModel},
 };
 
@@ -133,6 +133,7 @@ pub async fn prepare(app: &App, viewer: &Viewer, search: &Search) -> Result<Opti
     match embedder.embed(Kind::Query, vec![search.text.clone()]).await {
         Ok(mut vectors) => Ok(vectors.pop()),
         Err(_) if !is_wanted => Ok(None),
+        Err(EmbedError::Refused { .. }) => Err(Rejection::RefusedQuery.into()),
         Err(_) => Err(Error::Overloaded(NO_VECTOR)),
     }
 }

@@ -72,8 +72,8 @@ pub struct News {
 struct Typing {
     to: i64,
     from: i64,
-    /// Until the signal expires; `None` if it is about having stopped.
-    ms: Option<i64>,
+    /// When the signal expires, in milliseconds since 1970 by the clock of the database, as all servers go by that; `None` if it is about having stopped.
+    until: Option<i64>,
 }
 
 impl Relay {
@@ -105,9 +105,10 @@ impl Relay {
     }
 
     /// A signal is sent to one user.
-    pub fn tell_of_signal(&self, to: UserId, signal: Signal, now: Timestamp) {
-        let ms = signal.expires_at.map(|at| at.milliseconds() - now.milliseconds());
-        self.tell(|waiting| waiting.typing.push(Typing { to: to.key(), from: signal.user.key(), ms }));
+    pub fn tell_of_signal(&self, to: UserId, signal: Signal) {
+        let until = signal.expires_at.map(Timestamp::milliseconds);
+        let typing = Typing { to: to.key(), from: signal.user.key(), until };
+        self.tell(|waiting| waiting.typing.push(typing));
     }
 
     /// Credentials were revoked.
@@ -161,14 +162,16 @@ impl News {
         self.feeds.iter().filter_map(|(user, stale)| Some((UserId::new(*user)?, *stale != 0)))
     }
 
-    /// The signals, each with whom it is for.
+    /// The signals, each with whom it is for, but for those that have expired on the way.
     pub fn signals(&self, now: Timestamp) -> impl Iterator<Item = (UserId, Signal)> {
-        self.typing.iter().filter_map(move |typing| {
+        let signal = |typing: &Typing| {
             let (to, user) = (UserId::new(typing.to)?, UserId::new(typing.from)?);
-            let kind = if typing.ms.is_some() { SignalKind::Typing } else { SignalKind::StoppedTyping };
-            let expires_at = typing.ms.map(|ms| Timestamp::from_milliseconds(now.milliseconds().saturating_add(ms)));
+            let expires_at = typing.until.map(Timestamp::from_milliseconds);
+            let kind = if expires_at.is_some() { SignalKind::Typing } else { SignalKind::StoppedTyping };
             Some((to, Signal { kind, user, conversation: ConversationId::between(to, user), expires_at }))
-        })
+        };
+        let signals = self.typing.iter().filter_map(signal);
+        signals.filter(move |(_, signal)| signal.expires_at.is_none_or(|at| at > now))
     }
 }
 
@@ -196,26 +199,18 @@ mod tests {
         relay.tell_of_feed(user(18), false);
         let now = Timestamp::from_milliseconds(1_000);
         let conversation = ConversationId::between(user(17), user(18));
-        let typing = Signal {
-            kind: SignalKind::Typing,
-            user: user(18),
-            conversation,
-            expires_at: Some(now.later(Duration::from_secs(6))),
-        };
-        relay.tell_of_signal(user(17), typing, now);
+        let expires_at = Some(now.later(Duration::from_secs(6)));
+        relay.tell_of_signal(user(17), Signal { kind: SignalKind::Typing, user: user(18), conversation, expires_at });
         relay.tell_of_revocation();
         let news = relay.next(7).await;
         let text = serde_json::to_string(&news).unwrap();
-        assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"ms":6000}],"r":true}"#);
+        assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"until":7000}],"r":true}"#);
         let read: News = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
         assert_eq!(read, news);
         assert_eq!(read.feeds().collect::<Vec<_>>(), [(user(17), false), (user(18), true)]);
-        let later = Timestamp::from_milliseconds(5_000);
-        let (to, signal) = read.signals(later).next().unwrap();
-        assert_eq!(
-            (to, signal.conversation, signal.expires_at),
-            (user(17), conversation, Some(later.later(Duration::from_secs(6))))
-        );
+        let (to, signal) = read.signals(now.later(Duration::from_secs(5))).next().unwrap();
+        assert_eq!((to, signal.conversation, signal.expires_at), (user(17), conversation, expires_at));
+        assert!(read.signals(now.later(Duration::from_secs(6))).next().is_none(), "it has waited until NATS was back");
     }
 
     #[tokio::test]

@@ -110,6 +110,7 @@ impl From<Rejection> for UserError {
             Rejection::NoMarkedMessage => (Is::NotFound, "messageId"),
             Rejection::NotCursorOf(_) | Rejection::NotPlaceOf => (Is::Invalid, "after"),
             Rejection::NewestByMeaning => (Is::Invalid, "input.order"),
+            Rejection::RefusedQuery => (Is::Invalid, "input.text"),
             Rejection::NoConversation => (Is::NotFound, "conversationId"),
             Rejection::NoSender(_) => (Is::NotFound, "input.senderId"),
             Rejection::NoReceiver(_) => (Is::NotFound, "input.receiverId"),

@@ -37,9 +37,17 @@ pub fn clock(conn: &mut Conn<'_>) -> Result<Option<Timestamp>> {
     Ok(Some(Timestamp::from_milliseconds(sql::<BigInt>(&format!("SELECT {CLOCK}")).get_result(*c)?)))
 }
 
+/// Lets only one server at a time say for the first time that it uses the database, until the end of the transaction: of two that do
+/// not agree, one sees the other.
+pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
+    let Conn::Postgres(c) = conn else { return Ok(()) };
+    sql_query("LOCK TABLE nodes IN EXCLUSIVE MODE").execute(*c)?;
+    Ok(())
+}
+
 /// The servers that use the database.
 pub struct Nodes {
-    /// Whether this one was not among them.
+    /// Whether this one was not among them, or not any more.
     pub is_new: bool,
     /// Those besides it.
     pub others: Vec<Node>,
@@ -51,11 +59,13 @@ pub fn renew(conn: &mut Conn<'_>, node: &Node) -> Result<Nodes> {
     let Conn::Postgres(c) = conn else { return Ok(Nodes { is_new: true, others: Vec::new() }) };
     let lease = LEASE.as_millis();
     // Raw for the clock.
-    let renew = sql_query(format!("UPDATE nodes SET renewed_at = {CLOCK} WHERE id = $1"));
-    let is_new = renew.bind::<BigInt, _>(node.id).execute(*c)? == 0;
+    let renew = format!("UPDATE nodes SET renewed_at = {CLOCK} WHERE id = $1 AND renewed_at >= {CLOCK} - {lease}");
+    let is_new = sql_query(renew).bind::<BigInt, _>(node.id).execute(*c)? == 0;
     if is_new {
-        let insert =
-            format!("INSERT INTO nodes (id, version, key_ids, knows, renewed_at) VALUES ($1, $2, $3, $4, {CLOCK})");
+        let insert = format!(
+            "INSERT INTO nodes (id, version, key_ids, knows, renewed_at) VALUES ($1, $2, $3, $4, {CLOCK}) \
+             ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at"
+        );
         sql_query(insert)
             .bind::<BigInt, _>(node.id)
             .bind::<Text, _>(&node.version)

@@ -55,6 +55,7 @@ mod pgbackrest;
 mod tls;
 mod proxies;
 mod servers;
+mod membership;
 mod jobs;
 mod failover;
 mod presences;

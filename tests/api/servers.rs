@@ -9,13 +9,9 @@ use std::{
 use diesel_async::SimpleAsyncConnection;
 use duologue::{
     app::App,
-    domain::{
-        Viewer, accounts, admin,
-        nodes::{CannotJoin, Membership},
-        relaying,
-    },
+    domain::{Viewer, accounts, admin, nodes::Membership, relaying},
     events::{Nats, NatsSettings},
-    model::{sessions::Credential, timestamps::Timestamp},
+    model::sessions::Credential,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -26,7 +22,7 @@ use tokio::{
 
 use crate::{
     database::Lock,
-    harness::{ACCOUNTS, Chat, Database, Feed, Person, Socket, soon, text},
+    harness::{Chat, Database, Feed, Person, Socket, soon, text},
     resume::{cursor, resumed},
 };
 
@@ -55,9 +51,13 @@ impl Servers {
         let (a, b) = (Chat::in_real_time(database, flags).await, Chat::in_real_time(same, flags).await);
         let mut jobs = JoinSet::new();
         let [of_a, of_b] = [Membership::join(&a.app).await.unwrap(), Membership::join(&b.app).await.unwrap()];
-        jobs.spawn(of_a.run(a.app.clone()));
         let id = of_b.id();
-        let b_member = (jobs.spawn(of_b.run(b.app.clone())), id);
+        let mut keep = |member: Membership, app: &Arc<App>| {
+            let running = member.run(app.clone());
+            jobs.spawn(async move { drop(running.await) })
+        };
+        keep(of_a, &a.app);
+        let b_member = (keep(of_b, &b.app), id);
         Some(Self { a, b, b_member, _jobs: jobs })
     }
 
@@ -141,6 +141,11 @@ async fn what_is_changed_through_one_server_is_heard_at_the_other() {
     let mut feed = followed(&ada).await;
     servers.at_b(&bob).sends("from the other one", &ada).await;
     assert_eq!(feed.next().await["message"]["content"], "from the other one");
+    // Of the servers one embeds what is sent through any.
+    let unembedded = servers.a.app.unembedded.clone();
+    soon(unembedded.notified()).await;
+    servers.at_b(&bob).sends("once more", &ada).await;
+    soon(unembedded.notified()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,58 +250,6 @@ async fn an_account_that_is_erased_through_one_server_ends_at_the_other() {
     ada.leaves(false).await;
     accounts::poll_revocations(&servers.b.app).await;
     soon(revocation.revoked()).await;
-}
-
-/// What another server says to joining, with a clock that is so far ahead and with flags.
-async fn joins(database: &Database, ahead: Duration, flags: &[&str]) -> (Arc<App>, Result<Membership, CannotJoin>) {
-    let settings = database.settings(flags);
-    let clock = move || Timestamp::now().later(ahead);
-    let mut app = App::open_with_clock(&settings.database, clock).await.unwrap();
-    app.configure(&settings).await.unwrap();
-    let joined = Membership::join(&app).await;
-    (Arc::new(app), joined)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_clock_of_the_database_rules() {
-    let database = Database::new().await;
-    if database.is_sqlite() {
-        return;
-    }
-    let (app, joined) = joins(&database, Duration::from_secs(30), &[]).await;
-    joined.unwrap();
-    let offset = (app.now().milliseconds() - Timestamp::now().milliseconds()).abs();
-    assert!(offset < 1_000, "{offset}");
-    let (_, refused) = joins(&database, Duration::from_hours(1), &[]).await;
-    let Err(CannotJoin::Clock(seconds)) = refused else { panic!() };
-    assert!((3_595..=3_600).contains(&seconds), "{seconds}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_must_know_the_keys_that_the_others_sign_with() {
-    let database = Database::new().await;
-    if database.is_sqlite() {
-        return;
-    }
-    let other = "b".repeat(44).replace("bb", "Zz");
-    let own = ACCOUNTS[3];
-    let (both, other_first) = (format!("{own},{other}"), format!("{other},{own}"));
-    let with = async |keys: &str| {
-        let (app, joined) = joins(&database, Duration::ZERO, &["--auth", "jwt", "--signing-key", keys]).await;
-        match joined {
-            Ok(membership) => Some((app, membership)),
-            Err(CannotJoin::Keys) => None,
-            Err(other) => panic!("{other}"),
-        }
-    };
-    let (app, first) = with(own).await.unwrap();
-    assert!(with(&other).await.is_none());
-    assert!(with(&other_first).await.is_none(), "the first one does not know the other key");
-    let (app_of_second, second) = with(&both).await.unwrap();
-    first.leave(&app).await.unwrap();
-    // All know the new key now: it may sign.
-    assert!(with(&other_first).await.is_some());
-    second.leave(&app_of_second).await.unwrap();
 }
 
 /// A NATS server, until this is dropped.
