@@ -6,7 +6,7 @@ use crate::{
         ids::{ConversationId, UserId},
         messages::{List, Message},
     },
-    store::users::Addresses,
+    store::user_pages::Addresses,
 };
 
 /// The error for another user's feed and signals, whether there is such a user or not.

@@ -41,7 +41,7 @@ pub fn page(conn: &mut Conn<'_>, viewer: &Viewer, search: Option<&str>, request:
     let Some(addresses) = policy::searchable_addresses(viewer).filter(|_| !matches_nothing) else {
         return Ok(Page::empty());
     };
-    Ok(store::users::page(conn, search.map(|search| (search, addresses)), request)?)
+    Ok(store::user_pages::page(conn, search.map(|search| (search, addresses)), request)?)
 }
 
 /// Creates an account for another user; without a password it cannot sign in with one.

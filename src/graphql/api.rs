@@ -17,6 +17,7 @@ use super::{
     access::shown_name,
     calls::{Call, Caller, new_request_id},
     errors::{internal, is_temporary, top_level},
+    loading::{written, written_one},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
     schema::{Planned, PlannedSubscription, sdl},
@@ -24,17 +25,15 @@ use super::{
 use crate::{
     app::App,
     config::Limits,
-    domain::{self, Snapshot, connections},
+    domain::{self, Viewer, connections},
     execution::{
         self, Answer, Arguments, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise,
-        OperationType, Part, Plans, Request, Schema, Source, Write,
+        OperationType, Plans, Request, Schema, Source, Write,
     },
 };
 
-/// Fields that are filled in well under a millisecond.
-const LIGHT: u64 = 1_000;
-/// Bytes of answers to events that are made together, and wait to be sent; the last one may go beyond.
-const MAX_WAITING_BYTES: usize = 256 * 1024;
+/// Bytes of data of an answer to somebody who has not signed in, at most: the whole schema has a third of it.
+const MAX_ANONYMOUS_ANSWER: usize = 512 * 1024;
 /// Answers to events of more bytes are counted while they wait, so that one user cannot have many of them.
 const LARGE_EVENTS: usize = 64 * 1024;
 /// Queries and mutations that take longer are named in the log.
@@ -103,6 +102,14 @@ impl Api {
         &self.metrics
     }
 
+    /// Bytes of data that an answer to this viewer may have. Who has not signed in can ask for little more than the schema, and answers
+    /// that nobody reads are not counted for anybody.
+    #[must_use]
+    pub fn max_answer(&self, viewer: &Viewer) -> usize {
+        let most = self.limits.max_answer;
+        if viewer.is_anonymous() { most.min(MAX_ANONYMOUS_ANSWER) } else { most }
+    }
+
     /// What a client may ask for.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
@@ -166,7 +173,7 @@ impl Api {
     pub fn stream(&self, caller: &Caller, prepared: Prepared) -> BoxStream<'static, Answer> {
         let (api, caller) = (self.clone(), caller.clone());
         if prepared.operation() != OperationType::Subscription {
-            let max_bytes = self.limits.max_answer;
+            let max_bytes = self.max_answer(&caller.viewer);
             return stream::once(async move { api.execute(&caller, prepared, max_bytes).await }).boxed();
         }
         let record = caller.record.clone();
@@ -196,9 +203,9 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) ->
         }
         Planned::Mutation(fields) => {
             let mut answer = Fieldwise::new(max_bytes);
-            for field in fields {
+            for (index, field) in fields.iter().enumerate() {
                 let part = match &field.resolve {
-                    Some(resolve) => match resolve(call.clone(), arguments).await {
+                    Some(resolve) => match change(&call, index, resolve(call.clone(), arguments)).await {
                         Ok(write) => written_one(&call, arguments, write, false, answer.remaining()).await,
                         Err(error) => Err(error),
                     },
@@ -212,81 +219,21 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) ->
     }
 }
 
+/// Makes the change of a field. The session may have ended since the field before.
+async fn change(
+    call: &Call,
+    index: usize,
+    change: impl Future<Output = Result<Write<Context>, Error>>,
+) -> Result<Write<Context>, Error> {
+    if index > 0 {
+        call.answer(call.viewer().check(&call.app).await)?;
+    }
+    change.await
+}
+
 /// Where something else is asked for beside a feed's cursor, neither may be newer than the other.
 fn wants_one_moment(fields: &[CollectedField]) -> bool {
     fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
-}
-
-/// Writes one part of an answer, as [`written`] does.
-async fn written_one(
-    call: &Arc<Call>,
-    arguments: &Arc<Arguments>,
-    write: Write<Context>,
-    always: bool,
-    max_bytes: usize,
-) -> Result<Part, Error> {
-    let mut parts = written(call, arguments.clone(), vec![write], always, max_bytes).await;
-    parts.pop().ok_or_else(|| internal(&call.request_id))
-}
-
-/// Writes parts of an answer, or answers, with all that has to be loaded for them: each of at most `max_bytes`, and only the
-/// first ones if they are large.
-async fn written(
-    call: &Arc<Call>,
-    arguments: Arc<Arguments>,
-    writes: Vec<Write<Context>>,
-    always: bool,
-    max_bytes: usize,
-) -> Vec<Part> {
-    let mut context = call.context(max_bytes);
-    if let Some(parts) = attempt(&context, &arguments, &writes, max_bytes) {
-        return parts;
-    }
-    context.prepare().await;
-    let how = Snapshot { always, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
-    let writes = Arc::new(writes);
-    let (all, shared) = (writes.clone(), arguments.clone());
-    let viewer = call.viewer();
-    let loaded = domain::snapshot(&call.app, &viewer, how, move |conn| {
-        while context.load(Ok(conn)) {
-            if let Some(parts) = attempt(&context, &shared, &all, max_bytes) {
-                return parts;
-            }
-        }
-        Vec::new()
-    });
-    match loaded.await {
-        Ok(parts) => parts,
-        Err(error) => {
-            let error = top_level(error, &call.request_id);
-            let mut context = call.context(max_bytes);
-            loop {
-                let parts = attempt(&context, &arguments, &writes, max_bytes);
-                if parts.is_some() || !context.load(Err(&error)) {
-                    return parts.unwrap_or_default();
-                }
-            }
-        }
-    }
-}
-
-/// Writes as [`written`] does; `None` if something has to be loaded first.
-fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>], max_bytes: usize) -> Option<Vec<Part>> {
-    let (mut parts, mut bytes, mut is_complete) = (Vec::with_capacity(writes.len()), 0, true);
-    // All are looked through, also once one is not complete: what they want is loaded together.
-    for write in writes {
-        match execution::write(arguments, max_bytes, |writer| write(context, writer)) {
-            Some((data, errors)) => {
-                bytes += data.len();
-                parts.push((data, errors));
-            }
-            None => is_complete = false,
-        }
-        if bytes > MAX_WAITING_BYTES {
-            break;
-        }
-    }
-    is_complete.then_some(parts)
 }
 
 /// A subscription that goes on.

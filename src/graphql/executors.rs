@@ -91,7 +91,7 @@ impl Api {
         // Its session may have ended since it was asked for.
         let valid = if is_mutation { caller.viewer.check(self.app()).await } else { Ok(()) };
         let answer = match valid {
-            Ok(()) => self.execute(caller, prepared, self.limits().max_answer).await,
+            Ok(()) => self.execute(caller, prepared, self.max_answer(&caller.viewer)).await,
             Err(error) => {
                 let refusal = Self::refuse(error);
                 caller.record.is_answered(&refusal);
@@ -156,7 +156,7 @@ impl Executor for Api {
                 return Err(Answer::refusal(Code::BadRequest, "A subscription needs a WebSocket."));
             }
             let _permit = begin_request(self.app(), &caller.viewer).map_err(Self::refuse)?;
-            Ok(self.execute(&caller, prepared, self.limits().max_answer).await)
+            Ok(self.execute(&caller, prepared, self.max_answer(&caller.viewer)).await)
         };
         run.await.unwrap_or_else(|refusal: Answer| refusal).into()
     }

@@ -18,6 +18,7 @@ mod nodes;
 
 mod access;
 mod api;
+mod loading;
 mod executors;
 mod schema;
 mod roots;

@@ -278,7 +278,7 @@ async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRe
             let checked = caller.viewer.check(&server.app).await.map_err(Api::refuse);
             prepared = checked.and(prepared);
         }
-        let remaining = server.limits.max_answer.saturating_sub(answers.len());
+        let remaining = server.api.max_answer(&caller.viewer).saturating_sub(answers.len());
         let answer = run(server, caller, prepared, remaining).await;
         if answers.len() > 1 {
             answers.push_str(",");
@@ -306,7 +306,10 @@ async fn respond(
     };
     match permit {
         Ok(permit) if format == Format::EventStream => streams::response(server, caller, prepared, permit),
-        Ok(permit) => format.response(run(server, caller, prepared, server.limits.max_answer).await, permit),
+        Ok(permit) => {
+            let max_bytes = server.api.max_answer(&caller.viewer);
+            format.response(run(server, caller, prepared, max_bytes).await, permit)
+        }
         Err(error) => format.response(Api::refuse(error), None),
     }
 }

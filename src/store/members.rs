@@ -70,9 +70,22 @@ pub fn pages(conn: &mut Conn<'_>, wanted: &[(UserId, PageRequest)]) -> Result<Ve
 pub fn by_keys(conn: &mut Conn<'_>, keys: &[(UserId, UserId)]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(keys.len());
     for keys in keys.chunks(MAX_CACHED_KEYS) {
-        let selects = padded(keys).into_iter().map(|key| members::table.find(key).select(COLUMNS));
-        let query = CachedStatement(UnionAll::new(selects.collect()));
-        found.extend(on!(conn, |c| query.load::<Member>(c))?);
+        let keys = padded(keys);
+        let rows: Vec<Member> = match keys.as_slice() {
+            // All with one peer, as for a list of conversations: a short text, which diesel writes anew each time.
+            [(_, peer), _, ..] if keys.iter().all(|(_, other)| other == peer) => {
+                let users = keys.iter().map(|(user, _)| *user);
+                let query = members::table.select(COLUMNS).filter(members::peer_id.eq(peer));
+                let query = CachedStatement(query.filter(members::user_id.eq_any(users)));
+                on!(conn, |c| query.load(c))?
+            }
+            _ => {
+                let selects = keys.into_iter().map(|key| members::table.find(key).select(COLUMNS));
+                let query = CachedStatement(UnionAll::new(selects.collect()));
+                on!(conn, |c| query.load(c))?
+            }
+        };
+        found.extend(rows);
     }
     Ok(found)
 }

@@ -10,6 +10,7 @@
 //! Not here: authorization, and what a missing row means.
 
 pub mod users;
+pub mod user_pages;
 pub mod changes;
 pub mod messages;
 pub mod expiry;

@@ -19,11 +19,9 @@ use crate::model::{ids::UserId, texts::MAX_NAME, users::User, words::tokens};
 
 /// Users whose names are indexed in one statement.
 const BATCH: i64 = 1_000;
-/// A word that more names have is frequent: among a million users it takes about as long to read these as to read users in their
-/// order until enough of them match.
+/// A word that more names have is frequent: a page of users in their order is likely to be found sooner than all of these are read.
 pub(super) const MAX_MATCHES: i64 = 4_000;
-/// Of several words the rarest is looked for, as far as this tells them apart: together they may match few users although each is
-/// frequent.
+/// Of several words the rarest is looked for, as far as this tells them apart.
 const MAX_COUNTED: i64 = 100_000;
 
 diesel::alias!(name_words as other_words: OtherWords);
@@ -115,15 +113,14 @@ fn named_after(conn: &mut Conn<'_>, id: i64) -> Result<Vec<(UserId, String)>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// The users with a word for each of these beginnings in their name; `None` if it is one, and frequent.
-pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String]) -> Result<Option<Vec<UserId>>> {
+/// The users with a word for each of these beginnings in their name; `None` if there may be more than `limit`.
+pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Result<Option<Vec<UserId>>> {
     if beginnings.len() > MAX_NAME {
         return Ok(Some(Vec::new()));
     }
-    let is_single = beginnings.len() == 1;
     let (mut rarest, mut fewest) = (None, i64::MAX);
     for beginning in beginnings {
-        let limit = if is_single { MAX_MATCHES } else { MAX_COUNTED.min(fewest) };
+        let limit = if beginnings.len() == 1 { MAX_MATCHES } else { MAX_COUNTED.min(fewest) };
         let count = count(conn, "name_words", "word", beginning, limit)?;
         if count == 0 {
             return Ok(Some(Vec::new()));
@@ -132,7 +129,7 @@ pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String]) -> Result<Opti
             (rarest, fewest) = (Some(beginning), count);
         }
     }
-    let Some(rarest) = rarest.filter(|_| !is_single || fewest <= MAX_MATCHES) else { return Ok(None) };
+    let Some(rarest) = rarest.filter(|_| fewest <= limit) else { return Ok(None) };
     let query = name_words::table
         .select(name_words::user_id)
         .distinct()

@@ -1,30 +1,26 @@
 //! The table `users`. The row of an erased account stays, without its personal data, for the messages that name it.
 
 use diesel::{
-    BoolExpressionMethods, BoxableExpression, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
-    QueryDsl, RunQueryDsl,
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
     dsl::{self, max},
-    sql_types::{Bool, Integer},
 };
 
 use super::{
-    Conn, Error, Result,
+    Conn, Result,
     cached::{CachedStatement, MAX_CACHED_KEYS, padded},
     conn::on,
-    names::{self, MAX_MATCHES},
-    pages::{UnionAll, assemble, slices},
-    schema::{name_words, users},
+    names,
+    schema::users,
 };
 use crate::model::{
     ids::UserId,
-    pages::{End, Page, PageRequest},
-    texts::{Email, Name, folded},
+    texts::{Email, Name},
     timestamps::Timestamp,
     users::{Account, Role, User},
 };
 
-type Columns = (users::id, users::name, users::email, users::created_at);
-const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
+pub(super) type Columns = (users::id, users::name, users::email, users::created_at);
+pub(super) const COLUMNS: Columns = (users::id, users::name, users::email, users::created_at);
 
 /// The users with these ids, in any order.
 pub fn by_ids(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
@@ -61,15 +57,6 @@ pub fn lock(conn: &mut Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     }
 }
 
-/// The addresses that a search may match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addresses {
-    /// Those of all users.
-    All,
-    /// That of one user.
-    Of(UserId),
-}
-
 /// Indexes the names of the users with higher ids anew, at most `limit`; gives the last id, `None` after the last user.
 pub fn reindex_names(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Option<i64>> {
     let query = users::table.select(users::id).filter(users::id.gt(after)).order(users::id).limit(limit);
@@ -79,116 +66,6 @@ pub fn reindex_names(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Opti
     let present = lock(conn, &ids)?;
     names::replace_range(conn, (after, *last), &present)?;
     Ok(Some(last.key()))
-}
-
-/// What people are searched for by.
-struct Search<'a> {
-    /// What an address starts with.
-    prefix: &'a str,
-    /// What words of a name start with. If there are none, the name as a whole starts with `prefix`.
-    beginnings: &'a [String],
-    addresses: Addresses,
-}
-
-/// A page of all users, by id. With `search` only those in whose names words start with all of its words, or whose address starts
-/// with it, if the search may match it. Names are compared as [`tokens`](crate::model::words::tokens) are, addresses without case.
-pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
-    let search = search.map(|(text, addresses)| (folded(text), names::beginnings(text), addresses));
-    let Some((prefix, beginnings, addresses)) = search.filter(|(prefix, _, _)| !prefix.is_empty()) else {
-        return in_order(conn, None, request);
-    };
-    let search = Search { prefix: &prefix, beginnings: &beginnings, addresses };
-    match matches(conn, &search)? {
-        Some(ids) => among(conn, &ids, request),
-        None => in_order(conn, Some(&search), request),
-    }
-}
-
-/// The users that a search matches, by id; `None` if they are frequent: then users are read in the order of their ids until enough
-/// match. Erased users have no keys.
-fn matches(conn: &mut Conn<'_>, search: &Search<'_>) -> Result<Option<Vec<UserId>>> {
-    let (prefix, end) = (search.prefix, names::end_of(search.prefix));
-    let mut is_frequent = |key| Ok::<_, Error>(names::count(conn, "users", key, prefix, MAX_MATCHES)? > MAX_MATCHES);
-    if (search.addresses == Addresses::All && is_frequent("email_key")?)
-        || (search.beginnings.is_empty() && is_frequent("name_key")?)
-    {
-        return Ok(None);
-    }
-    let by_words =
-        if search.beginnings.is_empty() { Some(Vec::new()) } else { names::matches(conn, search.beginnings)? };
-    let Some(mut ids) = by_words else { return Ok(None) };
-    ids.extend(on!(conn, |c: Db| {
-        let select = || users::table.select(users::id).into_boxed::<Db>();
-        let emails = select().filter(users::email_key.ge(prefix)).filter(users::email_key.lt(&end));
-        let emails = match search.addresses {
-            Addresses::All => emails,
-            Addresses::Of(user) => emails.filter(users::id.eq(user)),
-        };
-        let names = select().filter(users::name_key.ge(prefix)).filter(users::name_key.lt(&end));
-        let names = search.beginnings.is_empty().then_some(names);
-        UnionAll::new([Some(emails), names].into_iter().flatten().collect()).load::<UserId>(c)
-    })?);
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(Some(ids))
-}
-
-/// A page of the users with these ids, which are sorted.
-fn among(conn: &mut Conn<'_>, ids: &[UserId], request: PageRequest) -> Result<Page<User>> {
-    let after = request.after.map_or(0, |after| ids.partition_point(|id| id.key() <= after));
-    let before = request.before.map_or(ids.len(), |before| ids.partition_point(|id| id.key() < before));
-    let limit = usize::from(request.limit);
-    let (begin, end) = match request.end {
-        End::First => (after, before.min(after + limit)),
-        End::Last => (after.max(before.saturating_sub(limit)), before),
-    };
-    let wanted = ids.get(begin..end).unwrap_or_default();
-    let mut items = if wanted.is_empty() { Vec::new() } else { by_ids(conn, wanted)? };
-    items.sort_unstable_by_key(|user| user.id);
-    Ok(Page { items, has_previous: begin > 0, has_next: end < ids.len() })
-}
-
-/// A page of the users who match, which reads all users in order until enough of them do.
-fn in_order(conn: &mut Conn<'_>, search: Option<&Search<'_>>, request: PageRequest) -> Result<Page<User>> {
-    let rows: Vec<(i32, User)> = on!(conn, |c: Db| {
-        let selects = slices(0, &request).map(|slice| {
-            let select = users::table
-                .select((slice.tag.into_sql::<Integer>(), COLUMNS))
-                .filter(users::erased_at.is_null())
-                .filter(users::id.gt(slice.after))
-                .filter(users::id.lt(slice.before))
-                .limit(slice.limit)
-                .into_boxed::<Db>();
-            let select = match search {
-                None => select,
-                Some(Search { prefix, beginnings, addresses }) => {
-                    type Condition<'a> = Box<dyn BoxableExpression<users::table, Db, SqlType = Bool> + 'a>;
-                    let end = names::end_of(prefix);
-                    let whole: Condition<'_> =
-                        Box::new(users::name_key.ge(*prefix).and(users::name_key.lt(end.clone())));
-                    let words = beginnings.iter().map(|beginning| -> Condition<'_> {
-                        let its = name_words::table.filter(name_words::user_id.eq(users::id));
-                        let its = its.filter(name_words::word.ge(beginning));
-                        Box::new(dsl::exists(its.filter(name_words::word.lt(names::end_of(beginning)))))
-                    });
-                    let name = words.reduce(|all, one| Box::new(all.and(one))).unwrap_or(whole);
-                    let email = users::email_key.ge(*prefix).and(users::email_key.lt(end));
-                    match *addresses {
-                        Addresses::All => select.filter(name.nullable().or(email)),
-                        Addresses::Of(user) => {
-                            select.filter(name.nullable().or(users::id.eq(user).nullable().and(email)))
-                        }
-                    }
-                }
-            };
-            match slice.end {
-                End::First => select.order(users::id.asc()),
-                End::Last => select.order(users::id.desc()),
-            }
-        });
-        UnionAll::new(selects.collect()).load(c)
-    })?;
-    Ok(assemble(request, rows, |user| user.id.key()))
 }
 
 /// A user to be inserted.

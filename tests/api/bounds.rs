@@ -384,3 +384,17 @@ async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
         assert!(peak < 256, "{peak} MiB");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_signed_in_can_ask_for_the_schema_and_little_more() {
+    let world = World::open(&[]).await;
+    let asks = async |query: &str| world.post("", &json!({ "query": query })).await;
+    let schema = asks(include_str!("introspection.graphql")).await;
+    assert!(schema["data"]["__schema"].is_object(), "{schema}");
+    let often =
+        format!("{{ __schema {{ types {{ fields {{ type {{ fields {{ {} }} }} }} }} }} }}", aliased(29, "description"));
+    let batch = world.post("", &json!(vec![json!({ "query": often }); 10])).await;
+    let refused = batch.as_array().unwrap().iter().filter(|answer| answer.get("errors").is_some()).count();
+    assert!(refused > 5, "{refused}");
+    assert!(asks("{ server { version } }").await["data"]["server"].is_object());
+}

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::{Member, refresh},
-    harness::{ACCOUNTS, Chat, Database, HeldClock, KEY, Socket, soon},
+    harness::{ACCOUNTS, Chat, Database, HeldClock, KEY, Socket, code, soon},
 };
 
 /// Another server on the same database.
@@ -220,4 +220,19 @@ async fn an_account_has_so_many_sessions_and_old_ones_are_deleted() {
         steps += 1;
     }
     assert_eq!((count("TRUE").await, steps), (0, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_sign_out_in_the_same_request_is_not_done() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    let mutation = "mutation ($to: ID!) {
+        one: sendMessage(input: { receiverId: $to, content: \"before\" }) { message { id } }
+        signOut { sessionId }
+        two: sendMessage(input: { receiverId: $to, content: \"after\" }) { message { id } }
+    }";
+    let answer = ada.asks(&chat, mutation, json!({ "to": bob.id })).await;
+    assert_eq!((&answer["errors"][0]["path"], code(&answer)), (&json!(["two"]), "UNAUTHENTICATED".to_owned()));
+    let messages = bob.asks(&chat, "{ messages { nodes { content } } }", json!({})).await;
+    assert_eq!(messages["data"]["messages"]["nodes"], json!([{ "content": "before" }]));
 }

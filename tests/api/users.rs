@@ -9,7 +9,7 @@ use duologue::{
         ids::UserId,
         pages::{End, PageRequest},
     },
-    store::users::{self, Addresses},
+    store::user_pages::{self, Addresses},
 };
 use serde_json::{Value, json};
 
@@ -329,11 +329,53 @@ async fn addresses_that_a_search_may_not_match_are_not_counted() {
         let own = UserId::new(own).unwrap();
         let before = chat.app.store.statements();
         let request = PageRequest { after: None, before: None, limit: 50, end: End::First };
-        let page = chat.app.store.read(move |conn| users::page(conn, Some(("x", Addresses::Of(own))), request));
+        let page = chat.app.store.read(move |conn| user_pages::page(conn, Some(("x", Addresses::Of(own))), request));
         let ids: Vec<_> = page.await.unwrap().items.iter().map(|user| user.id.key()).collect();
         (ids, chat.app.store.statements() - before)
     };
     // From the indexes: matches are counted, found, and read if there are any.
     assert_eq!(page(7).await, (vec![7], 3));
     assert_eq!(page(5_000).await, (vec![], 2));
+}
+
+/// Searches for what many have in their names, but none of those who come first, as after an import that was sorted by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_match_a_search_are_found_wherever_they_are() {
+    let chat = Chat::open().await;
+    let name = "CASE WHEN i <= 21000 THEN 'Ann Lee' ELSE 'Zoe Lee' END";
+    let numbers = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 26000)";
+    let words = format!("lower(substr({name}, 1, 3))");
+    for insert in [
+        format!("{numbers} INSERT INTO users (name, name_key, created_at) SELECT {name}, lower({name}), 0 FROM n"),
+        format!("{numbers} INSERT INTO name_words (user_id, word) SELECT i, {words} FROM n"),
+        format!("{numbers} INSERT INTO name_words (user_id, word) SELECT i, 'lee' FROM n"),
+    ] {
+        drop(chat.database.run(&insert).await);
+    }
+    let query = "query ($search: String, $first: Int, $after: String, $last: Int, $before: String) {
+        users(search: $search, first: $first, after: $after, last: $last, before: $before) {
+            nodes { id } pageInfo { hasPreviousPage hasNextPage startCursor endCursor }
+        }
+    }";
+    let page = async |variables: Value| {
+        let page = chat.data(query, variables).await["users"].take();
+        let ids = page["nodes"].as_array().unwrap().iter().map(|node| text(&node["id"])[4..].parse().unwrap());
+        let at = &page["pageInfo"];
+        let flag = |name: &str| at[name].as_bool().unwrap();
+        (ids.collect::<Vec<i64>>(), [flag("hasPreviousPage"), flag("hasNextPage")], at.clone())
+    };
+    for search in ["zoe", "lee z"] {
+        let (ids, more, at) = page(json!({ "search": search, "first": 2 })).await;
+        assert_eq!((ids, more), (vec![21_001, 21_002], [false, true]), "{search}");
+        let (ids, more, next) = page(json!({ "search": search, "first": 2, "after": at["endCursor"] })).await;
+        assert_eq!((ids, more), (vec![21_003, 21_004], [true, true]), "{search}");
+        let (ids, more, _) = page(json!({ "search": search, "last": 5, "before": next["startCursor"] })).await;
+        assert_eq!((ids, more), (vec![21_001, 21_002], [false, true]), "{search}");
+        let (ids, more, _) = page(json!({ "search": search, "last": 2 })).await;
+        assert_eq!((ids, more), (vec![25_999, 26_000], [true, false]), "{search}");
+    }
+    let (ids, more, at) = page(json!({ "search": "ann", "last": 2 })).await;
+    assert_eq!((ids, more), (vec![20_999, 21_000], [true, false]));
+    let (ids, more, _) = page(json!({ "search": "ann", "first": 2, "after": at["endCursor"] })).await;
+    assert_eq!((ids, more), (vec![], [true, false]));
 }

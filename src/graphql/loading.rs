@@ -1,0 +1,90 @@
+//! Parts of answers are written, and what they need is loaded: as often as it takes until all is there.
+
+use std::sync::Arc;
+
+use super::{
+    Context,
+    calls::Call,
+    errors::{internal, top_level},
+};
+use crate::{
+    domain::{self, Snapshot},
+    execution::{self, Arguments, Error, Part, Write},
+};
+
+/// Fields that are filled in well under a millisecond.
+const LIGHT: u64 = 1_000;
+/// Bytes of answers to events that are made together, and wait to be sent; the last one may go beyond.
+const MAX_WAITING_BYTES: usize = 256 * 1024;
+
+/// Writes one part of an answer, as [`written`] does.
+pub(super) async fn written_one(
+    call: &Arc<Call>,
+    arguments: &Arc<Arguments>,
+    write: Write<Context>,
+    always: bool,
+    max_bytes: usize,
+) -> Result<Part, Error> {
+    let mut parts = written(call, arguments.clone(), vec![write], always, max_bytes).await;
+    parts.pop().ok_or_else(|| internal(&call.request_id))
+}
+
+/// Writes parts of an answer, or answers, with all that has to be loaded for them: each of at most `max_bytes`, and only the
+/// first ones if they are large.
+pub(super) async fn written(
+    call: &Arc<Call>,
+    arguments: Arc<Arguments>,
+    writes: Vec<Write<Context>>,
+    always: bool,
+    max_bytes: usize,
+) -> Vec<Part> {
+    let mut context = call.context(max_bytes);
+    if let Some(parts) = attempt(&context, &arguments, &writes, max_bytes) {
+        return parts;
+    }
+    context.prepare().await;
+    let how = Snapshot { always, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
+    let writes = Arc::new(writes);
+    let (all, shared) = (writes.clone(), arguments.clone());
+    let viewer = call.viewer();
+    let loaded = domain::snapshot(&call.app, &viewer, how, move |conn| {
+        while context.load(Ok(conn)) {
+            if let Some(parts) = attempt(&context, &shared, &all, max_bytes) {
+                return parts;
+            }
+        }
+        Vec::new()
+    });
+    match loaded.await {
+        Ok(parts) => parts,
+        Err(error) => {
+            let error = top_level(error, &call.request_id);
+            let mut context = call.context(max_bytes);
+            loop {
+                let parts = attempt(&context, &arguments, &writes, max_bytes);
+                if parts.is_some() || !context.load(Err(&error)) {
+                    return parts.unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+/// Writes as [`written`] does; `None` if something has to be loaded first.
+fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>], max_bytes: usize) -> Option<Vec<Part>> {
+    let (mut parts, mut bytes, mut is_complete) = (Vec::with_capacity(writes.len()), 0, true);
+    // All are looked through, also once one is not complete: what they want is loaded together.
+    for write in writes {
+        match execution::write(arguments, max_bytes, |writer| write(context, writer)) {
+            Some((data, errors)) => {
+                bytes += data.len();
+                parts.push((data, errors));
+            }
+            None => is_complete = false,
+        }
+        if bytes > MAX_WAITING_BYTES {
+            break;
+        }
+    }
+    is_complete.then_some(parts)
+}
