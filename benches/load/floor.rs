@@ -202,7 +202,7 @@ impl<'a> From<&'a User> for Account<'a> {
 /// The first users.
 async fn users(State(floor): State<Floor>, Path(limit): Path<u16>) -> Response {
     let request = PageRequest { after: None, before: None, limit, end: End::First };
-    let page = floor.app.store.read(move |conn| store::users::page(conn, None, request)).await.unwrap();
+    let page = floor.app.store.read(move |conn| store::user_pages::page(conn, None, request)).await.unwrap();
     let end_cursor = page.items.last().map(|user| cursor("user", user.id.key()));
     let page_info = Later { has_next_page: page.has_next, end_cursor };
     answer(InUsers { users: Page { nodes: page.items.iter().map(Account::from).collect(), page_info } })

@@ -93,13 +93,14 @@ impl Viewer {
     /// # Errors
     /// [`Error::Unauthenticated`] if it has expired or was revoked.
     pub async fn check(&self, app: &App) -> Result<()> {
-        let now = app.now();
         let is_valid = match self.who {
             Who::Operator | Who::Unrestricted | Who::Anonymous => true,
-            Who::User { expires_at, .. } if expires_at <= now => false,
-            Who::User { .. } => {
-                let viewer = self.clone();
-                return app.store.lookup(move |conn| viewer.check_session(conn, now)).await;
+            Who::User { expires_at, .. } => {
+                let (viewer, now) = (self.clone(), app.now());
+                if expires_at > now {
+                    return app.store.lookup(move |conn| viewer.check_session(conn, now)).await;
+                }
+                false
             }
             Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
         };

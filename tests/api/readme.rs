@@ -73,7 +73,7 @@ async fn the_tour_and_the_inbox_run_as_they_are_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_conversation_runs_as_it_is_written() {
-    assert_eq!(runs(&blocks(README)).await, 6);
+    assert_eq!(runs(&blocks(README)).await, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
