@@ -49,6 +49,7 @@ mod erasure;
 mod crashes;
 mod upgrades;
 mod backups;
+mod backup_page;
 mod litestream;
 mod outages;
 mod pgbackrest;
