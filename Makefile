@@ -38,7 +38,7 @@ test: web clients browser examples nats proxies litestream pgbackrest bwrap
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
 ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevance:: image:: caches:: persisted:: validation:: \
-	canaries:: schema:: documents_are_run_as_graphql_js
+	canaries:: schema:: commands:: documents_are_run_as_graphql_js
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.

@@ -100,6 +100,7 @@ mod moving;
 mod imports;
 mod exports;
 mod program;
+mod commands;
 mod listening;
 #[cfg(target_os = "linux")]
 mod image;
