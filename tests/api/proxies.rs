@@ -169,9 +169,9 @@ impl Behind {
         let mut socket = Socket::open(self.address, "graphql-transport-ws").await;
         let payload = json!({ "authorization": format!("Bearer {}", member.access) });
         socket.says(json!({ "type": "connection_init", "payload": payload })).await;
-        assert_eq!(socket.hears().await["type"], "connection_ack");
+        assert_eq!(hears_but_pings(&mut socket).await["type"], "connection_ack");
         socket.subscribes("feed", FEED, json!({})).await;
-        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+        assert_eq!(hears_but_pings(&mut socket).await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
         socket
     }
 
@@ -210,6 +210,17 @@ async fn hears(stream: &mut Response, what: &str) {
         }
     })
     .await;
+}
+
+/// The next message on a socket that is no ping; pings are answered.
+async fn hears_but_pings(socket: &mut Socket) -> Value {
+    loop {
+        let heard = socket.hears().await;
+        if heard["type"] != "ping" {
+            return heard;
+        }
+        socket.says(json!({ "type": "pong" })).await;
+    }
 }
 
 /// The server sees the addresses of the clients, and ids that the proxy has made.
@@ -257,7 +268,7 @@ async fn passes_events_on_at_once(
         hears(&mut stream, &content).await;
         times.push(begun.elapsed());
         if let Some(socket) = &mut socket {
-            assert_eq!(socket.hears().await["payload"]["data"]["feed"]["message"]["content"], content);
+            assert_eq!(hears_but_pings(socket).await["payload"]["data"]["feed"]["message"]["content"], content);
         }
     }
     // A proxy that waits for more to send waits 0.2 seconds.
@@ -335,4 +346,40 @@ async fn an_open_server_answers_to_the_address_that_nginx_sends_and_to_no_name()
             assert!(code(&answer) == "FORBIDDEN" && why.contains("names of its own machine"), "{why}");
         }
     }
+}
+
+/// A socket on which nothing is said stays open because of the pings: with fewer of them the proxy cuts it.
+async fn keeps_a_silent_socket(adapted: Adapted, file: &str) {
+    let hasty = |folder: &Path, port: u16, server: &str| {
+        let command = adapted(folder, port, server);
+        let config = fs::read_to_string(folder.join(file)).unwrap();
+        fs::write(folder.join(file), with(&config, "75s", "3s")).unwrap();
+        command
+    };
+    let flags = [&ACCOUNTS[..], &["--ping-interval", "1"]].concat();
+    let Some(pinged) = Behind::start(hasty, &flags).await else { return };
+    let silent = Behind::start(hasty, &ACCOUNTS).await.unwrap();
+    let (http, eve) = (Client::new(), silent.signs_up(&Client::new(), "Eve").await);
+    let [ada, bob] = [pinged.signs_up(&http, "Ada").await, pinged.signs_up(&http, "Bob").await];
+    let mut socket = pinged.socket(&bob).await;
+    let begun = Instant::now();
+    let mut cut = silent.socket(&eve).await;
+    let one_is_cut = async {
+        assert_eq!(cut.hears_or_ends().await, None);
+        assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+        pinged.sends(&http, &ada, &bob, "after a while").await;
+    };
+    let (heard, ()) = tokio::join!(hears_but_pings(&mut socket), one_is_cut);
+    assert_eq!(heard["payload"]["data"]["feed"]["message"]["content"], "after a while");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_keeps_a_silent_socket_that_is_pinged() {
+    keeps_a_silent_socket(nginx, "site.conf").await;
+}
+
+/// Caddy has no such timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_keeps_a_silent_socket_that_is_pinged() {
+    keeps_a_silent_socket(haproxy, "haproxy.cfg").await;
 }
