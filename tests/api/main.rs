@@ -49,6 +49,7 @@ mod erasure;
 mod crashes;
 mod upgrades;
 mod backups;
+mod backup_page;
 mod litestream;
 mod outages;
 mod pgbackrest;
@@ -99,6 +100,7 @@ mod moving;
 mod imports;
 mod exports;
 mod program;
+mod commands;
 mod listening;
 #[cfg(target_os = "linux")]
 mod image;

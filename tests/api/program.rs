@@ -280,12 +280,17 @@ async fn files_are_imported_and_demo_data_made() {
 }
 
 /// Commands that look after a database that is there.
-const CARETAKERS: [&[&str]; 11] = [
+const CARETAKERS: [&[&str]; 16] = [
     &["new-epoch"],
+    &["audit"],
+    &["export", "-"],
+    &["reindex", "--words"],
     &["admin", "create", "root@example.com"],
     &["admin", "users"],
     &["admin", "grant", "root@example.com"],
     &["admin", "revoke", "root@example.com"],
+    &["admin", "suspend", "usr_1"],
+    &["admin", "unsuspend", "usr_1"],
     &["admin", "reset-password", "root@example.com"],
     &["admin", "sessions", "root@example.com"],
     &["admin", "end-session", "ses_1"],
@@ -327,7 +332,14 @@ async fn who_looks_after_a_database_neither_makes_one_nor_changes_its_version() 
         assert!(state(&other) == older, "{command:?}");
     }
     if missing.is_sqlite() {
-        assert!(state(&missing).is_empty());
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("x.db").display().to_string();
+        let backup = ["backup", copy.as_str()];
+        assert!(refused(&missing, &backup).await.contains("there is no database"));
+        assert!(state(&missing).is_empty() && fs::read_dir(folder.path()).unwrap().next().is_none());
+        // Somebody may want one before the database is brought up to date.
+        assert!(run(&[&backup[..], &["--database", &other.url]].concat()).await.status.success());
+        assert!(state(&other) == older);
         // Not even what was only begun is gone on with.
         fs::write(missing.path(), "").unwrap();
         assert!(refused(&missing, CARETAKERS[0]).await.contains("there is no database"));

@@ -44,7 +44,24 @@ fn nginx(folder: &Path, port: u16, server: &str) -> Command {
     let site = without(include_str!("../../deploy/nginx-site.conf"), &["listen [::]", "ssl_"]);
     let site = with(&site, "listen 80;", &format!("listen unix:{}/redirect;", folder.display()));
     let site = with(&site, "listen 443 ssl http2;", &format!("listen 127.0.0.1:{port};"));
-    fs::write(folder.join("site.conf"), with(&site, "127.0.0.1:8000", server)).unwrap();
+    nginx_with(folder, &with(&site, "127.0.0.1:8000", server))
+}
+
+/// As many write it: HTTP/1.0 to the server, with the server's own address as `Host`, through buffers, and without upgrades.
+fn bare_nginx(folder: &Path, port: u16, server: &str) -> Command {
+    nginx_with(folder, &format!("server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{server}; }} }}"))
+}
+
+/// The same with a name for the server, which nginx sends as `Host` then.
+fn naming_nginx(folder: &Path, port: u16, server: &str) -> Command {
+    let command = bare_nginx(folder, port, "duologue");
+    let site = fs::read_to_string(folder.join("site.conf")).unwrap();
+    fs::write(folder.join("site.conf"), format!("upstream duologue {{ server {server}; }}\n{site}")).unwrap();
+    command
+}
+
+fn nginx_with(folder: &Path, site: &str) -> Command {
+    fs::write(folder.join("site.conf"), site).unwrap();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {of};"));
     let whole = format!(
         "daemon off; master_process off; pid pid; events {{}} http {{ access_log off; {} include site.conf; }}",
@@ -80,7 +97,7 @@ fn haproxy(folder: &Path, port: u16, server: &str) -> Command {
     command
 }
 
-/// A proxy, and the server behind it where people sign in.
+/// A proxy, and the server behind it.
 struct Behind {
     address: SocketAddr,
     log: Lines<BufReader<ChildStderr>>,
@@ -92,13 +109,12 @@ struct Behind {
 
 impl Behind {
     /// `None` where it makes no difference, or where there are no proxies.
-    async fn start(adapted: Adapted) -> Option<Self> {
+    async fn start(adapted: impl Fn(&Path, u16, &str) -> Command, flags: &[&str]) -> Option<Self> {
         let database = Database::new().await;
         if signed_in() || !database.is_sqlite() || std::env::var_os("DUOLOGUE_TEST_WITHOUT_PROXIES").is_some() {
             return None;
         }
-        let flags = ["--max-sign-ups", "1", "--trusted-proxy", "127.0.0.1"];
-        let mut server = server(&database, &[&ACCOUNTS[..], &flags].concat());
+        let mut server = server(&database, &[flags, &["--trusted-proxy", "127.0.0.1"]].concat());
         server.env_remove("DUOLOGUE_LOG").env("DUOLOGUE_LOG_FORMAT", "json").stderr(Stdio::piped());
         let (mut server, behind) = started(server).await;
         let log = BufReader::new(server.stderr.take().unwrap()).lines();
@@ -138,6 +154,27 @@ impl Behind {
         self.query(http, SIGN_UP, &json!({ "input": input }))
     }
 
+    async fn signs_up(&self, http: &Client, name: &str) -> Member {
+        Member::of(&answered(self.sign_up(http, name)).await.1["data"]["signUp"])
+    }
+
+    async fn sends(&self, http: &Client, from: &Member, to: &Member, content: &str) {
+        let input = json!({ "input": { "receiverId": to.id, "content": content } });
+        let (status, sent) = answered(self.query(http, SEND, &input).bearer_auth(&from.access)).await;
+        assert_eq!((status, &sent["data"]["sendMessage"]["userErrors"]), (200, &json!([])), "{sent}");
+    }
+
+    /// A socket with somebody's feed, which has caught up.
+    async fn socket(&self, member: &Member) -> Socket {
+        let mut socket = Socket::open(self.address, "graphql-transport-ws").await;
+        let payload = json!({ "authorization": format!("Bearer {}", member.access) });
+        socket.says(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(hears_but_pings(&mut socket).await["type"], "connection_ack");
+        socket.subscribes("feed", FEED, json!({})).await;
+        assert_eq!(hears_but_pings(&mut socket).await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+        socket
+    }
+
     /// The server has logged that an event stream has ended.
     async fn logs_the_end_of_a_stream(&mut self) {
         soon(async {
@@ -175,14 +212,25 @@ async fn hears(stream: &mut Response, what: &str) {
     .await;
 }
 
+/// The next message on a socket that is no ping; pings are answered.
+async fn hears_but_pings(socket: &mut Socket) -> Value {
+    loop {
+        let heard = socket.hears().await;
+        if heard["type"] != "ping" {
+            return heard;
+        }
+        socket.says(json!({ "type": "pong" })).await;
+    }
+}
+
 /// The server sees the addresses of the clients, and ids that the proxy has made.
 async fn tells_who_asks_whatever_they_say(behind: &Behind, from_ada: &Client, from_bob: &Client) -> [Member; 2] {
     // With their own addresses both may sign up, once.
-    let ada = Member::of(&answered(behind.sign_up(from_ada, "Ada")).await.1["data"]["signUp"]);
-    let bob = Member::of(&answered(behind.sign_up(from_bob, "Bob")).await.1["data"]["signUp"]);
+    let ada = behind.signs_up(from_ada, "Ada").await;
+    let bob = behind.signs_up(from_bob, "Bob").await;
     // Whoever is where the proxy is could make others up if the proxy did not take away what they send.
     let from_eve = client_at(1);
-    Member::of(&answered(behind.sign_up(&from_eve, "Eve")).await.1["data"]["signUp"]);
+    behind.signs_up(&from_eve, "Eve").await;
     for from in [from_ada, from_bob, &from_eve] {
         for forged in ["192.0.2.1", "192.0.2.2, 127.0.0.1"] {
             let request = behind.sign_up(from, "Mallory").header("x-forwarded-for", forged);
@@ -197,17 +245,15 @@ async fn tells_who_asks_whatever_they_say(behind: &Behind, from_ada: &Client, fr
     [ada, bob]
 }
 
-/// Events come when they happen, by socket and by stream, and the server notices when nobody listens any more.
-async fn passes_events_on_at_once(behind: &mut Behind, from_ada: &Client, from_bob: &Client, members: &[Member; 2]) {
+/// Events come when they happen, by stream and by a socket, if there is one, and the server notices when nobody listens any more.
+async fn passes_events_on_at_once(
+    behind: &mut Behind,
+    http: &Client,
+    members: &[Member; 2],
+    mut socket: Option<Socket>,
+) {
     let [ada, bob] = members;
-    let mut socket = Socket::open(behind.address, "graphql-transport-ws").await;
-    let payload = json!({ "authorization": format!("Bearer {}", bob.access) });
-    socket.says(json!({ "type": "connection_init", "payload": payload })).await;
-    assert_eq!(socket.hears().await["type"], "connection_ack");
-    socket.subscribes("feed", FEED, json!({})).await;
-    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
-
-    let stream = behind.query(from_bob, FEED, &json!({})).bearer_auth(&bob.access);
+    let stream = behind.query(http, FEED, &json!({})).bearer_auth(&bob.access);
     let stream = stream.header("accept", "text/event-stream").header("accept-encoding", "gzip");
     let mut stream = soon(stream.send()).await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
@@ -217,13 +263,13 @@ async fn passes_events_on_at_once(behind: &mut Behind, from_ada: &Client, from_b
     let mut times = Vec::new();
     for number in 0..10 {
         let content = format!("number {number}");
-        let input = json!({ "input": { "receiverId": bob.id, "content": content } });
-        let (status, sent) = answered(behind.query(from_ada, SEND, &input).bearer_auth(&ada.access)).await;
-        assert_eq!((status, &sent["data"]["sendMessage"]["userErrors"]), (200, &json!([])), "{sent}");
+        behind.sends(http, ada, bob, &content).await;
         let begun = Instant::now();
         hears(&mut stream, &content).await;
         times.push(begun.elapsed());
-        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["message"]["content"], content);
+        if let Some(socket) = &mut socket {
+            assert_eq!(hears_but_pings(socket).await["payload"]["data"]["feed"]["message"]["content"], content);
+        }
     }
     // A proxy that waits for more to send waits 0.2 seconds.
     times.sort();
@@ -248,12 +294,14 @@ async fn lets_bodies_through(behind: &Behind, http: &Client) {
 }
 
 async fn serves(adapted: Adapted) {
-    let Some(mut behind) = Behind::start(adapted).await else { return };
+    let flags = [&ACCOUNTS[..], &["--max-sign-ups", "1"]].concat();
+    let Some(mut behind) = Behind::start(adapted, &flags).await else { return };
     let (from_ada, from_bob) = (client_at(2), client_at(3));
     let members = tells_who_asks_whatever_they_say(&behind, &from_ada, &from_bob).await;
     let me = behind.query(&from_ada, "{ me { user { id } } }", &json!({})).bearer_auth(&members[0].access);
     assert_eq!(answered(me).await.1["data"]["me"]["user"]["id"], members[0].id);
-    passes_events_on_at_once(&mut behind, &from_ada, &from_bob, &members).await;
+    let socket = behind.socket(&members[1]).await;
+    passes_events_on_at_once(&mut behind, &from_ada, &members, Some(socket)).await;
     lets_bodies_through(&behind, &from_ada).await;
 }
 
@@ -270,4 +318,68 @@ async fn caddy_passes_on_what_clients_and_server_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_passes_on_what_clients_and_server_say() {
     serves(haproxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_with_nothing_but_a_proxy_pass_passes_on_all_but_sockets() {
+    let Some(mut behind) = Behind::start(bare_nginx, &ACCOUNTS).await else { return };
+    let http = Client::new();
+    let members = [behind.signs_up(&http, "Ada").await, behind.signs_up(&http, "Bob").await];
+    passes_events_on_at_once(&mut behind, &http, &members, None).await;
+    lets_bodies_through(&behind, &http).await;
+    let upgrade = http.get(format!("http://{}/graphql", behind.address)).header("connection", "Upgrade");
+    let upgrade = upgrade.header("upgrade", "websocket").header("sec-websocket-version", "13");
+    let (status, answer) = answered(upgrade.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")).await;
+    let why = answer["errors"][0]["message"].as_str().unwrap();
+    assert!(status == 426 && why.contains("A proxy on the way has dropped them"), "{status} {why}");
+}
+
+/// docs/how-to/proxies.md warns of the former.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_server_answers_to_the_address_that_nginx_sends_and_to_no_name() {
+    for (adapted, expected) in [(bare_nginx as Adapted, 200), (naming_nginx, 403)] {
+        let Some(behind) = Behind::start(adapted, &[]).await else { return };
+        let (status, answer) = answered(behind.query(&Client::new(), "{ __typename }", &json!({}))).await;
+        assert_eq!(status, expected, "{answer}");
+        if status == 403 {
+            let why = answer["errors"][0]["message"].as_str().unwrap();
+            assert!(code(&answer) == "FORBIDDEN" && why.contains("names of its own machine"), "{why}");
+        }
+    }
+}
+
+/// A socket on which nothing is said stays open because of the pings: with fewer of them the proxy cuts it.
+async fn keeps_a_silent_socket(adapted: Adapted, file: &str) {
+    let hasty = |folder: &Path, port: u16, server: &str| {
+        let command = adapted(folder, port, server);
+        let config = fs::read_to_string(folder.join(file)).unwrap();
+        fs::write(folder.join(file), with(&config, "75s", "3s")).unwrap();
+        command
+    };
+    let flags = [&ACCOUNTS[..], &["--ping-interval", "1"]].concat();
+    let Some(pinged) = Behind::start(hasty, &flags).await else { return };
+    let silent = Behind::start(hasty, &ACCOUNTS).await.unwrap();
+    let (http, eve) = (Client::new(), silent.signs_up(&Client::new(), "Eve").await);
+    let [ada, bob] = [pinged.signs_up(&http, "Ada").await, pinged.signs_up(&http, "Bob").await];
+    let mut socket = pinged.socket(&bob).await;
+    let begun = Instant::now();
+    let mut cut = silent.socket(&eve).await;
+    let one_is_cut = async {
+        assert_eq!(cut.hears_or_ends().await, None);
+        assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+        pinged.sends(&http, &ada, &bob, "after a while").await;
+    };
+    let (heard, ()) = tokio::join!(hears_but_pings(&mut socket), one_is_cut);
+    assert_eq!(heard["payload"]["data"]["feed"]["message"]["content"], "after a while");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_keeps_a_silent_socket_that_is_pinged() {
+    keeps_a_silent_socket(nginx, "site.conf").await;
+}
+
+/// Caddy has no such timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_keeps_a_silent_socket_that_is_pinged() {
+    keeps_a_silent_socket(haproxy, "haproxy.cfg").await;
 }
