@@ -72,7 +72,8 @@ pub struct News {
 struct Typing {
     to: i64,
     from: i64,
-    /// When the signal expires, in milliseconds since 1970 by the clock of the database, as all servers go by that; `None` if it is about having stopped.
+    /// When the signal expires, in milliseconds since 1970 by the clock of the database, which all servers follow; `None` if it is about
+    /// having stopped.
     until: Option<i64>,
 }
 
