@@ -24,7 +24,7 @@ REACT := examples/react
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
 .PHONY: run model test faults check book reference release publish pictures bench web clients browser examples example-in-rust nats \
-	promtool proxies litestream pgbackrest bwrap
+	postgresql promtool proxies litestream pgbackrest bwrap
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -138,6 +138,10 @@ nats:
 	@echo "nats-server is not there: servers that wake each other over NATS are not tried."
 test faults: export DUOLOGUE_TEST_WITHOUT_NATS := 1
 endif
+
+# For tests/with-postgres, which looks first whether it is there.
+postgresql:
+	@[ -z "$(DEBIAN)" ] || { $(call install_daemons,postgresql,postgresql); }
 
 # The reverse proxies that deploy has files for. Debian has two of them in /usr/sbin, which is not in everybody's path.
 PROXIES := $(shell PATH="$$PATH:/usr/sbin"; for proxy in nginx caddy haproxy; do command -v $$proxy >/dev/null || echo $$proxy; done)
