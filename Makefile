@@ -4,7 +4,12 @@ NPM := $(shell command -v npm)
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Where packages can be installed without a question: Debian, as root.
 DEBIAN := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
-install = echo "Installing $(1)." >&2 && apt-get update -q >&2 && apt-get install -q -y --no-install-recommends $(1) >&2
+# Daemons are not started by it: policy-rc.d says so, unless the machine has one of its own.
+install = ( policy=/usr/sbin/policy-rc.d; \
+	[ -e $$policy ] || { trap "rm -f $$policy" EXIT; printf '\#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
+	echo "Installing $(1)." >&2 && apt-get update -q >&2 && apt-get install -q -y --no-install-recommends $(1) >&2 )
+# Nor with the machine, where systemd runs.
+install_daemons = $(call install,$(1)) && { systemctl disable --quiet $(2:%=%.service) 2>/dev/null || true; }
 # What a list of requirements names, into the folder of the target. On Debian venv is a package of its own.
 venv = { python=$(or $(PYTHON),python3); $$python -c 'import ensurepip, venv' 2>/dev/null || [ -z "$(DEBIAN)" ] || \
 	{ $(call install,python3-venv); }; } && $$python -m venv --clear $(@D) && \
@@ -19,7 +24,7 @@ REACT := examples/react
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
 .PHONY: run model test faults check book reference release publish pictures bench web clients browser examples example-in-rust nats \
-	promtool proxies litestream pgbackrest bwrap bubblewrap
+	postgresql promtool proxies litestream pgbackrest bwrap bubblewrap
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
 run: web
@@ -103,7 +108,7 @@ bench:
 
 # It checks alerts; without it they are left out.
 promtool:
-	@command -v promtool >/dev/null || [ -z "$(DEBIAN)" ] || { $(call install,prometheus); } || true
+	@command -v promtool >/dev/null || [ -z "$(DEBIAN)" ] || { $(call install_daemons,prometheus,prometheus); } || true
 
 $(TOOLS)/typos:
 	cargo install --quiet --locked --root target/tools typos-cli
@@ -127,23 +132,24 @@ target/release-tools/installed: tools/release.txt
 # By which several servers wake each other.
 ifneq ($(shell command -v nats-server)$(DEBIAN),)
 nats:
-	@command -v nats-server >/dev/null || { $(call install,nats-server); }
+	@command -v nats-server >/dev/null || { $(call install_daemons,nats-server,nats-server); }
 else
 nats:
 	@echo "nats-server is not there: servers that wake each other over NATS are not tried."
 test faults: export DUOLOGUE_TEST_WITHOUT_NATS := 1
 endif
 
+# For tests/with-postgres, which looks first whether it is there.
+postgresql:
+	@[ -z "$(DEBIAN)" ] || { $(call install_daemons,postgresql,postgresql); }
+
 # The reverse proxies that deploy has files for. Debian has two of them in /usr/sbin, which is not in everybody's path.
 PROXIES := $(shell PATH="$$PATH:/usr/sbin"; for proxy in nginx caddy haproxy; do command -v $$proxy >/dev/null || echo $$proxy; done)
 ifeq ($(PROXIES),)
 proxies:
 else ifneq ($(DEBIAN),)
-# Their daemons are not started, neither now nor with the machine.
 proxies:
-	@policy=/usr/sbin/policy-rc.d; \
-	[ -e $$policy ] || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
-	$(call install,nginx-light caddy haproxy) && { systemctl disable --quiet $(PROXIES:%=%.service) 2>/dev/null || true; }
+	@$(call install_daemons,nginx-light caddy haproxy,$(PROXIES))
 else
 proxies:
 	@echo "nginx, caddy or haproxy is not there: the files for reverse proxies are not tried."

@@ -6,12 +6,17 @@ use std::{any::TypeId, sync::Arc};
 use async_graphql::{Data, Executor, Request, Response};
 use futures_util::{
     StreamExt,
+    future::pending,
     stream::{self, BoxStream},
 };
 use tokio::sync::{
     OwnedSemaphorePermit, Semaphore,
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     watch,
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
 use super::{
@@ -43,6 +48,48 @@ pub struct Connection {
     held_bytes: Arc<Semaphore>,
     /// Takes the permits of answers.
     permits: Option<UnboundedSender<RequestPermits>>,
+    drain: Drain,
+}
+
+/// How the operations of a connection end when the server stops. Clones share it.
+#[derive(Clone, Default)]
+pub struct Drain {
+    begun: CancellationToken,
+    /// Queries and mutations that are not answered yet.
+    requests: TaskTracker,
+}
+
+impl Drain {
+    /// Ends the subscriptions. Nothing says so: after `complete` their client would not begin them again when it reconnects.
+    pub fn begin(&self) {
+        self.begun.cancel();
+        self.requests.close();
+    }
+
+    /// Whether it has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
+    /// Waits until it has begun, and queries and mutations are answered.
+    pub async fn done(&self) {
+        self.requests.wait().await;
+    }
+
+    /// The answers of a subscription until it begins, and then none.
+    fn of_subscription(self, answers: BoxStream<'static, Answer>) -> impl futures_util::Stream<Item = Answer> + Send {
+        stream::unfold((self, answers), |(drain, mut answers)| async move {
+            tokio::select! {
+                biased;
+                () = drain.begun.cancelled() => {
+                    drop(answers);
+                    pending().await
+                }
+                answer = answers.next() => Some((answer?, (drain, answers))),
+            }
+        })
+    }
 }
 
 /// What async-graphql keeps of a connection that was initialized, or says of one that was not.
@@ -65,6 +112,11 @@ impl Connection {
         receiver
     }
 
+    /// From now on its operations end as `drain` says.
+    pub fn ends_by(&mut self, drain: Drain) {
+        self.drain = drain;
+    }
+
     fn caller(&self) -> Caller {
         self.caller.on_socket(self.viewer.borrow().clone())
     }
@@ -76,7 +128,7 @@ impl Api {
     pub fn connection(&self, caller: Caller, viewer: watch::Receiver<Viewer>) -> Connection {
         let requests = Arc::new(Semaphore::new(self.limits().max_socket_requests));
         let held_bytes = Arc::new(Semaphore::new(MAX_HELD_BYTES));
-        Connection { caller, viewer, requests, held_bytes, permits: None }
+        Connection { caller, viewer, requests, held_bytes, permits: None, drain: Drain::default() }
     }
 
     /// Runs a query or a mutation of a connection, once it is its turn there and among all requests of the user.
@@ -101,17 +153,22 @@ impl Api {
         (answer, permits)
     }
 
-    /// The answers to an operation of a connection.
-    fn answers(&self, connection: &Connection, request: Request) -> BoxStream<'static, Answer> {
-        let (caller, sender) = (connection.caller(), connection.permits.clone());
-        let answers = self.start(connection, caller.clone(), request).unwrap_or_else(|refusal| {
+    /// The answers to an operation of a connection. It is counted as a request by the token, unless it is a subscription.
+    fn answers(
+        &self,
+        connection: &Connection,
+        request: Request,
+        token: Option<TaskTrackerToken>,
+    ) -> BoxStream<'static, Answer> {
+        let (caller, sender, mut token) = (connection.caller(), connection.permits.clone(), token);
+        let answers = self.start(connection, caller.clone(), request, &mut token).unwrap_or_else(|refusal| {
             caller.record.is_answered(&refusal);
             stream::once(async { (refusal, NO_PERMITS) }).boxed()
         });
         let hand_over = move |(answer, permits)| {
             // Nobody may want them.
             let _ = sender.as_ref().map(|sender| sender.send(permits));
-            answer
+            (answer, &token).0
         };
         answers.map(hand_over).boxed()
     }
@@ -121,6 +178,7 @@ impl Api {
         connection: &Connection,
         caller: Caller,
         request: Request,
+        token: &mut Option<TaskTrackerToken>,
     ) -> Result<BoxStream<'static, (Answer, RequestPermits)>, Answer> {
         let prepared = self.prepare(&request.try_into()?)?;
         let bytes = u32::try_from(prepared.bytes()).unwrap_or(u32::MAX);
@@ -129,7 +187,9 @@ impl Api {
             Answer::refusal(Code::QueryTooComplex, why)
         })?;
         let answers = if prepared.operation() == OperationType::Subscription {
-            self.stream(&caller, prepared).map(|answer| (answer, NO_PERMITS)).boxed()
+            drop(token.take());
+            let answers = connection.drain.clone().of_subscription(self.stream(&caller, prepared));
+            answers.map(|answer| (answer, NO_PERMITS)).boxed()
         } else {
             let (api, requests) = (self.clone(), connection.requests.clone());
             stream::once(async move { api.execute_in_turn(&caller, requests, prepared).await }).boxed()
@@ -147,6 +207,10 @@ impl Api {
     }
 }
 
+fn connection_of(data: &Data) -> Option<&Connection> {
+    data.get(&TypeId::of::<Connection>())?.downcast_ref()
+}
+
 impl Executor for Api {
     async fn execute(&self, request: Request) -> Response {
         let run = async {
@@ -162,16 +226,16 @@ impl Executor for Api {
     }
 
     fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        let api = self.clone();
+        let (api, data) = (self.clone(), session_data.unwrap_or_default());
+        // From now on, also if it has to wait.
+        let token = connection_of(&data).map(|connection| connection.drain.requests.token());
         let begin = async move {
-            let data = session_data.unwrap_or_default();
-            let known = data.get(&TypeId::of::<Connection>()).and_then(|known| known.downcast_ref::<Connection>());
-            let answers = match known {
-                Some(connection) => api.answers(connection, request),
+            let answers = match connection_of(&data) {
+                Some(connection) => api.answers(connection, request, token),
                 None => match api.caller(&data).await {
                     Ok(caller) => {
                         let (_, viewer) = watch::channel(caller.viewer.clone());
-                        api.answers(&api.connection(caller, viewer), request)
+                        api.answers(&api.connection(caller, viewer), request, None)
                     }
                     Err(refusal) => stream::once(async { refusal }).boxed(),
                 },

@@ -4,9 +4,10 @@
 //! resolve its own name to this machine (DNS rebinding), so that its pages have the same origin as the server.
 
 use std::{
-    collections::HashSet,
+    collections::VecDeque,
     net::IpAddr,
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -21,8 +22,11 @@ pub(super) const WRONG_HOST: &str = "This server answers to names of its own mac
 pub(super) const WRONG_ORIGIN: &str =
     "This origin may not use the server. The server's setting cors-origin names those that may.";
 
-/// Refused origins that are warned of: each once, and so many at most.
-const MAX_WARNINGS: usize = 100;
+/// Warnings of refused origins in a minute at most: anybody can make up any number of them …
+const MAX_WARNINGS: usize = 10;
+const MINUTE: Duration = Duration::from_mins(1);
+/// … and none of the last ones is warned of again.
+const MAX_WARNED: usize = 100;
 /// Bytes of an origin that is warned of; names of hosts have at most 253.
 const MAX_ORIGIN_BYTES: usize = 300;
 
@@ -56,13 +60,12 @@ pub(super) struct Hosts {
     is_loopback_only: bool,
     /// Origins of other sites that are allowed (CORS).
     origins: Vec<HeaderValue>,
-    /// To warn of each refused origin once.
-    refused: Mutex<HashSet<HeaderValue>>,
+    warned: Mutex<Warned>,
 }
 
 impl Hosts {
     pub(super) fn new(is_loopback_only: bool, origins: Vec<HeaderValue>) -> Self {
-        Self { is_loopback_only, origins, refused: Mutex::default() }
+        Self { is_loopback_only, origins, warned: Mutex::default() }
     }
 
     /// Whether the server answers to the host of the request.
@@ -103,10 +106,30 @@ impl Hosts {
             return;
         }
         // A panic elsewhere cannot leave it half changed.
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < MAX_WARNINGS && refused.insert(origin.clone()) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.add(text, Instant::now()) {
             tracing::warn!("a page of {text} was refused; if such pages may use this server, say --cors-origin {text}");
         }
+    }
+}
+
+/// Refused origins that were warned of, and when; the last one is the newest.
+#[derive(Default)]
+struct Warned(VecDeque<(String, Instant)>);
+
+impl Warned {
+    /// Whether to warn of this origin now. If not, it may be warned of when it comes again.
+    fn add(&mut self, origin: &str, now: Instant) -> bool {
+        let is_known = self.0.iter().any(|(known, _)| known == origin);
+        let are_many = self.0.iter().nth_back(MAX_WARNINGS - 1).is_some_and(|(_, at)| now.duration_since(*at) < MINUTE);
+        if is_known || are_many {
+            return false;
+        }
+        if self.0.len() == MAX_WARNED {
+            self.0.pop_front();
+        }
+        self.0.push_back((origin.to_owned(), now));
+        true
     }
 }
 
@@ -121,4 +144,26 @@ fn is_loopback(host: &str) -> bool {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_origins_keep_no_other_one_from_being_warned_of() {
+        let (mut warned, begun) = (Warned::default(), Instant::now());
+        let real = "https://chat.example.com";
+        let warnings = (0..1_000).filter(|number| warned.add(&format!("https://{number}.example.com"), begun)).count();
+        assert_eq!(warnings, MAX_WARNINGS);
+        assert!(!warned.add(real, begun + MINUTE - Duration::from_millis(1)));
+        assert!(warned.add(real, begun + MINUTE));
+        assert!(!warned.add(real, begun + MINUTE * 2), "it is warned of once");
+        // What is remembered is bounded.
+        for number in 0..1_000_u32 {
+            assert!(warned.add(&format!("https://{number}.example.org"), begun + MINUTE * (3 + number)));
+        }
+        assert_eq!(warned.0.len(), MAX_WARNED);
+        assert!(warned.add(real, begun + MINUTE * 2_000));
+    }
 }

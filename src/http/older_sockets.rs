@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    graphql::{RequestPermits, session_data},
+    graphql::{Drain, RequestPermits, session_data},
 };
 
 /// The name of the protocol.
@@ -57,12 +57,21 @@ pub(super) async fn serve(
     let (to_handler, from_client) = mpsc::channel(1);
     let (to_client, mut from_handler) = mpsc::channel(1);
     let (initialized_sender, mut initializing) = oneshot::channel();
-    let from_client = stream::unfold(from_client, |mut messages| async { Some((messages.recv().await?, messages)) });
-    let own = server.clone();
+    let drain = Drain::default();
+    let from_client = stream::unfold((from_client, drain.clone()), |(mut messages, drain)| async {
+        let message = messages.recv().await;
+        if message.is_none() {
+            // The handler ends as soon as there are no more messages.
+            drain.done().await;
+        }
+        Some((message?, (messages, drain)))
+    });
+    let (own, draining) = (server.clone(), drain.clone());
     let initialize = async move |payload: Value| {
         let payload = if let Value::Object(payload) = payload { payload } else { Map::new() };
         let initialized = Initialized::authenticate(&own, &payload, credentials).await.map_err(|Close(_, why)| why)?;
         let mut connection = own.api.connection(initialized.caller.clone(), initialized.renewed.clone());
+        connection.ends_by(draining);
         // The socket may have ended meanwhile.
         let _ = initialized_sender.send((initialized, connection.permits()));
         Ok(connection)
@@ -83,18 +92,24 @@ pub(super) async fn serve(
     let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_received = Instant::now();
-    let mut is_over = false;
+    let (mut to_handler, mut is_over) = (Some(to_handler), false);
     loop {
         let done = tokio::select! {
             // Ends come before all else, and what is answered before what is asked: so no more is taken in than is answered.
             biased;
-            () = closing.cancelled() => Err(Some(Close::new(1012, "The server restarts"))),
+            // What was handed on is still answered.
+            () = closing.cancelled(), if to_handler.is_some() => {
+                to_handler = None;
+                drain.begin();
+                Ok(())
+            }
             why = session_ended(&mut socket.initialized) => Err(Some(Close::new(4403, why))),
             () = &mut init_deadline, if socket.initialized.is_none() => {
                 Err(Some(Close::new(4408, "Connection initialisation timeout")))
             }
             message = from_handler.recv() => match message {
                 Some(message) => socket.answer(message).await,
+                None if drain.has_begun() => Err(Some(Close::new(1012, "The server restarts"))),
                 None => Err(Some(Close::new(1000, ""))),
             },
             Ok((initialized, permits)) = &mut initializing, if socket.initialized.is_none() => {
@@ -106,14 +121,14 @@ pub(super) async fn serve(
                 is_over = true;
                 Ok(())
             }
-            received = receive(&mut *socket.wire, &to_handler), if !is_over => match received {
+            received = receive(&mut *socket.wire, to_handler.as_ref()), if !is_over && to_handler.is_some() => match received {
                 Ok((message, permit)) => {
                     last_received = Instant::now();
                     socket.take(message, permit).await
                 }
                 Err(close) => Err(close),
             },
-            _ = pings.tick() => {
+            _ = pings.tick(), if to_handler.is_some() => {
                 if last_received.elapsed() > dead_after {
                     return None;
                 }
@@ -142,7 +157,7 @@ struct OlderSocket<'a> {
 
 impl OlderSocket<'_> {
     /// Hands a message of the client on.
-    async fn take(&mut self, message: Message, permit: mpsc::Permit<'_, Handed>) -> WireResult {
+    async fn take(&mut self, message: Message, permit: mpsc::OwnedPermit<Handed>) -> WireResult {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
@@ -207,10 +222,11 @@ impl OlderSocket<'_> {
 }
 
 /// The next message of the client, once there is room for it.
-async fn receive<'a>(
+async fn receive(
     wire: &mut Wire,
-    to_handler: &'a mpsc::Sender<Handed>,
-) -> WireResult<(Message, mpsc::Permit<'a, Handed>)> {
-    let permit = to_handler.reserve().await.map_err(|_ended| None)?;
+    to_handler: Option<&mpsc::Sender<Handed>>,
+) -> WireResult<(Message, mpsc::OwnedPermit<Handed>)> {
+    let to_handler = to_handler.cloned().ok_or(None)?;
+    let permit = to_handler.reserve_owned().await.map_err(|_ended| None)?;
     Ok((wire.receive().await?, permit))
 }

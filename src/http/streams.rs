@@ -18,7 +18,7 @@ use futures_util::{
 use super::server::Server;
 use crate::{
     domain::connections::{ClientConnection, Permit},
-    execution::{Answer, Chunks, Code},
+    execution::{Answer, Chunks, Code, OperationType},
     graphql::{Caller, Prepared},
 };
 
@@ -44,6 +44,7 @@ pub(super) fn response(
         Some(connection) => (prepared, connection),
         None => (Err(too_many()), ClientConnection::uncounted(&server.app, &caller.viewer)),
     };
+    let is_subscription = prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Subscription);
     let answers: BoxStream<'static, Answer> = match prepared {
         Ok(prepared) => server.api.stream(caller, prepared),
         Err(refusal) => {
@@ -56,7 +57,8 @@ pub(super) fn response(
     let stopped = async move {
         let _held = (permit, open, counted);
         tokio::select! {
-            () = closing.cancelled() => {}
+            // All else is answered before the server stops.
+            () = closing.cancelled(), if is_subscription => {}
             _ = connection.ended() => {}
         }
     };

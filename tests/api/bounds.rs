@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
-    harness::{Chat, SEND, Socket, code, soon, text},
+    harness::{SEND, code, soon, text},
     world::{World, aliased, socket},
 };
 
@@ -266,42 +266,6 @@ async fn a_flood_ends_with_its_session() {
     let at = text(&world.data(&world.program, last, json!({})).await["messages"]["nodes"][0]["createdAt"]);
     let later = at.parse::<Timestamp>().unwrap().milliseconds() - answered;
     assert!(later < 100, "something was accepted {later} ms after the session had ended");
-}
-
-/// What was received is answered before a server stops.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_runs_on_a_socket_is_answered_before_the_server_stops() {
-    let chat = Chat::open_to_all(&[]).await;
-    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    let mut socket = Socket::ready(&chat).await;
-    socket.subscribes("feed", "subscription ($id: ID!) { feed(userId: $id) { kind } }", json!({ "id": bob.id })).await;
-    assert_eq!(socket.hears().await["type"], "next");
-    for id in 0..30 {
-        let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "on the way" });
-        socket.subscribes(&id.to_string(), SEND, json!({ "input": input })).await;
-    }
-    // The first answer: the others are on their way.
-    socket.hears().await;
-    let database = chat.stop().await;
-    let mut answered = 0;
-    loop {
-        match socket.hears_or_ends().await {
-            Some(Message::Text(said)) => {
-                let said: Value = serde_json::from_str(&said).unwrap();
-                answered += usize::from(said["payload"]["data"].get("sendMessage").is_some());
-            }
-            Some(Message::Close(Some(frame))) => break assert_eq!(u16::from(frame.code), 1012),
-            Some(_) => {}
-            None => panic!("it was not closed"),
-        }
-    }
-    let chat = Chat::on(database, &["--auth", "open"]).await;
-    let stored = chat.data("{ messages(last: 100) { nodes { id } } }", json!({})).await["messages"]["nodes"].take();
-    assert!(
-        stored.as_array().unwrap().len() <= answered + 1,
-        "{} were stored, {answered} answered",
-        stored.as_array().unwrap().len()
-    );
 }
 
 /// All that one signed-in stranger can do at once: the sends and pages of others go on, and memory stays bounded.

@@ -3,9 +3,54 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use reqwest::Response;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Chat, Socket, soon};
+use crate::harness::{Chat, SEND, Socket, soon};
+
+/// The protocols for WebSockets, and what begins an operation.
+const PROTOCOLS: [(&str, &str); 2] = [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")];
+const FEED: &str = "subscription ($id: ID!) { feed(userId: $id) { kind } }";
+
+async fn initialized(chat: &Chat, protocol: &str) -> Socket {
+    let mut socket = Socket::open_with(chat.address, protocol, chat.authorization.as_deref()).await;
+    socket.says(json!({ "type": "connection_init" })).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    socket
+}
+
+async fn starts(socket: &mut Socket, start: &str, id: &str, query: &str, variables: &Value) {
+    socket.says(json!({ "type": start, "id": id, "payload": { "query": query, "variables": variables } })).await;
+}
+
+async fn streams(chat: &Chat, query: &str, variables: &Value) -> Response {
+    let request = chat.http.post(chat.url("/graphql")).header("accept", "text/event-stream");
+    let response = soon(request.json(&json!({ "query": query, "variables": variables })).send()).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    response
+}
+
+/// All that is said until the server closes because it stops.
+async fn hears_all(socket: &mut Socket) -> Vec<Value> {
+    let mut said = Vec::new();
+    loop {
+        match socket.hears_or_ends().await {
+            Some(Message::Text(text)) => said.push(serde_json::from_str(&text).unwrap()),
+            Some(Message::Close(Some(frame))) => {
+                assert_eq!(u16::from(frame.code), 1012);
+                return said;
+            }
+            Some(_) => {}
+            None => panic!("it was not closed"),
+        }
+    }
+}
+
+async fn stored(chat: &Chat) -> usize {
+    let messages = chat.data("{ messages(last: 100) { nodes { id } } }", json!({})).await["messages"]["nodes"].take();
+    messages.as_array().unwrap().len()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_on_for_a_while_and_is_not_ready() {
@@ -46,4 +91,89 @@ async fn many_sockets_are_closed_one_after_the_other() {
     // 400 in a second.
     let between = times[199].saturating_sub(times[0]);
     assert!(between > Duration::from_millis(300), "{between:?}");
+}
+
+/// What was received is answered before a server stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_on_a_socket_is_answered_before_the_server_stops() {
+    for (protocol, start) in PROTOCOLS {
+        let chat = Chat::open_to_all(&[]).await;
+        let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+        let mut socket = initialized(&chat, protocol).await;
+        starts(&mut socket, start, "feed", FEED, &json!({ "id": bob.id })).await;
+        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+        for id in 0..30 {
+            let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "on the way" });
+            starts(&mut socket, start, &id.to_string(), SEND, &json!({ "input": input })).await;
+        }
+        // The first answer: the others are on their way.
+        socket.hears().await;
+        let database = chat.stop().await;
+        let said = hears_all(&mut socket).await;
+        let answered = said.iter().filter(|said| said["payload"]["data"].get("sendMessage").is_some()).count();
+        let stored = stored(&Chat::on(database, &["--auth", "open"]).await).await;
+        assert!(stored <= answered + 1, "{protocol}: {stored} were stored, {answered} answered");
+    }
+}
+
+/// Over every transport, changes that wait for the database are answered, subscriptions and idle connections end at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_is_answered_over_every_transport_before_the_server_stops() {
+    const EACH: usize = 10;
+    let chat = Chat::open_to_all(&[]).await;
+    let (ada, bob) = (chat.person("Ada").await.id, chat.person("Bob").await.id);
+    let input = json!({ "senderId": ada, "receiverId": bob, "content": "on the way" });
+    let (send, follow) = (json!({ "input": input }), json!({ "id": bob }));
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    for (protocol, start) in PROTOCOLS {
+        for _ in 0..EACH {
+            let mut following = initialized(&chat, protocol).await;
+            let mut sending = initialized(&chat, protocol).await;
+            for socket in [&mut following, &mut sending] {
+                starts(socket, start, "feed", FEED, &follow).await;
+                assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+            }
+            idle.extend([following, initialized(&chat, protocol).await]);
+            busy.push((sending, protocol, start));
+        }
+    }
+    let mut feed = streams(&chat, FEED, &follow).await;
+    assert!(soon(feed.chunk()).await.unwrap().is_some());
+
+    let lock = chat.database.locked().await;
+    for (socket, _, start) in &mut busy {
+        starts(socket, start, "send", SEND, &send).await;
+        // Messages are taken in one after the other: once this one is answered, that one is under way.
+        starts(socket, start, "query", "{ __typename }", &json!({})).await;
+        assert_eq!(socket.hears().await["payload"]["data"]["__typename"], "Query");
+        assert_eq!(socket.hears().await["type"], "complete");
+    }
+    let mut streamed = Vec::new();
+    for _ in 0..EACH {
+        streamed.push(streams(&chat, SEND, &send).await);
+    }
+    let stopping = tokio::spawn(chat.stop());
+    for socket in &mut idle {
+        // Nothing says `complete`: their clients begin the feeds again when they reconnect.
+        assert_eq!(socket.hears_close().await, 1012);
+    }
+    while let Some(chunk) = soon(feed.chunk()).await.unwrap() {
+        let chunk = String::from_utf8_lossy(&chunk);
+        assert!(!chunk.contains("complete"), "{chunk}");
+    }
+
+    drop(lock);
+    for (mut socket, protocol, _) in busy {
+        let said = hears_all(&mut socket).await;
+        let of = |id: &str, kind: &str| said.iter().filter(|said| said["id"] == id && said["type"] == kind).count();
+        let sent = said.iter().filter(|said| said["payload"]["data"]["sendMessage"]["message"]["id"].is_string());
+        assert_eq!((sent.count(), of("send", "complete"), of("feed", "complete")), (1, 1, 0), "{protocol}: {said:?}");
+    }
+    for response in streamed {
+        let said = soon(response.text()).await.unwrap();
+        assert!(said.contains(r#""sendMessage":{"message":{"id":"#), "{said:?}");
+        assert!(said.ends_with("event: complete\ndata:\n\n"), "{said:?}");
+    }
+    let database = soon(stopping).await.unwrap();
+    assert_eq!(stored(&Chat::on(database, &["--auth", "open"]).await).await, 3 * EACH);
 }
