@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon},
+    harness::{ACCOUNTS, Database, SEND, Socket, authorization, client, code, signed_in, soon},
     program::{server, signs_up, started},
 };
 
@@ -239,5 +239,27 @@ async fn a_request_that_is_given_up_is_logged_too() {
     let line = log.next("request that was given up").await;
     assert!(line["status"].is_null() && line["ms"].as_f64().unwrap() > 100.0, "{line}");
     assert_eq!(json!([line["operation"], line["type"]]), json!(["Slow", "mutation"]), "{line}");
+    drop(lock);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_slow_is_named() {
+    let database = Database::new().await;
+    let http = client(authorization(&database).await.as_deref());
+    let mut log = Logged::by(&database, &[]).await;
+    let lock = database.locked().await;
+    let create = "mutation Slow { createUser(input: { name: \"Ada\", email: \"ada@x\" }) { user { id } } }";
+    let request = json!({ "query": create, "operationName": "Slow" });
+    // It waits for the lock for as long as anything may.
+    let answer = soon(http.post(log.url("/graphql")).json(&request).send()).await.unwrap();
+    let id = id_of(&answer);
+    assert_eq!(code(&answer.json().await.unwrap()), "DATABASE_BUSY");
+    // A change of a SQLite file has not begun before it has the lock.
+    if !database.is_sqlite() {
+        let unit = log.next("a slow unit of work").await;
+        assert_eq!(unit["unit"], "duologue::domain::users::create", "{unit}");
+    }
+    let operation = log.next("a slow operation").await;
+    assert_eq!(json!([operation["request.id"], operation["operation"]]), json!([id, "Slow"]), "{operation}");
     drop(lock);
 }
