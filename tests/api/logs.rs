@@ -8,9 +8,12 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr},
 };
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 
 use crate::{
-    harness::{ACCOUNTS, Database, SEND, Socket, authorization, client, code, signed_in, soon},
+    harness::{
+        ACCOUNTS, Database, SEND, Socket, authorization, authorization_of_a_program, client, code, signed_in, soon,
+    },
     program::{server, signs_up, started},
 };
 
@@ -175,6 +178,34 @@ async fn each_operation_of_a_socket_is_one_line_once_it_has_ended() {
     let closed = log.next("socket closed").await;
     assert_eq!(&closed["request.id"], id, "{closed}");
     assert!(closed["code"].is_null(), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_logged_who_asked_and_a_socket_has_the_id_of_its_request() {
+    let database = Database::new().await;
+    let program = authorization_of_a_program(&database).await;
+    let mut log = Logged::by(&database, if signed_in() { &[] } else { &ACCOUNTS }).await;
+    let (ada, token) = signs_up(log.address, "Ada").await;
+    log.next("request").await;
+    for (authorization, user, service_token) in [
+        (Some(&*token), json!(ada), Value::Null),
+        (Some(&*program), Value::Null, json!("svc_1")),
+        (None, Value::Null, Value::Null),
+    ] {
+        let request = client(authorization).post(log.url("/graphql")).json(&json!({ "query": "{ __typename }" }));
+        assert_eq!(soon(request.send()).await.unwrap().status(), 200);
+        let line = log.next("request").await;
+        assert_eq!(json!([line["user"], line["service_token"]]), json!([user, service_token]), "{line}");
+        assert!(!line.to_string().contains(&token) && !line.to_string().contains(&program), "{line}");
+    }
+    let request = ClientRequestBuilder::new(format!("ws://{}/graphql", log.address).parse().unwrap())
+        .with_sub_protocol("graphql-transport-ws")
+        .with_header("authorization", &*token);
+    let (_socket, response) = soon(tokio_tungstenite::connect_async(request)).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let line = log.next("request").await;
+    assert_eq!(line["status"], 101, "{line}");
+    assert_eq!(line["request.id"], response.headers()["x-request-id"].to_str().unwrap(), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
