@@ -113,20 +113,26 @@ pub fn events(
 /// Deletes the events that are older than the retention from all feeds, in small batches that do not block other writers
 /// for long; gives their number. A follower that has not read them gets a reset.
 pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
-    let before = app.now().earlier(retention);
+    let now = app.now();
+    let before = now.earlier(retention);
+    // What has a time to come was written while a clock was ahead: it is older than what comes after it.
+    let first = app.store.read(move |conn| store::feed::first_event_until(conn, now)).await?;
+    let outdated = first.filter(|(_, at)| *at < before).map_or(0, |(id, _)| id);
     let mut trimmed = 0;
     loop {
-        match step(app.store.write(move |conn| trim_batch(conn, before))).await? {
+        match step(app.store.write(move |conn| trim_batch(conn, before, outdated))).await? {
             Some(0) => return Ok(trimmed),
             found => trimmed += found.unwrap_or(0),
         }
     }
 }
 
-fn trim_batch(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
+/// Deletes the oldest events up to the last one that is from before this time, or has at most the id `outdated`.
+fn trim_batch(conn: &mut Conn<'_>, before: Timestamp, outdated: i64) -> Result<usize> {
     let oldest = store::feed::oldest(conn, TRIM_BATCH)?;
     // Not in the order of time, if a clock was wrong.
-    let Some(last) = oldest.iter().rposition(|(_, at)| *at < before) else { return Ok(0) };
+    let is_old = |(id, at): &(i64, Timestamp)| *at < before || *id <= outdated;
+    let Some(last) = oldest.iter().rposition(is_old) else { return Ok(0) };
     if let Some((through, _)) = oldest.get(last) {
         store::feed::trim(conn, *through)?;
     }

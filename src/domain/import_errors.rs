@@ -7,6 +7,8 @@ use crate::store::{self, Constraint};
 
 /// The highest id of an import: half of all ids are left for what comes after it.
 pub(super) const MAX_ID: i64 = 1 << 52;
+/// The same of an export, which may have ids that came after such an import: a quarter of all ids is left.
+pub(super) const MAX_EXPORTED_ID: i64 = 3 << 51;
 
 /// Why an import failed. It was rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +60,13 @@ pub(super) fn invalid(why: impl Into<String>) -> LineError {
     LineError::Invalid(why.into())
 }
 
-pub(super) fn bad_id() -> LineError {
-    invalid(format!("The id must be from 1 to {MAX_ID}: leave room for ids to come."))
+pub(super) fn bad_id(max: i64) -> LineError {
+    invalid(format!("The id must be from 1 to {max}: leave room for ids to come."))
+}
+
+pub(super) fn check_last_id(id: i64) -> Result<(), LineError> {
+    let bad = || invalid(format!("The lastId must be at most {MAX_EXPORTED_ID}: leave room for ids to come."));
+    if id <= MAX_EXPORTED_ID { Ok(()) } else { Err(bad()) }
 }
 
 pub(super) fn email_in_use(error: store::Error) -> LineError {

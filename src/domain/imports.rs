@@ -13,7 +13,9 @@ pub use super::lines::{
 };
 use super::{
     Result, Viewer, audit,
-    import_errors::{LineError, MAX_ID, bad_digest, bad_id, email_in_use, invalid, valid},
+    import_errors::{
+        LineError, MAX_EXPORTED_ID, MAX_ID, bad_digest, bad_id, check_last_id, email_in_use, invalid, valid,
+    },
     lines::FORMAT,
     policy,
 };
@@ -21,7 +23,7 @@ use crate::{
     app::App,
     model::{
         conversations::{Mark, Reach},
-        ids::{ConversationId, MAX_KEY, MessageId, UserId},
+        ids::{ConversationId, MessageId, UserId},
         texts::{ClientId, Content, Email, Name},
         timestamps::Timestamp,
         users::Role,
@@ -150,9 +152,7 @@ impl Import {
                         "This export has the format {format}, and this version reads {FORMAT}: take the version that made it."
                     )));
                 }
-                if last_id.is_some_and(|id| id > MAX_KEY) {
-                    return Err(invalid("The lastId is higher than an id can be."));
-                }
+                last_id.map_or(Ok(()), check_last_id)?;
                 self.source = if user_id.is_some() { Source::User } else { Source::Server };
                 // No message to come gets the id of one that is not there any more.
                 self.reserved_through = last_id.filter(|_| self.keeps_ids()).unwrap_or_default();
@@ -177,7 +177,8 @@ impl Import {
     }
 
     fn add_user(&mut self, conn: &mut Conn<'_>, line: UserLine) -> Result<(), LineError> {
-        let id = UserId::new(line.id).filter(|id| self.may_have(id.key())).ok_or_else(bad_id)?;
+        let max = self.max_id();
+        let id = UserId::new(line.id).filter(|id| id.key() <= max).ok_or_else(|| bad_id(max))?;
         if self.users.contains_key(&line.id) {
             return Err(invalid(format!("There is a user {} in an earlier line.", line.id)));
         }
@@ -226,7 +227,8 @@ impl Import {
     }
 
     fn add_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), LineError> {
-        let own_id = MessageId::new(line.id).filter(|id| self.may_have(id.key())).ok_or_else(bad_id)?;
+        let max = self.max_id();
+        let own_id = MessageId::new(line.id).filter(|id| id.key() <= max).ok_or_else(|| bad_id(max))?;
         if self.messages.contains_key(&line.id) {
             return Err(invalid(format!("There is a message {} in an earlier line.", line.id)));
         }
@@ -301,9 +303,9 @@ impl Import {
         self.is_empty && !self.renumbers
     }
 
-    /// Whether a line may have this id.
-    fn may_have(&self, id: i64) -> bool {
-        self.source.is_server() || id <= MAX_ID
+    /// The highest id that a line may have.
+    fn max_id(&self) -> i64 {
+        if self.source.is_server() { MAX_EXPORTED_ID } else { MAX_ID }
     }
 
     /// A user of an earlier line.

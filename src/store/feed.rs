@@ -320,6 +320,13 @@ pub fn oldest(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<(i64, Timestamp)>> 
     Ok(on!(conn, |c| query.load(c))?)
 }
 
+/// The oldest event of all users that happened at this time at the latest, and when.
+pub fn first_event_until(conn: &mut Conn<'_>, time: Timestamp) -> Result<Option<(i64, Timestamp)>> {
+    let until = events::table.filter(events::at.le(time));
+    let query = until.select((events::id, events::at)).order(events::id);
+    Ok(on!(conn, |c| query.first(c).optional())?)
+}
+
 /// Notes that entries of a user up to a position are missing. The user must be locked.
 pub fn note_trimmed(conn: &mut Conn<'_>, user: UserId, through: i64) -> Result<()> {
     let note = diesel::update(users::table.find(user).filter(users::trimmed_through.lt(through)))

@@ -56,3 +56,43 @@ pub(super) fn named<T, W: FnOnce(&mut Conn<'_>) -> T>(work: W) -> impl FnOnce(&m
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Seek},
+        sync::Arc,
+        thread,
+    };
+
+    use diesel::{Connection, SqliteConnection};
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    fn takes<T: Default>(time: Duration) -> impl FnOnce(&mut Conn<'_>) -> T {
+        named(move |_: &mut Conn<'_>| {
+            thread::sleep(time);
+            T::default()
+        })
+    }
+
+    #[test]
+    fn slow_work_is_named_by_its_function_and_other_work_is_not() {
+        let mut sqlite = SqliteConnection::establish(":memory:").unwrap();
+        let mut log = tempfile::tempfile().unwrap();
+        let writer = Arc::new(log.try_clone().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        let conn = &mut Conn::Sqlite(&mut sqlite);
+        with_default(subscriber, || {
+            takes::<u8>(Duration::ZERO)(conn);
+            takes::<Vec<String>>(SLOW)(conn);
+        });
+        let mut said = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut said).unwrap();
+        let [line] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+        assert!(line.contains("WARN") && line.contains("a slow unit of work"), "{line}");
+        assert!(line.contains("unit=\"duologue::store::metrics::tests::takes\""), "{line}");
+    }
+}

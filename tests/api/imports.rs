@@ -213,6 +213,38 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
     }
 }
 
+/// An export may have ids that came after an import of the highest ones; there is an end to its ids, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_leaves_room_for_ids_to_come() {
+    let chat = Chat::open().await;
+    let message = |id: i64| {
+        format!(
+            r#"{{"message": {{"id": {id}, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-02T00:00:00Z"}}}}"#
+        )
+    };
+    let user = |id: i64| {
+        format!(r#"{{"user": {{"id": {id}, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}}}"#)
+    };
+    let (most, exported) = (3_i64 << 51, r#"{"export": {"format": 1}}"#);
+    let of_user = r#"{"export": {"format": 1, "userId": 7}}"#;
+    for id in [most + 1, (1 << 53) - 1] {
+        let bad_id = "line 6: The id must be from 1 to 6755399441055744: leave room for ids to come.";
+        let bad_last = "line 1: The lastId must be at most 6755399441055744: leave room for ids to come.";
+        for (lines, why) in [
+            (format!("{exported}\n{LINES}\n{}", message(id)), bad_id),
+            (format!("{of_user}\n{LINES}\n{}", message(id)), bad_id),
+            (format!("{exported}\n{LINES}\n{}", user(id)), bad_id),
+            (format!("{{\"export\": {{\"format\": 1, \"lastId\": {id}}}}}\n{LINES}"), bad_last),
+        ] {
+            let error = import(&chat, &lines).await.unwrap_err().to_string();
+            assert_eq!(error, format!("{why} Nothing was imported."));
+        }
+    }
+    import(&chat, &format!("{{\"export\": {{\"format\": 1, \"lastId\": {most}}}}}\n{LINES}")).await.unwrap();
+    let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
+    assert_eq!(eve.sends("Hi", &pal).await, format!("msg_{}", most + 1));
+}
+
 /// What was answered, edited and read is so afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_edits_marks_and_client_ids_come_along() {

@@ -1,16 +1,28 @@
 //! Programs in JavaScript: the official audit of GraphQL over HTTP (the package graphql-http), and client libraries that
 //! lose their connection.
 
-use std::{path::Path, process::Stdio};
-
-use tokio::process::Command;
+use std::{fs, path::PathBuf, process::Stdio};
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::Command,
+};
 
 use crate::{
+    book::{blocks, root},
     crowd::short_or_long,
-    harness::{ACCOUNTS, Chat, Database},
+    harness::{ACCOUNTS, Chat, Database, soon},
 };
+
+/// A folder of tests with the packages that a program needs; `None` where there is no Node.js.
+fn installed(folder: &str, program: &str) -> Option<PathBuf> {
+    let folder = root().join("tests").join(folder);
+    let is_installed = folder.join("node_modules").exists();
+    let without = std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some();
+    assert!(is_installed || without, "run `make test`, which installs what {program} needs");
+    is_installed.then_some(folder)
+}
 
 /// The lines that a program prints when it is given the server's address; `None` where there is no Node.js.
 async fn printed(folder: &str, program: &str) -> Option<Vec<String>> {
@@ -28,12 +40,7 @@ async fn printed_with(
     program: &str,
     environment: &[(&str, String)],
 ) -> Option<Vec<String>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
-    if !folder.join("node_modules").exists() {
-        let without = std::env::var_os("DUOLOGUE_TEST_WITHOUT_NODE").is_some();
-        assert!(without, "run `make test`, which installs what {program} needs");
-        return None;
-    }
+    let folder = installed(folder, program)?;
     let chat = chat.await;
     let output = Command::new("node")
         .arg(program)
@@ -111,4 +118,39 @@ async fn tokens_are_renewed_once_for_all_tabs_and_on_a_socket() {
     let chat = async { Chat::in_real_time(Database::new().await, &ACCOUNTS).await };
     let Some(lines) = printed_of(chat, "clients", "tokens.mjs").await else { return };
     assert_eq!(lines, ["ok tabs_refresh_once", "ok a_socket_is_renewed_and_ends_with_the_session"]);
+}
+
+/// The first code of whoever connects an app: it sends a message, and prints the feed of the receiver.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_of_the_page_on_apps_runs_as_it_is_written() {
+    let page = fs::read_to_string(root().join("docs/start/app.md")).unwrap();
+    let Some(folder) = installed("clients", "docs/start/app.md") else { return };
+    let chat = Chat::open_to_all(&[]).await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let code: Vec<_> = blocks(&page).into_iter().filter(|(language, _)| *language == "js").collect();
+    let [(_, code)] = code[..] else { panic!("{code:?}") };
+    assert_eq!(code.matches("127.0.0.1:8000").count(), 2);
+    let code = code.replace("127.0.0.1:8000", &chat.address.to_string());
+    // Before version 22 Node.js has a WebSocket only if it is asked for.
+    let mut node = Command::new("node")
+        .args(["--experimental-websocket", "--input-type=module", "-"])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    node.stdin.take().unwrap().write_all(code.as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(node.stdout.take().unwrap()).lines();
+    let mut prints = async |wanted: &str| {
+        soon(async { while !lines.next_line().await.unwrap().expect(wanted).contains(wanted) {} }).await;
+    };
+    prints("{ message: { id: 'msg_1' }, userErrors: [] }").await;
+    assert_eq!(chat.texts(&ada, &bob).await, ["Hi"]);
+    // From now on everything comes.
+    prints("kind: 'CAUGHT_UP'").await;
+    ada.sends("Hello", &bob).await;
+    for wanted in ["kind: 'MESSAGE_SENT'", "cursor: '", "message: { content: 'Hello' }"] {
+        prints(wanted).await;
+    }
 }

@@ -8,9 +8,12 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr},
 };
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 
 use crate::{
-    harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon},
+    harness::{
+        ACCOUNTS, Database, SEND, Socket, authorization, authorization_of_a_program, client, code, signed_in, soon,
+    },
     program::{server, signs_up, started},
 };
 
@@ -178,6 +181,34 @@ async fn each_operation_of_a_socket_is_one_line_once_it_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_logged_who_asked_and_a_socket_has_the_id_of_its_request() {
+    let database = Database::new().await;
+    let program = authorization_of_a_program(&database).await;
+    let mut log = Logged::by(&database, if signed_in() { &[] } else { &ACCOUNTS }).await;
+    let (ada, token) = signs_up(log.address, "Ada").await;
+    log.next("request").await;
+    for (authorization, user, service_token) in [
+        (Some(&*token), json!(ada), Value::Null),
+        (Some(&*program), Value::Null, json!("svc_1")),
+        (None, Value::Null, Value::Null),
+    ] {
+        let request = client(authorization).post(log.url("/graphql")).json(&json!({ "query": "{ __typename }" }));
+        assert_eq!(soon(request.send()).await.unwrap().status(), 200);
+        let line = log.next("request").await;
+        assert_eq!(json!([line["user"], line["service_token"]]), json!([user, service_token]), "{line}");
+        assert!(!line.to_string().contains(&token) && !line.to_string().contains(&program), "{line}");
+    }
+    let request = ClientRequestBuilder::new(format!("ws://{}/graphql", log.address).parse().unwrap())
+        .with_sub_protocol("graphql-transport-ws")
+        .with_header("authorization", &*token);
+    let (_socket, response) = soon(tokio_tungstenite::connect_async(request)).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let line = log.next("request").await;
+    assert_eq!(line["status"], 101, "{line}");
+    assert_eq!(line["request.id"], response.headers()["x-request-id"].to_str().unwrap(), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_older_protocol_and_event_streams_are_logged_too() {
     let database = Database::new().await;
     let mut log = Logged::by(&database, &[]).await;
@@ -239,5 +270,27 @@ async fn a_request_that_is_given_up_is_logged_too() {
     let line = log.next("request that was given up").await;
     assert!(line["status"].is_null() && line["ms"].as_f64().unwrap() > 100.0, "{line}");
     assert_eq!(json!([line["operation"], line["type"]]), json!(["Slow", "mutation"]), "{line}");
+    drop(lock);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_slow_is_named() {
+    let database = Database::new().await;
+    let http = client(authorization(&database).await.as_deref());
+    let mut log = Logged::by(&database, &[]).await;
+    let lock = database.locked().await;
+    let create = "mutation Slow { createUser(input: { name: \"Ada\", email: \"ada@x\" }) { user { id } } }";
+    let request = json!({ "query": create, "operationName": "Slow" });
+    // It waits for the lock for as long as anything may.
+    let answer = soon(http.post(log.url("/graphql")).json(&request).send()).await.unwrap();
+    let id = id_of(&answer);
+    assert_eq!(code(&answer.json().await.unwrap()), "DATABASE_BUSY");
+    // A change of a SQLite file has not begun before it has the lock.
+    if !database.is_sqlite() {
+        let unit = log.next("a slow unit of work").await;
+        assert_eq!(unit["unit"], "duologue::domain::users::create", "{unit}");
+    }
+    let operation = log.next("a slow operation").await;
+    assert_eq!(json!([operation["request.id"], operation["operation"]]), json!([id, "Slow"]), "{operation}");
     drop(lock);
 }

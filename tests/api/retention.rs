@@ -60,6 +60,28 @@ async fn an_event_of_a_clock_that_was_ahead_keeps_no_others() {
     assert_eq!(feed::trim(&chat.app, Duration::ZERO).await.unwrap(), 10);
 }
 
+/// More of them than are looked at together.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_events_of_a_clock_that_was_ahead_keep_no_others() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let id = ada.sends("Hi", &bob).await;
+    let start = cursor(&bob).await;
+    for number in 0..110 {
+        ada.edits(&id, &number.to_string()).await;
+    }
+    let ahead = Timestamp::now().later(Duration::from_hours(100_000)).milliseconds();
+    drop(chat.database.run(&format!("UPDATE events SET at = {ahead}")).await);
+    // As long as nothing came after them, nobody knows how old they are.
+    assert_eq!(feed::trim(&chat.app, Duration::ZERO).await.unwrap(), 0);
+    ada.edits(&id, "later").await;
+    assert_eq!(feed::trim(&chat.app, Duration::from_hours(1)).await.unwrap(), 0);
+    let end = cursor(&bob).await;
+    assert_eq!(feed::trim(&chat.app, Duration::ZERO).await.unwrap(), 222);
+    assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
+    assert_eq!(resumed(&bob, &end).await.next().await["kind"], "CAUGHT_UP");
+}
+
 /// Who missed nothing goes on, whether they are there or away, however many events of others are trimmed.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_missed_nothing_is_not_reset() {

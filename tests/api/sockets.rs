@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::harness::{Chat, Socket, code, soon};
+use crate::harness::{Chat, Socket, code, soon, text};
 
 const QUERY: &str = "{ __typename }";
 
@@ -261,6 +261,44 @@ async fn one_socket_has_so_many_operations_at_most() {
     socket.says(json!({ "type": "complete", "id": "2" })).await;
     socket.subscribes("4", QUERY, json!({})).await;
     assert_eq!(socket.hears().await["type"], "next");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_operations_of_a_socket_run_at_a_time_and_the_others_wait() {
+    let chat = Chat::with(&["--max-socket-requests", "2"]).await;
+    let mut socket = Socket::ready(&chat).await;
+    let lock = chat.database.locked().await;
+    let create = async |socket: &mut Socket, id: &str| {
+        let create =
+            format!("mutation {{ createUser(input: {{ name: \"x\", email: \"{id}@x\" }}) {{ user {{ id }} }} }}");
+        socket.subscribes(id, &create, json!({})).await;
+    };
+    create(&mut socket, "first").await;
+    // One is left.
+    socket.subscribes("at once", QUERY, json!({})).await;
+    for kind in ["next", "complete"] {
+        let said = socket.hears().await;
+        assert_eq!((&said["type"], &said["id"]), (&json!(kind), &json!("at once")));
+    }
+    create(&mut socket, "second").await;
+    socket.subscribes("waits", QUERY, json!({})).await;
+    for id in ["third", "fourth", "fifth"] {
+        create(&mut socket, id).await;
+    }
+    socket.says(json!({ "type": "ping" })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "pong" }), "something was answered that has to wait");
+    drop(lock);
+    let mut answered = Vec::new();
+    while answered.len() < 6 {
+        let said = socket.hears().await;
+        assert_eq!(said["payload"].get("errors"), None, "{said}");
+        if said["type"] == "next" {
+            answered.push(text(&said["id"]));
+        }
+    }
+    assert!(["first", "second"].contains(&answered[0].as_str()), "{answered:?}");
+    answered.sort_unstable();
+    assert_eq!(answered, ["fifth", "first", "fourth", "second", "third", "waits"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use tokio::process::Child;
 
 use crate::{
     harness::{ACCOUNTS, Database, Socket, authorization_of_a_program, soon, text},
-    program::{program, started},
+    program::{program, run, started},
     stalls::memory,
 };
 
@@ -16,7 +16,7 @@ const PASSWORD: &str = "correct horse battery";
 /// A server where people sign in, as a process of its own, and two of them: a stranger and her victim.
 pub(crate) struct World {
     server: Child,
-    _database: Database,
+    database: Database,
     pub(crate) address: SocketAddr,
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
@@ -40,7 +40,7 @@ impl World {
         let (server, address) = started(program(&[&fixed, &ACCOUNTS[..], flags].concat())).await;
         let mut world = Self {
             server,
-            _database: database,
+            database,
             address,
             url: format!("http://{address}/graphql"),
             http: reqwest::Client::new(),
@@ -68,6 +68,12 @@ impl World {
         let input = json!({ "email": format!("{name}@example.com"), "password": PASSWORD });
         let data = self.data("", sign_in, json!({ "input": input })).await;
         format!("Bearer {}", text(&data["signIn"]["accessToken"]))
+    }
+
+    pub(crate) async fn makes_admin(&self, name: &str) {
+        let email = format!("{name}@example.com");
+        let granted = run(&["admin", "grant", &email, "--database", &self.database.url]).await;
+        assert!(granted.status.success(), "{granted:?}");
     }
 
     pub(crate) async fn post(&self, authorization: &str, body: &Value) -> Value {

@@ -1,8 +1,11 @@
 //! Changes that queue: many are committed together, one that fails fails alone, and there is an end to the queue.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use duologue::{
@@ -65,6 +68,43 @@ async fn too_many_changes_are_told_to_come_again_and_the_others_are_made() {
     made.sort_unstable();
     stored.sort_unstable();
     assert_eq!(stored, made);
+}
+
+/// A load balancer sends requests to another server then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_queue_stays_full_is_not_ready() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let lock = chat.database.locked().await;
+    let is_locked = AtomicBool::new(true);
+    let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "Hi" });
+    let sends = async |_| {
+        // Each one that has waited for too long is followed by another.
+        while is_locked.load(Ordering::Relaxed) {
+            chat.ask(SEND, json!({ "input": input })).await;
+        }
+    };
+    let ready = async || {
+        let answer = chat.http.get(chat.url("/health/ready")).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let asks = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            pace.tick().await;
+            let (status, said) = ready().await;
+            if said.contains("too many changes wait") {
+                assert_eq!((status, said.as_str()), (503, "not ready: too many changes wait for the database\n"));
+                break;
+            }
+            // At the moment in which some have waited for too long, there is room for the change of a probe.
+            assert!(status == 200 || said.contains("changes wait for the database"), "{said}");
+        }
+        is_locked.store(false, Ordering::Relaxed);
+        drop(lock);
+    };
+    soon(async { tokio::join!(join_all((0..MOST).map(sends)), asks) }).await;
+    soon(async { while ready().await.0 != 200 {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
