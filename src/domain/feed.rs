@@ -116,8 +116,8 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
     let now = app.now();
     let before = now.earlier(retention);
     // What has a time to come was written while a clock was ahead: it is older than what comes after it.
-    let first = app.store.read(move |conn| store::feed::first_event_until(conn, now)).await?;
-    let outdated = first.filter(|(_, at)| *at < before).map_or(0, |(id, _)| id);
+    let first = step(app.store.read(move |conn| store::feed::first_event_until(conn, now))).await?;
+    let outdated = first.flatten().filter(|(_, at)| *at < before).map_or(0, |(id, _)| id);
     let mut trimmed = 0;
     loop {
         match step(app.store.write(move |conn| trim_batch(conn, before, outdated))).await? {

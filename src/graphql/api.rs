@@ -14,7 +14,7 @@ use futures_util::{
 
 use super::{
     Context,
-    access::shown_name,
+    access::{milliseconds, shown_name},
     calls::{Call, Caller, new_request_id},
     errors::{internal, is_temporary, top_level},
     loading::{written, written_one},
@@ -140,7 +140,7 @@ impl Api {
         let took = began.elapsed();
         self.metrics.count_answered(plan.operation, answer.code(), took);
         if took > SLOW {
-            let (name, ms) = (plan.name.as_deref().map(shown_name), took.as_millis());
+            let (name, ms) = (plan.name.as_deref().map(shown_name), milliseconds(took));
             tracing::warn!(request.id = &*record.request_id, operation = name, ms, "a slow operation");
         }
         answer

@@ -51,7 +51,11 @@ pub(super) fn named<T, W: FnOnce(&mut Conn<'_>) -> T>(work: W) -> impl FnOnce(&m
         if took > SLOW {
             // Without what it is generic over.
             let name = any::type_name::<W>().split('<').next().unwrap_or_default().replace("::{{closure}}", "");
-            tracing::warn!(unit = name, ms = took.as_millis(), "a slow unit of work");
+            tracing::warn!(
+                unit = name,
+                ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "a slow unit of work"
+            );
         }
         done
     }

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
-    harness::{SEND, code, soon, text},
+    harness::{Chat, SEND, code, soon, text},
     world::{World, aliased, socket},
 };
 

@@ -292,5 +292,6 @@ async fn what_is_slow_is_named() {
     }
     let operation = log.next("a slow operation").await;
     assert_eq!(json!([operation["request.id"], operation["operation"]]), json!([id, "Slow"]), "{operation}");
+    assert!(operation["ms"].as_f64().is_some_and(|ms| ms > 1_000.0), "{operation}");
     drop(lock);
 }
