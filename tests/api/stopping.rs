@@ -167,7 +167,11 @@ async fn what_is_under_way_is_answered_over_every_transport_before_the_server_st
         let said = hears_all(&mut socket).await;
         let of = |id: &str, kind: &str| said.iter().filter(|said| said["id"] == id && said["type"] == kind).count();
         let answers = said.iter().filter(|said| said["payload"]["data"]["sendMessage"]["message"]["id"].is_string());
-        assert_eq!((answers.count(), of("send", "complete"), of("feed", "complete")), (1, 1, 0), "{protocol}: {said:?}");
+        assert_eq!(
+            (answers.count(), of("send", "complete"), of("feed", "complete")),
+            (1, 1, 0),
+            "{protocol}: {said:?}"
+        );
     }
     for response in streamed {
         let said = soon(response.text()).await.unwrap();
