@@ -34,7 +34,7 @@ use duologue::{
     domain::{
         self, Viewer, demo, jobs,
         moving::Move,
-        nodes::{self, CannotJoin, Membership},
+        nodes::{self, CannotServe, Membership},
         relaying,
         retention::Retention,
     },
@@ -158,7 +158,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     let _ = nodes::leave(&app, node).await;
     app.close().await;
     match ended.get() {
-        None | Some(CannotJoin::Moved) => Ok(()),
+        None | Some(CannotServe::Moved) => Ok(()),
         Some(why) => bail!("{why}"),
     }
 }

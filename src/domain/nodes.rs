@@ -44,7 +44,7 @@ const MAX_ADDITIONS: usize = 50_000;
 
 /// Why a server cannot use the database, or not any more. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum CannotJoin {
+pub enum CannotServe {
     /// Another database has taken its place.
     #[error("the database was moved elsewhere")]
     Moved,
@@ -80,6 +80,8 @@ pub struct Membership {
     earlier: Unsettled,
     /// The other servers.
     others: Vec<i64>,
+    /// Whether it was checked that they agree since this one was the last to come.
+    is_agreed: bool,
     presences: Exchange,
     exchanged: Instant,
 }
@@ -89,10 +91,10 @@ impl Membership {
     ///
     /// # Errors
     /// When it does not agree with the others on the time or on the signing keys.
-    pub async fn join(app: &App) -> Result<Self, CannotJoin> {
+    pub async fn join(app: &App) -> Result<Self, CannotServe> {
         let offset = app.clock_offset().await?;
         if offset.abs() > MAX_OFFSET_MS {
-            return Err(CannotJoin::Clock(offset.abs() / 1_000));
+            return Err(CannotServe::Clock(offset.abs() / 1_000));
         }
         correct_clock(app, offset);
         let key_ids = app.keys.as_ref().map_or_else(Vec::new, |keys| keys.ids());
@@ -122,6 +124,7 @@ impl Membership {
             seen: HashSet::new(),
             earlier,
             others: nodes.others.iter().map(|other| other.id).collect(),
+            is_agreed: true,
             presences: Exchange::default(),
             exchanged: Instant::now(),
         })
@@ -157,7 +160,7 @@ impl Membership {
     }
 
     /// Keeps in touch with the others; returns when the server must not use the database any more.
-    pub async fn run(mut self, app: Arc<App>) -> CannotJoin {
+    pub async fn run(mut self, app: Arc<App>) -> CannotServe {
         let (mut renewed, mut is_deaf) = (Instant::now(), false);
         loop {
             tokio::time::sleep(self.interval(&app)).await;
@@ -175,7 +178,7 @@ impl Membership {
             }
             match self.renew(&app).await {
                 Ok(()) => renewed = Instant::now(),
-                Err(CannotJoin::Store(error)) => {
+                Err(CannotServe::Store(error)) => {
                     tracing::warn!(%error, "the other servers do not know of this one");
                     tokio::time::sleep(RENEWAL_INTERVAL).await;
                 }
@@ -203,7 +206,7 @@ impl Membership {
     }
 
     /// Renews the lease, and takes over what the database says.
-    async fn renew(&mut self, app: &Arc<App>) -> Result<(), CannotJoin> {
+    async fn renew(&mut self, app: &Arc<App>) -> Result<(), CannotServe> {
         // Nothing is written to a SQLite file.
         if !app.store.is_sqlite() {
             let node = self.node.clone();
@@ -213,9 +216,12 @@ impl Membership {
                 store::nodes::renew(conn, &node)
             };
             let nodes = app.store.write(renew).await?;
-            if nodes.is_new {
+            // Also if the check fails at first: by then the others believe again that it is there.
+            self.is_agreed &= !nodes.is_new;
+            if !self.is_agreed {
                 // It was away for longer than others believed that it is there, and kept what it has not heard of.
                 check_agreement(app, &self.node, &nodes.others).await?;
+                self.is_agreed = true;
                 app.presences.share_all();
                 self.presences.hear_anew(app);
             }
@@ -227,7 +233,7 @@ impl Membership {
         let (epoch, is_moved) = app.store.read(read).await?;
         app.set_epoch(&epoch);
         if is_moved {
-            return Err(CannotJoin::Moved);
+            return Err(CannotServe::Moved);
         }
         correct_clock(app, app.clock_offset().await?);
         Ok(())
@@ -278,13 +284,13 @@ impl Membership {
 }
 
 /// Whether this server knows what the database and the others need, and they what it needs.
-async fn check_agreement(app: &App, node: &Node, others: &[Node]) -> Result<(), CannotJoin> {
+async fn check_agreement(app: &App, node: &Node, others: &[Node]) -> Result<(), CannotServe> {
     if !app.store.read(store::is_compatible).await? {
-        return Err(CannotJoin::TooOld);
+        return Err(CannotServe::TooOld);
     }
     let signs = |one: &Node, other: &Node| one.key_ids.first().is_none_or(|key| other.key_ids.contains(key));
     let is_agreed = others.iter().all(|other| signs(other, node) && signs(node, other));
-    if is_agreed { Ok(()) } else { Err(CannotJoin::Keys) }
+    if is_agreed { Ok(()) } else { Err(CannotServe::Keys) }
 }
 
 /// Begins a new epoch if one of the last entries that somebody was told of is not in the database any more, or another one has taken its

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use duologue::{
     app::App,
-    domain::nodes::{CannotJoin, Membership},
+    domain::nodes::{CannotServe, Membership},
     model::timestamps::Timestamp,
 };
 
@@ -38,7 +38,7 @@ async fn the_clock_of_the_database_rules() {
     let offset = (app.now().milliseconds() - Timestamp::now().milliseconds()).abs();
     assert!(offset < 1_000, "{offset}");
     let wrong = opened(&database, Duration::from_hours(1), &[]).await;
-    let Err(CannotJoin::Clock(seconds)) = Membership::join(&wrong).await else { panic!() };
+    let Err(CannotServe::Clock(seconds)) = Membership::join(&wrong).await else { panic!() };
     assert!((3_595..=3_600).contains(&seconds), "{seconds}");
 }
 
@@ -53,7 +53,7 @@ async fn servers_must_know_the_keys_that_the_others_sign_with() {
         let app = signing(&database, keys).await;
         match Membership::join(&app).await {
             Ok(membership) => Some((app, membership)),
-            Err(CannotJoin::Keys) => None,
+            Err(CannotServe::Keys) => None,
             Err(other) => panic!("{other}"),
         }
     };
@@ -84,7 +84,7 @@ async fn of_servers_that_join_at_the_same_time_and_do_not_agree_one_does() {
                     members += 1;
                     member.leave(app).await.unwrap();
                 }
-                Err(why) => assert!(matches!(why, CannotJoin::Keys), "{why}"),
+                Err(why) => assert!(matches!(why, CannotServe::Keys), "{why}"),
             }
         }
         assert_eq!(members, 1);
@@ -102,5 +102,5 @@ async fn a_server_that_was_away_ends_if_it_does_not_agree_with_those_that_came_m
     database.run("UPDATE nodes SET renewed_at = renewed_at - 11000").await;
     let newer = signing(&database, OTHER_KEY).await;
     Membership::join(&newer).await.unwrap();
-    assert!(matches!(soon(away.run(app)).await, CannotJoin::Keys));
+    assert!(matches!(soon(away.run(app)).await, CannotServe::Keys));
 }
