@@ -36,6 +36,17 @@ async function run(page, name) {
   return answer.data;
 }
 
+/** The same, as fast as can be: GraphiQL finds out which operation a tab has a tenth of a second after it was opened. */
+async function runAtOnce(page, name) {
+  const answered = answerTo(page, name);
+  await tab(page, name).evaluate(async (button) => {
+    button.click();
+    await null;
+    document.querySelector(".graphiql-execute-button").click();
+  });
+  return (await (await answered).json()).data;
+}
+
 /** Where GraphiQL keeps its tabs, on an open server. */
 const TABS_KEY = "duologue:graphiql:tabState";
 
@@ -91,7 +102,7 @@ test("the examples tell their story on any database, and the panel hears it", as
   assert.deepEqual([sender.name, conversation.id], ["Ada", "cnv_3_4"]);
   await event(page, "Hello Bob, shall we start at ten?");
   assert.equal((await run(page, "Send")).sendMessage.duplicate, true);
-  const reply = (await run(page, "Reply")).sendMessage.message;
+  const reply = (await runAtOnce(page, "Reply")).sendMessage.message;
   assert.equal(reply.replyTo.id, id);
   await event(page, "Ten is fine, Ada.");
   assert.equal((await run(page, "Page")).conversation.messages.nodes.length, 2);

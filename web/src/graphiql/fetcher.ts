@@ -20,9 +20,9 @@ export function createFetcher(endpoint: string, socket: string, heard: Heard): F
   });
   return async (params, options) => {
     const documentAST = parsed(params.query);
-    // Right after a change of tabs GraphiQL still names the operation of the tab before.
-    const named = documentAST && getOperationAST(documentAST, params.operationName);
-    const operationName = named ? params.operationName : undefined;
+    // Right after a change of tabs GraphiQL still names the operation of the tab before: the only one of this tab is meant.
+    const operation = documentAST && (getOperationAST(documentAST, params.operationName) ?? getOperationAST(documentAST));
+    const operationName = operation?.name?.value;
     try {
       const answer = await fetchAs({ ...params, operationName }, { ...options, documentAST });
       if (isAsyncIterable(answer)) return withSentences(answer as AsyncIterable<ExecutionResult>);
