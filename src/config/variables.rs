@@ -13,21 +13,31 @@ use super::file::{FileSettings, most_like, settings_of};
 /// What the names of all variables begin with.
 const PREFIX: &str = "DUOLOGUE_";
 
-/// The same error of the command line, which also names the environment variable or the file that the wrong value came from, if it did.
+/// The same error of the command line, which also names the environment variables or the file that the wrong values came from, if they
+/// did: one that cannot be, or two that exclude each other.
 pub(super) fn explained(mut error: Error, mut command: Command, file: &FileSettings) -> Error {
     command.build();
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
-    let flag = argument.split([' ', '=']).next().unwrap_or_default().trim_start_matches('-');
-    let place = if file.names.iter().any(|name| name == flag) {
-        Some(format!("in {}", file.path.display()))
-    } else {
-        variable(&command, argument).map(|variable| format!("that of the environment variable {variable}"))
-    };
-    if let Some(place) = place {
-        let tip = StyledStr::from(format!("the value is {place}"));
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    let arguments = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| match error.get(kind) {
+        Some(ContextValue::String(argument)) => vec![argument.clone()],
+        Some(ContextValue::Strings(arguments)) => arguments.clone(),
+        _ => Vec::new(),
+    });
+    let tips: Vec<_> = arguments.concat().iter().filter_map(|argument| source(argument, &command, file)).collect();
+    if !tips.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
     error
+}
+
+/// Where the value of an argument is from that is not on the command line.
+fn source(argument: &str, command: &Command, file: &FileSettings) -> Option<StyledStr> {
+    let flag = argument.split([' ', '=']).next()?;
+    let place = if file.names.iter().any(|name| name == flag.trim_start_matches('-')) {
+        format!("in {}", file.path.display())
+    } else {
+        format!("that of the environment variable {}", variable(command, argument)?)
+    };
+    Some(StyledStr::from(format!("the value of {flag} is {place}")))
 }
 
 /// The environment variable that an argument, written as clap does, has its value from.

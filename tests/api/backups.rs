@@ -164,7 +164,7 @@ async fn what_cannot_be_restored_is_refused_and_nothing_is_changed() {
     let backup = folder.path().join("backup.db");
     command(&path, &backup);
     let restore = |file: &Path| said(duologue(&["restore", file.to_str().unwrap()], &path)).unwrap_err();
-    assert!(restore(&backup).contains("another server uses"));
+    assert!(restore(&backup).contains("is in use by process"));
     server.kill().await.unwrap();
 
     let state = || -> Vec<(String, Vec<u8>)> {

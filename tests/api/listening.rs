@@ -68,6 +68,11 @@ async fn an_address_that_cannot_be_is_explained_with_an_example_and_its_variable
     server.env("DUOLOGUE_AUTH", "maybe");
     let other = refusal(server).await;
     assert!(other.contains("environment variable DUOLOGUE_AUTH"), "{other}");
+    // And with two that exclude each other.
+    let mut server = program(&["serve", "--database", "sqlite:chat.db"]);
+    server.env("DUOLOGUE_DATABASE_FILE", "/etc/duologue/database");
+    let other = refusal(server).await;
+    assert!(other.contains("the value of --database-file is that of the environment variable DUOLOGUE_DATABASE_FILE"), "{other}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -344,9 +344,10 @@ test("tokens are traded again where the answer was lost, but not long before the
   await page.getByRole("heading", { name: "Jorin" }).waitFor();
   assert.equal(tries, 2);
   await expire(page, "localStorage", Date.now() + 60 * 24 * 60 * 60 * 1000);
+  await page.clock.install();
   await page.reload();
   await page.getByRole("heading", { name: "Jorin" }).waitFor();
-  await page.waitForTimeout(500);
+  await page.clock.runFor(1_000);
   assert.equal(tries, 2);
 
   // Two requests are refused, and one of the answers comes when the token has been traded for the other.
