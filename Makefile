@@ -17,6 +17,7 @@ venv = { python=$(or $(PYTHON),python3); $$python -c 'import ensurepip, venv' 2>
 TOOLS := target/tools/bin
 # The page that is built last.
 WEB := web/dist/demo.html.gz
+LICENSES := target/THIRD-PARTY-LICENSES.md
 
 TYPESCRIPT := examples/typescript
 REACT := examples/react
@@ -85,7 +86,7 @@ reference:
 
 # The archives of a release, for Linux on x86-64 and aarch64, into target/release-archives. It needs Linux on x86-64. Some twenty
 # minutes on two cores. As root on Debian it also installs what runs the program for aarch64.
-release: web target/release-tools/installed $(TOOLS)/cargo-auditable
+release: web target/release-tools/installed $(TOOLS)/cargo-auditable $(LICENSES)
 	@[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ] && command -v qemu-aarch64-static >/dev/null || [ -z "$(DEBIAN)" ] || \
 		{ $(call install,qemu-user-static libc6-arm64-cross libgcc-s1-arm64-cross); }
 	deploy/release.sh
@@ -125,6 +126,14 @@ $(TOOLS)/cargo-deny:
 
 $(TOOLS)/cargo-auditable:
 	cargo install --quiet --locked --root target/tools cargo-auditable
+
+$(TOOLS)/cargo-about:
+	cargo install --quiet --locked --root target/tools --version '^0.9' --features cli cargo-about
+
+# The licenses of the packages that are linked into the program. A warning is an error: one says that about.toml no longer fits.
+$(LICENSES): about.toml about.hbs Cargo.toml Cargo.lock $(TOOLS)/cargo-about
+	@said=$$($(TOOLS)/cargo-about generate --locked --fail --output-file $@ about.hbs 2>&1) && [ -z "$$said" ] || \
+		{ rm -f $@; printf '%s\n' "$$said" >&2; exit 1; }
 
 target/release-tools/installed: tools/release.txt
 	@$(call venv,--require-hashes)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the archives of a release for Linux on x86-64 and aarch64, and their checksums, into target/release-archives. `make release`
-# calls it, after it has installed cargo-zigbuild, zig, cargo-auditable and the web pages. The machine must be Linux on x86-64.
+# calls it, after it has installed cargo-zigbuild, zig and cargo-auditable, and made the web pages and the list of licenses. The machine
+# must be Linux on x86-64.
 #
 #   deploy/release.sh
 #
@@ -18,6 +19,7 @@ fail() {
 glibc=2.17
 architectures=(x86_64 aarch64)
 out=$PWD/target/release-archives
+licenses=target/THIRD-PARTY-LICENSES.md
 
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "this machine is not Linux on x86-64, which the man pages and completions need."
 for tool in cargo git readelf sha256sum curl; do
@@ -27,6 +29,7 @@ PATH=$PWD/target/release-tools/bin:$PWD/target/tools/bin:$PATH
 command -v cargo-zigbuild >/dev/null && command -v cargo-auditable >/dev/null ||
     fail "cargo-zigbuild and cargo-auditable are not there: run \"make release\", which installs them."
 [ -e web/dist/demo.html.gz ] || fail "the web pages are not built: \"make web\" does it, and needs npm."
+[ -s "$licenses" ] || fail "$licenses is not there: \"make $licenses\" does it."
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 for tag in $(git tag --points-at HEAD --list 'v*'); do
@@ -76,7 +79,8 @@ for architecture in "${architectures[@]}"; do
     name=duologue-$version-$architecture-linux
     folder=$scratch/$name
     mkdir -p "$folder/man/man1"
-    cp "target/$architecture-unknown-linux-gnu/release/duologue" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$folder"
+    cp "target/$architecture-unknown-linux-gnu/release/duologue" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT \
+        "$licenses" "$folder"
     cp "$scratch"/man/*.1 "$folder/man/man1"
     cp -r "$scratch/completions" "$folder"
     # The pages, and the files that they name.
@@ -95,6 +99,9 @@ sha256sum --check --quiet SHA256SUMS
 for architecture in "${architectures[@]}"; do
     name=duologue-$version-$architecture-linux
     tar --extract --file="$name.tar.gz"
+    for package in tokio rustls; do
+        grep -q "^| $package | " "$name/THIRD-PARTY-LICENSES.md" || fail "THIRD-PARTY-LICENSES.md of $name does not have $package."
+    done
     run=("$name/duologue")
     if [ "$architecture" != x86_64 ]; then
         if ! command -v "qemu-$architecture-static" >/dev/null; then

@@ -112,6 +112,10 @@ impl Image {
         for (from, to, owner) in &self.copies {
             if from == "/usr/local/bin/duologue" {
                 fs::copy(env!("CARGO_BIN_EXE_duologue"), within(to)).unwrap();
+            } else if from == "/licenses" {
+                // Texts, which nothing here reads. cargo-about, which writes one of them, is not run.
+                assert!(DOCKERFILE.contains(&format!(" --output-file {from}/THIRD-PARTY-LICENSES.md ")));
+                fs::create_dir_all(within(to)).unwrap();
             } else {
                 // Made empty in the stage before.
                 assert!(DOCKERFILE.contains(&format!("\nRUN mkdir {from}\n")), "{from}");
@@ -179,6 +183,7 @@ async fn the_server_runs_in_its_image_as_nobody_with_a_root_that_it_cannot_write
     let image = Image::read();
     assert!(image.user == "65532:65532" && image.folder == image.volume, "{image:?}");
     assert_eq!(image.entrypoint[0], image.health[0]);
+    assert!(image.copies.contains(&("/licenses".into(), "/usr/share/doc/duologue".into(), 0)), "{image:?}");
     // Other arguments do not open it to everybody.
     assert!(image.variables.contains(&("DUOLOGUE_AUTH".into(), "jwt".into())));
     let hindrance = hindrance(&image).await;
