@@ -20,6 +20,8 @@ glibc=2.17
 architectures=(x86_64 aarch64)
 out=$PWD/target/release-archives
 licenses=target/THIRD-PARTY-LICENSES.md
+# Rust's own, of its standard library.
+rust_licenses=$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html
 
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "this machine is not Linux on x86-64, which the man pages and completions need."
 for tool in cargo git readelf sha256sum curl; do
@@ -30,6 +32,7 @@ command -v cargo-zigbuild >/dev/null && command -v cargo-auditable >/dev/null ||
     fail "cargo-zigbuild and cargo-auditable are not there: run \"make release\", which installs them."
 [ -e web/dist/demo.html.gz ] || fail "the web pages are not built: \"make web\" does it, and needs npm."
 [ -s "$licenses" ] || fail "$licenses is not there: \"make $licenses\" does it."
+[ -s "$rust_licenses" ] || fail "$rust_licenses is not there, which comes with Rust as rustup installs it."
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 for tag in $(git tag --points-at HEAD --list 'v*'); do
@@ -81,6 +84,7 @@ for architecture in "${architectures[@]}"; do
     mkdir -p "$folder/man/man1"
     cp "target/$architecture-unknown-linux-gnu/release/duologue" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT \
         "$licenses" "$folder"
+    cp "$rust_licenses" "$folder/THIRD-PARTY-LICENSES-RUST.html"
     cp "$scratch"/man/*.1 "$folder/man/man1"
     cp -r "$scratch/completions" "$folder"
     # The pages, and the files that they name.
