@@ -44,9 +44,10 @@ const DOORS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only some rooms know.
-const KNOWN_BY: [(&str, &[&str]); 22] = [
+const KNOWN_BY: [(&str, &[&str]); 23] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
+    ("async_graphql_axum", &["http"]),
     ("apollo_compiler", &["execution"]),
     ("diesel", &["model", "store"]),
     ("deadpool", &["store"]),

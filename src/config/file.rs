@@ -257,7 +257,10 @@ mod tests {
             assert_eq!(error.lines().count(), 1, "{error}");
         }
         let error = read("max-body = 'much'", &["serve"]).unwrap_err();
-        assert!(error.contains("'--max-body <BYTES>'") && error.contains("the value of --max-body is in FILE"), "{error}");
+        assert!(
+            error.contains("'--max-body <BYTES>'") && error.contains("the value of --max-body is in FILE"),
+            "{error}"
+        );
         // Rules between settings hold, too.
         let error = read("issuer = 'x'", &["serve"]).unwrap_err();
         assert!(error.contains("--audience") && error.contains("--jwks"), "{error}");

@@ -51,7 +51,8 @@ pub async fn records(app: &App, viewer: &Viewer, after: i64, filter: Filter) -> 
 
 /// Deletes records that are older than this, in small batches.
 pub async fn trim(app: &App, retention: Duration) -> Result<()> {
-    let before = app.now().earlier(retention);
-    while step(app.store.write(move |conn| store::audit::trim(conn, before))).await? != Some(0) {}
+    let now = app.now();
+    let before = now.earlier(retention);
+    while step(app.store.write(move |conn| store::audit::trim(conn, before, now))).await? != Some(0) {}
     Ok(())
 }

@@ -4,7 +4,7 @@
 //!
 //! Not here: new vectors (`domain::embedding`).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Result, Viewer, policy, steps::step};
 use crate::{
@@ -52,7 +52,7 @@ async fn has_words_to_index(app: &App) -> Result<bool> {
         .read(|conn| {
             let index = store::indexing::words(conn)?;
             Ok(index.from > 0
-                || index.version != words::VERSION
+                || index.version < words::VERSION
                 || !store::indexing::messages_after(conn, index.through, 1)?.is_empty()
                 || !store::indexing::changes(conn, false, 1)?.is_empty())
         })
@@ -66,7 +66,7 @@ fn next_step(conn: &mut Conn<'_>) -> Result<()> {
         return remove(conn, &changed);
     }
     let index = store::indexing::words(conn)?;
-    if index.version != words::VERSION {
+    if index.version < words::VERSION {
         return begin_words_anew(conn);
     }
     let sent = store::indexing::messages_after(conn, index.through, WORDS_PER_STEP)?;
@@ -97,7 +97,7 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
         let step = move |conn: &mut Conn<'_>| store::users::reindex_names(conn, after, NAMES_PER_STEP);
         named = app.store.write(step).await?;
     }
-    app.store.write(begin_words_anew).await?;
+    while step(app.store.write(begin_words_anew)).await?.is_none() {}
     let total = count_pending(app, i64::MAX).await?;
     let mut done = 0;
     while has_words_to_index(app).await? {
@@ -131,8 +131,14 @@ fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
     let models = store::vectors::models(conn)?;
     store::indexing::lock_changes(conn, changed)?;
     let messages = store::indexing::messages_by_ids(conn, changed)?;
-    for (message, model) in messages.iter().flat_map(|message| models.iter().map(move |model| (message, model))) {
-        store::vectors::remove(conn, model, message.conversation_id(), message.id)?;
+    let mut by_conversation = BTreeMap::<_, Vec<_>>::new();
+    for message in &messages {
+        by_conversation.entry(message.conversation_id()).or_default().push(message.id);
+    }
+    for model in &models {
+        for (conversation, messages) in &by_conversation {
+            store::vectors::remove(conn, model, *conversation, messages)?;
+        }
     }
     let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).map(|message| message.id).collect();
     let deleted: Vec<_> = changed.iter().copied().filter(|id| !edited.contains(id)).collect();

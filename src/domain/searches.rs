@@ -37,6 +37,9 @@ const WEIGHTS: [f64; 2] = [2.0, 1.0];
 const SNIPPET_SIZE: usize = 160;
 /// Messages that are not indexed are counted up to so many.
 const MAX_PENDING: i64 = 100_000;
+/// Changed messages that are left out before the best ones are chosen. Of more, those that were deleted take the places of others, and are
+/// left out afterwards.
+const MAX_CHANGED: i64 = 100_000;
 /// How long vectors are compared …
 const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
 /// … and after how many chunks the time is looked at.
@@ -257,7 +260,7 @@ fn nearest(conn: &mut Conn<'_>, app: &App, vector: &Vector, filter: &Filter) -> 
     let Some(model) = model(conn, app)?.filter(|model| model.has_dimensions(vector)) else { return Ok(Vec::new()) };
     // Both are hidden at once, and their vectors are removed in the background.
     let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
-    let changed: HashSet<MessageId> = store::indexing::changes(conn, false, i64::MAX)?.into_iter().collect();
+    let changed: HashSet<MessageId> = store::indexing::changes(conn, false, MAX_CHANGED)?.into_iter().collect();
     let (query, mut best) = (QueryVector::from(vector), Best::new(MAX_HITS));
     let (begun, mut chunks) = (Instant::now(), 0_usize);
     store::vectors::scan(conn, &model, filter.list, |(low, high, entries, vectors)| {
@@ -297,7 +300,7 @@ pub fn pending(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, list: List, mode
         return count_pending(conn, list, &[(i64::MIN, words.from), (words.through, before_scanned)], 0);
     }
     let Some(model) = model(conn, app)? else { return count_pending(conn, list, &[(i64::MIN, i64::MAX)], 0) };
-    let changed = store::indexing::count_changed(conn, list)?.min(MAX_PENDING);
+    let changed = store::indexing::count_changed(conn, list, MAX_CHANGED)?;
     count_pending(conn, list, &[(i64::MIN, model.from), (model.through, i64::MAX)], changed)
 }
 

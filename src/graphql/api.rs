@@ -28,7 +28,7 @@ use crate::{
     domain::{self, Viewer, connections},
     execution::{
         self, Answer, Arguments, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise,
-        OperationType, Plans, Request, Schema, Source, Write,
+        OperationType, Part, Plans, Request, Schema, Source, Write,
     },
 };
 
@@ -280,8 +280,8 @@ impl Subscribed {
 
     /// The next answer, and what goes on after it. What was answered before something changed is answered anew.
     async fn next(mut self) -> Option<(Answer, Self)> {
-        if !self.source.is_current() {
-            self.answers = Vec::new().into_iter();
+        if !self.source.is_current() && !self.answers.as_slice().is_empty() {
+            (self.answers, self.failed) = (Vec::new().into_iter(), false);
         }
         if self.answers.as_slice().is_empty() {
             self.event_permit = None;
@@ -307,8 +307,16 @@ impl Subscribed {
         match events {
             Ok(events) => {
                 let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
-                let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let mut parts = written(&self.call, self.arguments.clone(), writes, false, max_bytes).await;
+                let (mut writes, ids): (Vec<_>, Vec<_>) =
+                    events.into_iter().map(|event| (event.write, event.id)).unzip();
+                let mut parts = loop {
+                    let parts = written(&self.call, self.arguments.clone(), writes.clone(), false, max_bytes).await;
+                    // What is loaded for several may be too much for one answer, where each alone is not.
+                    if writes.len() < 2 || !parts.iter().any(is_too_large) {
+                        break parts;
+                    }
+                    writes.truncate(writes.len() / 2);
+                };
                 let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
                 self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
                 // What could not be loaded comes again to whoever goes on after the event before it: the subscription ends with it.
@@ -329,4 +337,8 @@ impl Subscribed {
             }
         }
     }
+}
+
+fn is_too_large((_, errors): &Part) -> bool {
+    errors.iter().any(|error| error.code() == Code::QueryTooComplex)
 }

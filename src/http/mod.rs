@@ -37,17 +37,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex, Semaphore},
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{
     app::App,
     config::{Limits, Serve},
-    domain::{self, Viewer, connections::begin_request},
+    domain::{Viewer, connections::begin_request},
     execution::{Answer, Chunks, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
 };
@@ -128,7 +125,7 @@ pub async fn serve(
         closings: Closings::new(),
         authentications: Semaphore::new(MAX_AUTHENTICATIONS),
         counters: Arc::default(),
-        probed: Mutex::default(),
+        probed: Arc::default(),
     });
     let (leaving, closings, stopping) = (server.leaving.clone(), server.closings.clone(), CancellationToken::new());
     let cancel = stopping.clone();
@@ -316,13 +313,7 @@ async fn respond(
 
 /// The caller, by the header `Authorization`.
 async fn caller(server: &Server, headers: &HeaderMap, client: Client) -> Result<Caller, Answer> {
-    // Many clients send an empty one as long as nobody has signed in.
-    let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
-    let viewer = match authorization.map(HeaderValue::to_str) {
-        None => Viewer::of(&server.app, None).await,
-        Some(Ok(authorization)) => Viewer::of(&server.app, Some(authorization)).await,
-        Some(Err(_no_text)) => Err(domain::Error::Unauthenticated),
-    };
+    let viewer = Viewer::of(&server.app, requests::authorization(headers).as_deref()).await;
     let (from, last_event_id) = (client.address, streams::last_event_id(headers));
     let caller = viewer.map(|viewer| Caller { from, last_event_id, ..Caller::new(viewer, client.record) });
     caller.map_err(Api::refuse)

@@ -28,7 +28,7 @@ pub(super) struct Server {
     pub(super) authentications: Semaphore,
     pub(super) counters: Arc<HttpCounters>,
     /// When the database was last asked whether it is ready, and what it said.
-    pub(super) probed: Mutex<Option<(Instant, Option<&'static str>)>>,
+    pub(super) probed: Arc<Mutex<Option<(Instant, Option<&'static str>)>>>,
 }
 
 impl Server {
@@ -37,14 +37,19 @@ impl Server {
         if self.leaving.is_cancelled() {
             return Some("the server is stopping");
         }
-        let mut last = self.probed.lock().await;
-        match *last {
-            Some((at, problem)) if at.elapsed() < PROBE_INTERVAL => problem,
-            _ => {
-                let problem = self.app.problem().await;
-                *last = Some((Instant::now(), problem));
-                problem
+        let (app, probed) = (self.app.clone(), self.probed.clone());
+        // In a task of its own: whoever asks is not to hold the lock while they wait.
+        let probe = tokio::spawn(async move {
+            let mut last = probed.lock().await;
+            match *last {
+                Some((at, problem)) if at.elapsed() < PROBE_INTERVAL => problem,
+                _ => {
+                    let problem = app.problem().await;
+                    *last = Some((Instant::now(), problem));
+                    problem
+                }
             }
-        }
+        });
+        probe.await.unwrap_or(Some("the database could not be asked"))
     }
 }

@@ -25,6 +25,7 @@ use super::{
     hosts::WRONG_ORIGIN,
     older_sockets,
     operations::{Delivery, Operations},
+    requests,
     responses::refused,
     server::Server,
     sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended, unless_ended},
@@ -98,9 +99,7 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, c
     let offers = |protocol: &&str| upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol);
     let protocol = [PROTOCOL, older_sockets::PROTOCOL].into_iter().find(offers);
     let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
-    let authorization = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
-    let authorization = authorization.and_then(|value| value.to_str().ok().map(str::to_owned));
-    let credentials = Credentials { authorization, client };
+    let credentials = Credentials { authorization: requests::authorization(headers), client };
     let (closing, open) = server.closings.add();
     tokio::spawn(async move {
         run_socket(server, connection, protocol, credentials, closing).await;

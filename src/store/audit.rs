@@ -131,10 +131,11 @@ pub fn after(conn: &mut Conn<'_>, after: i64, filter: &Filter) -> Result<(Vec<Re
     Ok((found, has_more.then_some(through)))
 }
 
-/// Deletes rows from before an instant, at most 1,000; gives their number.
-pub fn trim(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
-    let old = audit::table.select(audit::id).order(audit::id).limit(1_000);
-    let old: Vec<(i64, Timestamp)> = on!(conn, |c| old.select((audit::id, audit::at)).load(c))?;
+/// Deletes rows from before an instant, at most 1,000; gives their number. Those after `now`, written while a clock was ahead, wait
+/// until then.
+pub fn trim(conn: &mut Conn<'_>, before: Timestamp, now: Timestamp) -> Result<usize> {
+    let old = audit::table.select((audit::id, audit::at)).filter(audit::at.le(now)).order(audit::id).limit(1_000);
+    let old: Vec<(i64, Timestamp)> = on!(conn, |c| old.load(c))?;
     // Not in the order of time, if a clock was wrong.
     let ids: Vec<i64> = old.into_iter().filter(|(_, at)| *at < before).map(|(id, _)| id).collect();
     let query = diesel::delete(audit::table.filter(audit::id.eq_any(ids)));

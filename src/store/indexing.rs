@@ -134,13 +134,14 @@ pub fn newest(conn: &mut Conn<'_>, list: List) -> Result<i64> {
     Ok(newest)
 }
 
-/// How many messages of a list were changed since they were indexed.
-pub fn count_changed(conn: &mut Conn<'_>, list: List) -> Result<i64> {
+/// How many messages of a list were changed since they were indexed, of the first `limit` changed ones.
+pub fn count_changed(conn: &mut Conn<'_>, list: List, limit: i64) -> Result<i64> {
     let mut count = 0;
     for list in lists(list) {
         // Raw for the condition. There are numbers in it, and no texts.
         let query = sql::<BigInt>(&format!(
-            "SELECT count(*) FROM index_changes JOIN messages ON id = message_id WHERE deleted_at IS NULL AND {}",
+            "SELECT count(*) FROM (SELECT message_id FROM index_changes ORDER BY message_id LIMIT {limit}) AS changed \
+             JOIN messages ON id = message_id WHERE deleted_at IS NULL AND {}",
             condition(list)
         ));
         count += on!(conn, |c| query.get_result::<i64>(c))?;

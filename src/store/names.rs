@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl,
+    ExpressionMethods, QueryDsl, RunQueryDsl,
     dsl::{exists, sql},
     select,
     sql_types::{BigInt, Text},
@@ -94,10 +94,10 @@ pub(super) fn insert_missing(conn: &mut Conn<'_>) -> Result<()> {
     }
 }
 
-/// Indexes anew the names of the users with an id between `after` and `last`: those of `users`, who are locked, and no others.
-pub(super) fn replace_range(conn: &mut Conn<'_>, (after, last): (i64, UserId), users: &[User]) -> Result<()> {
-    let range = name_words::user_id.gt(after).and(name_words::user_id.le(last));
-    let query = diesel::delete(name_words::table.filter(range));
+/// Indexes anew the names of users who are locked, and removes those of the others of these ids, who are erased. At most 1,000 ids, because
+/// the number of parameters is limited.
+pub(super) fn replace(conn: &mut Conn<'_>, ids: &[UserId], users: &[User]) -> Result<()> {
+    let query = diesel::delete(name_words::table.filter(name_words::user_id.eq_any(ids)));
     on!(conn, |c| query.execute(c))?;
     let named: Vec<_> = users.iter().map(|user| (user.id, user.name.clone())).collect();
     insert_all(conn, &named)

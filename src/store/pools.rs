@@ -309,7 +309,7 @@ impl Store {
             Pools::Postgres { pool, write_permits } => {
                 let began = Instant::now();
                 let permit = acquire(write_permits, WRITE_PERMIT_TIMEOUT).await?;
-                let shared = self.permit().await?;
+                let shared = acquire(&self.permits, WRITE_PERMIT_TIMEOUT.saturating_sub(began.elapsed())).await?;
                 let metrics = self.observed.metrics.clone();
                 metrics.write_wait.observe(began.elapsed().as_secs_f64());
                 on_postgres(pool, move |conn| {

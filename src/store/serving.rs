@@ -40,7 +40,8 @@ impl ServingLock {
             Ok(None) => {
                 let process = fs::read_to_string(&path).unwrap_or_default();
                 return Err(Error::Unusable(format!(
-                    "{} is in use by process {}, a server or a command that needs it alone: stop it or wait for its end, or name another database",
+                    "{} is in use by process {}, a server or a command that needs it alone: stop it or wait for its end, or name \
+                     another database",
                     database.display(),
                     process.trim()
                 )));

@@ -64,7 +64,7 @@ pub fn reindex_names(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Opti
     let Some(last) = ids.last() else { return Ok(None) };
     // So that nobody is renamed or erased meanwhile.
     let present = lock(conn, &ids)?;
-    names::replace_range(conn, (after, *last), &present)?;
+    names::replace(conn, &ids, &present)?;
     Ok(Some(last.key()))
 }
 

@@ -141,21 +141,28 @@ pub fn add(
     Ok(())
 }
 
-/// Removes the vector of a message, if it has one. The index must be locked.
+/// Removes the vectors of messages of one conversation that have one. The index must be locked.
 pub fn remove(
     conn: &mut Conn<'_>,
     model: &EmbeddingModel,
     conversation: ConversationId,
-    message: MessageId,
+    messages: &[MessageId],
 ) -> Result<()> {
-    let stored = entries(conn, model, conversation)?;
-    let Some((id, _)) = stored.iter().find(|(_, entries)| Chunk::has(entries, message)) else { return Ok(()) };
-    let mut chunk = chunk(conn, model, *id)?;
-    chunk.remove(message);
-    if !chunk.is_empty() {
-        return update(conn, *id, &chunk);
+    for (id, entries) in entries(conn, model, conversation)? {
+        let removed: Vec<_> = messages.iter().copied().filter(|message| Chunk::has(&entries, *message)).collect();
+        if removed.is_empty() {
+            continue;
+        }
+        let mut chunk = chunk(conn, model, id)?;
+        for message in removed {
+            chunk.remove(message);
+        }
+        if chunk.is_empty() {
+            on!(conn, |c| diesel::delete(embedding_chunks::table.find(id)).execute(c))?;
+        } else {
+            update(conn, id, &chunk)?;
+        }
     }
-    on!(conn, |c| diesel::delete(embedding_chunks::table.find(*id)).execute(c))?;
     Ok(())
 }
 

@@ -109,7 +109,8 @@ pub fn clear(conn: &mut Conn<'_>) -> Result<()> {
              CREATE VIRTUAL TABLE message_words USING fts5 (member_ids, words, tokenize = 'ascii', columnsize = 0);
              INSERT INTO message_words (message_words, rank) VALUES ('secure-delete', 1);",
         )?),
-        Conn::Postgres(c) => Ok(c.batch_execute("TRUNCATE message_words")?),
+        // It waits for those who read the table, and sends wait for it.
+        Conn::Postgres(c) => Ok(c.batch_execute("SET LOCAL lock_timeout = '300ms'; TRUNCATE message_words")?),
     }
 }
 

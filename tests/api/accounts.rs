@@ -246,6 +246,9 @@ async fn a_token_that_was_tampered_with_is_none() {
             (response.status().as_u16(), &response.headers()["www-authenticate"]),
             (401, &"Bearer".parse().unwrap())
         );
+        let mut socket = Socket::open_with(chat.address, "graphql-transport-ws", Some(authorization)).await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears_close().await, 4403, "{authorization}");
     }
 }
 

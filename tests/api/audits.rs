@@ -227,3 +227,19 @@ async fn records_are_deleted_when_they_are_older_than_the_retention() {
     audit::trim(&chat.app, Duration::from_millis(2_500)).await.unwrap();
     assert_eq!(records(&chat, None).await, [record("operator", "new-epoch", "", "")]);
 }
+
+/// More of them than are looked at together.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_clock_that_was_ahead_keep_no_others() {
+    let chat = Chat::open().await;
+    let ahead = chat.app.now().later(Duration::from_hours(100_000)).milliseconds();
+    let many = format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1100)
+         INSERT INTO audit (at, actor, action) SELECT {ahead}, 'operator', 'ahead' FROM numbers"
+    );
+    drop(chat.database.run(&many).await);
+    drop(chat.database.run("INSERT INTO audit (at, actor, action) VALUES (1, 'operator', 'old')").await);
+    audit::trim(&chat.app, Duration::from_hours(1)).await.unwrap();
+    let (last, _) = audit::records(&chat.app, &Viewer::operator(&chat.app), 1_050, Filter::default()).await.unwrap();
+    assert!(!last.is_empty() && last.iter().all(|record| record.action == "ahead"));
+}

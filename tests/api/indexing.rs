@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use duologue::{
     app::App,
-    domain::embedding,
+    domain::{embedding, indexing::index_words},
     model::{
         ids::{ConversationId, MessageId},
         messages::List,
@@ -68,7 +68,7 @@ async fn messages_of_an_earlier_release_are_indexed_while_people_search() {
     let first = found(&chat, input.clone()).await;
     assert_eq!((&first["pending"], first["edges"].as_array().unwrap().len()), (&json!(150), 1));
     person(&ada).edits("msg_7", "Edited message").await;
-    duologue::domain::indexing::index_words(&chat.app).await.unwrap();
+    index_words(&chat.app).await.unwrap();
     let all = found(&chat, input).await;
     assert_eq!((&all["pending"], all["pageInfo"]["hasNextPage"].clone()), (&json!(0), json!(true)));
     for (words, expected) in [("number 149", 1), ("number 6", 0), ("edited", 1), ("goes", 0), ("now", 1)] {
@@ -347,4 +347,19 @@ async fn a_model_is_ready_before_the_first_message_and_what_cannot_be_embedded_i
         Ok::<_, store::Error>(!store::vectors::failures(conn, &model, 3, Timestamp::MAX, 1)?.is_empty())
     };
     soon(async { while app.store.read(is_left).await.unwrap() {} }).await;
+}
+
+/// While servers are replaced, both releases use one database.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_a_later_release_has_split_stay() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Good morning", &bob).await;
+    index_words(&chat.app).await.unwrap();
+    let words = || chat.app.store.read(store::indexing::words);
+    let before = words().await.unwrap();
+    drop(chat.database.run("UPDATE indexing SET words_version = 1000").await);
+    index_words(&chat.app).await.unwrap();
+    let after = words().await.unwrap();
+    assert_eq!((after.version, after.from, after.through), (1000, before.from, before.through));
 }

@@ -72,7 +72,10 @@ async fn an_address_that_cannot_be_is_explained_with_an_example_and_its_variable
     let mut server = program(&["serve", "--database", "sqlite:chat.db"]);
     server.env("DUOLOGUE_DATABASE_FILE", "/etc/duologue/database");
     let other = refusal(server).await;
-    assert!(other.contains("the value of --database-file is that of the environment variable DUOLOGUE_DATABASE_FILE"), "{other}");
+    assert!(
+        other.contains("the value of --database-file is that of the environment variable DUOLOGUE_DATABASE_FILE"),
+        "{other}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -131,8 +131,11 @@ async fn a_file_has_one_server() {
     let (mut first, _) = serve(&database, &[]).await;
     let said = error(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url]).await;
     let path = database.url.strip_prefix("sqlite:").unwrap();
-    let expected =
-        format!("{path} is in use by process {}, a server or a command that needs it alone: stop it or wait for its end, or name another database", first.id().unwrap());
+    let process = first.id().unwrap();
+    let expected = format!(
+        "{path} is in use by process {process}, a server or a command that needs it alone: stop it or wait for its end, or name \
+         another database"
+    );
     assert_eq!(said, expected);
     // Other commands may use it.
     assert!(run(&["migrate", "--database", &database.url]).await.status.success());

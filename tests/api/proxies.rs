@@ -47,6 +47,14 @@ fn nginx(folder: &Path, port: u16, server: &str) -> Command {
     nginx_with(folder, &with(&site, "127.0.0.1:8000", server))
 }
 
+/// Before two servers, of which the second is away.
+fn nginx_before_two(folder: &Path, port: u16, server: &str) -> Command {
+    let (_, http) = include_str!("../../deploy/nginx.conf").split_once("http {").unwrap();
+    let (http, _) = http.rsplit_once('}').unwrap();
+    let http = with(http, "listen 80;", &format!("listen 127.0.0.1:{port};"));
+    nginx_with(folder, &with(&with(&http, "duologue-a:8000", server), "duologue-b:8000", "127.0.0.1:1"))
+}
+
 /// As many write it: HTTP/1.0 to the server, with the server's own address as `Host`, through buffers, and without upgrades.
 fn bare_nginx(folder: &Path, port: u16, server: &str) -> Command {
     nginx_with(folder, &format!("server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{server}; }} }}"))
@@ -308,6 +316,11 @@ async fn serves(adapted: Adapted) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_passes_on_what_clients_and_server_say() {
     serves(nginx).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_passes_them_on_to_the_one_of_two_servers_that_is_there() {
+    serves(nginx_before_two).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -227,3 +227,21 @@ async fn an_event_that_could_not_be_loaded_has_no_id_and_is_the_last_one() {
         assert_eq!(stream.hears().await.0["conversation"]["unreadCount"], 2);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_too_large_for_one_answer_only_together_come_one_by_one() {
+    let chat = Chat::with(&["--max-answer", "100000"]).await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    let feed = "subscription { feed(userId: 2) { conversation { messages(last: 9) { nodes { content } } } } }";
+    let (_, seen) = Stream::open(post(&chat, feed)).await.hears().await;
+    for sender in [&ada, &eve] {
+        for n in 0..8 {
+            sender.sends(&n.to_string().repeat(9_000), &bob).await;
+        }
+    }
+    let mut stream = Stream::open(post(&chat, feed).header("last-event-id", &seen)).await;
+    for _ in 0..16 {
+        let (event, _) = stream.hears().await;
+        assert_eq!(event["conversation"]["messages"]["nodes"].as_array().map(Vec::len), Some(8));
+    }
+}
