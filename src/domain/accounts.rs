@@ -29,13 +29,13 @@ use crate::{
 const MAX_SESSIONS: i64 = 1_000;
 /// Sessions in a list, at most.
 const MAX_OWN_SESSIONS: i64 = 100;
-/// How often the poller looks for credentials that another process has revoked, if nobody tells of them …
+/// How often the poller looks for credentials that another process has revoked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// … and how soon it does when another server tells.
+/// How soon it looks when another server has told of some.
 const POLL_DELAY: Duration = Duration::from_millis(100);
-/// How often sessions are purged that ended …
+/// How often ended sessions are purged.
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
-/// … more than these milliseconds ago: a day.
+/// How long ago sessions have ended that are purged, in milliseconds: a day.
 const PURGE_AFTER_MS: i64 = 86_400_000;
 /// Milliseconds before the last successful poll from which the next one looks: another process may have stamped a revocation
 /// by a clock that is behind, and committed it some seconds later.
@@ -132,11 +132,11 @@ async fn try_sign_in(
     let is_valid = app.passwords.verify(password, hash.clone()).await?;
     let Some(user) = user.filter(|_| is_valid) else {
         if let Some(attempt) = attempt {
-            attempt.failed();
+            attempt.end();
         }
         return Err(Rejection::BadCredentials.into());
     };
-    let forget_failures = attempt.as_ref().map(Attempt::forget_failures);
+    let failures = attempt.as_ref().map(Attempt::key);
     let (at, expires_at) = (app.now(), app.refresh_expiry());
     let signing = keys.clone();
     let session = app
@@ -150,12 +150,14 @@ async fn try_sign_in(
             if store::users::is_active(conn, user.id)? == Some(false) {
                 return Err(Error::SUSPENDED);
             }
-            forget_failures.map_or(Ok(()), |forget| forget(conn))?;
+            if let Some(failures) = failures {
+                store::attempts::forget(conn, failures)?;
+            }
             begin_session(conn, &signing, &user, device.as_ref(), [at, expires_at])
         })
         .await?;
     if let Some(attempt) = attempt {
-        attempt.succeeded();
+        attempt.end();
     }
     signed_in(app, &keys, session).await
 }
@@ -335,7 +337,7 @@ pub async fn poll_revocations(app: &App) {
             app.revocations.publish_here(services.into_iter().map(Credential::Service));
             app.revocations.set_polled_at(now);
         }
-        Err(error) => tracing::warn!(%error, "it is not known which sessions have ended"),
+        Err(error) => tracing::warn!(%error, "reading which credentials were revoked failed"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! How often somebody may try what a guesser tries often. It is counted in the database: for all servers together, and also after a
-//! restart. Who has to wait costs a read.
+//! restart. A refused attempt costs one read.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -103,20 +103,14 @@ impl Attempt {
         Ok(Self { app: app.clone(), failures, is_evaluated: false, runtime: Handle::current() })
     }
 
-    /// The attempt failed.
-    pub(super) fn failed(mut self) {
+    /// The password was wrong, or the user is signed in and their failures were forgotten, by [`Attempt::key`].
+    pub(super) fn end(mut self) {
         self.is_evaluated = true;
     }
 
-    /// What makes that earlier failures do not count any more, once the attempt has succeeded.
-    pub(super) fn forget_failures(&self) -> impl FnOnce(&mut Conn<'_>) -> store::Result<()> + use<> {
-        let key = self.failures.key;
-        move |conn| store::attempts::forget(conn, key)
-    }
-
-    /// The attempt succeeded, and earlier failures are forgotten.
-    pub(super) fn succeeded(mut self) {
-        self.is_evaluated = true;
+    /// The key of the failures of this account from this network.
+    pub(super) fn key(&self) -> i64 {
+        self.failures.key
     }
 }
 

@@ -17,9 +17,9 @@ use crate::{
     store,
 };
 
-/// One pair has this share of all messages, one in …
+/// One of so many messages is of one busy pair.
 const BUSY_SHARE: u32 = 10;
-/// … but no more than this.
+/// Messages of the busy pair, at most.
 const BUSY_MAX: u32 = 10_000;
 /// So long before the last message is the first one, in milliseconds.
 const SPAN: i64 = 30 * 24 * 60 * 60 * 1_000;

@@ -28,9 +28,9 @@ const MESSAGES_PER_LOOK: i64 = 256;
 const CHUNKS_PER_STEP: i64 = 64;
 /// How long the model is left alone after a failure: at first, and at most.
 const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
-/// How often a text is tried that the model refuses …
+/// How often a text is tried that the model refuses.
 const MAX_ATTEMPTS: i32 = 3;
-/// … and how long after the last time.
+/// Between two tries of such a text.
 const ATTEMPT_INTERVAL: Duration = Duration::from_hours(8);
 
 /// Gives messages vectors as they come, if the server has a model. Of several servers on one database one does. Never returns.
@@ -187,9 +187,9 @@ struct Indexer {
     /// Held by the only one of several servers that makes vectors.
     lock: Option<Lock>,
     earlier: Option<Unsettled>,
-    /// New messages that have vectors, after the last one that is known to be committed with all before it, …
+    /// New messages that have vectors, after the last one that is known to be committed with all before it.
     ahead: HashSet<MessageId>,
-    /// … as long as the model is as it was left here. Otherwise somebody had it begin anew.
+    /// The model as it was left here. If it differs now, somebody had it begin anew, and `ahead` does not hold.
     left: Option<EmbeddingModel>,
 }
 

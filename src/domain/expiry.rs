@@ -23,9 +23,9 @@ use crate::{
 
 /// 'Expi': the lock of the server that deletes.
 const LOCK: i64 = 0x4578_7069;
-/// How often it looks for messages that are too old …
+/// How often it looks for messages that are too old among those with the lowest ids.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// … among those with the lowest ids, and how often among all.
+/// How often it looks among all messages.
 const FULL_INTERVAL: Duration = Duration::from_hours(24);
 /// Messages in one transaction: more would hold others up for longer than some milliseconds.
 const BATCH: i64 = 100;

@@ -20,9 +20,9 @@ use crate::{
 
 /// Events deleted in one transaction: more would hold others up for longer than some milliseconds.
 const TRIM_BATCH: i64 = 100;
-/// Entries in one read, which bounds what a follower holds in memory …
+/// Entries in one read, which bounds what a follower holds in memory.
 const PAGE_SIZE: usize = 100;
-/// … and in one of a follower that has caught up, who rarely has to read more than one entry. Many of them are read together.
+/// Entries in one read of a follower that has caught up, who rarely has more than one to read. Many of them are read together.
 const LIVE_PAGE_SIZE: usize = 10;
 
 /// Follows a user's feed: first the events after the cursor, if there is one, then [`EventBody::CaughtUp`], then every

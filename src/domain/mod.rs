@@ -1,6 +1,6 @@
 //! Use cases and authorization. Transactions begin and end here, and events are published after the commit.
 //!
-//! Every function takes a [`Viewer`], on whose behalf it runs.
+//! Functions take a [`Viewer`], on whose behalf they run; jobs, and what makes a viewer of a credential, do not.
 //!
 //! Not here: SQL, GraphQL, HTTP.
 

@@ -24,16 +24,16 @@ use crate::{
 
 /// How often a server says that it is there: several times in the time of a lease.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
-/// How often it looks for changes of others, while there are any and nobody tells it, …
+/// How often a server looks for changes of others, while there are others and nobody tells it of changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// … or somebody does, as what is told may be lost. Without others it looks as often as it renews its lease: a command may change the
-/// database, too.
+/// How often it looks while somebody tells it, as what is told may be lost. Without others it looks as often as it renews its lease: a
+/// command may change the database, too.
 const LINKED_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often servers exchange who is connected to them.
 const EXCHANGE_INTERVAL: Duration = Duration::from_millis(500);
-/// A clock that differs by more is corrected, …
+/// A clock that differs by more is corrected.
 const CORRECTED_OFFSET_MS: i64 = 250;
-/// … and by more than this it is wrong.
+/// A clock that differs by more is wrong.
 const MAX_OFFSET_MS: i64 = 5 * 60_000;
 /// Milliseconds for which it can be read when a user left a server.
 const LEFT_LIFETIME_MS: i64 = 10 * 60_000;
@@ -168,7 +168,7 @@ impl Membership {
             let heard = AssertUnwindSafe(self.hear(&app)).catch_unwind().await;
             let heard = heard.unwrap_or_else(|_panic| Err(store::Error::Failed("a panic".to_owned())));
             match &heard {
-                Err(error) if !is_deaf => tracing::warn!(%error, "it is not known what other servers change"),
+                Err(error) if !is_deaf => tracing::warn!(%error, "reading the changes of other servers failed"),
                 Ok(()) | Err(_) => {}
             }
             is_deaf = heard.is_err();
@@ -179,7 +179,7 @@ impl Membership {
             match self.renew(&app).await {
                 Ok(()) => renewed = Instant::now(),
                 Err(CannotServe::Store(error)) => {
-                    tracing::warn!(%error, "the other servers do not know of this one");
+                    tracing::warn!(%error, "the lease of this server could not be renewed");
                     tokio::time::sleep(RENEWAL_INTERVAL).await;
                 }
                 Err(why) => return why,

@@ -18,7 +18,7 @@ pub fn run_job(app: Arc<App>, nats: Nats, node: i64) -> impl Future<Output = ()>
     async move {
         loop {
             if let Err(error) = relay(&app, &nats, node).await {
-                tracing::warn!(%error, "other servers are not told of changes");
+                tracing::warn!(%error, "relaying changes over NATS failed");
             }
             tokio::time::sleep(BEAT_INTERVAL).await;
         }

@@ -27,9 +27,9 @@ use crate::{
 pub const MAX_TEXT: usize = 1_000;
 /// Messages that a search finds at most, unless the newest are wanted first.
 const MAX_HITS: usize = 200;
-/// The newest messages with all words, of which the best are found …
+/// The newest messages with all words, of which the best are chosen: so many at most.
 const MAX_RANKED: usize = 2_000;
-/// … and the bytes of their texts.
+/// Bytes of the texts of these messages, at most.
 const MAX_RANKED_BYTES: usize = 1 << 20;
 /// The ranks of words and of vectors are fused with these weights: words that all match say more.
 const WEIGHTS: [f64; 2] = [2.0, 1.0];
@@ -40,9 +40,9 @@ const MAX_PENDING: i64 = 100_000;
 /// Changed messages that are left out before the best ones are chosen. Of more, those that were deleted take the places of others, and are
 /// left out afterwards.
 const MAX_CHANGED: i64 = 100_000;
-/// How long vectors are compared …
+/// How long vectors are compared, at most.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
-/// … and after how many chunks the time is looked at.
+/// After how many chunks the time is looked at.
 const CHUNKS_PER_LOOK: usize = 256;
 
 /// What is looked for.

@@ -108,7 +108,7 @@ impl Permits {
     /// So much more of a resource for this user; `None` if that is more than the limit.
     #[must_use]
     pub fn try_acquire(&self, user: UserId, resource: Resource, amount: u32) -> Option<Permit> {
-        let mut permit = self.none(user, resource);
+        let mut permit = self.empty_permit(user, resource);
         permit.semaphore().try_acquire_many(amount).ok()?.forget();
         permit.amount = amount;
         Some(permit)
@@ -116,14 +116,14 @@ impl Permits {
 
     /// One more of a resource, once the user has less than the limit; `None` for whom nothing is limited.
     pub async fn acquire(&self, user: Option<UserId>, resource: Resource) -> Option<Permit> {
-        let mut permit = self.none(user?, resource);
+        let mut permit = self.empty_permit(user?, resource);
         // The semaphores are never closed.
         let acquired = permit.semaphore().acquire().await.map(SemaphorePermit::forget);
         permit.amount = u32::from(acquired.is_ok());
         Some(permit)
     }
 
-    fn none(&self, user: UserId, resource: Resource) -> Permit {
+    fn empty_permit(&self, user: UserId, resource: Resource) -> Permit {
         let (guard, permits) = self.users.acquire(user, || Arc::new(UserPermits::new(&self.limits)), Arc::clone);
         Permit { permits, resource, amount: 0, _guard: guard }
     }

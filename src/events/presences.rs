@@ -33,9 +33,9 @@ impl Default for Presences {
 #[derive(Default)]
 struct Records {
     online: HashMap<UserId, Online>,
-    /// Users who went offline: the current generation, and …
+    /// When users went offline, the current generation.
     last_seen: HashMap<UserId, Timestamp>,
-    /// … the one before it, which is evicted next.
+    /// The generation before it, which is evicted next.
     last_seen_before: HashMap<UserId, Timestamp>,
     /// Whose connections to this server began or ended, for other servers to know; `None` if there cannot be any.
     changed: Option<HashSet<UserId>>,

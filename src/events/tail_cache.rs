@@ -4,9 +4,9 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::model::feed::{Change, Event, EventBody, FeedPage, Kind};
 
-/// Cached events, at most: they are kept for as long as several follow the feed …
+/// Cached events, at most. They are kept for as long as several follow the feed.
 const MAX_EVENTS: usize = 64;
-/// … and bytes of their texts. A follower that is further behind reads the database.
+/// Bytes of the texts of cached events, at most. A follower that is further behind reads the database.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The last events of a feed: all of them after a position.

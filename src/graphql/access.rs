@@ -15,7 +15,7 @@ use crate::{
 const MAX_NAME: usize = 64;
 
 /// The name of an operation as the log shows it. Names are ASCII.
-pub(super) fn shown_name(name: &str) -> &str {
+pub(super) fn truncated_name(name: &str) -> &str {
     name.get(..MAX_NAME).unwrap_or(name)
 }
 
@@ -88,7 +88,7 @@ impl AccessRecord {
         facts.operations += 1;
         if facts.operations == 1 {
             facts.operation = Some(operation);
-            facts.name = name.map(|name| shown_name(name).into());
+            facts.name = name.map(|name| truncated_name(name).into());
         }
     }
 

@@ -149,7 +149,7 @@ struct SignOutPayload;
 
 impl Object for SignOutPayload {
     const NAME: &'static str = "SignOutPayload";
-    const DESCRIPTION: &'static str = "What became of a sign-out.";
+    const DESCRIPTION: &'static str = "The result of `signOut`.";
     type Context = Context;
     type Row<'a> = &'a Outcome<SessionId>;
 
@@ -168,7 +168,7 @@ struct RenewConnectionPayload;
 
 impl Object for RenewConnectionPayload {
     const NAME: &'static str = "RenewConnectionPayload";
-    const DESCRIPTION: &'static str = "What became of a connection's renewal.";
+    const DESCRIPTION: &'static str = "The result of `renewConnection`.";
     type Context = Context;
     type Row<'a> = &'a Outcome<Option<Timestamp>>;
 
@@ -214,7 +214,7 @@ struct RenewConnectionArguments {
 
 /// Signing up, in and out.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<AuthPayload, _, _, _>("signUp", "Make an account for yourself and sign in.", sign_up);
+    fields.mutation::<AuthPayload, _, _, _>("signUp", "Create an account for yourself and sign in.", sign_up);
     fields.mutation::<AuthPayload, _, _, _>(
         "signIn",
         "Sign in with email and password. `FORBIDDEN` if the account is suspended.",
@@ -236,7 +236,7 @@ pub(super) fn mutations(fields: &mut Mutations) {
 
 /// What follows in the same request is done as who signed in.
 fn signed_in(call: &Call, outcome: Outcome<SignedIn>) -> Outcome<SignedIn> {
-    outcome.inspect(|signed_in| call.go_on_as(signed_in.viewer.clone()))
+    outcome.inspect(|signed_in| call.switch_viewer(signed_in.viewer.clone()))
 }
 
 async fn sign_up(call: Arc<Call>, SignUpArguments { input }: SignUpArguments) -> Result<Outcome<SignedIn>, Error> {

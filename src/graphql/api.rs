@@ -14,7 +14,7 @@ use futures_util::{
 
 use super::{
     Context,
-    access::{milliseconds, shown_name},
+    access::{milliseconds, truncated_name},
     calls::{Call, Caller, new_request_id},
     errors::{internal, is_temporary, top_level},
     loading::{written, written_one},
@@ -140,7 +140,7 @@ impl Api {
         let took = began.elapsed();
         self.metrics.count_answered(plan.operation, answer.code(), took);
         if took > SLOW {
-            let (name, ms) = (plan.name.as_deref().map(shown_name), milliseconds(took));
+            let (name, ms) = (plan.name.as_deref().map(truncated_name), milliseconds(took));
             tracing::warn!(request.id = &*record.request_id, operation = name, ms, "a slow operation");
         }
         answer
@@ -159,7 +159,7 @@ impl Api {
                 running.await.ok()
             };
             answer.unwrap_or_else(|| {
-                tracing::error!(request.id = &*request_id, "request broke off");
+                tracing::error!(request.id = &*request_id, "the request panicked");
                 internal(&request_id).into()
             })
         };

@@ -1,4 +1,4 @@
-//! Blocks: who wants to hear nothing of whom.
+//! Blocks between users.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) fn mutations(fields: &mut Mutations) {
     );
     fields.mutation::<UserPayload, _, _, _>(
         "unblockUser",
-        "Take a block back.",
+        "Remove a block.",
         |call, BlockArguments { id, user_id }| change(call, false, id, user_id),
     );
 }

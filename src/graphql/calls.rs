@@ -92,7 +92,7 @@ impl Call {
     }
 
     /// From here on it is on behalf of somebody who has just signed in.
-    pub(super) fn go_on_as(&self, viewer: Viewer) {
+    pub(super) fn switch_viewer(&self, viewer: Viewer) {
         *self.viewer.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
     }
 

@@ -29,7 +29,7 @@ use crate::{
 /// What one user wrote to another.
 pub(super) struct Message;
 
-/// How far a message got with its receiver.
+/// Whether a message has been accepted, delivered or read.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub(super) enum MessageStatus {
     /// Accepted by the server, and on its disk.
@@ -78,7 +78,7 @@ impl Object for Message {
         fields.plain::<Option<DateTime>>("editedAt", "When it was last edited; null if never.", |it, _| it.edited_at);
         fields.field::<execution::Enum<MessageStatus>>(
             "status",
-            "How far the message got with its receiver.",
+            "Whether the message has been accepted, delivered or read.",
             |it, context| {
                 let receiver = context.members.get((it.receiver_id, it.sender_id))?;
                 Ok(match receiver.and_then(|receiver| receiver.reach(it.id)) {
@@ -182,7 +182,7 @@ struct SendMessagePayload;
 
 impl Object for SendMessagePayload {
     const NAME: &'static str = "SendMessagePayload";
-    const DESCRIPTION: &'static str = "What became of a send.";
+    const DESCRIPTION: &'static str = "The result of `sendMessage`.";
     type Context = Context;
     type Row<'a> = &'a Outcome<Sent>;
 
@@ -204,7 +204,7 @@ struct MessagePayload;
 
 impl Object for MessagePayload {
     const NAME: &'static str = "MessagePayload";
-    const DESCRIPTION: &'static str = "What became of a change to a message.";
+    const DESCRIPTION: &'static str = "The result of a change to a message.";
     type Context = Context;
     type Row<'a> = &'a Outcome<model::messages::Message>;
 

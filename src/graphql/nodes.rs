@@ -132,9 +132,11 @@ impl Object for ServerInfo {
                 [Some(who), sign_up, Some("search"), by_meaning].into_iter().flatten().collect()
             },
         );
-        fields.plain::<i32>("maxContentLength", "In characters (Unicode scalar values).", |(), _| {
-            i32::try_from(MAX_CONTENT).unwrap_or(i32::MAX)
-        });
+        fields.plain::<i32>(
+            "maxContentLength",
+            "The maximum length of a message, in characters (Unicode scalar values).",
+            |(), _| i32::try_from(MAX_CONTENT).unwrap_or(i32::MAX),
+        );
         fields.plain::<Option<f64>>(
             "messageRetentionDays",
             "Messages older than so many days are hidden and deleted, and no event says so: forget them then. Null if all are kept.",

@@ -29,7 +29,7 @@ pub(super) type Deleted = Outcome<String>;
 
 impl Object for DeletePayload {
     const NAME: &'static str = "DeletePayload";
-    const DESCRIPTION: &'static str = "What became of a deletion.";
+    const DESCRIPTION: &'static str = "The result of a deletion.";
     type Context = Context;
     type Row<'a> = &'a Deleted;
 
@@ -73,7 +73,7 @@ impl Object for UserError {
 /// The kinds of faults that you can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
 pub(super) enum UserErrorCode {
-    /// The value cannot be: empty, blank, malformed.
+    /// The value is empty, blank or malformed.
     Invalid,
     /// The text is longer than its limit.
     TooLong,

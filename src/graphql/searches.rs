@@ -17,15 +17,15 @@ use crate::{
     model::searches::{Mode, Order, Place},
 };
 
-/// How messages are compared with what is looked for.
+/// How a search compares messages with its text.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Mode")]
 enum SearchMode {
-    /// They have all of its words, in whatever case and with or without accents.
+    /// Messages with all of the words, regardless of case and accents.
     Text,
-    /// They mean something similar, also in other words.
+    /// Messages with a similar meaning, also in other words.
     Semantic,
-    /// Both. Where the server has no embedding model, or it does not answer, the same as TEXT.
+    /// By words and by meaning. Where the server has no embedding model, or it does not answer, the same as TEXT.
     Hybrid,
 }
 

@@ -32,8 +32,8 @@ impl Object for Signal {
     type Row<'a> = &'a SignalRow;
 
     fn fields(fields: &mut Fields<Self>) {
-        fields.plain::<execution::Enum<SignalKind>>("kind", "What it is.", |(signal, _), _| signal.kind.into());
-        fields.plain::<User>("user", "Who gives it.", |(_, user), _| user);
+        fields.plain::<execution::Enum<SignalKind>>("kind", "What the user did.", |(signal, _), _| signal.kind.into());
+        fields.plain::<User>("user", "The user who is typing, came online or went offline.", |(_, user), _| user);
         fields.plain::<Option<Id<ConversationId>>>(
             "conversationId",
             "Where the user types; null for `ONLINE` and `OFFLINE`.",
@@ -49,13 +49,13 @@ impl Object for Signal {
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "model::signals::SignalKind")]
 enum SignalKind {
-    /// Writes a message in the conversation.
+    /// The user is typing.
     Typing,
-    /// Does so no more.
+    /// The user stopped typing.
     StoppedTyping,
-    /// Has connected.
+    /// The user came online.
     Online,
-    /// Has had no connection any more for a while (30 seconds, unless the server has another setting).
+    /// The user has been disconnected for a while (30 seconds, unless the server has another setting).
     Offline,
 }
 
@@ -69,7 +69,7 @@ impl Object for SetTypingPayload {
     type Row<'a> = &'a Outcome<()>;
 
     fn fields(fields: &mut Fields<Self>) {
-        fields.plain::<bool>("ok", "Whether it was passed on.", |it, _| it.is_ok());
+        fields.plain::<bool>("ok", "Whether the signal was accepted.", |it, _| it.is_ok());
         user_errors(fields);
     }
 }
@@ -78,7 +78,7 @@ impl Object for SetTypingPayload {
 struct SetTypingArguments {
     /// Where, such as cnv_1_2.
     conversation_id: ID,
-    /// False: has stopped.
+    /// Whether the user is typing; false once they have stopped.
     #[graphql(default = true)]
     typing: bool,
     /// Who types: a member of the conversation. Needed in open mode.

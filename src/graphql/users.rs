@@ -46,7 +46,7 @@ impl Object for User {
         fields.field::<Option<Presence>>("presence", "Null when hidden from you.", |it, context| {
             context.presences.get(it.id)
         });
-        fields.plain::<DateTime>("createdAt", "When the account was made.", |it, _| it.created_at);
+        fields.plain::<DateTime>("createdAt", "When the account was created.", |it, _| it.created_at);
         fields.with::<Connection<Message>, PageArguments>(
             "sentMessages",
             "Messages this user sent that you may see, oldest first; with no arguments the newest 50.",
@@ -144,7 +144,7 @@ pub(super) struct UserPayload;
 
 impl Object for UserPayload {
     const NAME: &'static str = "UserPayload";
-    const DESCRIPTION: &'static str = "What became of a change to a user.";
+    const DESCRIPTION: &'static str = "The result of a change to a user.";
     type Context = Context;
     type Row<'a> = &'a Outcome<model::users::User>;
 
@@ -183,7 +183,7 @@ struct DeleteUserArguments {
 pub(super) fn mutations(fields: &mut Mutations) {
     fields.mutation::<UserPayload, _, _, _>(
         "createUser",
-        "Make an account. Admin, service token, or a server in open mode.",
+        "Create an account. For admins and service tokens, and for everybody in open mode.",
         create,
     );
     fields.mutation::<UserPayload, _, _, _>(

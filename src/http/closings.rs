@@ -10,9 +10,9 @@ use tokio_util::{
 
 /// Connections belong to one of so many groups, by chance. Each group is closed at once.
 const GROUPS: u32 = 50;
-/// So many connections are closed in a second at least, and more if that would take longer …
+/// Connections closed in a second, at least: more if closing all would take longer than [`MAX_TIME`].
 const CLOSED_PER_SECOND: u32 = 400;
-/// … than this.
+/// All connections are closed within this time.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// Sockets and event streams. Clones share them.

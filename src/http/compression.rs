@@ -14,8 +14,8 @@ use super::accepts::accepts_gzip;
 
 /// Compresses whole answers that have more than so many bytes. Streams are never compressed: an event would wait until there is
 /// enough to compress.
-pub(super) fn layer(above: u64) -> CompressionLayer<Whole> {
-    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(Whole { above })
+pub(super) fn layer(above: u64) -> CompressionLayer<LargerThan> {
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(LargerThan { above })
 }
 
 /// Leaves only gzip of the codings that a request accepts, or none. Otherwise tower-http would turn the answer to an operation that was
@@ -31,11 +31,11 @@ pub(super) async fn only_gzip(mut request: Request) -> Request {
 
 /// Responses whose size is known, and is more than so many bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Whole {
+pub(super) struct LargerThan {
     above: u64,
 }
 
-impl Predicate for Whole {
+impl Predicate for LargerThan {
     fn should_compress<B: Body>(&self, response: &Response<B>) -> bool {
         response.body().size_hint().exact().is_some_and(|size| size > self.above)
     }

@@ -28,9 +28,9 @@ use crate::domain::connections::network;
 
 /// File descriptors that are left to the database, and to connections that are being closed.
 const RESERVED_DESCRIPTORS: u64 = 64;
-/// A connection that ends before it was read to its end stays open for so long, so that the client can read the answer …
+/// How long a connection stays open whose request was not read to its end, so that the client can read the answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// … and so many bytes of what it still sends are read.
+/// Bytes that are read of such a request meanwhile, at most.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
 /// Raises the soft limit of file descriptors to the hard limit; gives what it is then, if there is one.
@@ -71,9 +71,9 @@ impl Connections {
         Self { open: Arc::default(), trusted_proxies: trusted_proxies.into(), max_of_address, max }
     }
 
-    /// A place for one more connection; `None` if its address has too many, or if there are too many with a request in hand.
-    /// The token is cancelled if the connection has to be let go while it waits for a request.
-    pub(super) fn admit(&self, remote: IpAddr) -> Option<(Place, CancellationToken)> {
+    /// A slot for one more connection; `None` if its address has too many, or if there are too many with a request in hand.
+    /// The token is cancelled if the connection is evicted while it waits for a request.
+    pub(super) fn admit(&self, remote: IpAddr) -> Option<(ConnectionSlot, CancellationToken)> {
         let remote = remote.to_canonical();
         let is_counted = !remote.is_loopback() && !is_trusted(remote, &self.trusted_proxies);
         let counted = is_counted.then(|| network(remote));
@@ -82,24 +82,29 @@ impl Connections {
             return None;
         }
         if open.count >= self.max {
-            open.let_go_of_waiting()?;
+            open.evict_waiting()?;
         }
         if let Some(counted) = counted {
             *open.by_network.entry(counted).or_default() += 1;
         }
         open.count += 1;
         open.accepted += 1;
-        let (number, let_go) = (open.accepted, CancellationToken::new());
-        open.waiting.insert((false, number), let_go.clone());
+        let (number, evicted) = (open.accepted, CancellationToken::new());
+        open.waiting.insert((false, number), evicted.clone());
         drop(open);
-        let place =
-            Place { connections: self.clone(), number, counted, let_go: let_go.clone(), is_waiting: true.into() };
-        Some((place, let_go))
+        let slot = ConnectionSlot {
+            connections: self.clone(),
+            number,
+            counted,
+            evicted: evicted.clone(),
+            is_waiting: true.into(),
+        };
+        Some((slot, evicted))
     }
 
-    /// Lets a connection go that waits for a request: the oldest one that has sent nothing yet, or else the oldest one.
-    pub(super) fn let_go_of_waiting(&self) {
-        self.locked().let_go_of_waiting();
+    /// Evicts a connection that waits for a request: the oldest one that has sent nothing yet, or else the oldest one.
+    pub(super) fn evict_waiting(&self) {
+        self.locked().evict_waiting();
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -109,29 +114,29 @@ impl Connections {
 }
 
 impl Open {
-    fn let_go_of_waiting(&mut self) -> Option<()> {
-        self.waiting.pop_first().map(|(_, let_go)| let_go.cancel())
+    fn evict_waiting(&mut self) -> Option<()> {
+        self.waiting.pop_first().map(|(_, evicted)| evicted.cancel())
     }
 
     fn remove(&mut self, number: u64) {
-        for has_spoken in [false, true] {
-            self.waiting.remove(&(has_spoken, number));
+        for has_received in [false, true] {
+            self.waiting.remove(&(has_received, number));
         }
     }
 }
 
-/// A connection's place among the others, until it is dropped.
-pub(super) struct Place {
+/// The slot of an open connection, free again once it is dropped.
+pub(super) struct ConnectionSlot {
     connections: Connections,
     number: u64,
     counted: Option<IpAddr>,
-    let_go: CancellationToken,
+    evicted: CancellationToken,
     is_waiting: AtomicBool,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Something was received.
-    pub(super) fn has_spoken(&self) {
+    pub(super) fn note_received(&self) {
         if self.is_waiting.swap(false, Ordering::Relaxed) {
             self.connections.locked().remove(self.number);
         }
@@ -141,7 +146,7 @@ impl Place {
     pub(super) fn wait_again(&self) -> bool {
         let is_new = !self.is_waiting.swap(true, Ordering::Relaxed);
         if is_new {
-            self.connections.locked().waiting.insert((true, self.number), self.let_go.clone());
+            self.connections.locked().waiting.insert((true, self.number), self.evicted.clone());
         }
         is_new
     }
@@ -152,7 +157,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.connections.locked();
         open.count -= 1;
@@ -191,17 +196,17 @@ impl Unread {
 /// An accepted connection. A client that does not read what it is sent is disconnected after a timeout.
 pub(super) struct Connection {
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
     unread: Unread,
     /// Until when, and how many bytes it still reads.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, stall_timeout: Duration, place: Arc<Place>, unread: Unread) -> Self {
+    pub(super) fn new(stream: TcpStream, stall_timeout: Duration, slot: Arc<ConnectionSlot>, unread: Unread) -> Self {
         let mut stream = Box::pin(TimeoutWriter::new(stream));
         stream.as_mut().set_timeout_pinned(Some(stall_timeout));
-        Self { stream, place, unread, lingering: None }
+        Self { stream, slot, unread, lingering: None }
     }
 
     /// Reads away what the client still sends: if it were there when the connection is closed, the client would be told that the
@@ -229,7 +234,7 @@ impl AsyncRead for Connection {
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.place.has_spoken();
+            self.slot.note_received();
         }
         read
     }
@@ -272,7 +277,7 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
 
-    fn admitted(connections: &Connections, remote: &str) -> Option<(Place, CancellationToken)> {
+    fn admitted(connections: &Connections, remote: &str) -> Option<(ConnectionSlot, CancellationToken)> {
         connections.admit(remote.parse().unwrap())
     }
 
@@ -296,17 +301,17 @@ mod tests {
     fn when_descriptors_run_short_the_oldest_goes_that_has_sent_nothing_and_then_the_oldest_that_waits() {
         let connections = Connections::new(&[], usize::MAX, Some(RESERVED_DESCRIPTORS + 3));
         let [first, second, third] = [(); 3].map(|()| admitted(&connections, "127.0.0.1").unwrap());
-        first.0.has_spoken();
+        first.0.note_received();
         assert!(first.0.wait_again() && !first.0.wait_again() && first.0.is_waiting());
         let fourth = admitted(&connections, "127.0.0.1").unwrap();
         assert!(!first.1.is_cancelled() && second.1.is_cancelled() && !third.1.is_cancelled());
         drop(second);
-        third.0.has_spoken();
-        fourth.0.has_spoken();
+        third.0.note_received();
+        fourth.0.note_received();
         let fifth = admitted(&connections, "127.0.0.1").unwrap();
         assert!(first.1.is_cancelled(), "who waits for another request has to make room too");
         drop(first);
-        fifth.0.has_spoken();
+        fifth.0.note_received();
         assert!(admitted(&connections, "127.0.0.1").is_none(), "nobody with a request in hand is let go");
     }
 }

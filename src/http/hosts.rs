@@ -22,10 +22,10 @@ pub(super) const WRONG_HOST: &str = "This server answers to names of its own mac
 pub(super) const WRONG_ORIGIN: &str =
     "This origin may not use the server. The server's setting cors-origin names those that may.";
 
-/// Warnings of refused origins in a minute at most: anybody can make up any number of them …
+/// Warnings of refused origins in a minute, at most: anybody can make up any number of them.
 const MAX_WARNINGS: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
-/// … and none of the last ones is warned of again.
+/// The last origins that were warned of, which are not warned of again.
 const MAX_WARNED: usize = 100;
 /// Bytes of an origin that is warned of; names of hosts have at most 253.
 const MAX_ORIGIN_BYTES: usize = 300;
@@ -69,7 +69,7 @@ impl Hosts {
     }
 
     /// Whether the server answers to the host of the request.
-    pub(super) fn answers_to(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn accepts_host(&self, headers: &HeaderMap) -> bool {
         !self.is_loopback_only || host(headers).is_some_and(is_loopback)
     }
 

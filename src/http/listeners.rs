@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     access::{Access, AccessedBody, REQUEST_ID},
     addresses::{RemoteAddress, is_trusted},
-    connections::{Connection, Connections, Place, Unread, raise_descriptor_limit},
+    connections::{Connection, ConnectionSlot, Connections, Unread, raise_descriptor_limit},
     counters::HttpCounters,
     responses::refused,
     timeouts::HeadTimer,
@@ -131,7 +131,7 @@ pub(super) async fn accept(
     let accepting = Accepting {
         protocol,
         limits,
-        places: Connections::new(trusted_proxies, limits.max_address_connections, raise_descriptor_limit()),
+        open_connections: Connections::new(trusted_proxies, limits.max_address_connections, raise_descriptor_limit()),
         router: TowerToHyperService::new(router),
         trusted_proxies,
         counters,
@@ -147,7 +147,7 @@ pub(super) async fn accept(
 struct Accepting<'a> {
     protocol: http1::Builder,
     limits: &'a Limits,
-    places: Connections,
+    open_connections: Connections,
     router: TowerToHyperService<Router>,
     trusted_proxies: &'a [IpNet],
     counters: &'a Arc<HttpCounters>,
@@ -167,7 +167,7 @@ impl Accepting<'_> {
                 Ok((stream, remote)) => self.serve(stream, RemoteAddress(remote.ip())),
                 Err(error) => {
                     // Out of file descriptors, most likely: some will be free again.
-                    self.places.let_go_of_waiting();
+                    self.open_connections.evict_waiting();
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -186,28 +186,28 @@ impl Accepting<'_> {
             let dead_after = self.limits.dead_after.max(self.limits.stall_timeout);
             let _ = set_tcp_user_timeout(&stream, dead_after.as_millis().try_into().unwrap_or(u32::MAX));
         }
-        let Some((place, let_go)) = self.places.admit(remote.0) else { return };
-        let (place, unread) = (Arc::new(place), Unread::default());
+        let Some((slot, evicted)) = self.open_connections.admit(remote.0) else { return };
+        let (slot, unread) = (Arc::new(slot), Unread::default());
         let stream =
-            Connection::new(stream, self.limits.stall_timeout + wires::CLOSE_TIMEOUT, place.clone(), unread.clone());
+            Connection::new(stream, self.limits.stall_timeout + wires::CLOSE_TIMEOUT, slot.clone(), unread.clone());
         // A connection that does not send a complete head in time is closed.
         let mut protocol = self.protocol.clone();
-        protocol.timer(HeadTimer::new(place.clone(), self.limits)).header_read_timeout(self.limits.header_timeout);
+        protocol.timer(HeadTimer::new(slot.clone(), self.limits)).header_read_timeout(self.limits.header_timeout);
         let has_trusted_ids = is_trusted(remote.0.to_canonical(), self.trusted_proxies);
         let (router, counters) = (self.router.clone(), self.counters.clone());
-        let service = OfConnection { router, remote, has_trusted_ids, place, unread, counters };
+        let service = ConnectionService { router, remote, has_trusted_ids, slot, unread, counters };
         let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        self.connections.spawn(serve_connection(connection, let_go, self.stopping.clone()));
+        self.connections.spawn(serve_connection(connection, evicted, self.stopping.clone()));
     }
 }
 
 /// Answers the requests of a connection; once the server stops, only the one in flight.
-async fn serve_connection(connection: HttpConnection, let_go: CancellationToken, stopping: CancellationToken) {
+async fn serve_connection(connection: HttpConnection, evicted: CancellationToken, stopping: CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
         // How a client disconnects does not matter.
         _ = connection.as_mut() => {}
-        () = let_go.cancelled() => {}
+        () = evicted.cancelled() => {}
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
@@ -215,28 +215,28 @@ async fn serve_connection(connection: HttpConnection, let_go: CancellationToken,
     }
 }
 
-type HttpConnection = http1::UpgradeableConnection<TokioIo<Connection>, OfConnection>;
+type HttpConnection = http1::UpgradeableConnection<TokioIo<Connection>, ConnectionService>;
 
 /// The router for the requests of one connection, to which it adds what is known of the connection.
 #[derive(Clone)]
-struct OfConnection {
+struct ConnectionService {
     router: TowerToHyperService<Router>,
     remote: RemoteAddress,
     /// A trusted proxy is at the other end, which may give requests their ids.
     has_trusted_ids: bool,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
     unread: Unread,
     counters: Arc<HttpCounters>,
 }
 
-impl Service<Request<Incoming>> for OfConnection {
+impl Service<Request<Incoming>> for ConnectionService {
     type Response = Response<AccessedBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         // It may have come together with the one before it.
-        self.place.has_spoken();
+        self.slot.note_received();
         self.unread.set(!request.body().is_end_stream());
         let proxy_id = request.headers().get(REQUEST_ID).filter(|_| self.has_trusted_ids);
         let access = Access::begin(request.method(), request.uri().path(), proxy_id, self.counters.clone());

@@ -69,7 +69,7 @@ pub(super) fn router(server: Arc<Server>, is_loopback_only: bool) -> Router {
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
-    if !metrics.hosts.answers_to(&headers) {
+    if !metrics.hosts.accepts_host(&headers) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_HOST);
     }
     metrics.gauges.read(&metrics.server).await;

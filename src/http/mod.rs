@@ -194,7 +194,7 @@ async fn graphql(State(server): State<Arc<Server>>, request: Request) -> Respons
     let upgrade = Upgrade::of(&mut parts);
     let Parts { method, uri, headers, extensions, .. } = parts;
     let client = Client::of(&extensions, &headers, &server.trusted_proxies);
-    if !server.hosts.answers_to(&headers) {
+    if !server.hosts.accepts_host(&headers) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_HOST);
     }
     match upgrade {

@@ -141,7 +141,7 @@ pub(super) async fn serve(
     }
 }
 
-type Handed = Result<ws::Message, axum::Error>;
+type ForwardedMessage = Result<ws::Message, axum::Error>;
 
 struct OlderSocket<'a> {
     server: &'a Server,
@@ -149,15 +149,15 @@ struct OlderSocket<'a> {
     initialized: Option<Initialized>,
     /// Those of the answers, in their order.
     permits: Option<UnboundedReceiver<RequestPermits>>,
-    /// The ids of those that go on, …
+    /// The ids of operations that go on.
     operations: HashSet<String>,
-    /// … and of those that the client has stopped, until the handler says so: another one may have the same id already.
+    /// The ids of operations that the client has stopped, until the handler says so: another one may have the same id already.
     stopped: Vec<String>,
 }
 
 impl OlderSocket<'_> {
     /// Hands a message of the client on.
-    async fn take(&mut self, message: Message, permit: mpsc::OwnedPermit<Handed>) -> WireResult {
+    async fn take(&mut self, message: Message, permit: mpsc::OwnedPermit<ForwardedMessage>) -> WireResult {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
@@ -224,8 +224,8 @@ impl OlderSocket<'_> {
 /// The next message of the client, once there is room for it.
 async fn receive(
     wire: &mut Wire,
-    to_handler: Option<&mpsc::Sender<Handed>>,
-) -> WireResult<(Message, mpsc::OwnedPermit<Handed>)> {
+    to_handler: Option<&mpsc::Sender<ForwardedMessage>>,
+) -> WireResult<(Message, mpsc::OwnedPermit<ForwardedMessage>)> {
     let to_handler = to_handler.cloned().ok_or(None)?;
     let permit = to_handler.reserve_owned().await.map_err(|_ended| None)?;
     Ok((wire.receive().await?, permit))

@@ -43,7 +43,7 @@ pub(super) async fn body(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
     match tokio::time::timeout(limits.body_timeout, reading).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
         Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
-        Ok(Err(_broken_off)) => Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, "The body broke off.")),
+        Ok(Err(_broken_off)) => Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, "The body ended early.")),
         Err(_elapsed) => Err(refused(StatusCode::REQUEST_TIMEOUT, Code::Timeout, "The body took too long to arrive.")),
     }
 }

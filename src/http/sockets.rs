@@ -138,15 +138,15 @@ async fn run_socket(
 
 struct SocketSession {
     server: Arc<Server>,
-    /// Taken by `connection_init` …
+    /// Taken by `connection_init`.
     credentials: Option<Credentials>,
-    /// … which sets this.
+    /// Set by `connection_init`.
     initialized: Option<Initialized>,
     operations: Operations,
 }
 
 /// What happens on a socket.
-enum Happened {
+enum SocketEvent {
     Received(Message),
     Answered(Delivery),
 }
@@ -171,11 +171,11 @@ impl SocketSession {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
                 }
                 happened = next(wire, &mut self.operations) => match happened {
-                    Ok(Happened::Received(message)) => {
+                    Ok(SocketEvent::Received(message)) => {
                         last_received = Instant::now();
                         Box::pin(self.on_message(wire, message)).await
                     }
-                    Ok(Happened::Answered(delivery)) => Box::pin(self.deliver_all(wire, delivery)).await,
+                    Ok(SocketEvent::Answered(delivery)) => Box::pin(self.deliver_all(wire, delivery)).await,
                     Err(close) => return close,
                 },
                 _ = pings.tick() => {
@@ -313,9 +313,9 @@ async fn deliver(operations: &mut Operations, wire: &mut Wire, delivery: Deliver
 }
 
 /// What the client says or an operation answers next, neither of them always before the other.
-async fn next(wire: &mut Wire, operations: &mut Operations) -> WireResult<Happened> {
+async fn next(wire: &mut Wire, operations: &mut Operations) -> WireResult<SocketEvent> {
     tokio::select! {
-        received = wire.receive() => received.map(Happened::Received),
-        Some(delivery) = operations.next() => Ok(Happened::Answered(delivery)),
+        received = wire.receive() => received.map(SocketEvent::Received),
+        Some(delivery) = operations.next() => Ok(SocketEvent::Answered(delivery)),
     }
 }

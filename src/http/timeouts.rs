@@ -11,20 +11,20 @@ use std::{
 use hyper::rt::{Sleep, Timer};
 use tokio::time::{sleep, sleep_until};
 
-use super::connections::Place;
+use super::connections::ConnectionSlot;
 use crate::config::Limits;
 
 /// hyper's timer for the heads of the requests of a connection. hyper has only one timeout for them, which it begins as soon as
 /// it waits for a head: this one lets it wait longer as long as nothing of the next request has come.
 pub(super) struct HeadTimer {
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
     header_timeout: Duration,
     keep_alive_timeout: Duration,
 }
 
 impl HeadTimer {
-    pub(super) fn new(place: Arc<Place>, limits: &Limits) -> Self {
-        Self { place, header_timeout: limits.header_timeout, keep_alive_timeout: limits.keep_alive_timeout }
+    pub(super) fn new(slot: Arc<ConnectionSlot>, limits: &Limits) -> Self {
+        Self { slot, header_timeout: limits.header_timeout, keep_alive_timeout: limits.keep_alive_timeout }
     }
 }
 
@@ -35,11 +35,11 @@ impl Timer for HeadTimer {
 
     /// hyper calls it whenever it begins to wait for a head, with the deadline for that head.
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let is_idle = self.place.wait_again();
+        let is_idle = self.slot.wait_again();
         let deadline = if is_idle { sleep(self.keep_alive_timeout) } else { sleep_until(deadline.into()) };
         Box::pin(HeadDeadline {
             deadline: Box::pin(deadline),
-            idle: is_idle.then(|| (self.place.clone(), self.header_timeout)),
+            idle: is_idle.then(|| (self.slot.clone(), self.header_timeout)),
         })
     }
 }
@@ -48,7 +48,7 @@ impl Timer for HeadTimer {
 struct HeadDeadline {
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// As long as nothing of the next head has come, and how much time there is for it from then on.
-    idle: Option<(Arc<Place>, Duration)>,
+    idle: Option<(Arc<ConnectionSlot>, Duration)>,
 }
 
 impl Future for HeadDeadline {
@@ -56,7 +56,7 @@ impl Future for HeadDeadline {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // hyper polls it after each read that does not complete the head.
-        if let Some((_, timeout)) = self.idle.take_if(|(place, _)| !place.is_waiting()) {
+        if let Some((_, timeout)) = self.idle.take_if(|(slot, _)| !slot.is_waiting()) {
             self.deadline.as_mut().reset(tokio::time::Instant::now() + timeout);
         }
         self.deadline.as_mut().poll(cx)

@@ -46,7 +46,7 @@ impl PageRequest {
 /// The pages of several lists, each with the list and the page that were requested.
 pub type Pages<L, T> = Vec<((L, PageRequest), Page<T>)>;
 
-/// A page, from the lowest key to the highest, and the truth about what lies on either side of it.
+/// A page, from the lowest key to the highest, and whether there are items before and after it.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
     /// The items.

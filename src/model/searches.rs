@@ -8,7 +8,7 @@ use super::{
     timestamps::Timestamp,
 };
 
-/// How messages are compared with what is looked for.
+/// How a search compares messages with its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString)]
 #[strum(serialize_all = "lowercase")]
 pub enum Mode {

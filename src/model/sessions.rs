@@ -14,7 +14,7 @@ pub enum Credential {
     Session(SessionId),
     /// A service token.
     Service(ServiceTokenId),
-    /// Somebody else's word for it that it is this user.
+    /// A token of an external issuer.
     Account(UserId),
 }
 

@@ -21,13 +21,13 @@ pub struct Signal {
 /// What a user does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalKind {
-    /// Writes a message.
+    /// The user is typing.
     Typing,
-    /// Does so no more.
+    /// The user stopped typing.
     StoppedTyping,
-    /// Has connected.
+    /// The user came online.
     Online,
-    /// Has been gone for a while.
+    /// The user has been disconnected for a while.
     Offline,
 }
 

@@ -1,8 +1,8 @@
-//! Texts that people write, valid by construction: below the door only these exist.
+//! Texts that people write, valid by construction: once input is parsed, only these types are used.
 //!
 //! Lengths are in characters (Unicode scalar values). NUL is refused everywhere: PostgreSQL cannot store it, and both
 //! databases must answer alike. Names are shown beside other texts, and on terminals: they have nothing in them that would
-//! change how those look. What is stored is not judged again.
+//! change how those look. What is stored is not validated again.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many failures in a row …
+/// So many failures in a row begin a pause.
 const MAX_FAILURES: u32 = 5;
-/// … and nothing is tried for this time; then one attempt decides.
+/// How long nothing is tried; then one attempt decides.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// Counts failures.

@@ -168,7 +168,7 @@ impl Endpoint {
             return Err(Failure { error: judged(status, retry_after), status: Some(status), says: message(&body) });
         }
         let vectors = numbers(&body, texts.len())?.into_iter().map(Vector::new).collect::<Option<Vec<_>>>();
-        let vectors = vectors.ok_or_else(|| EmbedError::refused("the endpoint gave a vector that points nowhere"))?;
+        let vectors = vectors.ok_or_else(|| EmbedError::refused("the endpoint gave a zero or invalid vector"))?;
         self.check_dimensions(&vectors)?;
         Ok(vectors)
     }

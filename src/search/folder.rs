@@ -23,9 +23,9 @@ use crate::model::vectors::Vector;
 
 /// Fewer tokens than this have no room for a word.
 const MIN_TOKENS: usize = 8;
-/// Of this many pages of the weights …
+/// One of so many pages of the weights is in the digest.
 const SAMPLED_PAGES: usize = 64;
-/// … of this many bytes each, one is in the digest.
+/// Bytes of such a page.
 const PAGE: usize = 4096;
 
 /// A model that was read.

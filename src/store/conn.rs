@@ -105,7 +105,7 @@ pub(super) fn sqlite_snapshot<T, E: From<Error>>(
     let read = conn.transaction(|conn| {
         // A panic must not leave the transaction open.
         let read = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
-        read.unwrap_or_else(|_panic| Err(E::from(Error::Failed("a read broke off".into())))).map_err(Abort::Work)
+        read.unwrap_or_else(|_panic| Err(E::from(Error::Failed("a read panicked".into())))).map_err(Abort::Work)
     });
     read.map_err(Abort::into_error)
 }

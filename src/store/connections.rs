@@ -56,7 +56,7 @@ where
     E: From<Error> + Send + 'static,
 {
     let outcome = tokio::task::spawn_blocking(work).await;
-    outcome.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work broke off: {panic}")).into()))
+    outcome.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work panicked: {panic}")).into()))
 }
 
 pub(super) fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A constraint of the schema was violated.
-    #[error("the rule {0:?} of the schema stands against it")]
+    #[error("the constraint {0:?} is violated")]
     ConstraintViolated(Constraint),
     /// A lock or a connection was not free in time: retry.
     #[error("the database is busy")]
@@ -41,7 +41,7 @@ pub enum Error {
     )]
     Unopened,
     /// An I/O error of the disk.
-    #[error("the disk fails to read or to write the database: the log of the system says more")]
+    #[error("I/O error on the disk of the database: see the system log")]
     Disk,
     /// The file is corrupt, or not a database.
     #[error("the database is damaged: stop the server, keep a copy of the files, and restore a backup")]

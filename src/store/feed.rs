@@ -117,10 +117,10 @@ type MessageColumns =
 /// What is selected of a user, [`Row`], where `entry` is an entry of their feed.
 const SHOWN: &str = "users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
      reply_to_id, client_id, version, messages.created_at, edited_at FROM";
-/// The messages that a feed shows, up to the condition whose they are: those that a user has sent, and …
+/// The messages of a feed that a user has sent; the id of the user follows.
 const SENT: &str = "SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
      FROM messages WHERE sender_id = ";
-/// … those that they have received.
+/// The messages of a feed that a user has received; the id of the user follows.
 const RECEIVED: &str = "UNION ALL SELECT id, CAST(1 AS SMALLINT), id, sender_id, created_at \
      FROM messages WHERE receiver_id = ";
 /// All other entries.

@@ -32,11 +32,11 @@ const LOCK_KEY: i64 = 0x4475_6F6C;
 pub(super) const OLDEST: &str = "20261126000010";
 /// The migration since which a database says so.
 const COMPATIBILITY: &str = "20261126000009";
-/// On PostgreSQL a migration waits for locks no longer than this, as all who come later wait behind it, …
+/// How long a migration waits for locks on PostgreSQL: all who come later wait behind it.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '2s'";
-/// … and tries it again so often, …
+/// How often a migration is tried that did not get its locks.
 const LOCK_TRIES: usize = 60;
-/// … after a pause in which the others go on.
+/// Between two such tries, so that others can go on.
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Which way to migrate.

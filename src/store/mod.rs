@@ -1,4 +1,4 @@
-//! SQL queries: functions over a [`Conn`], one file per table, one statement per function.
+//! SQL queries: functions over a [`Conn`], one file per table, each of one statement or a few.
 //!
 //! A unit of work is one synchronous closure. It runs on a blocking thread, to its end, even if the caller is gone. So a
 //! transaction waits for nothing but the database, and a disconnected client cannot leave one half done. [`Store::read`]

@@ -20,9 +20,9 @@ const ENGLISH: &str = "SET lc_messages = 'C'";
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_250);
 /// A connection is given up on which nothing was acknowledged for so long. On Linux this counts instead of the number of keepalives.
 const DEAD_AFTER: Duration = Duration::from_secs(11);
-/// When nothing was sent or received for so long, a keepalive is sent …
+/// A keepalive is sent when nothing was sent or received for so long.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
-/// … and again after this, until it is acknowledged.
+/// Between two keepalives, until one is acknowledged.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Opens connections for a pool.

@@ -42,7 +42,7 @@ impl Manager for SqliteFile {
     /// other one.
     async fn recycle(&self, conn: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
         if <SqliteConnection as Connection>::TransactionManager::is_broken_transaction_manager(conn) {
-            return Err(RecycleError::message("its transaction broke off"));
+            return Err(RecycleError::message("its transaction was not ended"));
         }
         Ok(())
     }

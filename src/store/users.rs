@@ -170,7 +170,8 @@ pub fn set_role(conn: &mut Conn<'_>, id: UserId, role: Role) -> Result<bool> {
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
-/// Suspends an account, or ends its suspension if there is no time; false if the account was erased, or is suspended, or not, already.
+/// Suspends an account, or ends its suspension if there is no time; false if nothing changed: the account is erased, or in that state
+/// already.
 pub fn set_suspended(conn: &mut Conn<'_>, id: UserId, at: Option<Timestamp>) -> Result<bool> {
     let account = users::table.find(id).filter(users::erased_at.is_null());
     let changed = account.filter(users::suspended_at.is_null().eq(at.is_some()));

@@ -21,9 +21,9 @@ pub struct EmbeddingModel {
     id: i64,
     /// How many dimensions its vectors have.
     pub dimensions: i32,
-    /// The messages from this id …
+    /// The first id of the messages that have vectors.
     pub from: i64,
-    /// … through this one have vectors; none, if it is lower.
+    /// The last id of them; no message has a vector if it is lower than the first.
     pub through: i64,
 }
 

@@ -57,7 +57,7 @@ impl SqliteWriter {
             .name("writer".into())
             .spawn(write)
             .map_err(|error| Error::Unavailable(format!("no thread can be started: {error}")))?;
-        opening.await.map_err(|_broken| Error::Failed("the writer broke off".into()))??;
+        opening.await.map_err(|_broken| Error::Failed("the writer panicked".into()))??;
         Ok(Self(Mutex::new(Some(Running { queue, thread }))))
     }
 
@@ -128,13 +128,13 @@ where
         let Some(work) = self.work.take().filter(|_| !self.answer.is_closed()) else { return Ok(()) };
         run_cached(conn, sql("SAVEPOINT unit"))?;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
-        let outcome = outcome.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work broke off".into()).into()));
+        let outcome = outcome.unwrap_or_else(|_panic| Err(Error::Failed("a unit of work panicked".into()).into()));
         let undone = if outcome.is_ok() { Ok(()) } else { run_cached(conn, sql("ROLLBACK TO unit")) };
         let ended = undone.and_then(|()| run_cached(conn, sql("RELEASE unit")));
         self.outcome = Some(outcome);
         self.failed_batch = ended.is_err();
         // The savepoint is gone: SQLite rolls back the whole transaction on some errors, as on a full disk.
-        ended.map_err(|error| Error::Unavailable(format!("a transaction broke off: {error}")))
+        ended.map_err(|error| Error::Unavailable(format!("SQLite rolled the transaction back: {error}")))
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
