@@ -270,27 +270,26 @@ pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Err
     Ok(Box::new(parsed))
 }
 
+/// Leaves the arguments as they are: introspection reads them so.
+#[allow(clippy::unnecessary_wraps, reason = "it is a parser")]
+pub(super) fn unparsed(value: Value) -> Result<Parsed, Error> {
+    Ok(Box::new(value))
+}
+
 /// The arguments of all fields of a plan.
 pub struct Arguments {
     /// How many fields an operation with these fills at most.
     pub cost: u64,
     /// Bytes that they hold, estimated.
     pub bytes: usize,
-    parsed: Vec<Option<Parsed>>,
+    parsed: Vec<Parsed>,
     pub(super) schema: Arc<Schema>,
 }
 
 impl Arguments {
-    pub(super) fn parse(
-        cost: u64,
-        values: Vec<Value>,
-        parsers: &[Option<Parser>],
-        schema: Arc<Schema>,
-    ) -> Result<Self, Error> {
+    pub(super) fn parse(cost: u64, values: Vec<Value>, parsers: &[Parser], schema: Arc<Schema>) -> Result<Self, Error> {
         let bytes = values.iter().map(held_bytes).sum();
-        let parse = |(value, parser): (Value, &Option<Parser>)| {
-            parser.map(|(parse, location)| parse(value).map_err(|error| error.at(location))).transpose()
-        };
+        let parse = |(value, (parse, location)): (Value, &Parser)| parse(value).map_err(|error| error.at(*location));
         let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>()?;
         Ok(Self { cost, bytes, parsed, schema })
     }
@@ -300,7 +299,7 @@ impl Arguments {
     /// # Errors
     /// If it has none of this type.
     pub(super) fn get<A: 'static>(&self, place: Option<usize>) -> Result<&A, Error> {
-        let found = place.and_then(|place| self.parsed.get(place)?.as_ref()?.downcast_ref());
+        let found = place.and_then(|place| self.parsed.get(place)?.downcast_ref());
         found.ok_or_else(|| Error::bad_input("The arguments of this field are missing."))
     }
 }

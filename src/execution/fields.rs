@@ -7,10 +7,11 @@ use async_graphql::{
 };
 
 use super::{
-    binder::{Binder, Meta},
+    binder::Binder,
     collected::CollectedField,
     declarations::{self, Declare, Declared},
     errors::{Location, Segment},
+    introspection,
     outputs::Output,
     writer::{Null, Stop, Writer},
 };
@@ -128,7 +129,7 @@ impl<O: Object> Fields<O> {
 }
 
 /// Writes what a field has, or notes why it has nothing.
-pub(super) fn write_or_stop<'a, T: Output<C>, C>(
+fn write_or_stop<'a, T: Output<C>, C>(
     got: Result<T::Of<'a>, Stop>,
     selection: &T::Selection,
     context: &'a C,
@@ -164,7 +165,7 @@ struct Planned<O: Object> {
 
 enum Resolve<O: Object> {
     Typename,
-    Introspection(Meta),
+    Introspection(CollectedField),
     Field(Resolver<O>),
 }
 
@@ -176,7 +177,8 @@ impl<O: Object> Selection<O> {
             let line = lines.iter().find(|line| field.field.name == *line.name);
             let resolve = match line {
                 Some(line) => Resolve::Field((line.bind)(field, binder)),
-                None => binder.introspect(field).map_or(Resolve::Typename, Resolve::Introspection),
+                None if field.field.name == "__typename" => Resolve::Typename,
+                None => Resolve::Introspection(field.clone()),
             };
             let plain = line.is_none_or(|line| line.plain);
             Planned { key: field.key.as_str().into(), written_key: written_key(&field.key), plain, resolve }
@@ -205,7 +207,7 @@ impl<O: Object> Selection<O> {
                     writer.json(O::NAME);
                     Ok(())
                 }
-                Resolve::Introspection(meta) => meta(writer),
+                Resolve::Introspection(field) => introspection::write(field, writer),
                 Resolve::Field(resolve) => resolve(row, context, writer),
             };
             writer.extend_paths(errors, || Segment::Key(field.key.to_string()));

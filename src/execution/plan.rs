@@ -20,7 +20,6 @@ use super::{
     collected::CollectedField,
     documents::{CACHED_BYTES, Document},
     errors::{Code, Error},
-    introspection,
     limits::{check_costs, too_deep},
     schema::Schema,
 };
@@ -46,7 +45,7 @@ pub struct Plan<R> {
     pub fields: Vec<CollectedField>,
     /// How they are answered.
     pub root: R,
-    parsers: Vec<Option<Parser>>,
+    parsers: Vec<Parser>,
     /// The arguments, once they are known, if no variable decides about them.
     constant: Option<OnceLock<Arc<Arguments>>>,
     /// Bytes that it holds, estimated.
@@ -110,7 +109,7 @@ impl<R> Plans<R> {
         }
         let mut collector = Collector { document, schema, variables, visited: 0, arguments: 0 };
         let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
-        let mut binder = Binder::new(collector.arguments, introspection::bind);
+        let mut binder = Binder::new(collector.arguments);
         let root = (self.bind)(operation.operation_type, &fields, &mut binder);
         let constant = operation.variables.is_empty().then(OnceLock::new);
         // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be

@@ -1,16 +1,46 @@
 //! The schema as documents are held against it.
 
 use apollo_compiler::{
-    Name, Schema as Definitions,
+    ExecutableDocument, Name, Schema as Definitions,
     collections::HashMap,
+    introspection::partial_execute,
+    response::JsonMap,
     schema::{ExtendedType, Implementers},
     validation::Valid,
 };
+use serde_json::Value;
+
+/// Asks for all that there is in introspection, but for `isOneOf`.
+const EVERYTHING: &str = "
+    {
+        __schema {
+            description queryType { name } mutationType { name } subscriptionType { name } types { name }
+            directives { name description isRepeatable locations args(includeDeprecated: true) { ...Input } }
+            all: types {
+                kind name description specifiedByURL interfaces { name } possibleTypes { name }
+                fields(includeDeprecated: true) {
+                    name description type { ...Type } args(includeDeprecated: true) { ...Input }
+                    isDeprecated deprecationReason
+                }
+                inputFields(includeDeprecated: true) { ...Input }
+                enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason }
+            }
+        }
+    }
+    fragment Input on __InputValue { name description type { ...Type } defaultValue isDeprecated deprecationReason }
+    fragment Type on __Type { ...Of ofType { ...Of ofType { ...Of ofType { ...Of ofType { ...Of ofType { ...Of
+        ofType { ...Of ofType { ...Of ofType { ...Of } } } } } } } } }
+    fragment Of on __Type { kind name }
+";
 
 /// A schema.
 pub struct Schema {
     pub(super) definitions: Valid<Definitions>,
     implementers: HashMap<Name, Implementers>,
+    /// What introspection says of the schema. Of each type with a name it has only the name.
+    pub(super) description: Value,
+    /// What introspection says of each type with a name.
+    pub(super) types: HashMap<String, Value>,
 }
 
 impl Schema {
@@ -24,7 +54,8 @@ impl Schema {
         let definitions = Definitions::parse_and_validate(sdl, "schema.graphql");
         let definitions = definitions.map_err(|invalid| invalid.errors.to_string())?;
         let implementers = definitions.implementers_map();
-        Ok(Self { definitions, implementers })
+        let (description, types) = described(&definitions, &implementers)?;
+        Ok(Self { definitions, implementers, description, types })
     }
 
     /// The types that an object can be of where this type is expected.
@@ -43,4 +74,29 @@ impl Schema {
     pub(super) fn is_of(&self, object: &Name, ty: &Name) -> bool {
         object == ty || self.possible_types(ty).contains(object)
     }
+}
+
+/// What introspection says of the schema, and of its types by their names.
+fn described(
+    definitions: &Valid<Definitions>,
+    implementers: &HashMap<Name, Implementers>,
+) -> Result<(Value, HashMap<String, Value>), String> {
+    let document = ExecutableDocument::parse_and_validate(definitions, EVERYTHING, "introspection.graphql");
+    let document = document.map_err(|invalid| invalid.errors.to_string())?;
+    let answer = document.operations.get(None).and_then(|operation| {
+        partial_execute(definitions, implementers, &document, operation, &Valid::assume_valid(JsonMap::new()))
+    });
+    let data = answer.map_err(|error| error.message().to_string())?.data;
+    let mut data = serde_json::to_value(data).map_err(|error| error.to_string())?;
+    let mut take = |path| data.pointer_mut(path).map(Value::take);
+    let Some(Value::Array(all)) = take("/__schema/all") else { return Err("it has no types".to_owned()) };
+    let description = take("/__schema").unwrap_or_default();
+    let types = definitions.types.iter().zip(all).map(|((name, definition), mut described)| {
+        let is_one_of = definition.as_input_object().map(|of| of.directives.has("oneOf"));
+        if let Value::Object(described) = &mut described {
+            described.insert("isOneOf".to_owned(), is_one_of.into());
+        }
+        (name.to_string(), described)
+    });
+    Ok((description, types.collect()))
 }
