@@ -8,7 +8,7 @@ use super::{
     errors::{Code, Error, Lines},
     limits::check_text,
     schema::Schema,
-    validation::{Survey, validated},
+    validation::{DocumentStats, validated},
 };
 use crate::config::Limits;
 
@@ -20,7 +20,7 @@ const MAX_SPACED: usize = 8;
 
 // What a document holds, rounded up. `tests/api/caches.rs` holds it against the memory of the program.
 const BYTES_PER_DOCUMENT: u64 = 2_000;
-/// For each selection, value, and definition of an operation, a fragment or a variable.
+/// For each selection, value, variable, operation and fragment.
 const BYTES_PER_NODE: u64 = 400;
 /// The text is the key, and what was parsed; names and strings are parts of it.
 const COPIES_OF_TEXT: u64 = 3;
@@ -48,10 +48,9 @@ impl Document {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let tokens = check_text(text, limits).map_err(|error| vec![error])?;
         let lines = Lines::of(text);
-        let (parsed, Survey { nodes, conditions, .. }) = validated(text, &lines, schema)?;
+        let (parsed, DocumentStats { nodes, conditions, .. }) = validated(text, &lines, schema)?;
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let variables = parsed.operations.iter().map(|operation| operation.variables.len()).sum::<usize>();
-        let definitions = parsed.operations.len() + parsed.fragments.len() + variables;
+        let definitions = parsed.operations.len() + parsed.fragments.len();
         let bytes = BYTES_PER_DOCUMENT
             + COPIES_OF_TEXT * text.len() as u64
             + lines.bytes()

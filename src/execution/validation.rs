@@ -5,13 +5,15 @@ use std::collections::{BTreeSet, HashSet};
 
 use apollo_compiler::{
     ExecutableDocument, Name, Node,
-    ast::{DirectiveList, Value},
     diagnostic::{Diagnostic, ToCliReport},
-    executable::{Operation, Selection, SelectionSet},
+    executable::Operation,
     parser::Parser,
     validation::{DiagnosticData, DiagnosticList, Valid, WithErrors},
 };
-use apollo_parser::{SyntaxKind, SyntaxNode, cst::CstNode};
+use apollo_parser::{
+    SyntaxKind,
+    cst::{self, CstNode},
+};
 
 use super::{
     errors::{Code, Error, Lines, MAX_ERRORS},
@@ -26,7 +28,7 @@ pub(super) fn validated(
     text: &str,
     lines: &Lines,
     schema: &Schema,
-) -> Result<(Valid<ExecutableDocument>, Survey), Vec<Error>> {
+) -> Result<(Valid<ExecutableDocument>, DocumentStats), Vec<Error>> {
     let ast = Parser::new().parse_ast(text, "document").map_err(|invalid| {
         let error = |found: Found<'_>| {
             let why = found.error.to_string();
@@ -35,7 +37,7 @@ pub(super) fn validated(
         };
         invalid.errors.iter().map(error).take(1).collect::<Vec<_>>()
     })?;
-    check_values(text).map_err(|error| vec![error])?;
+    let mut stats = DocumentStats::of(text, lines).map_err(|error| vec![error])?;
     let parsed = match ast.to_executable_validate(&schema.definitions) {
         Ok(parsed) => parsed,
         Err(WithErrors { partial, errors }) if is_only_one_root_field(&partial, &errors) => {
@@ -43,29 +45,10 @@ pub(super) fn validated(
         }
         Err(invalid) => return Err(errors(&invalid.errors, text, lines)),
     };
-    let survey = Survey::of(&parsed);
-    if let Some((name, value)) = &survey.duplicate {
-        let message = format!("There can be only one field `{name}` in an input object.");
-        let error = Error::new(Code::GraphqlValidationFailed, message);
-        return Err(vec![error.at(lines.location(value.location()))]);
+    if let Some(error) = stats.duplicate.take() {
+        return Err(vec![error]);
     }
-    Ok((parsed, survey))
-}
-
-/// apollo-parser takes a name without a value for nothing where an argument, or a field of an input object, should be.
-fn check_values(text: &str) -> Result<(), Error> {
-    let tree = apollo_parser::Parser::new(text).parse();
-    let lacks_a_value = |node: &SyntaxNode| {
-        matches!(node.kind(), SyntaxKind::ARGUMENT | SyntaxKind::OBJECT_FIELD)
-            && !node.children_with_tokens().any(|child| child.kind() == SyntaxKind::COLON)
-    };
-    match tree.document().syntax().descendants().find(lacks_a_value) {
-        Some(node) => {
-            let message = format!("The document is not GraphQL: `{}` has no value.", node.text().to_string().trim());
-            Err(Error::new(Code::GraphqlParseFailed, message))
-        }
-        None => Ok(()),
-    }
+    Ok((parsed, stats))
 }
 
 /// apollo-compiler counts the fields at the root of a subscription, and not the response keys
@@ -80,68 +63,50 @@ fn is_only_one_root_field(document: &ExecutableDocument, found: &DiagnosticList)
         && document.operations.iter().filter(|its| its.is_subscription()).all(has_one_key)
 }
 
-/// What is known of a document once it was looked through.
+/// What the syntax alone says of a document.
 #[derive(Default)]
-pub(super) struct Survey {
-    /// Selections and arguments.
+pub(super) struct DocumentStats {
+    /// Selections, values and variables.
     pub(super) nodes: u64,
     /// Variables that decide about directives.
     pub(super) conditions: BTreeSet<Name>,
     /// The first field that an input object has twice, which apollo-compiler does not look for
     /// (<https://spec.graphql.org/October2021/#sec-Input-Object-Field-Uniqueness>).
-    duplicate: Option<(Name, Node<Value>)>,
+    duplicate: Option<Error>,
 }
 
-impl Survey {
-    fn of(document: &ExecutableDocument) -> Self {
-        let mut survey = Self::default();
-        for operation in document.operations.iter() {
-            survey.directives(&operation.directives);
-            for variable in &operation.variables {
-                survey.directives(&variable.directives);
-                variable.default_value.iter().for_each(|default| survey.value(default));
+impl DocumentStats {
+    /// # Errors
+    /// apollo-parser takes a name without a value for nothing where an argument, or a field of an input object, should be.
+    fn of(text: &str, lines: &Lines) -> Result<Self, Error> {
+        let (mut stats, mut names) = (Self::default(), HashSet::new());
+        for node in apollo_parser::Parser::new(text).parse().document().syntax().descendants() {
+            let kind = node.kind();
+            if matches!(kind, SyntaxKind::ARGUMENT | SyntaxKind::OBJECT_FIELD)
+                && !node.children_with_tokens().any(|child| child.kind() == SyntaxKind::COLON)
+            {
+                let message =
+                    format!("The document is not GraphQL: `{}` has no value.", node.text().to_string().trim());
+                return Err(Error::new(Code::GraphqlParseFailed, message));
             }
-            survey.selections(&operation.selection_set);
-        }
-        for fragment in document.fragments.values() {
-            survey.directives(&fragment.directives);
-            survey.selections(&fragment.selection_set);
-        }
-        survey
-    }
-
-    fn selections(&mut self, set: &SelectionSet) {
-        for selection in &set.selections {
-            self.nodes += 1;
-            self.directives(selection.directives());
-            match selection {
-                Selection::Field(field) => {
-                    field.arguments.iter().for_each(|argument| self.value(&argument.value));
-                    self.selections(&field.selection_set);
-                }
-                Selection::InlineFragment(inline) => self.selections(&inline.selection_set),
-                Selection::FragmentSpread(_) => {}
+            stats.nodes += u64::from(cst::Selection::can_cast(kind) || cst::Value::can_cast(kind));
+            if kind == SyntaxKind::VARIABLE
+                && node.ancestors().nth(3).is_some_and(|around| around.kind() == SyntaxKind::DIRECTIVE)
+            {
+                let name = cst::Variable::cast(node).and_then(|variable| variable.name());
+                stats.conditions.extend(name.and_then(|name| Name::new(&name.text()).ok()));
+            } else if let Some(object) = node.parent()
+                && let Some(field) = cst::ObjectField::cast(node)
+                && let Some((name, value)) = field.name().zip(field.value())
+                && !names.insert((object, name.text().to_string()))
+            {
+                let message = format!("There can be only one field `{}` in an input object.", name.text());
+                let location = lines.at(value.syntax().text_range().start().into());
+                let error = Error::new(Code::GraphqlValidationFailed, message).at(location);
+                stats.duplicate.get_or_insert(error);
             }
         }
-    }
-
-    fn directives(&mut self, directives: &DirectiveList) {
-        for argument in directives.iter().flat_map(|directive| &directive.arguments) {
-            self.conditions.extend(argument.value.as_variable().cloned());
-            self.value(&argument.value);
-        }
-    }
-
-    fn value(&mut self, value: &Node<Value>) {
-        self.nodes += 1;
-        value.as_list().into_iter().flatten().for_each(|item| self.value(item));
-        let mut names = HashSet::new();
-        for (name, inner) in value.as_object().into_iter().flatten() {
-            if !names.insert(name) {
-                self.duplicate.get_or_insert_with(|| (name.clone(), inner.clone()));
-            }
-            self.value(inner);
-        }
+        Ok(stats)
     }
 }
 

@@ -24,14 +24,14 @@ fn is_taken(document: &str) -> bool {
     ExecutableDocument::parse_and_validate(&schema(), document, "document.graphql").is_ok()
 }
 
-/// `Survey::duplicate` in src/execution/validation.rs. <https://github.com/apollographql/apollo-rs/issues> knows none of it yet;
+/// `DocumentStats::duplicate` in src/execution/validation.rs. <https://github.com/apollographql/apollo-rs/issues> knows none of it yet;
 /// the rule: <https://spec.graphql.org/October2021/#sec-Input-Object-Field-Uniqueness>.
 #[test]
 fn apollo_compiler_takes_a_field_of_an_input_object_twice() {
     assert!(is_taken("{ two(of: { a: 1, a: 2 }) }"));
 }
 
-/// `check_values` in src/execution/validation.rs. The grammar: <https://spec.graphql.org/October2021/#Argument>.
+/// `DocumentStats::of` in src/execution/validation.rs. The grammar: <https://spec.graphql.org/October2021/#Argument>.
 #[test]
 fn apollo_parser_takes_an_argument_without_a_value() {
     assert!(is_taken("{ one(id: 1 name) }"));
