@@ -3,8 +3,9 @@
 use super::{
     arguments::Arguments,
     chunks::Chunks,
+    collected::CollectedField,
     errors::{Code, Error, MAX_ERRORS, Segment},
-    roots::PlannedRoot,
+    fields::written_key,
     writer::{Null, Writer},
 };
 
@@ -158,17 +159,17 @@ impl Fieldwise {
     }
 
     /// Adds a field. One that is null makes the whole answer null, as no field at these roots may be.
-    pub fn add<K, T>(&mut self, field: &PlannedRoot<K, T>, part: Result<Part, Error>) {
+    pub fn add(&mut self, field: &CollectedField, part: Result<Part, Error>) {
         let (data, errors) = part.unwrap_or_else(|error| ("null".to_owned().into(), vec![error.at(field.location)]));
         self.failed |= data.is("null");
         self.errors.extend(errors.into_iter().map(|mut error| {
-            error.path.push(Segment::Key(field.key.clone()));
+            error.path.push(Segment::Key(field.key.to_string()));
             error
         }));
         if self.data.len() > 1 {
             self.data.push_str(",");
         }
-        self.data.push_str(&field.written_key);
+        self.data.push_str(&written_key(&field.key));
         self.data.append(data);
     }
 

@@ -42,7 +42,7 @@ pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
 pub use plan::{Plan, Plans};
 pub use requests::Request;
-pub use roots::{Event, Events, PlannedRoot, RootFields, Source, Write};
+pub use roots::{Event, Events, RootFields, RootResolver, Source, Write};
 pub use schema::Schema;
 pub use writer::{Null, Stop, Writer};
 

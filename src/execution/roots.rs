@@ -13,8 +13,8 @@ use super::{
     binder::Binder,
     collected::CollectedField,
     declarations,
-    errors::{Error, Location},
-    fields::{Line, Object, Selection, written_key},
+    errors::Error,
+    fields::{Line, Object, Selection},
     outputs::Output,
     writer::{Null, Writer},
 };
@@ -23,23 +23,11 @@ use super::{
 pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), Null> + Send + Sync>;
 /// Resolves a field at a root, with its arguments. That of a mutation does something, and gives what is to be written; that of
 /// a subscription gives the source of its events.
-pub(super) type RootResolver<K, T> =
+pub type RootResolver<K, T> =
     Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
 
 /// The fields of a root. `K` is what each has at hand while it is resolved, `T` what comes of it.
 pub struct RootFields<K, T>(Vec<Line<RootResolver<K, T>>>);
-
-/// What is asked of a field at a root.
-pub struct PlannedRoot<K, T> {
-    /// The response key.
-    pub key: String,
-    /// The response key as it is written.
-    pub written_key: Box<str>,
-    /// Where it is in the document.
-    pub location: Option<Location>,
-    /// How it is resolved; `None` for `__typename`.
-    pub resolve: Option<RootResolver<K, T>>,
-}
 
 impl<K, T> Default for RootFields<K, T> {
     fn default() -> Self {
@@ -54,16 +42,11 @@ impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
         declarations::object(name, description, fields)
     }
 
-    /// Plans what is asked of a field.
+    /// How a field is resolved; `None` for `__typename`.
     #[must_use]
-    pub fn bind(&self, field: &CollectedField, binder: &mut Binder) -> PlannedRoot<K, T> {
-        let line = self.0.iter().find(|line| field.field.name == *line.name);
-        PlannedRoot {
-            key: field.key.to_string(),
-            written_key: written_key(&field.key),
-            location: field.location,
-            resolve: line.map(|line| (line.bind)(field, binder)),
-        }
+    pub fn bind(&self, field: &CollectedField, binder: &mut Binder) -> Option<RootResolver<K, T>> {
+        let line = self.0.iter().find(|line| field.field.name == *line.name)?;
+        Some((line.bind)(field, binder))
     }
 
     /// A field with the fields of `A` as its arguments: `resolve` gets what is asked of its object, too.

@@ -20,15 +20,15 @@ use super::{
     loading::{written, written_one},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
-    schema::{Planned, PlannedSubscription, sdl},
+    schema::{Planned, sdl},
 };
 use crate::{
     app::App,
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, Arguments, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise,
-        OperationType, Part, Plans, Request, Schema, Source, Write,
+        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise, OperationType,
+        Part, Plans, Request, Schema, Source, Write,
     },
 };
 
@@ -201,10 +201,10 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) ->
             let part = written_one(&call, arguments, write.clone(), always, max_bytes).await;
             part.map_or_else(Answer::from, Answer::new)
         }
-        Planned::Mutation(fields) => {
+        Planned::Mutation(resolvers) => {
             let mut answer = Fieldwise::new(max_bytes);
-            for (index, field) in fields.iter().enumerate() {
-                let part = match &field.resolve {
+            for (index, (field, resolve)) in prepared.plan.fields.iter().zip(resolvers).enumerate() {
+                let part = match resolve {
                     Some(resolve) => match change(&call, index, resolve(call.clone(), arguments)).await {
                         Ok(write) => written_one(&call, arguments, write, false, answer.remaining()).await,
                         Err(error) => Err(error),
@@ -239,8 +239,7 @@ fn wants_one_moment(fields: &[CollectedField]) -> bool {
 /// A subscription that goes on.
 struct Subscribed {
     call: Arc<Call>,
-    field: Arc<PlannedSubscription>,
-    arguments: Arc<Arguments>,
+    prepared: execution::Prepared<Planned>,
     source: Box<dyn Source<Context>>,
     /// Answers to events that came together.
     answers: std::vec::IntoIter<Answer>,
@@ -256,8 +255,7 @@ struct Subscribed {
 
 impl Subscribed {
     async fn begin(api: &Api, call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
-        let Planned::Subscription(Some(field)) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
-        let begin = field.resolve.as_ref().ok_or_else(|| internal(&call.request_id))?;
+        let Planned::Subscription(Some(begin)) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await?;
@@ -265,8 +263,7 @@ impl Subscribed {
         let counted = api.metrics.subscribe(name);
         Ok(Self {
             call,
-            field: field.clone(),
-            arguments: prepared.arguments,
+            prepared,
             source,
             answers: Vec::new().into_iter(),
             taken: 0,
@@ -298,10 +295,12 @@ impl Subscribed {
     }
 
     async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
-        let (field, max_bytes) = (self.field.clone(), self.max_bytes);
+        let (plan, max_bytes) = (self.prepared.plan.clone(), self.max_bytes);
         let answer = |part, id| {
             let mut answer = Fieldwise::new(max_bytes);
-            answer.add(&field, part);
+            if let Some(field) = plan.fields.first() {
+                answer.add(field, part);
+            }
             answer.finish().with_event_id(id)
         };
         match events {
@@ -310,7 +309,8 @@ impl Subscribed {
                 let (mut writes, ids): (Vec<_>, Vec<_>) =
                     events.into_iter().map(|event| (event.write, event.id)).unzip();
                 let mut parts = loop {
-                    let parts = written(&self.call, self.arguments.clone(), writes.clone(), false, max_bytes).await;
+                    let parts =
+                        written(&self.call, self.prepared.arguments.clone(), writes.clone(), false, max_bytes).await;
                     // What is loaded for several may be too much for one answer, where each alone is not.
                     if writes.len() < 2 || !parts.iter().any(is_too_large) {
                         break parts;

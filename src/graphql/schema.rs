@@ -15,7 +15,7 @@ use super::{
     searches, signals, users,
 };
 use crate::execution::{
-    Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, PlannedRoot, Selection, Source, Write,
+    Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Source, Write,
 };
 
 type PublishedSchema = async_graphql::Schema<Declared<Fields<Query>>, Declared<Mutation>, Declared<Subscription>>;
@@ -85,14 +85,12 @@ impl Declare for Subscription {
     }
 }
 
-/// What is asked of a field of a subscription.
-pub(super) type PlannedSubscription = PlannedRoot<Call, Box<dyn Source<Context>>>;
-
-/// What is asked of the schema.
+/// How the fields at the root of an operation are resolved; `None` stands for `__typename`.
 pub(super) enum Planned {
     Query(Write<Context>),
-    Mutation(Vec<PlannedRoot<Call, Write<Context>>>),
-    Subscription(Option<Arc<PlannedSubscription>>),
+    Mutation(Vec<Option<RootResolver<Call, Write<Context>>>>),
+    /// It has one field.
+    Subscription(Option<RootResolver<Call, Box<dyn Source<Context>>>>),
 }
 
 impl Planned {
@@ -107,9 +105,8 @@ impl Planned {
                 let mutations = Mutation::fields();
                 Self::Mutation(fields.iter().map(|field| mutations.bind(field, binder)).collect())
             }
-            // It has one field.
             OperationType::Subscription => {
-                Self::Subscription(fields.first().map(|field| Arc::new(Subscription::fields().bind(field, binder))))
+                Self::Subscription(fields.first().and_then(|field| Subscription::fields().bind(field, binder)))
             }
         }
     }
