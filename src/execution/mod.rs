@@ -39,8 +39,8 @@ pub use limits::MAX_PAGE;
 pub use loads::Batch;
 pub(crate) use outputs::leaf;
 pub use outputs::{Enum, Id, Output, Text};
-pub use persisted::{BadDocuments, Persisted};
-pub use plan::{Plan, Plans};
+pub use persisted::BadDocuments;
+pub use plan::Plan;
 pub use requests::Request;
 pub use roots::{Event, Events, RootFields, RootResolver, Source, Write};
 pub use schema::Schema;
@@ -50,9 +50,13 @@ pub use apollo_compiler::executable::OperationType;
 
 use std::sync::Arc;
 
+use apollo_compiler::{Node, executable::Operation};
+
 use arguments::Variables;
 use caches::ByteCache;
 use documents::{CACHED_BYTES, Document};
+use persisted::Persisted;
+use plan::BindRoot;
 
 use crate::config::Limits;
 
@@ -60,10 +64,14 @@ use crate::config::Limits;
 pub struct Engine<R> {
     schema: Arc<Schema>,
     documents: ByteCache<Arc<str>, Arc<Document>>,
-    plans: Plans<R>,
+    plans: ByteCache<PlanKey, Arc<Plan<R>>>,
+    bind: BindRoot<R>,
     persisted: Persisted,
     limits: Limits,
 }
+
+/// A document, the place of an operation in it, and how its directives are decided.
+type PlanKey = (u64, usize, Box<[Option<bool>]>);
 
 /// An operation with its arguments, ready to be run any number of times.
 pub struct Prepared<R> {
@@ -82,14 +90,14 @@ impl<R> Prepared<R> {
 }
 
 impl<R> Engine<R> {
-    /// For this schema.
+    /// For this schema, whose roots are bound by `bind`.
     ///
     /// # Errors
     /// When the list of trusted documents cannot be read.
-    pub fn open(schema: Schema, plans: Plans<R>, limits: &Limits) -> Result<Self, BadDocuments> {
+    pub fn open(schema: Schema, bind: BindRoot<R>, limits: &Limits) -> Result<Self, BadDocuments> {
         let persisted = Persisted::open(limits.trusted_documents.as_deref())?;
-        let (schema, documents) = (Arc::new(schema), ByteCache::new(CACHED_BYTES));
-        Ok(Self { schema, documents, plans, persisted, limits: limits.clone() })
+        let (documents, plans) = (ByteCache::new(CACHED_BYTES), ByteCache::new(CACHED_BYTES));
+        Ok(Self { schema: Arc::new(schema), documents, plans, bind, persisted, limits: limits.clone() })
     }
 
     /// Checks a request without running anything.
@@ -102,7 +110,7 @@ impl<R> Engine<R> {
         self.persisted.keep(request, &text);
         let (index, operation) = document.operation(request.operation_name.as_deref())?;
         let variables = Variables::coerce(operation, &request.variables, &document.lines, &self.schema)?;
-        let plan = self.plans.get(&document, (index, operation), &variables, &self.schema)?;
+        let plan = self.plan(&document, (index, operation), &variables)?;
         let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
         Ok(Prepared { plan, arguments })
     }
@@ -117,5 +125,24 @@ impl<R> Engine<R> {
             self.documents.insert(text.into(), document.clone(), document.bytes);
         }
         Ok(document)
+    }
+
+    /// The plan of an operation of this document, from the cache if it is there.
+    fn plan(
+        &self,
+        document: &Document,
+        (index, operation): (usize, &Node<Operation>),
+        variables: &Variables,
+    ) -> Result<Arc<Plan<R>>, Error> {
+        let conditions = document.conditions.iter().map(|name| variables.condition(name));
+        let key = (document.id, index, conditions.collect());
+        if let Some(plan) = self.plans.get(&key) {
+            return Ok(plan);
+        }
+        let plan = Arc::new(Plan::new(document, operation, variables, &self.schema, self.bind)?);
+        if !document.is_spaced {
+            self.plans.insert(key, plan.clone(), plan.bytes);
+        }
+        Ok(plan)
     }
 }

@@ -51,7 +51,7 @@ struct Operation {
 }
 
 /// What is known of documents that may not be sent along.
-pub struct Persisted {
+pub(super) struct Persisted {
     /// Those that clients have sent and that fit the schema, by their hashes.
     sent: ByteCache<String, Arc<str>>,
     trusted: Option<Trusted>,
@@ -68,7 +68,7 @@ impl Persisted {
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
+    pub(super) fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
         let trusted = list.map(Trusted::read).transpose()?;
         Ok(Self { sent: ByteCache::new(CACHED_BYTES), trusted })
     }
@@ -77,7 +77,7 @@ impl Persisted {
     ///
     /// # Errors
     /// When it is not known, not trusted, or not the one that its hash says.
-    pub fn text<'a>(&'a self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
+    pub(super) fn text<'a>(&'a self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
         let bad = |why| Error::new(Code::BadRequest, why);
         // Libraries that cannot leave the text out, such as graphql-ws, send an empty one beside the hash.
         let text = request.query.as_deref().filter(|text| !text.is_empty() || request.hash.is_none());
@@ -109,7 +109,7 @@ impl Persisted {
 
     /// Keeps the text that came with a hash, so that the next request need not have it: once it was found to be a document
     /// that fits the schema. A text of more than some 32,000 bytes is not kept.
-    pub fn keep(&self, request: &Request, text: &str) {
+    pub(super) fn keep(&self, request: &Request, text: &str) {
         if let (Some(_), Some(Ok(hash)), None) = (&request.query, &request.hash, &self.trusted)
             && self.sent.get(hash).is_none()
         {

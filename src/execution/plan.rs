@@ -16,9 +16,8 @@ use apollo_compiler::{
 use super::{
     arguments::{Arguments, Parser, Variables},
     binder::Binder,
-    caches::ByteCache,
     collected::CollectedField,
-    documents::{CACHED_BYTES, Document},
+    documents::Document,
     errors::{Code, Error},
     limits::{check_costs, too_deep},
     schema::Schema,
@@ -52,7 +51,33 @@ pub struct Plan<R> {
     pub(super) bytes: u64,
 }
 
+/// Plans how the fields at the root of an operation are resolved.
+pub(super) type BindRoot<R> = fn(OperationType, &[CollectedField], &mut Binder) -> R;
+
 impl<R> Plan<R> {
+    /// The plan of an operation of this document.
+    ///
+    /// # Errors
+    /// When it asks for too much, or what its directives need is not there.
+    pub(super) fn new(
+        document: &Document,
+        operation: &Node<Operation>,
+        variables: &Variables,
+        schema: &Schema,
+        bind: BindRoot<R>,
+    ) -> Result<Self, Error> {
+        let mut collector = Collector { document, schema, variables, visited: 0, arguments: 0 };
+        let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
+        let mut binder = Binder::new(collector.arguments);
+        let root = bind(operation.operation_type, &fields, &mut binder);
+        let constant = operation.variables.is_empty().then(OnceLock::new);
+        // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
+        // cached is too large as well.
+        let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields, constant.is_some());
+        let (name, operation, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers());
+        Ok(Self { operation, name, fields, root, parsers, constant, bytes })
+    }
+
     /// The arguments of all fields, if they fit and keep the limits.
     ///
     /// # Errors
@@ -73,54 +98,6 @@ impl<R> Plan<R> {
             let _ = constant.set(arguments.clone());
         }
         Ok(arguments)
-    }
-}
-
-/// The plans that are cached, and how their roots are bound.
-pub struct Plans<R> {
-    cached: ByteCache<Key, Arc<Plan<R>>>,
-    bind: fn(OperationType, &[CollectedField], &mut Binder) -> R,
-}
-
-/// A document, the place of an operation in it, and how its directives are decided.
-type Key = (u64, usize, Box<[Option<bool>]>);
-
-impl<R> Plans<R> {
-    /// No plans yet.
-    pub fn new(bind: fn(OperationType, &[CollectedField], &mut Binder) -> R) -> Self {
-        Self { cached: ByteCache::new(CACHED_BYTES), bind }
-    }
-
-    /// The plan of an operation of this document.
-    ///
-    /// # Errors
-    /// When it asks for too much, or what its directives need is not there.
-    pub(super) fn get(
-        &self,
-        document: &Document,
-        (index, operation): (usize, &Node<Operation>),
-        variables: &Variables,
-        schema: &Schema,
-    ) -> Result<Arc<Plan<R>>, Error> {
-        let conditions = document.conditions.iter().map(|name| variables.condition(name));
-        let key = (document.id, index, conditions.collect());
-        if let Some(plan) = self.cached.get(&key) {
-            return Ok(plan);
-        }
-        let mut collector = Collector { document, schema, variables, visited: 0, arguments: 0 };
-        let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
-        let mut binder = Binder::new(collector.arguments);
-        let root = (self.bind)(operation.operation_type, &fields, &mut binder);
-        let constant = operation.variables.is_empty().then(OnceLock::new);
-        // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
-        // cached is too large as well.
-        let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields, constant.is_some());
-        let (name, operation, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers());
-        let plan = Arc::new(Plan { operation, name, fields, root, parsers, constant, bytes });
-        if !document.is_spaced {
-            self.cached.insert(key, plan.clone(), bytes);
-        }
-        Ok(plan)
     }
 }
 

@@ -23,8 +23,7 @@ use super::{
 pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), Null> + Send + Sync>;
 /// Resolves a field at a root, with its arguments. That of a mutation does something, and gives what is to be written; that of
 /// a subscription gives the source of its events.
-pub type RootResolver<K, T> =
-    Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
+pub type RootResolver<K, T> = Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
 
 /// The fields of a root. `K` is what each has at hand while it is resolved, `T` what comes of it.
 pub struct RootFields<K, T>(Vec<Line<RootResolver<K, T>>>);

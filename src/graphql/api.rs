@@ -28,7 +28,7 @@ use crate::{
     domain::{self, Viewer, connections},
     execution::{
         self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise, OperationType,
-        Part, Plans, Request, Schema, Source, Write,
+        Part, Request, Schema, Source, Write,
     },
 };
 
@@ -87,7 +87,7 @@ impl Api {
     #[allow(clippy::expect_used, reason = "the schema is the program's own, and a test reads it")]
     pub fn open(app: &Arc<App>, limits: &Limits) -> Result<Self, BadDocuments> {
         let schema = Schema::parse(&sdl()).expect("the schema is valid");
-        let engine = Engine::open(schema, Plans::new(Planned::bind), limits)?;
+        let engine = Engine::open(schema, Planned::bind, limits)?;
         Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone(), metrics: Arc::default() })
     }
 

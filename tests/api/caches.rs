@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duologue::{
     config::Limits,
-    execution::{Engine, Plan, Plans, Request, Schema},
+    execution::{Engine, Plan, Request, Schema},
     graphql,
 };
 use serde_json::{Value, json};
@@ -100,8 +100,7 @@ async fn whatever_is_asked_for_takes_little_memory() {
 fn engine() -> Engine<()> {
     let database = Database::at("no.db");
     let limits: Limits = database.settings(&[]).limits;
-    Engine::open(Schema::parse(&graphql::sdl()).unwrap(), Plans::new(|_, _, _| ()), &limits)
-        .unwrap_or_else(|_| panic!())
+    Engine::open(Schema::parse(&graphql::sdl()).unwrap(), |_, _, _| (), &limits).unwrap_or_else(|_| panic!())
 }
 
 fn plan(engine: &Engine<()>, query: &str) -> Option<Arc<Plan<()>>> {
