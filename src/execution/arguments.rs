@@ -316,22 +316,3 @@ fn held_bytes(value: &Value) -> usize {
     };
     size_of::<Value>() + inner
 }
-
-/// How many items a list may have by its arguments: by `first` or `last`, or as many as there are `ids`.
-pub(super) fn size(arguments: &Value) -> Option<u64> {
-    let Value::Object(arguments) = arguments else { return None };
-    let number = |name: &str| {
-        let Value::Number(number) = arguments.get(name)? else { return None };
-        number.as_u64()
-    };
-    let ids = || {
-        let Value::List(ids) = arguments.get("ids")? else { return None };
-        Some(ids.len() as u64)
-    };
-    number("first").or_else(|| number("last")).or_else(ids)
-}
-
-/// Whether the arguments of a list ask for a search.
-pub(super) fn searches(arguments: &Value) -> bool {
-    matches!(arguments, Value::Object(arguments) if matches!(arguments.get("search"), Some(Value::String(_))))
-}

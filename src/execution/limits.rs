@@ -6,7 +6,6 @@ use apollo_parser::{Lexer, TokenKind};
 use async_graphql::Value;
 
 use super::{
-    arguments::{searches, size},
     collected::CollectedField,
     errors::{Code, Error, Lines},
 };
@@ -190,4 +189,23 @@ fn filled(cost: Cost, inner: Cost, field: &CollectedField, on: &str, arguments: 
     } else {
         Cost { once: inner.total().saturating_add(1), ..cost }
     }
+}
+
+/// How many items a list may have by its arguments: by `first` or `last`, or as many as there are `ids`.
+fn size(arguments: &Value) -> Option<u64> {
+    let Value::Object(arguments) = arguments else { return None };
+    let number = |name: &str| {
+        let Value::Number(number) = arguments.get(name)? else { return None };
+        number.as_u64()
+    };
+    let ids = || {
+        let Value::List(ids) = arguments.get("ids")? else { return None };
+        Some(ids.len() as u64)
+    };
+    number("first").or_else(|| number("last")).or_else(ids)
+}
+
+/// Whether the arguments of a list ask for a search.
+fn searches(arguments: &Value) -> bool {
+    matches!(arguments, Value::Object(arguments) if matches!(arguments.get("search"), Some(Value::String(_))))
 }
