@@ -6,7 +6,7 @@ use super::{
     collected::CollectedField,
     errors::{Code, Error, MAX_ERRORS, Segment},
     fields::written_key,
-    writer::{Null, Writer},
+    writer::{NullPropagated, Writer},
 };
 
 /// An answer, as JSON.
@@ -130,22 +130,22 @@ pub type Part = (Chunks, Vec<Error>);
 pub fn write(
     arguments: &Arguments,
     max_bytes: usize,
-    write: impl FnOnce(&mut Writer<'_>) -> Result<(), Null>,
+    write: impl FnOnce(&mut Writer<'_>) -> Result<(), NullPropagated>,
 ) -> Option<Part> {
     let mut writer = Writer::new(arguments, max_bytes);
     let written = write(&mut writer);
     writer.finish(written)
 }
 
-/// An answer that is put together from its fields at the root, in their order.
-pub struct Fieldwise {
+/// An answer that is put together from its root fields, in their order.
+pub struct RootFieldsAnswer {
     data: Chunks,
     errors: Vec<Error>,
     max_bytes: usize,
     failed: bool,
 }
 
-impl Fieldwise {
+impl RootFieldsAnswer {
     /// An answer of at most so many bytes.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {

@@ -15,7 +15,7 @@ use serde_json::Map;
 
 use super::{
     collected::CollectedField,
-    errors::{Error, Lines, Location},
+    errors::{Error, LineIndex, Location},
     schema::Schema,
 };
 
@@ -31,7 +31,7 @@ impl Variables {
     pub(super) fn coerce(
         operation: &Node<Operation>,
         sent: &Map<String, serde_json::Value>,
-        lines: &Lines,
+        lines: &LineIndex,
         schema: &Schema,
     ) -> Result<Self, Error> {
         let mut values = HashMap::with_capacity(operation.variables.len());
@@ -44,7 +44,7 @@ impl Variables {
                 (None, None) => continue,
             };
             let value = coerced(value, ty, schema)
-                .map_err(|misfit| misfit.of(&format!("variable `${name}"), lines.location(definition.location())))?;
+                .map_err(|error| error.of(&format!("variable `${name}"), lines.location(definition.location())))?;
             values.insert(name.clone(), value);
         }
         Ok(Self(values))
@@ -79,7 +79,7 @@ impl Variables {
             let name = &definition.name;
             let given = field.field.specified_argument_by_name(name).and_then(|given| literal(given, self));
             let coerced = input(given, definition, schema)
-                .map_err(|misfit| misfit.of(&format!("argument `{name}"), field.location))?;
+                .map_err(|error| error.of(&format!("argument `{name}"), field.location))?;
             if let Some(value) = coerced {
                 values.insert(async_graphql::Name::new(name), value);
             }
@@ -142,9 +142,13 @@ fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
 }
 
 /// The value of an argument or of a field of an input object; `None` if it has none.
-fn input(given: Option<Value>, definition: &InputValueDefinition, schema: &Schema) -> Result<Option<Value>, Misfit> {
+fn input(
+    given: Option<Value>,
+    definition: &InputValueDefinition,
+    schema: &Schema,
+) -> Result<Option<Value>, CoercionError> {
     match (given, &definition.default_value) {
-        (Some(Value::Null), Some(_)) if definition.ty.is_non_null() => Err(Misfit::new("left out, or not null")),
+        (Some(Value::Null), Some(_)) if definition.ty.is_non_null() => Err(CoercionError::new("left out, or not null")),
         (Some(given), _) => coerced(given, &definition.ty, schema).map(Some),
         (None, Some(default)) => {
             let default = literal(default, &Variables::default()).unwrap_or(Value::Null);
@@ -156,12 +160,12 @@ fn input(given: Option<Value>, definition: &InputValueDefinition, schema: &Schem
 }
 
 /// A value that does not fit its type: where in it, and what should be there.
-struct Misfit {
+struct CoercionError {
     path: String,
     expected: String,
 }
 
-impl Misfit {
+impl CoercionError {
     fn new(expected: impl Into<String>) -> Self {
         Self { path: String::new(), expected: expected.into() }
     }
@@ -176,15 +180,15 @@ impl Misfit {
     }
 }
 
-fn coerced(value: Value, ty: &Type, schema: &Schema) -> Result<Value, Misfit> {
+fn coerced(value: Value, ty: &Type, schema: &Schema) -> Result<Value, CoercionError> {
     match (value, ty) {
         (Value::Null, Type::NonNullNamed(_) | Type::NonNullList(_)) => {
-            Err(Misfit::new(format!("of the type {ty}, and not null")))
+            Err(CoercionError::new(format!("of the type {ty}, and not null")))
         }
         (Value::Null, _) => Ok(Value::Null),
         (Value::List(items), Type::List(inner) | Type::NonNullList(inner)) => {
             let item = |(index, item)| {
-                coerced(item, inner, schema).map_err(|misfit: Misfit| misfit.within(&format!("[{index}]")))
+                coerced(item, inner, schema).map_err(|error: CoercionError| error.within(&format!("[{index}]")))
             };
             Ok(Value::List(items.into_iter().enumerate().map(item).collect::<Result<_, _>>()?))
         }
@@ -196,19 +200,19 @@ fn coerced(value: Value, ty: &Type, schema: &Schema) -> Result<Value, Misfit> {
     }
 }
 
-fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, Misfit> {
+fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, CoercionError> {
     match schema.definitions.types.get(name) {
         Some(ExtendedType::InputObject(definition)) => {
             let Value::Object(mut given) = value else {
-                return Err(Misfit::new(format!("an object of the type {name}")));
+                return Err(CoercionError::new(format!("an object of the type {name}")));
             };
             if given.keys().any(|key| !definition.fields.contains_key(key.as_str())) {
-                return Err(Misfit::new(format!("of the type {name}, and have no other fields than that")));
+                return Err(CoercionError::new(format!("of the type {name}, and have no other fields than that")));
             }
             let mut fields = IndexMap::with_capacity(given.len());
             for (field, definition) in &definition.fields {
                 let coerced = input(given.swap_remove(field.as_str()), definition, schema)
-                    .map_err(|misfit| misfit.within(&format!(".{field}")))?;
+                    .map_err(|error| error.within(&format!(".{field}")))?;
                 if let Some(value) = coerced {
                     fields.insert(async_graphql::Name::new(field), value);
                 }
@@ -220,7 +224,7 @@ fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, Misfi
                 if let Value::String(name) = value { Value::Enum(async_graphql::Name::new(name)) } else { value };
             let known =
                 |name: &Value| matches!(name, Value::Enum(name) if definition.values.contains_key(name.as_str()));
-            if known(&name) { Ok(name) } else { Err(Misfit::new(one_of(definition.values.keys()))) }
+            if known(&name) { Ok(name) } else { Err(CoercionError::new(one_of(definition.values.keys()))) }
         }
         _ => scalar(value, name),
     }
@@ -234,7 +238,7 @@ fn one_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     })
 }
 
-fn scalar(value: Value, name: &Name) -> Result<Value, Misfit> {
+fn scalar(value: Value, name: &Name) -> Result<Value, CoercionError> {
     // However large it is, a number stands for its text.
     if name == "ID"
         && let Value::Number(number) = &value
@@ -253,7 +257,7 @@ fn scalar(value: Value, name: &Name) -> Result<Value, Misfit> {
         "Boolean" => (matches!(value, Value::Boolean(_)), "true or false"),
         _ => (true, ""),
     };
-    if fits { Ok(value) } else { Err(Misfit::new(expected)) }
+    if fits { Ok(value) } else { Err(CoercionError::new(expected)) }
 }
 
 /// Makes a Rust value of the arguments of a field, which is at this place of the document.

@@ -1,4 +1,4 @@
-//! Binding: from what is asked for to the fields of the schema, once for each plan.
+//! Binding of selected fields to their resolvers, once for each plan.
 
 use async_graphql::InputType;
 
@@ -7,7 +7,7 @@ use super::{
     collected::CollectedField,
 };
 
-/// Collects what has to be known of the arguments of fields while a plan is bound.
+/// Collects the parsers of the fields' arguments while a plan is bound.
 pub struct Binder {
     parsers: Vec<Parser>,
 }

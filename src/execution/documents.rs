@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use apollo_compiler::{ExecutableDocument, Name, Node, executable::Operation, validation::Valid};
 
 use super::{
-    errors::{Code, Error, Lines},
+    errors::{Code, Error, LineIndex},
     limits::check_text,
     schema::Schema,
     validation::{DocumentStats, validated},
@@ -14,9 +14,8 @@ use crate::config::Limits;
 
 /// Bytes that the cached documents hold together, at most; and the cached plans as many again.
 pub(super) const CACHED_BYTES: u64 = 10 * 1024 * 1024;
-/// A text that is longer than this many times its tokens is not cached: what differs only in comments and blanks is not to
-/// fill the cache.
-const MAX_SPACED: usize = 8;
+/// Highest ratio of text length to token bytes of a cached document, so that comments and whitespace cannot fill the cache.
+const MAX_TEXT_PER_TOKENS: usize = 8;
 
 // What a document holds, rounded up. `tests/api/caches.rs` holds it against the memory of the program.
 const BYTES_PER_DOCUMENT: u64 = 2_000;
@@ -30,13 +29,13 @@ pub(super) struct Document {
     /// Tells it from every other document of this process.
     pub(super) id: u64,
     pub(super) parsed: Valid<ExecutableDocument>,
-    pub(super) lines: Lines,
+    pub(super) lines: LineIndex,
     /// The variables that decide about `@skip` and `@include`.
     pub(super) conditions: Vec<Name>,
     /// Bytes that it holds, with its text as the key of the cache.
     pub(super) bytes: u64,
-    /// Whether most of the text is comments, blanks and commas: then neither it nor its plans are cached.
-    pub(super) is_spaced: bool,
+    /// Whether most of the text is comments, whitespace and commas: then neither it nor its plans are cached.
+    pub(super) is_mostly_whitespace: bool,
 }
 
 impl Document {
@@ -47,7 +46,7 @@ impl Document {
     pub(super) fn parse(text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let tokens = check_text(text, limits).map_err(|error| vec![error])?;
-        let lines = Lines::of(text);
+        let lines = LineIndex::of(text);
         let (parsed, DocumentStats { nodes, conditions, .. }) = validated(text, &lines, schema)?;
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let definitions = parsed.operations.len() + parsed.fragments.len();
@@ -55,8 +54,8 @@ impl Document {
             + COPIES_OF_TEXT * text.len() as u64
             + lines.bytes()
             + BYTES_PER_NODE * (nodes + definitions as u64);
-        let is_spaced = text.len() > MAX_SPACED * tokens;
-        Ok(Self { id, parsed, lines, conditions: conditions.into_iter().collect(), bytes, is_spaced })
+        let is_mostly_whitespace = text.len() > MAX_TEXT_PER_TOKENS * tokens;
+        Ok(Self { id, parsed, lines, conditions: conditions.into_iter().collect(), bytes, is_mostly_whitespace })
     }
 
     /// The operation that is meant, and its place in the document.

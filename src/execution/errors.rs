@@ -92,14 +92,14 @@ pub struct Location {
 }
 
 /// Finds lines and columns in a document; apollo-compiler has other lines, and counts bytes.
-pub(super) struct Lines {
+pub(super) struct LineIndex {
     /// Where lines begin.
     starts: Box<[usize]>,
     /// Bytes that continue a character.
     continued: Box<[usize]>,
 }
 
-impl Lines {
+impl LineIndex {
     /// The lines of a text: they end with `\n`, `\r`, or both
     /// (<https://spec.graphql.org/October2021/#sec-Line-Terminators>).
     pub(super) fn of(text: &str) -> Self {

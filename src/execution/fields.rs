@@ -1,4 +1,4 @@
-//! Fields of object types, each said once: the same line declares it, plans it, and answers it.
+//! Fields of object types: one call declares a field in the schema and defines its resolver.
 
 use async_graphql::{
     InputType, OutputType,
@@ -13,7 +13,7 @@ use super::{
     errors::{Location, Segment},
     introspection,
     outputs::Output,
-    writer::{Null, Stop, Writer},
+    writer::{NullPropagated, Unresolved, Writer},
 };
 
 /// A type of objects.
@@ -32,29 +32,29 @@ pub trait Object: Sized + 'static {
 
 /// Answers a field of an object.
 type Resolver<O> = Box<
-    dyn for<'a> Fn(<O as Object>::Row<'a>, &'a <O as Object>::Context, &mut Writer<'_>) -> Result<(), Null>
+    dyn for<'a> Fn(<O as Object>::Row<'a>, &'a <O as Object>::Context, &mut Writer<'_>) -> Result<(), NullPropagated>
         + Send
         + Sync,
 >;
 
-/// Plans what is asked of a field.
+/// Binds a selected field to its resolver.
 type Bind<R> = Box<dyn Fn(&CollectedField, &mut Binder) -> R + Send + Sync>;
 
 /// The fields of a type.
-pub struct Fields<O: Object>(Vec<Line<Resolver<O>>>);
+pub struct Fields<O: Object>(Vec<FieldDefinition<Resolver<O>>>);
 
-/// A field of a type, and how it is bound to what is asked of it.
-pub(super) struct Line<R> {
+/// A field of a type: how it is declared in the schema, and how it is bound to its resolver.
+pub(super) struct FieldDefinition<R> {
     pub(super) name: &'static str,
     pub(super) description: &'static str,
     pub(super) declare: fn(&mut Registry) -> String,
     pub(super) arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
-    /// Whether it is a leaf that waits for nothing.
+    /// Whether it is a leaf that needs nothing to be loaded.
     pub(super) plain: bool,
     pub(super) bind: Bind<R>,
 }
 
-impl<R> Line<R> {
+impl<R> FieldDefinition<R> {
     pub(super) fn describe(&self, registry: &mut Registry) -> MetaField {
         let (ty, arguments) = ((self.declare)(registry), (self.arguments)(registry));
         declarations::field(self.name, self.description, ty, arguments)
@@ -62,7 +62,7 @@ impl<R> Line<R> {
 }
 
 impl<O: Object> Fields<O> {
-    fn all() -> Vec<Line<Resolver<O>>> {
+    fn all() -> Vec<FieldDefinition<Resolver<O>>> {
         let mut fields = Self(Vec::new());
         O::fields(&mut fields);
         fields.0
@@ -87,12 +87,12 @@ impl<O: Object> Fields<O> {
         &mut self,
         name: &'static str,
         description: &'static str,
-        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context) -> Result<T::Of<'a>, Stop> + Copy + Send + Sync + 'static,
+        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context) -> Result<T::Of<'a>, Unresolved> + Copy + Send + Sync + 'static,
     ) {
         let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
             let (selection, location) = (T::bind(field, binder), field.location);
             Box::new(move |row, context, writer| {
-                write_or_stop::<T, _>(get(row, context), &selection, context, writer, location)
+                write_resolved::<T, _>(get(row, context), &selection, context, writer, location)
             })
         };
         self.add::<T>(name, description, false, |_| IndexMap::new(), Box::new(bind));
@@ -103,14 +103,14 @@ impl<O: Object> Fields<O> {
         &mut self,
         name: &'static str,
         description: &'static str,
-        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context, &A) -> Result<T::Of<'a>, Stop> + Copy + Send + Sync + 'static,
+        get: impl for<'a> Fn(O::Row<'a>, &'a O::Context, &A) -> Result<T::Of<'a>, Unresolved> + Copy + Send + Sync + 'static,
     ) {
         let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
             let (selection, location, place) = (T::bind(field, binder), field.location, binder.parse::<A>(field));
             Box::new(move |row, context, writer| {
-                let arguments = writer.arguments.get::<A>(place).map_err(Stop::from);
+                let arguments = writer.arguments.get::<A>(place).map_err(Unresolved::from);
                 let got = arguments.and_then(|arguments| get(row, context, arguments));
-                write_or_stop::<T, _>(got, &selection, context, writer, location)
+                write_resolved::<T, _>(got, &selection, context, writer, location)
             })
         };
         self.add::<T>(name, description, false, declarations::arguments::<A>, Box::new(bind));
@@ -124,21 +124,21 @@ impl<O: Object> Fields<O> {
         arguments: fn(&mut Registry) -> IndexMap<String, MetaInputValue>,
         bind: Bind<Resolver<O>>,
     ) {
-        self.0.push(Line { name, description, declare: T::declare, arguments, plain, bind });
+        self.0.push(FieldDefinition { name, description, declare: T::declare, arguments, plain, bind });
     }
 }
 
 /// Writes what a field has, or notes why it has nothing.
-fn write_or_stop<'a, T: Output<C>, C>(
-    got: Result<T::Of<'a>, Stop>,
+fn write_resolved<'a, T: Output<C>, C>(
+    got: Result<T::Of<'a>, Unresolved>,
     selection: &T::Selection,
     context: &'a C,
     writer: &mut Writer<'_>,
     location: Option<Location>,
-) -> Result<(), Null> {
+) -> Result<(), NullPropagated> {
     match got {
         Ok(value) => T::write(value, selection, context, writer),
-        Err(stop) => writer.stop(stop, T::NULLABLE, location),
+        Err(why) => writer.unresolved(why, T::NULLABLE, location),
     }
 }
 
@@ -146,18 +146,18 @@ impl<O: Object> Declare for Fields<O> {
     const NAME: &'static str = O::NAME;
 
     fn describe(registry: &mut Registry) -> MetaType {
-        let fields: Vec<_> = Self::all().iter().map(|line| line.describe(registry)).collect();
+        let fields: Vec<_> = Self::all().iter().map(|definition| definition.describe(registry)).collect();
         declarations::object(O::NAME, O::DESCRIPTION, fields)
     }
 }
 
-/// What is asked of an object.
-pub struct Selection<O: Object>(Vec<Planned<O>>);
+/// The fields that are selected of an object, bound to their resolvers.
+pub struct Selection<O: Object>(Vec<BoundField<O>>);
 
-struct Planned<O: Object> {
-    /// The response key …
+struct BoundField<O: Object> {
+    /// The response key.
     key: Box<str>,
-    /// … as it is written, with a colon.
+    /// The response key as it is written into the answer: in quotes, and with a colon.
     written_key: Box<str>,
     plain: bool,
     resolve: Resolve<O>,
@@ -170,18 +170,18 @@ enum Resolve<O: Object> {
 }
 
 impl<O: Object> Selection<O> {
-    /// Plans these fields of an object.
+    /// Binds the selected fields of an object to their resolvers.
     pub fn bind(fields: &[CollectedField], binder: &mut Binder) -> Self {
-        let lines = Fields::<O>::all();
+        let definitions = Fields::<O>::all();
         let planned = fields.iter().map(|field| {
-            let line = lines.iter().find(|line| field.field.name == *line.name);
-            let resolve = match line {
-                Some(line) => Resolve::Field((line.bind)(field, binder)),
+            let definition = definitions.iter().find(|definition| field.field.name == *definition.name);
+            let resolve = match definition {
+                Some(definition) => Resolve::Field((definition.bind)(field, binder)),
                 None if field.field.name == "__typename" => Resolve::Typename,
                 None => Resolve::Introspection(field.clone()),
             };
-            let plain = line.is_none_or(|line| line.plain);
-            Planned { key: field.key.as_str().into(), written_key: written_key(&field.key), plain, resolve }
+            let plain = definition.is_none_or(|definition| definition.plain);
+            BoundField { key: field.key.as_str().into(), written_key: written_key(&field.key), plain, resolve }
         });
         Self(planned.collect())
     }
@@ -189,8 +189,13 @@ impl<O: Object> Selection<O> {
     /// Writes an object.
     ///
     /// # Errors
-    /// [`Null`] if a field is null that may not be; the error was noted.
-    pub fn write<'a>(&self, row: O::Row<'a>, context: &'a O::Context, writer: &mut Writer<'_>) -> Result<(), Null> {
+    /// [`NullPropagated`] if a field is null that may not be; the error was noted.
+    pub fn write<'a>(
+        &self,
+        row: O::Row<'a>,
+        context: &'a O::Context,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), NullPropagated> {
         writer.push("{");
         for (index, field) in self.0.iter().enumerate() {
             if writer.incomplete && field.plain {
@@ -240,7 +245,7 @@ impl<O: Object> Output<O::Context> for O {
         selection: &Selection<O>,
         context: &'a O::Context,
         writer: &mut Writer<'_>,
-    ) -> Result<(), Null> {
+    ) -> Result<(), NullPropagated> {
         selection.write(row, context, writer)
     }
 }

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::{
     collected::CollectedField,
-    writer::{Null, Writer},
+    writer::{NullPropagated, Writer},
 };
 
 /// Answers `__schema` or `__type`.
-pub(super) fn write(field: &CollectedField, writer: &mut Writer<'_>) -> Result<(), Null> {
+pub(super) fn write(field: &CollectedField, writer: &mut Writer<'_>) -> Result<(), NullPropagated> {
     let schema = &*writer.arguments.schema;
     let found = match (field.field.name.as_str(), argument(field, "name", writer)) {
         ("__schema", _) => Some(&schema.description),
@@ -26,7 +26,7 @@ fn argument<'r>(field: &CollectedField, name: &str, writer: &Writer<'r>) -> Opti
 }
 
 /// Writes what is asked of a value of this field.
-fn write_value(value: &Value, field: &CollectedField, writer: &mut Writer<'_>) -> Result<(), Null> {
+fn write_value(value: &Value, field: &CollectedField, writer: &mut Writer<'_>) -> Result<(), NullPropagated> {
     match (value, field.selections.first()) {
         (Value::Array(items), _) => {
             // The arguments of a list are `includeDeprecated` alone.

@@ -7,7 +7,7 @@ use async_graphql::Value;
 
 use super::{
     collected::CollectedField,
-    errors::{Code, Error, Lines},
+    errors::{Code, Error, LineIndex},
 };
 use crate::config::Limits;
 
@@ -25,16 +25,17 @@ pub const MAX_PAGE: u16 = 100;
 const MAX_ALIAS: usize = 128;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
 const MAX_INTROSPECTION_DEPTH: u32 = 20;
-/// Lists inside lists in introspection: `fields { type { fields … } }` would go round in circles.
+/// Lists inside lists in introspection, as `fields { type { fields … } }` has no end.
 const MAX_INTROSPECTION_LISTS: u32 = 2;
 /// What a field of introspection counts for: it is there for many types.
 const INTROSPECTION_WEIGHT: u64 = 10;
 
-/// Counts tokens, directives and brackets of a text that need not be GraphQL. Gives the bytes of all tokens: those of blanks,
-/// commas and comments are left out.
+/// Counts tokens, directives and brackets of a text that need not be GraphQL. Gives the bytes of all tokens, without
+/// whitespace, commas and comments.
 pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
     let not_graphql = |why: &str, at: usize| {
-        Error::new(Code::GraphqlParseFailed, format!("The document is not GraphQL: {why}.")).at(Lines::of(text).at(at))
+        Error::new(Code::GraphqlParseFailed, format!("The document is not GraphQL: {why}."))
+            .at(LineIndex::of(text).at(at))
     };
     let (mut tokens, mut bytes, mut depth, mut directives) = (0_usize, 0_usize, 0_u32, 0_u64);
     for token in Lexer::new(text) {

@@ -5,7 +5,7 @@ use std::{cell::RefCell, hash::Hash};
 
 use apollo_compiler::collections::{HashMap, IndexSet};
 
-use super::{errors::Error, writer::Stop};
+use super::{errors::Error, writer::Unresolved};
 
 /// What is loaded by keys of one kind. Of most kinds an answer loads nothing, and even a table that is empty costs something.
 pub struct Batch<K, V> {
@@ -24,14 +24,14 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
     /// What was loaded for a key; `None` if there is nothing.
     ///
     /// # Errors
-    /// [`Stop::Later`] if it has to be loaded first.
-    pub fn get(&self, key: K) -> Result<Option<&V>, Stop> {
+    /// [`Unresolved::NotLoaded`] if it has to be loaded first.
+    pub fn get(&self, key: K) -> Result<Option<&V>, Unresolved> {
         match self.loaded.as_ref().and_then(|loaded| loaded.get(&key)) {
             Some(Ok(found)) => Ok(found.as_ref()),
             Some(Err(error)) => Err(error.clone().into()),
             None => {
                 self.wanted.borrow_mut().push(key);
-                Err(Stop::Later)
+                Err(Unresolved::NotLoaded)
             }
         }
     }

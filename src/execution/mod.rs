@@ -27,7 +27,7 @@ mod errors;
 mod declarations;
 mod exchange;
 
-pub use answers::{Answer, Fieldwise, Part, write};
+pub use answers::{Answer, Part, RootFieldsAnswer, write};
 pub use arguments::Arguments;
 pub use binder::Binder;
 pub use chunks::Chunks;
@@ -44,7 +44,7 @@ pub use plan::Plan;
 pub use requests::Request;
 pub use roots::{Event, Events, RootFields, RootResolver, Source, Write};
 pub use schema::Schema;
-pub use writer::{Null, Stop, Writer};
+pub use writer::{NullPropagated, Unresolved, Writer};
 
 pub use apollo_compiler::executable::OperationType;
 
@@ -121,7 +121,7 @@ impl<R> Engine<R> {
             return Ok(document);
         }
         let document = Arc::new(Document::parse(text, &self.schema, &self.limits)?);
-        if !document.is_spaced {
+        if !document.is_mostly_whitespace {
             self.documents.insert(text.into(), document.clone(), document.bytes);
         }
         Ok(document)
@@ -140,7 +140,7 @@ impl<R> Engine<R> {
             return Ok(plan);
         }
         let plan = Arc::new(Plan::new(document, operation, variables, &self.schema, self.bind)?);
-        if !document.is_spaced {
+        if !document.is_mostly_whitespace {
             self.plans.insert(key, plan.clone(), plan.bytes);
         }
         Ok(plan)

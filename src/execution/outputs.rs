@@ -1,4 +1,4 @@
-//! Types of what fields have: leaves, and whatever may be null or is a list.
+//! Types of fields: leaves, types that may be null, and lists.
 
 use std::{fmt::Display, marker::PhantomData};
 
@@ -8,14 +8,14 @@ use super::{
     binder::Binder,
     collected::CollectedField,
     errors::Segment,
-    writer::{Null, Writer},
+    writer::{NullPropagated, Writer},
 };
 
 /// A type of a field's values.
 pub trait Output<C: 'static>: Sized + 'static {
     /// A value.
     type Of<'a>;
-    /// What of it is asked for.
+    /// What is selected of it.
     type Selection: Send + Sync + 'static;
     /// Whether a value may be null.
     const NULLABLE: bool = false;
@@ -23,18 +23,18 @@ pub trait Output<C: 'static>: Sized + 'static {
     const LEAF: bool = false;
     /// Declares the type; gives its name, such as `[User!]!`.
     fn declare(registry: &mut Registry) -> String;
-    /// Plans what is asked of it.
+    /// Binds what is selected of it to resolvers.
     fn bind(field: &CollectedField, binder: &mut Binder) -> Self::Selection;
     /// Writes a value.
     ///
     /// # Errors
-    /// [`Null`] if there is a null where none may be; the error was noted.
+    /// [`NullPropagated`] if there is a null where none may be; the error was noted.
     fn write<'a>(
         value: Self::Of<'a>,
         selection: &Self::Selection,
         context: &'a C,
         writer: &mut Writer<'_>,
-    ) -> Result<(), Null>;
+    ) -> Result<(), NullPropagated>;
 }
 
 impl<C: 'static, T: Output<C>> Output<C> for Option<T> {
@@ -56,7 +56,7 @@ impl<C: 'static, T: Output<C>> Output<C> for Option<T> {
         selection: &T::Selection,
         context: &'a C,
         writer: &mut Writer<'_>,
-    ) -> Result<(), Null> {
+    ) -> Result<(), NullPropagated> {
         let start = writer.position();
         if value.is_none_or(|value| T::write(value, selection, context, writer).is_err()) {
             writer.null_from(start);
@@ -83,7 +83,7 @@ impl<C: 'static, T: Output<C>> Output<C> for Vec<T> {
         selection: &T::Selection,
         context: &'a C,
         writer: &mut Writer<'_>,
-    ) -> Result<(), Null> {
+    ) -> Result<(), NullPropagated> {
         writer.push("[");
         for (index, value) in values.into_iter().enumerate() {
             writer.end_field()?;
@@ -120,7 +120,7 @@ macro_rules! leaf {
                 (): &(),
                 _: &C,
                 $writer: &mut $crate::execution::Writer<'_>,
-            ) -> Result<(), $crate::execution::Null> {
+            ) -> Result<(), $crate::execution::NullPropagated> {
                 $write;
                 Ok(())
             }

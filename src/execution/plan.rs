@@ -34,7 +34,7 @@ const BYTES_PER_FIELD: u64 = 450;
 /// For each value in the arguments of a field, without its text.
 const BYTES_PER_VALUE: u64 = 150;
 
-/// What is done with an operation.
+/// What an operation asks for, and how it is resolved.
 pub struct Plan<R> {
     /// What kind of operation it is.
     pub operation: OperationType,
@@ -236,15 +236,15 @@ impl<'a> Collector<'a> {
         Ok(self.condition(directives, "skip")? != Some(true) && self.condition(directives, "include")? != Some(false))
     }
 
-    /// What a directive is told; `None` if it is not there.
+    /// The argument `if` of a directive; `None` if the directive is not there.
     fn condition(&self, directives: &DirectiveList, name: &str) -> Result<Option<bool>, Error> {
-        let Some(told) = directives.get(name).and_then(|its| its.specified_argument_by_name("if")) else {
+        let Some(value) = directives.get(name).and_then(|its| its.specified_argument_by_name("if")) else {
             return Ok(None);
         };
-        let Some(variable) = told.as_variable() else { return Ok(told.to_bool()) };
+        let Some(variable) = value.as_variable() else { return Ok(value.to_bool()) };
         self.variables.condition(variable).map(Some).ok_or_else(|| {
             let why = format!("The variable `${variable}` must be true or false: `@{name}` asks for it.");
-            Error::bad_input(why).at(self.document.lines.location(told.location()))
+            Error::bad_input(why).at(self.document.lines.location(value.location()))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The roots of mutations and subscriptions: fields that do something, one after the other, or that go on.
+//! Root fields of mutations, which are executed one after the other, and of subscriptions, which are sources of events.
 
 use std::{future::ready, sync::Arc};
 
@@ -14,19 +14,19 @@ use super::{
     collected::CollectedField,
     declarations,
     errors::Error,
-    fields::{Line, Object, Selection},
+    fields::{FieldDefinition, Object, Selection},
     outputs::Output,
-    writer::{Null, Writer},
+    writer::{NullPropagated, Writer},
 };
 
 /// Writes a value for which everything may have to be loaded first.
-pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), Null> + Send + Sync>;
+pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), NullPropagated> + Send + Sync>;
 /// Resolves a field at a root, with its arguments. That of a mutation does something, and gives what is to be written; that of
 /// a subscription gives the source of its events.
 pub type RootResolver<K, T> = Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
 
-/// The fields of a root. `K` is what each has at hand while it is resolved, `T` what comes of it.
-pub struct RootFields<K, T>(Vec<Line<RootResolver<K, T>>>);
+/// The fields of a root type. `K` is the context of their resolvers, `T` what they resolve to.
+pub struct RootFields<K, T>(Vec<FieldDefinition<RootResolver<K, T>>>);
 
 impl<K, T> Default for RootFields<K, T> {
     fn default() -> Self {
@@ -37,15 +37,15 @@ impl<K, T> Default for RootFields<K, T> {
 impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
     /// Describes the root.
     pub fn describe(&self, name: &str, description: &str, registry: &mut Registry) -> MetaType {
-        let fields: Vec<_> = self.0.iter().map(|line| line.describe(registry)).collect();
+        let fields: Vec<_> = self.0.iter().map(|definition| definition.describe(registry)).collect();
         declarations::object(name, description, fields)
     }
 
     /// How a field is resolved; `None` for `__typename`.
     #[must_use]
     pub fn bind(&self, field: &CollectedField, binder: &mut Binder) -> Option<RootResolver<K, T>> {
-        let line = self.0.iter().find(|line| field.field.name == *line.name)?;
-        Some((line.bind)(field, binder))
+        let definition = self.0.iter().find(|definition| field.field.name == *definition.name)?;
+        Some((definition.bind)(field, binder))
     }
 
     /// A field with the fields of `A` as its arguments: `resolve` gets what is asked of its object, too.
@@ -68,7 +68,7 @@ impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
             })
         };
         let (declare, arguments) = (O::declare, declarations::arguments::<A>);
-        self.0.push(Line { name, description, declare, arguments, plain: false, bind: Box::new(bind) });
+        self.0.push(FieldDefinition { name, description, declare, arguments, plain: false, bind: Box::new(bind) });
     }
 }
 
@@ -93,7 +93,7 @@ impl<K: Send + Sync + 'static, C: 'static> RootFields<K, Write<C>> {
 }
 
 impl<O: Object> Selection<O> {
-    /// Writes the object for which this value stands, whenever that is wanted.
+    /// Writes the object for which this value stands, later.
     pub fn write_later<P: Send + Sync + 'static>(self: Arc<Self>, value: P) -> Write<O::Context>
     where
         for<'a> O: Object<Row<'a> = &'a P>,

@@ -16,7 +16,7 @@ use apollo_parser::{
 };
 
 use super::{
-    errors::{Code, Error, Lines, MAX_ERRORS},
+    errors::{Code, Error, LineIndex, MAX_ERRORS},
     schema::Schema,
 };
 
@@ -26,7 +26,7 @@ type Found<'d> = Diagnostic<'d, DiagnosticData>;
 /// The document with this text, if it fits the schema.
 pub(super) fn validated(
     text: &str,
-    lines: &Lines,
+    lines: &LineIndex,
     schema: &Schema,
 ) -> Result<(Valid<ExecutableDocument>, DocumentStats), Vec<Error>> {
     let ast = Parser::new().parse_ast(text, "document").map_err(|invalid| {
@@ -78,7 +78,7 @@ pub(super) struct DocumentStats {
 impl DocumentStats {
     /// # Errors
     /// apollo-parser takes a name without a value for nothing where an argument, or a field of an input object, should be.
-    fn of(text: &str, lines: &Lines) -> Result<Self, Error> {
+    fn of(text: &str, lines: &LineIndex) -> Result<Self, Error> {
         let (mut stats, mut names) = (Self::default(), HashSet::new());
         for node in apollo_parser::Parser::new(text).parse().document().syntax().descendants() {
             let kind = node.kind();
@@ -111,7 +111,7 @@ impl DocumentStats {
 }
 
 /// What is wrong with a document that does not fit the schema.
-fn errors(found: &DiagnosticList, text: &str, lines: &Lines) -> Vec<Error> {
+fn errors(found: &DiagnosticList, text: &str, lines: &LineIndex) -> Vec<Error> {
     let kind = |its: &Found<'_>| its.error.unstable_error_name().unwrap_or_default();
     let error = |found: Found<'_>| {
         let at = found.error.location();

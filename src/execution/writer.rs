@@ -1,5 +1,5 @@
-//! Answers as JSON, written as the plan goes along. What is not loaded yet stops the writing: then only what is missing is
-//! collected, to be loaded together, and the answer is written anew.
+//! Writes answers as JSON while the plan is executed. Where a field is not loaded yet, the rest of the plan is executed only
+//! to collect what else has to be loaded; all of that is loaded together, and the answer is written anew.
 
 use std::{fmt::Display, io::Write as _};
 
@@ -13,14 +13,14 @@ use super::{
 
 /// Why a field has no value.
 #[derive(Debug, Clone)]
-pub enum Stop {
+pub enum Unresolved {
     /// It has to be loaded first.
-    Later,
+    NotLoaded,
     /// It failed.
     Failed(Box<Error>),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for Unresolved {
     fn from(error: Error) -> Self {
         Self::Failed(Box::new(error))
     }
@@ -29,7 +29,7 @@ impl From<Error> for Stop {
 /// A null where none may be: the nearest thing around it that may be null is
 /// (<https://spec.graphql.org/October2021/#sec-Handling-Field-Errors>). The error was noted.
 #[derive(Debug, Clone, Copy)]
-pub struct Null;
+pub struct NullPropagated;
 
 /// An answer that is being written.
 pub struct Writer<'r> {
@@ -50,7 +50,7 @@ impl<'r> Writer<'r> {
     }
 
     /// What was written and what failed; `None` if something has to be loaded first.
-    pub(super) fn finish(mut self, written: Result<(), Null>) -> Option<(Chunks, Vec<Error>)> {
+    pub(super) fn finish(mut self, written: Result<(), NullPropagated>) -> Option<(Chunks, Vec<Error>)> {
         if self.incomplete {
             return None;
         }
@@ -58,17 +58,17 @@ impl<'r> Writer<'r> {
             let why = "The answer would be too large. Ask for less at once, such as for smaller pages.";
             return Some(("null".to_owned().into(), vec![Error::new(Code::QueryTooComplex, why)]));
         }
-        if let Err(Null) = written {
+        if let Err(NullPropagated) = written {
             self.null_from(0);
         }
         Some((self.out, self.errors))
     }
 
     /// Ends a field, or an item of a list. Nothing more is written once the answer is too large.
-    pub(super) fn end_field(&mut self) -> Result<(), Null> {
+    pub(super) fn end_field(&mut self) -> Result<(), NullPropagated> {
         self.out.end_field();
         self.is_too_large |= self.out.len() > self.max_bytes;
-        if self.is_too_large { Err(Null) } else { Ok(()) }
+        if self.is_too_large { Err(NullPropagated) } else { Ok(()) }
     }
 
     pub(super) fn push(&mut self, text: &str) {
@@ -86,15 +86,20 @@ impl<'r> Writer<'r> {
     }
 
     /// Notes why a field has no value.
-    pub(super) fn stop(&mut self, stop: Stop, nullable: bool, location: Option<Location>) -> Result<(), Null> {
-        match stop {
-            Stop::Later => self.incomplete = true,
-            Stop::Failed(error) => {
+    pub(super) fn unresolved(
+        &mut self,
+        why: Unresolved,
+        nullable: bool,
+        location: Option<Location>,
+    ) -> Result<(), NullPropagated> {
+        match why {
+            Unresolved::NotLoaded => self.incomplete = true,
+            Unresolved::Failed(error) => {
                 if self.errors.len() < MAX_ERRORS {
                     self.errors.push(error.at(location));
                 }
                 if !nullable {
-                    return Err(Null);
+                    return Err(NullPropagated);
                 }
                 self.push("null");
             }

@@ -20,15 +20,15 @@ use super::{
     loading::{written, written_one},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
-    schema::{Planned, sdl},
+    schema::{RootPlan, sdl},
 };
 use crate::{
     app::App,
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, Fieldwise, OperationType,
-        Part, Request, Schema, Source, Write,
+        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, OperationType, Part, Request,
+        RootFieldsAnswer, Schema, Source, Write,
     },
 };
 
@@ -46,7 +46,7 @@ pub fn library_graphiql(endpoint: &str) -> String {
 }
 
 /// A request that keeps the limits and names an operation.
-pub struct Prepared(execution::Prepared<Planned>);
+pub struct Prepared(execution::Prepared<RootPlan>);
 
 impl Prepared {
     /// What kind of operation it is.
@@ -71,7 +71,7 @@ impl Prepared {
 #[derive(Clone)]
 pub struct Api {
     app: Arc<App>,
-    engine: Arc<Engine<Planned>>,
+    engine: Arc<Engine<RootPlan>>,
     limits: Limits,
     metrics: Arc<OperationMetrics>,
 }
@@ -87,7 +87,7 @@ impl Api {
     #[allow(clippy::expect_used, reason = "the schema is the program's own, and a test reads it")]
     pub fn open(app: &Arc<App>, limits: &Limits) -> Result<Self, BadDocuments> {
         let schema = Schema::parse(&sdl()).expect("the schema is valid");
-        let engine = Engine::open(schema, Planned::bind, limits)?;
+        let engine = Engine::open(schema, RootPlan::bind, limits)?;
         Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone(), metrics: Arc::default() })
     }
 
@@ -150,7 +150,7 @@ impl Api {
         let limit = self.limits.request_timeout;
         let request_id = call.request_id.clone();
         let running = async {
-            let several_changes = matches!(&prepared.0.plan.root, Planned::Mutation(fields) if fields.len() > 1);
+            let several_changes = matches!(&prepared.0.plan.root, RootPlan::Mutation(fields) if fields.len() > 1);
             let running = AssertUnwindSafe(run(call, prepared, max_bytes)).catch_unwind();
             // In a task of its own all of the changes are made, also when nobody waits for them any more.
             let answer = if several_changes {
@@ -196,13 +196,13 @@ impl Api {
 async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) -> Answer {
     let arguments = &prepared.arguments;
     match &prepared.plan.root {
-        Planned::Query(write) => {
+        RootPlan::Query(write) => {
             let always = wants_one_moment(&prepared.plan.fields);
             let part = written_one(&call, arguments, write.clone(), always, max_bytes).await;
             part.map_or_else(Answer::from, Answer::new)
         }
-        Planned::Mutation(resolvers) => {
-            let mut answer = Fieldwise::new(max_bytes);
+        RootPlan::Mutation(resolvers) => {
+            let mut answer = RootFieldsAnswer::new(max_bytes);
             for (index, (field, resolve)) in prepared.plan.fields.iter().zip(resolvers).enumerate() {
                 let part = match resolve {
                     Some(resolve) => match change(&call, index, resolve(call.clone(), arguments)).await {
@@ -215,7 +215,7 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) ->
             }
             answer.finish()
         }
-        Planned::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
+        RootPlan::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
     }
 }
 
@@ -239,7 +239,7 @@ fn wants_one_moment(fields: &[CollectedField]) -> bool {
 /// A subscription that goes on.
 struct Subscribed {
     call: Arc<Call>,
-    prepared: execution::Prepared<Planned>,
+    prepared: execution::Prepared<RootPlan>,
     source: Box<dyn Source<Context>>,
     /// Answers to events that came together.
     answers: std::vec::IntoIter<Answer>,
@@ -255,7 +255,7 @@ struct Subscribed {
 
 impl Subscribed {
     async fn begin(api: &Api, call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
-        let Planned::Subscription(Some(begin)) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
+        let RootPlan::Subscription(Some(begin)) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await?;
@@ -297,7 +297,7 @@ impl Subscribed {
     async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
         let (plan, max_bytes) = (self.prepared.plan.clone(), self.max_bytes);
         let answer = |part, id| {
-            let mut answer = Fieldwise::new(max_bytes);
+            let mut answer = RootFieldsAnswer::new(max_bytes);
             if let Some(field) = plan.fields.first() {
                 answer.add(field, part);
             }

@@ -10,7 +10,7 @@ use crate::{
         searches::{self, Found, Search},
         users,
     },
-    execution::{Batch, Error, Stop},
+    execution::{Batch, Error, Unresolved},
     model::{
         conversations::Member,
         feed::Cursor,
@@ -129,7 +129,7 @@ impl Context {
 
     /// The conversation, if the viewer may see it: there is one between any two users, and one whose members were erased is
     /// there if it ever had messages.
-    pub(super) fn conversation(&self, id: ConversationId) -> Result<Option<ConversationId>, Stop> {
+    pub(super) fn conversation(&self, id: ConversationId) -> Result<Option<ConversationId>, Unresolved> {
         if !conversations::sees(&self.viewer, id) {
             return Ok(None);
         }

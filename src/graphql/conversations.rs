@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::conversations,
-    execution::{Error, Fields, Id, Object, Stop},
+    execution::{Error, Fields, Id, Object, Unresolved},
     model::{
         self,
         conversations::Reach,
@@ -95,7 +95,7 @@ pub(super) fn count(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn last_message(it: ConversationRow, context: &Context) -> Result<Option<&model::messages::Message>, Stop> {
+fn last_message(it: ConversationRow, context: &Context) -> Result<Option<&model::messages::Message>, Unresolved> {
     if let Some(id) = it.last_message_id
         && let Some(message) = context.messages.get(id)?
     {
@@ -163,7 +163,7 @@ impl Object for Member {
     }
 }
 
-fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<model::conversations::Mark>, Stop> {
+fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<model::conversations::Mark>, Unresolved> {
     Ok(context.members.get((it.user, it.peer))?.and_then(|member| member.mark(reach)))
 }
 

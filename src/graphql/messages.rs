@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::messages::{self, Sent},
-    execution::{self, Error, Fields, Id, Object, Stop},
+    execution::{self, Error, Fields, Id, Object, Unresolved},
     model::{
         self,
         conversations::Reach,
@@ -111,7 +111,7 @@ pub(super) fn page<'a>(
     context: &'a Context,
     list: List,
     wanted: &PageArguments,
-) -> Result<&'a Page<model::messages::Message>, Stop> {
+) -> Result<&'a Page<model::messages::Message>, Unresolved> {
     let page = context.message_pages.get((list, wanted.span::<Message>(End::Last)?))?;
     Ok(page.unwrap_or(Page::EMPTY))
 }

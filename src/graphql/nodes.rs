@@ -6,7 +6,8 @@ use super::{Context, Conversation, Message, User, accounts::Session, conversatio
 use crate::{
     domain::accounts,
     execution::{
-        self, Binder, CollectedField, Error, Fields, MAX_PAGE, Null, Object, Output, Selection, Stop, Writer, interface,
+        self, Binder, CollectedField, Error, Fields, MAX_PAGE, NullPropagated, Object, Output, Selection, Unresolved,
+        Writer, interface,
     },
     model::{
         self,
@@ -28,7 +29,7 @@ pub(super) enum NodeRow<'a> {
 
 impl NodeRow<'_> {
     /// The object with this id; `None` if there is none that the viewer may see, or if it is no id at all.
-    fn load<'a>(context: &'a Context, id: &ID) -> Result<Option<NodeRow<'a>>, Stop> {
+    fn load<'a>(context: &'a Context, id: &ID) -> Result<Option<NodeRow<'a>>, Unresolved> {
         let id: Result<AnyId, NotAnId> = id.parse();
         Ok(match id {
             Ok(AnyId::User(id)) => context.users.get(id)?.map(NodeRow::User),
@@ -99,7 +100,7 @@ impl Output<Context> for Node {
         selection: &NodeSelection,
         context: &'a Context,
         writer: &mut Writer<'_>,
-    ) -> Result<(), Null> {
+    ) -> Result<(), NullPropagated> {
         match found {
             NodeRow::User(row) => selection.user.write(row, context, writer),
             NodeRow::Message(row) => selection.message.write(row, context, writer),

@@ -86,15 +86,15 @@ impl Declare for Subscription {
 }
 
 /// How the fields at the root of an operation are resolved; `None` stands for `__typename`.
-pub(super) enum Planned {
+pub(super) enum RootPlan {
     Query(Write<Context>),
     Mutation(Vec<Option<RootResolver<Call, Write<Context>>>>),
     /// It has one field.
     Subscription(Option<RootResolver<Call, Box<dyn Source<Context>>>>),
 }
 
-impl Planned {
-    /// Plans the fields of an operation.
+impl RootPlan {
+    /// Binds the fields of an operation to their resolvers.
     pub(super) fn bind(operation: OperationType, fields: &[CollectedField], binder: &mut Binder) -> Self {
         match operation {
             OperationType::Query => {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::searches::{Found, Hit, MAX_TEXT, Search},
-    execution::{self, Error, Fields, MAX_PAGE, Object, Stop, Text},
+    execution::{self, Error, Fields, MAX_PAGE, Object, Text, Unresolved},
     model::searches::{Mode, Order, Place},
 };
 
@@ -173,6 +173,6 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<SearchConnection, SearchArguments>(
         "searchMessages",
         "Find messages you may see, by words, by meaning, or both.",
-        |(), context, arguments| context.searches.get(arguments.search()?)?.ok_or(Stop::Later),
+        |(), context, arguments| context.searches.get(arguments.search()?)?.ok_or(Unresolved::NotLoaded),
     );
 }

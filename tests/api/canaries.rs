@@ -60,7 +60,7 @@ fn apollo_compiler_compares_lists_as_far_as_the_shorter_one_goes() {
     assert!(!is_taken("{ many(of: [1]) many(of: [2]) }"));
 }
 
-/// `Lines` in src/execution/errors.rs. Lines: <https://spec.graphql.org/October2021/#sec-Line-Terminators>.
+/// `LineIndex` in src/execution/errors.rs. Lines: <https://spec.graphql.org/October2021/#sec-Line-Terminators>.
 #[test]
 fn apollo_compiler_counts_columns_in_bytes_and_has_other_lines() {
     let place = |document: &str| {
