@@ -2,8 +2,8 @@
 //! its last token has expired.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
     path::Path,
 };
 
@@ -12,6 +12,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use sha2::{Digest, Sha256};
+use tempfile::Builder;
 
 /// Keys at most: a new one and the previous one.
 const MAX_KEYS: usize = 2;
@@ -38,6 +39,12 @@ pub enum BadKeys {
          two while you change it"
     )]
     Malformed,
+    /// The same of those in a file.
+    #[error(
+        "the signing key in {0} cannot be used: there must be at least 32 random bytes in base64, as `openssl rand -base64 32` prints \
+         them, or two such lines. Put it back; or remove the file: the next start makes a new key, and everybody has to sign in again"
+    )]
+    MalformedFile(String),
     /// The file cannot be read or created.
     #[error("cannot use the file of the signing key, {0}: {1}")]
     File(String, io::Error),
@@ -62,19 +69,25 @@ impl Keys {
     /// When it cannot be read, or has no valid keys.
     pub fn read(path: &Path) -> Result<Option<Self>, BadKeys> {
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(text) => {
+                let malformed = |_malformed| BadKeys::MalformedFile(path.display().to_string());
+                Self::parse(&text).map(Some).map_err(malformed)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(BadKeys::File(path.display().to_string(), error)),
         }
     }
 
-    /// Creates a file with a new key, readable by its owner only.
+    /// Creates a file with a new key, readable by its owner only; or reads that of another server that was faster.
     ///
     /// # Errors
     /// When it cannot be created.
     pub fn create(path: &Path) -> Result<Self, BadKeys> {
         let text = BASE64_STANDARD.encode(rand::random::<[u8; MIN_KEY_BYTES]>());
-        create(path, &text).map_err(|error| BadKeys::File(path.display().to_string(), error))?;
+        if let Err(error) = create(path, &text) {
+            let theirs = if error.kind() == ErrorKind::AlreadyExists { Self::read(path)? } else { None };
+            return theirs.ok_or_else(|| BadKeys::File(path.display().to_string(), error));
+        }
         Self::parse(&text)
     }
 
@@ -101,12 +114,12 @@ impl SigningKey {
     }
 }
 
+/// The file has its name only once it is whole and on the disk: one that is empty would keep every server from starting.
 fn create(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut part = Builder::new().prefix(".duologue-key-").suffix(".part").tempfile_in(folder)?;
+    writeln!(part, "{text}")?;
+    part.as_file().sync_all()?;
+    part.persist_noclobber(path)?;
+    File::open(folder)?.sync_all()
 }

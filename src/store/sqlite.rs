@@ -2,6 +2,7 @@
 
 use std::{
     fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -65,11 +66,7 @@ impl SqliteFile {
 
 /// Creates a file that does not exist yet, readable by its owner only. If that fails, opening it gives the error.
 pub(super) fn create_private(path: &Path) {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let _ = options.open(path);
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// Applies the settings, all of which are per connection.
