@@ -113,7 +113,7 @@ impl App {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let store = Store::open(&database_url(settings)?, settings.database_connections.into()).await?;
-        require_not_moved(&store).await?;
+        store.read(store::moving::require_not_moved).await?;
         if store.read(store::moving::is_arriving).await? {
             tracing::warn!("the database is being moved here: waiting until `duologue move` is done");
             while store.read(store::moving::is_arriving).await? {
@@ -135,10 +135,7 @@ impl App {
     /// As [`App::open`], and for any other database.
     pub async fn open_existing(settings: &config::Database) -> Result<Self, Error> {
         let store = Store::open_existing(&database_url(settings)?, settings.database_connections.into()).await?;
-        require_not_moved(&store).await?;
-        if store.read(store::moving::is_arriving).await? {
-            return Err(Error::Unusable("the database is being moved here: let `duologue move` end first".to_owned()));
-        }
+        store.read(store::moving::require_usable).await?;
         let app = Self::on(store, Timestamp::now).await?;
         // Servers look for what was changed by that of the database.
         app.correct_clock(app.clock_offset().await?);
@@ -346,13 +343,6 @@ impl App {
         let _ = self.store.remove_remains().await;
         self.store.close().await;
     }
-}
-
-async fn require_not_moved(store: &Store) -> Result<(), Error> {
-    let is_moved = store.read(store::moving::is_moved).await?;
-    let why =
-        "the database was moved with `duologue move`, and what is written elsewhere now is not in it: name the new one";
-    if is_moved { Err(Error::Unusable(why.to_owned())) } else { Ok(()) }
 }
 
 /// A text that no other epoch has.

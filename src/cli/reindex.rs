@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use duologue::{
-    app::{App, database_url},
+    app::App,
     config::{Database, Embeddings},
     domain::{Viewer, embedding, indexing},
-    store::{self, DatabaseUrl, ServingLock},
+    store,
 };
 
 use super::progress::Progress;
@@ -28,7 +28,7 @@ pub(super) async fn run(database: &Database, embeddings: &Embeddings, (words, ve
     if let Some(embedder) = &app.embedder {
         let identity = embedder.identity().to_owned();
         let is_new = app.store.read(move |conn| store::vectors::has_only_others(conn, &identity)).await?;
-        if is_new && is_served(&app, &database_url(database)?).await? {
+        if is_new && app.store.unserved().await?.is_none() {
             bail!(
                 "a server uses this database with another embedding model: give this command the same --embedding-… settings, or stop \
                  the server"
@@ -41,24 +41,18 @@ pub(super) async fn run(database: &Database, embeddings: &Embeddings, (words, ve
         let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} messages, {eta} left");
         move |done: i64, total: i64| progress.reach(done, total)
     };
+    // That nobody reads the first sentence is no reason to leave the rest undone.
+    let mut told = Ok(());
     if words {
         indexing::reindex_words(&app, &operator, progress()).await?;
-        writeln!(stdout(), "The words of all messages are indexed.")?;
+        told = writeln!(stdout(), "The words of all messages are indexed.");
     }
     if app.embedder.is_some() {
         embedding::reindex(&app, &operator, progress()).await?;
-        writeln!(stdout(), "All messages have vectors.")?;
+        told = told.and(writeln!(stdout(), "All messages have vectors."));
     } else if vectors {
-        writeln!(stdout(), "There is no embedding model, so that no vectors were made.")?;
+        told = told.and(writeln!(stdout(), "There is no embedding model, so that no vectors were made."));
     }
     app.close().await;
-    Ok(())
-}
-
-/// Whether a server uses a database.
-async fn is_served(app: &App, url: &DatabaseUrl) -> Result<bool> {
-    Ok(match url {
-        DatabaseUrl::Sqlite(_) => ServingLock::take(url).is_err(),
-        DatabaseUrl::Postgres(_) => app.store.read(store::nodes::is_any_alive).await?,
-    })
+    Ok(told?)
 }

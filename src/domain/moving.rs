@@ -15,7 +15,7 @@ pub use super::moving_steps::CannotMove;
 use super::moving_steps::{Copied, Result, Step, complete, read, rows_of_all, text, write};
 
 use crate::store::{
-    self, Conn, Direction, Error, Lock, Snapshot, Store,
+    self, Conn, Direction, Error, Lock, Snapshot, Store, Unserved,
     moving::{self, Row, TABLES, Table},
 };
 
@@ -45,6 +45,8 @@ pub struct Move {
     to: Store,
     /// No other move of the PostgreSQL database runs.
     lock: Lock,
+    /// Until the new database says that it is being moved there: servers wait then.
+    unserved: Option<Unserved>,
     id: String,
     /// The numbers of the notes that were carried over and are still there.
     done: HashSet<i64>,
@@ -67,8 +69,21 @@ impl Move {
         }
         let postgres = if from.is_sqlite() { &to } else { &from };
         let lock = postgres.try_lock(MOVE_LOCK).await?.ok_or(CannotMove::Running)?;
+        let (source, arriving) = (from.read(moving::source_id).await?, to.read(moving::arriving_id).await?);
+        let mut unserved = None;
+        // What this move has not begun may be any database: it is not even brought up to date before it is known to be free.
+        if source.is_none() || source != arriving {
+            if from.read(moving::is_moved).await? {
+                return Err(CannotMove::Moved);
+            }
+            let is_begun = arriving.is_some();
+            if !is_begun {
+                unserved = Some(to.unserved().await?.ok_or(CannotMove::Served)?);
+            }
+            to.read(move |conn| require_free(conn, is_begun)).await?;
+        }
         to.migrate(Direction::Up).await?;
-        Ok(Self { from, to, lock, id: String::new(), done: HashSet::new() })
+        Ok(Self { from, to, lock, unserved, id: String::new(), done: HashSet::new() })
     }
 
     /// Copies everything, and with `and_switch` closes the former database; `progress` is told how many rows of how many are copied.
@@ -88,6 +103,7 @@ impl Move {
             return self.finish().await;
         }
         self.begin().await?;
+        self.unserved = None;
         // Only to be shown.
         let (mut rows, total) = (0, self.from.read(rows_of_all).await.unwrap_or_default());
         for table in &TABLES {
@@ -125,22 +141,11 @@ impl Move {
             self.end_notes().await?;
         }
         self.id = format!("{:016x}", rand::random::<u64>());
-        let (id, is_begun, is_sqlite) = (self.id.clone(), arriving.is_some(), self.to.is_sqlite());
+        let (id, is_begun) = (self.id.clone(), arriving.is_some());
         let prepare = move |conn: &mut Conn<'_>| {
-            if store::nodes::is_any_alive(conn)? {
-                return Err(CannotMove::Served);
-            }
-            if rows_of_all(conn)? > 0 {
-                if !is_begun {
-                    return Err(CannotMove::NotEmpty);
-                }
-                // Each row that is deleted there is looked for in all others, which may refer to it.
-                if is_sqlite {
-                    return Err(CannotMove::BegunOtherwise);
-                }
-            }
+            require_free(conn, is_begun)?;
             moving::clear(conn)?;
-            Ok(moving::begin_arrival(conn, &id)?)
+            Ok::<_, CannotMove>(moving::begin_arrival(conn, &id)?)
         };
         self.to.write(prepare).await?;
         let id = &self.id;
@@ -271,6 +276,23 @@ impl Move {
         };
         self.to.write(finish).await
     }
+}
+
+/// Refuses a new database that is served, or that has something else in it than what a move has begun.
+fn require_free(conn: &mut Conn<'_>, is_begun: bool) -> Result<()> {
+    if store::nodes::is_any_alive(conn)? {
+        return Err(CannotMove::Served);
+    }
+    if rows_of_all(conn)? > 0 {
+        if !is_begun {
+            return Err(CannotMove::NotEmpty);
+        }
+        // Each row that is deleted there is looked for in all others, which may refer to it.
+        if matches!(conn, Conn::Sqlite(_)) {
+            return Err(CannotMove::BegunOtherwise);
+        }
+    }
+    Ok(())
 }
 
 /// Runs it again while the database is busy.

@@ -21,7 +21,7 @@ use super::{
     Conn, DatabaseUrl, Error, Result, ServingLock, audit,
     connections::blocking,
     inspection::{self, size, with_ending},
-    moving, server, serving,
+    moved, server, serving,
     timeouts::BUSY_TIMEOUT,
 };
 
@@ -216,7 +216,7 @@ impl Part {
             let conn = &mut Conn::Sqlite(&mut conn);
             server::set_epoch(conn, epoch)?;
             // A backup of an earlier release has no audit log.
-            if moving::has_table(conn, "audit")? { audit::insert_command(conn, "restore") } else { Ok(()) }
+            if moved::has_table(conn, "audit")? { audit::insert_command(conn, "restore") } else { Ok(()) }
         };
         connect(&self.path).and_then(begin).map_err(|why| inspection::explain(&self.path, why))
     }

@@ -142,7 +142,8 @@ pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()>
     }))
 }
 
-/// The migrations that this program knows and that were not run yet; refuses a database of a newer one.
+/// The migrations that this program knows and that were not run yet; refuses a database of a newer one, and one that was moved
+/// elsewhere or is not whole yet.
 ///
 /// # Errors
 /// [`Error::Unusable`]
@@ -150,6 +151,7 @@ pub(super) fn pending(conn: &mut Conn<'_>) -> Result<Vec<String>> {
     if let Some(newer) = too_new(conn)? {
         return Err(Error::Unusable(format!("the database {}", explain_newer(&newer))));
     }
+    moving::require_usable(conn)?;
     Ok(known()?.difference(&applied(conn)?).cloned().collect())
 }
 

@@ -13,12 +13,16 @@ use diesel::{
 };
 use serde_json::{Value, json};
 
-pub use super::moved_tables::{Row, TABLES, Table};
 use super::{
     Conn, Error, Result,
     conn::on,
     feed,
+    moved::has_table,
     moved_tables::{Column, Kind, NUMBERED, from_json},
+};
+pub use super::{
+    moved::{is_arriving, is_moved, require_not_moved, require_usable},
+    moved_tables::{Row, TABLES, Table},
 };
 
 /// A statement for either database, with one text bound as `$1`.
@@ -125,27 +129,12 @@ fn names() -> String {
     TABLES.iter().map(|table| table.name).collect::<Vec<_>>().join(", ")
 }
 
-/// How many rows a table has.
+/// How many rows a table has; none if it is not there yet.
 pub fn count(conn: &mut Conn<'_>, table: &Table) -> Result<i64> {
+    if !has_table(conn, table.name)? {
+        return Ok(0);
+    }
     Ok(on!(conn, |c| sql::<BigInt>(&format!("SELECT count(*) FROM {}", table.name)).get_result(c))?)
-}
-
-pub(super) fn has_table(conn: &mut Conn<'_>, name: &str) -> Result<bool> {
-    let query = match conn {
-        Conn::Sqlite(_) => format!("SELECT count(*) FROM sqlite_schema WHERE name = '{name}'"),
-        Conn::Postgres(_) => format!("SELECT count(to_regclass('{name}'))"),
-    };
-    Ok(on!(conn, |c| sql::<BigInt>(&query).get_result::<i64>(c))? > 0)
-}
-
-/// Whether it was moved elsewhere, and must not be used any more.
-pub fn is_moved(conn: &mut Conn<'_>) -> Result<bool> {
-    has_table(conn, "moved")
-}
-
-/// Whether it is being filled with another one, and must not be used yet.
-pub fn is_arriving(conn: &mut Conn<'_>) -> Result<bool> {
-    has_table(conn, "moving")
 }
 
 /// The move for which its changes are noted, or that has closed it; `None` if there is none.

@@ -9,7 +9,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use super::{Conn, Result};
+use super::{Conn, Result, moved::has_table};
 use crate::model::timestamps::Timestamp;
 
 /// A server.
@@ -107,8 +107,11 @@ pub fn max_connections(conn: &mut Conn<'_>) -> Result<Option<usize>> {
     Ok(usize::try_from(most).ok())
 }
 
-/// Whether a server uses the database; of a SQLite file that is not known.
+/// Whether a server uses the database; of a SQLite file that is not known. Nobody uses one that has no tables yet.
 pub fn is_any_alive(conn: &mut Conn<'_>) -> Result<bool> {
+    if !has_table(conn, "nodes")? {
+        return Ok(false);
+    }
     let Conn::Postgres(c) = conn else { return Ok(false) };
     let lease = LEASE.as_millis();
     let query = format!("SELECT count(*) FROM nodes WHERE renewed_at >= {CLOCK} - {lease}");

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{DatabaseUrl, Error, Result, inspection};
+use super::{DatabaseUrl, Error, Result, Store, inspection, nodes, pools::Pools};
 
 /// Held by the server of a SQLite file until it is dropped or its process ends, however it does. Other commands may use the file
 /// meanwhile.
@@ -30,35 +30,67 @@ impl ServingLock {
     pub fn take(url: &DatabaseUrl) -> Result<Option<Self>> {
         let DatabaseUrl::Sqlite(database) = url else { return Ok(None) };
         let database = inspection::resolved(database);
-        let path = inspection::with_ending(&database, "-server");
-        let failed = |error| {
-            let (database, lock) = (database.display(), path.display());
-            Error::Unusable(format!("cannot open the database {database}: cannot lock {lock}: {error}"))
-        };
-        let mut file = match locked(&path) {
-            Ok(Some(file)) => file,
+        match Self::try_take(&database) {
+            Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => {
-                let process = fs::read_to_string(&path).unwrap_or_default();
-                return Err(Error::Unusable(format!(
+                let process = fs::read_to_string(lock_path(&database)).unwrap_or_default();
+                Err(Error::Unusable(format!(
                     "{} is in use by process {}, a server or a command that needs it alone: stop it or wait for its end, or name \
                      another database",
                     database.display(),
                     process.trim()
-                )));
+                )))
             }
             // Whoever opens the database says that there is no such folder.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied && !path.exists() => {
-                return Err(inspection::explain(&database, Error::Unopened));
-            }
-            Err(error) => return Err(failed(error)),
-        };
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(explain(&database, &error)),
+        }
+    }
+
+    /// The lock of this file; `None` if another process has it.
+    fn try_take(database: &Path) -> io::Result<Option<Self>> {
+        let path = lock_path(database);
+        let Some(mut file) = locked(&path)? else { return Ok(None) };
         // Otherwise a command of root that is ended would lock the user of the server out.
         let owner =
-            fs::metadata(&database).or_else(|_no_database| fs::metadata(path.parent().unwrap_or(Path::new("/"))));
+            fs::metadata(database).or_else(|_no_database| fs::metadata(path.parent().unwrap_or(Path::new("/"))));
         let _ = owner.and_then(|owner| fchown(&file, Some(owner.uid()), Some(owner.gid())));
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()))?;
         Ok(Some(Self { path, _file: file }))
+    }
+}
+
+fn lock_path(database: &Path) -> PathBuf {
+    inspection::with_ending(database, "-server")
+}
+
+/// Why the lock of a file cannot be taken that no other process has.
+fn explain(database: &Path, error: &io::Error) -> Error {
+    let path = lock_path(database);
+    if error.kind() == ErrorKind::PermissionDenied && !path.exists() {
+        return inspection::explain(database, Error::Unopened);
+    }
+    let (database, lock) = (database.display(), path.display());
+    Error::Unusable(format!("cannot open the database {database}: cannot lock {lock}: {error}"))
+}
+
+/// That no server uses a database. As long as this is held none begins to use a SQLite file; one may begin to use a PostgreSQL database.
+#[must_use]
+pub struct Unserved {
+    _lock: Option<ServingLock>,
+}
+
+impl Store {
+    /// That no server uses the database; `None` if one does, or another process that needs a SQLite file alone.
+    ///
+    /// # Errors
+    /// When that cannot be known: those of the database, and of a SQLite file [`Error::Unusable`].
+    pub async fn unserved(&self) -> Result<Option<Unserved>> {
+        let Pools::Sqlite { file, .. } = &self.pools else {
+            return Ok(if self.read(nodes::is_any_alive).await? { None } else { Some(Unserved { _lock: None }) });
+        };
+        let lock = ServingLock::try_take(&file.path).map_err(|error| explain(&file.path, &error))?;
+        Ok(lock.map(|lock| Unserved { _lock: Some(lock) }))
     }
 }
 

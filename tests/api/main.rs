@@ -97,6 +97,7 @@ mod statements;
 mod schema;
 mod migrations;
 mod moving;
+mod move_targets;
 mod imports;
 mod exports;
 mod program;

@@ -32,7 +32,7 @@ const SEND: &str =
     "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } userErrors { code } } }";
 
 /// A database of its own, in which one move at a time can run; `None` without PostgreSQL.
-async fn postgres_database() -> Option<Database> {
+pub(crate) async fn postgres_database() -> Option<Database> {
     static DATABASES: AtomicU64 = AtomicU64::new(1);
     let server = std::env::var("DUOLOGUE_TEST_DATABASE").ok().filter(|_| !signed_in())?;
     let name = format!("moving_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
@@ -41,7 +41,7 @@ async fn postgres_database() -> Option<Database> {
 }
 
 /// What the command says, and whether it did it.
-async fn moves(from: &Database, to: &Database, flags: &[&str]) -> (bool, String) {
+pub(crate) async fn moves(from: &Database, to: &Database, flags: &[&str]) -> (bool, String) {
     let arguments = [&["move", "--from", &from.url, "--to", &to.url], flags].concat();
     let output = tokio::time::timeout(Duration::from_mins(2), program(&arguments).output()).await.unwrap().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -49,7 +49,7 @@ async fn moves(from: &Database, to: &Database, flags: &[&str]) -> (bool, String)
 }
 
 /// All rows of all tables.
-async fn dump(database: &Database) -> Vec<(&'static str, Vec<moving::Row>)> {
+pub(crate) async fn dump(database: &Database) -> Vec<(&'static str, Vec<moving::Row>)> {
     let url = database_url(&database.settings(&[]).database).unwrap();
     let store = Store::open_existing(&url, 4).await.unwrap();
     let read = |conn: &mut store::Conn<'_>| {
@@ -228,6 +228,8 @@ async fn a_move_that_is_killed_goes_on_and_what_was_moved_is_not_served_again() 
     let (done, said) = moves(&file, &postgres, &["--copy-only"]).await;
     assert!(done && said.contains("cannot be served"), "{said}");
     assert_eq!(dump(&file).await, before);
+    let (is_well, said) = checks(&postgres).await;
+    assert!(!is_well && said.contains("database: PROBLEM: the database is being moved here"), "{said}");
 
     let table = |name: &str| format!("SELECT count(*) FROM moving WHERE name = '{name}'");
     let Lock::Postgres(mut progress) = postgres.run("SELECT").await else { unreachable!() };
@@ -268,6 +270,9 @@ async fn a_move_that_is_killed_goes_on_and_what_was_moved_is_not_served_again() 
     let served = program(&["serve", "--listen", "127.0.0.1:0", "--database", &file.url]).output();
     let said = String::from_utf8(soon(served).await.unwrap().stderr).unwrap();
     assert!(said.contains("was moved with `duologue move`"), "{said}");
+    let (is_well, said) = checks(&file).await;
+    assert!(!is_well && said.contains("database: PROBLEM: the database was moved with `duologue move`"), "{said}");
+    assert!(checks(&postgres).await.0);
     let (elsewhere, served, empty, full) = (
         postgres_database().await.unwrap(),
         postgres_database().await.unwrap(),
@@ -299,6 +304,12 @@ async fn a_move_that_is_killed_goes_on_and_what_was_moved_is_not_served_again() 
     assert!(!done && said.contains("a newer Duologue"), "{said}");
 }
 
+/// What `duologue check` says, and whether all is well.
+pub(crate) async fn checks(database: &Database) -> (bool, String) {
+    let output = run(&["check", "--listen", "127.0.0.1:0", "--database", &database.url]).await;
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
 /// A column that was forgotten would be lost with a move.
 #[test]
 fn every_column_is_moved() {
@@ -323,7 +334,7 @@ fn every_column_is_moved() {
 }
 
 /// Waits for what the program says when it is ready.
-async fn ready(server: &mut tokio::process::Child) {
+pub(crate) async fn ready(server: &mut tokio::process::Child) {
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
     let line = tokio::time::timeout(Duration::from_mins(1), lines.next_line()).await.unwrap().unwrap();
     assert!(line.unwrap().contains("ready"));

@@ -1,0 +1,83 @@
+//! What a database may be moved to: one that is empty and that no server uses, or that this move has begun to fill.
+
+use std::process::Stdio;
+
+use duologue::{app::database_url, domain::moving::Move, store::Store};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::Notify,
+};
+
+use crate::{
+    harness::{Database, soon},
+    migrations::described,
+    moving::{checks, dump, moves, postgres_database, ready},
+    program::{run, serve, server, terminate},
+    upgrades::undo_from,
+};
+
+/// Whoever names the wrong one finds it as it was, and can go back to the release that it is of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_empty_or_that_is_served_is_not_even_brought_up_to_date() {
+    let Some(postgres) = postgres_database().await else { return };
+    let (served, file, of_users) = (postgres_database().await.unwrap(), Database::at("chat.db"), Database::at("x.db"));
+    for database in [&postgres, &served, &file, &of_users] {
+        assert!(run(&["migrate", "--database", &database.url]).await.status.success());
+    }
+    for database in [&postgres, &of_users] {
+        drop(database.run("INSERT INTO users (name, name_key, created_at) VALUES ('Ada', 'ada', 1)").await);
+    }
+    served.used_by("", "99999999999999").await;
+    for (from, to, why) in [
+        (&file, &postgres, "users in the new database already"),
+        (&postgres, &of_users, "users in the new database already"),
+        (&file, &served, "a server uses the new database"),
+    ] {
+        let current = described(to);
+        undo_from(to, "2026-11-28-000000_suspensions").await;
+        let before = described(to);
+        assert_ne!(before, current);
+        let (done, said) = moves(from, to, &[]).await;
+        assert!(!done && said.contains(why), "{said}");
+        assert_eq!(described(to), before);
+        assert!(run(&["migrate", "--database", &to.url]).await.status.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_a_new_file_is_in_the_way_of_a_move_that_begins_and_waits_for_one_that_goes_on() {
+    let Some(postgres) = postgres_database().await else { return };
+    let file = Database::at("chat.db");
+    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &postgres.url];
+    assert!(run(&demo).await.status.success());
+    let (child, _) = serve(&file, &[]).await;
+    let (done, said) = moves(&postgres, &file, &[]).await;
+    assert!(!done && said.contains("a server uses the new database"), "{said}");
+    assert_eq!(terminate(child).await, Some(0));
+
+    // It is interrupted when something has arrived.
+    let [from, to] = [&postgres, &file].map(|database| database_url(&database.settings(&[]).database).unwrap());
+    let (from, to) = (Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap());
+    let (mut moving, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
+    tokio::select! {
+        biased;
+        () = begun.notified() => {}
+        done = moving.run(true, |_, _| begun.notify_one()) => panic!("it ended before: {done:?}"),
+    }
+    drop(moving);
+    to.close().await;
+    from.close().await;
+    let (is_well, said) = checks(&file).await;
+    assert!(!is_well && said.contains("database: PROBLEM: the database is being moved here"), "{said}");
+    let mut server = server(&file, &[]);
+    let mut waiting = server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    soon(async { while !log.next_line().await.unwrap().unwrap().contains("waiting until `duologue move` is done") {} })
+        .await;
+    let (done, said) = moves(&postgres, &file, &[]).await;
+    assert!(done, "{said}");
+    ready(&mut waiting).await;
+    drop(file.run("DELETE FROM audit WHERE action = 'move'").await);
+    assert!(dump(&file).await == dump(&postgres).await);
+    assert_eq!(terminate(waiting).await, Some(0));
+}
