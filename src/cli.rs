@@ -172,8 +172,11 @@ async fn nats(settings: &Serve, app: &App) -> Result<Option<Nats>> {
         tracing::warn!("--nats has no effect: only one server uses a SQLite file");
         return Ok(None);
     }
-    let nats = NatsSettings { servers: settings.nats.clone(), credentials: settings.nats_credentials.clone() };
-    Ok(Some(Nats::open(&nats).await.map_err(anyhow::Error::msg)?))
+    Ok(Some(Nats::open(&nats_settings(settings)).await.map_err(anyhow::Error::msg)?))
+}
+
+fn nats_settings(settings: &Serve) -> NatsSettings {
+    NatsSettings { servers: settings.nats.clone(), credentials: settings.nats_credentials.clone() }
 }
 
 /// Where a browser on this machine finds the page.

@@ -27,8 +27,12 @@ fn main() -> ExitCode {
     drop(log);
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read what is said has enough of it, such as `head`.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe) => {
+        // Whoever read what is said has enough of it, such as `head`. With a sentence for the operator it is another error: that this
+        // could not be written is what the operator must know.
+        Err(error)
+            if (error.chain().next().and_then(|it| it.downcast_ref::<io::Error>()))
+                .is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe) =>
+        {
             ExitCode::SUCCESS
         }
         Err(error) => {

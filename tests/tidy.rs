@@ -40,7 +40,7 @@ const DOORS: [(&str, &[&str]); 14] = [
             "http",
         ],
     ),
-    ("cli", &["config", "app", "domain", "events", "graphql", "http", "model", "store"]),
+    ("cli", &["config", "app", "domain", "events", "execution", "graphql", "http", "model", "store"]),
 ];
 
 /// Libraries that only some rooms know.

@@ -68,8 +68,8 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             let had_admins = admin::has_admins(app, &operator).await?;
             let user = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
             let user = user.context("there is no admin with this address")?;
-            writeln!(stdout(), "{} is a user again, and all of its sessions have ended.", user.id)?;
             warn_without_admins(app, &operator, had_admins).await?;
+            writeln!(stdout(), "{} is a user again, and all of its sessions have ended.", user.id)?;
         }
         Admin::Suspend { user, .. } => {
             let id = user_named(app, &operator, &user).await?;
@@ -77,8 +77,8 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             if !admin::set_suspended(app, &operator, id, true).await? {
                 bail!("{id} is suspended already");
             }
-            writeln!(stdout(), "{id} is suspended, and all of its sessions have ended.")?;
             warn_without_admins(app, &operator, had_admins).await?;
+            writeln!(stdout(), "{id} is suspended, and all of its sessions have ended.")?;
         }
         Admin::Unsuspend { user, .. } => {
             let id = user_named(app, &operator, &user).await?;
@@ -121,9 +121,9 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
         Admin::RevokeToken { id, .. } => {
             let id = id.parse()?;
             if !admin::revoke_token(app, &operator, id).await? {
-                bail!("there is no service token {id} that holds");
+                bail!("there is no active service token {id}");
             }
-            writeln!(stdout(), "{id} does not hold any more.")?;
+            writeln!(stdout(), "{id} is revoked.")?;
         }
     }
     Ok(())

@@ -1,49 +1,58 @@
 //! The command that checks what a server would need.
 
 use std::{
-    io::{Write as _, stdout},
+    io::{self, Write as _, stdout},
     path::absolute,
     slice,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use duologue::{
     app::{database_url, open_embedder, open_issuer, read_signing_keys},
-    config::{Auth, AuthMode, Embeddings, Listen, Serve},
+    config::{Auth, AuthMode, Embeddings, Limits, Listen, Serve},
+    events::Nats,
+    execution::Persisted,
     http::{self, CannotListen},
     model::timestamps::Timestamp,
     store::{DatabaseUrl, Store},
 };
 
-use super::{METRICS, Probe, READY, probe, progress::Progress, verified};
+use super::{METRICS, Probe, READY, nats_settings, probe, progress::Progress, verified};
 
 /// With fewer open files a server has few connections.
 const FEW_FILES: u64 = 4_096;
 
-/// Checks one thing after the other, and tells what it found.
+/// Checks one thing after the other, and tells what it found: all of them also if nobody reads it.
 pub(super) async fn run(settings: &Serve) -> Result<()> {
-    let mut problems = 0_u32;
-    let mut tell = |what: &str, found: Result<String>| match found {
-        Ok(found) => writeln!(stdout(), "{what}: {found}"),
-        Err(why) => {
-            problems += 1;
-            writeln!(stdout(), "{what}: PROBLEM: {why:#}")
+    let (mut problems, mut told) = (0_u32, io::Result::Ok(()));
+    let mut tell = |what: &str, found: Result<String>| {
+        let line = match found {
+            Ok(found) => format!("{what}: {found}"),
+            Err(why) => {
+                problems += 1;
+                format!("{what}: PROBLEM: {why:#}")
+            }
+        };
+        if told.is_ok() {
+            told = writeln!(stdout(), "{line}");
         }
     };
-    tell("settings", verified(settings).map(|_origins| "can be used".to_owned()))?;
-    tell("signing key", signing_key(&settings.auth))?;
-    tell("issuer", issuer(&settings.auth).await)?;
-    tell("embedding model", embedding_model(&settings.embeddings).await)?;
-    tell("database", database(settings).await)?;
+    tell("settings", verified(settings).map(|_origins| "can be used".to_owned()));
+    tell("signing key", signing_key(&settings.auth));
+    tell("issuer", issuer(&settings.auth).await);
+    tell("embedding model", embedding_model(&settings.embeddings).await);
+    tell("trusted documents", trusted_documents(&settings.limits));
+    tell("NATS", nats(settings).await);
+    tell("database", database(settings).await);
     for listen in &settings.addresses.listen {
-        tell("address", address(listen, READY).await)?;
+        tell("address", address(listen, READY).await);
     }
     if let Some(listen) = &settings.metrics_listen {
-        tell("address of metrics", address(listen, METRICS).await)?;
+        tell("address of metrics", address(listen, METRICS).await);
     }
-    tell("open files", Ok(open_files()))?;
+    tell("open files", Ok(open_files()));
     match problems {
-        0 => Ok(()),
+        0 => Ok(told?),
         1 => bail!("there is a problem: a server with these settings could not start"),
         _ => bail!("there are {problems} problems: a server with these settings could not start"),
     }
@@ -72,6 +81,24 @@ async fn embedding_model(settings: &Embeddings) -> Result<String> {
         Ok(_any) => "can be used".to_owned(),
         Err(why) => format!("cannot be used now ({why}): messages get no vectors until it can"),
     })
+}
+
+fn trusted_documents(limits: &Limits) -> Result<String> {
+    let list = limits.trusted_documents.as_deref();
+    Persisted::open(list)?;
+    Ok(if list.is_some() { "can be used" } else { "none" }.to_owned())
+}
+
+async fn nats(settings: &Serve) -> Result<String> {
+    if settings.nats.is_empty() {
+        return Ok("none".to_owned());
+    }
+    if let Ok(DatabaseUrl::Sqlite(_)) = database_url(&settings.database) {
+        return Ok("not used, as only one server uses a SQLite file".to_owned());
+    }
+    Nats::check(&nats_settings(settings)).await.map_err(Error::msg)?;
+    // A server starts all the same if nobody answers.
+    Ok("the settings can be used".to_owned())
 }
 
 async fn database(settings: &Serve) -> Result<String> {

@@ -28,14 +28,14 @@ pub enum SignUp {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Accounts")]
 pub struct Auth {
-    /// Who may ask
+    /// Authentication mode
     #[arg(long = "auth", value_name = "MODE", value_enum, env = "DUOLOGUE_AUTH", default_value = "open")]
     pub mode: AuthMode,
     /// Whether people may make accounts for themselves
     #[arg(long, value_name = "MODE", value_enum, env = "DUOLOGUE_SIGN_UP", default_value = "open")]
     pub sign_up: SignUp,
     /// Key that signs tokens: at least 32 random bytes in base64 (`openssl rand -base64 32`). Two, with a comma between
-    /// them, while you change it: the first one signs, both hold
+    /// them, while you change it: the first one signs, both are accepted
     #[arg(long, value_name = "KEY", env = "DUOLOGUE_SIGNING_KEY", hide_env_values = true)]
     pub signing_key: Option<Secret>,
     /// File with the key, one or two lines, if `--signing-key` is not given; it is made if it is not there
@@ -53,7 +53,7 @@ pub struct Auth {
     /// Public keys of the issuer: the URL of a JWKS, or a file with a JWKS or with one key as PEM
     #[arg(long, value_name = "URL|FILE", env = "DUOLOGUE_JWKS", requires = "issuer")]
     pub jwks: Option<String>,
-    /// Seconds by which the issuer's clock may be ahead or behind: its tokens hold so much earlier and longer
+    /// Seconds by which the issuer's clock may be ahead or behind: so far before and after their times its tokens are accepted
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CLOCK_SKEW", default_value = "30", value_parser = any_seconds)]
     pub clock_skew: Duration,
     /// Create an account for each new `sub` of the issuer. Without this flag `sub` must be the id of a user, such as

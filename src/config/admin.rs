@@ -105,7 +105,7 @@ pub enum Admin {
         #[command(flatten)]
         database: Database,
     },
-    /// List the service tokens that hold
+    /// List the active service tokens
     #[command(after_help = help(["admin tokens", "admin tokens --database sqlite:chat.db"], DATABASE))]
     Tokens {
         /// The database.

@@ -20,7 +20,7 @@ pub enum Command {
     /// Print the GraphQL schema (SDL), sorted
     #[command(after_help = help(["schema", "schema > schema.graphql"], NONE))]
     Schema,
-    /// Print what lets a shell complete the commands
+    /// Print a shell completion script
     #[command(after_help = help(["completions bash > /etc/bash_completion.d/duologue", "completions zsh"], NONE))]
     Completions {
         /// The shell
@@ -132,7 +132,7 @@ pub enum Command {
         #[arg(long)]
         copy_only: bool,
     },
-    /// Make the index of searches anew: of words, of vectors, or of both if neither is said. A server may use the database
+    /// Rebuild the search index: of words, of vectors, or of both if neither is said. A server may use the database
     /// meanwhile; its searches find what is done
     #[command(after_help = help(["reindex", "reindex --vectors --embedding-model model"], DATABASE))]
     Reindex {
@@ -199,9 +199,9 @@ impl Command {
 
 const CHECK: &str = "Check what a server with these settings would need, without changing anything; a server may run meanwhile.
 
-Checked are the settings, the signing key, the keys of an issuer, the embedding model, all of a SQLite file for damage, whether the \
-database is up to date, the addresses, and the limit of open files. It takes the settings of `duologue serve`. The command fails if such \
-a server could not start.";
+Checked are the settings, the signing key, the keys of an issuer, the embedding model, the list of trusted documents, the settings of \
+NATS, all of a SQLite file for damage, whether the database is up to date and may be used, the addresses, and the limit of open files. It \
+takes the settings of `duologue serve`. The command fails if such a server could not start.";
 
 const BACKUP: &str = "Copy a SQLite file as it is at one moment, while servers use it.
 

@@ -47,10 +47,10 @@ pub struct Limits {
     /// Tokens of a document
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_TOKENS", default_value_t = 2_000)]
     pub max_tokens: usize,
-    /// Fields inside fields
+    /// Maximum nesting depth of fields
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_DEPTH", default_value_t = 12)]
     pub max_depth: u32,
-    /// Brackets of any kind inside brackets
+    /// Maximum nesting of brackets of any kind
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_RECURSION", default_value_t = 32)]
     pub max_recursion: u32,
     /// Aliases of an operation, once its fragments are spread
@@ -62,7 +62,7 @@ pub struct Limits {
     /// Directives in a document
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_DIRECTIVES", default_value_t = 50)]
     pub max_directives: u64,
-    /// Fields that an operation may fill: a list counts as many times as it may have items
+    /// Maximum complexity: the number of fields an answer can have, with lists counted at their page size
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_COMPLEXITY", default_value_t = 5_000)]
     pub max_complexity: u64,
     /// File with the only documents that may be run: a JSON object of ids and texts, or Apollo's manifest. A request

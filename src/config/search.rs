@@ -17,7 +17,7 @@ pub struct Embeddings {
     /// it is `model`, if that is there
     #[arg(long, value_name = "DIR", env = "DUOLOGUE_EMBEDDING_MODEL", conflicts_with = "embedding_url")]
     pub embedding_model: Option<PathBuf>,
-    /// URL of a program that makes embeddings instead, before its `/embeddings`, such as `http://127.0.0.1:11434/v1` for
+    /// Base URL of an OpenAI-compatible embeddings API, without `/embeddings`, such as `http://127.0.0.1:11434/v1` for
     /// Ollama: all messages and what people look for are sent there
     #[arg(
         long,
@@ -33,7 +33,7 @@ pub struct Embeddings {
     /// Name of the model for search queries there, if it is another one
     #[arg(long, value_name = "NAME", env = "DUOLOGUE_EMBEDDING_QUERY_MODEL", requires = "embedding_url")]
     pub embedding_query_model: Option<String>,
-    /// Key that it asks for
+    /// API key for --embedding-url
     #[arg(
         long,
         value_name = "KEY",
@@ -42,7 +42,7 @@ pub struct Embeddings {
         requires = "embedding_url"
     )]
     pub embedding_key: Option<Secret>,
-    /// Dimensions to ask it for, if the model can have fewer than it has
+    /// Dimensions to request, for models that can return shorter vectors
     #[arg(long, value_name = "N", env = "DUOLOGUE_EMBEDDING_DIMENSIONS", requires = "embedding_url")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=16_384))]
     pub embedding_dimensions: Option<u16>,
@@ -56,11 +56,11 @@ pub struct Embeddings {
     /// Send it what people write even if that is not encrypted (`http://`) and goes through networks that are not private
     #[arg(long, env = "DUOLOGUE_EMBEDDING_ALLOW_PLAIN_HTTP", value_parser = FalseyValueParser::new())]
     pub embedding_allow_plain_http: bool,
-    /// What the model wants before what people look for, such as `query: `. Without this flag it is what the model's folder
+    /// Prefix that the model expects before a search query, such as `query: `. Without this flag it is what the model's folder
     /// says
     #[arg(long, value_name = "TEXT", env = "DUOLOGUE_EMBEDDING_QUERY_PREFIX")]
     pub embedding_query_prefix: Option<String>,
-    /// What it wants before messages, such as `passage: `
+    /// Prefix that the model expects before a message, such as `passage: `
     #[arg(long, value_name = "TEXT", env = "DUOLOGUE_EMBEDDING_PASSAGE_PREFIX")]
     pub embedding_passage_prefix: Option<String>,
     /// Search by words only, whatever the other flags say

@@ -34,11 +34,10 @@ impl Nats {
     /// # Errors
     /// When the settings cannot be used. The sentence is for the operator.
     pub async fn open(settings: &NatsSettings) -> Result<Self, String> {
-        let servers: Result<Vec<ServerAddr>, _> = settings.servers.iter().map(|server| server.parse()).collect();
-        let servers = servers.map_err(|error| format!("--nats: write it as nats://HOST:4222 ({error})"))?;
+        let (servers, mut options) = read(settings).await?;
         // The library takes that of the process, of which there may be only one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut options = ConnectOptions::new()
+        options = options
             .name("duologue")
             .ping_interval(PING_INTERVAL)
             .client_capacity(MAX_WAITING)
@@ -49,11 +48,15 @@ impl Nats {
                     .min(Duration::from_millis(20) * u32::try_from(attempts).unwrap_or(u32::MAX))
                     .mul_f64(jitter)
             });
-        if let Some(file) = &settings.credentials {
-            let explain = |error| format!("--nats-credentials: {} cannot be used: {error}", file.display());
-            options = options.credentials_file(file).await.map_err(explain)?;
-        }
         options.connect(servers).await.map(Self).map_err(|error| format!("--nats: {error}"))
+    }
+
+    /// Reads the settings, and connects to nobody.
+    ///
+    /// # Errors
+    /// When they cannot be used. The sentence is for the operator.
+    pub async fn check(settings: &NatsSettings) -> Result<(), String> {
+        read(settings).await.map(drop)
     }
 
     /// Subscribes to what servers tell each other about one database.
@@ -69,6 +72,18 @@ impl Nats {
         let Ok(bytes) = serde_json::to_vec(news) else { return };
         let _ = tokio::time::timeout(PUBLISH_TIMEOUT, self.0.publish(subject.to_owned(), bytes.into())).await;
     }
+}
+
+/// The servers, and how to sign in there.
+async fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, ConnectOptions), String> {
+    let servers: Result<Vec<ServerAddr>, _> = settings.servers.iter().map(|server| server.parse()).collect();
+    let servers = servers.map_err(|error| format!("--nats: write it as nats://HOST:4222 ({error})"))?;
+    let mut options = ConnectOptions::new();
+    if let Some(file) = &settings.credentials {
+        let explain = |error| format!("--nats-credentials: {} cannot be used: {error}", file.display());
+        options = options.credentials_file(file).await.map_err(explain)?;
+    }
+    Ok((servers, options))
 }
 
 /// What servers tell each other.

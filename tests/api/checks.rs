@@ -1,10 +1,15 @@
 //! What keeps a server from starting: `duologue check` finds it, and changes nothing; `duologue serve` ends with it.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, process::Stdio, sync::Barrier, thread};
 
+use duologue::secrets::Keys;
+use tokio::process::Command;
+
+#[cfg(target_os = "linux")]
+use crate::disk::Disk;
 use crate::{
-    harness::{ACCOUNTS, Database, signed_in},
-    program::{run, serve, terminate},
+    harness::{ACCOUNTS, Database, signed_in, soon},
+    program::{program, run, serve, started, terminate},
     upgrades::undo_from,
 };
 
@@ -33,18 +38,20 @@ async fn what_a_server_needs_is_checked_while_it_runs_and_before() {
     let (is_well, lines, error) = checks(&database, &["--listen", &listen, "--metrics-listen", &metrics]).await;
     assert!(is_well, "{lines:?} {error}");
     assert_eq!(
-        lines[..6],
+        lines[..8],
         [
             "settings: can be used".to_owned(),
             "signing key: none, as nobody signs in".to_owned(),
             "issuer: none".to_owned(),
             "embedding model: none".to_owned(),
+            "trusted documents: none".to_owned(),
+            "NATS: none".to_owned(),
             format!("database: {}, and up to date", sound(&database)),
             format!("address: {address} is used by a server that is ready"),
         ]
     );
-    assert_eq!(lines[6], format!("address of metrics: {metrics} is used by a server that is ready"));
-    assert!(lines[7].starts_with("open files: "), "{lines:?}");
+    assert_eq!(lines[8], format!("address of metrics: {metrics} is used by a server that is ready"));
+    assert!(lines[9].starts_with("open files: "), "{lines:?}");
     assert_eq!(terminate(child).await, Some(0));
 
     undo_from(&database, "2026-11-28-000000_suspensions").await;
@@ -54,8 +61,8 @@ async fn what_a_server_needs_is_checked_while_it_runs_and_before() {
         let (is_well, lines, _) = checks(&database, &[&ACCOUNTS[..], &["--listen", &listen]].concat()).await;
         assert!(is_well, "{lines:?}");
         assert_eq!(lines[1], "signing key: can be used");
-        assert_eq!(lines[4], of_old);
-        assert_eq!(lines[5], format!("address: {address} is free"));
+        assert_eq!(lines[6], of_old);
+        assert_eq!(lines[7], format!("address: {address} is free"));
     }
     if database.is_sqlite() {
         assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 1, "nothing is left beside the file");
@@ -79,7 +86,7 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
     assert_eq!(error, "duologue: there are 4 problems: a server with these settings could not start\n");
     for problem in [
         "settings: PROBLEM: ",
-        "signing key: PROBLEM: a signing key must be at least 32 random bytes",
+        "signing key: PROBLEM: the signing key in /",
         "database: PROBLEM: cannot open the database ",
         "address: PROBLEM: cannot listen on ",
     ] {
@@ -94,9 +101,164 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
         "{lines:?}"
     );
     let path = database.path();
-    assert_eq!(lines[4], format!("database: the first start creates SQLite, {}", path.display()));
+    assert_eq!(lines[6], format!("database: the first start creates SQLite, {}", path.display()));
     let files: Vec<_> = fs::read_dir(database.folder()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["short.key"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trusted_documents_and_settings_of_nats_are_read() {
+    let database = Database::new().await;
+    if signed_in() {
+        return;
+    }
+    let file = |name: &str, text: &str| {
+        let path = database.folder().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let missing = database.folder().join("missing").display().to_string();
+    let (list, other) = (file("list.json", r#"{ "one": "{ me { user { id } } }" }"#), file("other.json", "[]"));
+    let nats = "nats://127.0.0.1:1";
+    for (flags, told, of_sqlite) in [
+        (&["--trusted-documents", &*list][..], "trusted documents: can be used", None),
+        (
+            &["--trusted-documents", &*missing],
+            "trusted documents: PROBLEM: cannot read the trusted documents in ",
+            None,
+        ),
+        (&["--trusted-documents", &*other], "trusted documents: PROBLEM: /", None),
+        (&["--nats", nats], "NATS: the settings can be used", Some("NATS: not used, ")),
+        (&["--nats", "http://127.0.0.1:1"], "NATS: PROBLEM: --nats: write it as nats://", Some("NATS: not used, ")),
+        (
+            &["--nats", nats, "--nats-credentials", &*missing],
+            "NATS: PROBLEM: --nats-credentials: /",
+            Some("NATS: not used, "),
+        ),
+        (
+            &["--nats", nats, "--nats-credentials", &*other],
+            "NATS: PROBLEM: --nats-credentials: /",
+            Some("NATS: not used, "),
+        ),
+    ] {
+        let told = of_sqlite.filter(|_| database.is_sqlite()).unwrap_or(told);
+        let (is_well, lines, error) = checks(&database, &[flags, &["--listen", "127.0.0.1:0"]].concat()).await;
+        assert!(lines.iter().any(|line| line.starts_with(told)), "{told} {lines:?}");
+        assert_eq!(is_well, !told.contains("PROBLEM"), "{lines:?} {error}");
+        // So it is with a server.
+        if !is_well {
+            let serve = ["serve", "--database", &database.url, "--listen", "127.0.0.1:0"];
+            let output = run(&[&serve, flags].concat()).await;
+            let (said, why) = (String::from_utf8(output.stderr).unwrap(), told.split_once("PROBLEM: ").unwrap().1);
+            assert!(!output.status.success() && said.starts_with(&format!("duologue: {why}")), "{said}");
+        }
+    }
+}
+
+/// The exit code, and what is said on standard error, with this output.
+async fn writes_to(output: impl Into<Stdio>, mut program: Command) -> (Option<i32>, String) {
+    let child = program.stdout(output).stderr(Stdio::piped()).spawn().unwrap();
+    let output = soon(child.wait_with_output()).await.unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The same when nobody reads the output.
+pub(crate) async fn unread(program: Command) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writes_to(writer, program).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_nobody_reads_changes_no_answer() {
+    let database = Database::new().await;
+    if signed_in() {
+        return;
+    }
+    let place = ["--database", &*database.url];
+    let with = |arguments: &[&str]| program(&[arguments, &place].concat());
+    assert!(soon(with(&["migrate"]).output()).await.unwrap().status.success());
+    assert_eq!(unread(program(&["schema"])).await, (Some(0), String::new()));
+    let check = ["check", "--no-embeddings", "--listen", "127.0.0.1:0"];
+    assert_eq!(unread(with(&check)).await, (Some(0), String::new()));
+    // The last of what is checked.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = taken.local_addr().unwrap().to_string();
+    let problem = "duologue: there is a problem: a server with these settings could not start\n";
+    let of_metrics = with(&[&check[..], &["--metrics-listen", &metrics]].concat());
+    assert_eq!(unread(of_metrics).await, (Some(1), problem.to_owned()));
+    if cfg!(target_os = "linux") {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, said) = writes_to(full, with(&check)).await;
+        assert!(code == Some(1) && said.starts_with("duologue: No space left"), "{said}");
+    }
+
+    let (code, said) = unread(with(&["admin", "issue-token", "billing"])).await;
+    let lost = "duologue: svc_1 was issued, and its token could not be shown: duologue admin revoke-token svc_1: ";
+    assert!(code == Some(1) && said.lines().any(|line| line.starts_with(lost)), "{said}");
+    let revoke = ["admin", "revoke-token", "svc_1"];
+    assert_eq!(unread(with(&revoke)).await, (Some(0), String::new()));
+    let gone = "duologue: there is no active service token svc_1\n";
+    assert_eq!(unread(with(&revoke)).await, (Some(1), gone.to_owned()));
+
+    let password = database.folder().join("password");
+    fs::write(&password, "correct horse battery\n").unwrap();
+    let mut create = with(&["admin", "create", "root@example.com"]);
+    create.stdin(fs::File::open(password).unwrap());
+    assert_eq!(unread(create).await, (Some(0), String::new()));
+    let (code, said) = unread(with(&["admin", "revoke", "root@example.com"])).await;
+    assert!(code == Some(0) && said.starts_with("This was the last admin"), "{said}");
+}
+
+/// A server that found half a file would not start, and nor would any after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_the_signing_key_is_made_whole_or_not_at_all() {
+    let (database, place) = (Database::new().await, Database::at("key"));
+    if signed_in() {
+        return;
+    }
+    let key = place.path().display().to_string();
+    let server = || {
+        let fixed = ["serve", "--auth", "jwt", "--listen", "127.0.0.1:0", "--database", &database.url];
+        program(&[&fixed[..], &["--signing-key-file", &key]].concat())
+    };
+    let files = || {
+        let files = fs::read_dir(place.folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        files.collect::<Vec<_>>()
+    };
+    #[cfg(target_os = "linux")]
+    {
+        let (disk, mut server) = (Disk::under(&place), server());
+        disk.carries(&mut server);
+        disk.fails("write 28");
+        let output = soon(server.stderr(Stdio::piped()).output()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("cannot use the file of the signing key, {key}: No space left")), "{said}");
+        assert_eq!(files(), [""; 0]);
+    }
+    fs::write(&key, "").unwrap();
+    let output = soon(server().output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with(&format!("duologue: the signing key in {key} cannot be used: ")), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("remove the file"), "{said}");
+    fs::remove_file(&key).unwrap();
+    let (child, _) = started(server()).await;
+    assert_eq!(terminate(child).await, Some(0));
+    assert_eq!(files(), ["key"]);
+
+    // Of several that start at once, one makes the key.
+    let (path, all) = (place.folder().join("other.key"), Barrier::new(8));
+    let ids = thread::scope(|scope| {
+        let create = || {
+            all.wait();
+            Keys::create(&path).map(|keys| keys.ids()).unwrap()
+        };
+        let threads = [(); 8].map(|()| scope.spawn(create));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(ids, [(); 8].map(|()| ids[0].clone()));
+    assert_eq!(Keys::read(&path).unwrap().unwrap().ids(), ids[0]);
+    assert_eq!(files().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

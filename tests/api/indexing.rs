@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use duologue::{
-    app::App,
+    app::{App, open_embedder},
     domain::{embedding, indexing::index_words},
     model::{
         ids::{ConversationId, MessageId},
@@ -18,12 +18,13 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::{
+    checks::unread,
     crowd::short_or_long,
     embedders::model,
     endpoints::{Program, good, status},
     harness::{Chat, Database, Person, authorization, client, soon},
     meanings::{Reader, is_indexed},
-    program::{program, server, started},
+    program::{program, server, started, terminate},
     searches::{SEARCH, found, texts},
     upgrades::undo_from,
 };
@@ -302,17 +303,37 @@ async fn vectors_of_another_model_than_that_of_the_server_are_not_begun() {
         command.args(["--embedding-url", &endpoint.url, "--embedding-name", name]).env_remove("DUOLOGUE_NO_EMBEDDINGS");
         command
     };
-    let (_server, _) = started(with_model(server(&database, &[]), "small")).await;
+    let (child, _) = started(with_model(server(&database, &[]), "small")).await;
     let app = App::open(&database.settings(&[]).database).await.unwrap();
     let is_complete = async || {
         let models = app.store.read(store::vectors::models).await.unwrap();
         models.iter().any(|model| model.from == 0)
     };
     soon(async { while !is_complete().await {} }).await;
-    let reindex = program(&["reindex", "--database", &database.url]);
-    let output = soon(with_model(reindex, "large").output()).await.unwrap();
+    let reindex = || program(&["reindex", "--database", &database.url]);
+    let output = soon(with_model(reindex(), "large").output()).await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("another embedding model"), "{said}");
+    app.close().await;
+    assert_eq!(terminate(child).await, Some(0));
+    if database.is_sqlite() {
+        // It is not known whether there is a server.
+        let lock = format!("{}-server", database.path().display());
+        fs::create_dir(&lock).unwrap();
+        let output = soon(with_model(reindex(), "large").output()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(&format!("cannot lock {lock}: ")), "{said}");
+        fs::remove_dir(&lock).unwrap();
+    }
+    let demo = program(&["demo", "--users", "3", "--messages", "9", "--database", &database.url]).output();
+    assert!(soon(demo).await.unwrap().status.success());
+    // Without a server they are made, also if nobody reads that the words are done.
+    assert_eq!(unread(with_model(reindex(), "large")).await, (Some(0), String::new()));
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let settings = database.settings(&["--embedding-url", &endpoint.url, "--embedding-name", "large"]);
+    let identity = open_embedder(&settings.embeddings).await.unwrap().unwrap().identity().to_owned();
+    let large = app.store.read(move |conn| store::vectors::model(conn, &identity)).await.unwrap();
+    assert!(large.is_some());
     app.close().await;
 }
 

@@ -160,7 +160,7 @@ async fn the_operator_looks_after_accounts() {
     };
     assert!(admin(&["sessions", "root@example.com"]).await.1.contains("\nses_1\t"));
     assert_eq!(admin(&["end-session", "ses_1"]).await, (true, "ses_1 of usr_1 has ended.\n".into()));
-    assert_eq!(admin(&["revoke-token", "svc_1"]).await, (true, "svc_1 does not hold any more.\n".into()));
+    assert_eq!(admin(&["revoke-token", "svc_1"]).await, (true, "svc_1 is revoked.\n".into()));
     assert!(!admin(&["revoke-token", "svc_1"]).await.0 && !admin(&["sessions", "nobody@x"]).await.0);
     for token in [&token, &root] {
         let refused = chat.ask_with(Some(token), "{ me { user { id } } }", json!({})).await;
