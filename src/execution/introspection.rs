@@ -11,10 +11,10 @@ use super::{
 
 /// Answers `__schema` or `__type`.
 pub(super) fn write(field: &CollectedField, writer: &mut Writer<'_>) -> Result<(), NullPropagated> {
-    let schema = &*writer.arguments.schema;
+    let introspected = writer.arguments.schema.introspected();
     let found = match (field.field.name.as_str(), argument(field, "name", writer)) {
-        ("__schema", _) => Some(&schema.description),
-        (_, Some(Argument::String(name))) => schema.types.get(name),
+        ("__schema", _) => Some(&introspected.schema),
+        (_, Some(Argument::String(name))) => introspected.types.get(name),
         _ => None,
     };
     write_value(found.unwrap_or(&Value::Null), field, writer)
@@ -46,7 +46,7 @@ fn write_value(value: &Value, field: &CollectedField, writer: &mut Writer<'_>) -
         (Value::Object(_), Some((ty, fields))) => {
             // A type that has a name stands for the whole type.
             let name = value.get("name").and_then(Value::as_str).filter(|_| ty == "__Type");
-            let object = name.and_then(|name| writer.arguments.schema.types.get(name)).unwrap_or(value);
+            let object = name.and_then(|name| writer.arguments.schema.introspected().types.get(name)).unwrap_or(value);
             writer.push("{");
             for (index, field) in fields.iter().enumerate() {
                 writer.end_field()?;

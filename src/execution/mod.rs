@@ -39,7 +39,7 @@ pub use limits::MAX_PAGE;
 pub use loads::Batch;
 pub(crate) use outputs::leaf;
 pub use outputs::{Enum, Id, Output, Text};
-pub use persisted::BadDocuments;
+pub use persisted::{BadDocuments, Persisted};
 pub use plan::Plan;
 pub use requests::Request;
 pub use roots::{Event, Events, RootFields, RootResolver, Source, Write};
@@ -55,7 +55,6 @@ use apollo_compiler::{Node, executable::Operation};
 use arguments::Variables;
 use caches::ByteCache;
 use documents::{CACHED_BYTES, Document};
-use persisted::Persisted;
 use plan::BindRoot;
 
 use crate::config::Limits;

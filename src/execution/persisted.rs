@@ -51,7 +51,7 @@ struct Operation {
 }
 
 /// What is known of documents that may not be sent along.
-pub(super) struct Persisted {
+pub struct Persisted {
     /// Those that clients have sent and that fit the schema, by their hashes.
     sent: ByteCache<String, Arc<str>>,
     trusted: Option<Trusted>,
@@ -68,7 +68,7 @@ impl Persisted {
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub(super) fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
+    pub fn open(list: Option<&Path>) -> Result<Self, BadDocuments> {
         let trusted = list.map(Trusted::read).transpose()?;
         Ok(Self { sent: ByteCache::new(CACHED_BYTES), trusted })
     }

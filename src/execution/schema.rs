@@ -1,5 +1,7 @@
 //! The schema as documents are held against it.
 
+use std::sync::OnceLock;
+
 use apollo_compiler::{
     ExecutableDocument, Name, Schema as Definitions,
     collections::HashMap,
@@ -37,9 +39,16 @@ const EVERYTHING: &str = "
 pub struct Schema {
     pub(super) definitions: Valid<Definitions>,
     implementers: HashMap<Name, Implementers>,
-    /// What introspection says of the schema. Of each type with a name it has only the name.
-    pub(super) description: Value,
-    /// What introspection says of each type with a name.
+    /// Made once somebody asks: it takes 3 MiB.
+    introspected: OnceLock<Introspected>,
+}
+
+/// What introspection says of a schema.
+#[derive(Default)]
+pub(super) struct Introspected {
+    /// Of the schema. Of each type with a name it has only the name.
+    pub(super) schema: Value,
+    /// Of each type with a name.
     pub(super) types: HashMap<String, Value>,
 }
 
@@ -54,8 +63,13 @@ impl Schema {
         let definitions = Definitions::parse_and_validate(sdl, "schema.graphql");
         let definitions = definitions.map_err(|invalid| invalid.errors.to_string())?;
         let implementers = definitions.implementers_map();
-        let (description, types) = described(&definitions, &implementers)?;
-        Ok(Self { definitions, implementers, description, types })
+        Ok(Self { definitions, implementers, introspected: OnceLock::new() })
+    }
+
+    /// What introspection says of it.
+    pub(super) fn introspected(&self) -> &Introspected {
+        // A valid schema can be asked for all of it.
+        self.introspected.get_or_init(|| introspect(&self.definitions, &self.implementers).unwrap_or_default())
     }
 
     /// The types that an object can be of where this type is expected.
@@ -76,21 +90,15 @@ impl Schema {
     }
 }
 
-/// What introspection says of the schema, and of its types by their names.
-fn described(
-    definitions: &Valid<Definitions>,
-    implementers: &HashMap<Name, Implementers>,
-) -> Result<(Value, HashMap<String, Value>), String> {
-    let document = ExecutableDocument::parse_and_validate(definitions, EVERYTHING, "introspection.graphql");
-    let document = document.map_err(|invalid| invalid.errors.to_string())?;
+fn introspect(definitions: &Valid<Definitions>, implementers: &HashMap<Name, Implementers>) -> Option<Introspected> {
+    let document = ExecutableDocument::parse_and_validate(definitions, EVERYTHING, "introspection.graphql").ok()?;
     let answer = document.operations.get(None).and_then(|operation| {
         partial_execute(definitions, implementers, &document, operation, &Valid::assume_valid(JsonMap::new()))
     });
-    let data = answer.map_err(|error| error.message().to_string())?.data;
-    let mut data = serde_json::to_value(data).map_err(|error| error.to_string())?;
+    let mut data = serde_json::to_value(answer.ok()?.data).ok()?;
     let mut take = |path| data.pointer_mut(path).map(Value::take);
-    let Some(Value::Array(all)) = take("/__schema/all") else { return Err("it has no types".to_owned()) };
-    let description = take("/__schema").unwrap_or_default();
+    let Some(Value::Array(all)) = take("/__schema/all") else { return None };
+    let schema = take("/__schema")?;
     let types = definitions.types.iter().zip(all).map(|((name, definition), mut described)| {
         let is_one_of = definition.as_input_object().map(|of| of.directives.has("oneOf"));
         if let Value::Object(described) = &mut described {
@@ -98,5 +106,5 @@ fn described(
         }
         (name.to_string(), described)
     });
-    Ok((description, types.collect()))
+    Some(Introspected { schema, types: types.collect() })
 }

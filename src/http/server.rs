@@ -14,6 +14,8 @@ use crate::{app::App, config::Limits, graphql::Api};
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
+type Probed = (Instant, Option<&'static str>);
+
 /// What every handler needs.
 pub(super) struct Server {
     pub(super) app: Arc<App>,
@@ -28,7 +30,7 @@ pub(super) struct Server {
     pub(super) authentications: Semaphore,
     pub(super) counters: Arc<HttpCounters>,
     /// When the database was last asked whether it is ready, and what it said.
-    pub(super) probed: Arc<Mutex<Option<(Instant, Option<&'static str>)>>>,
+    pub(super) probed: Arc<Mutex<Option<Probed>>>,
 }
 
 impl Server {

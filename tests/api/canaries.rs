@@ -46,7 +46,8 @@ fn apollo_compiler_counts_the_fields_of_a_subscription_and_not_its_keys() {
     assert!(!is_taken("subscription { events { id } events { name } }"));
 }
 
-/// The field that src/execution/schema.rs adds, and what it says of each type. The field: <https://spec.graphql.org/September2025/#sec-The-__Type-Type>.
+/// The field that src/execution/schema.rs adds, and what it says of each type:
+/// <https://spec.graphql.org/September2025/#sec-The-__Type-Type>.
 #[test]
 fn apollo_compiler_does_not_know_is_one_of() {
     assert!(is_taken("{ __type(name: \"Pair\") { name } }"));
