@@ -87,13 +87,16 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
     if let Some(client_id) = &draft.client_id
         && let Some(mut earlier) = store::messages::earlier_send(conn, draft.sender_id, client_id)?
     {
-        // What it answered was removed since, as it was too old.
+        let mut is_repeated = repeats(draft, &earlier);
+        // What it answered was removed since, as it was too old. It may have been edited before that, or after it.
         if let (Some(answered), None) = (draft.reply_to_id, earlier.reply_to_id)
             && store::expiry::is_removed(conn, answered)?
         {
+            is_repeated |= repeats(&Draft { reply_to_id: None, ..draft.clone() }, &earlier);
             earlier.reply_to_id = draft.reply_to_id;
+            is_repeated |= repeats(draft, &earlier);
         }
-        if !repeats(draft, &earlier) {
+        if !is_repeated {
             return Err(Rejection::ClientIdReused.into());
         }
         let message = store::messages::by_ids(conn, &[earlier.id])?.pop();

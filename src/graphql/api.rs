@@ -17,7 +17,7 @@ use super::{
     access::{milliseconds, truncated_name},
     calls::{Call, Caller, new_request_id},
     errors::{internal, is_temporary, top_level},
-    loading::{written, written_one},
+    loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
     schema::{RootPlan, sdl},
@@ -27,7 +27,7 @@ use crate::{
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, OperationType, Part, Request,
+        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, OperationType, Request,
         RootFieldsAnswer, Schema, Source, Write,
     },
 };
@@ -306,17 +306,8 @@ impl Subscribed {
         match events {
             Ok(events) => {
                 let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
-                let (mut writes, ids): (Vec<_>, Vec<_>) =
-                    events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let mut parts = loop {
-                    let parts =
-                        written(&self.call, self.prepared.arguments.clone(), writes.clone(), false, max_bytes).await;
-                    // What is loaded for several may be too much for one answer, where each alone is not.
-                    if writes.len() < 2 || !parts.iter().any(is_too_large) {
-                        break parts;
-                    }
-                    writes.truncate(writes.len() / 2);
-                };
+                let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
+                let mut parts = written_events(&self.call, &self.prepared.arguments, &writes, max_bytes).await;
                 let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
                 self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
                 // What could not be loaded comes again to whoever goes on after the event before it: the subscription ends with it.
@@ -337,8 +328,4 @@ impl Subscribed {
             }
         }
     }
-}
-
-fn is_too_large((_, errors): &Part) -> bool {
-    errors.iter().any(|error| error.code() == Code::QueryTooComplex)
 }

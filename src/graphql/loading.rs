@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{self, Snapshot},
-    execution::{self, Arguments, Error, Part, Write},
+    execution::{self, Arguments, Code, Error, Part, Write},
 };
 
 /// Fields that are filled in well under a millisecond.
@@ -25,21 +25,50 @@ pub(super) async fn written_one(
     always: bool,
     max_bytes: usize,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments.clone(), vec![write], always, max_bytes).await;
+    let mut parts = written(call, arguments, vec![write], always, max_bytes).await;
     parts.pop().ok_or_else(|| internal(&call.request_id))
+}
+
+/// Writes the answers to events, as [`written`] does. What is loaded for several may be too much for one answer, where it is not for each:
+/// those are written one by one.
+pub(super) async fn written_events(
+    call: &Arc<Call>,
+    arguments: &Arc<Arguments>,
+    writes: &[Write<Context>],
+    max_bytes: usize,
+) -> Vec<Part> {
+    let mut parts = written(call, arguments, writes.to_vec(), false, max_bytes).await;
+    let is_too_large = |(_, errors): &Part| errors.iter().any(|error| error.code() == Code::QueryTooComplex);
+    if parts.len() < 2 || !parts.iter().any(is_too_large) {
+        return parts;
+    }
+    let (mut bytes, mut count) = (0, 0);
+    for (part, write) in parts.iter_mut().zip(writes) {
+        if is_too_large(part)
+            && let Ok(alone) = written_one(call, arguments, write.clone(), false, max_bytes).await
+        {
+            *part = alone;
+        }
+        (bytes, count) = (bytes + part.0.len(), count + 1);
+        if bytes > MAX_WAITING_BYTES {
+            break;
+        }
+    }
+    parts.truncate(count);
+    parts
 }
 
 /// Writes parts of an answer, or answers, with all that has to be loaded for them: each of at most `max_bytes`, and only the
 /// first ones if they are large.
-pub(super) async fn written(
+async fn written(
     call: &Arc<Call>,
-    arguments: Arc<Arguments>,
+    arguments: &Arc<Arguments>,
     writes: Vec<Write<Context>>,
     always: bool,
     max_bytes: usize,
 ) -> Vec<Part> {
     let mut context = call.context(max_bytes);
-    if let Some(parts) = attempt(&context, &arguments, &writes, max_bytes) {
+    if let Some(parts) = attempt(&context, arguments, &writes, max_bytes) {
         return parts;
     }
     context.prepare().await;
@@ -61,7 +90,7 @@ pub(super) async fn written(
             let error = top_level(error, &call.request_id);
             let mut context = call.context(max_bytes);
             loop {
-                let parts = attempt(&context, &arguments, &writes, max_bytes);
+                let parts = attempt(&context, arguments, &writes, max_bytes);
                 if parts.is_some() || !context.load(Err(&error)) {
                     return parts.unwrap_or_default();
                 }

@@ -63,6 +63,8 @@ impl Database {
     pub(crate) async fn run(&self, sql: &str) -> Lock {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let mut conn = <SqliteConnection as diesel::Connection>::establish(path).unwrap();
+            // The server may be writing.
+            diesel::connection::SimpleConnection::batch_execute(&mut conn, "PRAGMA busy_timeout = 5000").unwrap();
             diesel::connection::SimpleConnection::batch_execute(&mut conn, sql).unwrap();
             return Lock::Sqlite(conn);
         }

@@ -77,7 +77,7 @@ async fn a_server_on_a_new_file_is_in_the_way_of_a_move_that_begins_and_waits_fo
     let (done, said) = moves(&postgres, &file, &[]).await;
     assert!(done, "{said}");
     ready(&mut waiting).await;
+    assert_eq!(terminate(waiting).await, Some(0));
     drop(file.run("DELETE FROM audit WHERE action = 'move'").await);
     assert!(dump(&file).await == dump(&postgres).await);
-    assert_eq!(terminate(waiting).await, Some(0));
 }
