@@ -3,12 +3,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, RwLock};
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
@@ -49,7 +50,7 @@ pub struct App {
     pub store: Store,
     /// Notifies followers of feeds.
     pub notifier: Notifier,
-    /// What other servers are to be told.
+    /// What is to be sent to other servers.
     pub relay: Relay,
     /// Wakes the job that finishes what changes of users left to do.
     pub unfinished_changes: Arc<Notify>,
@@ -57,7 +58,7 @@ pub struct App {
     pub unindexed: Arc<Notify>,
     /// Wakes the job that gives messages vectors.
     pub unembedded: Arc<Notify>,
-    /// What clients were told of lately.
+    /// The events that were delivered last.
     pub history: History,
     /// What happened, for the metrics.
     pub counters: Counters,
@@ -114,9 +115,9 @@ impl App {
     ) -> Result<Self, Error> {
         let store = Store::open(&database_url(settings)?, settings.database_connections.into()).await?;
         store.read(store::moving::require_not_moved).await?;
-        if store.read(store::moving::is_arriving).await? {
+        if store.read(store::moving::is_move_target).await? {
             tracing::warn!("the database is being moved here: waiting until `duologue move` is done");
-            while store.read(store::moving::is_arriving).await? {
+            while store.read(store::moving::is_move_target).await? {
                 tokio::time::sleep(ARRIVAL_PAUSE).await;
             }
         }
@@ -271,7 +272,7 @@ impl App {
     /// The random text that identifies the history of this database.
     #[must_use]
     pub fn epoch(&self) -> Arc<str> {
-        self.epoch.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.epoch.read().clone()
     }
 
     /// Takes over the epoch that the database has now. If it is another one, all followers get a reset.
@@ -279,7 +280,7 @@ impl App {
         if *self.epoch() != *epoch {
             let epoch: Arc<str> = epoch.into();
             self.history.begin(epoch.clone());
-            *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch;
+            *self.epoch.write() = epoch;
             self.notifier.invalidate_all();
         }
     }
@@ -306,7 +307,7 @@ impl App {
             }
         };
         // Others may use the database for a while, and many may send at once.
-        let mut blocked_since = self.blocked_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocked_since = self.blocked_since.lock();
         if problem.is_none() {
             *blocked_since = None;
             return None;

@@ -6,6 +6,7 @@ mod admin;
 mod archives;
 mod audit;
 mod check;
+mod moves;
 mod progress;
 mod reindex;
 mod settings;
@@ -33,7 +34,6 @@ use duologue::{
     config::{Cli, Command, Database, Demo, Listen, Serve},
     domain::{
         self, Viewer, demo, jobs,
-        moving::Move,
         nodes::{self, CannotServe, Membership},
         relaying,
         retention::Retention,
@@ -42,7 +42,7 @@ use duologue::{
     graphql::{self, Api},
     http,
     model::{ids::UserId, texts::Email, timestamps::Timestamp},
-    store::{self, DatabaseUrl, ServingLock, Store},
+    store::{self, DatabaseUrl, ServingLock},
 };
 use progress::Progress;
 pub(crate) use settings::UnusableSettings;
@@ -52,8 +52,6 @@ use settings::{prepared, verified};
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of a reason why it is not ready.
 const MAX_REASON: usize = 200;
-/// Connections of a move to PostgreSQL.
-const MOVE_CONNECTIONS: usize = 8;
 
 /// Does what the command line says.
 ///
@@ -80,7 +78,8 @@ pub(crate) async fn run(command: Command) -> Result<()> {
             let both = words == vectors;
             reindex::run(&database, &embeddings, (words || both, vectors || both)).await
         }
-        Command::Move { from, to, copy_only } => move_database(&from, &to, copy_only).await,
+        Command::Move { from, to: Some(to), copy_only, cancel: false } => moves::run(&from, &to, copy_only).await,
+        Command::Move { from, .. } => moves::cancel(&from).await,
         Command::Audit { since, user, action, json, database } => {
             audit::run((since, user.as_deref(), action), json, &database).await
         }
@@ -131,7 +130,7 @@ async fn serve(settings: &Serve) -> Result<()> {
             }
         }
         tracing::info!("stopping");
-        systemd::tell(NotifyState::Stopping);
+        systemd::notify(NotifyState::Stopping);
         drain_delay
     };
     // Whoever started the server need not listen: that is no reason not to serve.
@@ -140,7 +139,7 @@ async fn serve(settings: &Serve) -> Result<()> {
         "Duologue is ready: open {pages} and say something.\nThe messages are kept in {}: {contents}.",
         url.absolute()
     );
-    systemd::tell(NotifyState::Ready);
+    systemd::notify(NotifyState::Ready);
     let mut jobs = jobs::spawn(&app, Retention { events: settings.feed_retention, audit: settings.audit_retention });
     jobs.spawn(systemd::run_watchdog());
     let (job, after) = (app.clone(), settings.check_after);
@@ -319,35 +318,6 @@ async fn fill(demo: Demo, database: &Database) -> Result<()> {
     match made.context("the demo data")? {
         Some(count) => writeln!(stdout(), "Made {} users and {} messages.", count.users, count.messages)?,
         None => writeln!(stdout(), "The demo data is there already; another --seed makes more.")?,
-    }
-    Ok(())
-}
-
-async fn move_database(from: &str, to: &str, copy_only: bool) -> Result<()> {
-    let [old, new] = [from.parse::<DatabaseUrl>()?, to.parse()?];
-    let places = [old.to_string(), new.to_string()];
-    let (old, new) = (Store::open_existing(&old, MOVE_CONNECTIONS).await?, Store::open(&new, MOVE_CONNECTIONS).await?);
-    let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} rows, {eta} left");
-    let moved = async {
-        let mut moving = Move::new(old.clone(), new.clone()).await?;
-        moving.run(!copy_only, |done, total| progress.reach(done, total)).await
-    };
-    let moved = moved.await;
-    new.close().await;
-    old.close().await;
-    drop(progress);
-    moved?;
-    let [old, new] = places;
-    if copy_only {
-        writeln!(
-            stdout(),
-            "Everything was copied, and is the same in the new database ({new}). It cannot be served: a move begins anew."
-        )?;
-    } else {
-        writeln!(
-            stdout(),
-            "The former database ({old}) is closed: its servers stop. Serve the new one ({new}) with the same signing key."
-        )?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@
 //! | [`domain`] | use cases and authorization | `model`, `store`, `events`, `secrets`, `search`, `app` |
 //! | [`execution`] | how a document is run: parsing, validation, limits, plans, batches, answers; no noun of chat | `config` |
 //! | [`graphql`] | the schema and its resolvers | `model`, `domain`, `execution`, `app`, `config` |
-//! | [`http`] | HTTP, server-sent events, WebSocket | `config`, `app`, `domain` (viewers and connections), `execution`, `graphql` |
+//! | [`http`] | HTTP, event streams, WebSocket | `config`, `telemetry`, `app`, `domain` (viewers and connections), `execution`, `graphql` |
 //!
 //! The program (`main.rs`, `cli.rs`) is a thin shell around this library. `tests/tidy.rs` checks these imports,
 //! and that the files of a room do not import each other in a circle.

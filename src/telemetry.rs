@@ -4,28 +4,56 @@
 use std::{
     env,
     io::{BufWriter, IsTerminal, stderr},
+    sync::{OnceLock, mpsc},
+    thread,
+    time::Duration,
 };
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, field::MakeExt as _, fmt::format, layer::SubscriberExt as _, registry, util::SubscriberInitExt as _,
 };
 
-use crate::config::{Log, LogFormat};
+use crate::config::{self, LogFormat};
 
 /// Lines that wait to be written. If nobody reads the log, more are lost: nothing waits for it.
 const MAX_WAITING: usize = 8_192;
 
-/// Starts the log; of commands that have no settings for it only warnings. Once per process; a second call changes nothing. What waits is
-/// written when the guard is dropped.
-pub fn start(log: Option<&Log>) -> WorkerGuard {
+/// There is one log for the process, and one count of what it has lost.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// The log. Dropping it writes the lines that wait, for at most [`Log::FLUSH_TIMEOUT`].
+pub struct Log(Option<WorkerGuard>);
+
+impl Log {
+    /// More than tracing-appender waits by itself.
+    const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let guard = self.0.take();
+        let (done, finished) = mpsc::channel();
+        // In a thread: where nobody reads the log, tracing-appender prints so on standard output, which panics if that is closed
+        // (`WorkerGuard::drop` in <https://github.com/tokio-rs/tracing/blob/main/tracing-appender/src/non_blocking.rs>).
+        thread::spawn(move || {
+            drop(guard);
+            done.send(())
+        });
+        let _ = finished.recv_timeout(Self::FLUSH_TIMEOUT);
+    }
+}
+
+/// Starts the log; of commands that have no settings for it only warnings. Once per process; a second call changes nothing.
+pub fn start(settings: Option<&config::Log>) -> Log {
     // Lines that are there together are written together; the writer flushes whenever none is left.
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(BufWriter::new(stderr()));
+    let _ = DROPPED.set(writer.error_counter());
     // Of the libraries warnings are enough; and who gave a command knows that it takes long.
-    let chosen = log.map_or_else(
+    let chosen = settings.map_or_else(
         || "warn,duologue::store::metrics=error".to_owned(),
-        |log| format!("{},duologue={}", log.level.of_libraries(), log.level),
+        |settings| format!("{},duologue={}", settings.level.of_libraries(), settings.level),
     );
     let parts = env::var("RUST_LOG").ok().filter(|parts| !parts.trim().is_empty());
     let filter = EnvFilter::try_new(parts.as_ref().unwrap_or(&chosen));
@@ -34,7 +62,7 @@ pub fn start(log: Option<&Log>) -> WorkerGuard {
     // Where nobody reads the log, nothing is to break.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     // Each only fails if there is a log already.
-    let _ = match log.map(|log| log.format) {
+    let _ = match settings.map(|settings| settings.format) {
         Some(LogFormat::Json) => {
             registry().with(filter).with(lines.json().flatten_event(true).with_current_span(false)).try_init()
         }
@@ -51,5 +79,11 @@ pub fn start(log: Option<&Log>) -> WorkerGuard {
     if let Some(why) = wrong {
         tracing::warn!("RUST_LOG cannot be used ({why})");
     }
-    guard
+    Log(Some(guard))
+}
+
+/// Lines of the log that were lost because nobody read it.
+#[must_use]
+pub fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
 }

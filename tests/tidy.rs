@@ -21,7 +21,7 @@ const DOORS: [(&str, &[&str]); 14] = [
     ("domain", &["model", "store", "events", "secrets", "search", "app"]),
     ("execution", &["config"]),
     ("graphql", &["model", "domain", "execution", "app", "config"]),
-    ("http", &["config", "app", "domain", "execution", "graphql"]),
+    ("http", &["config", "telemetry", "app", "domain", "execution", "graphql"]),
     // The library and the program.
     (
         "lib",

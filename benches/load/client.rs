@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 
 /// No answer takes this long, also under an emulator.
@@ -74,8 +74,29 @@ impl Outcome {
     }
 }
 
+/// When a request is made.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// On each connection the next when the last was answered.
+    Full,
+    /// On each connection one after so much time, whether the last took longer or not: then the next one is late, and its time is
+    /// counted from when it was due.
+    Every(Duration),
+}
+
 /// Makes requests over so many connections, on each the next when the last was answered.
 pub(crate) fn load(address: SocketAddr, connections: usize, script: &Script, until: Until) -> Outcome {
+    run(address, connections, script, Pace::Full, until)
+}
+
+/// Makes so many requests in a second, for so long.
+pub(crate) fn paced(address: SocketAddr, per_second: u32, script: &Script, time: Duration) -> Outcome {
+    const CONNECTIONS: u32 = 50;
+    let interval = Duration::from_secs(1) * CONNECTIONS / per_second;
+    run(address, CONNECTIONS as usize, script, Pace::Every(interval), Until::Passed(time))
+}
+
+fn run(address: SocketAddr, connections: usize, script: &Script, pace: Pace, until: Until) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let opened = join_all((0..connections).map(|_| Connection::open(address))).await;
@@ -83,7 +104,12 @@ pub(crate) fn load(address: SocketAddr, connections: usize, script: &Script, unt
         let work = opened.into_iter().enumerate().map(|(number, connection)| {
             // Everyone begins at another place of the script.
             let first = number * script.requests.len() / connections;
-            tokio::spawn(connection.work(script.clone(), first, begun, until))
+            // And at another time.
+            let begun = match pace {
+                Pace::Full => begun,
+                Pace::Every(interval) => begun + interval.mul_f64(number as f64 / connections as f64),
+            };
+            tokio::spawn(connection.work(script.clone(), first, (begun, pace), until))
         });
         let mut times = Vec::new();
         for worked in join_all(work).await {
@@ -119,10 +145,20 @@ impl Connection {
         Self { stream, read: Vec::with_capacity(64 << 10) }
     }
 
-    async fn work(mut self, script: Script, first: usize, begun: Instant, until: Until) -> Vec<Duration> {
+    async fn work(
+        mut self,
+        script: Script,
+        first: usize,
+        (begun, pace): (Instant, Pace),
+        until: Until,
+    ) -> Vec<Duration> {
         let mut times = Vec::new();
         for request in script.requests.iter().cycle().skip(first) {
-            let asked = Instant::now();
+            let asked = match pace {
+                Pace::Full => Instant::now(),
+                Pace::Every(interval) => begun + interval * u32::try_from(times.len()).unwrap(),
+            };
+            sleep_until(asked.into()).await;
             let body = self.ask(request).await;
             times.push(asked.elapsed());
             let body = &self.read[body..];

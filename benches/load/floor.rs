@@ -1,10 +1,12 @@
 //! The floor: what the same answers cost without GraphQL. Bare axum and serde over the same store, with the same runtime.
 //!
 //! It checks nothing that it is sent, has no limits and no deadlines, and cannot be asked for anything else: what a chat
-//! server in Rust costs at the least.
+//! server in Rust costs at the least. Beside it, at `/graphql`, the same API as the book of async-graphql serves one: with
+//! async-graphql-axum.
 
 use std::{fmt::Display, io, sync::Arc};
 
+use async_graphql_axum::GraphQL;
 use axum::{
     Router,
     body::Bytes,
@@ -15,10 +17,12 @@ use axum::{
     serve::ListenerExt,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use clap::Parser;
 use duologue::{
     app::App,
-    config,
+    config::{Cli, Command},
     domain::{self, Viewer},
+    graphql::Api,
     model::{
         self,
         ids::{ConversationId, MessageId, UserId},
@@ -48,8 +52,12 @@ struct Floor {
 /// Serves until it is told to stop.
 #[tokio::main]
 pub(crate) async fn serve(url: &str) -> io::Result<()> {
-    let settings = config::Database { database: url.to_owned(), database_file: None, database_connections: 2 };
-    let app = Arc::new(App::open(&settings).await.unwrap());
+    let arguments = ["duologue", "serve", "--no-embeddings", "--database", url];
+    let Command::Serve(settings) = Cli::parse_from(arguments).command else { unreachable!("it is this command") };
+    let mut app = App::open(&settings.database).await.unwrap();
+    app.configure(&settings).await.unwrap();
+    let app = Arc::new(app);
+    let api = Api::open(&app, &settings.limits).unwrap();
     let floor = Floor { viewer: Viewer::operator(&app), app: app.clone(), alone: Arc::default() };
     let router = Router::new()
         .route("/name", get(name))
@@ -57,7 +65,8 @@ pub(crate) async fn serve(url: &str) -> io::Result<()> {
         .route("/users/{first}", get(users))
         .route("/send", post(send))
         .route("/send/alone", post(send_alone))
-        .with_state(floor);
+        .with_state(floor)
+        .route_service("/graphql", GraphQL::new(api));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut terminated = signal(SignalKind::terminate())?;
     println!("http://{}/", listener.local_addr()?);

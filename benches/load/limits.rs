@@ -47,6 +47,8 @@ pub(crate) const RANDOM_ALONE_RATE: Limit =
     at_least(0.85, "x one commit each", "rate of sends, random pairs, 1 connection");
 pub(crate) const RANDOM_TAIL: Limit = at_most(4.0, "x p50", "p99 of sends, random pairs, 32 connections");
 
+pub(crate) const BACKUP_TAIL: Limit = at_most(100.0, "ms", "p99 of 500 sends a second during backups");
+
 pub(crate) const IDLE_SUBSCRIBER: Limit = at_most(11.0, "KiB", "memory of an idle subscriber");
 pub(crate) const DELIVERY_CPU: Limit = at_most(25.0, "us", "CPU of a delivery of one feed to many");
 

@@ -16,6 +16,7 @@ mod client;
 mod floor;
 mod works;
 mod turns;
+mod backups;
 mod feeds;
 mod resources;
 mod instructions;
@@ -25,11 +26,13 @@ use report::Report;
 use server::{Database, FLOOR};
 
 type Part = fn(&mut Report);
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 9] = [
     ("chat", turns::chat),
     ("page", turns::page),
     ("users", turns::users),
     ("send", turns::send),
+    ("library", turns::library),
+    ("backup", backups::measure),
     ("feeds", feeds::measure),
     ("resources", resources::measure),
     ("instructions", instructions::measure),

@@ -39,6 +39,9 @@ const SEND_COLUMNS: [&str; 7] = [
     "p99 / p50",
 ];
 
+const LIBRARY: &str = "The same API behind async-graphql-axum, 32 connections";
+const LIBRARY_COLUMNS: [&str; 5] = ["what", "answers/s", "async-graphql-axum, answers/s", "of its rate", "x its CPU"];
+
 /// Both servers, each on data of its own.
 struct Pair {
     duologue: Server,
@@ -167,6 +170,22 @@ pub(crate) fn users(report: &mut Report) {
     let [own, floor] = read(report, "users", &works::users(), &[USUAL]);
     report.keep(USERS_RATE, own.ratio(&floor, rate));
     report.keep(USERS_CPU, own.ratio(&floor, cpu));
+}
+
+/// The same requests to the same API, as async-graphql-axum serves it.
+pub(crate) fn library(report: &mut Report) {
+    let pair = Pair::start();
+    let mut figures = Vec::new();
+    for Work { name, duologue, .. } in [works::name(), works::page(), works::send().work] {
+        eprintln!("  {name}");
+        let script = Script::new(duologue, works::any_data());
+        let [own, library] = in_turns(USUAL, &[(&pair.duologue, script.clone()), (&pair.floor, script)]);
+        let shown = [own.median(rate), library.median(rate), own.ratio(&library, rate), own.ratio(&library, cpu)];
+        let cells = [name.to_owned()].into_iter().chain(shown.map(number));
+        report.row(LIBRARY, &LIBRARY_COLUMNS, cells.collect());
+        figures.push(json!({ "what": name, "duologue": own.figures(), "library": library.figures() }));
+    }
+    report.figures("library", figures.into());
 }
 
 /// What chat clients ask for, beside the plain page.

@@ -22,10 +22,10 @@ use super::{METRICS, Probe, READY, nats_settings, probe, progress::Progress, ver
 /// With fewer open files a server has few connections.
 const FEW_FILES: u64 = 4_096;
 
-/// Checks one thing after the other, and tells what it found: all of them also if nobody reads it.
+/// Checks one thing after the other, and reports what it found: all of them also if nobody reads it.
 pub(super) async fn run(settings: &Serve) -> Result<()> {
-    let (mut problems, mut told) = (0_u32, io::Result::Ok(()));
-    let mut tell = |what: &str, found: Result<String>| {
+    let (mut problems, mut written) = (0_u32, io::Result::Ok(()));
+    let mut report = |what: &str, found: Result<String>| {
         let line = match found {
             Ok(found) => format!("{what}: {found}"),
             Err(why) => {
@@ -33,26 +33,26 @@ pub(super) async fn run(settings: &Serve) -> Result<()> {
                 format!("{what}: PROBLEM: {why:#}")
             }
         };
-        if told.is_ok() {
-            told = writeln!(stdout(), "{line}");
+        if written.is_ok() {
+            written = writeln!(stdout(), "{line}");
         }
     };
-    tell("settings", verified(settings).map(|_origins| "can be used".to_owned()));
-    tell("signing key", signing_key(&settings.auth));
-    tell("issuer", issuer(&settings.auth).await);
-    tell("embedding model", embedding_model(&settings.embeddings).await);
-    tell("trusted documents", trusted_documents(&settings.limits));
-    tell("NATS", nats(settings).await);
-    tell("database", database(settings).await);
+    report("settings", verified(settings).map(|_origins| "can be used".to_owned()));
+    report("signing key", signing_key(&settings.auth));
+    report("issuer", issuer(&settings.auth).await);
+    report("embedding model", embedding_model(&settings.embeddings).await);
+    report("trusted documents", trusted_documents(&settings.limits));
+    report("NATS", nats(settings).await);
+    report("database", database(settings).await);
     for listen in &settings.addresses.listen {
-        tell("address", address(listen, READY).await);
+        report("address", address(listen, READY).await);
     }
     if let Some(listen) = &settings.metrics_listen {
-        tell("address of metrics", address(listen, METRICS).await);
+        report("address of metrics", address(listen, METRICS).await);
     }
-    tell("open files", Ok(open_files()));
+    report("open files", Ok(open_files()));
     match problems {
-        0 => Ok(told?),
+        0 => Ok(written?),
         1 => bail!("there is a problem: a server with these settings could not start"),
         _ => bail!("there are {problems} problems: a server with these settings could not start"),
     }

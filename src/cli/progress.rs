@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How far long work is: a bar on a terminal, elsewhere a line every few seconds.
 pub(super) struct Progress {
     bar: ProgressBar,
-    told: Instant,
+    written_at: Instant,
 }
 
 impl Progress {
@@ -21,7 +21,7 @@ impl Progress {
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
-        Self { bar, told: Instant::now() }
+        Self { bar, written_at: Instant::now() }
     }
 
     pub(super) fn reach<N: TryInto<u64>>(&mut self, position: N, length: N) {
@@ -33,10 +33,10 @@ impl Progress {
     pub(super) fn advance(&mut self, by: u64) {
         self.bar.inc(by);
         let length = self.bar.length().unwrap_or_default();
-        if length > 0 && self.bar.is_hidden() && self.told.elapsed() > Self::INTERVAL {
+        if length > 0 && self.bar.is_hidden() && self.written_at.elapsed() > Self::INTERVAL {
             let percent = self.bar.position() * 100 / length;
             eprintln!("{percent} % done");
-            self.told = Instant::now();
+            self.written_at = Instant::now();
         }
     }
 }

@@ -42,17 +42,17 @@ pub(super) async fn run(database: &Database, embeddings: &Embeddings, (words, ve
         move |done: i64, total: i64| progress.reach(done, total)
     };
     // That nobody reads the first sentence is no reason to leave the rest undone.
-    let mut told = Ok(());
+    let mut written = Ok(());
     if words {
         indexing::reindex_words(&app, &operator, progress()).await?;
-        told = writeln!(stdout(), "The words of all messages are indexed.");
+        written = writeln!(stdout(), "The words of all messages are indexed.");
     }
     if app.embedder.is_some() {
         embedding::reindex(&app, &operator, progress()).await?;
-        told = told.and(writeln!(stdout(), "All messages have vectors."));
+        written = written.and(writeln!(stdout(), "All messages have vectors."));
     } else if vectors {
-        told = told.and(writeln!(stdout(), "There is no embedding model, so that no vectors were made."));
+        written = written.and(writeln!(stdout(), "There is no embedding model, so that no vectors were made."));
     }
     app.close().await;
-    Ok(told?)
+    Ok(written?)
 }

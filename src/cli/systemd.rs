@@ -1,20 +1,21 @@
-//! What systemd is told of a server that it has started (<https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>).
+//! How systemd is notified of the state of a server that it has started
+//! (<https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>).
 //! Without systemd nothing happens.
 
 use sd_notify::NotifyState;
 
-/// Tells it something.
-pub(super) fn tell(state: NotifyState<'_>) {
+/// Notifies it of a state.
+pub(super) fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd cannot be told how the server is");
+        tracing::warn!(%error, "systemd cannot be notified of the state of the server");
     }
 }
 
-/// Tells it that the server is alive, as often as the unit wants it. Never returns.
+/// Notifies it that the server is alive, as often as the unit wants it. Never returns.
 pub(super) async fn run_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     loop {
-        tell(NotifyState::Watchdog);
+        notify(NotifyState::Watchdog);
         tokio::time::sleep(timeout / 3).await;
     }
 }

@@ -117,7 +117,7 @@ pub enum Command {
     #[command(after_help = help(
         [
             "move --from sqlite:duologue.db --to postgres://chat@db.example.com/chat",
-            "move --from postgres://chat@localhost/chat --to sqlite:copy.db --copy-only",
+            "move --from sqlite:duologue.db --cancel",
         ],
         "the SQLite file of the two databases, with its log beside it"
     ))]
@@ -127,10 +127,14 @@ pub enum Command {
         from: String,
         /// The new one, which must be empty
         #[arg(long, value_name = "URL", env = "DUOLOGUE_MOVE_TO", hide_env_values = true)]
-        to: String,
+        #[arg(required_unless_present = "cancel")]
+        to: Option<String>,
         /// Only copy and compare, as a rehearsal: the former database stays what it is
         #[arg(long)]
         copy_only: bool,
+        /// Give up a move that was interrupted: the former database becomes what it was, and no longer records its changes
+        #[arg(long, conflicts_with = "copy_only")]
+        cancel: bool,
     },
     /// Rebuild the search index: of words, of vectors, or of both if neither is said. A server may use the database
     /// meanwhile; its searches find what is done
@@ -245,4 +249,5 @@ const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while se
 
 Everything is copied, compared, and in the end the former database is closed: its servers stop, and servers of the new one, \
 which wait until then, become ready. Ids, cursors, sessions and tokens hold, as long as the new servers have the same signing \
-key. When it is interrupted, run it again: it goes on from where it was. The index of words is made anew in the background.";
+key. When it is interrupted, run it again: it goes on from where it was. Until then the former database records its changes, \
+which takes space: give the move up with --cancel if it is not to go on. The index of words is made anew in the background.";

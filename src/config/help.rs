@@ -13,7 +13,7 @@ pub(super) fn help(examples: [&str; 2], files: &str) -> String {
     let [first, second] = examples;
     format!(
         "Examples:\n  duologue {first}\n  duologue {second}\n\nFiles: {files}\n\nExit codes: 0 if it was done; 1 for an error, which \
-         is told on standard error; 2 for a wrong command line, or settings that no server can start with"
+         is reported on standard error; 2 for a wrong command line, or settings that no server can start with"
     )
 }
 

@@ -31,7 +31,7 @@ const MAX_SESSIONS: i64 = 1_000;
 const MAX_OWN_SESSIONS: i64 = 100;
 /// How often the poller looks for credentials that another process has revoked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How soon it looks when another server has told of some.
+/// How soon it looks when another server has announced some.
 const POLL_DELAY: Duration = Duration::from_millis(100);
 /// How often ended sessions are purged.
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);

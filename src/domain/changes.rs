@@ -63,12 +63,12 @@ async fn finish(app: &App, user: UserId) -> Result<()> {
 }
 
 /// The first step of a change, in its transaction: the user and these are locked, who are their first peers, at most as many as
-/// a step has. With fewer all of them are told; otherwise the job has to tell the others.
+/// a step has. With fewer all of them are notified; otherwise the job notifies the others.
 pub(super) fn begin(conn: &mut Conn<'_>, user: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
-    tell(conn, user, peers, at)?;
+    notify(conn, user, peers, at)?;
     if peers.len() == usize::from(STEP_SIZE) {
-        store::changes::set_told(conn, user, peers.last().copied())?;
-    } else if store::changes::told_through(conn, user)?.is_some() {
+        store::changes::set_notified(conn, user, peers.last().copied())?;
+    } else if store::changes::notified_through(conn, user)?.is_some() {
         store::changes::finish(conn, user)?;
     }
     Ok(())
@@ -82,22 +82,22 @@ pub(super) fn begin_erasure(
     erase_messages: bool,
     at: Timestamp,
 ) -> Result<()> {
-    store::changes::set_told(conn, user, peers.last().copied())?;
+    store::changes::set_notified(conn, user, peers.last().copied())?;
     if erase_messages {
         store::changes::begin_erasure(conn, user)?;
-        store::members::clear_unread_from(conn, user)?;
+        store::members::clear_unread_from(conn, user, peers)?;
         if peers.len() < usize::from(STEP_SIZE) {
             // All receivers are locked.
             let oldest = store::messages::oldest_sent_by(conn, user, STEP_SIZE.into())?;
             delete_messages(conn, user, &oldest, at)?;
         }
     }
-    tell(conn, user, peers, at)?;
+    notify(conn, user, peers, at)?;
     // Most accounts are small: then it is finished at once.
     for _ in 0..2 {
         match Step::next(conn, user)? {
             step @ (Step::RemoveClientIds(_) | Step::Finish) => step.take(conn, user, at)?,
-            Step::Tell(_) | Step::DeleteMessages(_) | Step::Nothing => break,
+            Step::Notify(_) | Step::DeleteMessages(_) | Step::Nothing => break,
         }
     }
     Ok(())
@@ -106,13 +106,13 @@ pub(super) fn begin_erasure(
 /// What is next to do of a user's change.
 #[derive(Clone, PartialEq, Eq)]
 enum Step {
-    /// Tell these peers.
-    Tell(Vec<UserId>),
+    /// Notify these peers.
+    Notify(Vec<UserId>),
     /// Delete these messages, which were sent to these users.
     DeleteMessages(Vec<(MessageId, UserId)>),
     /// Remove the `clientId`s of these messages.
     RemoveClientIds(Vec<MessageId>),
-    /// Note that everything is done.
+    /// Record that everything is done.
     Finish,
     /// It is finished.
     Nothing,
@@ -120,10 +120,10 @@ enum Step {
 
 impl Step {
     fn next(conn: &mut Conn<'_>, user: UserId) -> Result<Self> {
-        let Some(told_through) = store::changes::told_through(conn, user)? else { return Ok(Self::Nothing) };
-        let peers = store::members::peers_after(conn, user, told_through, STEP_SIZE.into())?;
+        let Some(notified_through) = store::changes::notified_through(conn, user)? else { return Ok(Self::Nothing) };
+        let peers = store::members::peers_after(conn, user, notified_through, STEP_SIZE.into())?;
         if !peers.is_empty() {
-            return Ok(Self::Tell(peers));
+            return Ok(Self::Notify(peers));
         }
         if store::users::exists(conn, user)? {
             return Ok(Self::Finish);
@@ -141,7 +141,7 @@ impl Step {
     /// The users whose feeds it changes.
     fn concerned(&self, user: UserId) -> Vec<UserId> {
         let mut concerned = match self {
-            Self::Tell(peers) => peers.clone(),
+            Self::Notify(peers) => peers.clone(),
             Self::DeleteMessages(messages) => messages.iter().map(|(_, receiver)| *receiver).chain([user]).collect(),
             Self::RemoveClientIds(_) | Self::Finish | Self::Nothing => Vec::new(),
         };
@@ -166,9 +166,12 @@ impl Step {
 
     fn take(self, conn: &mut Conn<'_>, user: UserId, at: Timestamp) -> Result<()> {
         match self {
-            Self::Tell(peers) => {
-                tell(conn, user, &peers, at)?;
-                Ok(store::changes::set_told(conn, user, peers.last().copied())?)
+            Self::Notify(peers) => {
+                if store::changes::is_erasing(conn, user)? {
+                    store::members::clear_unread_from(conn, user, &peers)?;
+                }
+                notify(conn, user, &peers, at)?;
+                Ok(store::changes::set_notified(conn, user, peers.last().copied())?)
             }
             Self::DeleteMessages(messages) => delete_messages(conn, user, &messages, at),
             Self::RemoveClientIds(messages) => Ok(store::messages::remove_client_ids(conn, &messages)?),
@@ -183,11 +186,11 @@ impl Step {
 
 /// Appends to the feeds of peers that a user changed: to all if the account was erased, otherwise to those whom no block
 /// separates from the user.
-fn tell(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
+fn notify(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
     let is_erased = !store::users::exists(conn, changed)?;
     let blocked = if is_erased { HashSet::default() } else { store::blocks::of(conn, changed)? };
-    let told = peers.iter().copied().filter(|peer| !blocked.contains(peer));
-    let new: Vec<NewEvent> = told.map(|user| NewEvent { user, message: None, peer: changed }).collect();
+    let affected = peers.iter().copied().filter(|peer| !blocked.contains(peer));
+    let new: Vec<NewEvent> = affected.map(|user| NewEvent { user, message: None, peer: changed }).collect();
     Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)
 }
 

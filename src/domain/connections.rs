@@ -1,7 +1,7 @@
 //! Long-lived connections: each belongs to a viewer, and ends when their credential expires or is revoked. And what a viewer
 //! may have at once on all of them.
 
-use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{future::pending, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -10,7 +10,7 @@ use super::{Error, Result, Viewer};
 pub use crate::events::{Permit, network};
 use crate::{
     app::App,
-    events::{Resource, Revocation},
+    events::{Holder, Resource, Revocation},
 };
 
 /// Who has too many requests in hand is told to come again after this time.
@@ -86,10 +86,10 @@ impl ClientConnection {
     }
 }
 
-/// A permit for a request of this viewer, to be kept until its answer was sent. Privileged viewers need none.
-pub fn begin_request(app: &App, viewer: &Viewer) -> Result<Option<Permit>> {
-    let Some(user) = viewer.limited_user() else { return Ok(None) };
-    let permit = app.permits.try_acquire(user, Resource::Request, 1);
+/// A permit for a request of this viewer from this address, to be kept until its answer was sent. Privileged viewers need none.
+pub fn begin_request(app: &App, viewer: &Viewer, from: Option<IpAddr>) -> Result<Option<Permit>> {
+    let Some(holder) = holder(viewer, from) else { return Ok(None) };
+    let permit = app.permits.try_acquire(holder, Resource::Request, 1);
     permit.map(Some).ok_or_else(|| {
         app.rates.count_refusal("requests");
         Error::RateLimited(REQUEST_RETRY)
@@ -97,8 +97,17 @@ pub fn begin_request(app: &App, viewer: &Viewer) -> Result<Option<Permit>> {
 }
 
 /// The same, once the viewer has fewer requests in hand.
-pub async fn wait_for_request(app: &App, viewer: &Viewer) -> Option<Permit> {
-    app.permits.acquire(viewer.limited_user(), Resource::Request).await
+pub async fn wait_for_request(app: &App, viewer: &Viewer, from: Option<IpAddr>) -> Option<Permit> {
+    app.permits.acquire(holder(viewer, from), Resource::Request).await
+}
+
+/// Whose requests are counted: those of the viewer, or of all who have not signed in at their network. All who come through a proxy on
+/// this machine that is not trusted have a loopback address.
+fn holder(viewer: &Viewer, from: Option<IpAddr>) -> Option<Holder> {
+    if viewer.is_anonymous() {
+        return from.filter(|address| !address.is_loopback()).map(Holder::at);
+    }
+    viewer.limited_user().map(Holder::from)
 }
 
 /// The permits of a subscription that fills so many fields for an event.

@@ -40,15 +40,15 @@ pub async fn run_job(app: Arc<App>) {
     let mut failures = Failures::default();
     loop {
         let pause = match indexer.step().await {
-            Ok(Step::Taken) => {
+            Ok(Outcome::Taken) => {
                 failures = Failures::default();
                 continue;
             }
-            Ok(Step::Nothing) => {
+            Ok(Outcome::Nothing) => {
                 let _ = tokio::time::timeout(JOB_INTERVAL, app.unembedded.notified()).await;
                 continue;
             }
-            Ok(Step::Elsewhere) => JOB_INTERVAL,
+            Ok(Outcome::Elsewhere) => JOB_INTERVAL,
             Err(error) => {
                 if let EmbeddingError::Model(_) = error {
                     app.counters.count_embeddings("failed", 1);
@@ -82,7 +82,7 @@ pub async fn reindex(
         if left == 0 {
             return Ok(());
         }
-        if let Step::Nothing | Step::Elsewhere = indexer.step().await? {
+        if let Outcome::Nothing | Outcome::Elsewhere = indexer.step().await? {
             tokio::time::sleep(RETRY_INTERVALS[0]).await;
         }
     }
@@ -148,8 +148,8 @@ impl Failures {
     }
 }
 
-/// What a step did.
-enum Step {
+/// How a step ended.
+enum Outcome {
     Taken,
     Nothing,
     /// Another server makes the vectors.
@@ -163,16 +163,16 @@ enum Work {
     Embed(NextMessages),
 }
 
-/// Messages that get vectors, and what is noted once they have them.
+/// Messages that get vectors, and what is recorded once they have them.
 struct NextMessages {
     /// The model as it was.
     model: EmbeddingModel,
     messages: Vec<IndexedMessage>,
-    note: Note,
+    progress: Progress,
 }
 
 #[derive(Clone, Copy)]
-enum Note {
+enum Progress {
     /// Changed messages are indexed again.
     Changes,
     /// Messages were tried again that had been refused.
@@ -199,9 +199,9 @@ impl Indexer {
     }
 
     /// Gives some messages vectors, if there are any without.
-    async fn step(&mut self) -> Result<Step, EmbeddingError> {
+    async fn step(&mut self) -> Result<Outcome, EmbeddingError> {
         if !self.is_only_one().await? {
-            return Ok(Step::Elsewhere);
+            return Ok(Outcome::Elsewhere);
         }
         match self.next_work().await? {
             Some(Work::AddModel(through)) => self.add_model(through).await,
@@ -210,15 +210,16 @@ impl Indexer {
         }
     }
 
-    /// Notes a model, of which it must be known how many dimensions its vectors have.
-    async fn add_model(&self, through: i64) -> Result<Step, EmbeddingError> {
+    /// Adds a model, of which it must be known how many dimensions its vectors have.
+    async fn add_model(&self, through: i64) -> Result<Outcome, EmbeddingError> {
         let (dimensions, identity) = (self.embedder.dimensions().await?, self.embedder.identity().to_owned());
         let add = move |conn: &mut Conn<'_>| store::vectors::add_model(conn, &identity, dimensions, through);
         self.app.store.write(add).await?;
-        Ok(Step::Taken)
+        Ok(Outcome::Taken)
     }
 
-    async fn embed(&mut self, NextMessages { model, messages, note }: NextMessages) -> Result<Step, EmbeddingError> {
+    async fn embed(&mut self, next: NextMessages) -> Result<Outcome, EmbeddingError> {
+        let NextMessages { model, messages, progress } = next;
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let live: Vec<_> = messages.into_iter().filter(|message| !message.is_deleted).collect();
         let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
@@ -227,16 +228,17 @@ impl Indexer {
         self.app.counters.count_embeddings("ok", vectors.len() - refused);
         let embedded = Embedded { ids: ids.clone(), live: live.into_iter().zip(vectors).collect() };
         let (identity, retry_at) = (self.embedder.identity().to_owned(), self.app.now().later(ATTEMPT_INTERVAL));
-        let saved = self.app.store.write(move |conn| save(conn, &identity, model, note, embedded, retry_at)).await?;
+        let save = move |conn: &mut Conn<'_>| save(conn, &identity, model, progress, embedded, retry_at);
+        let saved = self.app.store.write(save).await?;
         if self.left != Some(model) {
             self.ahead.clear();
         }
-        if let Note::Range(_, through) = note {
+        if let Progress::Range(_, through) = progress {
             self.ahead.extend(ids);
             self.ahead.retain(|id| id.key() > through);
         }
         self.left = saved;
-        Ok(Step::Taken)
+        Ok(Outcome::Taken)
     }
 
     async fn is_only_one(&mut self) -> Result<bool, store::Error> {
@@ -272,14 +274,14 @@ impl Indexer {
     }
 
     /// Removes vectors of former models once all messages have some of this one.
-    async fn clean_up(&self) -> Result<Step, EmbeddingError> {
+    async fn clean_up(&self) -> Result<Outcome, EmbeddingError> {
         let identity = self.embedder.identity().to_owned();
         let former = move |conn: &mut Conn<'_>| {
             let model = store::vectors::model(conn, &identity)?.filter(|model| model.from == 0);
             let all = if model.is_some() { store::vectors::models(conn)? } else { Vec::new() };
             Ok::<_, store::Error>(all.into_iter().find(|other| Some(other) != model.as_ref()))
         };
-        let Some(former) = self.app.store.read(former).await? else { return Ok(Step::Nothing) };
+        let Some(former) = self.app.store.read(former).await? else { return Ok(Outcome::Nothing) };
         let remove = move |conn: &mut Conn<'_>| {
             store::indexing::lock(conn)?;
             // Whoever goes back to it must not take it for complete.
@@ -290,7 +292,7 @@ impl Indexer {
             Ok::<_, store::Error>(())
         };
         self.app.store.write(remove).await?;
-        Ok(Step::Taken)
+        Ok(Outcome::Taken)
     }
 }
 
@@ -304,14 +306,14 @@ fn next_messages(
     now: Timestamp,
 ) -> Result<Option<NextMessages>, store::Error> {
     let limit = i64::try_from(size).unwrap_or(i64::MAX);
-    let next = |messages, note| Ok(Some(NextMessages { model, messages, note }));
+    let next = |messages, progress| Ok(Some(NextMessages { model, messages, progress }));
     let changed = store::indexing::changes(conn, true, limit)?;
     if !changed.is_empty() {
-        return next(store::indexing::messages_by_ids(conn, &changed)?, Note::Changes);
+        return next(store::indexing::messages_by_ids(conn, &changed)?, Progress::Changes);
     }
     let refused = store::vectors::failures(conn, &model, MAX_ATTEMPTS, now, limit)?;
     if !refused.is_empty() {
-        return next(store::indexing::messages_by_ids(conn, &refused)?, Note::Attempts);
+        return next(store::indexing::messages_by_ids(conn, &refused)?, Progress::Attempts);
     }
     let mut newer = store::indexing::messages_after(conn, model.through, MESSAGES_PER_LOOK)?;
     if !newer.is_empty() {
@@ -322,7 +324,7 @@ fn next_messages(
         let last = newer.last().filter(|_| !is_last).map_or(i64::MAX, |message| message.id.key());
         let through = settled.map_or(model.through, |settled| settled.min(last).max(model.through));
         if !newer.is_empty() || through > model.through {
-            return next(newer, Note::Range(model.from, through));
+            return next(newer, Progress::Range(model.from, through));
         }
     }
     if model.from == 0 {
@@ -331,7 +333,7 @@ fn next_messages(
     let older = store::indexing::messages_before(conn, model.from, limit)?;
     let is_last = i64::try_from(older.len()).is_ok_and(|count| count < limit);
     let from = older.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
-    next(older, Note::Range(from, model.through))
+    next(older, Progress::Range(from, model.through))
 }
 
 /// Messages and their vectors; `None` for those that were refused.
@@ -342,13 +344,13 @@ struct Embedded {
     live: Vec<(IndexedMessage, Option<Vector>)>,
 }
 
-/// Saves vectors of messages that were not changed meanwhile, and notes what was done. Gives the model as it is then; `None` if somebody
+/// Saves vectors of messages that were not changed meanwhile, and records what was done. Gives the model as it is then; `None` if somebody
 /// had it begin anew.
 fn save(
     conn: &mut Conn<'_>,
     identity: &str,
     model: EmbeddingModel,
-    note: Note,
+    progress: Progress,
     Embedded { mut ids, live }: Embedded,
     retry_at: Timestamp,
 ) -> Result<Option<EmbeddingModel>, store::Error> {
@@ -382,14 +384,14 @@ fn save(
     for message in &refused {
         store::vectors::note_failure(conn, &model, *message, retry_at)?;
     }
-    match note {
-        Note::Changes => store::indexing::finish_removed(conn, &done)?,
-        Note::Attempts => {
+    match progress {
+        Progress::Changes => store::indexing::finish_removed(conn, &done)?,
+        Progress::Attempts => {
             // Those too that were deleted, or edited: there is nothing to try again.
             ids.retain(|id| !refused.contains(id));
             store::vectors::forget_failures(conn, &model, &ids)?;
         }
-        Note::Range(from, through) => {
+        Progress::Range(from, through) => {
             store::vectors::set_range(conn, &model, (from, through))?;
             return Ok(Some(model.with_range(from, through)));
         }

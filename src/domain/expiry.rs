@@ -132,9 +132,9 @@ async fn delete_batch(app: &App, expired: Vec<Expired>) -> Result<usize> {
         let members: Vec<UserId> = expired.iter().flat_map(|it| [it.sender_id, it.receiver_id]).collect();
         store::users::lock(conn, &members)?;
         let (deleted, live): (Vec<Expired>, Vec<Expired>) = expired.into_iter().partition(|it| it.is_deleted);
-        let told = delete_texts(conn, &live, at)?;
+        let counted = delete_texts(conn, &live, at)?;
         store::expiry::remove(conn, &deleted)?;
-        Ok::<_, Error>(told)
+        Ok::<_, Error>(counted)
     };
     let invalidate = move |(_, members): &(usize, Vec<UserId>)| {
         notifier.invalidate(members.iter().copied());

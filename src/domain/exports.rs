@@ -55,7 +55,8 @@ pub async fn last_id(app: &App, viewer: &Viewer) -> Result<i64> {
     Ok(app.store.read(store::feed::last_id).await?)
 }
 
-/// Writes the lines of an export, as everything is at one moment: of one user, or of all if none is given. `progress` is told each line.
+/// Writes the lines of an export, as everything is at one moment: of one user, or of all if none is given. `progress` is called for each
+/// line.
 ///
 /// Everything is all users with the hashes of their passwords, all messages, marks and blocks; but no sessions, service tokens and
 /// events, and nothing that is about to be deleted. Of one user it is the account, its sessions and blocks, the messages sent and

@@ -102,7 +102,7 @@ pub fn events(
         let reset = Event { cursor: head.clone(), at: app.now(), body: EventBody::Reset };
         return Ok(Events { events: vec![Arc::new(reset)], cursor: head, has_more: false });
     }
-    note_told(app, &page);
+    record_delivered(app, &page);
     let FeedPage { mut events, through, is_last, .. } = page;
     let is_cut = events.len() > usize::from(limit);
     events.truncate(limit.into());
@@ -300,7 +300,7 @@ impl Follower {
         if position < page.trimmed_through {
             return self.reset().await;
         }
-        note_told(&self.app, &page);
+        record_delivered(&self.app, &page);
         // Entries after the last event are of kinds that only later versions know.
         self.read_position.position = if page.events.is_empty() { page.through } else { position };
         (self.queued, self.at_end) = (page.events.into(), page.is_last);
@@ -323,15 +323,15 @@ impl Follower {
 fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i64>> {
     let head = store::feed::head(conn, user)?;
     if let Some(position) = head.filter(|position| *position > 0) {
-        app.history.note(&app.epoch(), position, None);
+        app.history.record(&app.epoch(), position, None);
     }
     Ok(head)
 }
 
-/// Notes the last event of a page. Not its end, which may be a position that a client has made up.
-fn note_told(app: &App, page: &FeedPage) {
+/// Records the last event of a page. Not its end, which may be a position that a client has made up.
+fn record_delivered(app: &App, page: &FeedPage) {
     if let Some(event) = page.events.last() {
-        app.history.note(&event.cursor.epoch, event.cursor.position, Some(event.at));
+        app.history.record(&event.cursor.epoch, event.cursor.position, Some(event.at));
     }
 }
 

@@ -26,7 +26,7 @@ const MOVE_LOCK: i64 = 0x4D6F_7665;
 /// Notes that wait to be removed: while others write much, each removal waits for its turn.
 const MAX_DONE: usize = 5_000;
 /// With more changes since it was interrupted, a move begins anew: they are read together.
-const MAX_NOTES: i64 = 200_000;
+const MAX_LOGGED: i64 = 200_000;
 /// It takes long, and is of one moment on either database.
 const SNAPSHOT: Snapshot = Snapshot { always: true, light: false };
 /// How many milliseconds the switch waits for locks of others, …
@@ -48,7 +48,7 @@ pub struct Move {
     /// Until the new database says that it is being moved there: servers wait then.
     unserved: Option<Unserved>,
     id: String,
-    /// The numbers of the notes that were carried over and are still there.
+    /// The numbers of the logged changes that were carried over and are still there.
     done: HashSet<i64>,
 }
 
@@ -69,14 +69,14 @@ impl Move {
         }
         let postgres = if from.is_sqlite() { &to } else { &from };
         let lock = postgres.try_lock(MOVE_LOCK).await?.ok_or(CannotMove::Running)?;
-        let (source, arriving) = (from.read(moving::source_id).await?, to.read(moving::arriving_id).await?);
+        let (source, target) = (from.read(moving::source_id).await?, to.read(moving::target_id).await?);
         let mut unserved = None;
         // What this move has not begun may be any database: it is not even brought up to date before it is known to be free.
-        if source.is_none() || source != arriving {
+        if source.is_none() || source != target {
             if from.read(moving::is_moved).await? {
                 return Err(CannotMove::Moved);
             }
-            let is_begun = arriving.is_some();
+            let is_begun = target.is_some();
             if !is_begun {
                 unserved = Some(to.unserved().await?.ok_or(CannotMove::Served)?);
             }
@@ -86,14 +86,14 @@ impl Move {
         Ok(Self { from, to, lock, unserved, id: String::new(), done: HashSet::new() })
     }
 
-    /// Copies everything, and with `and_switch` closes the former database; `progress` is told how many rows of how many are copied.
+    /// Copies everything, and with `and_switch` closes the former database; `progress` is called with how many rows of how many are copied.
     ///
     /// # Errors
     /// [`CannotMove`]; the next run continues where this one ended, or, if rows are refused or differ, begins anew.
     pub async fn run(&mut self, and_switch: bool, progress: impl FnMut(usize, usize)) -> Result<()> {
         let done = self.try_run(and_switch, progress).await;
         if let Err(CannotMove::Differs(..) | CannotMove::Refused(..)) = &done {
-            self.end_notes().await?;
+            end_change_log(&self.from).await?;
         }
         done
     }
@@ -107,7 +107,7 @@ impl Move {
         // Only to be shown.
         let (mut rows, total) = (0, self.from.read(rows_of_all).await.unwrap_or_default());
         for table in &TABLES {
-            let mut after = self.to.read(move |conn| moving::arrived_through(conn, table)).await?;
+            let mut after = self.to.read(move |conn| moving::copied_through(conn, table)).await?;
             loop {
                 let (more, through) = self.copy(table, after.unwrap_or_else(|| table.first_key())).await?;
                 let Some(key) = through else { break };
@@ -121,47 +121,39 @@ impl Move {
             self.compare(table).await?;
         }
         if !and_switch {
-            return self.end_notes().await;
+            return end_change_log(&self.from).await;
         }
         self.follow().await?;
         self.switch().await?;
         self.finish().await
     }
 
-    /// Notes the changes of the former database from now on, unless that was begun before.
+    /// Records the changes of the former database from now on, unless that was begun before.
     async fn begin(&mut self) -> Result<()> {
-        let (source, arriving) = (self.from.read(moving::source_id).await?, self.to.read(moving::arriving_id).await?);
-        if let Some(id) = source.clone().filter(|id| arriving.as_ref() == Some(id))
-            && self.from.read(|conn| moving::count_notes(conn, MAX_NOTES)).await? < MAX_NOTES
+        let (source, target) = (self.from.read(moving::source_id).await?, self.to.read(moving::target_id).await?);
+        if let Some(id) = source.clone().filter(|id| target.as_ref() == Some(id))
+            && self.from.read(|conn| moving::count_logged(conn, MAX_LOGGED)).await? < MAX_LOGGED
         {
             self.id = id;
             return Ok(());
         }
         if source.is_some() {
-            self.end_notes().await?;
+            end_change_log(&self.from).await?;
         }
         self.id = format!("{:016x}", rand::random::<u64>());
-        let (id, is_begun) = (self.id.clone(), arriving.is_some());
+        let (id, is_begun) = (self.id.clone(), target.is_some());
         let prepare = move |conn: &mut Conn<'_>| {
             require_free(conn, is_begun)?;
             moving::clear(conn)?;
-            Ok::<_, CannotMove>(moving::begin_arrival(conn, &id)?)
+            Ok::<_, CannotMove>(moving::begin_target(conn, &id)?)
         };
         self.to.write(prepare).await?;
         let id = &self.id;
         retried(|| {
             let id = id.clone();
-            self.from.write(move |conn| Ok(moving::begin_notes(conn, &id)?))
+            self.from.write(move |conn| Ok(moving::begin_change_log(conn, &id)?))
         })
         .await
-    }
-
-    /// The former database is what it was.
-    async fn end_notes(&self) -> Result<()> {
-        for table in &TABLES {
-            retried(|| self.from.write(move |conn| Ok(moving::end_notes_of(conn, table)?))).await?;
-        }
-        retried(|| self.from.write(|conn| Ok(moving::end_notes(conn)?))).await
     }
 
     /// Copies the rows of a table after a key; gives how many these were, and the last key. What has changed is carried over with them,
@@ -186,14 +178,14 @@ impl Move {
             self.to.write(move |conn| write(conn, &step, &id))
         })
         .await?;
-        self.done.extend(&step.notes);
+        self.done.extend(&step.changes);
         if self.done.len() > MAX_DONE {
             self.discard().await?;
         }
         Ok(step)
     }
 
-    /// Removes the notes that were carried over. If this is not reached, their rows are carried over once more.
+    /// Removes the logged changes that were carried over. If this is not reached, their rows are carried over once more.
     async fn discard(&mut self) -> Result<()> {
         let done: Arc<[i64]> = self.done.iter().copied().collect();
         retried(|| {
@@ -210,7 +202,7 @@ impl Move {
         loop {
             self.carry_over(None).await?;
             self.discard().await?;
-            if self.from.read(|conn| moving::count_notes(conn, MAX_LAST_CHANGES)).await? < MAX_LAST_CHANGES {
+            if self.from.read(|conn| moving::count_logged(conn, MAX_LAST_CHANGES)).await? < MAX_LAST_CHANGES {
                 return Ok(());
             }
         }
@@ -229,8 +221,8 @@ impl Move {
                 let keys: Vec<Row> = rows.iter().map(|row| table.key_of(row)).collect();
                 let others = other.read(move |conn| moving::rows_of(conn, table, &keys)).await?;
                 let others: HashMap<_, _> = others.into_iter().map(|row| (text(&table.key_of(&row)), row)).collect();
-                // Last of all: whatever has changed since the last time is noted.
-                let changed = self.from.read(move |conn| moving::notes_of(conn, table)).await?;
+                // Last of all: whatever has changed since the last time is in the log.
+                let changed = self.from.read(move |conn| moving::logged_keys(conn, table)).await?;
                 let changed: HashSet<_> = changed.iter().map(|key| text(key)).collect();
                 for row in rows {
                     let key = text(&table.key_of(&row));
@@ -268,14 +260,48 @@ impl Move {
     async fn finish(&self) -> Result<()> {
         let id = self.from.read(moving::source_id).await?;
         let finish = move |conn: &mut Conn<'_>| {
-            if id.is_none() || moving::arriving_id(conn)? != id || !moving::is_whole(conn)? {
+            if id.is_none() || moving::target_id(conn)? != id || !moving::is_complete(conn)? {
                 return Err(CannotMove::Moved);
             }
-            moving::end_arrival(conn)?;
+            moving::end_target(conn)?;
             Ok(store::audit::insert_command(conn, "move")?)
         };
         self.to.write(finish).await
     }
+}
+
+/// Gives up a move that was interrupted: the former database is what it was. A move to another machine that still runs ends with an error.
+///
+/// # Errors
+/// [`CannotMove`]
+pub async fn cancel(from: &Store) -> Result<()> {
+    if from.read(moving::is_moved).await? {
+        return Err(CannotMove::Moved);
+    }
+    if from.read(moving::source_id).await?.is_none() {
+        return Err(CannotMove::NotBegun);
+    }
+    if from.is_sqlite() {
+        // At once, as the lock of a move that runs is elsewhere.
+        let end = |conn: &mut Conn<'_>| {
+            if moving::is_moved(conn)? {
+                return Err(CannotMove::Moved);
+            }
+            TABLES.iter().try_for_each(|table| moving::end_change_log_of(conn, table))?;
+            Ok(moving::end_change_log(conn)?)
+        };
+        return retried(|| from.write(end)).await;
+    }
+    let _lock = from.try_lock(MOVE_LOCK).await?.ok_or(CannotMove::Running)?;
+    end_change_log(from).await
+}
+
+/// The former database is what it was.
+async fn end_change_log(from: &Store) -> Result<()> {
+    for table in &TABLES {
+        retried(|| from.write(move |conn| Ok(moving::end_change_log_of(conn, table)?))).await?;
+    }
+    retried(|| from.write(|conn| Ok(moving::end_change_log(conn)?))).await
 }
 
 /// Refuses a new database that is served, or that has something else in it than what a move has begun.

@@ -35,6 +35,9 @@ pub enum CannotMove {
     /// It was moved before.
     #[error("the former database was moved already; if it was to this one, there is nothing left to do")]
     Moved,
+    /// There is nothing to give up.
+    #[error("no move of this database was begun, or it was given up before")]
+    NotBegun,
     /// The new database was moved elsewhere itself.
     #[error("the new database was moved elsewhere, and is closed: name another one")]
     Closed,
@@ -64,8 +67,8 @@ pub(super) type Copied = (&'static Table, Row);
 
 /// What is carried over at one time.
 pub(super) struct Step {
-    /// The numbers of the notes that it does.
-    pub(super) notes: Vec<i64>,
+    /// The numbers of the logged changes that it carries over.
+    pub(super) changes: Vec<i64>,
     pub(super) parts: Vec<Part>,
     pub(super) copied: Option<Copied>,
 }
@@ -87,7 +90,7 @@ pub(super) fn rows_of_all(conn: &mut Conn<'_>) -> Result<usize> {
 /// Reads rows of a table after a key, and the present rows of all that has changed and is not done, as far as they were copied: others
 /// will be copied as they are then.
 pub(super) fn read(conn: &mut Conn<'_>, copied: Option<Copied>, done: &HashSet<i64>) -> Result<Step> {
-    let mut step = Step { notes: Vec::new(), parts: Vec::new(), copied: None };
+    let mut step = Step { changes: Vec::new(), parts: Vec::new(), copied: None };
     let mut batch = None;
     if let Some((table, after)) = copied {
         let rows = moving::rows_after(conn, table, &after, table.batch_size())?;
@@ -95,9 +98,9 @@ pub(super) fn read(conn: &mut Conn<'_>, copied: Option<Copied>, done: &HashSet<i
         batch = Some((Part { table, rows, gone: Vec::new() }, after));
     }
     let mut changed: HashMap<String, HashMap<String, Row>> = HashMap::new();
-    for note in moving::notes(conn)?.into_iter().filter(|note| !done.contains(&note.seq)) {
-        step.notes.push(note.seq);
-        changed.entry(note.table).or_default().insert(text(&note.key), note.key);
+    for change in moving::logged_changes(conn)?.into_iter().filter(|change| !done.contains(&change.seq)) {
+        step.changes.push(change.seq);
+        changed.entry(change.table).or_default().insert(text(&change.key), change.key);
     }
     for table in &TABLES {
         let mut keys = changed.remove(table.name).unwrap_or_default();
@@ -130,7 +133,7 @@ pub(super) fn read(conn: &mut Conn<'_>, copied: Option<Copied>, done: &HashSet<i
 }
 
 pub(super) fn write(conn: &mut Conn<'_>, step: &Step, id: &str) -> Result<()> {
-    if moving::arriving_id(conn)?.as_deref() != Some(id) {
+    if moving::target_id(conn)?.as_deref() != Some(id) {
         return Err(CannotMove::Running);
     }
     for Part { table, gone, .. } in step.parts.iter().rev() {
@@ -145,7 +148,7 @@ pub(super) fn write(conn: &mut Conn<'_>, step: &Step, id: &str) -> Result<()> {
         }
     }
     if let Some((table, key)) = &step.copied {
-        moving::set_arrived_through(conn, table, key)?;
+        moving::set_copied_through(conn, table, key)?;
     }
     Ok(())
 }
@@ -172,7 +175,7 @@ pub(super) fn complete(conn: &mut Conn<'_>, step: &Step, numbers: &[i64], id: &s
     let (last, index) = (store::feed::last_id(conn)?, store::indexing::words(conn)?);
     let through = if matches!(conn, Conn::Sqlite(_)) { last } else { index.through };
     store::indexing::set_words(conn, WordsIndex { from: last + 1, through, ..index })?;
-    Ok(moving::set_whole(conn)?)
+    Ok(moving::set_complete(conn)?)
 }
 
 /// By the numbers or texts of the keys, which come first.

@@ -1,5 +1,5 @@
-//! Several servers on one PostgreSQL database: what they have to agree on before one of them starts, and how each hears of the
-//! changes that the others make, whether somebody tells it ([`super::relaying`]) or not: it reads what was added to all feeds, and
+//! Several servers on one PostgreSQL database: what they have to agree on before one of them starts, and how each is notified of the
+//! changes that the others make, whether a message comes ([`super::relaying`]) or not: it reads what was added to all feeds, and
 //! whose [presence](super::presences) has changed. On SQLite there is one server, to which only a new epoch matters.
 
 use std::{
@@ -24,9 +24,9 @@ use crate::{
 
 /// How often a server says that it is there: several times in the time of a lease.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a server looks for changes of others, while there are others and nobody tells it of changes.
+/// How often a server looks for changes of others, while there are others and NATS does not notify it of changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How often it looks while somebody tells it, as what is told may be lost. Without others it looks as often as it renews its lease: a
+/// How often it looks while NATS does, as messages may be lost. Without others it looks as often as it renews its lease: a
 /// command may change the database, too.
 const LINKED_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often servers exchange who is connected to them.
@@ -161,19 +161,19 @@ impl Membership {
 
     /// Keeps in touch with the others; returns when the server must not use the database any more.
     pub async fn run(mut self, app: Arc<App>) -> CannotServe {
-        let (mut renewed, mut is_deaf) = (Instant::now(), false);
+        let (mut renewed, mut is_failing) = (Instant::now(), false);
         loop {
             tokio::time::sleep(self.interval(&app)).await;
             // A panic must not end the lease.
-            let heard = AssertUnwindSafe(self.hear(&app)).catch_unwind().await;
-            let heard = heard.unwrap_or_else(|_panic| Err(store::Error::Failed("a panic".to_owned())));
-            match &heard {
-                Err(error) if !is_deaf => tracing::warn!(%error, "reading the changes of other servers failed"),
+            let polled = AssertUnwindSafe(self.poll(&app)).catch_unwind().await;
+            let polled = polled.unwrap_or_else(|_panic| Err(store::Error::Failed("a panic".to_owned())));
+            match &polled {
+                Err(error) if !is_failing => tracing::warn!(%error, "reading the changes of other servers failed"),
                 Ok(()) | Err(_) => {}
             }
-            is_deaf = heard.is_err();
+            is_failing = polled.is_err();
             // Another PostgreSQL server may be the primary now.
-            if !is_deaf && renewed.elapsed() < RENEWAL_INTERVAL {
+            if !is_failing && renewed.elapsed() < RENEWAL_INTERVAL {
                 continue;
             }
             match self.renew(&app).await {
@@ -187,9 +187,9 @@ impl Membership {
         }
     }
 
-    /// Hears of what others have changed.
-    async fn hear(&mut self, app: &Arc<App>) -> store::Result<()> {
-        self.poll(app).await?;
+    /// Reads what others have changed.
+    async fn poll(&mut self, app: &Arc<App>) -> store::Result<()> {
+        self.poll_feeds(app).await?;
         if self.exchanged.elapsed() >= EXCHANGE_INTERVAL {
             self.exchanged = Instant::now();
             self.presences.run(app, self.node.id, &self.others).await?;
@@ -219,11 +219,11 @@ impl Membership {
             // Also if the check fails at first: by then the others believe again that it is there.
             self.is_agreed &= !nodes.is_new;
             if !self.is_agreed {
-                // It was away for longer than others believed that it is there, and kept what it has not heard of.
+                // It was away for longer than others believed that it is there, and kept what it has missed.
                 check_agreement(app, &self.node, &nodes.others).await?;
                 self.is_agreed = true;
                 app.presences.share_all();
-                self.presences.hear_anew(app);
+                self.presences.poll_anew(app);
             }
             self.others = nodes.others.iter().map(|other| other.id).collect();
             check_history(app).await?;
@@ -240,7 +240,7 @@ impl Membership {
     }
 
     /// Notifies the followers of feeds to which something was added.
-    async fn poll(&mut self, app: &App) -> store::Result<()> {
+    async fn poll_feeds(&mut self, app: &App) -> store::Result<()> {
         if app.store.is_sqlite() {
             return Ok(());
         }
@@ -293,14 +293,14 @@ async fn check_agreement(app: &App, node: &Node, others: &[Node]) -> Result<(), 
     if is_agreed { Ok(()) } else { Err(CannotServe::Keys) }
 }
 
-/// Begins a new epoch if one of the last entries that somebody was told of is not in the database any more, or another one has taken its
+/// Begins a new epoch if one of the last entries that were delivered is not in the database any more, or another one has taken its
 /// id: another PostgreSQL server became the primary which did not have all that was committed.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn check_history(app: &App) -> store::Result<()> {
-    let (epoch, told) = (app.epoch(), app.history.entries());
-    if !app.store.read(move |conn| store::feed::lacks_any(conn, &told)).await? {
+    let (epoch, delivered) = (app.epoch(), app.history.entries());
+    if !app.store.read(move |conn| store::feed::lacks_any(conn, &delivered)).await? {
         return Ok(());
     }
     // Of several servers one begins it.

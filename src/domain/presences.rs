@@ -1,5 +1,5 @@
 //! Presence. A user is online while a client of theirs follows their feed or their signals, on any server, and for a while after.
-//! Servers on one PostgreSQL database tell each other in a table who is connected to them; each tells its own subscribers.
+//! Servers on one PostgreSQL database publish in a table who is connected to them; each notifies its own subscribers.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -91,7 +91,7 @@ async fn broadcast(app: Arc<App>, user: UserId, kind: SignalKind) {
             app.signals.broadcast(&peers, &blocked, Signal { kind, user, conversation: None, expires_at: None });
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(%error, "a presence was not told"),
+        Err(error) => tracing::debug!(%error, "the change of a presence could not be broadcast"),
     }
 }
 
@@ -105,9 +105,9 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Tells the other servers who is connected to this one, and takes over who is connected to them.
+    /// Publishes who is connected to this server, and reads who is connected to the others.
     pub(super) async fn run(&mut self, app: &Arc<App>, node: i64, others: &[i64]) -> store::Result<()> {
-        self.tell(app, node).await?;
+        self.publish(app, node).await?;
         let gone: Vec<_> = self.known.keys().filter(|other| !others.contains(other)).copied().collect();
         for other in gone {
             self.forget(app, other);
@@ -115,11 +115,11 @@ impl Exchange {
         for other in others {
             self.known.entry(*other).or_default();
         }
-        self.hear(app).await
+        self.poll(app).await
     }
 
-    /// From now on all that others tell is heard once more.
-    pub(super) fn hear_anew(&mut self, app: &Arc<App>) {
+    /// Reads everything that others have published once more, at the next run.
+    pub(super) fn poll_anew(&mut self, app: &Arc<App>) {
         let known: Vec<_> = self.known.keys().copied().collect();
         for other in known {
             self.forget(app, other);
@@ -134,7 +134,7 @@ impl Exchange {
         }
     }
 
-    async fn tell(&mut self, app: &App, node: i64) -> store::Result<()> {
+    async fn publish(&mut self, app: &App, node: i64) -> store::Result<()> {
         loop {
             let changes = Arc::new(app.presences.take_changes(app.now(), BATCH_SIZE));
             if changes.is_empty() {
@@ -143,15 +143,15 @@ impl Exchange {
             let (version, written) = (self.version, changes.clone());
             // Also if it fails: perhaps it was committed all the same, and read.
             self.version += i64::try_from(changes.len()).unwrap_or(i64::MAX);
-            let told = app.store.write(move |conn| store::presences::note(conn, node, version, &written)).await;
-            if let Err(error) = told {
+            let published = app.store.write(move |conn| store::presences::publish(conn, node, version, &written)).await;
+            if let Err(error) = published {
                 app.presences.put_back(changes.iter().map(|(user, _)| *user));
                 return Err(error);
             }
         }
     }
 
-    async fn hear(&mut self, app: &Arc<App>) -> store::Result<()> {
+    async fn poll(&mut self, app: &Arc<App>) -> store::Result<()> {
         let mut is_end = self.known.is_empty();
         while !is_end {
             let known: Vec<_> = self.known.iter().map(|(node, version)| (*node, *version)).collect();

@@ -1,17 +1,17 @@
-//! Several servers wake each other over NATS. It makes them faster, and nothing depends on it: what was not heard is found by
+//! Several servers wake each other over NATS. It makes them faster, and nothing depends on it: what was not messages is found by
 //! [`super::nodes`].
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     app::App,
-    events::{Nats, News},
+    events::{Nats, RelayMessage},
 };
 
-/// How often a server tells that it is there, to hear itself.
+/// How often a server sends a message of which it expects the echo.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells the other servers what this one changes, and notifies those who follow what the others have changed. Never returns.
+/// Sends the other servers what this one changes, and notifies the subscribers here of what the others have changed. Never returns.
 pub fn run_job(app: Arc<App>, nats: Nats, node: i64) -> impl Future<Output = ()> + Send {
     // From the call on, so that the metrics know of it.
     app.relay.open();
@@ -30,38 +30,38 @@ pub fn run_job(app: Arc<App>, nats: Nats, node: i64) -> impl Future<Output = ()>
 async fn relay(app: &App, nats: &Nats, node: i64) -> Result<(), String> {
     let epoch = app.epoch();
     let subject = format!("duologue.{epoch}");
-    let mut heard = nats.subscribe(&subject).await?;
-    let hear = async {
-        while let Some(news) = heard.next().await {
-            if news.node == node { app.relay.note_echo() } else { apply(app, &news) }
+    let mut messages = nats.subscribe(&subject).await?;
+    let receive = async {
+        while let Some(message) = messages.next().await {
+            if message.node == node { app.relay.record_echo() } else { apply(app, &message) }
         }
     };
-    let tell = async {
+    let send = async {
         loop {
             nats.publish(&subject, &app.relay.next(node).await).await;
         }
     };
     let beat = async {
         while app.epoch() == epoch {
-            nats.publish(&subject, &News::beat(node)).await;
+            nats.publish(&subject, &RelayMessage::beat(node)).await;
             tokio::time::sleep(BEAT_INTERVAL).await;
         }
     };
     tokio::select! {
-        () = hear => Err("NATS is closed".to_owned()),
-        () = tell => Ok(()),
+        () = receive => Err("NATS is closed".to_owned()),
+        () = send => Ok(()),
         () = beat => Ok(()),
     }
 }
 
-fn apply(app: &App, news: &News) {
-    if news.revokes {
-        app.revocations.note_elsewhere();
+fn apply(app: &App, message: &RelayMessage) {
+    if message.revokes {
+        app.revocations.note_revoked_elsewhere();
     }
-    for (user, invalidates) in news.feeds() {
+    for (user, invalidates) in message.feeds() {
         app.notifier.notify_here(user, invalidates);
     }
-    for (to, signal) in news.signals(app.now()) {
+    for (to, signal) in message.signals(app.now()) {
         app.signals.send(to, signal);
     }
 }

@@ -71,7 +71,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// What tells its places from those of other searches.
+    /// Distinguishes its places from those of other searches.
     fn digest(&self) -> u64 {
         let whole = Self { first: 0, after: None, ..self.clone() };
         let hash = Sha256::digest(format!("{whole:?}"));

@@ -43,7 +43,7 @@ pub async fn set_typing(
     if !blocked {
         let signal = Signal { kind, user, conversation: Some(conversation), expires_at };
         app.signals.send(peer, signal);
-        app.relay.tell_of_signal(peer, signal);
+        app.relay.queue_signal(peer, signal);
     }
     Ok(())
 }

@@ -118,9 +118,9 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     Ok(user)
 }
 
-/// Counts a change of a user against the viewer's rate limit; one that peers are told of as much as so many changes.
-async fn check_write_rate(app: &App, viewer: &Viewer, tells_peers: bool) -> Result<()> {
-    let Some(user) = viewer.user().filter(|_| tells_peers && !viewer.is_privileged()) else {
+/// Counts a change of a user against the viewer's rate limit; one that peers are notified of as much as so many changes.
+async fn check_write_rate(app: &App, viewer: &Viewer, notifies_peers: bool) -> Result<()> {
+    let Some(user) = viewer.user().filter(|_| notifies_peers && !viewer.is_privileged()) else {
         return viewer.check_write_rate(app);
     };
     let peers = app.store.read(move |conn| store::members::count_peers(conn, user)).await?;

@@ -1,5 +1,5 @@
 //! In-process events: notifications for feed followers, signal subscriptions, presence, rate limits, permits, and
-//! revocations; and how other servers are told of some of them. Nothing here is stored: what must survive a restart is in the
+//! revocations; and how other servers are notified of some of them. Nothing here is stored: what must survive a restart is in the
 //! database.
 //!
 //! Not here: what a feed contains, and who may subscribe to what.
@@ -21,9 +21,9 @@ pub use counters::{Counters, Label};
 pub use history::History;
 pub use nats::{Nats, NatsSettings};
 pub use notifier::{Notifier, Watch};
-pub use permits::{Permit, PermitLimits, Permits, Resource};
+pub use permits::{Holder, Permit, PermitLimits, Permits, Resource};
 pub use presences::{OfflineCheck, Presences};
 pub use rates::{RateLimited, RateLimiters, RateLimits, network};
-pub use relay::{News, Relay};
+pub use relay::{Relay, RelayMessage};
 pub use revocations::{Revocation, Revocations};
 pub use signals::{SignalSubscription, Signals};

@@ -5,14 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use async_nats::{Client, ConnectOptions, ServerAddr, Subscriber};
 use futures_util::StreamExt;
 
-use super::relay::News;
+use super::relay::RelayMessage;
 
 /// How soon a server that does not answer is noticed, and given up for another one.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest pause before it is tried again.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Messages that wait while no server answers: later they are of no use.
-const MAX_WAITING: usize = 64;
+const MAX_PENDING: usize = 64;
 /// What cannot be handed over for so long is lost.
 const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -40,7 +40,7 @@ impl Nats {
         options = options
             .name("duologue")
             .ping_interval(PING_INTERVAL)
-            .client_capacity(MAX_WAITING)
+            .client_capacity(MAX_PENDING)
             .retry_on_initial_connect()
             .reconnect_delay_callback(|attempts| {
                 let jitter = rand::random_range(0.5..1.0);
@@ -59,17 +59,17 @@ impl Nats {
         read(settings).await.map(drop)
     }
 
-    /// Subscribes to what servers tell each other about one database.
+    /// Subscribes to what servers send each other about one database.
     ///
     /// # Errors
     /// When the client is closed.
-    pub async fn subscribe(&self, subject: &str) -> Result<NewsStream, String> {
-        self.0.subscribe(subject.to_owned()).await.map(NewsStream).map_err(|error| error.to_string())
+    pub async fn subscribe(&self, subject: &str) -> Result<RelayStream, String> {
+        self.0.subscribe(subject.to_owned()).await.map(RelayStream).map_err(|error| error.to_string())
     }
 
-    /// Tells all servers, this one included. What NATS does not take soon is dropped.
-    pub async fn publish(&self, subject: &str, news: &News) {
-        let Ok(bytes) = serde_json::to_vec(news) else { return };
+    /// Sends a message to all servers, this one included. What NATS does not take soon is dropped.
+    pub async fn publish(&self, subject: &str, message: &RelayMessage) {
+        let Ok(bytes) = serde_json::to_vec(message) else { return };
         let _ = tokio::time::timeout(PUBLISH_TIMEOUT, self.0.publish(subject.to_owned(), bytes.into())).await;
     }
 }
@@ -86,16 +86,16 @@ async fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, ConnectOption
     Ok((servers, options))
 }
 
-/// What servers tell each other.
-pub struct NewsStream(Subscriber);
+/// What servers send each other.
+pub struct RelayStream(Subscriber);
 
-impl NewsStream {
+impl RelayStream {
     /// The next message; `None` when the client is closed. What cannot be read, as of another release, is skipped.
-    pub async fn next(&mut self) -> Option<News> {
+    pub async fn next(&mut self) -> Option<RelayMessage> {
         loop {
             let message = self.0.next().await?;
-            if let Ok(news) = serde_json::from_slice(&message.payload) {
-                return Some(news);
+            if let Ok(read) = serde_json::from_slice(&message.payload) {
+                return Some(read);
             }
         }
     }

@@ -1,16 +1,13 @@
 //! Notifies the followers of a feed that it has changed. A notification carries no payload: the follower reads the
 //! database. So a lost one only delays, and a slow reader blocks nobody. Followers at the same position share one read.
 
-use std::{
-    future::Future,
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{future::Future, mem, sync::Arc};
 
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
@@ -54,7 +51,7 @@ struct Version {
 type SharedRead = Shared<BoxFuture<'static, ()>>;
 
 impl Notifier {
-    /// Notifications, of which other servers are told, too.
+    /// Notifications, which are sent to other servers, too.
     #[must_use]
     pub fn with(relay: Relay) -> Self {
         Self { relay, ..Self::default() }
@@ -73,7 +70,7 @@ impl Notifier {
     pub fn notify(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
             self.notify_here(user, false);
-            self.relay.tell_of_feed(user, false);
+            self.relay.queue_feed(user, false);
         }
     }
 
@@ -100,7 +97,7 @@ impl Notifier {
     pub fn invalidate(&self, users: impl IntoIterator<Item = UserId>) {
         for user in users {
             self.notify_here(user, true);
-            self.relay.tell_of_feed(user, true);
+            self.relay.queue_feed(user, true);
         }
     }
 
@@ -155,7 +152,7 @@ impl Watch {
         }
         // The first shared read may have begun before the notification; then the second one did not.
         for _ in 0..2 {
-            if self.feed.cache().end_for(after).is_none() {
+            if self.feed.cache.lock().end_for(after).is_none() {
                 break;
             }
             self.feed.shared_read(&read).await;
@@ -167,7 +164,7 @@ impl Watch {
         let Some(page) = read(after).await? else { return Ok(None) };
         self.read_through = page.through;
         if page.is_last {
-            let mut cache = self.feed.cache();
+            let mut cache = self.feed.cache.lock();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
                 cache.replace(after, &page, version.notifications, version.invalidations);
                 self.clear_if_unshared(&mut cache);
@@ -178,7 +175,7 @@ impl Watch {
 
     /// From the cache, if it is no older than this version.
     fn cached_page(&mut self, after: i64, limit: usize, version: Version) -> Option<FeedPage> {
-        let mut cache = self.feed.cache();
+        let mut cache = self.feed.cache.lock();
         let is_current =
             |end: &TailEnd| end.notified >= version.notifications && end.invalidated >= version.invalidations;
         let end = cache.end_for(after).filter(is_current)?;
@@ -236,12 +233,7 @@ impl WatchedFeed {
             version.invalidations += 1;
             false
         });
-        self.cache().clear();
-    }
-
-    fn cache(&self) -> MutexGuard<'_, TailCache> {
-        // A panic elsewhere cannot leave it half changed.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock().clear();
     }
 
     /// The read in flight, or a new one, that extends the cache to the end of the feed.
@@ -250,7 +242,7 @@ impl WatchedFeed {
         E: Send,
         F: Future<Output = Result<Option<FeedPage>, E>> + Send,
     {
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_flight = self.in_flight.lock();
         if let Some(pending) = in_flight.as_ref().filter(|pending| pending.peek().is_none()) {
             return pending.clone();
         }
@@ -264,16 +256,20 @@ impl WatchedFeed {
     async fn extend_cache<E, F: Future<Output = Result<Option<FeedPage>, E>>>(&self, read: impl Fn(i64) -> F) {
         loop {
             let version = *self.version.borrow();
-            let Some(end) = self.cache().valid_end(version.invalidations) else { return };
+            let Some(end) = self.cache.lock().valid_end(version.invalidations) else { return };
             match read(end.position).await {
                 Ok(Some(page)) if page.trimmed_through <= end.position => {
-                    self.cache().extend(end, &page, if page.is_last { version.notifications } else { end.notified });
+                    self.cache.lock().extend(
+                        end,
+                        &page,
+                        if page.is_last { version.notifications } else { end.notified },
+                    );
                     if page.is_last {
                         return;
                     }
                 }
                 Ok(_) | Err(_) => {
-                    drop(mem::take(&mut *self.cache()));
+                    drop(mem::take(&mut *self.cache.lock()));
                     return;
                 }
             }

@@ -1,13 +1,40 @@
-//! Bounds what each user may have at once: connections, requests, subscriptions, and more. A permit is released on drop.
+//! Bounds what each user may have at once: connections, requests, subscriptions, and more; and what those who have not signed in may
+//! have from one network. A permit is released on drop.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::registry::{Registry, RegistryGuard};
+use super::{
+    rates::network,
+    registry::{Registry, RegistryGuard},
+};
 use crate::model::ids::UserId;
 
-/// What is bounded for each user.
+/// For whom a resource is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// A user who has signed in.
+    User(UserId),
+    /// All who have not, from one network.
+    Network(IpAddr),
+}
+
+impl Holder {
+    /// Whoever has this address.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        Self::Network(network(address))
+    }
+}
+
+impl From<UserId> for Holder {
+    fn from(user: UserId) -> Self {
+        Self::User(user)
+    }
+}
+
+/// What is bounded for each holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// A WebSocket or an event stream.
@@ -46,6 +73,8 @@ impl Default for PermitLimits {
     }
 }
 
+/// Requests from one network of those who have not signed in.
+const VISITOR_REQUESTS: usize = 64;
 /// Large answers to events that wait for a client that does not read.
 const EVENTS: usize = 4;
 /// Fewer than the database has readers, so that some are always left to other users.
@@ -53,8 +82,8 @@ const READS: usize = 3;
 /// And fewer than it has for heavy reads.
 const HEAVY_READS: usize = 2;
 
-/// What a user may still have.
-struct UserPermits {
+/// What a holder may still have.
+struct HolderPermits {
     connections: Semaphore,
     requests: Semaphore,
     subscriptions: Semaphore,
@@ -64,12 +93,16 @@ struct UserPermits {
     heavy_reads: Semaphore,
 }
 
-impl UserPermits {
-    fn new(limits: &PermitLimits) -> Self {
+impl HolderPermits {
+    fn new(holder: Holder, limits: &PermitLimits) -> Self {
         let semaphore = |limit: usize| Semaphore::new(limit.min(Semaphore::MAX_PERMITS));
+        let requests = match holder {
+            Holder::User(_) => limits.requests,
+            Holder::Network(_) => VISITOR_REQUESTS,
+        };
         Self {
             connections: semaphore(limits.connections),
-            requests: semaphore(limits.requests),
+            requests: semaphore(requests),
             subscriptions: semaphore(limits.subscriptions),
             subscribed_fields: semaphore(limits.subscribed_fields),
             events: semaphore(EVENTS),
@@ -91,10 +124,10 @@ impl UserPermits {
     }
 }
 
-/// The permits of all users. Clones share them.
+/// The permits of all holders. Clones share them.
 #[derive(Clone, Default)]
 pub struct Permits {
-    users: Registry<UserId, Arc<UserPermits>>,
+    holders: Registry<Holder, Arc<HolderPermits>>,
     limits: PermitLimits,
 }
 
@@ -102,39 +135,40 @@ impl Permits {
     /// With these limits.
     #[must_use]
     pub fn of(limits: PermitLimits) -> Self {
-        Self { users: Registry::default(), limits }
+        Self { holders: Registry::default(), limits }
     }
 
-    /// So much more of a resource for this user; `None` if that is more than the limit.
+    /// So much more of a resource for this holder; `None` if that is more than the limit.
     #[must_use]
-    pub fn try_acquire(&self, user: UserId, resource: Resource, amount: u32) -> Option<Permit> {
-        let mut permit = self.empty_permit(user, resource);
+    pub fn try_acquire(&self, holder: impl Into<Holder>, resource: Resource, amount: u32) -> Option<Permit> {
+        let mut permit = self.empty_permit(holder.into(), resource);
         permit.semaphore().try_acquire_many(amount).ok()?.forget();
         permit.amount = amount;
         Some(permit)
     }
 
-    /// One more of a resource, once the user has less than the limit; `None` for whom nothing is limited.
-    pub async fn acquire(&self, user: Option<UserId>, resource: Resource) -> Option<Permit> {
-        let mut permit = self.empty_permit(user?, resource);
+    /// One more of a resource, once the holder has less than the limit; `None` for whom nothing is limited.
+    pub async fn acquire(&self, holder: Option<impl Into<Holder>>, resource: Resource) -> Option<Permit> {
+        let mut permit = self.empty_permit(holder?.into(), resource);
         // The semaphores are never closed.
         let acquired = permit.semaphore().acquire().await.map(SemaphorePermit::forget);
         permit.amount = u32::from(acquired.is_ok());
         Some(permit)
     }
 
-    fn empty_permit(&self, user: UserId, resource: Resource) -> Permit {
-        let (guard, permits) = self.users.acquire(user, || Arc::new(UserPermits::new(&self.limits)), Arc::clone);
+    fn empty_permit(&self, holder: Holder, resource: Resource) -> Permit {
+        let (guard, permits) =
+            self.holders.acquire(holder, || Arc::new(HolderPermits::new(holder, &self.limits)), Arc::clone);
         Permit { permits, resource, amount: 0, _guard: guard }
     }
 }
 
-/// An amount of a resource that a user has.
+/// An amount of a resource that a holder has.
 pub struct Permit {
-    permits: Arc<UserPermits>,
+    permits: Arc<HolderPermits>,
     resource: Resource,
     amount: u32,
-    _guard: RegistryGuard<UserId, Arc<UserPermits>>,
+    _guard: RegistryGuard<Holder, Arc<HolderPermits>>,
 }
 
 impl Permit {

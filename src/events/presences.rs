@@ -3,10 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::model::{ids::UserId, signals::Presence, timestamps::Timestamp};
@@ -68,125 +69,117 @@ impl Presences {
     /// How many users are online.
     #[must_use]
     pub fn count_online(&self) -> usize {
-        self.locked(|records| records.online.len())
+        self.records.lock().online.len()
     }
 
     /// Adds a connection of a user; true if the user was offline before.
     #[must_use]
     pub fn connect(&self, user: UserId) -> bool {
-        self.locked(|records| {
-            let was_online = records.online.contains_key(&user);
-            let online = records.online.entry(user).or_default();
-            online.connections += 1;
-            if online.connections == 1 {
-                records.note_change(user);
-            }
-            !was_online
-        })
+        let records = &mut *self.records.lock();
+        let was_online = records.online.contains_key(&user);
+        let online = records.online.entry(user).or_default();
+        online.connections += 1;
+        if online.connections == 1 {
+            records.note_change(user);
+        }
+        !was_online
     }
 
     /// Removes a connection. True if it was the last one and no offline check is scheduled: the caller must then schedule
     /// [`Presences::check_offline`].
     #[must_use]
     pub fn disconnect(&self, user: UserId, at: Timestamp) -> bool {
-        self.locked(|records| {
-            let Some(online) = records.online.get_mut(&user) else { return false };
-            online.connections = online.connections.saturating_sub(1);
-            if online.connections > 0 {
-                return false;
-            }
-            let must_check = online.note_end(at);
-            records.note_change(user);
-            must_check
-        })
+        let records = &mut *self.records.lock();
+        let Some(online) = records.online.get_mut(&user) else { return false };
+        online.connections = online.connections.saturating_sub(1);
+        if online.connections > 0 {
+            return false;
+        }
+        let must_check = online.note_end(at);
+        records.note_change(user);
+        must_check
     }
 
     /// The user is connected to another server; true if they were offline before.
     #[must_use]
     pub fn connect_elsewhere(&self, user: UserId, server: i64) -> bool {
-        self.locked(|records| {
-            let was_online = records.online.contains_key(&user);
-            let online = records.online.entry(user).or_default();
-            if !online.elsewhere.contains(&server) {
-                online.elsewhere.push(server);
-            }
-            !was_online
-        })
+        let records = &mut *self.records.lock();
+        let was_online = records.online.contains_key(&user);
+        let online = records.online.entry(user).or_default();
+        if !online.elsewhere.contains(&server) {
+            online.elsewhere.push(server);
+        }
+        !was_online
     }
 
     /// The user is connected to another server no longer. True as by [`Presences::disconnect`].
     #[must_use]
     pub fn disconnect_elsewhere(&self, user: UserId, server: i64, at: Timestamp) -> bool {
-        self.locked(|records| {
-            let Some(online) = records.online.get_mut(&user) else {
-                records.note_last_seen(user, at);
-                return false;
-            };
-            let connected = online.elsewhere.len();
-            online.elsewhere.retain(|its| *its != server);
-            online.elsewhere.len() < connected && online.note_end(at)
-        })
+        let records = &mut *self.records.lock();
+        let Some(online) = records.online.get_mut(&user) else {
+            records.note_last_seen(user, at);
+            return false;
+        };
+        let connected = online.elsewhere.len();
+        online.elsewhere.retain(|its| *its != server);
+        online.elsewhere.len() < connected && online.note_end(at)
     }
 
     /// Nobody is connected to another server any longer: it is gone. Gives the users for whom the caller must schedule
     /// [`Presences::check_offline`].
     #[must_use]
     pub fn disconnect_all_of(&self, server: i64, at: Timestamp) -> Vec<UserId> {
-        self.locked(|records| {
-            let connected = records.online.iter_mut().filter(|(_, online)| online.elsewhere.contains(&server));
-            let left = connected.filter_map(|(user, online)| {
-                online.elsewhere.retain(|its| *its != server);
-                online.note_end(at).then_some(*user)
-            });
-            left.collect()
-        })
+        let records = &mut *self.records.lock();
+        let connected = records.online.iter_mut().filter(|(_, online)| online.elsewhere.contains(&server));
+        let left = connected.filter_map(|(user, online)| {
+            online.elsewhere.retain(|its| *its != server);
+            online.note_end(at).then_some(*user)
+        });
+        left.collect()
     }
 
     /// From now on, other servers want to know of all connections to this one, of those that are there, too.
     pub fn share_all(&self) {
-        self.locked(|records| {
-            let connected = records.online.iter().filter(|(_, online)| online.connections > 0);
-            let connected: Vec<_> = connected.map(|(user, _)| *user).collect();
-            records.changed.get_or_insert_default().extend(connected);
-        });
+        let records = &mut *self.records.lock();
+        let connected = records.online.iter().filter(|(_, online)| online.connections > 0);
+        let connected: Vec<_> = connected.map(|(user, _)| *user).collect();
+        records.changed.get_or_insert_default().extend(connected);
     }
 
     /// Users whose connections to this server have changed, at most so many, and when they left it; `None` if they have not.
     #[must_use]
     pub fn take_changes(&self, now: Timestamp, limit: usize) -> Vec<(UserId, Option<Timestamp>)> {
-        self.locked(|records| {
-            let Some(changed) = &mut records.changed else { return Vec::new() };
-            let taken: Vec<_> = changed.extract_if(|_| true).take(limit).collect();
-            let left_at = |user: UserId| match records.online.get(&user) {
-                Some(online) if online.connections > 0 => None,
-                _ => Some(records.of(user).last_seen_at.unwrap_or(now)),
-            };
-            taken.into_iter().map(|user| (user, left_at(user))).collect()
-        })
+        let records = &mut *self.records.lock();
+        let Some(changed) = &mut records.changed else { return Vec::new() };
+        let taken: Vec<_> = changed.extract_if(|_| true).take(limit).collect();
+        let left_at = |user: UserId| match records.online.get(&user) {
+            Some(online) if online.connections > 0 => None,
+            _ => Some(records.of(user).last_seen_at.unwrap_or(now)),
+        };
+        taken.into_iter().map(|user| (user, left_at(user))).collect()
     }
 
-    /// Other servers could not be told of the connections of these users.
+    /// The connections of these users could not be published to other servers.
     pub fn put_back(&self, users: impl IntoIterator<Item = UserId>) {
-        self.locked(|records| records.changed.get_or_insert_default().extend(users));
+        self.records.lock().changed.get_or_insert_default().extend(users);
     }
 
     /// Takes a user offline who has had no connection for `offline_after`.
     #[must_use]
     pub fn check_offline(&self, user: UserId, offline_after: Duration) -> OfflineCheck {
-        self.locked(|records| {
-            let Some(online) = records.online.get_mut(&user) else { return OfflineCheck::Reconnected };
-            let Some((last_seen, since)) = online.disconnected.filter(|_| !online.is_connected()) else {
-                online.check_pending = false;
-                return OfflineCheck::Reconnected;
-            };
-            let remaining = offline_after.saturating_sub(since.elapsed());
-            if !remaining.is_zero() {
-                return OfflineCheck::TooEarly(remaining);
-            }
-            records.online.remove(&user);
-            records.note_last_seen(user, last_seen);
-            OfflineCheck::Offline
-        })
+        let records = &mut *self.records.lock();
+        let Some(online) = records.online.get_mut(&user) else { return OfflineCheck::Reconnected };
+        let Some((last_seen, since)) = online.disconnected.filter(|_| !online.is_connected()) else {
+            online.check_pending = false;
+            return OfflineCheck::Reconnected;
+        };
+        let remaining = offline_after.saturating_sub(since.elapsed());
+        if !remaining.is_zero() {
+            return OfflineCheck::TooEarly(remaining);
+        }
+        records.online.remove(&user);
+        records.note_last_seen(user, last_seen);
+        OfflineCheck::Offline
     }
 
     /// Waits until a presence may be broadcast.
@@ -198,12 +191,7 @@ impl Presences {
     /// The presence of a user.
     #[must_use]
     pub fn of(&self, user: UserId) -> Presence {
-        self.locked(|records| records.of(user))
-    }
-
-    fn locked<T>(&self, work: impl FnOnce(&mut Records) -> T) -> T {
-        // A panic elsewhere cannot leave the records half changed.
-        work(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
+        self.records.lock().of(user)
     }
 }
 
@@ -228,7 +216,7 @@ impl Records {
         if self.last_seen.len() >= LAST_SEEN_CAPACITY {
             self.last_seen_before = mem::take(&mut self.last_seen);
         }
-        // Servers are heard in no order.
+        // The messages of servers come in no order.
         self.last_seen.insert(user, before.map_or(at, |before| before.max(at)));
     }
 }

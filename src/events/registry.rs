@@ -6,8 +6,10 @@ use std::{
         btree_map::{Entry, Range},
     },
     ops::RangeBounds,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 /// The values. Clones share them.
 pub(super) struct Registry<K, V> {
@@ -39,32 +41,29 @@ impl<K: Ord + Clone, V> Registry<K, V> {
         new: impl FnOnce() -> V,
         with: impl FnOnce(&V) -> T,
     ) -> (RegistryGuard<K, V>, T) {
-        let made = self.locked(|slots| {
-            let slot = slots.entry(key.clone()).or_insert_with(|| Slot { guards: 0, value: new() });
-            slot.guards += 1;
-            with(&slot.value)
-        });
+        let mut slots = self.slots.lock();
+        let slot = slots.entry(key.clone()).or_insert_with(|| Slot { guards: 0, value: new() });
+        slot.guards += 1;
+        let made = with(&slot.value);
+        drop(slots);
         (RegistryGuard { key, registry: self.clone() }, made)
     }
 
     /// Runs `work` on the value, if there is one.
     pub(super) fn with(&self, key: &K, work: impl FnOnce(&V)) {
-        self.locked(|slots| slots.get(key).map(|slot| work(&slot.value)));
+        if let Some(slot) = self.slots.lock().get(key) {
+            work(&slot.value);
+        }
     }
 
     /// Runs `work` on all values in a range of keys.
     pub(super) fn with_range(&self, range: impl RangeBounds<K>, work: impl FnOnce(Range<'_, K, Slot<V>>)) {
-        self.locked(|slots| work(slots.range(range)));
+        work(self.slots.lock().range(range));
     }
 
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
-        self.locked(|slots| slots.len())
-    }
-
-    fn locked<T>(&self, work: impl FnOnce(&mut BTreeMap<K, Slot<V>>) -> T) -> T {
-        // A panic elsewhere cannot leave the map half changed.
-        work(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+        self.slots.lock().len()
     }
 }
 
@@ -76,13 +75,11 @@ pub(super) struct RegistryGuard<K: Ord + Clone, V> {
 
 impl<K: Ord + Clone, V> Drop for RegistryGuard<K, V> {
     fn drop(&mut self) {
-        self.registry.locked(|slots| {
-            if let Entry::Occupied(mut entry) = slots.entry(self.key.clone()) {
-                entry.get_mut().guards -= 1;
-                if entry.get().guards == 0 {
-                    entry.remove();
-                }
+        if let Entry::Occupied(mut entry) = self.registry.slots.lock().entry(self.key.clone()) {
+            entry.get_mut().guards -= 1;
+            if entry.get().guards == 0 {
+                entry.remove();
             }
-        });
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be told to other servers. It is collected here and sent by a task of its own: no change waits for it, and what is lost
+//! What is to be sent to other servers. It is collected here and sent by a task of its own: no change waits for it, and what is lost
 //! is found in the database later.
 
 use std::{
@@ -6,12 +6,13 @@ use std::{
     mem,
     ops::Not,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -26,24 +27,24 @@ const LINGER: Duration = Duration::from_millis(2);
 /// Feeds in one message, at most: some 64 KiB.
 const FEEDS_PER_MESSAGE: usize = 4_000;
 /// Feeds and signals that wait, at most. More are dropped.
-const MAX_WAITING: usize = 50_000;
-/// Whether this server hears itself is known for so long.
+const MAX_PENDING: usize = 50_000;
+/// For so long a message of its own that a server has received says that it is linked.
 const ECHO_LIFETIME: Duration = Duration::from_millis(2_500);
 
-/// What waits to be told. Clones share it.
+/// What is to be sent. Clones share it.
 #[derive(Clone, Default)]
 pub struct Relay(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     is_open: AtomicBool,
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
     wake: Notify,
     echo: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     /// Whose feed has changed, and whether that changed what earlier entries show.
     feeds: BTreeMap<UserId, bool>,
     typing: Vec<Typing>,
@@ -53,7 +54,7 @@ struct Waiting {
 
 /// A message from one server to the others. Unknown fields are ignored, as those of later releases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct News {
+pub struct RelayMessage {
     /// Of the server that sends it.
     #[serde(rename = "n")]
     pub node: i64,
@@ -89,60 +90,60 @@ impl Relay {
         self.0.is_open.load(Ordering::Relaxed)
     }
 
-    /// Whether there are other servers to be told, and what is told reaches at least this one.
+    /// Whether there are other servers, and what is sent reaches at least this one.
     #[must_use]
     pub fn is_linked(&self) -> bool {
-        lock(&self.0.echo).is_some_and(|at| at.elapsed() < ECHO_LIFETIME)
+        self.0.echo.lock().is_some_and(|at| at.elapsed() < ECHO_LIFETIME)
     }
 
-    /// This server has heard itself.
-    pub fn note_echo(&self) {
-        *lock(&self.0.echo) = Some(Instant::now());
+    /// This server has received its own message.
+    pub fn record_echo(&self) {
+        *self.0.echo.lock() = Some(Instant::now());
     }
 
     /// A feed has changed.
-    pub(super) fn tell_of_feed(&self, user: UserId, invalidates: bool) {
-        self.tell(|waiting| *waiting.feeds.entry(user).or_default() |= invalidates);
+    pub(super) fn queue_feed(&self, user: UserId, invalidates: bool) {
+        self.queue(|pending| *pending.feeds.entry(user).or_default() |= invalidates);
     }
 
     /// A signal is sent to one user.
-    pub fn tell_of_signal(&self, to: UserId, signal: Signal) {
+    pub fn queue_signal(&self, to: UserId, signal: Signal) {
         let until = signal.expires_at.map(Timestamp::milliseconds);
         let typing = Typing { to: to.key(), from: signal.user.key(), until };
-        self.tell(|waiting| waiting.typing.push(typing));
+        self.queue(|pending| pending.typing.push(typing));
     }
 
     /// Credentials were revoked.
-    pub(super) fn tell_of_revocation(&self) {
-        self.tell(|waiting| waiting.revokes = true);
+    pub(super) fn queue_revocation(&self) {
+        self.queue(|pending| pending.revokes = true);
     }
 
-    fn tell(&self, add: impl FnOnce(&mut Waiting)) {
+    fn queue(&self, add: impl FnOnce(&mut Pending)) {
         if !self.is_open() {
             return;
         }
-        let mut waiting = lock(&self.0.waiting);
-        if waiting.feeds.len() + waiting.typing.len() >= MAX_WAITING {
-            *waiting = Waiting { revokes: waiting.revokes, ..Waiting::default() };
+        let mut pending = self.0.pending.lock();
+        if pending.feeds.len() + pending.typing.len() >= MAX_PENDING {
+            *pending = Pending { revokes: pending.revokes, ..Pending::default() };
         }
-        add(&mut waiting);
-        drop(waiting);
+        add(&mut pending);
+        drop(pending);
         self.0.wake.notify_one();
     }
 
-    /// Waits until there is something to tell, and gives it.
-    pub async fn next(&self, node: i64) -> News {
+    /// Waits until there is something to send, and returns it.
+    pub async fn next(&self, node: i64) -> RelayMessage {
         self.0.wake.notified().await;
         tokio::time::sleep(LINGER).await;
-        let mut waiting = lock(&self.0.waiting);
-        let rest = waiting.feeds.keys().nth(FEEDS_PER_MESSAGE).copied();
-        let rest = rest.map_or_else(BTreeMap::new, |first| waiting.feeds.split_off(&first));
-        let feeds = mem::replace(&mut waiting.feeds, rest);
-        let (typing, revokes) = (mem::take(&mut waiting.typing), mem::take(&mut waiting.revokes));
-        if !waiting.feeds.is_empty() {
+        let mut pending = self.0.pending.lock();
+        let rest = pending.feeds.keys().nth(FEEDS_PER_MESSAGE).copied();
+        let rest = rest.map_or_else(BTreeMap::new, |first| pending.feeds.split_off(&first));
+        let feeds = mem::replace(&mut pending.feeds, rest);
+        let (typing, revokes) = (mem::take(&mut pending.typing), mem::take(&mut pending.revokes));
+        if !pending.feeds.is_empty() {
             self.0.wake.notify_one();
         }
-        News {
+        RelayMessage {
             node,
             feeds: feeds.into_iter().map(|(user, stale)| (user.key(), stale.into())).collect(),
             typing,
@@ -151,7 +152,7 @@ impl Relay {
     }
 }
 
-impl News {
+impl RelayMessage {
     /// That a server is there, and nothing else.
     #[must_use]
     pub fn beat(node: i64) -> Self {
@@ -176,11 +177,6 @@ impl News {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere cannot leave it half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,23 +186,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_together_is_told_together_and_small() {
+    async fn what_comes_together_is_sent_together_and_small() {
         let relay = Relay::default();
-        relay.tell_of_feed(user(1), false);
+        relay.queue_feed(user(1), false);
         relay.open();
         for id in [17, 18, 17] {
-            relay.tell_of_feed(user(id), id == 18);
+            relay.queue_feed(user(id), id == 18);
         }
-        relay.tell_of_feed(user(18), false);
+        relay.queue_feed(user(18), false);
         let now = Timestamp::from_milliseconds(1_000);
         let conversation = ConversationId::between(user(17), user(18));
         let expires_at = Some(now.later(Duration::from_secs(6)));
-        relay.tell_of_signal(user(17), Signal { kind: SignalKind::Typing, user: user(18), conversation, expires_at });
-        relay.tell_of_revocation();
+        relay.queue_signal(user(17), Signal { kind: SignalKind::Typing, user: user(18), conversation, expires_at });
+        relay.queue_revocation();
         let news = relay.next(7).await;
         let text = serde_json::to_string(&news).unwrap();
         assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"until":7000}],"r":true}"#);
-        let read: News = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
+        let read: RelayMessage = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
         assert_eq!(read, news);
         assert_eq!(read.feeds().collect::<Vec<_>>(), [(user(17), false), (user(18), true)]);
         let (to, signal) = read.signals(now.later(Duration::from_secs(5))).next().unwrap();
@@ -215,11 +211,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_feeds_are_told_in_several_messages() {
+    async fn many_feeds_are_sent_in_several_messages() {
         let relay = Relay::default();
         relay.open();
         for id in 1..=9_000 {
-            relay.tell_of_feed(user(id), false);
+            relay.queue_feed(user(id), false);
         }
         let mut sizes = Vec::new();
         for _ in 0..3 {

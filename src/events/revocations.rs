@@ -1,7 +1,8 @@
 //! Revocations of sessions and service tokens, for the connections that were opened with them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -20,7 +21,7 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// None yet; what is revoked here is told to other servers by this relay.
+    /// None yet; other servers are notified of revocations by this relay.
     #[must_use]
     pub fn with(relay: Relay) -> Self {
         Self { relay, ..Self::default() }
@@ -38,7 +39,7 @@ impl Revocations {
         let mut credentials = credentials.into_iter().peekable();
         if credentials.peek().is_some() {
             self.publish_here(credentials);
-            self.relay.tell_of_revocation();
+            self.relay.queue_revocation();
         }
     }
 
@@ -52,11 +53,11 @@ impl Revocations {
     }
 
     /// Another server has revoked credentials.
-    pub fn note_elsewhere(&self) {
+    pub fn note_revoked_elsewhere(&self) {
         self.elsewhere.notify_one();
     }
 
-    /// Waits until another server tells that it has revoked credentials.
+    /// Waits until another server says that it has revoked credentials.
     pub async fn elsewhere(&self) {
         self.elsewhere.notified().await;
     }
@@ -64,12 +65,12 @@ impl Revocations {
     /// Until when the revocations by other processes are known: when they were last looked for with success, or when that began.
     #[must_use]
     pub fn polled_at(&self) -> Option<Timestamp> {
-        *self.polled_at.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.polled_at.lock()
     }
 
     /// Remembers until when they are known.
     pub fn set_polled_at(&self, at: Timestamp) {
-        *self.polled_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        *self.polled_at.lock() = Some(at);
     }
 }
 

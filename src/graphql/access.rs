@@ -1,9 +1,11 @@
 //! What the access log says of operations. Texts of clients are not in it, but for the names of operations.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     domain::Viewer,
@@ -21,7 +23,7 @@ pub(super) fn truncated_name(name: &str) -> &str {
 
 /// What will be logged of a request, or of an operation of a socket.
 pub struct AccessRecord {
-    /// By which the log tells of the request, or of the one that has opened the socket.
+    /// The id in the log of the request, or of the one that has opened the socket.
     pub request_id: Arc<str>,
     began: Instant,
     /// The log has a line of each operation of a socket. Of a request over HTTP, whoever answers that knows more.
@@ -72,8 +74,7 @@ impl AccessRecord {
 
     /// What is known so far. Nothing can be added meanwhile.
     pub fn facts(&self) -> MutexGuard<'_, AccessFacts> {
-        // A panic elsewhere cannot leave it half changed.
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock()
     }
 
     /// On whose behalf it is.

@@ -5,12 +5,13 @@ use std::{
     net::IpAddr,
     str::FromStr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 use async_graphql::ID;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -83,7 +84,7 @@ impl Call {
 
     /// On whose behalf it is.
     pub(super) fn viewer(&self) -> Viewer {
-        self.viewer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.viewer.lock().clone()
     }
 
     /// What the fields of an answer of at most so many bytes have at hand. Boxed: it is large, and goes from one thread to another.
@@ -93,7 +94,7 @@ impl Call {
 
     /// From here on it is on behalf of somebody who has just signed in.
     pub(super) fn switch_viewer(&self, viewer: Viewer) {
-        *self.viewer.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
+        *self.viewer.lock() = viewer;
     }
 
     /// Passwords cannot be tried many at a time.
@@ -119,7 +120,7 @@ impl Call {
     }
 }
 
-/// A new id by which the log tells of a request.
+/// A new id of a request for the log.
 #[must_use]
 pub fn new_request_id() -> Arc<str> {
     format!("{:016x}", rand::random::<u64>()).into()
@@ -142,7 +143,7 @@ pub(super) fn target_user(viewer: &Viewer, request_id: &str, user_id: Option<&ID
     }
 }
 
-/// The arguments of a mutation while they are parsed: all that is wrong is told at once.
+/// The arguments of a mutation while they are parsed: all that is wrong is reported at once.
 #[derive(Default)]
 pub(super) struct Arguments {
     pub(super) errors: Vec<UserError>,

@@ -138,7 +138,8 @@ impl Api {
         connection: Arc<Semaphore>,
         prepared: Prepared,
     ) -> (Answer, RequestPermits) {
-        let permits = (connection.acquire_owned().await.ok(), wait_for_request(self.app(), &caller.viewer).await);
+        let permits =
+            (connection.acquire_owned().await.ok(), wait_for_request(self.app(), &caller.viewer, caller.from).await);
         let is_mutation = prepared.operation() == OperationType::Mutation;
         // Its session may have ended since it was asked for.
         let valid = if is_mutation { caller.viewer.check(self.app()).await } else { Ok(()) };
@@ -219,7 +220,7 @@ impl Executor for Api {
             if prepared.operation() == OperationType::Subscription {
                 return Err(Answer::refusal(Code::BadRequest, "A subscription needs a WebSocket."));
             }
-            let _permit = begin_request(self.app(), &caller.viewer).map_err(Self::refuse)?;
+            let _permit = begin_request(self.app(), &caller.viewer, caller.from).map_err(Self::refuse)?;
             Ok(self.execute(&caller, prepared, self.max_answer(&caller.viewer)).await)
         };
         run.await.unwrap_or_else(|refusal: Answer| refusal).into()

@@ -26,7 +26,7 @@ pub(super) trait Listed: Object<Context = Context> {
     const CONNECTION: &'static str;
     /// The name of the type of its edges.
     const EDGE: &'static str;
-    /// Tells the cursors of one type from those of another.
+    /// Distinguishes the cursors of one type from those of another.
     const KIND: &'static str;
     /// What pages have in them.
     type Item: 'static;
@@ -73,14 +73,15 @@ impl PageArguments {
 }
 
 fn parse_cursor<N: Listed>(cursor: &str) -> Result<i64, Error> {
-    let key = BASE64_URL_SAFE_NO_PAD
-        .decode(cursor)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|text| key_from(text.strip_prefix(N::KIND)?.strip_prefix(':')?));
+    let key = decode(cursor).and_then(|text| key_from(text.strip_prefix(N::KIND)?.strip_prefix(':')?));
     let why =
         "This is no cursor of this list. Pass one exactly as it came from `cursor`, `startCursor` or `endCursor`.";
     key.ok_or_else(|| Error::bad_input(why))
+}
+
+/// The text of a [`Position`] by its cursor; `None` if it is none.
+pub(super) fn decode(cursor: &str) -> Option<String> {
+    String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
 }
 
 /// A place in a list.

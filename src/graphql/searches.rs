@@ -1,13 +1,12 @@
 //! Searches over messages.
 
 use async_graphql::{Enum, ID, InputObject};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::{
     Context, Message,
     calls::id,
     conversations::count,
-    pages::{PageInfo, Position},
+    pages::{PageInfo, Position, decode},
     roots::Query,
     scalars::DateTime,
 };
@@ -98,9 +97,8 @@ impl SearchArguments {
 }
 
 fn parse_cursor(cursor: &str) -> Result<Place, Error> {
-    let text = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let why = "This is no cursor of a search. Pass one exactly as it came from `cursor` or `endCursor`.";
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::bad_input(why))
+    decode(cursor).and_then(|text| text.parse().ok()).ok_or_else(|| Error::bad_input(why))
 }
 
 /// A page of what a search found.

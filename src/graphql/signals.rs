@@ -141,9 +141,9 @@ struct SignalSource {
 impl Source<Context> for SignalSource {
     fn next(&mut self, _: usize) -> BoxFuture<'_, Events<Context>> {
         async move {
-            let heard = self.signals.next().await?;
+            let next = self.signals.next().await?;
             let event = |signal| execution::Event { id: None, write: self.selection.clone().write_later(signal) };
-            Some(heard.map(|signal| vec![event(signal)]).map_err(|error| top_level(error, &self.request_id)))
+            Some(next.map(|signal| vec![event(signal)]).map_err(|error| top_level(error, &self.request_id)))
         }
         .boxed()
     }

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -14,6 +14,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -77,7 +78,7 @@ impl Connections {
         let remote = remote.to_canonical();
         let is_counted = !remote.is_loopback() && !is_trusted(remote, &self.trusted_proxies);
         let counted = is_counted.then(|| network(remote));
-        let mut open = self.locked();
+        let mut open = self.open.lock();
         if counted.is_some_and(|its| open.by_network.get(&its).is_some_and(|count| *count >= self.max_of_address)) {
             return None;
         }
@@ -104,12 +105,7 @@ impl Connections {
 
     /// Evicts a connection that waits for a request: the oldest one that has sent nothing yet, or else the oldest one.
     pub(super) fn evict_waiting(&self) {
-        self.locked().evict_waiting();
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
-        // A panic elsewhere cannot leave it half changed.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().evict_waiting();
     }
 }
 
@@ -138,7 +134,7 @@ impl ConnectionSlot {
     /// Something was received.
     pub(super) fn note_received(&self) {
         if self.is_waiting.swap(false, Ordering::Relaxed) {
-            self.connections.locked().remove(self.number);
+            self.connections.open.lock().remove(self.number);
         }
     }
 
@@ -146,7 +142,7 @@ impl ConnectionSlot {
     pub(super) fn wait_again(&self) -> bool {
         let is_new = !self.is_waiting.swap(true, Ordering::Relaxed);
         if is_new {
-            self.connections.locked().waiting.insert((true, self.number), self.evicted.clone());
+            self.connections.open.lock().waiting.insert((true, self.number), self.evicted.clone());
         }
         is_new
     }
@@ -159,7 +155,7 @@ impl ConnectionSlot {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut open = self.connections.locked();
+        let mut open = self.connections.open.lock();
         open.count -= 1;
         open.remove(self.number);
         let Some(counted) = self.counted else { return };

@@ -6,11 +6,11 @@
 use std::{
     collections::VecDeque,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use parking_lot::Mutex;
 
 use crate::config::Serve;
 
@@ -105,8 +105,7 @@ impl Hosts {
         if text.split_once("://").is_some_and(|(_, authority)| authority.contains(['/', '?', '#', '@'])) {
             return;
         }
-        // A panic elsewhere cannot leave it half changed.
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned.lock();
         if warned.add(text, Instant::now()) {
             tracing::warn!("a page of {text} was refused; if such pages may use this server, say --cors-origin {text}");
         }

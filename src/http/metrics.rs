@@ -29,6 +29,7 @@ use crate::{
     app::App,
     domain::{embedding, indexing},
     execution::Code,
+    telemetry,
 };
 
 /// Messages that are not indexed are counted up to here: to count more would take time.
@@ -43,6 +44,7 @@ struct Gauges {
     unindexed: Family<[(&'static str, &'static str); 1], Gauge>,
     writes_waiting: Gauge,
     statements: Counter,
+    log_lines_dropped: Counter,
     database_bytes: Family<[(&'static str, &'static str); 1], Gauge>,
     disk_free_bytes: Gauge,
     disk_size_bytes: Gauge,
@@ -130,6 +132,9 @@ fn registry(server: &Server, gauges: &Gauges) -> Registry {
     own.register("disk_free_bytes", "Free space on the disk of the SQLite file", gauges.disk_free_bytes.clone());
     own.register("disk_size_bytes", "Size of the disk of the SQLite file", gauges.disk_size_bytes.clone());
 
+    let dropped = "Lines of the log that were lost because nobody read it";
+    own.register("log_lines_dropped", dropped, gauges.log_lines_dropped.clone());
+
     let process = registry.sub_registry_with_prefix("process");
     process.register("cpu_seconds", "CPU time of all threads", gauges.cpu_seconds.clone());
     process.register("resident_memory_bytes", "Memory", gauges.resident_bytes.clone());
@@ -155,6 +160,7 @@ impl Gauges {
         self.users_online.set(signed(app.presences.count_online() as u64));
         self.writes_waiting.set(signed(app.store.pending_writes() as u64));
         set(self.statements.inner(), app.store.statements());
+        set(self.log_lines_dropped.inner(), telemetry::dropped_lines());
         if let Some(space) = app.store.space() {
             for (file, bytes) in [("db", space.database), ("wal", space.log)] {
                 self.database_bytes.get_or_create(&[("file", file)]).set(signed(bytes));

@@ -255,7 +255,7 @@ async fn handle_post(
             drop(request);
             respond(server, format, &accepted, &caller, prepared).await
         }
-        Ok(requests::PostBody::Batch(batch)) => match begin_request(&server.app, &caller.viewer) {
+        Ok(requests::PostBody::Batch(batch)) => match begin_request(&server.app, &caller.viewer, caller.from) {
             Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
             Err(error) => format.response(Api::refuse(error), None),
         },
@@ -299,7 +299,7 @@ async fn respond(
         // It has its own limits.
         (format.of_subscription(accepted), Ok(None))
     } else {
-        (format, begin_request(&server.app, &caller.viewer))
+        (format, begin_request(&server.app, &caller.viewer, caller.from))
     };
     match permit {
         Ok(permit) if format == Format::EventStream => streams::response(server, caller, prepared, permit),

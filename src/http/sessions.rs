@@ -20,7 +20,7 @@ const AUTHENTICATION_TIME: Duration = Duration::from_secs(1);
 /// The longest id of an operation, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 128;
 
-/// What the request that opened the socket tells of its client.
+/// What the request that opened the socket says about its client.
 pub(super) struct Credentials {
     /// The header of this name.
     pub(super) authorization: Option<String>,

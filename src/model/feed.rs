@@ -97,11 +97,11 @@ pub struct Event {
     pub cursor: Cursor,
     /// When it happened.
     pub at: Timestamp,
-    /// What it tells.
+    /// What happened.
     pub body: EventBody,
 }
 
-/// What an event tells.
+/// What an event is about.
 #[derive(Clone)]
 pub enum EventBody {
     /// Something happened.

@@ -1,9 +1,8 @@
 //! A circuit breaker: what fails again and again is left alone for a while.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// So many failures in a row begin a pause.
 const MAX_FAILURES: u32 = 5;
@@ -25,7 +24,7 @@ struct State {
 impl Breaker {
     /// Whether to try now, or how long to wait. Of many who ask after a pause one may try.
     pub(super) fn admit(&self, now: Instant) -> Result<(), Duration> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.failures < MAX_FAILURES {
             return Ok(());
         }
@@ -37,9 +36,9 @@ impl Breaker {
         Err(left)
     }
 
-    /// Tells how it went.
+    /// Reports how it went.
     pub(super) fn record(&self, succeeded: bool, now: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.failures = if succeeded { 0 } else { state.failures.saturating_add(1) };
         state.paused_until = Some(now + PAUSE);
     }

@@ -1,6 +1,6 @@
 //! The order of hits: of texts by their words, and of several lists in one.
 //!
-//! No score depends on other texts than those that are given: it tells nobody what others wrote.
+//! No score depends on other texts than those that are given: nobody learns from it what others wrote.
 
 use std::{collections::HashMap, hash::Hash};
 

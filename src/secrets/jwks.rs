@@ -1,16 +1,13 @@
 //! The public keys of an issuer: from a JWKS (RFC 7517) at a URL, which is read again as it gets old, or from a file, which is
 //! read once: a JWKS, or one key as PEM.
 
-use std::{
-    fs,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use jsonwebtoken::{
     DecodingKey, Header,
     jwk::{AlgorithmParameters, JwkSet, KeyAlgorithm},
 };
+use parking_lot::RwLock;
 use reqwest::{Response, header};
 
 use crate::model::timestamps::Timestamp;
@@ -115,7 +112,7 @@ impl PublicKeys {
             return;
         }
         let read = source.read(now).await;
-        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.write();
         latest.attempted_at = Some(now);
         match read {
             Ok(keys) => latest.keys = Arc::new(keys),
@@ -124,7 +121,7 @@ impl PublicKeys {
     }
 
     fn latest(&self) -> Latest {
-        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.latest.read().clone()
     }
 }
 

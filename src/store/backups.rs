@@ -27,14 +27,14 @@ use super::{
 
 /// How the time in the name of a backup looks: of any digits.
 const TIME: &str = "00000000T000000Z";
-/// How often a backup is synced as far as it is written, and its progress is told. Synced at its end alone it keeps a disk busy for so
+/// How often a backup is synced as far as it is written, and its progress is reported. Synced at its end alone it keeps a disk busy for so
 /// long that others wait: docs/concepts/performance.md.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 /// What SQLite adds to the name of a file for files that belong to it.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Copies the database into a new file, while servers use it; until the copy is whole it is `part`. Tells `progress` how many bytes of how
-/// many are written, about.
+/// Copies the database into a new file, while servers use it; until the copy is whole it is `part`. Reports to `progress` about how
+/// many bytes of how many are written.
 ///
 /// # Errors
 /// [`Error::Unusable`] with a message for the operator.
@@ -64,7 +64,7 @@ pub async fn backup(
         }
         progress(size(&written).min(total), total);
         let part = written.clone();
-        // It may have its name already; and whether it is on the disk is told where it gets that.
+        // It may have its name already; and whether it is on the disk is reported where it gets that.
         let _ = spawn_blocking(move || File::open(part).and_then(|file| file.sync_data())).await;
     }
 }
@@ -173,7 +173,7 @@ impl Folder {
 struct Part {
     path: PathBuf,
     is_put: bool,
-    /// Locked: two processes cannot write the same file. It is told of all errors since it was opened.
+    /// Locked: two processes cannot write the same file. All errors since it was opened are reported to it.
     file: File,
 }
 

@@ -15,20 +15,20 @@ pub fn unfinished(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<UserId>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Up to which of their peers, by id, are told of a user's change; `None` if no change is unfinished.
-pub fn told_through(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
+/// Up to which of their peers, by id, are notified of a user's change; `None` if no change is unfinished.
+pub fn notified_through(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
     let query = user_changes::table.select(user_changes::told_through).find(user);
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Begins a change, or notes that peers up to this one are told of it. The user must be locked.
-pub fn set_told(conn: &mut Conn<'_>, user: UserId, through: Option<UserId>) -> Result<()> {
-    let told = user_changes::told_through.eq(through.map_or(0, UserId::key));
+/// Begins a change, or records that peers up to this one are notified of it. The user must be locked.
+pub fn set_notified(conn: &mut Conn<'_>, user: UserId, through: Option<UserId>) -> Result<()> {
+    let notified = user_changes::told_through.eq(through.map_or(0, UserId::key));
     let query = diesel::insert_into(user_changes::table)
-        .values((user_changes::user_id.eq(user), told))
+        .values((user_changes::user_id.eq(user), notified))
         .on_conflict(user_changes::user_id)
         .do_update()
-        .set(told);
+        .set(notified);
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }

@@ -154,7 +154,7 @@ const BUSY_MESSAGES: &[&str] = &[
 const FULL_MESSAGES: &[&str] = &["database or disk is full", "No space left on device", "Disk quota exceeded"];
 
 thread_local! {
-    /// Whether a statement of this thread met damage: diesel tells nobody else of an error that a row comes with, and the work on
+    /// Whether a statement of this thread met damage: diesel reports to nobody else an error that a row comes with, and the work on
     /// a connection has an error type of its own.
     static DAMAGE: Cell<bool> = const { Cell::new(false) };
 }

@@ -1,11 +1,9 @@
 //! Reads of feeds that wait. Those that come while others run are one statement: a message wakes those who follow its sender and those
 //! who follow its receiver, and a busy server wakes hundreds at once.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::VecDeque;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{Error, Result, feed::FeedSlice};
@@ -55,7 +53,7 @@ impl FeedReads {
         limit: usize,
     ) -> (impl Future<Output = Answer> + use<>, bool) {
         let (answer, answered) = oneshot::channel();
-        let mut waiting = self.locked();
+        let mut waiting = self.0.lock();
         waiting.reads.push_back(Read { user, position, limit, answer });
         let must_run = waiting.running < MAX_RUNNING && !waiting.is_beginning;
         if must_run {
@@ -69,7 +67,7 @@ impl FeedReads {
 
     /// The next batch; `None` if nothing waits, and the caller has to run no more.
     pub(super) fn next(&self) -> Option<Batch> {
-        let mut waiting = self.locked();
+        let mut waiting = self.0.lock();
         waiting.is_beginning = false;
         let mut batch = Batch { reads: Vec::new(), limit: 0 };
         while let Some(read) = waiting.reads.pop_front_if(|read| batch.has_room_for(read.limit)) {
@@ -81,11 +79,6 @@ impl FeedReads {
             return None;
         }
         Some(batch)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Waiting> {
-        // A panic elsewhere cannot leave it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

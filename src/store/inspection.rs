@@ -65,7 +65,7 @@ pub(super) async fn inspect_existing(path: PathBuf) -> Result<()> {
     blocking(path, check).await
 }
 
-/// Checks all of a SQLite file without changing it, table by table with their indexes; tells `progress` how many of how many
+/// Checks all of a SQLite file without changing it, table by table with their indexes; reports to `progress` how many of how many
 /// are done. Gives the names of the migrations that it has not run yet; `None` if there is no file yet, and one can be created.
 ///
 /// # Errors

@@ -1,9 +1,6 @@
 //! Looking after a database: migrations, and what a SQLite file needs now and then.
 
-use std::{
-    sync::{PoisonError, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use deadpool::managed::Manager;
 
@@ -91,7 +88,7 @@ impl Store {
         }
         let (file, remaining) = (file.clone(), remaining.clone());
         blocking(move || {
-            let mut remaining = remaining.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut remaining = remaining.lock();
             file.observed.observe(|| remaining.remove(&file))
         })
         .await

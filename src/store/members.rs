@@ -3,7 +3,6 @@
 use diesel::{
     ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
     dsl::{count_star, sql},
-    sql_query,
     sql_types::{BigInt, Bool, Integer},
     upsert::excluded,
 };
@@ -145,14 +144,10 @@ pub fn decrement_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId
     Ok(())
 }
 
-/// For a user whose messages are all deleted: clears the unread counts of the receivers. The user must be locked.
-pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId) -> Result<()> {
-    // Raw, because diesel has no subquery on the table that is changed. The rows of the receivers are found by their keys.
-    let query = sql_query(
-        "UPDATE members SET unread = 0 WHERE peer_id = $1 AND unread > 0 AND user_id IN \
-         (SELECT peer_id FROM members WHERE user_id = $1)",
-    );
-    let query = query.bind::<BigInt, _>(sender);
+/// For a user whose messages are all deleted: clears what these receivers have unread of them. They must be locked.
+pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserId]) -> Result<()> {
+    let rows = members::table.filter(members::peer_id.eq(sender)).filter(members::user_id.eq_any(receivers));
+    let query = diesel::update(rows.filter(members::unread.gt(0))).set(members::unread.eq(0));
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The migrations of both databases, embedded in the binary, with the same names on both.
 //!
 //! Releases may run side by side on one database: a migration adds columns, tables and indexes that an older release need not know.
-//! What such a migration made superfluous, a migration of a later release removes; it raises [`OLDEST`].
+//! What such a migration made superfluous, a migration of a later release removes; it raises [`OLDEST_COMPATIBLE`].
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
@@ -29,7 +29,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const LOCK_KEY: i64 = 0x4475_6F6C;
 
 /// The migration that a program must know to use a database that this one has migrated.
-pub(super) const OLDEST: &str = "20261126000010";
+pub(super) const OLDEST_COMPATIBLE: &str = "20261126000010";
 /// The migration since which a database says so.
 const COMPATIBILITY: &str = "20261126000009";
 /// How long a migration waits for locks on PostgreSQL: all who come later wait behind it.
@@ -94,8 +94,8 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
         return Err(Error::Unusable(format!("the database {}", explain_newer(&migration))));
     }
     if applied(conn)?.contains(COMPATIBILITY)
-        && oldest(conn)?.is_some_and(|oldest| *oldest < *OLDEST)
-        && let Some(version) = nodes::version_without(conn, OLDEST)?
+        && oldest(conn)?.is_some_and(|oldest| *oldest < *OLDEST_COMPATIBLE)
+        && let Some(version) = nodes::version_without(conn, OLDEST_COMPATIBLE)?
     {
         return Err(Error::Unusable(format!(
             "a server of Duologue {version} uses the database, and could not after it is brought up to date; nothing was changed: stop \
@@ -105,10 +105,10 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// From now on only programs that know [`OLDEST`] may use the database.
+/// From now on only programs that know [`OLDEST_COMPATIBLE`] may use the database.
 fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
     if direction == Direction::Up {
-        let raise = format!("UPDATE server SET oldest = '{OLDEST}' WHERE oldest < '{OLDEST}'");
+        let raise = format!("UPDATE server SET oldest = '{OLDEST_COMPATIBLE}' WHERE oldest < '{OLDEST_COMPATIBLE}'");
         on!(conn, |c| c.batch_execute(&raise))?;
     }
     Ok(())
@@ -116,7 +116,7 @@ fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
 
 /// Makes what a migration cannot make in SQL. While a move brings users this is left to whoever serves the database then.
 fn fill(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
-    if direction == Direction::Up && !moving::is_arriving(conn)? {
+    if direction == Direction::Up && !moving::is_move_target(conn)? {
         names::insert_missing(conn)?;
     }
     Ok(())

@@ -20,7 +20,7 @@ pub fn is_moved(conn: &mut Conn<'_>) -> Result<bool> {
 }
 
 /// Whether it is being filled with another one, and must not be used yet.
-pub fn is_arriving(conn: &mut Conn<'_>) -> Result<bool> {
+pub fn is_move_target(conn: &mut Conn<'_>) -> Result<bool> {
     has_table(conn, "moving")
 }
 
@@ -41,5 +41,5 @@ pub fn require_not_moved(conn: &mut Conn<'_>) -> Result<()> {
 pub fn require_usable(conn: &mut Conn<'_>) -> Result<()> {
     require_not_moved(conn)?;
     let why = "the database is being moved here: let `duologue move` end first";
-    if is_arriving(conn)? { Err(Error::Unusable(why.to_owned())) } else { Ok(()) }
+    if is_move_target(conn)? { Err(Error::Unusable(why.to_owned())) } else { Ok(()) }
 }

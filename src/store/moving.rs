@@ -1,7 +1,7 @@
 //! What moves a database to the other kind: tables whose rows are read and written as JSON arrays, the same on both databases, and
-//! triggers that note which rows have changed meanwhile.
+//! triggers that log which rows have changed meanwhile.
 //!
-//! The former database gets the table `moving_changes` with the notes, and `moved` once it is not to be used any more. The new one has
+//! The former database gets the table `moving_changes` with the log, and `moved` once it is not to be used any more. The new one has
 //! the table `moving` until it may be used. Each has the id of the move: what another one began is not gone on with.
 
 use diesel::{
@@ -21,7 +21,7 @@ use super::{
     moved_tables::{Column, Kind, NUMBERED, from_json},
 };
 pub use super::{
-    moved::{is_arriving, is_moved, require_not_moved, require_usable},
+    moved::{is_move_target, is_moved, require_not_moved, require_usable},
     moved_tables::{Row, TABLES, Table},
 };
 
@@ -137,7 +137,7 @@ pub fn count(conn: &mut Conn<'_>, table: &Table) -> Result<i64> {
     Ok(on!(conn, |c| sql::<BigInt>(&format!("SELECT count(*) FROM {}", table.name)).get_result(c))?)
 }
 
-/// The move for which its changes are noted, or that has closed it; `None` if there is none.
+/// The move for which its changes are logged, or that has closed it; `None` if there is none.
 pub fn source_id(conn: &mut Conn<'_>) -> Result<Option<String>> {
     if has_table(conn, "moving_source")? {
         return Ok(on!(conn, |c| sql::<Text>("SELECT id FROM moving_source").get_result(c).optional())?);
@@ -145,8 +145,8 @@ pub fn source_id(conn: &mut Conn<'_>) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// From now on its changes are noted for a move. They must not be noted for another one.
-pub fn begin_notes(conn: &mut Conn<'_>, id: &str) -> Result<()> {
+/// From now on its changes are logged for a move. They must not be logged for another one.
+pub fn begin_change_log(conn: &mut Conn<'_>, id: &str) -> Result<()> {
     on!(conn, |c| c.batch_execute("CREATE TABLE moving_source (id TEXT NOT NULL)"))?;
     let source = sql_query("INSERT INTO moving_source (id) VALUES ($1)").bind::<Text, _>(id);
     on!(conn, |c| source.execute(c))?;
@@ -178,14 +178,14 @@ pub fn begin_notes(conn: &mut Conn<'_>, id: &str) -> Result<()> {
                 };
                 let (new, old) = (key("NEW"), key("OLD"));
                 c.batch_execute(&format!(
-                    "CREATE FUNCTION moving_{name}() RETURNS trigger LANGUAGE plpgsql AS $note$ BEGIN
+                    "CREATE FUNCTION moving_{name}() RETURNS trigger LANGUAGE plpgsql AS $log$ BEGIN
                          IF TG_OP = 'DELETE' THEN
                              INSERT INTO moving_changes (name, key) VALUES ('{name}', CAST(json_build_array({old}) AS TEXT));
                          ELSE
                              INSERT INTO moving_changes (name, key) VALUES ('{name}', CAST(json_build_array({new}) AS TEXT));
                          END IF;
                          RETURN NULL;
-                     END $note$;
+                     END $log$;
                      CREATE TRIGGER moving AFTER INSERT OR UPDATE OR DELETE ON {name} FOR EACH ROW EXECUTE FUNCTION moving_{name}()"
                 ))?;
             }
@@ -194,9 +194,9 @@ pub fn begin_notes(conn: &mut Conn<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The changes of a table are noted no longer. On PostgreSQL this waits for whoever reads the table, and others wait behind it: not for
+/// The changes of a table are logged no longer. On PostgreSQL this waits for whoever reads the table, and others wait behind it: not for
 /// long, and for one table at a time.
-pub fn end_notes_of(conn: &mut Conn<'_>, table: &Table) -> Result<()> {
+pub fn end_change_log_of(conn: &mut Conn<'_>, table: &Table) -> Result<()> {
     let name = table.name;
     match conn {
         Conn::Sqlite(c) => {
@@ -211,15 +211,15 @@ pub fn end_notes_of(conn: &mut Conn<'_>, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// No changes are noted any more, of any table.
-pub fn end_notes(conn: &mut Conn<'_>) -> Result<()> {
+/// No changes are logged any more, of any table.
+pub fn end_change_log(conn: &mut Conn<'_>) -> Result<()> {
     Ok(on!(conn, |c| c.batch_execute("DROP TABLE IF EXISTS moving_changes; DROP TABLE IF EXISTS moving_source"))?)
 }
 
 const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
 
 /// A change of a row.
-pub struct Note {
+pub struct LoggedChange {
     /// Its number.
     pub seq: i64,
     /// The table.
@@ -228,32 +228,32 @@ pub struct Note {
     pub key: Row,
 }
 
-/// The changes that are noted.
-pub fn notes(conn: &mut Conn<'_>) -> Result<Vec<Note>> {
+/// The changes that are logged, in the order of their numbers.
+pub fn logged_changes(conn: &mut Conn<'_>) -> Result<Vec<LoggedChange>> {
     let query = sql::<(BigInt, Text, Text)>("SELECT seq, name, key FROM moving_changes ORDER BY seq");
-    let notes: Vec<(i64, String, String)> = on!(conn, |c| query.load(c))?;
-    let note = |(seq, table, key): (i64, String, String)| {
-        Ok(Note { seq, table, key: serde_json::from_str(&key).map_err(unreadable)? })
+    let rows: Vec<(i64, String, String)> = on!(conn, |c| query.load(c))?;
+    let change = |(seq, table, key): (i64, String, String)| {
+        Ok(LoggedChange { seq, table, key: serde_json::from_str(&key).map_err(unreadable)? })
     };
-    notes.into_iter().map(note).collect()
+    rows.into_iter().map(change).collect()
 }
 
-/// The keys of the rows of a table whose changes are noted.
-pub fn notes_of(conn: &mut Conn<'_>, table: &Table) -> Result<Vec<Row>> {
+/// The keys of the rows of a table whose changes are logged.
+pub fn logged_keys(conn: &mut Conn<'_>, table: &Table) -> Result<Vec<Row>> {
     let query = sql::<Text>("SELECT DISTINCT key FROM moving_changes WHERE name = ").bind::<Text, _>(table.name);
     let keys: Vec<String> = on!(conn, |c| query.load(c))?;
     keys.iter().map(|key| serde_json::from_str(key).map_err(unreadable)).collect()
 }
 
 /// How many they are; `limit` if there are more.
-pub fn count_notes(conn: &mut Conn<'_>, limit: i64) -> Result<i64> {
+pub fn count_logged(conn: &mut Conn<'_>, limit: i64) -> Result<i64> {
     let query = format!("SELECT count(*) FROM (SELECT 1 FROM moving_changes LIMIT {limit}) AS counted");
     Ok(on!(conn, |c| sql::<BigInt>(&query).get_result(c))?)
 }
 
 const SEQ: [Column; 1] = [Column("seq", Kind::Integer)];
 
-/// Removes notes by their numbers. Not all up to one: those of PostgreSQL are not committed in their order.
+/// Removes logged changes by their numbers. Not all up to one: those of PostgreSQL are not committed in their order.
 pub fn discard(conn: &mut Conn<'_>, seqs: &[i64]) -> Result<()> {
     let rows: Vec<Row> = seqs.iter().map(|seq| vec![json!(seq)]).collect();
     let key = from_json(SEQ.iter(), "given.value", matches!(conn, Conn::Sqlite(_)));
@@ -332,47 +332,47 @@ fn set_sequence(table: &str, last: i64) -> String {
 }
 
 /// It is being filled by a move, and must not be used yet.
-pub fn begin_arrival(conn: &mut Conn<'_>, id: &str) -> Result<()> {
+pub fn begin_target(conn: &mut Conn<'_>, id: &str) -> Result<()> {
     let create = "DROP TABLE IF EXISTS moving; CREATE TABLE moving (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
     on!(conn, |c| c.batch_execute(create))?;
-    note_arrival(conn, ID, id)
+    set_target_state(conn, ID, id)
 }
 
 /// The move that fills it; `None` if there is none.
-pub fn arriving_id(conn: &mut Conn<'_>) -> Result<Option<String>> {
-    if is_arriving(conn)? { arrival(conn, ID) } else { Ok(None) }
+pub fn target_id(conn: &mut Conn<'_>) -> Result<Option<String>> {
+    if is_move_target(conn)? { target_state(conn, ID) } else { Ok(None) }
 }
 
-/// Everything has arrived.
-pub fn set_whole(conn: &mut Conn<'_>) -> Result<()> {
-    note_arrival(conn, WHOLE, "")
+/// Everything is copied.
+pub fn set_complete(conn: &mut Conn<'_>) -> Result<()> {
+    set_target_state(conn, COMPLETE, "")
 }
 
-/// Whether everything has arrived.
-pub fn is_whole(conn: &mut Conn<'_>) -> Result<bool> {
-    Ok(arrival(conn, WHOLE)?.is_some())
+/// Whether everything is copied.
+pub fn is_complete(conn: &mut Conn<'_>) -> Result<bool> {
+    Ok(target_state(conn, COMPLETE)?.is_some())
 }
 
 // No table has such a name.
 const ID: &str = "the id";
-const WHOLE: &str = "all of it";
+const COMPLETE: &str = "all of it";
 
-/// The key up to which the rows of a table have arrived; `None` before the first.
-pub fn arrived_through(conn: &mut Conn<'_>, table: &Table) -> Result<Option<Row>> {
-    arrival(conn, table.name)?.map(|key| serde_json::from_str(&key).map_err(unreadable)).transpose()
+/// The key up to which the rows of a table are copied; `None` before the first.
+pub fn copied_through(conn: &mut Conn<'_>, table: &Table) -> Result<Option<Row>> {
+    target_state(conn, table.name)?.map(|key| serde_json::from_str(&key).map_err(unreadable)).transpose()
 }
 
-/// The rows of a table have arrived up to this key.
-pub fn set_arrived_through(conn: &mut Conn<'_>, table: &Table, key: &[Value]) -> Result<()> {
-    note_arrival(conn, table.name, &serde_json::to_string(key).map_err(unreadable)?)
+/// The rows of a table are copied up to this key.
+pub fn set_copied_through(conn: &mut Conn<'_>, table: &Table, key: &[Value]) -> Result<()> {
+    set_target_state(conn, table.name, &serde_json::to_string(key).map_err(unreadable)?)
 }
 
-fn arrival(conn: &mut Conn<'_>, name: &str) -> Result<Option<String>> {
+fn target_state(conn: &mut Conn<'_>, name: &str) -> Result<Option<String>> {
     let query = sql::<Text>("SELECT value FROM moving WHERE name = ").bind::<Text, _>(name);
     Ok(on!(conn, |c| query.get_result(c).optional())?)
 }
 
-fn note_arrival(conn: &mut Conn<'_>, name: &str, value: &str) -> Result<()> {
+fn set_target_state(conn: &mut Conn<'_>, name: &str, value: &str) -> Result<()> {
     let query = sql_query(
         "INSERT INTO moving (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
     );
@@ -382,6 +382,6 @@ fn note_arrival(conn: &mut Conn<'_>, name: &str, value: &str) -> Result<()> {
 }
 
 /// It may be used.
-pub fn end_arrival(conn: &mut Conn<'_>) -> Result<()> {
+pub fn end_target(conn: &mut Conn<'_>) -> Result<()> {
     Ok(on!(conn, |c| c.batch_execute("DROP TABLE moving"))?)
 }

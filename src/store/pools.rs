@@ -2,11 +2,12 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Instant,
 };
 
 use deadpool::managed::{Manager, Pool};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -104,7 +105,7 @@ impl Store {
     }
 
     /// Checks a database without changing it: all of a SQLite file for damage, and that a PostgreSQL server can be used.
-    /// Tells `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet;
+    /// Reports to `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet;
     /// `None` if a SQLite file is not there yet, and can be created.
     ///
     /// # Errors

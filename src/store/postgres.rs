@@ -85,7 +85,7 @@ pub(super) fn warnings(conn: &mut Conn<'_>) -> Result<Vec<String>> {
     }
     if !(["C", "POSIX", ""].contains(&&*language) || language.starts_with("C.") || language.starts_with("en")) {
         warnings.push(format!(
-            "PostgreSQL answers in another language (lc_messages = {language}), so that busy and full databases are told as \
+            "PostgreSQL answers in another language (lc_messages = {language}), so that busy and full databases are reported as \
              internal errors: GRANT SET ON PARAMETER lc_messages to the user of the server"
         ));
     }

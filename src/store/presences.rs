@@ -11,7 +11,7 @@ use diesel::{
 use super::{Conn, Result};
 use crate::model::{ids::UserId, timestamps::Timestamp};
 
-/// What another server has noted of a user.
+/// What another server has published of a user.
 pub struct Presence {
     /// The server.
     pub node: i64,
@@ -24,7 +24,7 @@ pub struct Presence {
 }
 
 /// Notes that these users are connected to a server, or when they left it. The versions are those after `version`.
-pub fn note(conn: &mut Conn<'_>, node: i64, version: i64, changes: &[(UserId, Option<Timestamp>)]) -> Result<()> {
+pub fn publish(conn: &mut Conn<'_>, node: i64, version: i64, changes: &[(UserId, Option<Timestamp>)]) -> Result<()> {
     let Conn::Postgres(c) = conn else { return Ok(()) };
     let (users, left): (Vec<_>, Vec<_>) =
         changes.iter().map(|(user, left)| (user.key(), left.map(Timestamp::milliseconds))).unzip();
@@ -44,7 +44,7 @@ pub fn note(conn: &mut Conn<'_>, node: i64, version: i64, changes: &[(UserId, Op
     Ok(())
 }
 
-/// What servers have noted since: each is given with the version up to which it is known. By server and version, at most `limit`.
+/// What servers have published since: each is given with the version up to which it is known. By server and version, at most `limit`.
 pub fn changes(conn: &mut Conn<'_>, known: &[(i64, i64)], limit: usize) -> Result<Vec<Presence>> {
     let Conn::Postgres(c) = conn else { return Ok(Vec::new()) };
     let (nodes, versions): (Vec<i64>, Vec<i64>) = known.iter().copied().unzip();

@@ -21,8 +21,8 @@ use super::{
     timeouts::LOG_LOCK_TIMEOUT,
 };
 
-/// Pages of one look: 64 MiB, which take a few hundredths of a second to read.
-const PAGES_PER_LOOK: u32 = 16_384;
+/// Pages of one scan: 64 MiB, which take a few hundredths of a second to read.
+const PAGES_PER_SCAN: u32 = 16_384;
 /// Pages that are changed in one transaction.
 const PAGES_PER_CHANGE: usize = 32;
 /// Pages that are read at once: 1 MiB.
@@ -41,7 +41,7 @@ pub enum Removal {
     Blocked,
 }
 
-/// Which pages are still to be looked at: none until something is written.
+/// Which pages are still to be scanned: none until something is written.
 #[derive(Default)]
 pub(super) struct Remaining {
     /// The next one, counted from 0.
@@ -62,13 +62,13 @@ impl Remaining {
         }
         let mut conn = file.open()?;
         conn.batch_execute(&format!("PRAGMA busy_timeout = {}", LOG_LOCK_TIMEOUT.as_millis()))?;
-        // First of all: while somebody is in the way, nothing need be looked at.
+        // First of all: while somebody is in the way, nothing need be scanned.
         if !empty_log(&mut conn, &file.path)? {
             return Ok(Removal::Blocked);
         }
-        match self.look(&mut conn) {
+        match self.scan(&mut conn) {
             Err(Error::Busy) => return Ok(Removal::Blocked),
-            looked => looked?,
+            scanned => scanned?,
         }
         if !empty_log(&mut conn, &file.path)? {
             return Ok(Removal::Blocked);
@@ -77,13 +77,13 @@ impl Remaining {
     }
 
     /// Looks at the next pages, and overwrites what is left in them.
-    fn look(&mut self, conn: &mut SqliteConnection) -> Result<()> {
+    fn scan(&mut self, conn: &mut SqliteConnection) -> Result<()> {
         let header = header(conn)?;
         let pages = u32::try_from(header.pages).ok().filter(|pages| *pages < MAX_PAGES).unwrap_or_default();
         let begin = if self.next < pages { self.next } else { 0 };
         let left = self.pages.min(pages);
-        let count = left.min(PAGES_PER_LOOK).min(pages - begin);
-        // As they are now, while others may change them: what is found is looked at again in a transaction.
+        let count = left.min(PAGES_PER_SCAN).min(pages - begin);
+        // As they are now, while others may change them: what is found is read again in a transaction.
         let found = pages_with_remains(conn, begin, count)?;
         for numbers in found.chunks(PAGES_PER_CHANGE) {
             conn.immediate_transaction(|conn| numbers.iter().try_for_each(|number| overwrite(conn, *number)))?;

@@ -16,7 +16,7 @@ use crate::model::timestamps::Timestamp;
 /// Creates the row, unless there is one.
 pub fn create_if_missing(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     let query = diesel::insert_into(server::table)
-        .values((server::id.eq(1), server::epoch.eq(epoch), server::oldest.eq(migrations::OLDEST)))
+        .values((server::id.eq(1), server::epoch.eq(epoch), server::oldest.eq(migrations::OLDEST_COMPATIBLE)))
         .on_conflict(server::id)
         .do_nothing();
     on!(conn, |c| query.execute(c))?;

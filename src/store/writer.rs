@@ -5,7 +5,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::atomic::Ordering,
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -15,6 +15,7 @@ use diesel::{
     connection::{SimpleConnection, TransactionManager},
     dsl::sql,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{
     OwnedSemaphorePermit,
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -89,7 +90,7 @@ impl SqliteWriter {
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -7,7 +7,10 @@ use duologue::{
     model::texts::Name,
 };
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+};
 
 use crate::{
     accounts::{Member, PASSWORD, SIGN_IN, SIGN_UP},
@@ -26,6 +29,45 @@ async fn admin(database: &Database, arguments: &[&str], input: &str) -> (bool, S
     let output = soon(child.wait_with_output()).await.unwrap();
     let said = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), said(output.stdout), said(output.stderr))
+}
+
+/// The same on a terminal, where each prompt gets an answer: whether it was done, and all that the terminal shows.
+async fn admin_on_a_terminal(database: &Database, arguments: &[&str], answers: [(&str, &str); 2]) -> (bool, String) {
+    let all = [&["admin"], arguments, &["--database", &*database.url]].concat();
+    let command = program(&all);
+    let words = [command.as_std().get_program()].into_iter().chain(command.as_std().get_args());
+    let line: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    // Of util-linux: it gives a command a terminal of its own.
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]);
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    for (prompt, answer) in answers {
+        while !shown.ends_with(prompt.as_bytes()) {
+            assert_ne!(soon(screen.read_buf(&mut shown)).await.unwrap(), 0, "{}", String::from_utf8_lossy(&shown));
+        }
+        keyboard.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+    }
+    soon(screen.read_to_end(&mut shown)).await.unwrap();
+    (soon(child.wait()).await.unwrap().success(), String::from_utf8(shown).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_typed_twice() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    let create = ["create", "ada@example.com"];
+    let mistyped = [("New password: ", PASSWORD), ("Once more: ", "correct horse batterz")];
+    let (is_done, shown) = admin_on_a_terminal(&chat.database, &create, mistyped).await;
+    assert!(!is_done && shown.contains("the passwords do not match; nothing was changed"), "{shown}");
+    assert_eq!(
+        admin(&chat.database, &["revoke", "ada@example.com"], "").await.2,
+        "duologue: there is no admin with this address\n"
+    );
+    let typed = [("New password: ", PASSWORD), ("Once more: ", PASSWORD)];
+    let (is_done, shown) = admin_on_a_terminal(&chat.database, &create, typed).await;
+    assert!(is_done, "{shown}");
+    assert!(Member::signs_in(&chat, "Ada").await.is_signed_in(&chat).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,6 +245,27 @@ async fn all_peers_are_told_of_a_new_name_and_of_an_erasure_however_many_they_ar
     assert_eq!(told(&blocked, &starts[2]).await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_unread_messages_of_an_erased_account() {
+    let chat = Chat::open().await;
+    import(&chat.app, 601, 600).await;
+    let (erased, near, far) = (person(&chat, 1), person(&chat, 2), person(&chat, 600));
+    let unread = async |person: &Person<'_>| {
+        let query = "query ($id: ID!) { user(id: $id) { conversations { nodes { unreadCount(userId: $id) } } } }";
+        chat.data(query, json!({ "id": person.id })).await["user"]["conversations"]["nodes"].take()
+    };
+    assert_eq!(
+        (unread(&near).await, unread(&far).await),
+        (json!([{ "unreadCount": 1 }]), json!([{ "unreadCount": 1 }]))
+    );
+    erased.leaves(true).await;
+    changes::finish_all(&chat.app).await.unwrap();
+    for person in [near, far] {
+        let left = unread(&person).await;
+        assert!(left == json!([]) || left == json!([{ "unreadCount": 0 }]), "{left}");
+    }
+}
+
 /// The account may have used them for what is its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_ids_of_an_erased_account_go_with_it() {

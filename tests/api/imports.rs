@@ -42,6 +42,12 @@ async fn ids_that_were_given_before_an_import_are_not_given_again() {
     import(&chat, LINES).await.unwrap();
     let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
     assert_eq!((eve.id.as_str(), eve.sends("Hi", &pal).await.as_str()), ("usr_501", "msg_1001"));
+    drop(chat.database.run("SELECT setval('messages_id_seq', 2000)").await);
+    import(&chat, &LINES.replace("example.com", "example.org")).await.unwrap();
+    assert_eq!(
+        chat.data("{ messages(last: 1) { nodes { id } } }", json!({})).await["messages"]["nodes"],
+        json!([{ "id": "msg_2002" }])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
@@ -14,6 +15,7 @@ use crate::{
     harness::{
         ACCOUNTS, Database, SEND, Socket, authorization, authorization_of_a_program, client, code, signed_in, soon,
     },
+    metrics::{own_address, scraped},
     program::{server, signs_up, started},
 };
 
@@ -245,13 +247,15 @@ async fn the_settings_choose_how_much_is_logged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
     let database = Database::new().await;
-    let mut server = server(&database, &[]);
+    let metrics = own_address();
+    let mut server = server(&database, &["--metrics-listen", &metrics]);
     server.env_remove("DUOLOGUE_LOG").stderr(Stdio::piped());
     let (child, address) = started(server).await;
-    let http = client(None);
-    // A pipe holds some hundreds of lines.
-    for _ in 0..1_000 {
-        soon(http.get(format!("http://{address}/nothing")).send()).await.unwrap();
+    let (http, metrics) = (client(None), format!("http://{metrics}/metrics"));
+    // A pipe holds some hundreds of lines, and the server some thousands.
+    while scraped(&metrics).await["duologue_log_lines_dropped_total"] == 0.0 {
+        let requests = (0..500).map(|_| http.get(format!("http://{address}/nothing")).send());
+        soon(join_all(requests)).await.into_iter().for_each(|answer| drop(answer.unwrap()));
     }
     assert_eq!(crate::program::terminate(child).await, Some(0));
 }

@@ -12,7 +12,7 @@ use crate::{
     harness::{Database, soon},
     migrations::described,
     moving::{checks, dump, moves, postgres_database, ready},
-    program::{run, serve, server, terminate},
+    program::{error, run, serve, server, terminate},
     upgrades::undo_from,
 };
 
@@ -44,6 +44,21 @@ async fn a_database_that_is_not_empty_or_that_is_served_is_not_even_brought_up_t
     }
 }
 
+/// Begins a move, and breaks it off when something has arrived.
+async fn interrupted(from: &Database, to: &Database) {
+    let [from, to] = [from, to].map(|database| database_url(&database.settings(&[]).database).unwrap());
+    let (from, to) = (Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap());
+    let (mut moving, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
+    tokio::select! {
+        biased;
+        () = begun.notified() => {}
+        done = moving.run(true, |_, _| begun.notify_one()) => panic!("it ended before: {done:?}"),
+    }
+    drop(moving);
+    to.close().await;
+    from.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_on_a_new_file_is_in_the_way_of_a_move_that_begins_and_waits_for_one_that_goes_on() {
     let Some(postgres) = postgres_database().await else { return };
@@ -55,18 +70,7 @@ async fn a_server_on_a_new_file_is_in_the_way_of_a_move_that_begins_and_waits_fo
     assert!(!done && said.contains("a server uses the new database"), "{said}");
     assert_eq!(terminate(child).await, Some(0));
 
-    // It is interrupted when something has arrived.
-    let [from, to] = [&postgres, &file].map(|database| database_url(&database.settings(&[]).database).unwrap());
-    let (from, to) = (Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap());
-    let (mut moving, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
-    tokio::select! {
-        biased;
-        () = begun.notified() => {}
-        done = moving.run(true, |_, _| begun.notify_one()) => panic!("it ended before: {done:?}"),
-    }
-    drop(moving);
-    to.close().await;
-    from.close().await;
+    interrupted(&postgres, &file).await;
     let (is_well, said) = checks(&file).await;
     assert!(!is_well && said.contains("database: PROBLEM: the database is being moved here"), "{said}");
     let mut server = server(&file, &[]);
@@ -80,4 +84,27 @@ async fn a_server_on_a_new_file_is_in_the_way_of_a_move_that_begins_and_waits_fo
     assert_eq!(terminate(waiting).await, Some(0));
     drop(file.run("DELETE FROM audit WHERE action = 'move'").await);
     assert!(dump(&file).await == dump(&postgres).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_given_up_leaves_the_former_database_as_it_was() {
+    let Some(postgres) = postgres_database().await else { return };
+    let (file, new_file, elsewhere) =
+        (Database::at("chat.db"), Database::at("new.db"), postgres_database().await.unwrap());
+    for (from, to) in [(&file, &elsewhere), (&postgres, &new_file)] {
+        let demo = ["demo", "--users", "20", "--messages", "500", "--database", &from.url];
+        assert!(run(&demo).await.status.success());
+        let (schema, rows) = (described(from), dump(from).await);
+        interrupted(from, to).await;
+        assert_ne!(described(from), schema);
+        let cancel = ["move", "--from", &from.url, "--cancel"];
+        let said = String::from_utf8(run(&cancel).await.stdout).unwrap();
+        assert!(said.starts_with("The move is given up: "), "{said}");
+        assert_eq!(described(from), schema);
+        assert!(dump(from).await == rows);
+        assert!(error(&cancel).await.contains("no move of this database was begun"));
+    }
+    let (done, said) = moves(&file, &elsewhere, &[]).await;
+    assert!(done, "{said}");
+    assert!(error(&["move", "--from", &file.url, "--cancel"]).await.contains("was moved already"));
 }
