@@ -8,6 +8,7 @@ use async_graphql::Value;
 use super::{
     collected::CollectedField,
     errors::{Code, Error, LineIndex},
+    schema::AdditionalCost,
 };
 use crate::config::Limits;
 
@@ -15,10 +16,6 @@ use crate::config::Limits;
 const USUAL_LIST: u64 = 2;
 /// Items that a page counts for without `first` or `last`.
 const USUAL_PAGE: u64 = 50;
-/// Fields that a search counts for in addition: it reads more than it gives.
-const SEARCH: u64 = 500;
-/// The same for a search with an input of its own, which compares thousands of texts.
-const TEXT_SEARCH: u64 = 1_000;
 /// Items of a page at most: more is refused when it is asked for.
 pub const MAX_PAGE: u16 = 100;
 /// Characters of an alias at most: each item of a list repeats it.
@@ -106,9 +103,10 @@ pub(super) fn check_costs(
     operation: OperationType,
     fields: &[CollectedField],
     arguments: &[Value],
+    additional: AdditionalCost,
     limits: &Limits,
 ) -> Result<u64, Error> {
-    let cost = selection(operation.name(), fields, arguments)?;
+    let cost = Counter { arguments, additional }.selection(operation.name(), fields)?;
     let location = fields.first().and_then(|field| field.location);
     for (is, at_most, what) in [
         (cost.aliases, limits.max_aliases, "aliases"),
@@ -131,64 +129,64 @@ pub(super) fn too_deep(is: u32, at_most: u32) -> Error {
     Error::new(Code::QueryTooDeep, format!("The operation is {is} fields deep; {at_most} are allowed."))
 }
 
-fn selection(on: &str, fields: &[CollectedField], arguments: &[Value]) -> Result<Cost, Error> {
-    let beside = |cost: Cost, its| Ok(cost.join(field(on, its, arguments)?, u64::saturating_add));
-    fields.iter().try_fold(Cost::default(), beside)
+/// Counts what fields ask for, with these arguments.
+struct Counter<'a> {
+    arguments: &'a [Value],
+    additional: AdditionalCost,
 }
 
-fn field(on: &str, field: &CollectedField, arguments: &[Value]) -> Result<Cost, Error> {
-    if field.field.alias.as_ref().is_some_and(|alias| alias.len() > MAX_ALIAS) {
-        let message = format!("An alias may have at most {MAX_ALIAS} characters: it is written into the answer.");
-        return Err(Error::new(Code::QueryTooComplex, message).at(field.location));
+impl Counter<'_> {
+    fn selection(&self, on: &str, fields: &[CollectedField]) -> Result<Cost, Error> {
+        fields.iter().try_fold(Cost::default(), |cost, its| Ok(cost.join(self.field(on, its)?, u64::saturating_add)))
     }
-    // An object is of one type: what counts is the most that any of them asks for.
-    let inner = field.selections.iter().try_fold(Cost::default(), |cost, (ty, fields)| {
-        Ok::<_, Error>(cost.join(selection(ty, fields, arguments)?, u64::max))
-    })?;
-    let aliases = inner.aliases + u64::from(field.field.alias.is_some());
-    let cost = Cost { depth: inner.depth + 1, lists: inner.lists, once: 0, per_item: 0, aliases };
-    Ok(match field.field.name.as_str() {
-        "__typename" => cost,
-        "__schema" | "__type" => {
-            if cost.depth > MAX_INTROSPECTION_DEPTH || cost.lists > MAX_INTROSPECTION_LISTS {
-                let message = "This introspection goes round in circles: its lists are nested too deeply.";
-                return Err(Error::new(Code::QueryTooDeep, message).at(field.location));
-            }
-            Cost { depth: 1, once: inner.total().saturating_mul(INTROSPECTION_WEIGHT), ..cost }
-        }
-        name if on.starts_with("__") => {
-            let goes_round = matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes");
-            Cost { lists: cost.lists + u32::from(goes_round), once: inner.total().saturating_add(1), ..cost }
-        }
-        _ => filled(cost, inner, field, on, arguments),
-    })
-}
 
-/// Adds what the field itself fills: once, or once for each item of the list that it is.
-fn filled(cost: Cost, inner: Cost, field: &CollectedField, on: &str, arguments: &[Value]) -> Cost {
-    let definition = &field.field.definition;
-    let is_list = matches!(definition.ty, Type::List(_) | Type::NonNullList(_));
-    let is_page = definition.argument_by_name("first").is_some();
-    let items = field.arguments.and_then(|place| size(arguments.get(place)?));
-    let is_search = field.arguments.and_then(|place| arguments.get(place)).is_some_and(searches);
-    let is_text_search =
-        definition.arguments.iter().any(|argument| argument.ty.inner_named_type().starts_with("Search"));
-    let own = 1 + if is_text_search {
-        TEXT_SEARCH
-    } else if is_search {
-        SEARCH
-    } else {
-        0
-    };
-    if is_page {
-        let items = items.unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
-        Cost { once: inner.once.saturating_add(inner.per_item.saturating_mul(items)).saturating_add(own), ..cost }
-    } else if is_list && (on.ends_with("Connection") || on.ends_with("Page")) {
-        Cost { once: 1, per_item: inner.total().saturating_add(1), ..cost }
-    } else if is_list {
-        Cost { once: inner.total().saturating_mul(items.unwrap_or(USUAL_LIST)).saturating_add(1), ..cost }
-    } else {
-        Cost { once: inner.total().saturating_add(1), ..cost }
+    fn field(&self, on: &str, field: &CollectedField) -> Result<Cost, Error> {
+        if field.field.alias.as_ref().is_some_and(|alias| alias.len() > MAX_ALIAS) {
+            let message = format!("An alias may have at most {MAX_ALIAS} characters: it is written into the answer.");
+            return Err(Error::new(Code::QueryTooComplex, message).at(field.location));
+        }
+        // An object is of one type: what counts is the most that any of them asks for.
+        let inner = field.selections.iter().try_fold(Cost::default(), |cost, (ty, fields)| {
+            Ok::<_, Error>(cost.join(self.selection(ty, fields)?, u64::max))
+        })?;
+        let aliases = inner.aliases + u64::from(field.field.alias.is_some());
+        let cost = Cost { depth: inner.depth + 1, lists: inner.lists, once: 0, per_item: 0, aliases };
+        Ok(match field.field.name.as_str() {
+            "__typename" => cost,
+            "__schema" | "__type" => {
+                if cost.depth > MAX_INTROSPECTION_DEPTH || cost.lists > MAX_INTROSPECTION_LISTS {
+                    let message = "This introspection goes round in circles: its lists are nested too deeply.";
+                    return Err(Error::new(Code::QueryTooDeep, message).at(field.location));
+                }
+                Cost { depth: 1, once: inner.total().saturating_mul(INTROSPECTION_WEIGHT), ..cost }
+            }
+            name if on.starts_with("__") => {
+                let goes_round = matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes");
+                Cost { lists: cost.lists + u32::from(goes_round), once: inner.total().saturating_add(1), ..cost }
+            }
+            _ => self.filled(cost, inner, field, on),
+        })
+    }
+
+    /// Adds what the field itself fills: once, or once for each item of the list that it is.
+    fn filled(&self, cost: Cost, inner: Cost, field: &CollectedField, on: &str) -> Cost {
+        let definition = &field.field.definition;
+        let is_list = matches!(definition.ty, Type::List(_) | Type::NonNullList(_));
+        let is_page = definition.argument_by_name("first").is_some();
+        let arguments = field.arguments.and_then(|place| self.arguments.get(place));
+        let items = arguments.and_then(size);
+        let once = if is_page {
+            let items = items.unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
+            inner.once.saturating_add(inner.per_item.saturating_mul(items))
+        } else if is_list && (on.ends_with("Connection") || on.ends_with("Page")) {
+            return Cost { once: 1, per_item: inner.total().saturating_add(1), ..cost };
+        } else if is_list {
+            inner.total().saturating_mul(items.unwrap_or(USUAL_LIST))
+        } else {
+            inner.total()
+        };
+        let additional = arguments.map_or(0, |arguments| (self.additional)(&field.field.name, arguments));
+        Cost { once: once.saturating_add(1).saturating_add(additional), ..cost }
     }
 }
 
@@ -204,9 +202,4 @@ fn size(arguments: &Value) -> Option<u64> {
         Some(ids.len() as u64)
     };
     number("first").or_else(|| number("last")).or_else(ids)
-}
-
-/// Whether the arguments of a list ask for a search.
-fn searches(arguments: &Value) -> bool {
-    matches!(arguments, Value::Object(arguments) if matches!(arguments.get("search"), Some(Value::String(_))))
 }

@@ -43,7 +43,7 @@ pub use persisted::{BadDocuments, Persisted};
 pub use plan::Plan;
 pub use requests::Request;
 pub use roots::{Event, Events, RootFields, RootResolver, Source, Write};
-pub use schema::Schema;
+pub use schema::{AdditionalCost, Schema};
 pub use writer::{NullPropagated, Unresolved, Writer};
 
 pub use apollo_compiler::executable::OperationType;

@@ -92,7 +92,7 @@ impl<R> Plan<R> {
             return Ok(constant.clone());
         }
         let values = variables.arguments(&self.fields, self.parsers.len(), schema)?;
-        let cost = check_costs(self.operation, &self.fields, &values, limits)?;
+        let cost = check_costs(self.operation, &self.fields, &values, schema.additional_cost, limits)?;
         let arguments = Arc::new(Arguments::parse(cost, values, &self.parsers, schema.clone())?);
         if let Some(constant) = &self.constant {
             let _ = constant.set(arguments.clone());

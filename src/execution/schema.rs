@@ -10,6 +10,7 @@ use apollo_compiler::{
     schema::{ExtendedType, Implementers},
     validation::Valid,
 };
+use async_graphql::Value as ArgumentValue;
 use serde_json::Value;
 
 /// Asks for all that there is in introspection, but for `isOneOf`.
@@ -35,9 +36,13 @@ const EVERYTHING: &str = "
     fragment Of on __Type { kind name }
 ";
 
+/// How many fields a field with these arguments counts for besides those that it fills, because it reads more than it gives.
+pub type AdditionalCost = fn(field: &str, arguments: &ArgumentValue) -> u64;
+
 /// A schema.
 pub struct Schema {
     pub(super) definitions: Valid<Definitions>,
+    pub(super) additional_cost: AdditionalCost,
     implementers: HashMap<Name, Implementers>,
     /// Made once somebody asks: it takes 3 MiB.
     introspected: OnceLock<Introspected>,
@@ -57,13 +62,13 @@ impl Schema {
     ///
     /// # Errors
     /// What is wrong with it, for developers.
-    pub fn parse(sdl: &str) -> Result<Self, String> {
+    pub fn parse(sdl: &str, additional_cost: AdditionalCost) -> Result<Self, String> {
         // The field that apollo-compiler's `__Type` lacks.
         let sdl = format!("{sdl}\nextend type __Type {{ isOneOf: Boolean }}");
         let definitions = Definitions::parse_and_validate(sdl, "schema.graphql");
         let definitions = definitions.map_err(|invalid| invalid.errors.to_string())?;
         let implementers = definitions.implementers_map();
-        Ok(Self { definitions, implementers, introspected: OnceLock::new() })
+        Ok(Self { definitions, additional_cost, implementers, introspected: OnceLock::new() })
     }
 
     /// What introspection says of it.

@@ -20,7 +20,7 @@ use super::{
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
     roots::Mutation,
-    schema::{RootPlan, sdl},
+    schema::{RootPlan, additional_cost, sdl},
 };
 use crate::{
     app::App,
@@ -86,7 +86,7 @@ impl Api {
     /// Never: the schema is the program's own, and a test reads it.
     #[allow(clippy::expect_used, reason = "the schema is the program's own, and a test reads it")]
     pub fn open(app: &Arc<App>, limits: &Limits) -> Result<Self, BadDocuments> {
-        let schema = Schema::parse(&sdl()).expect("the schema is valid");
+        let schema = Schema::parse(&sdl(), additional_cost).expect("the schema is valid");
         let engine = Engine::open(schema, RootPlan::bind, limits)?;
         Ok(Self { app: app.clone(), engine: Arc::new(engine), limits: limits.clone(), metrics: Arc::default() })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    SDLExportOptions,
+    SDLExportOptions, Value,
     registry::{MetaType, Registry},
 };
 
@@ -82,6 +82,20 @@ impl Declare for Subscription {
 
     fn describe(registry: &mut Registry) -> MetaType {
         Self::fields().describe(Self::NAME, "What happens, as it happens.", registry)
+    }
+}
+
+/// Fields that a search for users counts for besides those that it fills.
+const USER_SEARCH: u64 = 500;
+/// The same of a search over messages, which compares thousands of texts.
+const MESSAGE_SEARCH: u64 = 1_000;
+
+/// What searches count for besides the fields that they fill.
+pub(super) fn additional_cost(field: &str, arguments: &Value) -> u64 {
+    match arguments {
+        Value::Object(arguments) if matches!(arguments.get("search"), Some(Value::String(_))) => USER_SEARCH,
+        _ if field == "searchMessages" => MESSAGE_SEARCH,
+        _ => 0,
     }
 }
 

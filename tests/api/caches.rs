@@ -100,7 +100,7 @@ async fn whatever_is_asked_for_takes_little_memory() {
 fn engine() -> Engine<()> {
     let database = Database::at("no.db");
     let limits: Limits = database.settings(&[]).limits;
-    Engine::open(Schema::parse(&graphql::sdl()).unwrap(), |_, _, _| (), &limits).unwrap_or_else(|_| panic!())
+    Engine::open(Schema::parse(&graphql::sdl(), |_, _| 0).unwrap(), |_, _, _| (), &limits).unwrap_or_else(|_| panic!())
 }
 
 fn plan(engine: &Engine<()>, query: &str) -> Option<Arc<Plan<()>>> {

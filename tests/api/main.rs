@@ -48,6 +48,7 @@ mod deletion;
 mod erasure;
 mod crashes;
 mod upgrades;
+mod sizes;
 mod backups;
 mod backup_page;
 mod litestream;

@@ -20,7 +20,7 @@ use crate::{
 const MESSAGES: usize = 100;
 
 /// The migration that rebuilds the feed.
-const FEED: &str = "2026-11-26-000001_events";
+pub(crate) const FEED: &str = "2026-11-26-000001_events";
 
 /// Undoes the change of the feed; there are users and messages.
 async fn step_back(database: &Database) {
