@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     mem,
     net::SocketAddr,
+    ops::Range,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -177,6 +178,12 @@ impl Crowd {
         }
         let senders = (0..senders).map(|sender| tokio::spawn(world.clone().send(sender))).collect();
         Self { _alone: alone, world, going, place, senders }
+    }
+
+    /// More senders, who stay at another server.
+    pub(crate) fn is_joined_at(&mut self, address: SocketAddr, senders: Range<usize>) {
+        let world = World { place: watch::channel(address).1, ..self.world.clone() };
+        self.senders.extend(senders.map(|sender| tokio::spawn(world.clone().send(sender))));
     }
 
     /// The server is somewhere else now.

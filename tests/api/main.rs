@@ -60,6 +60,7 @@ mod servers;
 mod membership;
 mod jobs;
 mod failover;
+mod standbys;
 mod presences;
 mod overload;
 mod storage;
