@@ -82,6 +82,7 @@ pub async fn export(
     let snapshot = Snapshot { always: true, light: false };
     app.store
         .snapshot(snapshot, move |conn| {
+            store::allow_pauses(conn)?;
             let mut export = Export { output, progress, count: Count::default() };
             let last_id = of.is_none().then(|| store::feed::last_id(conn)).transpose()?;
             export.line(&Line::Export(ExportLine { format: FORMAT, user_id: of.map(UserId::key), last_id }))?;

@@ -5,8 +5,6 @@ use std::{
     mem,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-
 pub use super::import_errors::ImportError;
 pub use super::lines::{
     BlockLine, Count, ExportLine, IdentityLine, Line, MarkLine, MarksLine, MessageLine, SessionLine, UserLine,
@@ -31,6 +29,7 @@ use crate::{
     secrets::Passwords,
     store::{self, Conn, members::Activity, rows::MessageRow, users::NewUser},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// Rows in one insert.
 const ROWS_PER_INSERT: usize = 1_000;
@@ -61,6 +60,7 @@ where
     let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
+            store::allow_pauses(conn)?;
             store::server::lock_ids(conn)?;
             let mut import = Import::begin(conn, renumbers)?;
             for (number, line) in lines {

@@ -246,6 +246,7 @@ impl Move {
             tries += 1;
             let patience_ms = if tries % VACUUM_TRIES == 0 { VACUUM_PATIENCE_MS } else { PATIENCE_MS };
             self.from.write(move |conn| {
+                store::allow_pauses(conn)?;
                 moving::lock(conn, patience_ms)?;
                 let step = read(conn, None, &HashSet::new())?;
                 let numbers = moving::numbers(conn)?;

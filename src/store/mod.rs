@@ -70,4 +70,5 @@ pub use migrations::{Direction, has_unknown_migrations, is_compatible, last_know
 pub use pools::{Snapshot, Store};
 pub use remains::Removal;
 pub use serving::{ServingLock, Unserved};
+pub use timeouts::allow_pauses;
 pub use urls::{BadUrl, DatabaseUrl};

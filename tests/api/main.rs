@@ -20,6 +20,8 @@ mod crowd;
 mod world;
 #[cfg(target_os = "linux")]
 mod disk;
+#[cfg(target_os = "linux")]
+mod link;
 
 mod users;
 mod messages;
@@ -61,6 +63,8 @@ mod membership;
 mod jobs;
 mod failover;
 mod standbys;
+#[cfg(target_os = "linux")]
+mod networks;
 mod presences;
 mod overload;
 mod storage;
