@@ -65,6 +65,8 @@ mod failover;
 mod standbys;
 #[cfg(target_os = "linux")]
 mod networks;
+#[cfg(target_os = "linux")]
+mod nats;
 mod presences;
 mod overload;
 mod storage;

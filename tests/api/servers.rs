@@ -93,7 +93,7 @@ impl Servers {
     }
 
     /// Waits until both hear themselves, or do so no more.
-    async fn hear(&self, expected: bool) {
+    pub(crate) async fn hear(&self, expected: bool) {
         let apps = [&self.a.app, &self.b.app];
         soon(async {
             while apps.iter().any(|app| app.relay.is_linked() != expected) {

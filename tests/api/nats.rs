@@ -1,0 +1,189 @@
+//! Servers that wake each other over NATS, on a network that fails: every send succeeds, and everybody hears of it soon.
+
+use std::time::{Duration, Instant};
+
+use duologue::{
+    domain::relaying,
+    events::{Nats, NatsSettings},
+};
+use tokio::{
+    process::{Child, Command},
+    task::JoinSet,
+};
+
+use crate::{
+    harness::{Feed, Person, soon},
+    link::{Flow, Link},
+    servers::{Servers, followed, free_port, nats_server, without_nats},
+};
+
+/// Far more than what the docs say, which is half a second: the machine of the tests is busy.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Two servers, each of which is told of the changes of the other by a NATS server at the other end of its link.
+struct Linked {
+    servers: Servers,
+    links: [Link; 2],
+    nats: Vec<Child>,
+    _jobs: JoinSet<()>,
+}
+
+impl Linked {
+    /// With one NATS server for both, or one for each, which do not know each other. `None` where there is none, and on SQLite.
+    async fn by(nats_servers: usize) -> Option<Self> {
+        if without_nats() {
+            return None;
+        }
+        let servers = Servers::start().await?;
+        know_each_other(&servers).await;
+        let (mut nats, mut ports, mut jobs) = (Vec::new(), Vec::new(), JoinSet::new());
+        for _ in 0..nats_servers {
+            let port = free_port().await;
+            nats.push(nats_server(port));
+            ports.push(port);
+        }
+        let links = [Link::to(ports[0]).await, Link::to(ports[nats_servers - 1]).await];
+        for (node, link, chat) in [(1, &links[0], &servers.a), (2, &links[1], &servers.b)] {
+            let settings = NatsSettings { servers: vec![format!("nats://{}", link.address)], credentials: None };
+            let nats = soon(Nats::open(&settings)).await.unwrap();
+            jobs.spawn(relaying::run_job(chat.app.clone(), nats, node));
+        }
+        let linked = Self { servers, links, nats, _jobs: jobs };
+        linked.servers.hear(true).await;
+        Some(linked)
+    }
+}
+
+/// Waits until each server has found a change of the other one in the database: before, they look for changes every two seconds only.
+async fn know_each_other(servers: &Servers) {
+    let (eve, pal) = (servers.a.person("Eve").await, servers.a.person("Pal").await);
+    let [pal_at_b, eve_at_b] = [servers.at_b(&pal), servers.at_b(&eve)];
+    let (mut at_a, mut at_b) = (followed(&pal).await, followed(&eve_at_b).await);
+    pal_at_b.sends("Hi", &eve).await;
+    assert_eq!(at_a.next().await["message"]["content"], "Hi");
+    assert_eq!(at_b.next().await["message"]["content"], "Hi");
+    eve.sends("Hello", &pal).await;
+    assert_eq!(at_b.next().await["message"]["content"], "Hello");
+}
+
+/// Two people who follow their feeds, each at another server.
+struct Pair<'a> {
+    people: [Person<'a>; 2],
+    feeds: [Feed; 2],
+    sent: usize,
+    slowest: Duration,
+}
+
+impl<'a> Pair<'a> {
+    async fn at(servers: &'a Servers) -> Self {
+        let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+        let bob = servers.at_b(&bob);
+        let bob = Person { chat: &servers.b, id: bob.id };
+        let feeds = [followed(&ada).await, followed(&bob).await];
+        Self { people: [ada, bob], feeds, sent: 0, slowest: Duration::ZERO }
+    }
+
+    /// Each sends something to the other one, and both hear of it soon.
+    async fn exchanges(&mut self) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            self.sent += 1;
+            let (content, begun) = (format!("number {}", self.sent), Instant::now());
+            self.people[from].sends(&content, &self.people[to]).await;
+            let sent = begun.elapsed();
+            assert!(sent < Duration::from_secs(1), "{content} was sent after {sent:?}");
+            for feed in &mut self.feeds {
+                assert_eq!(feed.next().await["message"]["content"], content);
+            }
+            assert!(begun.elapsed() < SOON, "{content} was heard after {:?}", begun.elapsed());
+            self.slowest = self.slowest.max(begun.elapsed());
+        }
+    }
+
+    /// They exchange messages until something is the case.
+    async fn exchanges_until(&mut self, is_so: impl Fn() -> bool) {
+        soon(async {
+            while !is_so() {
+                self.exchanges().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn is_cut_off_by(flow: Flow) {
+    let Some(linked) = Linked::by(1).await else { return };
+    let (a, b) = (&linked.servers.a.app.relay, &linked.servers.b.app.relay);
+    let mut pair = Pair::at(&linked.servers).await;
+    pair.exchanges().await;
+    linked.links[0].becomes(flow);
+    pair.exchanges_until(|| !a.is_linked()).await;
+    for _ in 0..5 {
+        pair.exchanges().await;
+    }
+    assert!(b.is_linked());
+    linked.links[0].becomes(Flow::Passes);
+    pair.exchanges_until(|| a.is_linked()).await;
+    pair.exchanges().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_packets_to_nats_are_lost_misses_nothing() {
+    is_cut_off_by(Flow::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_connection_to_nats_hangs_misses_nothing() {
+    is_cut_off_by(Flow::Held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_connection_to_nats_is_reset_misses_nothing() {
+    is_cut_off_by(Flow::Reset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_that_is_slow_or_loses_its_connections_again_and_again_loses_nothing() {
+    let Some(linked) = Linked::by(1).await else { return };
+    let mut pair = Pair::at(&linked.servers).await;
+    linked.links.iter().for_each(|link| link.delays(Duration::from_millis(300)));
+    for _ in 0..10 {
+        pair.exchanges().await;
+    }
+    linked.links.iter().for_each(|link| link.delays(Duration::ZERO));
+    for number in 0..40 {
+        if number % 5 == 0 {
+            linked.links[number / 5 % 2].breaks();
+        }
+        pair.exchanges().await;
+    }
+    linked.servers.hear(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_server_that_is_stopped_for_a_while_holds_up_nobody() {
+    let Some(linked) = Linked::by(1).await else { return };
+    let [a, b] = [&linked.servers.a, &linked.servers.b].map(|chat| &chat.app.relay);
+    let mut pair = Pair::at(&linked.servers).await;
+    let process = linked.nats[0].id().unwrap().to_string();
+    let signal = async |signal: &str| {
+        assert!(soon(Command::new("kill").args([signal, &process]).status()).await.unwrap().success());
+    };
+    signal("-STOP").await;
+    pair.exchanges_until(|| !a.is_linked() && !b.is_linked()).await;
+    for _ in 0..5 {
+        pair.exchanges().await;
+    }
+    signal("-CONT").await;
+    pair.exchanges_until(|| a.is_linked() && b.is_linked()).await;
+    pair.exchanges().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_with_nats_servers_that_do_not_know_each_other_hear_of_everything() {
+    let Some(linked) = Linked::by(2).await else { return };
+    let mut pair = Pair::at(&linked.servers).await;
+    for _ in 0..20 {
+        pair.exchanges().await;
+    }
+    assert!(linked.servers.a.app.relay.is_linked() && linked.servers.b.app.relay.is_linked());
+}
