@@ -48,9 +48,9 @@ ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevanc
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
-FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: failover:: servers:: presences:: damage:: storage:: backups:: \
-	backup_page:: litestream:: outages:: pgbackrest:: overload:: stalls:: connections:: sockets:: endurance:: retention:: erasure:: \
-	bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
+FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: failover:: standbys:: networks:: nats:: servers:: scaling:: \
+	presences:: damage:: storage:: backups:: backup_page:: litestream:: outages:: pgbackrest:: overload:: stalls:: connections:: \
+	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults: clients nats litestream pgbackrest
 	cargo test --test api -- --test-threads=1 $(FAULTS)

@@ -67,6 +67,8 @@ mod standbys;
 mod networks;
 #[cfg(target_os = "linux")]
 mod nats;
+#[cfg(target_os = "linux")]
+mod scaling;
 mod presences;
 mod overload;
 mod storage;
