@@ -100,7 +100,9 @@ async fn relay(mut client: TcpStream, port: u16, mut state: watch::Receiver<Stat
             if now.flow == Flow::Reset || now.breaks != breaks {
                 return;
             }
-            ends.iter().for_each(|end| lose(end, now.flow == Flow::Lost));
+            for end in &ends {
+                lose(end, now.flow == Flow::Lost);
+            }
             if state.changed().await.is_err() {
                 return;
             }
@@ -112,7 +114,9 @@ async fn relay(mut client: TcpStream, port: u16, mut state: watch::Receiver<Stat
         () = broken => {}
     }
     // They are reset when they are closed.
-    ends.iter().for_each(|end| end.set_linger(Some(Duration::ZERO)).unwrap());
+    for end in ends {
+        end.set_linger(Some(Duration::ZERO)).unwrap();
+    }
 }
 
 /// Passes on what one side says, in order, as late as the link is slow.

@@ -145,11 +145,15 @@ async fn a_server_whose_connection_to_nats_is_reset_misses_nothing() {
 async fn nats_that_is_slow_or_loses_its_connections_again_and_again_loses_nothing() {
     let Some(linked) = Linked::by(1).await else { return };
     let mut pair = Pair::at(&linked.servers).await;
-    linked.links.iter().for_each(|link| link.delays(Duration::from_millis(300)));
+    for link in &linked.links {
+        link.delays(Duration::from_millis(300));
+    }
     for _ in 0..10 {
         pair.exchanges().await;
     }
-    linked.links.iter().for_each(|link| link.delays(Duration::ZERO));
+    for link in &linked.links {
+        link.delays(Duration::ZERO);
+    }
     for number in 0..40 {
         if number % 5 == 0 {
             linked.links[number / 5 % 2].breaks();
