@@ -50,7 +50,7 @@ ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevanc
 # servers, as who has signed in makes no difference to them.
 FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: failover:: standbys:: networks:: nats:: servers:: scaling:: \
 	presences:: damage:: storage:: backups:: backup_page:: litestream:: outages:: pgbackrest:: overload:: stalls:: connections:: \
-	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: documents_are_run_as_graphql_js_runs_them
+	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: loaded_for_a_minute documents_are_run_as_graphql_js
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults: clients nats litestream pgbackrest
 	cargo test --test api -- --test-threads=1 $(FAULTS)

@@ -259,9 +259,11 @@ impl Follower {
 
     /// Begins anew in another history of the database; false when the feed ends.
     async fn restart(&mut self) -> Result<bool> {
-        self.epoch = self.app.epoch();
+        let epoch = self.app.epoch();
         self.queued.clear();
-        self.reset().await
+        let continues = self.reset().await?;
+        self.epoch = epoch;
+        Ok(continues)
     }
 
     /// Moves to the end of the feed, with a reset before what follows; false when the feed ends.

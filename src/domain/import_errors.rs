@@ -1,6 +1,6 @@
 //! What can be wrong with a line of an import.
 
-use base64::DecodeError;
+use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::Error;
 use crate::store::{self, Constraint};
@@ -74,8 +74,9 @@ pub(super) fn email_in_use(error: store::Error) -> LineError {
     if is_taken { invalid("Another user has this email.") } else { error.into() }
 }
 
-pub(super) fn bad_digest(_why: DecodeError) -> LineError {
-    invalid("The sendDigest is no Base64.")
+/// The bytes of a `sendDigest`.
+pub(super) fn digest(text: &str) -> Result<Vec<u8>, LineError> {
+    BASE64_STANDARD.decode(text).map_err(|_why| invalid("The sendDigest is no Base64."))
 }
 
 pub(super) fn valid<T>(parsed: Result<T, impl std::fmt::Display>) -> Result<T, LineError> {

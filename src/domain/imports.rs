@@ -11,9 +11,7 @@ pub use super::lines::{
 };
 use super::{
     Result, Viewer, audit,
-    import_errors::{
-        LineError, MAX_EXPORTED_ID, MAX_ID, bad_digest, bad_id, check_last_id, email_in_use, invalid, valid,
-    },
+    import_errors::{LineError, MAX_EXPORTED_ID, MAX_ID, bad_id, check_last_id, digest, email_in_use, invalid, valid},
     lines::FORMAT,
     policy,
 };
@@ -29,7 +27,6 @@ use crate::{
     secrets::Passwords,
     store::{self, Conn, members::Activity, rows::MessageRow, users::NewUser},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// Rows in one insert.
 const ROWS_PER_INSERT: usize = 1_000;
@@ -244,7 +241,7 @@ impl Import {
         if version < 1 {
             return Err(invalid("The version must be 1 or more."));
         }
-        let client_digest = line.send_digest.map(|digest| STANDARD.decode(digest).map_err(bad_digest)).transpose()?;
+        let client_digest = line.send_digest.as_deref().map(digest).transpose()?;
         let parse_client_id = if self.source.is_server() { ClientId::of_message } else { ClientId::parse };
         let client_id = line.client_id.map(|id| valid(parse_client_id(id))).transpose()?;
         if let Some(id) = &client_id

@@ -19,6 +19,7 @@ use super::{
     errors::{internal, is_temporary, top_level},
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
+    retries::Retries,
     roots::Mutation,
     schema::{RootPlan, additional_cost, sdl},
 };
@@ -27,7 +28,7 @@ use crate::{
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, OperationType, Request,
+        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, OperationType, Part, Request,
         RootFieldsAnswer, Schema, Source, Write,
     },
 };
@@ -280,7 +281,11 @@ impl Subscribed {
         if !self.source.is_current() && !self.answers.as_slice().is_empty() {
             (self.answers, self.failed) = (Vec::new().into_iter(), false);
         }
-        if self.answers.as_slice().is_empty() {
+        loop {
+            if let Some(answer) = self.answers.next() {
+                self.taken += 1;
+                return Some((answer, self));
+            }
             self.event_permit = None;
             if self.failed {
                 return None;
@@ -289,9 +294,32 @@ impl Subscribed {
             self.taken = 0;
             self.answers = Box::pin(self.answer(events)).await.into_iter();
         }
-        let answer = self.answers.next()?;
-        self.taken += 1;
-        Some((answer, self))
+    }
+
+    /// Writes the answers to events, and gives the place of the last one if it could not be loaded; none if the events were invalidated
+    /// meanwhile.
+    async fn written(&mut self, writes: &[Write<Context>]) -> (Vec<Part>, Option<usize>) {
+        let mut retries = Retries::begin();
+        loop {
+            let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
+            let mut parts = written_events(&self.call, &self.prepared.arguments, writes, self.max_bytes).await;
+            let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
+            self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
+            let temporary = |(_, errors): &Part| errors.iter().find(|error| is_temporary(error.code())).cloned();
+            let Some((lost, error)) = parts.iter().enumerate().find_map(|(at, part)| Some((at, temporary(part)?)))
+            else {
+                return (parts, None);
+            };
+            if !retries.wait(&error).await {
+                // It comes again to whoever goes on after the event before it: the subscription ends with it.
+                self.failed = true;
+                parts.truncate(lost + 1);
+                return (parts, Some(lost));
+            }
+            if !self.source.is_current() {
+                return (Vec::new(), None);
+            }
+        }
     }
 
     async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
@@ -305,17 +333,8 @@ impl Subscribed {
         };
         match events {
             Ok(events) => {
-                let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
                 let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let mut parts = written_events(&self.call, &self.prepared.arguments, &writes, max_bytes).await;
-                let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
-                self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
-                // What could not be loaded comes again to whoever goes on after the event before it: the subscription ends with it.
-                let lost = parts.iter().position(|(_, errors)| errors.iter().any(|error| is_temporary(error.code())));
-                if let Some(lost) = lost {
-                    self.failed = true;
-                    parts.truncate(lost + 1);
-                }
+                let (parts, lost) = self.written(&writes).await;
                 let ids = ids.into_iter().enumerate().map(|(at, id)| id.filter(|_| lost != Some(at)));
                 let answers: Vec<_> = parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect();
                 self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));

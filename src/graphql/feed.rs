@@ -10,6 +10,7 @@ use super::{
     calls::{Call, id, target_user},
     conversations::{ConversationRow, Member},
     errors::top_level,
+    retries::Retries,
     roots::{Query, Subscriptions},
     scalars::DateTime,
 };
@@ -209,16 +210,28 @@ struct FeedSource {
     selection: Arc<Selection<FeedEvent>>,
 }
 
+impl FeedSource {
+    async fn next_events(&mut self, mut taken: usize) -> Option<Result<Vec<Arc<Event>>, Error>> {
+        let mut retries = Retries::begin();
+        loop {
+            let events = self.follower.next(taken).await.transpose()?;
+            match events.map_err(|error| top_level(error, &self.request_id)) {
+                Err(error) if retries.wait(&error).await => taken = 0,
+                events => return Some(events),
+            }
+        }
+    }
+}
+
 impl Source<Context> for FeedSource {
     fn next(&mut self, taken: usize) -> BoxFuture<'_, Events<Context>> {
         async move {
-            let events = self.follower.next(taken).await.transpose()?;
+            let events = self.next_events(taken).await?;
             let event = |event: Arc<Event>| {
                 let id = Some(event.cursor.to_string());
                 execution::Event { id, write: self.selection.clone().write_later(event) }
             };
-            let events = events.map(|events| events.into_iter().map(event).collect());
-            Some(events.map_err(|error| top_level(error, &self.request_id)))
+            Some(events.map(|events| events.into_iter().map(event).collect()))
         }
         .boxed()
     }

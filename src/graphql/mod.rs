@@ -28,6 +28,7 @@ mod errors;
 mod metrics;
 mod pages;
 mod payloads;
+mod retries;
 mod scalars;
 
 pub use access::{AccessFacts, AccessRecord, milliseconds};
