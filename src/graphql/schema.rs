@@ -92,10 +92,13 @@ const MESSAGE_SEARCH: u64 = 1_000;
 
 /// What searches count for besides the fields that they fill.
 pub(super) fn additional_cost(field: &str, arguments: &Value) -> u64 {
-    match arguments {
-        Value::Object(arguments) if matches!(arguments.get("search"), Some(Value::String(_))) => USER_SEARCH,
-        _ if field == "searchMessages" => MESSAGE_SEARCH,
-        _ => 0,
+    let searches_users = matches!(arguments, Value::Object(all) if matches!(all.get("search"), Some(Value::String(_))));
+    if field == "searchMessages" {
+        MESSAGE_SEARCH
+    } else if searches_users {
+        USER_SEARCH
+    } else {
+        0
     }
 }
 
