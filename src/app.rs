@@ -29,7 +29,7 @@ mod settings;
 pub use settings::{BadSettings, database_url, open_embedder, open_issuer, read_signing_keys};
 
 /// Between two looks at whether a database is whole that is moved here.
-const ARRIVAL_PAUSE: Duration = Duration::from_millis(500);
+const MOVE_PAUSE: Duration = Duration::from_millis(500);
 /// A database that takes longer for nothing is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A server whose changes wait for longer is not ready.
@@ -118,7 +118,7 @@ impl App {
         if store.read(store::moving::is_move_target).await? {
             tracing::warn!("the database is being moved here: waiting until `duologue move` is done");
             while store.read(store::moving::is_move_target).await? {
-                tokio::time::sleep(ARRIVAL_PAUSE).await;
+                tokio::time::sleep(MOVE_PAUSE).await;
             }
         }
         if store.read(store::moving::source_id).await?.is_some() {

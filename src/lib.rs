@@ -48,7 +48,8 @@
 //!   ([`store::users::lock`]). So the ids of a conversation's messages and the positions of a feed are in commit order, on
 //!   both databases, and there are no deadlocks. Messages and events have their ids from one sequence.
 //! - A transaction is short: what a change of a user writes for many peers or messages is done in steps, which go on after a
-//!   restart ([`domain::changes`]). What is to be deleted is hidden from the first of them on.
+//!   restart ([`domain::changes`]). What is to be deleted is hidden from the first of them on; the unread counts of
+//!   peers after the first ones follow.
 //! - The feed is the source of truth: the messages themselves, and events that are written in the transaction of the change.
 //!   Its readers are only notified, after the commit and before the change is answered.
 //! - Several servers may use one PostgreSQL database. Each finds the changes of the others there ([`domain::nodes`]); that they tell
@@ -60,7 +61,8 @@
 //! - Each layer counts what happens in it ([`store::Metrics`], [`events::Counters`], [`graphql::OperationMetrics`]), and
 //!   `http/metrics.rs` gives it names. Labels come from closed lists.
 //! - Of what clients send, only names of operations are logged ([`graphql::AccessRecord`]), and origins that are refused.
-//! - There is no global state: several [`app::App`]s can live in one process, and every test has its own.
+//! - There is no global state but the log, of which a process has one:
+//!   several [`app::App`]s can live in one process, and every test has its own.
 //! - The data of fields is loaded in batches, level by level; a test counts the statements of each operation.
 
 pub mod config;

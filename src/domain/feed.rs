@@ -4,7 +4,7 @@
 //! Events older than the retention are trimmed. A follower whose cursor is before the last event that was trimmed from its feed
 //! has missed it: it gets a reset, must reload everything, and continues from the end of the feed.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard, steps::step};
 use crate::{
@@ -58,6 +58,7 @@ pub async fn follow(
         queued: VecDeque::new(),
         at_end: false,
         caught_up: false,
+        has_waited: false,
         replayed,
     })
 }
@@ -179,6 +180,8 @@ pub struct Follower {
     /// Whether the last read reached the end of the feed.
     at_end: bool,
     caught_up: bool,
+    /// Whether it has waited for the next events.
+    has_waited: bool,
     /// The number of events since the cursor that it came back with, until it has caught up.
     replayed: Option<u32>,
 }
@@ -188,41 +191,45 @@ impl Follower {
     /// next ones if there are none. `None` when the feed ends.
     pub async fn next(&mut self, taken: usize) -> Result<Option<Vec<Arc<Event>>>> {
         self.advance(taken);
-        let mut has_waited = false;
         loop {
             if self.app.epoch() != self.epoch && !Box::pin(self.restart()).await? {
                 return Ok(None);
             }
-            if std::mem::take(&mut self.read_position.lost) {
+            if mem::take(&mut self.read_position.lost) {
                 self.end_replay("reset");
                 return Ok(Some(vec![self.own_event(EventBody::Reset)]));
             }
             if !self.is_current() {
-                self.queued.clear();
-                self.at_end = false;
+                self.read_again();
             }
             self.advance(0);
             if !self.queued.is_empty() {
                 let events: Vec<_> = self.queued.iter().filter(|event| self.matches(event)).cloned().collect();
-                if has_waited {
+                if mem::take(&mut self.has_waited) {
                     self.measure_lag(&events);
                 }
                 return Ok(Some(events));
             }
-            if std::mem::take(&mut self.at_end) && self.watch.is_idle() {
+            if mem::take(&mut self.at_end) && self.watch.is_idle() {
                 if !self.caught_up {
                     (self.caught_up, self.at_end) = (true, true);
                     self.end_replay("caught_up");
                     return Ok(Some(vec![self.own_event(EventBody::CaughtUp)]));
                 }
                 self.watch.changed().await;
-                has_waited = true;
+                self.has_waited = true;
             }
             // Boxed to keep the future of a waiting follower small.
             if !Box::pin(self.read_on()).await? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Forgets what was read and not taken: it is read once more.
+    pub fn read_again(&mut self) {
+        self.queued.clear();
+        self.at_end = false;
     }
 
     /// Moves past `taken` matching events, and past those that follow and do not match.

@@ -124,7 +124,7 @@ impl Import {
             source: Source::Elsewhere,
             renumbers,
             is_empty: store::users::last_id(conn)? == 0,
-            last_message_id: store::feed::unsettled(conn)?.last_id(),
+            last_message_id: store::feed::last_id(conn)?.max(store::feed::unsettled(conn)?.last_id()),
             reserved_through: 0,
             users: HashMap::new(),
             messages: HashMap::new(),

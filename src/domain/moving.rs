@@ -23,7 +23,7 @@ use crate::store::{
 const MAX_LAST_CHANGES: i64 = 1_000;
 /// 'Move'
 const MOVE_LOCK: i64 = 0x4D6F_7665;
-/// Notes that wait to be removed: while others write much, each removal waits for its turn.
+/// Logged changes that wait to be removed: while others write much, each removal waits for its turn.
 const MAX_DONE: usize = 5_000;
 /// With more changes since it was interrupted, a move begins anew: they are read together.
 const MAX_LOGGED: i64 = 200_000;
@@ -271,30 +271,34 @@ impl Move {
     }
 }
 
-/// Gives up a move that was interrupted: the former database is what it was. A move to another machine that still runs ends with an error.
+/// Gives up a move that was interrupted: the former database is what it was. A move from SQLite that still runs ends with an error.
 ///
 /// # Errors
 /// [`CannotMove`]
 pub async fn cancel(from: &Store) -> Result<()> {
-    if from.read(moving::is_moved).await? {
-        return Err(CannotMove::Moved);
-    }
-    if from.read(moving::source_id).await?.is_none() {
-        return Err(CannotMove::NotBegun);
+    if from.read(store::has_unknown_migrations).await? {
+        return Err(CannotMove::Newer);
     }
     if from.is_sqlite() {
         // At once, as the lock of a move that runs is elsewhere.
         let end = |conn: &mut Conn<'_>| {
-            if moving::is_moved(conn)? {
-                return Err(CannotMove::Moved);
-            }
+            require_begun(conn)?;
             TABLES.iter().try_for_each(|table| moving::end_change_log_of(conn, table))?;
             Ok(moving::end_change_log(conn)?)
         };
         return retried(|| from.write(end)).await;
     }
     let _lock = from.try_lock(MOVE_LOCK).await?.ok_or(CannotMove::Running)?;
+    from.read(require_begun).await?;
     end_change_log(from).await
+}
+
+/// Refuses a former database whose changes are not logged, or that is closed.
+fn require_begun(conn: &mut Conn<'_>) -> Result<()> {
+    if moving::is_moved(conn)? {
+        return Err(CannotMove::Moved);
+    }
+    if moving::source_id(conn)?.is_none() { Err(CannotMove::NotBegun) } else { Ok(()) }
 }
 
 /// The former database is what it was.

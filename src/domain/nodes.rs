@@ -219,7 +219,7 @@ impl Membership {
             // Also if the check fails at first: by then the others believe again that it is there.
             self.is_agreed &= !nodes.is_new;
             if !self.is_agreed {
-                // It was away for longer than others believed that it is there, and kept what it has missed.
+                // It was away for longer than others believed that it is there: what it knows of them may be out of date.
                 check_agreement(app, &self.node, &nodes.others).await?;
                 self.is_agreed = true;
                 app.presences.share_all();

@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_millis(2);
 const FEEDS_PER_MESSAGE: usize = 4_000;
 /// Feeds and signals that wait, at most. More are dropped.
 const MAX_PENDING: usize = 50_000;
-/// For so long a message of its own that a server has received says that it is linked.
+/// A server is linked for so long after it has received a message of its own.
 const ECHO_LIFETIME: Duration = Duration::from_millis(2_500);
 
 /// What is to be sent. Clones share it.
@@ -199,11 +199,11 @@ mod tests {
         let expires_at = Some(now.later(Duration::from_secs(6)));
         relay.queue_signal(user(17), Signal { kind: SignalKind::Typing, user: user(18), conversation, expires_at });
         relay.queue_revocation();
-        let news = relay.next(7).await;
-        let text = serde_json::to_string(&news).unwrap();
+        let message = relay.next(7).await;
+        let text = serde_json::to_string(&message).unwrap();
         assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"until":7000}],"r":true}"#);
         let read: RelayMessage = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
-        assert_eq!(read, news);
+        assert_eq!(read, message);
         assert_eq!(read.feeds().collect::<Vec<_>>(), [(user(17), false), (user(18), true)]);
         let (to, signal) = read.signals(now.later(Duration::from_secs(5))).next().unwrap();
         assert_eq!((to, signal.conversation, signal.expires_at), (user(17), conversation, expires_at));

@@ -122,4 +122,9 @@ pub trait Source<C>: Send {
     fn is_current(&self) -> bool {
         true
     }
+
+    /// Whether what it gave last, or could not give, comes again, read anew.
+    fn read_again(&mut self) -> bool {
+        false
+    }
 }

@@ -1,6 +1,7 @@
 //! The one way in: requests are prepared, run for as long as the limit allows, and answered.
 
 use std::{
+    mem,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -246,6 +247,8 @@ struct Subscribed {
     answers: std::vec::IntoIter<Answer>,
     taken: usize,
     failed: bool,
+    /// While the database is away.
+    retries: Option<Box<Retries>>,
     /// Bytes that an answer may have.
     max_bytes: usize,
     counted: Subscribing,
@@ -269,6 +272,7 @@ impl Subscribed {
             answers: Vec::new().into_iter(),
             taken: 0,
             failed: false,
+            retries: None,
             max_bytes: api.limits.max_answer,
             counted,
             _permits: permits,
@@ -290,61 +294,56 @@ impl Subscribed {
             if self.failed {
                 return None;
             }
-            let events = self.source.next(self.taken).await?;
-            self.taken = 0;
-            self.answers = Box::pin(self.answer(events)).await.into_iter();
+            let events = self.source.next(mem::take(&mut self.taken)).await?;
+            Box::pin(self.answer(events)).await;
         }
     }
 
-    /// Writes the answers to events, and gives the place of the last one if it could not be loaded; none if the events were invalidated
-    /// meanwhile.
-    async fn written(&mut self, writes: &[Write<Context>]) -> (Vec<Part>, Option<usize>) {
-        let mut retries = Retries::begin();
-        loop {
-            let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
-            let mut parts = written_events(&self.call, &self.prepared.arguments, writes, self.max_bytes).await;
-            let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
-            self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
-            let temporary = |(_, errors): &Part| errors.iter().find(|error| is_temporary(error.code())).cloned();
-            let Some((lost, error)) = parts.iter().enumerate().find_map(|(at, part)| Some((at, temporary(part)?)))
-            else {
-                return (parts, None);
-            };
-            if !retries.wait(&error).await {
-                // It comes again to whoever goes on after the event before it: the subscription ends with it.
-                self.failed = true;
-                parts.truncate(lost + 1);
-                return (parts, Some(lost));
-            }
-            if !self.source.is_current() {
-                return (Vec::new(), None);
-            }
-        }
-    }
-
-    async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) -> Vec<Answer> {
-        let (plan, max_bytes) = (self.prepared.plan.clone(), self.max_bytes);
-        let answer = |part, id| {
-            let mut answer = RootFieldsAnswer::new(max_bytes);
-            if let Some(field) = plan.fields.first() {
-                answer.add(field, part);
-            }
-            answer.finish().with_event_id(id)
+    /// Answers events. While the database is away, there are no answers: after a pause the events are read again, if they can be.
+    async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) {
+        let (answers, error) = match events {
+            Ok(events) => self.written(events).await,
+            Err(error) => (vec![self.answer_of(Err(error.clone()), None)], Some(error)),
         };
-        match events {
-            Ok(events) => {
-                let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
-                let (parts, lost) = self.written(&writes).await;
-                let ids = ids.into_iter().enumerate().map(|(at, id)| id.filter(|_| lost != Some(at)));
-                let answers: Vec<_> = parts.into_iter().map(Ok).zip(ids).map(|(part, id)| answer(part, id)).collect();
-                self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));
-                answers
+        if let Some(error) = error {
+            let retries = self.retries.get_or_insert_default();
+            if retries.allow(&error) && self.source.read_again() {
+                self.event_permit = None;
+                drop(answers);
+                return retries.pause().await;
             }
-            Err(error) => {
-                self.failed = true;
-                self.counted.code = Some(error.code());
-                vec![answer(Err(error), None)]
+            self.failed = true;
+        } else {
+            self.retries = None;
+        }
+        self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));
+        self.answers = answers.into_iter();
+    }
+
+    /// Writes the answers to events: all, or those up to one that cannot be loaded for the moment, with the error. That one has no id: it
+    /// comes again to whoever goes on after the event before it.
+    async fn written(&mut self, events: Vec<Event<Context>>) -> (Vec<Answer>, Option<Error>) {
+        let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
+        let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
+        let parts = written_events(&self.call, &self.prepared.arguments, &writes, self.max_bytes).await;
+        let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
+        self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
+        let mut answers = Vec::with_capacity(parts.len());
+        for (part, id) in parts.into_iter().zip(ids) {
+            let temporary = part.1.iter().find(|error| is_temporary(error.code())).cloned();
+            answers.push(self.answer_of(Ok(part), id.filter(|_| temporary.is_none())));
+            if temporary.is_some() {
+                return (answers, temporary);
             }
         }
+        (answers, None)
+    }
+
+    fn answer_of(&self, part: Result<Part, Error>, id: Option<String>) -> Answer {
+        let mut answer = RootFieldsAnswer::new(self.max_bytes);
+        if let Some(field) = self.prepared.plan.fields.first() {
+            answer.add(field, part);
+        }
+        answer.finish().with_event_id(id)
     }
 }

@@ -27,13 +27,24 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
         domain::Error::Full => Error::new(Code::StorageFull, "The server has no room left on its disk."),
         domain::Error::Unavailable(cause) => {
             tracing::warn!(request.id = request_id, %cause, "database unavailable");
-            Error::new(Code::Unavailable, "The database does not answer. Try again.")
+            unavailable()
         }
         domain::Error::Failed(cause) => {
             tracing::error!(request.id = request_id, %cause, "request failed");
             internal(request_id)
         }
     }
+}
+
+/// The same of a read that is tried again: the log does not have each failure while the database is away.
+pub(super) fn retried(error: domain::Error, request_id: &str) -> Error {
+    let domain::Error::Unavailable(cause) = error else { return top_level(error, request_id) };
+    tracing::debug!(request.id = request_id, %cause, "database unavailable");
+    unavailable()
+}
+
+fn unavailable() -> Error {
+    Error::new(Code::Unavailable, "The database does not answer. Try again.")
 }
 
 /// A defect or an accident, of which the log knows more.

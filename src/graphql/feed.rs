@@ -9,8 +9,7 @@ use super::{
     Context, Conversation, Message, User,
     calls::{Call, id, target_user},
     conversations::{ConversationRow, Member},
-    errors::top_level,
-    retries::Retries,
+    errors::retried,
     roots::{Query, Subscriptions},
     scalars::DateTime,
 };
@@ -210,33 +209,26 @@ struct FeedSource {
     selection: Arc<Selection<FeedEvent>>,
 }
 
-impl FeedSource {
-    async fn next_events(&mut self, mut taken: usize) -> Option<Result<Vec<Arc<Event>>, Error>> {
-        let mut retries = Retries::begin();
-        loop {
-            let events = self.follower.next(taken).await.transpose()?;
-            match events.map_err(|error| top_level(error, &self.request_id)) {
-                Err(error) if retries.wait(&error).await => taken = 0,
-                events => return Some(events),
-            }
-        }
-    }
-}
-
 impl Source<Context> for FeedSource {
     fn next(&mut self, taken: usize) -> BoxFuture<'_, Events<Context>> {
         async move {
-            let events = self.next_events(taken).await?;
+            let events = self.follower.next(taken).await.transpose()?;
             let event = |event: Arc<Event>| {
                 let id = Some(event.cursor.to_string());
                 execution::Event { id, write: self.selection.clone().write_later(event) }
             };
-            Some(events.map(|events| events.into_iter().map(event).collect()))
+            let events = events.map(|events| events.into_iter().map(event).collect());
+            Some(events.map_err(|error| retried(error, &self.request_id)))
         }
         .boxed()
     }
 
     fn is_current(&self) -> bool {
         self.follower.is_current()
+    }
+
+    fn read_again(&mut self) -> bool {
+        self.follower.read_again();
+        true
     }
 }

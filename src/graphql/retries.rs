@@ -12,27 +12,31 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Retries of one read.
+/// Retries of the reads of a subscription, from the first failure of an outage on.
+#[derive(Default)]
 pub(super) struct Retries {
-    began: Instant,
+    first_failure: Option<Instant>,
+    last_failure: Option<Instant>,
     pause: Duration,
 }
 
 impl Retries {
-    /// Of a read that begins.
-    pub(super) fn begin() -> Self {
-        Self { began: Instant::now(), pause: FIRST_PAUSE }
+    /// Whether what has failed so may be tried again: the database is away or busy, and not for too long.
+    pub(super) fn allow(&mut self, error: &Error) -> bool {
+        let now = Instant::now();
+        // Within an outage it is tried again every few seconds.
+        if self.last_failure.is_none_or(|last| now - last > PATIENCE) {
+            (self.first_failure, self.pause) = (Some(now), FIRST_PAUSE);
+        }
+        self.last_failure = Some(now);
+        matches!(error.code(), Code::DatabaseBusy | Code::StorageFull | Code::Unavailable)
+            && self.first_failure.is_some_and(|first| now - first < PATIENCE)
     }
 
-    /// Waits until it may be tried again; false if the error is not one of the database, or comes for too long.
-    pub(super) async fn wait(&mut self, error: &Error) -> bool {
-        let is_of_database = matches!(error.code(), Code::DatabaseBusy | Code::StorageFull | Code::Unavailable);
-        if !is_of_database || self.began.elapsed() > PATIENCE {
-            return false;
-        }
+    /// Waits before the next try.
+    pub(super) async fn pause(&mut self) {
         // Those that failed together do not come back together.
         sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
         self.pause = (self.pause * 2).min(MAX_PAUSE);
-        true
     }
 }

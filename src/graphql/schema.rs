@@ -93,7 +93,7 @@ const MESSAGE_SEARCH: u64 = 1_000;
 /// What searches count for besides the fields that they fill.
 pub(super) fn additional_cost(field: &str, arguments: &Value) -> u64 {
     let searches_users = matches!(arguments, Value::Object(all) if matches!(all.get("search"), Some(Value::String(_))));
-    if field == "searchMessages" {
+    if field == searches::FIELD {
         MESSAGE_SEARCH
     } else if searches_users {
         USER_SEARCH

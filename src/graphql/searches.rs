@@ -16,6 +16,9 @@ use crate::{
     model::searches::{Mode, Order, Place},
 };
 
+/// The field that searches messages.
+pub(super) const FIELD: &str = "searchMessages";
+
 /// How a search compares messages with its text.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Mode")]
@@ -169,7 +172,7 @@ impl Object for SearchEdge {
 /// Searches.
 pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<SearchConnection, SearchArguments>(
-        "searchMessages",
+        FIELD,
         "Find messages you may see, by words, by meaning, or both.",
         |(), context, arguments| context.searches.get(arguments.search()?)?.ok_or(Unresolved::NotLoaded),
     );

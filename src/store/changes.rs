@@ -23,6 +23,7 @@ pub fn notified_through(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>
 
 /// Begins a change, or records that peers up to this one are notified of it. The user must be locked.
 pub fn set_notified(conn: &mut Conn<'_>, user: UserId, through: Option<UserId>) -> Result<()> {
+    // The column has an earlier name of it.
     let notified = user_changes::told_through.eq(through.map_or(0, UserId::key));
     let query = diesel::insert_into(user_changes::table)
         .values((user_changes::user_id.eq(user), notified))

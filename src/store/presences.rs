@@ -23,7 +23,7 @@ pub struct Presence {
     pub version: i64,
 }
 
-/// Notes that these users are connected to a server, or when they left it. The versions are those after `version`.
+/// Publishes that these users are connected to a server, or when they left it. The versions are those after `version`.
 pub fn publish(conn: &mut Conn<'_>, node: i64, version: i64, changes: &[(UserId, Option<Timestamp>)]) -> Result<()> {
     let Conn::Postgres(c) = conn else { return Ok(()) };
     let (users, left): (Vec<_>, Vec<_>) =

@@ -9,6 +9,7 @@ use tokio::process::Command;
 use crate::disk::Disk;
 use crate::{
     harness::{ACCOUNTS, Database, signed_in, soon},
+    ports::own_address,
     program::{program, run, serve, started, terminate},
     upgrades::undo_from,
 };
@@ -32,7 +33,7 @@ fn sound(database: &Database) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_needs_is_checked_while_it_runs_and_before() {
     let database = Database::new().await;
-    let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let metrics = own_address();
     let (child, address) = serve(&database, &["--metrics-listen", &metrics]).await;
     let listen = address.to_string();
     let (is_well, lines, error) = checks(&database, &["--listen", &listen, "--metrics-listen", &metrics]).await;

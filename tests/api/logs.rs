@@ -15,7 +15,8 @@ use crate::{
     harness::{
         ACCOUNTS, Database, SEND, Socket, authorization, authorization_of_a_program, client, code, signed_in, soon,
     },
-    metrics::{own_address, scraped},
+    metrics::scraped,
+    ports::own_address,
     program::{server, signs_up, started},
 };
 
@@ -253,10 +254,13 @@ async fn a_log_that_nobody_reads_holds_nobody_up() {
     let (child, address) = started(server).await;
     let (http, metrics) = (client(None), format!("http://{metrics}/metrics"));
     // A pipe holds some hundreds of lines, and the server some thousands.
-    while scraped(&metrics).await["duologue_log_lines_dropped_total"] == 0.0 {
-        let requests = (0..500).map(|_| http.get(format!("http://{address}/nothing")).send());
-        soon(join_all(requests)).await.into_iter().for_each(|answer| drop(answer.unwrap()));
-    }
+    soon(async {
+        while scraped(&metrics).await["duologue_log_lines_dropped_total"] == 0.0 {
+            let requests = (0..500).map(|_| http.get(format!("http://{address}/nothing")).send());
+            join_all(requests).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+        }
+    })
+    .await;
     assert_eq!(crate::program::terminate(child).await, Some(0));
 }
 

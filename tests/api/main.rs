@@ -16,6 +16,7 @@ mod clock;
 mod database;
 mod harness;
 mod proxy;
+mod ports;
 mod crowd;
 mod world;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     process::Stdio,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use tokio::process::Command;
 use crate::{
     endpoints::{Program, good, status},
     harness::{ACCOUNTS, Database, SEND, Socket, client, signed_in, soon},
+    ports::own_address,
     program::{error, server, signs_up, started, terminate},
 };
 
@@ -72,12 +72,6 @@ fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
         ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
     }
     samples.keys().filter_map(|name| name.split('{').next()).map(family).collect()
-}
-
-/// A port that nothing else here gets: it is below those that the system gives.
-pub(crate) fn own_address() -> String {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    format!("127.0.0.1:{}", 20_000 + std::process::id() % 10_000 + TAKEN.fetch_add(1, Ordering::Relaxed))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,7 @@ async fn a_database_that_is_not_empty_or_that_is_served_is_not_even_brought_up_t
 
 /// Begins a move, and breaks it off when something has arrived.
 async fn interrupted(from: &Database, to: &Database) {
+    let postgres = if from.is_sqlite() { to } else { from };
     let [from, to] = [from, to].map(|database| database_url(&database.settings(&[]).database).unwrap());
     let (from, to) = (Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap());
     let (mut moving, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
@@ -57,6 +58,10 @@ async fn interrupted(from: &Database, to: &Database) {
     drop(moving);
     to.close().await;
     from.close().await;
+    // The lock of the move is gone a moment after its connection.
+    let locked = "SELECT FROM pg_locks JOIN pg_database ON oid = database WHERE locktype = 'advisory' AND datname = current_database()";
+    let waits = format!("DO $$ BEGIN WHILE EXISTS ({locked}) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$");
+    drop(soon(postgres.run(&waits)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,8 +15,8 @@ use crate::{
     harness::{Database, signed_in, soon},
     link::{Flow, Link},
     outages::Cluster,
+    ports::own_port,
     program::{server, started},
-    servers::free_port,
     standbys::readiness_is,
 };
 
@@ -33,7 +33,7 @@ async fn is_cut_off_by(flow: Flow) {
     if signed_in() || Database::new().await.is_sqlite() {
         return;
     }
-    let port = free_port().await;
+    let port = own_port();
     let options = format!("-c listen_addresses=127.0.0.1 -c port={port}");
     let cluster = Cluster::with(&[("DUOLOGUE_TEST_PG_OPTIONS", &options)]).await;
     let (direct, link) = (cluster.url.replace(":5432/", &format!(":{port}/")), Link::to(port).await);

@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, ChildStderr, Command},
 };
 
 use crate::{
     accounts::{Member, PASSWORD, SIGN_UP},
     harness::{ACCOUNTS, Database, SEND, Socket, code, signed_in, soon},
+    ports::own_port,
     program::{server, started},
 };
 
@@ -128,7 +129,7 @@ impl Behind {
         let log = BufReader::new(server.stderr.take().unwrap()).lines();
 
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], own_port()));
         let mut proxy = adapted(folder.path(), address.port(), &behind.to_string());
         // Debian has nginx and haproxy in /usr/sbin, which is not in everybody's path.
         let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());

@@ -15,7 +15,6 @@ use duologue::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
     process::{Child, Command},
     task::{AbortHandle, JoinSet},
 };
@@ -23,6 +22,7 @@ use tokio::{
 use crate::{
     database::Lock,
     harness::{Chat, Database, Feed, Person, Socket, soon, text},
+    ports::own_port,
     resume::{cursor, resumed},
 };
 
@@ -264,16 +264,12 @@ pub(crate) fn without_nats() -> bool {
     std::env::var_os("DUOLOGUE_TEST_WITHOUT_NATS").is_some()
 }
 
-pub(crate) async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_wake_each_other_over_nats() {
     if without_nats() {
         return;
     }
-    let port = free_port().await;
+    let port = own_port();
     let Some(servers) = Servers::told_by(&format!("nats://127.0.0.1:{port}")).await else { return };
     let _nats = nats_server(port);
     servers.hear(true).await;
@@ -314,7 +310,7 @@ async fn nothing_depends_on_nats() {
         return;
     }
     let Some(servers) = Servers::start().await else { return };
-    let port = free_port().await;
+    let port = own_port();
     // Not there yet.
     let _jobs = servers.linked(&format!("nats://127.0.0.1:{port}")).await;
     let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);

@@ -233,6 +233,25 @@ async fn what_cannot_be_loaded_for_a_moment_is_waited_for() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_cannot_be_read_for_a_moment_goes_on() {
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let mut stream = Stream::open(post(&chat, "subscription { feed(userId: 2) { kind message { content } } }")).await;
+    assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
+    let lock = chat.database.run("BEGIN; LOCK TABLE events").await;
+    // All feeds are read again.
+    chat.app.notifier.invalidate_all();
+    let early = tokio::time::timeout(Duration::from_secs(6), stream.next()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(lock);
+    ada.sends("Hi", &bob).await;
+    assert_eq!(stream.hears().await.0["message"]["content"], "Hi");
+}
+
 /// A client that goes on after the last id would miss it otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_could_not_be_loaded_for_a_minute_has_no_id_and_is_the_last_one() {

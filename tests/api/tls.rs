@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     harness::{Database, signed_in, soon},
     outages::Cluster,
+    ports::own_port,
     program::program,
 };
 
@@ -28,7 +29,7 @@ async fn connections_are_encrypted_and_the_certificate_is_verified_as_the_url_wa
     if signed_in() || Database::new().await.is_sqlite() {
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let port = own_port();
     let cluster = Cluster::with(&[("DUOLOGUE_TEST_TLS_PORT", &port.to_string())]).await;
     drop(Database::on(&cluster.url).run("ALTER USER postgres PASSWORD 'secret-word'").await);
     let root = cluster.folder().join("root.pem");
