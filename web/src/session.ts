@@ -137,10 +137,10 @@ export const connectionParams = {
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
   const headers = new Headers(init?.headers);
-  let sent: string | undefined;
+  let sent = current;
   const attempt = () => {
-    sent = current?.accessToken;
-    if (sent) headers.set("authorization", `Bearer ${sent}`);
+    sent = current;
+    if (sent) headers.set("authorization", `Bearer ${sent.accessToken}`);
     else headers.delete("authorization");
     return fetch(input, { ...init, headers });
   };
@@ -150,8 +150,8 @@ export const authorizedFetch: typeof fetch = async (input, init) => {
   let response = await (ours ? attempt() : fetch(input, { ...init, headers }));
   if (ours && response.status === 401) {
     // Where the session has ended elsewhere, this signs out: signing in again must not fail for an old token. Of several such
-    // answers some come after the token was traded.
-    if (sent === current?.accessToken) await renew();
+    // answers some come after the token was traded, within a second for the same one.
+    if (sent?.accessToken === current?.accessToken && sent?.turn === current?.turn) await renew();
     response = await attempt();
   }
   const answer: unknown = await response

@@ -37,9 +37,10 @@ export class Unseen {
     return isNew;
   }
 
-  /** A message of the other side has come to the open conversation, in which so many were unread before. */
+  /** A message of the other side has come to the open conversation, in which so many were unread before: those of which the reader has
+   * seen the last one, too, until that is known to the server. */
   hear(id: string, unread: number, isReading: boolean) {
     if (this.count > 0) this.count++;
-    else if (!isReading && unread === 0) this.first.value = id;
+    else if (!isReading && (unread === 0 || this.first.value === null)) this.first.value = id;
   }
 }
