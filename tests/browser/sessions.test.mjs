@@ -237,10 +237,9 @@ test("who stays signed in loses nothing when the browser is closed, and sends on
   }
   await message(friend.page, "kept").waitFor();
   await window.inTrouble(async () => {
-    for (const [i, its] of tabs.entries()) {
-      await its.route("**/graphql", (route) => route.abort());
-      await send(its, `of tab ${i}`);
-    }
+    // In both before one of them sends: each would send what waits in the other.
+    for (const its of tabs) await its.route("**/graphql", (route) => route.abort());
+    for (const [i, its] of tabs.entries()) await send(its, `of tab ${i}`);
     for (const its of tabs) await unsent(its).nth(1).waitFor();
     for (const its of tabs) await its.unroute("**/graphql");
     for (const its of [...tabs, friend.page]) await message(its, "of tab 1").waitFor();
