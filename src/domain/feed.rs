@@ -332,7 +332,7 @@ impl Follower {
 fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i64>> {
     let head = store::feed::head(conn, user)?;
     if let Some(position) = head.filter(|position| *position > 0) {
-        app.history.record(&app.epoch(), position, None);
+        app.history.record(&app.epoch(), position, None, app.store.connections());
     }
     Ok(head)
 }
@@ -340,7 +340,8 @@ fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i6
 /// Records the last event of a page. Not its end, which may be a position that a client has made up.
 fn record_delivered(app: &App, page: &FeedPage) {
     if let Some(event) = page.events.last() {
-        app.history.record(&event.cursor.epoch, event.cursor.position, Some(event.at));
+        let connections = app.store.connections();
+        app.history.record(&event.cursor.epoch, event.cursor.position, Some(event.at), connections);
     }
 }
 

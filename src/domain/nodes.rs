@@ -299,8 +299,10 @@ async fn check_agreement(app: &App, node: &Node, others: &[Node]) -> Result<(), 
 /// # Errors
 /// Those of the database.
 pub async fn check_history(app: &App) -> store::Result<()> {
-    let (epoch, delivered) = (app.epoch(), app.history.entries());
+    let (epoch, delivered) = (app.epoch(), Arc::new(app.history.entries()));
+    let checked = delivered.clone();
     if !app.store.read(move |conn| store::feed::lacks_any(conn, &delivered)).await? {
+        app.history.forget_checked(&checked);
         return Ok(());
     }
     // Of several servers one begins it.

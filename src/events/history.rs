@@ -7,46 +7,91 @@ use parking_lot::Mutex;
 
 use crate::model::timestamps::Timestamp;
 
+/// Positions, and when each entry happened, if that is known.
+type Entries = BTreeMap<i64, Option<Timestamp>>;
+
 /// Entries that are kept: those of concurrent transactions are committed in any order.
 const MAX_ENTRIES: usize = 64;
+/// Entries from before the last connections that are kept until they are checked.
+const MAX_UNCHECKED: usize = 16 * MAX_ENTRIES;
 
 /// The last entries of all feeds that were delivered in an epoch.
 pub struct History(Mutex<Delivered>);
 
 struct Delivered {
     epoch: Arc<str>,
-    /// By their positions; when each happened, if that is known.
-    entries: BTreeMap<i64, Option<Timestamp>>,
+    last: Entries,
+    /// How many connections to the database there had been when the last entry was delivered.
+    connections: u64,
+    /// The last entries before each connection that was made since the last check. Many others may follow them before the next one.
+    unchecked: Entries,
+}
+
+impl Delivered {
+    fn of(epoch: Arc<str>) -> Self {
+        Self { epoch, last: Entries::new(), connections: 0, unchecked: Entries::new() }
+    }
 }
 
 impl History {
     /// Of an epoch that begins.
     #[must_use]
     pub fn of(epoch: Arc<str>) -> Self {
-        Self(Mutex::new(Delivered { epoch, entries: BTreeMap::new() }))
+        Self(Mutex::new(Delivered::of(epoch)))
     }
 
     /// Forgets all, and goes on with another epoch.
     pub fn begin(&self, epoch: Arc<str>) {
-        *self.0.lock() = Delivered { epoch, entries: BTreeMap::new() };
+        *self.0.lock() = Delivered::of(epoch);
     }
 
-    /// An entry of a feed is delivered to somebody, or a cursor to go on after it. Of a former epoch it does not count.
-    pub fn record(&self, epoch: &str, position: i64, at: Option<Timestamp>) {
-        let mut delivered = self.0.lock();
+    /// An entry of a feed is delivered to somebody, or a cursor to go on after it, when so many connections to the database were made. Of
+    /// a former epoch it does not count.
+    pub fn record(&self, epoch: &str, position: i64, at: Option<Timestamp>, connections: u64) {
+        let delivered = &mut *self.0.lock();
         if *delivered.epoch != *epoch {
             return;
         }
-        let known = delivered.entries.entry(position).or_default();
+        // What comes from now on may be of another primary, which lacks the last entries.
+        if delivered.connections != connections && delivered.unchecked.len() < MAX_UNCHECKED {
+            delivered.unchecked.extend(&delivered.last);
+        }
+        delivered.connections = connections;
+        let known = delivered.last.entry(position).or_default();
         *known = known.or(at);
-        if delivered.entries.len() > MAX_ENTRIES {
-            delivered.entries.pop_first();
+        if delivered.last.len() > MAX_ENTRIES {
+            delivered.last.pop_first();
         }
     }
 
-    /// The entries with the highest positions, and when each happened, if that is known.
+    /// The entries with the highest positions, and those from before new connections.
     #[must_use]
-    pub fn entries(&self) -> BTreeMap<i64, Option<Timestamp>> {
-        self.0.lock().entries.clone()
+    pub fn entries(&self) -> Entries {
+        let delivered = self.0.lock();
+        let mut entries = delivered.unchecked.clone();
+        entries.extend(&delivered.last);
+        entries
+    }
+
+    /// These entries are in the database.
+    pub fn forget_checked(&self, entries: &Entries) {
+        self.0.lock().unchecked.retain(|position, _| !entries.contains_key(position));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_before_a_new_connection_are_kept_until_they_are_checked() {
+        let history = History::of("epoch".into());
+        (1..=100).for_each(|position| history.record("epoch", position, None, 1));
+        (101..=500).for_each(|position| history.record("epoch", position, None, 2));
+        let entries = history.entries();
+        let kept: Vec<i64> = entries.keys().copied().collect();
+        assert_eq!(kept, (37..=100).chain(437..=500).collect::<Vec<_>>());
+        history.forget_checked(&entries);
+        assert_eq!(history.entries().into_keys().collect::<Vec<_>>(), (437..=500).collect::<Vec<_>>());
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct Observations {
     /// The file, for the log; empty for a server.
     path: PathBuf,
     statements: AtomicU64,
+    connections: AtomicU64,
     damaged: AtomicBool,
     /// Whether a change could not be written since that was last tried with success.
     pub(super) is_unwritable: AtomicBool,
@@ -33,6 +34,16 @@ impl Observations {
     /// The number of statements, including those that begin and end transactions.
     pub(super) fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    /// A connection to PostgreSQL was made.
+    pub(super) fn count_connection(&self) {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many were made.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Whether the file is known to be damaged. Nothing must be written to it then.

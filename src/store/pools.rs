@@ -364,6 +364,12 @@ impl Store {
         self.observed.statements()
     }
 
+    /// The number of connections to PostgreSQL since the database was opened: the server of each new one may be another primary.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.observed.connections()
+    }
+
     /// Whether it is a SQLite file, which only one server uses.
     #[must_use]
     pub fn is_sqlite(&self) -> bool {

@@ -46,6 +46,7 @@ pub(super) fn postgres(
             // It may be refused, which changes nothing.
             let _ = conn.batch_execute(ENGLISH).await;
             conn.set_instrumentation(observed.counting());
+            observed.count_connection();
             Ok(conn)
         }
         .boxed()

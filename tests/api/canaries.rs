@@ -1,11 +1,14 @@
 //! Defects of libraries that are worked round. Each test shows one on the bare library: when it fails, the defect is gone, and
 //! so can be the work-around that it names.
 
+use std::io::{Read as _, Write as _};
+
 use apollo_compiler::{ExecutableDocument, Schema, validation::Valid};
 use axum::{Router, routing::get};
 use reqwest::header::ACCEPT_ENCODING;
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 
 use crate::harness::{client, soon};
 
@@ -113,4 +116,30 @@ async fn tower_http_refuses_a_coding_after_the_request_was_handled() {
 fn apollo_parser_takes_a_line_break_directly_after_the_quote_of_a_string() {
     assert!(is_taken("{ many(text: \"\na\") }"));
     assert!(!is_taken("{ many(text: \"a\n\") }"));
+}
+
+/// `Log` in src/telemetry.rs: the guard of a log that nobody reads prints on standard output, and panics where that is closed
+/// (`WorkerGuard::drop` in <https://github.com/tokio-rs/tracing/blob/main/tracing-appender/src/non_blocking.rs>).
+#[test]
+fn tracing_appender_prints_where_nobody_reads_the_log() {
+    const CHILD: &str = "DUOLOGUE_TEST_UNREAD_LOG";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "canaries::tracing_appender_prints_where_nobody_reads_the_log", "--nocapture"]);
+        let printed = String::from_utf8(child.env(CHILD, "1").output().unwrap().stdout).unwrap();
+        assert!(printed.contains("Failed to send shutdown signal"), "{printed}");
+        return;
+    }
+    let (mut unread, full) = std::io::pipe().unwrap();
+    let (mut writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(1).finish(full);
+    // More than the pipe holds: it is being written, and waits.
+    let line = vec![b'x'; 1 << 20];
+    writer.write_all(&line).unwrap();
+    unread.read_exact(&mut [0]).unwrap();
+    // And more than the queue holds.
+    while writer.error_counter().dropped_lines() == 0 {
+        writer.write_all(&line).unwrap();
+    }
+    drop(guard);
+    drop(unread);
 }

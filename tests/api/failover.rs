@@ -28,7 +28,8 @@ const FEED: &str = "subscription ($user: ID!, $after: String) {
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// Follows the feed of a user, and after each end goes on from the last cursor, where the server is now.
+/// Follows the feed of a user; when the connection ends, goes on from the last cursor, where the server is now. Nothing else ends the
+/// subscription: while the database is away the server waits for it.
 async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Heard, caught_up: Arc<Notify>) {
     let mut after = Value::Null;
     loop {
@@ -40,15 +41,11 @@ async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Hear
         while let Some(said) = socket.hears_or_ends().await {
             let Message::Text(said) = said else { continue };
             let mut said: Value = serde_json::from_str(&said).unwrap();
-            if has_ended(&said) {
-                pause().await;
-                socket.subscribes("feed", FEED, json!({ "user": user, "after": after })).await;
+            if said["type"] == "ping" {
                 continue;
             }
+            assert_eq!((&said["type"], said["payload"].get("errors")), (&json!("next"), None), "{said}");
             let event = said["payload"]["data"]["feed"].take();
-            if event.is_null() || !said["payload"]["errors"].is_null() {
-                continue;
-            }
             assert_ne!(event["kind"], "RESET");
             after = event["cursor"].clone();
             if event["kind"] == "CAUGHT_UP" {
@@ -62,16 +59,6 @@ async fn follow(user: usize, mut place: watch::Receiver<SocketAddr>, heard: Hear
             return;
         }
     }
-}
-
-/// Whether a subscription ends, as it does when the database could not be read: whoever follows subscribes again.
-pub(crate) fn has_ended(said: &Value) -> bool {
-    said["type"] == "complete" || said["type"] == "error"
-}
-
-/// A good client does not come again at once.
-pub(crate) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// Whether a message, named by its sender and its number, is in the feed of this user.

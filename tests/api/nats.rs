@@ -78,7 +78,6 @@ impl<'a> Pair<'a> {
     async fn at(servers: &'a Servers) -> Self {
         let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
         let bob = servers.at_b(&bob);
-        let bob = Person { chat: &servers.b, id: bob.id };
         let feeds = [followed(&ada).await, followed(&bob).await];
         Self { people: [ada, bob], feeds, sent: 0 }
     }

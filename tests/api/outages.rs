@@ -17,10 +17,12 @@ use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    sync::watch,
 };
 
 use crate::{
     crowd::{Crowd, short_or_long},
+    failover::{Followers, PEOPLE},
     harness::{Chat, Database, code, signed_in, soon},
     program::{serve, server, started},
 };
@@ -117,7 +119,9 @@ async fn a_restart_of_postgresql_costs_a_few_seconds_and_nothing_that_was_answer
     // It has a lot to complain about.
     server.stderr(Stdio::null());
     let (mut child, address) = started(server).await;
-    let mut crowd = Crowd::gathers(&database, address, 8, 24).await;
+    let mut crowd = Crowd::gathers(&database, address, PEOPLE, 24).await;
+    let (_place, place) = watch::channel(address);
+    let followers = Followers::at(&place, &crowd).await;
     for _ in 0..short_or_long(1, 5) {
         // In order, and as by a crash.
         for mode in ["fast", "immediate"] {
@@ -131,6 +135,7 @@ async fn a_restart_of_postgresql_costs_a_few_seconds_and_nothing_that_was_answer
         }
     }
     crowd.rests_and_finds_everything().await;
+    followers.have_heard_everything(&crowd).await;
     child.kill().await.unwrap();
 }
 
