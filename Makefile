@@ -39,8 +39,11 @@ model: model/model.safetensors
 test: web clients browser examples nats proxies litestream pgbackrest bwrap
 	cargo test
 	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
-	tests/with-postgres cargo test --test api -- $(ONCE:%=--skip %)
-	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
+	tests/with-postgres cargo test --test api -- $(PATIENT) $(ONCE:%=--skip %)
+	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(PATIENT) $(patsubst %,--skip %,$(ONCE) $(FAULTS))
+
+# Tests on PostgreSQL wait much: for servers that start and stop, and for what is cut off to be noticed.
+PATIENT := --test-threads=$(shell expr 2 \* $$(nproc))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
 ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevance:: image:: caches:: persisted:: validation:: \

@@ -144,6 +144,21 @@ pub fn decrement_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId
     Ok(())
 }
 
+/// For deleted messages: a conversation whose last message was one of them gets its place in the lists of its members, who must be
+/// locked, from the last one that is left. Without any it keeps its place.
+pub fn follow_last_message(conn: &mut Conn<'_>, deleted: &[MessageId], users: &[UserId]) -> Result<()> {
+    let rows = members::table.filter(members::user_id.eq_any(users)).filter(members::last_message_id.eq_any(deleted));
+    // Raw, because diesel has no subquery on a column of the row that is changed.
+    let last = sql::<BigInt>(
+        "coalesce((SELECT max(id) FROM messages WHERE deleted_at IS NULL \
+         AND low_id = CASE WHEN user_id < peer_id THEN user_id ELSE peer_id END \
+         AND high_id = CASE WHEN user_id < peer_id THEN peer_id ELSE user_id END), last_message_id)",
+    );
+    let query = diesel::update(rows).set(members::last_message_id.eq(last));
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
 /// For a user whose messages are all deleted: clears what these receivers have unread of them. They must be locked.
 pub fn clear_unread_from(conn: &mut Conn<'_>, sender: UserId, receivers: &[UserId]) -> Result<()> {
     let rows = members::table.filter(members::peer_id.eq(sender)).filter(members::user_id.eq_any(receivers));

@@ -121,6 +121,52 @@ async fn the_most_recently_active_conversation_comes_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_is_where_its_last_message_that_is_left_puts_it() {
+    let chat = Chat::open().await;
+    let (ada, bob, cem) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Cem").await);
+    let list = async |arguments: &str| {
+        let query = format!(
+            "{{ user(id: 1) {{ conversations({arguments}) {{
+                nodes {{ id lastMessage {{ content }} }} pageInfo {{ endCursor }}
+            }} }} }}"
+        );
+        let list = chat.data(&query, json!({})).await["user"]["conversations"].take();
+        let nodes = list["nodes"].as_array().unwrap().iter();
+        let rows = nodes.map(|node| (text(&node["id"]), node["lastMessage"]["content"].as_str().map(str::to_owned)));
+        (rows.collect::<Vec<_>>(), text(&list["pageInfo"]["endCursor"]))
+    };
+    let row = |id: &str, last: &str| (id.to_owned(), Some(last.to_owned()).filter(|last| !last.is_empty()));
+    let one = ada.sends("one", &bob).await;
+    let two = ada.sends("two", &cem).await;
+    let three = bob.sends("three", &ada).await;
+    assert_eq!(list("first: 9").await.0, [row("cnv_1_2", "three"), row("cnv_1_3", "two")]);
+    // A message that is not the last one changes nothing.
+    ada.deletes(&one).await;
+    assert_eq!(list("first: 9").await.0, [row("cnv_1_2", "three"), row("cnv_1_3", "two")]);
+    let one = ada.sends("two and a half", &cem).await;
+    let (first, cursor) = list("first: 1").await;
+    assert_eq!(first, [row("cnv_1_3", "two and a half")]);
+    // It moves behind the cursor of a page, and is on the next one again.
+    ada.deletes(&one).await;
+    assert_eq!(
+        list(&format!("first: 9, after: \"{cursor}\"")).await.0,
+        [row("cnv_1_2", "three"), row("cnv_1_3", "two")]
+    );
+    // Without any message it stays where it was.
+    bob.deletes(&three).await;
+    ada.deletes(&two).await;
+    assert_eq!(list("first: 9").await.0, [row("cnv_1_2", ""), row("cnv_1_3", "")]);
+    // So does the erasure of an account.
+    let dan = chat.person("Dan").await;
+    ada.sends("four", &dan).await;
+    ada.sends("five", &bob).await;
+    dan.sends("six", &ada).await;
+    assert_eq!(list("first: 2").await.0, [row("cnv_1_4", "six"), row("cnv_1_2", "five")]);
+    dan.leaves(true).await;
+    assert_eq!(list("first: 2").await.0, [row("cnv_1_2", "five"), row("cnv_1_4", "four")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unread_messages_are_those_to_the_reader() {
     let chat = Chat::open().await;
     let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);

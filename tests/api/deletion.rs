@@ -1,12 +1,13 @@
 //! What is deleted is deleted: no byte of it is left in the SQLite file, in its log, or in a backup.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use aho_corasick::AhoCorasick;
 use duologue::{
     app::App,
     domain::changes,
@@ -61,7 +62,7 @@ async fn the_locks_of_a_file_stay_when_what_was_deleted_is_removed() {
     assert!(!is_locked());
 }
 
-/// Which of these texts are in the file, its log, or a backup; each is in angle brackets.
+/// Which of these texts are in the file, its log, or a backup.
 pub(crate) fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
     let mut bytes = fs::read(path).unwrap();
     bytes.extend(fs::read(log_of(path)).unwrap_or_default());
@@ -70,11 +71,9 @@ pub(crate) fn left_of<'a>(texts: &'a [String], path: &Path) -> Vec<&'a String> {
         way(path, &backup.path());
         bytes.extend(fs::read(backup.path()).unwrap());
     }
-    let found: HashSet<&[u8]> = bytes
-        .split(|byte| *byte == b'<')
-        .filter_map(|after| after.iter().take(30).position(|byte| *byte == b'>').map(|end| &after[..end]))
-        .collect();
-    texts.iter().filter(|text| found.contains(text.trim_matches(['<', '>']).as_bytes())).collect()
+    let searched = AhoCorasick::new(texts).unwrap();
+    let found: BTreeSet<_> = searched.find_overlapping_iter(&bytes).map(|found| found.pattern()).collect();
+    found.into_iter().map(|text| &texts[text]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,27 +106,34 @@ async fn what_was_deleted_is_in_no_byte_of_the_database() {
             ada.deletes(id).await;
         }
     }
+    let (mut leavers, mut theirs) = (Vec::new(), Vec::new());
     for number in 0..20 {
-        let name = format!("~name{number}~");
+        let name = format!("Leaver{number:02}");
         let leaver = chat.person(&name).await;
         let (secret, content) = text_of("last words", number);
-        leaver
-            .tries_to_send(json!({ "receiverId": ada.id, "content": content, "clientId": format!("<client{number}>") }))
-            .await;
-        gone.extend([secret, name.to_lowercase(), format!("<client{number}>"), name]);
+        let client_id = format!("<client{number}>");
+        leaver.tries_to_send(json!({ "receiverId": ada.id, "content": content, "clientId": client_id })).await;
+        // Searches find the name in lower case.
+        theirs.extend([secret, name.to_lowercase(), client_id, name]);
         if number % 2 == 0 {
             let rename = "mutation ($id: ID!, $name: String!, $email: String!) {
                 updateUser(id: $id, input: { name: $name, email: $email }) { userErrors { code } }
             }";
-            let (name, email) = (format!("<renamed {number}>"), format!("~address{number}~@example.com"));
+            let (name, address) = (format!("Renamed{number:02}"), format!("Address{number:02}"));
+            let email = format!("{address}@example.com");
             chat.data(rename, json!({ "id": leaver.id, "name": name, "email": email })).await;
-            gone.extend([name, format!("~address{number}~")]);
+            theirs.extend([name.to_lowercase(), name, address.to_lowercase(), address]);
         }
+        leavers.push(leaver);
+    }
+    let path = chat.database.path();
+    assert_eq!(left_of(&theirs, &path).len(), theirs.len(), "a text that is never there shows nothing");
+    gone.extend(theirs);
+    for leaver in &leavers {
         leaver.leaves(true).await;
     }
     changes::finish_all(&chat.app).await.unwrap();
     removes(&chat.app).await;
-    let path = chat.database.path();
     assert_eq!(fs::metadata(log_of(&path)).unwrap().len(), 0);
     assert_eq!(left_of(&gone, &path), [""; 0]);
     assert_eq!(left_of(&kept, &path).len(), kept.len());

@@ -63,3 +63,32 @@ async fn the_reads_of_one_user_leave_connections_to_others() {
     let (answers, ()) = tokio::join!(waiting, others);
     assert!(answers.iter().all(|answer| answer.get("errors").is_none()), "{answers:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_one_are_looked_for_in_a_long_conversation_of_the_other_in_a_moment() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
+    ada.asks(
+        &chat,
+        "mutation { sendMessage(input: { receiverId: 2, content: \"Hi\" }) { message { id } } }",
+        json!({}),
+    )
+    .await;
+    let number = short_or_long(200_000, 1_000_000);
+    let columns = "INSERT INTO messages (id, sender_id, receiver_id, content, created_at)
+        SELECT 10 + n, 1, 2, 'A text of the length that many messages have, more or less.', (SELECT max(created_at) FROM messages)";
+    let fill = if chat.database.is_sqlite() {
+        format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {number}) {columns} FROM numbers"
+        )
+    } else {
+        format!("{columns} FROM generate_series(1, {number}) AS n; ANALYZE messages")
+    };
+    drop(chat.database.run(&fill).await);
+    let begun = Instant::now();
+    let query = "{ user(id: 1) { receivedMessages(first: 9) { nodes { id } } } }";
+    let answer = bob.asks(&chat, query, json!({})).await;
+    println!("{:?}", begun.elapsed());
+    assert_eq!(answer, json!({ "data": { "user": { "receivedMessages": { "nodes": [] } } } }));
+    assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+}

@@ -85,13 +85,21 @@ function heard(state: State, event: Event): State {
   const { kind, conversation } = event;
   if (kind === "CAUGHT_UP") return { ...state, isCurrent: true };
   if (!conversation) return state;
-  const others = state.rows.filter(({ id }) => id !== conversation.id);
-  const rows =
-    kind === "MESSAGE_SENT"
-      ? [conversation, ...others]
-      : state.rows.map((row) => (row.id === conversation.id ? conversation : row));
+  const rows = withRow(state.rows, kind, conversation);
   if (state.open?.row.id !== conversation.id) return { ...state, rows };
   return { ...state, rows, open: { ...heardIn(state.open, event), row: conversation } };
+}
+
+/** The conversations are ordered by their last messages. Without one they keep their place. */
+function withRow(rows: State["rows"], kind: Event["kind"], row: State["rows"][number]): State["rows"] {
+  const others = rows.filter(({ id }) => id !== row.id);
+  if (kind === "MESSAGE_SENT") return [row, ...others];
+  const { lastMessage } = row;
+  if (kind !== "MESSAGE_DELETED" || !lastMessage || others.length === rows.length) {
+    return rows.map((its) => (its.id === row.id ? row : its));
+  }
+  const older = others.findIndex((its) => its.lastMessage && its.lastMessage.createdAt < lastMessage.createdAt);
+  return older < 0 ? [...others, row] : [...others.slice(0, older), row, ...others.slice(older)];
 }
 
 /** An event shows its message as it is now, so that it may be seen twice. */

@@ -80,6 +80,17 @@ function latest(there: Message | null, now: Message | null): Message | null {
   return there && there.id === now?.id ? newer(there, now) : now;
 }
 
+/** Where the last message was deleted, the conversation moves down to where the one before it belongs. */
+function withPlace(state: State, id: string): State {
+  const moved = state.conversations.find((conversation) => conversation.id === id);
+  if (!moved?.last) return state;
+  const { createdAt } = moved.last;
+  const others = state.conversations.filter((conversation) => conversation !== moved);
+  const older = others.findIndex(({ last }) => last && last.createdAt < createdAt);
+  const place = older < 0 ? others.length : older;
+  return { ...state, conversations: others.toSpliced(place, 0, moved) };
+}
+
 /** Takes over a page of the list, which goes on after what is there. */
 export function withRows(state: State, { nodes, pageInfo }: RowPage): State {
   const ids = new Set(nodes.map(({ id }) => id));
@@ -184,7 +195,10 @@ export function withEvent(state: State, event: FeedEvent): State {
   let next = state;
   if (event.user?.id === state.me.id) next = { ...next, me: event.user };
   if (!event.conversation) return next;
+  const { id } = event.conversation;
+  const wasLast = state.conversations.some((its) => its.id === id && its.last?.id === event.messageId);
   next = withRow(next, event.conversation, isNew);
+  if (event.kind === "MESSAGE_DELETED" && wasLast) next = withPlace(next, id);
   if (!event.messageId) return next;
   const isLast = isNew && !isOld(state, event);
   return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId), isLast);
