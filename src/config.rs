@@ -112,7 +112,7 @@ pub struct Database {
     /// A file with that URL, so that a password in it is in no list of processes
     #[arg(long, value_name = "FILE", env = "DUOLOGUE_DATABASE_FILE", conflicts_with = "database")]
     pub database_file: Option<PathBuf>,
-    /// PostgreSQL only: connections to hold at most
+    /// PostgreSQL only: maximum number of connections in the pool
     #[arg(long, value_name = "N", env = "DUOLOGUE_DATABASE_CONNECTIONS", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(2..))]
     pub database_connections: u16,
@@ -169,8 +169,8 @@ pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
-    /// NATS, by which several servers on one PostgreSQL database wake each other: nats://HOST:PORT, or tls://HOST:PORT; several
-    /// servers of a NATS cluster with commas between them
+    /// NATS, by which several servers on one PostgreSQL database notify each other: nats://HOST:PORT, or tls://HOST:PORT;
+    /// several servers of a NATS cluster with commas between them
     #[arg(long, value_name = "URL", env = "DUOLOGUE_NATS", value_delimiter = ',', hide_env_values = true)]
     pub nats: Vec<String>,
     /// A file with a NATS token and key, as `nsc` makes it
@@ -203,14 +203,14 @@ pub struct Serve {
     /// Time after the start until a SQLite file is checked for damage, while it is served
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_CHECK_AFTER", default_value = "60", value_parser = seconds)]
     pub check_after: Duration,
-    /// Time for which everything is served as before after the server was told to stop, while `/health/ready` says that it is
-    /// not ready: as long as a load balancer takes to notice
+    /// Time for which everything is served as before after a signal to stop, while `/health/ready` is 503: as long as a load
+    /// balancer takes to notice
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_DRAIN_DELAY", default_value = "0", value_parser = any_seconds)]
     pub drain_delay: Duration,
-    /// Time after a user's last connection until others hear that they are offline
+    /// Time after a user's last connection until the user is shown as offline
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_OFFLINE_AFTER", default_value = "30", value_parser = seconds)]
     pub offline_after: Duration,
-    /// Proxy whose `X-Forwarded-For` tells from where a request comes: an address, or a network such as 10.0.0.0/8;
+    /// Proxy whose `X-Forwarded-For` is taken as the address of the client: an address, or a network such as 10.0.0.0/8;
     /// repeat it, or separate several by commas
     #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "DUOLOGUE_TRUSTED_PROXY", value_delimiter = ',')]
     #[arg(value_parser = network)]

@@ -74,7 +74,7 @@ pub enum Command {
     /// Ask a server whether it is ready, as containers do
     #[command(after_help = help(["health", "health http://127.0.0.1:8000/"], NONE))]
     Health {
-        /// Where the server is; otherwise where `--listen` says
+        /// Where the server is; without it, the address of `--listen`
         url: Option<String>,
         /// Where the server listens.
         #[command(flatten)]
@@ -136,7 +136,7 @@ pub enum Command {
         #[arg(long, conflicts_with = "copy_only")]
         cancel: bool,
     },
-    /// Rebuild the search index: of words, of vectors, or of both if neither is said. A server may use the database
+    /// Rebuild the search index: of words, of vectors, or of both without either flag. A server may use the database
     /// meanwhile; its searches find what is done
     #[command(after_help = help(["reindex", "reindex --vectors --embedding-model model"], DATABASE))]
     Reindex {
@@ -224,8 +224,9 @@ Each line is one of
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
   {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
 in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format), admin and \
-suspendedAt; a message may also have replyToId, clientId and editedAt; marks say how far somebody was given a conversation (delivered) \
-and has read it (read). What is not marked as read is unread. A file of `duologue export` is taken back whole.
+suspendedAt; a message may also have replyToId, clientId and editedAt; marks name the newest message of a conversation that \
+was delivered to a user (delivered), and the newest one that the user has read (read). What is not marked as read is unread. A file of \
+`duologue export` is taken back whole.
 
 On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
 must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \
@@ -248,6 +249,6 @@ records that are older than --audit-retention.";
 const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.
 
 Everything is copied, compared, and in the end the former database is closed: its servers stop, and servers of the new one, \
-which wait until then, become ready. Ids, cursors, sessions and tokens hold, as long as the new servers have the same signing \
-key. When it is interrupted, run it again: it goes on from where it was. Until then the former database records its changes, \
+which wait until then, become ready. Ids, cursors, sessions and tokens stay valid, as long as the new servers have the same \
+signing key. When it is interrupted, run it again: it goes on from where it was. Until then the former database records its changes, \
 which takes space: give the move up with --cancel if it is not to go on. The index of words is made anew in the background.";

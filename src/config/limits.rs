@@ -1,4 +1,4 @@
-//! How much and how often: limits of clients, and rates. `docs/reference/limits.md` says what happens beyond them.
+//! How much and how often: limits of clients, and rates. `docs/reference/limits.md` describes what happens beyond them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -119,7 +119,7 @@ pub struct Limits {
     /// Time between two pings on a WebSocket
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_PING_INTERVAL", default_value = "25", value_parser = seconds)]
     pub ping_interval: Duration,
-    /// Time after which a WebSocket whose client says nothing, not even to pings, is closed
+    /// Time after which a WebSocket is closed whose client sends nothing, not even a pong
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_DEAD_AFTER", default_value = "60", value_parser = seconds)]
     pub dead_after: Duration,
     /// Time for a client to take what is sent to it; after it, its connection is closed

@@ -56,14 +56,14 @@ pub struct Embeddings {
     /// Send it what people write even if that is not encrypted (`http://`) and goes through networks that are not private
     #[arg(long, env = "DUOLOGUE_EMBEDDING_ALLOW_PLAIN_HTTP", value_parser = FalseyValueParser::new())]
     pub embedding_allow_plain_http: bool,
-    /// Prefix that the model expects before a search query, such as `query: `. Without this flag it is what the model's folder
-    /// says
+    /// Prefix that the model expects before a search query, such as `query: `. Without this flag it is the one in the
+    /// model's folder
     #[arg(long, value_name = "TEXT", env = "DUOLOGUE_EMBEDDING_QUERY_PREFIX")]
     pub embedding_query_prefix: Option<String>,
     /// Prefix that the model expects before a message, such as `passage: `
     #[arg(long, value_name = "TEXT", env = "DUOLOGUE_EMBEDDING_PASSAGE_PREFIX")]
     pub embedding_passage_prefix: Option<String>,
-    /// Search by words only, whatever the other flags say
+    /// Search by words only, whatever the other flags are
     #[arg(long, env = "DUOLOGUE_NO_EMBEDDINGS", value_parser = FalseyValueParser::new())]
     pub no_embeddings: bool,
 }

@@ -174,8 +174,8 @@ fn the_commands_are_those_of_the_program() {
         "# Commands".to_owned(),
         MADE.to_owned(),
         wrapped(
-            "This is what `duologue --help` and `duologue COMMAND --help` say. [Settings](settings.md) and [Limits](limits.md) have \
-             the options of `serve` as tables, and say how to write them into a file.",
+            "This is what `duologue --help` and `duologue COMMAND --help` print. [Settings](settings.md) and [Limits](limits.md) have \
+             the options of `serve` as tables; Settings explains how to write them into a file.",
             "",
         ),
         wrapped(&exit_codes.join(" "), ""),
