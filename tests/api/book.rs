@@ -18,6 +18,10 @@ use strum::VariantArray;
 /// Folders with nothing that is written by hand, or with what others wrote.
 const FOREIGN: [&str; 7] = [".git", "target", "node_modules", "model", "dist", "build", "gql"];
 
+/// What pages do not use, because the field has other terms: a page describes, a user gets an error, anyone may do something.
+const AVOIDED: [&str; 8] =
+    ["whoever", "is told", "are told", "was told", "told so", "is said", "are said", "backpressure"];
+
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -126,6 +130,19 @@ fn every_link_leads_somewhere() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(links >= 300, "{links}");
+}
+
+/// In the README and the book, also across the end of a line.
+#[test]
+fn pages_are_written_in_standard_terms() {
+    let (readme, docs) = (root().join("README.md"), root().join("docs"));
+    let mut wrong = Vec::new();
+    for (path, text) in pages().into_iter().filter(|(path, _)| *path == readme || path.starts_with(&docs)) {
+        let text = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = AVOIDED.iter().filter(|term| text.contains(**term));
+        wrong.extend(found.map(|term| format!("{}: {term}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Also in comments, settings of other programs and messages.
