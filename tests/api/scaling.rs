@@ -19,27 +19,30 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{
     crowd::short_or_long,
     harness::{Database, Socket, client, signed_in, soon},
+    outages::Cluster,
     ports::own_port,
     program::{run, serve},
     servers::{nats_server, without_nats},
 };
 
 /// As many as two cores send and deliver without a queue, also in builds without optimization.
-const SENDS_PER_SECOND: u32 = 300;
+const SENDS_PER_SECOND: u32 = 100;
 const FEED: &str = "subscription ($user: ID!) { feed(userId: $user) { kind message { content } } }";
 
-/// Servers on a database of their own, with users, who tell each other over NATS.
+/// Servers on a PostgreSQL server of their own, with users, who tell each other over NATS.
 struct Side {
     servers: Vec<(Child, SocketAddr)>,
     followers: JoinSet<()>,
     heard: Arc<AtomicUsize>,
     noted: Arc<Notify>,
+    postgresql: Cluster,
     _nats: Child,
 }
 
 impl Side {
     async fn of(count: usize, users: usize) -> Self {
-        let (database, port) = (Database::new().await, own_port());
+        let (postgresql, port) = (Cluster::new().await, own_port());
+        let database = Database::on(&postgresql.url);
         let users = users.to_string();
         let demo = ["demo", "--users", &users, "--messages", "1", "--database", &database.url];
         assert!(run(&demo).await.status.success());
@@ -47,7 +50,7 @@ impl Side {
         let flags = ["--nats", &url, "--database-connections", "8"];
         let servers = join_all((0..count).map(|_| serve(&database, &flags))).await;
         let (heard, noted) = (Arc::default(), Arc::default());
-        Self { servers, followers: JoinSet::new(), heard, noted, _nats: nats }
+        Self { servers, followers: JoinSet::new(), heard, noted, postgresql, _nats: nats }
     }
 
     fn address(&self, number: usize) -> SocketAddr {
@@ -125,19 +128,17 @@ impl Side {
         self.servers.iter().map(|(child, _)| of(child.id().unwrap())).sum()
     }
 
-    /// Seconds of CPU that the servers have used, and all processes of PostgreSQL. Linux counts them in hundredths.
+    /// Seconds of CPU that the servers have used, and PostgreSQL.
     fn cpu(&self) -> [f64; 2] {
-        let used = |stat: &str| {
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-            let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-            // With that of children that have ended.
-            (ticks(11) + ticks(12) + ticks(13) + ticks(14)) / 100.0
-        };
-        let stats = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("stat"));
-        let stats = stats.filter_map(|path| fs::read_to_string(path).ok());
-        let postgresql = stats.filter(|stat| stat.contains("(postgres)")).map(|stat| used(&stat)).sum();
-        let servers = self.sum(|process| used(&fs::read_to_string(format!("/proc/{process}/stat")).unwrap()));
-        [servers, postgresql]
+        let file = fs::read_to_string(self.postgresql.folder().join("data/postmaster.pid")).unwrap();
+        let postmaster: u32 = file.lines().next().unwrap().parse().unwrap();
+        let processes =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let used = processes.filter_map(|process| {
+            let (parent, used) = parent_and_cpu_of(process)?;
+            (process == postmaster || parent == postmaster).then_some(used)
+        });
+        [self.sum(|server| parent_and_cpu_of(server).unwrap().1), used.sum()]
     }
 
     /// KiB of memory that the servers have.
@@ -150,12 +151,20 @@ impl Side {
     }
 }
 
+/// The parent of a process, and the seconds of CPU that it and its children that have ended used. Linux counts them in hundredths.
+fn parent_and_cpu_of(process: u32) -> Option<(u32, f64)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks: u32 = fields[11..15].iter().map(|ticks| ticks.parse::<u32>().unwrap()).sum();
+    Some((fields[1].parse().unwrap(), f64::from(ticks) / 100.0))
+}
+
 async fn cannot_be_measured() -> bool {
     !short_or_long(false, true) || without_nats() || signed_in() || Database::new().await.is_sqlite()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_servers_use_little_more_cpu_than_one_for_a_delivery() {
+async fn four_servers_use_less_than_twice_the_cpu_of_one_for_a_delivery() {
     const USERS: usize = 2_000;
     if cannot_be_measured().await {
         return;
@@ -176,9 +185,10 @@ async fn four_servers_use_little_more_cpu_than_one_for_a_delivery() {
         }
     }
     let [servers, postgresql] = [0, 1].map(|part| sums[1][part] / sums[0][part]);
-    println!("{servers:.3} {postgresql:.3} {sums:?}");
-    assert!(servers < 1.14, "{servers:.3} times as much CPU of the servers: {sums:?}");
-    assert!(postgresql < 1.2, "{postgresql:.3} times as much CPU of PostgreSQL: {sums:?}");
+    // On two cores 1.4 and 1.2; 1.5 and 1.3 of release builds with three times as many sends. The two of a pair are at different
+    // servers: each reads what one server would read once for both, and each message over NATS is taken by all.
+    assert!(servers < 1.75, "{servers:.3} times as much CPU of the servers: {sums:?}");
+    assert!(postgresql < 1.5, "{postgresql:.3} times as much CPU of PostgreSQL: {sums:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    crowd::short_or_long,
     database::Lock,
     harness::{Chat, Database, Feed, Person, Socket, soon, text},
     ports::own_port,
@@ -149,6 +150,43 @@ async fn what_is_changed_through_one_server_is_heard_at_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_the_former_text_of_a_message_that_was_edited_through_the_other_server() {
+    let Some(servers) = Servers::start().await else { return };
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let bob = servers.at_b(&bob);
+    // Those who follow one feed at one server share what they read.
+    let (mut quick, mut slow) = (followed(&bob).await, followed(&bob).await);
+    for number in 0..20 {
+        let before = cursor(&bob).await;
+        let id = ada.sends(&format!("draft {number}"), &bob).await;
+        assert_eq!(quick.next().await["message"]["content"], format!("draft {number}"));
+        let begun = Instant::now();
+        ada.edits(&id, &format!("final {number}")).await;
+        assert_eq!(quick.next().await["message"]["content"], format!("final {number}"));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        // Whoever comes later.
+        let mut late = resumed(&bob, &before).await;
+        for kind in ["MESSAGE_SENT", "MESSAGE_UPDATED"] {
+            let event = late.next().await;
+            assert_eq!(
+                (&event["kind"], &event["message"]["content"]),
+                (&json!(kind), &json!(format!("final {number}")))
+            );
+        }
+        // And who has not read for a while.
+        let update = soon(async {
+            loop {
+                let event = slow.next().await;
+                if event["kind"] == "MESSAGE_UPDATED" {
+                    break event;
+                }
+            }
+        });
+        assert_eq!(update.await["message"]["content"], format!("final {number}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_whose_transactions_end_in_another_order_are_all_heard() {
     let Some(servers) = Servers::start().await else { return };
     let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
@@ -177,11 +215,12 @@ async fn a_new_epoch_resets_every_follower_once() {
     for feed in &mut feeds {
         assert_eq!(feed.next().await["message"]["content"], "before");
     }
-    let former = cursor(&bob).await;
+    let (former, begun) = (cursor(&bob).await, Instant::now());
     admin::begin_new_epoch(&servers.a.app, &Viewer::operator(&servers.a.app)).await.unwrap();
     for feed in &mut feeds {
         assert_eq!(feed.next().await["kind"], "RESET");
     }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     ada.sends("after", &bob).await;
     for feed in &mut feeds {
         // It catches up with what came since the reset.
@@ -276,7 +315,7 @@ async fn servers_wake_each_other_over_nats() {
     let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
     let mut feed = followed(&servers.at_b(&bob)).await;
     let mut times = Vec::new();
-    for number in 0..50 {
+    for number in 0..short_or_long(50, 500) {
         let id = ada.sends(&format!("number {number}"), &bob).await;
         let begun = Instant::now();
         assert_eq!(feed.next().await["message"]["content"], format!("number {number}"));
@@ -285,7 +324,9 @@ async fn servers_wake_each_other_over_nats() {
         assert_eq!(feed.next().await["message"]["content"], "edited");
     }
     times.sort();
-    assert!(times[25] < Duration::from_millis(100), "{times:?}");
+    // Among other tests the median.
+    let time = times[times.len() * short_or_long(50, 99) / 100];
+    assert!(time < Duration::from_millis(100), "{times:?}");
     // Typing is told, too.
     let mut socket = Socket::ready(&servers.b).await;
     let signals = "subscription ($user: ID!) { signals(userId: $user) { kind user { id } expiresAt } }";
