@@ -24,7 +24,7 @@ REACT := examples/react
 # Of a version that the example in Python runs on.
 PYTHON := $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)
 
-.PHONY: run model test faults check book reference release publish pictures bench web clients browser examples example-in-rust nats \
+.PHONY: run model test faults check book reference release publish pictures bench older web clients browser examples example-in-rust nats \
 	postgresql promtool proxies litestream pgbackrest bwrap bubblewrap
 
 # Serve on http://127.0.0.1:8000/, with the file duologue.db. FLAGS="--listen …" for other settings.
@@ -55,9 +55,17 @@ FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: failover:: standb
 	presences:: damage:: storage:: backups:: backup_page:: litestream:: outages:: pgbackrest:: overload:: stalls:: connections:: \
 	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: loaded_for_a_minute documents_are_run_as_graphql_js
 faults: export DUOLOGUE_TEST_FAULTS := long
-faults: clients nats litestream pgbackrest
+faults: export DUOLOGUE_TEST_OLDER_PROGRAM := $(CURDIR)/target/older/debug/duologue
+faults: clients nats litestream pgbackrest older
 	cargo test --test api -- --test-threads=1 $(FAULTS)
 	tests/with-postgres cargo test --test api -- --test-threads=1 $(FAULTS)
+
+# The program as it was before the last migration.
+older: web
+	rm -rf target/older/source && mkdir -p target/older/source
+	git archive "$$(git log -1 --format=%h -- migrations)^" | tar -x -C target/older/source
+	cp -r web/dist target/older/source/web/
+	cd target/older/source && cargo build --locked --target-dir ..
 
 # What a change must pass besides its tests.
 check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool book

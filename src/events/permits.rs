@@ -182,3 +182,21 @@ impl Drop for Permit {
         self.semaphore().add_permits(self.amount as usize);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_have_not_signed_in_share_the_requests_of_their_network() {
+        let permits = Permits::default();
+        let at = |address: &str| Holder::at(address.parse().unwrap());
+        let request = |holder: Holder| permits.try_acquire(holder, Resource::Request, 1);
+        let mut held: Vec<_> = (0..64).map(|_| request(at("2001:db8::1")).unwrap()).collect();
+        assert!(request(at("2001:db8::2")).is_none(), "of the same /64");
+        assert!(request(at("2001:db8:0:1::1")).is_some());
+        assert!(request(UserId::new(1).unwrap().into()).is_some());
+        held.pop();
+        assert!(request(at("2001:db8::2")).is_some());
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -9,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
+    process::Command,
     sync::{Notify, watch},
     task::JoinSet,
 };
@@ -17,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{
     crowd::{Crowd, short_or_long},
     harness::{Database, Socket, signed_in, soon, text},
-    program::serve,
+    program::{serve, server, started, terminate},
 };
 
 pub(crate) const PEOPLE: usize = 6;
@@ -135,4 +137,38 @@ async fn a_server_that_dies_under_load_is_replaced_by_the_other_one() {
     }
     crowd.rests_and_finds_everything().await;
     followers.have_heard_everything(&crowd).await;
+}
+
+/// A rolling upgrade, and the way back. The older program is of before the last migration.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_two_releases_are_replaced_by_each_other_and_clients_only_reconnect() {
+    let database = Database::new().await;
+    let Some(older) = std::env::var_os("DUOLOGUE_TEST_OLDER_PROGRAM").filter(|_| !signed_in()) else { return };
+    if database.is_sqlite() {
+        return;
+    }
+    let newer: &OsStr = env!("CARGO_BIN_EXE_duologue").as_ref();
+    let same = server(&database, &["--database-connections", "8"]);
+    let start = async |release: &OsStr| {
+        let mut server = Command::new(release);
+        server.args(same.as_std().get_args()).env_clear().kill_on_drop(true);
+        server.envs([("DUOLOGUE_NO_EMBEDDINGS", "1"), ("DUOLOGUE_LOG", "warn")]);
+        started(server).await
+    };
+    let mut running = start(&older).await;
+    let (place, current) = watch::channel(running.1);
+    let mut crowd = Crowd::gathers(&database, running.1, PEOPLE, SENDERS).await;
+    let followers = Followers::at(&current, &crowd).await;
+    for release in [newer, &older, newer, &older, newer] {
+        crowd.until_answered(200).await;
+        let next = start(release).await;
+        crowd.until_answered(200).await;
+        crowd.turns_to(next.1);
+        place.send(next.1).unwrap();
+        assert_eq!(terminate(running.0).await, Some(0));
+        running = next;
+    }
+    crowd.rests_and_finds_everything().await;
+    followers.have_heard_everything(&crowd).await;
+    crowd.failed_only_with(&[]);
 }
