@@ -21,7 +21,7 @@ use clap::Parser;
 use duologue::{
     app::App,
     config::{Cli, Command},
-    domain::{self, Viewer},
+    domain::{self, Viewer, indexing},
     graphql::Api,
     model::{
         self,
@@ -49,15 +49,18 @@ struct Floor {
     alone: Arc<Mutex<()>>,
 }
 
-/// Serves until it is told to stop.
+/// Serves until it is told to stop. With `indexes`, the words of new messages are indexed beside, as in Duologue.
 #[tokio::main]
-pub(crate) async fn serve(url: &str) -> io::Result<()> {
+pub(crate) async fn serve(url: &str, indexes: bool) -> io::Result<()> {
     let arguments = ["duologue", "serve", "--no-embeddings", "--database", url];
     let Command::Serve(settings) = Cli::parse_from(arguments).command else { unreachable!("it is this command") };
     let mut app = App::open(&settings.database).await.unwrap();
     app.configure(&settings).await.unwrap();
     let app = Arc::new(app);
     let api = Api::open(&app, &settings.limits).unwrap();
+    if indexes {
+        tokio::spawn(indexing::run_words_job(app.clone()));
+    }
     let floor = Floor { viewer: Viewer::operator(&app), app: app.clone(), alone: Arc::default() };
     let router = Router::new()
         .route("/name", get(name))

@@ -47,6 +47,12 @@ pub(crate) const RANDOM_ALONE_RATE: Limit =
     at_least(0.85, "x one commit each", "rate of sends, random pairs, 1 connection");
 pub(crate) const RANDOM_TAIL: Limit = at_most(4.0, "x p50", "p99 of sends, random pairs, 32 connections");
 
+// Against sends whose words are not indexed.
+pub(crate) const INDEXED_RATE: Limit =
+    at_least(0.88, "x without", "rate of sends whose words are indexed, 32 connections");
+pub(crate) const INDEXED_TAIL: Limit =
+    at_most(1.3, "x without", "p99 of sends whose words are indexed, 32 connections");
+
 pub(crate) const BACKUP_TAIL: Limit = at_most(100.0, "ms", "p99 of 500 sends a second during backups");
 
 pub(crate) const IDLE_SUBSCRIBER: Limit = at_most(11.0, "KiB", "memory of an idle subscriber");

@@ -23,14 +23,15 @@ mod instructions;
 
 use feeds::OPEN_FILES;
 use report::Report;
-use server::{Database, FLOOR};
+use server::{Database, FLOOR, INDEXES};
 
 type Part = fn(&mut Report);
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("chat", turns::chat),
     ("page", turns::page),
     ("users", turns::users),
     ("send", turns::send),
+    ("words", turns::words),
     ("library", turns::library),
     ("backup", backups::measure),
     ("feeds", feeds::measure),
@@ -41,10 +42,10 @@ const PARTS: [(&str, Part); 9] = [
 fn main() -> ExitCode {
     // Cargo says `--bench` to every bench.
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [first, url] = arguments.as_slice()
+    if let [first, url, flags @ ..] = arguments.as_slice()
         && first == FLOOR
     {
-        floor::serve(url).unwrap();
+        floor::serve(url, flags == [INDEXES]).unwrap();
         return ExitCode::SUCCESS;
     }
     if let Some(unknown) = arguments.iter().find(|argument| !PARTS.iter().any(|(name, _)| name == argument)) {

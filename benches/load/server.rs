@@ -14,6 +14,8 @@ use tempfile::TempDir;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_duologue");
 /// The argument with which this executable is the floor instead.
 pub(crate) const FLOOR: &str = "floor";
+/// For a floor that indexes the words of messages.
+pub(crate) const INDEXES: &str = "indexes";
 
 /// A SQLite file. It is gone with this.
 pub(crate) struct Database {
@@ -71,6 +73,13 @@ pub(crate) fn duologue(database: &Database) -> Command {
 pub(crate) fn floor(database: &Database) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([FLOOR, &database.url()]);
+    command
+}
+
+/// The same, which indexes the words of messages.
+pub(crate) fn indexing_floor(database: &Database) -> Command {
+    let mut command = floor(database);
+    command.arg(INDEXES);
     command
 }
 

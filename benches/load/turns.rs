@@ -9,11 +9,11 @@ use crate::{
     client::{Expected, Outcome, Script, Until, body, load},
     demo,
     limits::{
-        CHAT_CPU, CONVERSATIONS_CPU, Limit, PAGE_CPU, PAGE_RATE, RANDOM_ALONE_RATE, RANDOM_RATE, RANDOM_TAIL,
-        SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_CPU, USERS_RATE,
+        CHAT_CPU, CONVERSATIONS_CPU, INDEXED_RATE, INDEXED_TAIL, Limit, PAGE_CPU, PAGE_RATE, RANDOM_ALONE_RATE,
+        RANDOM_RATE, RANDOM_TAIL, SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_CPU, USERS_RATE,
     },
     report::{Report, median, number},
-    server::{Database, Server, cpu_of, duologue, floor},
+    server::{Database, Server, cpu_of, duologue, floor, indexing_floor},
     works::{self, Sends, Work},
 };
 
@@ -41,6 +41,10 @@ const SEND_COLUMNS: [&str; 7] = [
 
 const LIBRARY: &str = "The same API behind async-graphql-axum, 32 connections";
 const LIBRARY_COLUMNS: [&str; 5] = ["what", "answers/s", "async-graphql-axum, answers/s", "of its rate", "x its CPU"];
+
+const WORDS: &str = "Sends whose words are indexed, random pairs, 32 connections";
+const WORDS_COLUMNS: [&str; 5] =
+    ["messages/s", "without the index, messages/s", "of its rate", "x its p99", "x its CPU"];
 
 /// Both servers, each on data of its own.
 struct Pair {
@@ -170,6 +174,21 @@ pub(crate) fn users(report: &mut Report) {
     let [own, floor] = read(report, "users", &works::users(), &[USUAL]);
     report.keep(USERS_RATE, own.ratio(&floor, rate));
     report.keep(USERS_CPU, own.ratio(&floor, cpu));
+}
+
+/// Sends while the words of messages are indexed, and while they are not.
+pub(crate) fn words(report: &mut Report) {
+    let one = demo();
+    let other = one.copy();
+    let (indexing, plain) = (Server::start(indexing_floor(&one)), Server::start(floor(&other)));
+    let script = Script::new(works::send_random().work.floor, works::sent());
+    let [indexed, plain] = in_turns(USUAL, &[(&indexing, script.clone()), (&plain, script)]);
+    let ratios = [rate, p99, cpu].map(|figure| indexed.ratio(&plain, figure));
+    let shown = [indexed.median(rate), plain.median(rate)].into_iter().chain(ratios);
+    report.row(WORDS, &WORDS_COLUMNS, shown.map(number).collect());
+    report.figures("words", json!({ "indexed": indexed.figures(), "plain": plain.figures() }));
+    report.keep(INDEXED_RATE, ratios[0]);
+    report.keep(INDEXED_TAIL, ratios[1]);
 }
 
 /// The same requests to the same API, as async-graphql-axum serves it.
