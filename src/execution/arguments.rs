@@ -265,7 +265,7 @@ pub(super) type Parser = (fn(Value) -> Result<Parsed, Error>, Option<Location>);
 type Parsed = Box<dyn Any + Send + Sync>;
 
 /// Makes a value of this type.
-pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Error> {
+fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Error> {
     let parsed = A::parse(Some(value)).map_err(|error| {
         let why = error.into_server_error(Pos::default()).message;
         // What follows names the types around it, of which clients know only some.
@@ -276,8 +276,30 @@ pub(super) fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Err
 
 /// Leaves the arguments as they are: introspection reads them so.
 #[allow(clippy::unnecessary_wraps, reason = "it is a parser")]
-pub(super) fn unparsed(value: Value) -> Result<Parsed, Error> {
+fn unparsed(value: Value) -> Result<Parsed, Error> {
     Ok(Box::new(value))
+}
+
+/// Collects the parsers of the fields' arguments while the fields of a plan are bound to their resolvers.
+pub struct Binder {
+    parsers: Vec<Parser>,
+}
+
+impl Binder {
+    pub(super) fn new(places: usize) -> Self {
+        Self { parsers: vec![(unparsed, None); places] }
+    }
+
+    pub(super) fn parsers(self) -> Vec<Parser> {
+        self.parsers
+    }
+
+    /// The place of a field's arguments, which are of this type.
+    pub(super) fn parse<A: InputType + Send + Sync + 'static>(&mut self, field: &CollectedField) -> Option<usize> {
+        let place = field.arguments?;
+        *self.parsers.get_mut(place)? = (parser::<A>, field.location);
+        Some(place)
+    }
 }
 
 /// The arguments of all fields of a plan.

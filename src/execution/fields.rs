@@ -7,7 +7,7 @@ use async_graphql::{
 };
 
 use super::{
-    binder::Binder,
+    arguments::Binder,
     collected::CollectedField,
     declarations::{self, Declare, Declared},
     errors::{Location, Segment},

@@ -12,7 +12,6 @@ mod validation;
 mod schema;
 mod arguments;
 mod collected;
-mod binder;
 mod plan;
 mod limits;
 mod fields;
@@ -28,8 +27,7 @@ mod declarations;
 mod exchange;
 
 pub use answers::{Answer, Part, RootFieldsAnswer, write};
-pub use arguments::Arguments;
-pub use binder::Binder;
+pub use arguments::{Arguments, Binder};
 pub use chunks::Chunks;
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};

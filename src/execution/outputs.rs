@@ -5,7 +5,7 @@ use std::{fmt::Display, marker::PhantomData};
 use async_graphql::{ID, OutputType, registry::Registry, resolver_utils::EnumType};
 
 use super::{
-    binder::Binder,
+    arguments::Binder,
     collected::CollectedField,
     errors::Segment,
     writer::{NullPropagated, Writer},

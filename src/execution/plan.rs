@@ -14,8 +14,7 @@ use apollo_compiler::{
 };
 
 use super::{
-    arguments::{Arguments, Parser, Variables},
-    binder::Binder,
+    arguments::{Arguments, Binder, Parser, Variables},
     collected::CollectedField,
     documents::Document,
     errors::{Code, Error},

@@ -9,8 +9,7 @@ use async_graphql::{
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    arguments::Arguments,
-    binder::Binder,
+    arguments::{Arguments, Binder},
     collected::CollectedField,
     declarations,
     errors::Error,

@@ -6,11 +6,10 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     Connection, Context, User,
-    calls::{Arguments, Call},
+    calls::{Arguments, Call, Mutations, Query},
     conversations::count,
     pages::PageArguments,
     payloads::{Outcome, user_errors},
-    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{

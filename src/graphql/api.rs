@@ -21,8 +21,7 @@ use super::{
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
     retries::Retries,
-    roots::Mutation,
-    schema::{RootPlan, additional_cost, sdl},
+    schema::{Mutation, RootPlan, additional_cost, sdl},
 };
 use crate::{
     app::App,

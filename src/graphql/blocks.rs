@@ -5,9 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    calls::{Arguments, Call},
+    calls::{Arguments, Call, Mutations},
     payloads::Outcome,
-    roots::Mutations,
     users::UserPayload,
 };
 use crate::{domain::blocks, execution::Error, model::users::User};

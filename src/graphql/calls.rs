@@ -1,4 +1,5 @@
-//! A call: what the fields of one request have at hand while they do something, and how their arguments are parsed.
+//! The roots of the schema, to which each noun adds its fields. And a call: what the fields of one request have at hand while they do
+//! something, and how their arguments are parsed.
 
 use std::{
     fmt::Display,
@@ -23,9 +24,16 @@ use super::{
 use crate::{
     app::App,
     domain::{self, Viewer},
-    execution::{Code, Error},
+    execution::{Code, Error, RootFields, Source, Write},
     model::{ids::UserId, texts::BadText},
 };
+
+/// What can be asked.
+pub(super) struct Query;
+/// Fields that do something: each gives what is to be written.
+pub(super) type Mutations = RootFields<Call, Write<Context>>;
+/// Fields that can be followed: each gives the source of its events.
+pub(super) type Subscriptions = RootFields<Call, Box<dyn Source<Context>>>;
 
 /// Who calls, and how; in a batch, for all of it.
 #[derive(Clone)]

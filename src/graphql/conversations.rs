@@ -6,11 +6,10 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     Connection, Context, Message, User,
-    calls::{Arguments, Call, id},
+    calls::{Arguments, Call, Mutations, Query, id},
     messages,
     pages::{Listed, PageArguments},
     payloads::{Outcome, user_errors},
-    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{

@@ -7,10 +7,9 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
     Context, Conversation, Message, User,
-    calls::{Call, id, target_user},
+    calls::{Call, Query, Subscriptions, id, target_user},
     conversations::{ConversationRow, Member},
     errors::retried,
-    roots::{Query, Subscriptions},
     scalars::DateTime,
 };
 use crate::{

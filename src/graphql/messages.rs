@@ -6,11 +6,10 @@ use async_graphql::{Enum, ID, InputObject};
 
 use super::{
     Connection, Context, Conversation, User,
-    calls::{Arguments, Call, id},
+    calls::{Arguments, Call, Mutations, Query, id},
     conversations::ConversationRow,
     pages::{Listed, PageArguments},
     payloads::{DeletePayload, Deleted, Outcome, user_errors},
-    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{

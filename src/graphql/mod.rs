@@ -21,7 +21,6 @@ mod api;
 mod loading;
 mod executors;
 mod schema;
-mod roots;
 mod calls;
 mod context;
 mod errors;

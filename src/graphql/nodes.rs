@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputObject, OutputType, indexmap::IndexMap, registry::Registry};
 
-use super::{Context, Conversation, Message, User, accounts::Session, conversations::ConversationRow, roots::Query};
+use super::{Context, Conversation, Message, User, accounts::Session, calls::Query, conversations::ConversationRow};
 use crate::{
     domain::accounts,
     execution::{

@@ -9,10 +9,8 @@ use async_graphql::{
 
 use super::{
     Context, accounts, blocks,
-    calls::Call,
-    conversations, feed, messages, nodes,
-    roots::{Mutation, Mutations, Query, Subscription, Subscriptions},
-    searches, signals, users,
+    calls::{Call, Mutations, Query, Subscriptions},
+    conversations, feed, messages, nodes, searches, signals, users,
 };
 use crate::execution::{
     Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Source, Write,
@@ -45,6 +43,9 @@ impl Object for Query {
     }
 }
 
+/// What can be done.
+pub(super) struct Mutation;
+
 impl Mutation {
     fn fields() -> Mutations {
         let mut fields = Mutations::default();
@@ -67,6 +68,9 @@ impl Declare for Mutation {
         Self::fields().describe(Self::NAME, description, registry)
     }
 }
+
+/// What can be followed.
+struct Subscription;
 
 impl Subscription {
     fn fields() -> Subscriptions {

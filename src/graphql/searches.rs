@@ -4,10 +4,9 @@ use async_graphql::{Enum, ID, InputObject};
 
 use super::{
     Context, Message,
-    calls::id,
+    calls::{Query, id},
     conversations::count,
     pages::{PageInfo, Position, decode},
-    roots::Query,
     scalars::DateTime,
 };
 use crate::{

@@ -7,10 +7,9 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
     Context, User,
-    calls::{Arguments, Call, id, target_user},
+    calls::{Arguments, Call, Mutations, Subscriptions, id, target_user},
     errors::top_level,
     payloads::{Outcome, user_errors},
-    roots::{Mutations, Subscriptions},
     scalars::DateTime,
 };
 use crate::{

@@ -6,12 +6,11 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     Connection, Context, Conversation, Message,
-    calls::{Arguments, Call, id},
+    calls::{Arguments, Call, Mutations, Query, id},
     messages,
     pages::{Listed, PageArguments},
     payloads::{DeletePayload, Deleted, Outcome, user_errors},
     presence::Presence,
-    roots::{Mutations, Query},
     scalars::DateTime,
 };
 use crate::{
