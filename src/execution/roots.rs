@@ -71,26 +71,6 @@ impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
     }
 }
 
-impl<K: Send + Sync + 'static, C: 'static> RootFields<K, Write<C>> {
-    /// A field that does something, with the fields of `A` as its arguments.
-    pub fn mutation<O, A, P, F>(
-        &mut self,
-        name: &'static str,
-        description: &'static str,
-        resolve: impl Fn(Arc<K>, A) -> F + Copy + Send + Sync + 'static,
-    ) where
-        for<'a> O: Object<Context = C, Row<'a> = &'a P>,
-        A: InputType + Clone + Send + Sync + 'static,
-        P: Send + Sync + 'static,
-        F: Future<Output = Result<P, Error>> + Send + 'static,
-    {
-        self.field::<O, A, _>(name, description, move |call, arguments, selection| {
-            let resolving = resolve(call, arguments);
-            async move { Ok(selection.write_later(resolving.await?)) }
-        });
-    }
-}
-
 impl<O: Object> Selection<O> {
     /// Writes the object for which this value stands, later.
     pub fn write_later<P: Send + Sync + 'static>(self: Arc<Self>, value: P) -> Write<O::Context>

@@ -6,14 +6,17 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     Connection, Context, User,
-    calls::{Arguments, Call, Mutations, Query},
+    calls::{ArgumentParser, Call, Mutations, Query, mutation},
     conversations::count,
     pages::PageArguments,
-    payloads::{Outcome, user_errors},
+    payloads::{Failure, Outcome, Payload},
     scalars::DateTime,
 };
 use crate::{
-    domain::accounts::{self, SignedIn},
+    domain::{
+        self,
+        accounts::{self, SignedIn},
+    },
     execution::{Code, Error, Fields, Id, Object},
     model::{
         self,
@@ -110,17 +113,12 @@ struct SignInInput {
     device: Option<String>,
 }
 
-/// Who has signed in, and their tokens.
-struct AuthPayload;
-
-impl Object for AuthPayload {
+impl Payload for SignedIn {
     const NAME: &'static str = "AuthPayload";
     const DESCRIPTION: &'static str =
         "The signed-in user and the new tokens. Later fields of the same request are executed as this user.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<SignedIn>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<Viewer>>("viewer", "You; null if there are errors.", |it, _| {
             it.as_ref().ok()?.viewer.user()
         });
@@ -139,45 +137,38 @@ impl Object for AuthPayload {
             "Exchange it with `refreshSession` for the next pair of tokens. Keep it as safe as a password.",
             |it, _| Some(&*it.as_ref().ok()?.refresh_token),
         );
-        user_errors(fields);
     }
 }
 
-/// What became of a sign-out.
-struct SignOutPayload;
+/// The session that ended.
+struct SignedOut(SessionId);
 
-impl Object for SignOutPayload {
+impl Payload for SignedOut {
     const NAME: &'static str = "SignOutPayload";
     const DESCRIPTION: &'static str = "The result of `signOut`.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<SessionId>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<Id<SessionId>>>(
             "sessionId",
             "The session that ended; null if there are errors.",
-            |it, _| it.as_ref().ok().copied(),
+            |it, _| it.as_ref().ok().map(|ended| ended.0),
         );
-        user_errors(fields);
     }
 }
 
-/// What became of a connection's renewal.
-struct RenewConnectionPayload;
+/// Until when a connection stays open after its renewal.
+struct Renewed(Option<Timestamp>);
 
-impl Object for RenewConnectionPayload {
+impl Payload for Renewed {
     const NAME: &'static str = "RenewConnectionPayload";
     const DESCRIPTION: &'static str = "The result of `renewConnection`.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<Option<Timestamp>>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<DateTime>>(
             "expiresAt",
             "Until when the connection now stays open; null if there are errors.",
-            |it, _| it.as_ref().ok().copied().flatten(),
+            |it, _| it.as_ref().ok()?.0,
         );
-        user_errors(fields);
     }
 }
 
@@ -213,20 +204,18 @@ struct RenewConnectionArguments {
 
 /// Signing up, in and out.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<AuthPayload, _, _, _>("signUp", "Create an account for yourself and sign in.", sign_up);
-    fields.mutation::<AuthPayload, _, _, _>(
-        "signIn",
-        "Sign in with email and password. `FORBIDDEN` if the account is suspended.",
-        sign_in,
-    );
-    fields.mutation::<AuthPayload, _, _, _>(
+    mutation(fields, "signUp", "Create an account for yourself and sign in.", sign_up);
+    mutation(fields, "signIn", "Sign in with email and password. `FORBIDDEN` if the account is suspended.", sign_in);
+    mutation(
+        fields,
         "refreshSession",
         "Exchange a refresh token for a new pair of tokens. Each works once: used again within ten seconds, it returns \
          the same next token; used again later, it ends the session.",
         refresh_session,
     );
-    fields.mutation::<SignOutPayload, _, _, _>("signOut", "End this session, or another of yours.", sign_out);
-    fields.mutation::<RenewConnectionPayload, _, _, _>(
+    mutation(fields, "signOut", "End this session, or another of yours.", sign_out);
+    mutation(
+        fields,
         "renewConnection",
         "On an open WebSocket: swap in a fresh access token without reconnecting.",
         renew_connection,
@@ -234,72 +223,56 @@ pub(super) fn mutations(fields: &mut Mutations) {
 }
 
 /// What follows in the same request is done as who signed in.
-fn signed_in(call: &Call, outcome: Outcome<SignedIn>) -> Outcome<SignedIn> {
-    outcome.inspect(|signed_in| call.switch_viewer(signed_in.viewer.clone()))
+fn signed_in(call: &Call, outcome: domain::Result<SignedIn>) -> Result<SignedIn, Failure> {
+    call.outcome(outcome).inspect(|signed_in| call.switch_viewer(signed_in.viewer.clone()))
 }
 
-async fn sign_up(call: Arc<Call>, SignUpArguments { input }: SignUpArguments) -> Result<Outcome<SignedIn>, Error> {
+async fn sign_up(call: Arc<Call>, SignUpArguments { input }: SignUpArguments) -> Result<SignedIn, Failure> {
     call.count_sign_in()?;
-    let mut arguments = Arguments::default();
-    let name = arguments.text("input.name", Name::parse(input.name));
-    let email = arguments.text("input.email", Email::parse(&input.email));
-    let password = arguments.text("input.password", Password::parse(input.password));
-    let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
-    match (name, email, password) {
-        (Some(name), Some(email), Some(password)) if arguments.errors.is_empty() => {
-            let outcome = accounts::sign_up(&call.app, name, email, password, device, call.caller.from).await;
-            Ok(signed_in(&call, call.outcome(outcome)?))
-        }
-        _ => Ok(Err(arguments.errors)),
-    }
+    let mut parser = ArgumentParser::default();
+    let name = parser.text("input.name", Name::parse(input.name));
+    let email = parser.text("input.email", Email::parse(&input.email));
+    let password = parser.text("input.password", Password::parse(input.password));
+    let device = input.device.and_then(|device| parser.text("input.device", Device::parse(device)));
+    let ((name, email), password) = parser.finish(name.zip(email).zip(password))?;
+    signed_in(&call, accounts::sign_up(&call.app, name, email, password, device, call.caller.from).await)
 }
 
-async fn sign_in(call: Arc<Call>, SignInArguments { input }: SignInArguments) -> Result<Outcome<SignedIn>, Error> {
+async fn sign_in(call: Arc<Call>, SignInArguments { input }: SignInArguments) -> Result<SignedIn, Failure> {
     call.count_sign_in()?;
-    let mut arguments = Arguments::default();
-    let device = input.device.and_then(|device| arguments.text("input.device", Device::parse(device)));
-    if !arguments.errors.is_empty() {
-        return Ok(Err(arguments.errors));
-    }
+    let mut parser = ArgumentParser::default();
+    let device = input.device.and_then(|device| parser.text("input.device", Device::parse(device)));
+    let device = parser.finish(Some(device))?;
     // What cannot be an address is no account's.
     let email = Email::of_account(&input.email).ok();
-    let outcome = accounts::sign_in(&call.app, email, input.password, device, call.caller.from).await;
-    Ok(signed_in(&call, call.outcome(outcome)?))
+    signed_in(&call, accounts::sign_in(&call.app, email, input.password, device, call.caller.from).await)
 }
 
 async fn refresh_session(
     call: Arc<Call>,
     RefreshSessionArguments { refresh_token }: RefreshSessionArguments,
-) -> Result<Outcome<SignedIn>, Error> {
-    let outcome = accounts::refresh(&call.app, &refresh_token, call.caller.from).await;
-    Ok(signed_in(&call, call.outcome(outcome)?))
+) -> Result<SignedIn, Failure> {
+    signed_in(&call, accounts::refresh(&call.app, &refresh_token, call.caller.from).await)
 }
 
-async fn sign_out(
-    call: Arc<Call>,
-    SignOutArguments { session_id }: SignOutArguments,
-) -> Result<Outcome<SessionId>, Error> {
-    let mut arguments = Arguments::default();
-    let id = session_id.and_then(|id| arguments.id("sessionId", &id));
-    if !arguments.errors.is_empty() {
-        return Ok(Err(arguments.errors));
-    }
-    call.outcome(accounts::sign_out(&call.app, &call.viewer(), id, call.caller.from).await)
+async fn sign_out(call: Arc<Call>, SignOutArguments { session_id }: SignOutArguments) -> Result<SignedOut, Failure> {
+    let mut parser = ArgumentParser::default();
+    let id = session_id.and_then(|id| parser.id("sessionId", &id));
+    let id = parser.finish(Some(id))?;
+    call.outcome(accounts::sign_out(&call.app, &call.viewer(), id, call.caller.from).await).map(SignedOut)
 }
 
 async fn renew_connection(
     call: Arc<Call>,
     RenewConnectionArguments { access_token }: RenewConnectionArguments,
-) -> Result<Outcome<Option<Timestamp>>, Error> {
+) -> Result<Renewed, Failure> {
     let Some(connection) = &call.caller.renewal else {
         let why = "There is nothing to renew: this is no WebSocket of a session.";
-        return Err(Error::new(Code::BadRequest, why));
+        return Err(Error::new(Code::BadRequest, why).into());
     };
     // Whose the socket is, and not who has signed in before this in the same request: what runs on it goes on as that user.
-    let outcome = accounts::renewed(&call.app, &call.caller.viewer, &access_token).await;
-    Ok(call.outcome(outcome)?.map(|viewer| {
-        let until = viewer.credential().and_then(|(_, until)| until);
-        connection.send_replace(viewer);
-        until
-    }))
+    let viewer = call.outcome(accounts::renewed(&call.app, &call.caller.viewer, &access_token).await)?;
+    let until = viewer.credential().and_then(|(_, until)| until);
+    connection.send_replace(viewer);
+    Ok(Renewed(until))
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    calls::{Arguments, Call, Mutations},
-    payloads::Outcome,
-    users::UserPayload,
+    calls::{ArgumentParser, Call, Mutations, mutation},
+    payloads::Failure,
 };
-use crate::{domain::blocks, execution::Error, model::users::User};
+use crate::{domain::blocks, model::users::User};
 
 #[derive(Clone, InputObject)]
 struct BlockArguments {
@@ -21,23 +20,22 @@ struct BlockArguments {
 
 /// Changes to blocks.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<UserPayload, _, _, _>(
+    mutation(
+        fields,
         "blockUser",
         "They can no longer message you or see your presence, nor you theirs. Messages that were sent before stay, for both of \
          you, and those that you have not read still count as unread, until `markRead`: a block hides nothing of what was said.",
         |call, BlockArguments { id, user_id }| change(call, true, id, user_id),
     );
-    fields.mutation::<UserPayload, _, _, _>(
-        "unblockUser",
-        "Remove a block.",
-        |call, BlockArguments { id, user_id }| change(call, false, id, user_id),
-    );
+    mutation(fields, "unblockUser", "Remove a block.", |call, BlockArguments { id, user_id }| {
+        change(call, false, id, user_id)
+    });
 }
 
-async fn change(call: Arc<Call>, block: bool, id: ID, user_id: Option<ID>) -> Result<Outcome<User>, Error> {
-    let mut arguments = Arguments::default();
-    let (other, user) = (arguments.id("id", &id), arguments.user(&call, "userId", user_id.as_ref())?);
-    let (Some(other), Some(user)) = (other, user) else { return Ok(Err(arguments.errors)) };
+async fn change(call: Arc<Call>, block: bool, id: ID, user_id: Option<ID>) -> Result<User, Failure> {
+    let mut parser = ArgumentParser::default();
+    let (other, user) = (parser.id("id", &id), parser.user(&call, "userId", user_id.as_ref())?);
+    let (other, user) = parser.finish(other.zip(user))?;
     let viewer = call.viewer();
     call.outcome(if block {
         blocks::block(&call.app, &viewer, user, other).await

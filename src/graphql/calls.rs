@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use async_graphql::ID;
+use async_graphql::{ID, InputType};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use super::{
     access::AccessRecord,
     context::Context,
     errors::top_level,
-    payloads::{Outcome, UserError, UserErrorCode},
+    payloads::{Failure, Outcome, Payload, UserError, UserErrorCode},
 };
 use crate::{
     app::App,
@@ -119,11 +119,11 @@ impl Call {
     }
 
     /// What a mutation's verb gave: what a person can fix comes as `userErrors`.
-    pub(super) fn outcome<T>(&self, outcome: domain::Result<T>) -> Result<Outcome<T>, Error> {
+    pub(super) fn outcome<T>(&self, outcome: domain::Result<T>) -> Result<T, Failure> {
         match outcome {
-            Ok(done) => Ok(Ok(done)),
-            Err(domain::Error::Rejected(rejection)) => Ok(Err(vec![rejection.into()])),
-            Err(error) => Err(top_level(error, &self.request_id)),
+            Ok(done) => Ok(done),
+            Err(domain::Error::Rejected(rejection)) => Err(Failure::UserErrors(vec![rejection.into()])),
+            Err(error) => Err(top_level(error, &self.request_id).into()),
         }
     }
 }
@@ -151,24 +151,48 @@ pub(super) fn target_user(viewer: &Viewer, request_id: &str, user_id: Option<&ID
     }
 }
 
-/// The arguments of a mutation while they are parsed: all that is wrong is reported at once.
-#[derive(Default)]
-pub(super) struct Arguments {
-    pub(super) errors: Vec<UserError>,
+/// Adds a field that changes something, with the fields of `A` as its arguments.
+pub(super) fn mutation<T, A, F>(
+    fields: &mut Mutations,
+    name: &'static str,
+    description: &'static str,
+    change: impl Fn(Arc<Call>, A) -> F + Copy + Send + Sync + 'static,
+) where
+    T: Payload,
+    A: InputType + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<T, Failure>> + Send + 'static,
+{
+    fields.field::<Outcome<T>, A, _>(name, description, move |call, arguments, selection| {
+        let changing = change(call, arguments);
+        async move {
+            match changing.await {
+                Ok(done) => Ok(selection.write_later(Ok(done))),
+                Err(Failure::UserErrors(errors)) => Ok(selection.write_later(Err(errors))),
+                Err(Failure::Failed(error)) => Err(error),
+            }
+        }
+    });
 }
 
-impl Arguments {
+/// Parses the arguments of a mutation: all that is wrong is reported at once.
+#[derive(Default)]
+pub(super) struct ArgumentParser {
+    errors: Vec<UserError>,
+}
+
+impl ArgumentParser {
+    /// What was parsed, if nothing was wrong.
+    pub(super) fn finish<T>(self, parsed: Option<T>) -> Result<T, Failure> {
+        parsed.filter(|_| self.errors.is_empty()).ok_or(Failure::UserErrors(self.errors))
+    }
+
     /// A text at this path, such as `input.email`.
     pub(super) fn text<T>(&mut self, path: &'static str, parsed: Result<T, BadText>) -> Option<T> {
-        parsed
-            .map_err(|why| {
-                let code = match why {
-                    BadText::Invalid(_) => UserErrorCode::Invalid,
-                    BadText::TooLong(_) => UserErrorCode::TooLong,
-                };
-                self.errors.push(UserError::new(code, path, why));
-            })
-            .ok()
+        let code = |why: &BadText| match why {
+            BadText::Invalid(_) => UserErrorCode::Invalid,
+            BadText::TooLong(_) => UserErrorCode::TooLong,
+        };
+        parsed.map_err(|why| self.errors.push(UserError::new(code(&why), path, why))).ok()
     }
 
     /// The user at this path: the viewer, if it is not said.

@@ -6,15 +6,15 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     Connection, Context, Message, User,
-    calls::{Arguments, Call, Mutations, Query, id},
+    calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
     messages,
     pages::{Listed, PageArguments},
-    payloads::{Outcome, user_errors},
+    payloads::{Failure, Outcome, Payload},
     scalars::DateTime,
 };
 use crate::{
     domain::conversations,
-    execution::{Error, Fields, Id, Object, Unresolved},
+    execution::{Fields, Id, Object, Unresolved},
     model::{
         self,
         conversations::Reach,
@@ -202,22 +202,19 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     );
 }
 
-/// What became of a mark.
-struct ConversationPayload;
+/// The conversation of the message up to which was marked.
+struct Marked(ConversationId);
 
-impl Object for ConversationPayload {
+impl Payload for Marked {
     const NAME: &'static str = "ConversationPayload";
     const DESCRIPTION: &'static str = "The result of `markDelivered` or `markRead`.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<ConversationId>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<Conversation>>(
             "conversation",
             "The conversation as it is now; null if there are errors.",
-            |it, _| it.as_ref().ok().copied().map(ConversationRow::of),
+            |it, _| Some(ConversationRow::of(it.as_ref().ok()?.0)),
         );
-        user_errors(fields);
     }
 }
 
@@ -231,22 +228,24 @@ struct MarkArguments {
 
 /// Changes to conversations.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<ConversationPayload, _, _, _>(
+    mutation(
+        fields,
         "markDelivered",
         "Everything up to this message has arrived.",
         |call, MarkArguments { message_id, user_id }| mark(call, Reach::Delivered, message_id, user_id),
     );
-    fields.mutation::<ConversationPayload, _, _, _>(
+    mutation(
+        fields,
         "markRead",
         "Everything up to this message has been read.",
         |call, MarkArguments { message_id, user_id }| mark(call, Reach::Read, message_id, user_id),
     );
 }
 
-async fn mark(call: Arc<Call>, reach: Reach, message: ID, user: Option<ID>) -> Result<Outcome<ConversationId>, Error> {
-    let mut arguments = Arguments::default();
-    let message = arguments.id("messageId", &message);
-    let user = arguments.user(&call, "userId", user.as_ref())?;
-    let (Some(message), Some(user)) = (message, user) else { return Ok(Err(arguments.errors)) };
-    call.outcome(conversations::mark(&call.app, &call.viewer(), user, message, reach).await)
+async fn mark(call: Arc<Call>, reach: Reach, message: ID, user: Option<ID>) -> Result<Marked, Failure> {
+    let mut parser = ArgumentParser::default();
+    let message = parser.id("messageId", &message);
+    let user = parser.user(&call, "userId", user.as_ref())?;
+    let (message, user) = parser.finish(message.zip(user))?;
+    call.outcome(conversations::mark(&call.app, &call.viewer(), user, message, reach).await).map(Marked)
 }

@@ -6,15 +6,15 @@ use async_graphql::{Enum, ID, InputObject};
 
 use super::{
     Connection, Context, Conversation, User,
-    calls::{Arguments, Call, Mutations, Query, id},
+    calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
     conversations::ConversationRow,
     pages::{Listed, PageArguments},
-    payloads::{DeletePayload, Deleted, Outcome, user_errors},
+    payloads::{Deleted, Failure, Outcome, Payload},
     scalars::DateTime,
 };
 use crate::{
     domain::messages::{self, Sent},
-    execution::{self, Error, Fields, Id, Object, Unresolved},
+    execution::{self, Fields, Id, Object, Unresolved},
     model::{
         self,
         conversations::Reach,
@@ -150,23 +150,6 @@ struct SendMessageInput {
     client_id: Option<String>,
 }
 
-impl SendMessageInput {
-    fn draft(self, call: &Call) -> Result<Outcome<Draft>, Error> {
-        let mut arguments = Arguments::default();
-        let sender = arguments.user(call, "input.senderId", self.sender_id.as_ref())?;
-        let receiver = arguments.id("input.receiverId", &self.receiver_id);
-        let content = arguments.text("input.content", Content::parse(self.content));
-        let reply_to_id = self.reply_to_id.and_then(|id| arguments.id("input.replyToId", &id));
-        let client_id = self.client_id.and_then(|id| arguments.text("input.clientId", ClientId::parse(id)));
-        Ok(match (sender, receiver, content) {
-            (Some(sender_id), Some(receiver_id), Some(content)) if arguments.errors.is_empty() => {
-                Ok(Draft { sender_id, receiver_id, content, reply_to_id, client_id })
-            }
-            _ => Err(arguments.errors),
-        })
-    }
-}
-
 /// A change to a message.
 #[derive(Clone, InputObject)]
 struct UpdateMessageInput {
@@ -176,16 +159,11 @@ struct UpdateMessageInput {
     expected_version: Option<i32>,
 }
 
-/// What became of a send.
-struct SendMessagePayload;
-
-impl Object for SendMessagePayload {
+impl Payload for Sent {
     const NAME: &'static str = "SendMessagePayload";
     const DESCRIPTION: &'static str = "The result of `sendMessage`.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<Sent>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<Message>>(
             "message",
             "The message; null if there are errors, or if it is a duplicate of one that was deleted since.",
@@ -194,24 +172,17 @@ impl Object for SendMessagePayload {
         fields.plain::<bool>("duplicate", "True when `clientId` matched an earlier send.", |it, _| {
             it.as_ref().is_ok_and(|sent| sent.duplicate)
         });
-        user_errors(fields);
     }
 }
 
-/// What became of a change to a message.
-struct MessagePayload;
-
-impl Object for MessagePayload {
+impl Payload for model::messages::Message {
     const NAME: &'static str = "MessagePayload";
     const DESCRIPTION: &'static str = "The result of a change to a message.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<model::messages::Message>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<Message>>("message", "The message as it is now; null if there are errors.", |it, _| {
             it.as_ref().ok()
         });
-        user_errors(fields);
     }
 }
 
@@ -231,44 +202,48 @@ struct UpdateMessageArguments {
 
 /// Changes to messages.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<SendMessagePayload, _, _, _>(
+    mutation(
+        fields,
         "sendMessage",
         "Give a `clientId` and you may safely retry: the same id and content return the first message.",
         send,
     );
-    fields.mutation::<MessagePayload, _, _, _>(
-        "updateMessage",
-        "Change the text. Only the sender, or one who may act for everyone.",
-        update,
-    );
-    fields.mutation::<DeletePayload, _, _, _>(
+    mutation(fields, "updateMessage", "Change the text. Only the sender, or one who may act for everyone.", update);
+    mutation(
+        fields,
         "deleteMessage",
         "Only the sender, or one who may act for everyone. The text is removed for both sides.",
         delete,
     );
 }
 
-async fn send(call: Arc<Call>, arguments: SendMessageArguments) -> Result<Outcome<Sent>, Error> {
-    match arguments.input.draft(&call)? {
-        Ok(draft) => call.outcome(messages::send(&call.app, &call.viewer(), draft).await),
-        Err(user_errors) => Ok(Err(user_errors)),
-    }
+async fn send(call: Arc<Call>, SendMessageArguments { input }: SendMessageArguments) -> Result<Sent, Failure> {
+    let mut parser = ArgumentParser::default();
+    let sender = parser.user(&call, "input.senderId", input.sender_id.as_ref())?;
+    let receiver = parser.id("input.receiverId", &input.receiver_id);
+    let content = parser.text("input.content", Content::parse(input.content));
+    let reply_to_id = input.reply_to_id.and_then(|id| parser.id("input.replyToId", &id));
+    let client_id = input.client_id.and_then(|id| parser.text("input.clientId", ClientId::parse(id)));
+    let ((sender_id, receiver_id), content) = parser.finish(sender.zip(receiver).zip(content))?;
+    let draft = Draft { sender_id, receiver_id, content, reply_to_id, client_id };
+    call.outcome(messages::send(&call.app, &call.viewer(), draft).await)
 }
 
 async fn update(
     call: Arc<Call>,
     UpdateMessageArguments { id, input }: UpdateMessageArguments,
-) -> Result<Outcome<model::messages::Message>, Error> {
-    let mut arguments = Arguments::default();
-    let id = arguments.id("id", &id);
-    let content = arguments.text("input.content", Content::parse(input.content));
-    let (Some(id), Some(content)) = (id, content) else { return Ok(Err(arguments.errors)) };
+) -> Result<model::messages::Message, Failure> {
+    let mut parser = ArgumentParser::default();
+    let id = parser.id("id", &id);
+    let content = parser.text("input.content", Content::parse(input.content));
+    let (id, content) = parser.finish(id.zip(content))?;
     call.outcome(messages::update(&call.app, &call.viewer(), id, content, input.expected_version).await)
 }
 
-async fn delete(call: Arc<Call>, MessageArguments { id }: MessageArguments) -> Result<Deleted, Error> {
-    let mut arguments = Arguments::default();
-    let Some(id) = arguments.id::<MessageId>("id", &id) else { return Ok(Err(arguments.errors)) };
-    let outcome = messages::delete(&call.app, &call.viewer(), id).await;
-    Ok(call.outcome(outcome)?.map(|()| id.to_string()))
+async fn delete(call: Arc<Call>, MessageArguments { id }: MessageArguments) -> Result<Deleted, Failure> {
+    let mut parser = ArgumentParser::default();
+    let id = parser.id::<MessageId>("id", &id);
+    let id = parser.finish(id)?;
+    call.outcome(messages::delete(&call.app, &call.viewer(), id).await)?;
+    Ok(Deleted(id.to_string()))
 }

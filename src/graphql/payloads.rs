@@ -5,41 +5,62 @@ use std::fmt::Display;
 use super::context::Context;
 use crate::{
     domain::Rejection,
-    execution::{Enum, Fields, Id, Object},
+    execution::{Enum, Error, Fields, Id, Object},
 };
 
 /// What was done, or what to fix.
 pub(super) type Outcome<T> = Result<T, Vec<UserError>>;
 
-/// The field `userErrors`, which every payload has.
-pub(super) fn user_errors<O, T: 'static>(fields: &mut Fields<O>)
-where
-    for<'a> O: Object<Context = Context, Row<'a> = &'a Outcome<T>>,
-{
-    fields.plain::<Vec<UserError>>("userErrors", "What is wrong with the input; empty on success.", |outcome, _| {
-        outcome.as_ref().err().into_iter().flatten().collect()
-    });
+/// Why a mutation has changed nothing.
+pub(super) enum Failure {
+    /// A person can fix it.
+    UserErrors(Vec<UserError>),
+    Failed(Error),
 }
 
-/// What became of a deletion.
-pub(super) struct DeletePayload;
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
-/// Anything that was deleted, by its id.
-pub(super) type Deleted = Outcome<String>;
+/// What a mutation has done, as its payload shows it.
+pub(super) trait Payload: Sized + Send + Sync + 'static {
+    const NAME: &'static str;
+    const DESCRIPTION: &'static str;
+    /// The fields of the payload, besides `userErrors`.
+    fn fields(fields: &mut Fields<Outcome<Self>>);
+}
 
-impl Object for DeletePayload {
-    const NAME: &'static str = "DeletePayload";
-    const DESCRIPTION: &'static str = "The result of a deletion.";
+impl<T: Payload> Object for Outcome<T> {
+    const NAME: &'static str = T::NAME;
+    const DESCRIPTION: &'static str = T::DESCRIPTION;
     type Context = Context;
-    type Row<'a> = &'a Deleted;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
+        T::fields(fields);
+        fields.plain::<Vec<UserError>>(
+            "userErrors",
+            "What is wrong with the input; empty on success.",
+            |outcome, _| outcome.as_ref().err().into_iter().flatten().collect(),
+        );
+    }
+}
+
+/// The id of anything that was deleted.
+pub(super) struct Deleted(pub(super) String);
+
+impl Payload for Deleted {
+    const NAME: &'static str = "DeletePayload";
+    const DESCRIPTION: &'static str = "The result of a deletion.";
+
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<Id<String>>>(
             "deletedId",
             "The id of what was deleted; null if there are errors.",
-            |it, _| it.as_ref().ok().cloned(),
+            |it, _| it.as_ref().ok().map(|deleted| deleted.0.clone()),
         );
-        user_errors(fields);
     }
 }
 

@@ -7,9 +7,9 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
     Context, User,
-    calls::{Arguments, Call, Mutations, Subscriptions, id, target_user},
+    calls::{ArgumentParser, Call, Mutations, Subscriptions, id, mutation, target_user},
     errors::top_level,
-    payloads::{Outcome, user_errors},
+    payloads::{Failure, Outcome, Payload},
     scalars::DateTime,
 };
 use crate::{
@@ -58,18 +58,15 @@ enum SignalKind {
     Offline,
 }
 
-/// Whether a signal was given.
-struct SetTypingPayload;
+/// A signal was given.
+struct TypingSet;
 
-impl Object for SetTypingPayload {
+impl Payload for TypingSet {
     const NAME: &'static str = "SetTypingPayload";
     const DESCRIPTION: &'static str = "The result of `setTyping`.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<()>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<bool>("ok", "Whether the signal was accepted.", |it, _| it.is_ok());
-        user_errors(fields);
     }
 }
 
@@ -86,19 +83,16 @@ struct SetTypingArguments {
 
 /// Signals to give.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<SetTypingPayload, _, _, _>(
-        "setTyping",
-        "Repeat every 3 seconds while typing; it ends by itself after 6.",
-        set_typing,
-    );
+    mutation(fields, "setTyping", "Repeat every 3 seconds while typing; it ends by itself after 6.", set_typing);
 }
 
-async fn set_typing(call: Arc<Call>, given: SetTypingArguments) -> Result<Outcome<()>, Error> {
-    let mut arguments = Arguments::default();
-    let conversation = arguments.id("conversationId", &given.conversation_id);
-    let user = arguments.user(&call, "userId", given.user_id.as_ref())?;
-    let (Some(conversation), Some(user)) = (conversation, user) else { return Ok(Err(arguments.errors)) };
-    call.outcome(signals::set_typing(&call.app, &call.viewer(), user, conversation, given.typing).await)
+async fn set_typing(call: Arc<Call>, arguments: SetTypingArguments) -> Result<TypingSet, Failure> {
+    let mut parser = ArgumentParser::default();
+    let conversation = parser.id("conversationId", &arguments.conversation_id);
+    let user = parser.user(&call, "userId", arguments.user_id.as_ref())?;
+    let (conversation, user) = parser.finish(conversation.zip(user))?;
+    call.outcome(signals::set_typing(&call.app, &call.viewer(), user, conversation, arguments.typing).await)?;
+    Ok(TypingSet)
 }
 
 #[derive(Clone, InputObject)]

@@ -6,16 +6,16 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     Connection, Context, Conversation, Message,
-    calls::{Arguments, Call, Mutations, Query, id},
+    calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
     messages,
     pages::{Listed, PageArguments},
-    payloads::{DeletePayload, Deleted, Outcome, user_errors},
+    payloads::{Deleted, Failure, Outcome, Payload},
     presence::Presence,
     scalars::DateTime,
 };
 use crate::{
     domain::users::{self, Changes},
-    execution::{Error, Fields, Id, Object},
+    execution::{Fields, Id, Object},
     model::{
         self,
         ids::UserId,
@@ -138,20 +138,14 @@ struct UpdateUserInput {
     password: Option<String>,
 }
 
-/// What became of a change to a user.
-pub(super) struct UserPayload;
-
-impl Object for UserPayload {
+impl Payload for model::users::User {
     const NAME: &'static str = "UserPayload";
     const DESCRIPTION: &'static str = "The result of a change to a user.";
-    type Context = Context;
-    type Row<'a> = &'a Outcome<model::users::User>;
 
-    fn fields(fields: &mut Fields<Self>) {
+    fn fields(fields: &mut Fields<Outcome<Self>>) {
         fields.plain::<Option<User>>("user", "The user as it is now; null if there are errors.", |it, _| {
             it.as_ref().ok()
         });
-        user_errors(fields);
     }
 }
 
@@ -180,17 +174,15 @@ struct DeleteUserArguments {
 
 /// Changes to users.
 pub(super) fn mutations(fields: &mut Mutations) {
-    fields.mutation::<UserPayload, _, _, _>(
+    mutation(
+        fields,
         "createUser",
         "Create an account. For admins and service tokens, and for everybody in open mode.",
         create,
     );
-    fields.mutation::<UserPayload, _, _, _>(
-        "updateUser",
-        "Change an account. Yourself, or one who may act for everyone.",
-        update,
-    );
-    fields.mutation::<DeletePayload, _, _, _>(
+    mutation(fields, "updateUser", "Change an account. Yourself, or one who may act for everyone.", update);
+    mutation(
+        fields,
         "deleteUser",
         "Erases the account. Its messages stay without an author unless `eraseMessages`: then nobody sees them any more, and \
          the feed announces their deletion step by step.",
@@ -201,42 +193,35 @@ pub(super) fn mutations(fields: &mut Mutations) {
 async fn create(
     call: Arc<Call>,
     CreateUserArguments { input }: CreateUserArguments,
-) -> Result<Outcome<model::users::User>, Error> {
-    let mut arguments = Arguments::default();
-    let name = arguments.text("input.name", Name::parse(input.name));
-    let email = arguments.text("input.email", Email::parse(&input.email));
-    let password = input.password.and_then(|text| arguments.text("input.password", Password::parse(text)));
-    match (name, email) {
-        (Some(name), Some(email)) if arguments.errors.is_empty() => {
-            call.outcome(users::create(&call.app, &call.viewer(), name, email, password).await)
-        }
-        _ => Ok(Err(arguments.errors)),
-    }
+) -> Result<model::users::User, Failure> {
+    let mut parser = ArgumentParser::default();
+    let name = parser.text("input.name", Name::parse(input.name));
+    let email = parser.text("input.email", Email::parse(&input.email));
+    let password = input.password.and_then(|text| parser.text("input.password", Password::parse(text)));
+    let (name, email) = parser.finish(name.zip(email))?;
+    call.outcome(users::create(&call.app, &call.viewer(), name, email, password).await)
 }
 
 async fn update(
     call: Arc<Call>,
     UpdateUserArguments { id, input }: UpdateUserArguments,
-) -> Result<Outcome<model::users::User>, Error> {
-    let mut arguments = Arguments::default();
-    let id = arguments.id("id", &id);
-    let name = input.name.and_then(|name| arguments.text("input.name", Name::parse(name)));
-    let email = input.email.and_then(|email| arguments.text("input.email", Email::parse(&email)));
-    let password = input.password.and_then(|text| arguments.text("input.password", Password::parse(text)));
-    match id {
-        Some(id) if arguments.errors.is_empty() => {
-            call.outcome(users::update(&call.app, &call.viewer(), id, Changes { name, email, password }).await)
-        }
-        _ => Ok(Err(arguments.errors)),
-    }
+) -> Result<model::users::User, Failure> {
+    let mut parser = ArgumentParser::default();
+    let id = parser.id("id", &id);
+    let name = input.name.and_then(|name| parser.text("input.name", Name::parse(name)));
+    let email = input.email.and_then(|email| parser.text("input.email", Email::parse(&email)));
+    let password = input.password.and_then(|text| parser.text("input.password", Password::parse(text)));
+    let id = parser.finish(id)?;
+    call.outcome(users::update(&call.app, &call.viewer(), id, Changes { name, email, password }).await)
 }
 
 async fn delete(
     call: Arc<Call>,
     DeleteUserArguments { id, erase_messages }: DeleteUserArguments,
-) -> Result<Deleted, Error> {
-    let mut arguments = Arguments::default();
-    let Some(id) = arguments.id::<UserId>("id", &id) else { return Ok(Err(arguments.errors)) };
-    let outcome = users::delete(&call.app, &call.viewer(), id, erase_messages).await;
-    Ok(call.outcome(outcome)?.map(|()| id.to_string()))
+) -> Result<Deleted, Failure> {
+    let mut parser = ArgumentParser::default();
+    let id = parser.id::<UserId>("id", &id);
+    let id = parser.finish(id)?;
+    call.outcome(users::delete(&call.app, &call.viewer(), id, erase_messages).await)?;
+    Ok(Deleted(id.to_string()))
 }
