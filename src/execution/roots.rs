@@ -72,12 +72,12 @@ impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
 }
 
 impl<O: Object> Selection<O> {
-    /// Writes the object for which this value stands, later.
-    pub fn write_later<P: Send + Sync + 'static>(self: Arc<Self>, value: P) -> Write<O::Context>
+    /// Writes this object later.
+    pub fn write_later(self: Arc<Self>, object: O) -> Write<O::Context>
     where
-        for<'a> O: Object<Row<'a> = &'a P>,
+        for<'a> O: Object<Row<'a> = &'a O> + Send + Sync,
     {
-        Arc::new(move |context, writer| self.write(&value, context, writer))
+        Arc::new(move |context, writer| self.write(&object, context, writer))
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    Connection, Context, User,
     calls::{ArgumentParser, Call, Mutations, Query, mutation},
+    context::Context,
     conversations::count,
     pages::PageArguments,
     payloads::{Failure, Outcome, Payload},
@@ -19,11 +19,12 @@ use crate::{
     },
     execution::{Code, Error, Fields, Id, Object},
     model::{
-        self,
         ids::{SessionId, UserId},
         pages::{End, Page},
+        sessions::Session,
         texts::{Device, Email, Name, Password},
         timestamps::Timestamp,
+        users::User,
     },
 };
 
@@ -49,7 +50,7 @@ impl Object for Viewer {
             "Devices signed in to your account, newest first; at most 100.",
             |me, context| Ok(context.sessions.get(me)?.into_iter().flatten().collect()),
         );
-        fields.with::<Connection<User>, PageArguments>(
+        fields.with::<Page<User>, PageArguments>(
             "blockedUsers",
             "Those whom you have blocked, by their ids; with no arguments the first 50.",
             |me, context, wanted| {
@@ -60,14 +61,11 @@ impl Object for Viewer {
     }
 }
 
-/// A device that has signed in.
-pub(super) struct Session;
-
 impl Object for Session {
     const NAME: &'static str = "Session";
     const DESCRIPTION: &'static str = "One signed-in device.";
     type Context = Context;
-    type Row<'a> = &'a model::sessions::Session;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Id<SessionId>>("id", "The id, such as ses_7.", |it, _| it.id);

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What the fields of an answer have at hand. An answer has one of its own: it never shows what was true before.
-pub(super) struct Context {
+pub struct Context {
     pub(super) app: Arc<App>,
     pub(super) viewer: Viewer,
     pub(super) request_id: Arc<str>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    Connection, Context, Message, User,
     calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
+    context::Context,
     messages,
     pages::{Listed, PageArguments},
     payloads::{Failure, Outcome, Payload},
@@ -17,25 +17,23 @@ use crate::{
     execution::{Fields, Id, Object, Unresolved},
     model::{
         self,
-        conversations::Reach,
+        conversations::{Mark, Reach},
         ids::{ConversationId, MessageId, UserId},
-        messages::List,
-        pages::PageRequest,
+        messages::{List, Message},
+        pages::{Page, PageRequest},
+        users::User,
     },
 };
 
 /// The messages between two users.
-pub(super) struct Conversation;
-
-/// What stands for a conversation.
 #[derive(Clone, Copy)]
-pub(super) struct ConversationRow {
+pub(super) struct Conversation {
     id: ConversationId,
     /// The newest message that was ever in it, if it is known.
     last_message_id: Option<MessageId>,
 }
 
-impl ConversationRow {
+impl Conversation {
     pub(super) fn of(id: ConversationId) -> Self {
         Self { id, last_message_id: None }
     }
@@ -46,7 +44,7 @@ impl Object for Conversation {
     const DESCRIPTION: &'static str =
         "The messages between two users. A conversation exists for every pair of users, even before the first message.";
     type Context = Context;
-    type Row<'a> = ConversationRow;
+    type Row<'a> = Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Id<ConversationId>>(
@@ -68,7 +66,7 @@ impl Object for Conversation {
                 peer.map_or(Ok(None), |peer| context.users.get(peer))
             },
         );
-        fields.with::<Connection<Message>, PageArguments>(
+        fields.with::<Page<Message>, PageArguments>(
             "messages",
             "Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.",
             |it, context, wanted| messages::page(context, List::Conversation(it.id), wanted),
@@ -94,7 +92,7 @@ pub(super) fn count(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn last_message(it: ConversationRow, context: &Context) -> Result<Option<&model::messages::Message>, Unresolved> {
+fn last_message(it: Conversation, context: &Context) -> Result<Option<&Message>, Unresolved> {
     if let Some(id) = it.last_message_id
         && let Some(message) = context.messages.get(id)?
     {
@@ -104,18 +102,18 @@ fn last_message(it: ConversationRow, context: &Context) -> Result<Option<&model:
     Ok(page.and_then(|page| page.items.last()))
 }
 
-impl Listed for Conversation {
+impl Listed for model::conversations::Member {
     const CONNECTION: &'static str = "ConversationConnection";
     const EDGE: &'static str = "ConversationEdge";
     const KIND: &'static str = "conversation";
-    type Item = model::conversations::Member;
+    type Node = Conversation;
 
-    fn key(item: &Self::Item) -> i64 {
-        item.last_message_id.key()
+    fn key(&self) -> i64 {
+        self.last_message_id.key()
     }
 
-    fn row(item: &Self::Item) -> ConversationRow {
-        ConversationRow { id: item.conversation_id(), last_message_id: Some(item.last_message_id) }
+    fn node(&self) -> Conversation {
+        Conversation { id: self.conversation_id(), last_message_id: Some(self.last_message_id) }
     }
 }
 
@@ -162,18 +160,15 @@ impl Object for Member {
     }
 }
 
-fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<model::conversations::Mark>, Unresolved> {
+fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<Mark>, Unresolved> {
     Ok(context.members.get((it.user, it.peer))?.and_then(|member| member.mark(reach)))
 }
-
-/// How far a member has received or read.
-struct Mark;
 
 impl Object for Mark {
     const NAME: &'static str = "Mark";
     const DESCRIPTION: &'static str = "A delivery or read mark: the newest message it covers, and when it was set.";
     type Context = Context;
-    type Row<'a> = model::conversations::Mark;
+    type Row<'a> = Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields
@@ -197,7 +192,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "The conversation of two users. Null if a user does not exist, if both are the same, or if you may not see it.",
         |(), context, ConversationArguments { user1, user2 }| {
             let between = ConversationId::between(id(user1)?, id(user2)?);
-            between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(ConversationRow::of)))
+            between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(Conversation::of)))
         },
     );
 }
@@ -213,7 +208,7 @@ impl Payload for Marked {
         fields.plain::<Option<Conversation>>(
             "conversation",
             "The conversation as it is now; null if there are errors.",
-            |it, _| Some(ConversationRow::of(it.as_ref().ok()?.0)),
+            |it, _| Some(Conversation::of(it.as_ref().ok()?.0)),
         );
     }
 }

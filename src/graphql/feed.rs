@@ -6,9 +6,9 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    Context, Conversation, Message, User,
     calls::{Call, Query, Subscriptions, id, target_user},
-    conversations::{ConversationRow, Member},
+    context::Context,
+    conversations::{Conversation, Member},
     errors::retried,
     scalars::DateTime,
 };
@@ -18,17 +18,16 @@ use crate::{
     model::{
         feed::{Change, Cursor, Event, EventBody, Kind},
         ids::{ConversationId, MessageId},
+        messages::Message,
+        users::User,
     },
 };
 
-/// Something that happened in a user's conversations.
-struct FeedEvent;
-
-impl Object for FeedEvent {
+impl Object for Arc<Event> {
     const NAME: &'static str = "FeedEvent";
     const DESCRIPTION: &'static str = "Something that happened in a user's conversations.";
     type Context = Context;
-    type Row<'a> = &'a Arc<Event>;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Text<Cursor>>("cursor", "Where you are in the feed. Opaque.", |it, _| it.cursor.clone());
@@ -41,7 +40,7 @@ impl Object for FeedEvent {
         fields.plain::<Option<Conversation>>(
             "conversation",
             "Where it happened; null for `CAUGHT_UP` and `RESET`, and for a change of your own account.",
-            |it, _| change(it)?.conversation.map(ConversationRow::of),
+            |it, _| change(it)?.conversation.map(Conversation::of),
         );
         fields.plain::<Option<Message>>("message", "The message as it is now; null once deleted.", |it, _| {
             change(it)?.message.as_ref()
@@ -102,17 +101,14 @@ impl From<Kind> for FeedEventKind {
     }
 }
 
-/// A part of a feed.
-struct FeedPage;
-
-impl Object for FeedPage {
+impl Object for feed::Events {
     const NAME: &'static str = "FeedPage";
     const DESCRIPTION: &'static str = "A part of a feed.";
     type Context = Context;
-    type Row<'a> = &'a feed::Events;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
-        fields.plain::<Vec<FeedEvent>>(
+        fields.plain::<Vec<Arc<Event>>>(
             "events",
             "What happened, oldest first; only `RESET` if the server cannot go on from your cursor.",
             |it, _| it.events.iter().collect(),
@@ -149,7 +145,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
             Ok(context.cursors.get(user)?.cloned().ok_or_else(|| Error::bad_input("This user has no feed."))?)
         },
     );
-    fields.with::<FeedPage, FeedEventsArguments>(
+    fields.with::<feed::Events, FeedEventsArguments>(
         "feedEvents",
         "The feed without a socket: up to `first` stored events after a cursor.",
         |(), context, FeedEventsArguments { user_id, after, first }| {
@@ -175,7 +171,7 @@ struct FeedArguments {
 
 /// Subscriptions to feeds.
 pub(super) fn subscriptions(fields: &mut Subscriptions) {
-    fields.field::<FeedEvent, _, _>(
+    fields.field::<Arc<Event>, _, _>(
         "feed",
         "Everything that changes in a user's conversations, in order, edits and deletions too.\n\
          Keep the cursor of the last event you handled; after a disconnect pass it as `after`\n\
@@ -189,7 +185,7 @@ pub(super) fn subscriptions(fields: &mut Subscriptions) {
 async fn follow(
     call: Arc<Call>,
     arguments: FeedArguments,
-    selection: Arc<Selection<FeedEvent>>,
+    selection: Arc<Selection<Arc<Event>>>,
 ) -> Result<Box<dyn Source<Context>>, Error> {
     let viewer = call.viewer();
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
@@ -205,7 +201,7 @@ async fn follow(
 struct FeedSource {
     follower: Follower,
     request_id: Arc<str>,
-    selection: Arc<Selection<FeedEvent>>,
+    selection: Arc<Selection<Arc<Event>>>,
 }
 
 impl Source<Context> for FeedSource {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_graphql::{Enum, ID, InputObject};
 
 use super::{
-    Connection, Context, Conversation, User,
     calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
-    conversations::ConversationRow,
+    context::Context,
+    conversations::Conversation,
     pages::{Listed, PageArguments},
     payloads::{Deleted, Failure, Outcome, Payload},
     scalars::DateTime,
@@ -16,17 +16,14 @@ use crate::{
     domain::messages::{self, Sent},
     execution::{self, Fields, Id, Object, Unresolved},
     model::{
-        self,
         conversations::Reach,
         ids::MessageId,
-        messages::{Draft, List},
+        messages::{Draft, List, Message},
         pages::{End, Page},
         texts::{ClientId, Content},
+        users::User,
     },
 };
-
-/// What one user wrote to another.
-pub(super) struct Message;
 
 /// Whether a message has been accepted, delivered or read.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -44,7 +41,7 @@ impl Object for Message {
     const DESCRIPTION: &'static str = "One message from a sender to a receiver. A deleted message is gone: lists skip it and \
                                        the feed announces it.";
     type Context = Context;
-    type Row<'a> = &'a model::messages::Message;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Id<MessageId>>("id", "The id, such as msg_42.", |it, _| it.id);
@@ -60,7 +57,7 @@ impl Object for Message {
             context.users.get(it.receiver_id)
         });
         fields.plain::<Conversation>("conversation", "The conversation that it is part of.", |it, _| {
-            ConversationRow::of(it.conversation_id())
+            Conversation::of(it.conversation_id())
         });
         fields.field::<Option<Message>>(
             "replyTo",
@@ -94,14 +91,14 @@ impl Listed for Message {
     const CONNECTION: &'static str = "MessageConnection";
     const EDGE: &'static str = "MessageEdge";
     const KIND: &'static str = "message";
-    type Item = model::messages::Message;
+    type Node = Self;
 
-    fn key(item: &Self::Item) -> i64 {
-        item.id.key()
+    fn key(&self) -> i64 {
+        self.id.key()
     }
 
-    fn row(item: &Self::Item) -> &Self::Item {
-        item
+    fn node(&self) -> &Self {
+        self
     }
 }
 
@@ -110,7 +107,7 @@ pub(super) fn page<'a>(
     context: &'a Context,
     list: List,
     wanted: &PageArguments,
-) -> Result<&'a Page<model::messages::Message>, Unresolved> {
+) -> Result<&'a Page<Message>, Unresolved> {
     let page = context.message_pages.get((list, wanted.span::<Message>(End::Last)?))?;
     Ok(page.unwrap_or(Page::EMPTY))
 }
@@ -128,7 +125,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "One message; null if there is none or you may not see it.",
         |(), context, arguments| context.messages.get(id(&arguments.id)?),
     );
-    fields.with::<Connection<Message>, PageArguments>(
+    fields.with::<Page<Message>, PageArguments>(
         "messages",
         "Messages you may see, oldest first; with no arguments the newest 50.",
         |(), context, wanted| page(context, List::All, wanted),
@@ -175,7 +172,7 @@ impl Payload for Sent {
     }
 }
 
-impl Payload for model::messages::Message {
+impl Payload for Message {
     const NAME: &'static str = "MessagePayload";
     const DESCRIPTION: &'static str = "The result of a change to a message.";
 
@@ -232,7 +229,7 @@ async fn send(call: Arc<Call>, SendMessageArguments { input }: SendMessageArgume
 async fn update(
     call: Arc<Call>,
     UpdateMessageArguments { id, input }: UpdateMessageArguments,
-) -> Result<model::messages::Message, Failure> {
+) -> Result<Message, Failure> {
     let mut parser = ArgumentParser::default();
     let id = parser.id("id", &id);
     let content = parser.text("input.content", Content::parse(input.content));

@@ -38,7 +38,3 @@ pub use metrics::OperationMetrics;
 pub use schema::sdl;
 
 use context::Context;
-use conversations::Conversation;
-use messages::Message;
-use pages::Connection;
-use users::User;

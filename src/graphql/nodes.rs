@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputObject, OutputType, indexmap::IndexMap, registry::Registry};
 
-use super::{Context, Conversation, Message, User, accounts::Session, calls::Query, conversations::ConversationRow};
+use super::{calls::Query, context::Context, conversations::Conversation};
 use crate::{
     domain::accounts,
     execution::{
@@ -10,21 +10,23 @@ use crate::{
         Writer, interface,
     },
     model::{
-        self,
         ids::{AnyId, NotAnId},
+        messages::Message,
+        sessions::Session,
         texts::MAX_CONTENT,
+        users::User,
     },
 };
 
-/// Anything that has an id.
-pub(super) struct Node;
+/// The type of anything that has an id.
+struct Node;
 
-/// What stands for any object that has an id.
-pub(super) enum NodeRow<'a> {
-    User(&'a model::users::User),
-    Message(&'a model::messages::Message),
-    Conversation(ConversationRow),
-    Session(&'a model::sessions::Session),
+/// Any object that has an id.
+enum NodeRow<'a> {
+    User(&'a User),
+    Message(&'a Message),
+    Conversation(Conversation),
+    Session(&'a Session),
 }
 
 impl NodeRow<'_> {
@@ -34,9 +36,7 @@ impl NodeRow<'_> {
         Ok(match id {
             Ok(AnyId::User(id)) => context.users.get(id)?.map(NodeRow::User),
             Ok(AnyId::Message(id)) => context.messages.get(id)?.map(NodeRow::Message),
-            Ok(AnyId::Conversation(id)) => {
-                context.conversation(id)?.map(ConversationRow::of).map(NodeRow::Conversation)
-            }
+            Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Conversation::of).map(NodeRow::Conversation),
             Ok(AnyId::Session(id)) => {
                 let Some(me) = context.viewer.user() else { return Ok(None) };
                 let mine = context.sessions.get(me)?.into_iter().flatten();
@@ -48,7 +48,7 @@ impl NodeRow<'_> {
 }
 
 /// What is asked of an object, for each type that it can have.
-pub(super) struct NodeSelection {
+struct NodeSelection {
     user: Selection<User>,
     message: Selection<Message>,
     conversation: Selection<Conversation>,

@@ -1,6 +1,6 @@
 //! Connections, cursors and their arguments, as the Relay cursor connections specification has them.
 
-use std::{fmt, io::Write as _};
+use std::{fmt, io::Write as _, marker::PhantomData};
 
 use async_graphql::InputObject;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -20,20 +20,20 @@ const DEFAULT_SIZE: u16 = 50;
 /// Bytes of a cursor before it is encoded, at most.
 const MAX_TEXT: usize = 96;
 
-/// What a list can have as its items.
-pub(super) trait Listed: Object<Context = Context> {
+/// An item of a list.
+pub(super) trait Listed: 'static {
     /// The name of the type of its pages.
     const CONNECTION: &'static str;
     /// The name of the type of its edges.
     const EDGE: &'static str;
     /// Distinguishes the cursors of one type from those of another.
     const KIND: &'static str;
-    /// What pages have in them.
-    type Item: 'static;
+    /// The type of the nodes.
+    type Node: Object<Context = Context>;
     /// What its lists are ordered by.
-    fn key(item: &Self::Item) -> i64;
-    /// What stands for an item.
-    fn row(item: &Self::Item) -> Self::Row<'_>;
+    fn key(&self) -> i64;
+    /// The item as a node.
+    fn node(&self) -> <Self::Node as Object>::Row<'_>;
 }
 
 /// Which part of a list is wanted.
@@ -51,7 +51,7 @@ pub(super) struct PageArguments {
 
 impl PageArguments {
     /// The part of the list that is meant. Without any argument it is at the `usual` end.
-    pub(super) fn span<N: Listed>(&self, usual: End) -> Result<PageRequest, Error> {
+    pub(super) fn span<T: Listed>(&self, usual: End) -> Result<PageRequest, Error> {
         let (end, size) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(Error::bad_input("Give `first` or `last`, not both.")),
             (Some(size), None) => (End::First, Some(size)),
@@ -67,13 +67,13 @@ impl PageArguments {
             Some(Ok(size)) if size <= MAX_PAGE => size,
             Some(_) => return Err(Error::bad_input(format!("`first` and `last` must be from 0 to {MAX_PAGE}."))),
         };
-        let key = |cursor: &Option<String>| cursor.as_deref().map(parse_cursor::<N>).transpose();
+        let key = |cursor: &Option<String>| cursor.as_deref().map(parse_cursor::<T>).transpose();
         Ok(PageRequest { after: key(&self.after)?, before: key(&self.before)?, limit, end })
     }
 }
 
-fn parse_cursor<N: Listed>(cursor: &str) -> Result<i64, Error> {
-    let key = decode(cursor).and_then(|text| key_from(text.strip_prefix(N::KIND)?.strip_prefix(':')?));
+fn parse_cursor<T: Listed>(cursor: &str) -> Result<i64, Error> {
+    let key = decode(cursor).and_then(|text| key_from(text.strip_prefix(T::KIND)?.strip_prefix(':')?));
     let why =
         "This is no cursor of this list. Pass one exactly as it came from `cursor`, `startCursor` or `endCursor`.";
     key.ok_or_else(|| Error::bad_input(why))
@@ -94,8 +94,8 @@ pub(super) enum Position {
 }
 
 impl Position {
-    fn of<N: Listed>(item: &N::Item) -> Self {
-        Self::Key(N::KIND, N::key(item))
+    fn of<T: Listed>(item: &T) -> Self {
+        Self::Key(T::KIND, item.key())
     }
 }
 
@@ -116,46 +116,43 @@ impl fmt::Display for Position {
     }
 }
 
-/// A page of a list.
-pub(super) struct Connection<N>(std::marker::PhantomData<N>);
-
-impl<N: Listed> Object for Connection<N> {
-    const NAME: &'static str = N::CONNECTION;
+impl<T: Listed> Object for Page<T> {
+    const NAME: &'static str = T::CONNECTION;
     const DESCRIPTION: &'static str = "A page of a list.";
     type Context = Context;
-    type Row<'a> = &'a Page<N::Item>;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
-        fields.plain::<Vec<N>>("nodes", "The items of the page, in the order of the list.", |page, _| {
-            page.items.iter().map(N::row).collect()
+        fields.plain::<Vec<T::Node>>("nodes", "The items of the page, in the order of the list.", |page, _| {
+            page.items.iter().map(T::node).collect()
         });
-        fields.plain::<Vec<Edge<N>>>("edges", "The same items, each with its cursor.", |page, _| {
+        fields.plain::<Vec<Edge<T>>>("edges", "The same items, each with its cursor.", |page, _| {
             page.items.iter().collect()
         });
         fields.plain::<PageInfo>("pageInfo", "What lies before and after the page.", |page, _| PageInfo {
             has_next: page.has_next,
             has_previous: page.has_previous,
-            start: page.items.first().map(Position::of::<N>),
-            end: page.items.last().map(Position::of::<N>),
+            start: page.items.first().map(Position::of),
+            end: page.items.last().map(Position::of),
         });
     }
 }
 
 /// An item of a list, and where it stands.
-struct Edge<N>(std::marker::PhantomData<N>);
+struct Edge<T>(PhantomData<T>);
 
-impl<N: Listed> Object for Edge<N> {
-    const NAME: &'static str = N::EDGE;
+impl<T: Listed> Object for Edge<T> {
+    const NAME: &'static str = T::EDGE;
     const DESCRIPTION: &'static str = "An item of a list, and where it stands.";
     type Context = Context;
-    type Row<'a> = &'a N::Item;
+    type Row<'a> = &'a T;
 
     fn fields(fields: &mut Fields<Self>) {
-        fields.plain::<N>("node", "The item.", |item, _| N::row(item));
+        fields.plain::<T::Node>("node", "The item.", |item, _| item.node());
         fields.plain::<Text<Position>>(
             "cursor",
             "The position of the item, for `after` and `before`. Opaque.",
-            |item, _| Position::of::<N>(item),
+            |item, _| Position::of(item),
         );
     }
 }

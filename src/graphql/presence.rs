@@ -3,17 +3,14 @@
 use super::{context::Context, scalars::DateTime};
 use crate::{
     execution::{Fields, Object},
-    model,
+    model::signals::Presence,
 };
-
-/// Whether a user is connected now.
-pub(super) struct Presence;
 
 impl Object for Presence {
     const NAME: &'static str = "Presence";
     const DESCRIPTION: &'static str = "Whether a user is connected now. `signals` sends changes; the feed does not.";
     type Context = Context;
-    type Row<'a> = &'a model::signals::Presence;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<bool>(

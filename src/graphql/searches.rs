@@ -3,8 +3,8 @@
 use async_graphql::{Enum, ID, InputObject};
 
 use super::{
-    Context, Message,
     calls::{Query, id},
+    context::Context,
     conversations::count,
     pages::{PageInfo, Position, decode},
     scalars::DateTime,
@@ -12,7 +12,10 @@ use super::{
 use crate::{
     domain::searches::{Found, Hit, MAX_TEXT, Search},
     execution::{self, Error, Fields, MAX_PAGE, Object, Text, Unresolved},
-    model::searches::{Mode, Order, Place},
+    model::{
+        messages::Message,
+        searches::{Mode, Order, Place},
+    },
 };
 
 /// The field that searches messages.
@@ -103,24 +106,19 @@ fn parse_cursor(cursor: &str) -> Result<Place, Error> {
     decode(cursor).and_then(|text| text.parse().ok()).ok_or_else(|| Error::bad_input(why))
 }
 
-/// A page of what a search found.
-struct SearchConnection;
-
-impl Object for SearchConnection {
+impl Object for Found {
     const NAME: &'static str = "SearchConnection";
     const DESCRIPTION: &'static str = "A page of what a search found.";
     type Context = Context;
-    type Row<'a> = &'a Found;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Vec<Message>>("nodes", "The messages, in the order that was wanted.", |found, _| {
             found.hits.iter().map(|hit| &hit.message).collect()
         });
-        fields.plain::<Vec<SearchEdge>>(
-            "edges",
-            "The same messages, each with its cursor and what matches.",
-            |found, _| found.hits.iter().collect(),
-        );
+        fields.plain::<Vec<Hit>>("edges", "The same messages, each with its cursor and what matches.", |found, _| {
+            found.hits.iter().collect()
+        });
         fields.plain::<PageInfo>("pageInfo", "What lies after the page. A search has no pages before.", |found, _| {
             let place = |hit: &Hit| Position::Place(hit.place);
             let (start, end) = (found.hits.first().map(place), found.hits.last().map(place));
@@ -140,14 +138,11 @@ impl Object for SearchConnection {
     }
 }
 
-/// A message that was found, and what matches.
-struct SearchEdge;
-
-impl Object for SearchEdge {
+impl Object for Hit {
     const NAME: &'static str = "SearchEdge";
     const DESCRIPTION: &'static str = "A message that was found, where it stands, and what matches.";
     type Context = Context;
-    type Row<'a> = &'a Hit;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Message>("node", "The message.", |hit, _| &hit.message);
@@ -170,7 +165,7 @@ impl Object for SearchEdge {
 
 /// Searches.
 pub(super) fn queries(fields: &mut Fields<Query>) {
-    fields.with::<SearchConnection, SearchArguments>(
+    fields.with::<Found, SearchArguments>(
         FIELD,
         "Find messages you may see, by words, by meaning, or both.",
         |(), context, arguments| context.searches.get(arguments.search()?)?.ok_or(Unresolved::NotLoaded),

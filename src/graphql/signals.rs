@@ -6,8 +6,8 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
-    Context, User,
     calls::{ArgumentParser, Call, Mutations, Subscriptions, id, mutation, target_user},
+    context::Context,
     errors::top_level,
     payloads::{Failure, Outcome, Payload},
     scalars::DateTime,
@@ -15,20 +15,17 @@ use super::{
 use crate::{
     domain::{self, signals},
     execution::{self, Error, Events, Fields, Id, Object, Selection, Source},
-    model::{self, ids::ConversationId},
+    model::{self, ids::ConversationId, signals::Signal, users::User},
 };
 
 /// A signal, and who gives it.
-type SignalRow = (model::signals::Signal, model::users::User);
+type SignalOfUser = (Signal, User);
 
-/// That somebody types, comes or goes.
-struct Signal;
-
-impl Object for Signal {
+impl Object for SignalOfUser {
     const NAME: &'static str = "Signal";
     const DESCRIPTION: &'static str = "A change of the presence or typing state of another user.";
     type Context = Context;
-    type Row<'a> = &'a SignalRow;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<execution::Enum<SignalKind>>("kind", "What the user did.", |(signal, _), _| signal.kind.into());
@@ -105,7 +102,7 @@ struct SignalsArguments {
 
 /// Subscriptions to signals.
 pub(super) fn subscriptions(fields: &mut Subscriptions) {
-    fields.field::<Signal, _, _>(
+    fields.field::<SignalOfUser, _, _>(
         "signals",
         "Who is typing and who is online. Never stored; may be dropped when you are slow.",
         listen,
@@ -115,7 +112,7 @@ pub(super) fn subscriptions(fields: &mut Subscriptions) {
 async fn listen(
     call: Arc<Call>,
     arguments: SignalsArguments,
-    selection: Arc<Selection<Signal>>,
+    selection: Arc<Selection<SignalOfUser>>,
 ) -> Result<Box<dyn Source<Context>>, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
@@ -126,9 +123,9 @@ async fn listen(
 
 /// The signals of a subscription.
 struct SignalSource {
-    signals: BoxStream<'static, domain::Result<SignalRow>>,
+    signals: BoxStream<'static, domain::Result<SignalOfUser>>,
     request_id: Arc<str>,
-    selection: Arc<Selection<Signal>>,
+    selection: Arc<Selection<SignalOfUser>>,
 }
 
 impl Source<Context> for SignalSource {

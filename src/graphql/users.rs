@@ -5,34 +5,32 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    Connection, Context, Conversation, Message,
     calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
+    context::Context,
     messages,
     pages::{Listed, PageArguments},
     payloads::{Deleted, Failure, Outcome, Payload},
-    presence::Presence,
     scalars::DateTime,
 };
 use crate::{
     domain::users::{self, Changes},
     execution::{Fields, Id, Object},
     model::{
-        self,
+        conversations::Member,
         ids::UserId,
-        messages::List,
+        messages::{List, Message},
         pages::{End, Page},
+        signals::Presence,
         texts::{Email, Name, Password},
+        users::User,
     },
 };
-
-/// A person or a bot.
-pub(super) struct User;
 
 impl Object for User {
     const NAME: &'static str = "User";
     const DESCRIPTION: &'static str = "A person or bot that sends and receives messages.";
     type Context = Context;
-    type Row<'a> = &'a model::users::User;
+    type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
         fields.plain::<Id<UserId>>("id", "The id, such as usr_1.", |it, _| it.id);
@@ -46,21 +44,21 @@ impl Object for User {
             context.presences.get(it.id)
         });
         fields.plain::<DateTime>("createdAt", "When the account was created.", |it, _| it.created_at);
-        fields.with::<Connection<Message>, PageArguments>(
+        fields.with::<Page<Message>, PageArguments>(
             "sentMessages",
             "Messages this user sent that you may see, oldest first; with no arguments the newest 50.",
             |it, context, wanted| messages::page(context, List::SentBy(it.id), wanted),
         );
-        fields.with::<Connection<Message>, PageArguments>(
+        fields.with::<Page<Message>, PageArguments>(
             "receivedMessages",
             "Messages this user received that you may see, oldest first; with no arguments the newest 50.",
             |it, context, wanted| messages::page(context, List::ReceivedBy(it.id), wanted),
         );
-        fields.with::<Connection<Conversation>, PageArguments>(
+        fields.with::<Page<Member>, PageArguments>(
             "conversations",
             "This user's conversations, most recently active first. Empty unless it is you, or you may act for everyone.",
             |it, context, wanted| {
-                let page = context.conversation_pages.get((it.id, wanted.span::<Conversation>(End::First)?))?;
+                let page = context.conversation_pages.get((it.id, wanted.span::<Member>(End::First)?))?;
                 Ok(page.unwrap_or(Page::EMPTY))
             },
         );
@@ -71,14 +69,14 @@ impl Listed for User {
     const CONNECTION: &'static str = "UserConnection";
     const EDGE: &'static str = "UserEdge";
     const KIND: &'static str = "user";
-    type Item = model::users::User;
+    type Node = Self;
 
-    fn key(item: &Self::Item) -> i64 {
-        item.id.key()
+    fn key(&self) -> i64 {
+        self.id.key()
     }
 
-    fn row(item: &Self::Item) -> &Self::Item {
-        item
+    fn node(&self) -> &Self {
+        self
     }
 }
 
@@ -104,7 +102,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "One user; null if there is none or you may not see them.",
         |(), context, arguments| context.users.get(id(&arguments.id)?),
     );
-    fields.with::<Connection<User>, UsersArguments>(
+    fields.with::<Page<User>, UsersArguments>(
         "users",
         "Users, by creation time; with no arguments the first 50. `search` matches the start of words of a name, or of an email you \
          may see.",
@@ -138,7 +136,7 @@ struct UpdateUserInput {
     password: Option<String>,
 }
 
-impl Payload for model::users::User {
+impl Payload for User {
     const NAME: &'static str = "UserPayload";
     const DESCRIPTION: &'static str = "The result of a change to a user.";
 
@@ -190,10 +188,7 @@ pub(super) fn mutations(fields: &mut Mutations) {
     );
 }
 
-async fn create(
-    call: Arc<Call>,
-    CreateUserArguments { input }: CreateUserArguments,
-) -> Result<model::users::User, Failure> {
+async fn create(call: Arc<Call>, CreateUserArguments { input }: CreateUserArguments) -> Result<User, Failure> {
     let mut parser = ArgumentParser::default();
     let name = parser.text("input.name", Name::parse(input.name));
     let email = parser.text("input.email", Email::parse(&input.email));
@@ -202,10 +197,7 @@ async fn create(
     call.outcome(users::create(&call.app, &call.viewer(), name, email, password).await)
 }
 
-async fn update(
-    call: Arc<Call>,
-    UpdateUserArguments { id, input }: UpdateUserArguments,
-) -> Result<model::users::User, Failure> {
+async fn update(call: Arc<Call>, UpdateUserArguments { id, input }: UpdateUserArguments) -> Result<User, Failure> {
     let mut parser = ArgumentParser::default();
     let id = parser.id("id", &id);
     let name = input.name.and_then(|name| parser.text("input.name", Name::parse(name)));
