@@ -20,7 +20,7 @@ use crate::{
     execution::{Code, Error, Fields, Id, Object},
     model::{
         ids::{SessionId, UserId},
-        pages::{End, Page},
+        pages::Page,
         sessions::Session,
         texts::{Device, Email, Name, Password},
         timestamps::Timestamp,
@@ -53,10 +53,7 @@ impl Object for Viewer {
         fields.with::<Page<User>, PageArguments>(
             "blockedUsers",
             "Those whom you have blocked, by their ids; with no arguments the first 50.",
-            |me, context, wanted| {
-                let page = context.blocked_pages.get((me, wanted.span::<User>(End::First)?))?;
-                Ok(page.unwrap_or(Page::EMPTY))
-            },
+            |me, context, wanted| wanted.page(&context.blocked_pages, me),
         );
     }
 }

@@ -7,7 +7,6 @@ use async_graphql::{ID, InputObject};
 use super::{
     calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
     context::Context,
-    messages,
     pages::{Listed, PageArguments},
     payloads::{Failure, Outcome, Payload},
     scalars::DateTime,
@@ -69,7 +68,7 @@ impl Object for Conversation {
         fields.with::<Page<Message>, PageArguments>(
             "messages",
             "Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.",
-            |it, context, wanted| messages::page(context, List::Conversation(it.id), wanted),
+            |it, context, wanted| wanted.page(&context.message_pages, List::Conversation(it.id)),
         );
         fields.field::<Option<Message>>("lastMessage", "The newest message; null if there is none.", last_message);
         fields.with::<i32, UnreadArguments>(
@@ -101,6 +100,9 @@ fn last_message(it: Conversation, context: &Context) -> Result<Option<&Message>,
     let page = context.message_pages.get((List::Conversation(it.id), PageRequest::last(1)))?;
     Ok(page.and_then(|page| page.items.last()))
 }
+
+/// A page of a user's conversations.
+pub(super) type Conversations = Page<model::conversations::Member>;
 
 impl Listed for model::conversations::Member {
     const CONNECTION: &'static str = "ConversationConnection";

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::messages::{self, Sent},
-    execution::{self, Fields, Id, Object, Unresolved},
+    execution::{self, Fields, Id, Object},
     model::{
         conversations::Reach,
         ids::MessageId,
@@ -91,6 +91,7 @@ impl Listed for Message {
     const CONNECTION: &'static str = "MessageConnection";
     const EDGE: &'static str = "MessageEdge";
     const KIND: &'static str = "message";
+    const USUAL_END: End = End::Last;
     type Node = Self;
 
     fn key(&self) -> i64 {
@@ -100,16 +101,6 @@ impl Listed for Message {
     fn node(&self) -> &Self {
         self
     }
-}
-
-/// A page of a list of messages.
-pub(super) fn page<'a>(
-    context: &'a Context,
-    list: List,
-    wanted: &PageArguments,
-) -> Result<&'a Page<Message>, Unresolved> {
-    let page = context.message_pages.get((list, wanted.span::<Message>(End::Last)?))?;
-    Ok(page.unwrap_or(Page::EMPTY))
 }
 
 #[derive(Clone, InputObject)]
@@ -128,7 +119,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Page<Message>, PageArguments>(
         "messages",
         "Messages you may see, oldest first; with no arguments the newest 50.",
-        |(), context, wanted| page(context, List::All, wanted),
+        |(), context, wanted| wanted.page(&context.message_pages, List::All),
     );
 }
 

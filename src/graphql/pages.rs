@@ -1,13 +1,13 @@
 //! Connections, cursors and their arguments, as the Relay cursor connections specification has them.
 
-use std::{fmt, io::Write as _, marker::PhantomData};
+use std::{fmt, hash::Hash, io::Write as _, marker::PhantomData};
 
 use async_graphql::InputObject;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::Context;
 use crate::{
-    execution::{Error, Fields, MAX_PAGE, Object, Text},
+    execution::{Batch, Error, Fields, MAX_PAGE, Object, Text, Unresolved},
     model::{
         ids::key_from,
         pages::{End, Page, PageRequest},
@@ -28,6 +28,8 @@ pub(super) trait Listed: 'static {
     const EDGE: &'static str;
     /// Distinguishes the cursors of one type from those of another.
     const KIND: &'static str;
+    /// Where a page is taken from without any argument.
+    const USUAL_END: End = End::First;
     /// The type of the nodes.
     type Node: Object<Context = Context>;
     /// What its lists are ordered by.
@@ -50,8 +52,18 @@ pub(super) struct PageArguments {
 }
 
 impl PageArguments {
-    /// The part of the list that is meant. Without any argument it is at the `usual` end.
-    pub(super) fn span<T: Listed>(&self, usual: End) -> Result<PageRequest, Error> {
+    /// The page of a list, once it is loaded.
+    pub(super) fn page<'a, L: Eq + Hash + Clone, T: Listed>(
+        &self,
+        pages: &'a Batch<(L, PageRequest), Page<T>>,
+        list: L,
+    ) -> Result<&'a Page<T>, Unresolved> {
+        let page = pages.get((list, self.request::<T>()?))?;
+        Ok(page.unwrap_or(Page::EMPTY))
+    }
+
+    /// The part of a list that is meant.
+    fn request<T: Listed>(&self) -> Result<PageRequest, Error> {
         let (end, size) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(Error::bad_input("Give `first` or `last`, not both.")),
             (Some(size), None) => (End::First, Some(size)),
@@ -59,7 +71,7 @@ impl PageArguments {
             (None, None) => match (&self.after, &self.before) {
                 (Some(_), None) => (End::First, None),
                 (None, Some(_)) => (End::Last, None),
-                _ => (usual, None),
+                _ => (T::USUAL_END, None),
             },
         };
         let limit = match size.map(u16::try_from) {

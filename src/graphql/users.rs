@@ -7,7 +7,7 @@ use async_graphql::{ID, InputObject};
 use super::{
     calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
     context::Context,
-    messages,
+    conversations::Conversations,
     pages::{Listed, PageArguments},
     payloads::{Deleted, Failure, Outcome, Payload},
     scalars::DateTime,
@@ -16,10 +16,9 @@ use crate::{
     domain::users::{self, Changes},
     execution::{Fields, Id, Object},
     model::{
-        conversations::Member,
         ids::UserId,
         messages::{List, Message},
-        pages::{End, Page},
+        pages::Page,
         signals::Presence,
         texts::{Email, Name, Password},
         users::User,
@@ -47,20 +46,17 @@ impl Object for User {
         fields.with::<Page<Message>, PageArguments>(
             "sentMessages",
             "Messages this user sent that you may see, oldest first; with no arguments the newest 50.",
-            |it, context, wanted| messages::page(context, List::SentBy(it.id), wanted),
+            |it, context, wanted| wanted.page(&context.message_pages, List::SentBy(it.id)),
         );
         fields.with::<Page<Message>, PageArguments>(
             "receivedMessages",
             "Messages this user received that you may see, oldest first; with no arguments the newest 50.",
-            |it, context, wanted| messages::page(context, List::ReceivedBy(it.id), wanted),
+            |it, context, wanted| wanted.page(&context.message_pages, List::ReceivedBy(it.id)),
         );
-        fields.with::<Page<Member>, PageArguments>(
+        fields.with::<Conversations, PageArguments>(
             "conversations",
             "This user's conversations, most recently active first. Empty unless it is you, or you may act for everyone.",
-            |it, context, wanted| {
-                let page = context.conversation_pages.get((it.id, wanted.span::<Member>(End::First)?))?;
-                Ok(page.unwrap_or(Page::EMPTY))
-            },
+            |it, context, wanted| wanted.page(&context.conversation_pages, it.id),
         );
     }
 }
@@ -106,10 +102,9 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "users",
         "Users, by creation time; with no arguments the first 50. `search` matches the start of words of a name, or of an email you \
          may see.",
-        |(), context, UsersArguments { search, page }| {
+        |(), context, UsersArguments { search, page: wanted }| {
             let search = search.clone().filter(|text| !text.trim().is_empty());
-            let page = context.user_pages.get((search, page.span::<User>(End::First)?))?;
-            Ok(page.unwrap_or(Page::EMPTY))
+            wanted.page(&context.user_pages, search)
         },
     );
 }
