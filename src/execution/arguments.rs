@@ -2,7 +2,7 @@
 //! (<https://spec.graphql.org/October2021/#sec-Coercing-Variable-Values>,
 //! <https://spec.graphql.org/October2021/#sec-Coercing-Field-Arguments>): a mutation is not done by half.
 
-use std::{any::Any, collections::HashMap, fmt::Write as _, sync::Arc};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
 use apollo_compiler::{
     Name, Node,
@@ -11,7 +11,7 @@ use apollo_compiler::{
     schema::ExtendedType,
 };
 use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
-use serde_json::Map;
+use serde_json::{Map, Number};
 
 use super::{
     collected::CollectedField,
@@ -38,7 +38,7 @@ impl Variables {
         for definition in &operation.variables {
             let (name, ty) = (&definition.name, &*definition.ty);
             let value = match (sent.get(name.as_str()), &definition.default_value) {
-                (Some(sent), _) => from_json(sent),
+                (Some(sent), _) => Value::from_json(sent.clone()).unwrap_or(Value::Null),
                 (None, Some(default)) => literal(default, &Self::default()).unwrap_or(Value::Null),
                 (None, None) if ty.is_non_null() => Value::Null,
                 (None, None) => continue,
@@ -85,34 +85,6 @@ impl Variables {
             }
         }
         Ok(Value::Object(values))
-    }
-}
-
-/// A number without a fraction is an integer, however it is written: `-0` and `2.0` are.
-fn from_json(value: &serde_json::Value) -> Value {
-    let mut value = Value::from_json(value.clone()).unwrap_or(Value::Null);
-    make_whole(&mut value);
-    value
-}
-
-fn make_whole(value: &mut Value) {
-    match value {
-        Value::Number(number) => {
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "it is within the integers that a double can tell apart"
-            )]
-            if let Some(float) = number.as_f64()
-                && !number.is_i64()
-                && float.fract() == 0.0
-                && float.abs() < 9_007_199_254_740_992.0
-            {
-                *number = (float as i64).into();
-            }
-        }
-        Value::List(items) => items.iter_mut().for_each(make_whole),
-        Value::Object(fields) => fields.values_mut().for_each(make_whole),
-        Value::Null | Value::String(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) => {}
     }
 }
 
@@ -220,44 +192,47 @@ fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, Coerc
             Ok(Value::Object(fields))
         }
         Some(ExtendedType::Enum(definition)) => {
-            let name =
+            let value =
                 if let Value::String(name) = value { Value::Enum(async_graphql::Name::new(name)) } else { value };
-            let known =
-                |name: &Value| matches!(name, Value::Enum(name) if definition.values.contains_key(name.as_str()));
-            if known(&name) { Ok(name) } else { Err(CoercionError::new(one_of(definition.values.keys()))) }
+            if let Value::Enum(name) = &value
+                && definition.values.contains_key(name.as_str())
+            {
+                return Ok(value);
+            }
+            let names: Vec<_> = definition.values.keys().map(Name::as_str).collect();
+            Err(CoercionError::new(format!("one of {}", names.join(" "))))
         }
         _ => scalar(value, name),
     }
 }
 
-fn one_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
-    names.fold("one of".to_owned(), |mut text, name| {
-        // Writing to a string does not fail.
-        let _ = write!(text, " {name}");
-        text
+fn scalar(value: Value, name: &Name) -> Result<Value, CoercionError> {
+    let coerced = match (name.as_str(), value) {
+        ("Int", Value::Number(number)) => whole(&number).filter(|whole| i32::try_from(*whole).is_ok()).map(Value::from),
+        // However large it is, a number stands for its text.
+        ("ID", Value::Number(number)) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+            Some(Value::String(whole(&number).map_or_else(|| number.to_string(), |whole| whole.to_string())))
+        }
+        ("ID" | "String", text @ Value::String(_)) => Some(text),
+        ("Boolean", flag @ Value::Boolean(_)) => Some(flag),
+        ("Int" | "ID" | "String" | "Boolean", _) => None,
+        (_, value) => Some(value),
+    };
+    coerced.ok_or_else(|| {
+        CoercionError::new(match name.as_str() {
+            "Int" => "a whole number from -2147483648 to 2147483647",
+            "ID" => "an id: a string, or a number",
+            "String" => "a string",
+            _ => "true or false",
+        })
     })
 }
 
-fn scalar(value: Value, name: &Name) -> Result<Value, CoercionError> {
-    // However large it is, a number stands for its text.
-    if name == "ID"
-        && let Value::Number(number) = &value
-        && number.as_f64().is_some_and(|number| number.fract() == 0.0)
-    {
-        return Ok(Value::String(number.to_string()));
-    }
-    let integer = |value: &Value| if let Value::Number(number) = value { number.as_i64() } else { None };
-    let (fits, expected) = match name.as_str() {
-        "Int" => (
-            integer(&value).is_some_and(|number| i32::try_from(number).is_ok()),
-            "a whole number from -2147483648 to 2147483647",
-        ),
-        "ID" => (matches!(value, Value::String(_)), "an id: a string, or a number"),
-        "String" => (matches!(value, Value::String(_)), "a string"),
-        "Boolean" => (matches!(value, Value::Boolean(_)), "true or false"),
-        _ => (true, ""),
-    };
-    if fits { Ok(value) } else { Err(CoercionError::new(expected)) }
+/// A number without a fraction is an integer, however it is written: `-0` and `2.0` are.
+#[allow(clippy::cast_possible_truncation, reason = "it is within the integers that a double can tell apart")]
+fn whole(number: &Number) -> Option<i64> {
+    let is_whole = |float: &f64| float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
+    number.as_i64().or_else(|| number.as_f64().filter(is_whole).map(|float| float as i64))
 }
 
 /// Makes a Rust value of the arguments of a field, which is at this place of the document.
