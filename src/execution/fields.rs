@@ -160,13 +160,7 @@ struct BoundField<O: Object> {
     /// The response key as it is written into the answer: in quotes, and with a colon.
     written_key: Box<str>,
     plain: bool,
-    resolve: Resolve<O>,
-}
-
-enum Resolve<O: Object> {
-    Typename,
-    Introspection(CollectedField),
-    Field(Resolver<O>),
+    resolve: Resolver<O>,
 }
 
 impl<O: Object> Selection<O> {
@@ -175,10 +169,16 @@ impl<O: Object> Selection<O> {
         let definitions = Fields::<O>::all();
         let planned = fields.iter().map(|field| {
             let definition = definitions.iter().find(|definition| field.field.name == *definition.name);
-            let resolve = match definition {
-                Some(definition) => Resolve::Field((definition.bind)(field, binder)),
-                None if field.field.name == "__typename" => Resolve::Typename,
-                None => Resolve::Introspection(field.clone()),
+            let resolve: Resolver<O> = match definition {
+                Some(definition) => (definition.bind)(field, binder),
+                None if field.field.name == "__typename" => Box::new(|_, _, writer| {
+                    writer.json(O::NAME);
+                    Ok(())
+                }),
+                None => {
+                    let field = field.clone();
+                    Box::new(move |_, _, writer| introspection::write(&field, writer))
+                }
             };
             let plain = definition.is_none_or(|definition| definition.plain);
             BoundField { key: field.key.as_str().into(), written_key: written_key(&field.key), plain, resolve }
@@ -207,14 +207,7 @@ impl<O: Object> Selection<O> {
             }
             writer.push(&field.written_key);
             let errors = writer.errors.len();
-            let written = match &field.resolve {
-                Resolve::Typename => {
-                    writer.json(O::NAME);
-                    Ok(())
-                }
-                Resolve::Introspection(field) => introspection::write(field, writer),
-                Resolve::Field(resolve) => resolve(row, context, writer),
-            };
+            let written = (field.resolve)(row, context, writer);
             writer.extend_paths(errors, || Segment::Key(field.key.to_string()));
             written?;
         }
