@@ -58,18 +58,14 @@ impl Document {
         Ok(Self { id, parsed, lines, conditions: conditions.into_iter().collect(), bytes, is_mostly_whitespace })
     }
 
-    /// The operation that is meant, and its place in the document.
-    pub(super) fn operation(&self, name: Option<&str>) -> Result<(usize, &Node<Operation>), Error> {
-        let mut operations = self.parsed.operations.iter().enumerate();
-        let found = match name {
-            Some(name) => operations.find(|(_, its)| its.name.as_ref().is_some_and(|its| its.as_str() == name)),
-            None if self.parsed.operations.len() == 1 => operations.next(),
-            None => {
-                let message = "The document has several operations: name one of them with `operationName`.";
-                return Err(Error::new(Code::GraphqlValidationFailed, message));
-            }
-        };
-        let message = "The document has no operation of this name.";
-        found.ok_or_else(|| Error::new(Code::GraphqlValidationFailed, message))
+    /// The operation that is meant.
+    pub(super) fn operation(&self, name: Option<&str>) -> Result<&Node<Operation>, Error> {
+        self.parsed.operations.get(name).map_err(|_not_found| {
+            let message = match name {
+                Some(_) => "The document has no operation of this name.",
+                None => "The document has several operations: name one of them with `operationName`.",
+            };
+            Error::new(Code::GraphqlValidationFailed, message)
+        })
     }
 }

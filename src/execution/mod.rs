@@ -48,7 +48,7 @@ pub use apollo_compiler::executable::OperationType;
 
 use std::sync::Arc;
 
-use apollo_compiler::{Node, executable::Operation};
+use apollo_compiler::{Name, Node, executable::Operation};
 
 use arguments::Variables;
 use caches::ByteCache;
@@ -67,8 +67,8 @@ pub struct Engine<R> {
     limits: Limits,
 }
 
-/// A document, the place of an operation in it, and how its directives are decided.
-type PlanKey = (u64, usize, Box<[Option<bool>]>);
+/// A document, the name of an operation in it, and how its directives are decided.
+type PlanKey = (u64, Option<Name>, Box<[Option<bool>]>);
 
 /// An operation with its arguments, ready to be run any number of times.
 pub struct Prepared<R> {
@@ -105,9 +105,9 @@ impl<R> Engine<R> {
         let text = self.persisted.text(request)?;
         let document = self.document(&text)?;
         self.persisted.keep(request, &text);
-        let (index, operation) = document.operation(request.operation_name.as_deref())?;
+        let operation = document.operation(request.operation_name.as_deref())?;
         let variables = Variables::coerce(operation, &request.variables, &document.lines, &self.schema)?;
-        let plan = self.plan(&document, (index, operation), &variables)?;
+        let plan = self.plan(&document, operation, &variables)?;
         let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
         Ok(Prepared { plan, arguments })
     }
@@ -128,11 +128,11 @@ impl<R> Engine<R> {
     fn plan(
         &self,
         document: &Document,
-        (index, operation): (usize, &Node<Operation>),
+        operation: &Node<Operation>,
         variables: &Variables,
     ) -> Result<Arc<Plan<R>>, Error> {
         let conditions = document.conditions.iter().map(|name| variables.condition(name));
-        let key = (document.id, index, conditions.collect());
+        let key = (document.id, operation.name.clone(), conditions.collect());
         if let Some(plan) = self.plans.get(&key) {
             return Ok(plan);
         }
