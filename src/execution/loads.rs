@@ -36,48 +36,41 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
         }
     }
 
+    /// What was loaded for a key for which there is always something, if loading does not fail.
+    ///
+    /// # Errors
+    /// [`Unresolved::NotLoaded`] if it has to be loaded first.
+    pub fn one(&self, key: K) -> Result<&V, Unresolved> {
+        self.get(key)?.ok_or(Unresolved::NotLoaded)
+    }
+
     /// What was asked for, and is not loaded: each once, in the order in which it was.
     pub fn wanted(&self) -> Vec<K> {
         let each_once: IndexSet<K> = self.wanted.borrow().iter().cloned().collect();
         each_once.into_iter().collect()
     }
 
-    /// Puts something here that need not be loaded.
-    pub fn insert(&mut self, key: K, value: V) {
-        self.loaded.get_or_insert_default().insert(key, Ok(Some(value)));
-    }
-
-    /// Loads all keys that were asked for since, in the order in which they were; false if there are none.
-    pub fn load<F: IntoIterator<Item = (K, V)>>(&mut self, load: impl FnOnce(&[K]) -> Result<F, Error>) -> bool {
-        let wanted = self.take_wanted();
-        if wanted.is_empty() {
-            return false;
-        }
-        let loaded = self.loaded.get_or_insert_default();
-        match load(&wanted) {
-            Ok(found) => {
-                loaded.extend(wanted.into_iter().map(|key| (key, Ok(None))));
-                loaded.extend(found.into_iter().map(|(key, value)| (key, Ok(Some(value)))));
-            }
-            Err(error) => loaded.extend(wanted.into_iter().map(|key| (key, Err(error.clone())))),
-        }
-        true
-    }
-
-    /// The same, one by one.
-    pub fn load_each(&mut self, mut load: impl FnMut(&K) -> Result<V, Error>) -> bool {
-        let wanted = self.take_wanted();
-        let any = !wanted.is_empty();
-        for key in wanted {
-            let value = load(&key).map(Some);
-            self.loaded.get_or_insert_default().insert(key, value);
-        }
-        any
-    }
-
-    fn take_wanted(&mut self) -> Vec<K> {
+    /// The same, to be loaded now.
+    pub fn take_wanted(&mut self) -> Vec<K> {
         let wanted = self.wanted();
         self.wanted.take();
         wanted
+    }
+
+    /// Takes what was loaded for these keys, or why that failed. A key that was not found has no value.
+    pub fn fill(&mut self, keys: Vec<K>, found: Result<Vec<(K, V)>, Error>) {
+        let loaded = self.loaded.get_or_insert_default();
+        match found {
+            Ok(found) => {
+                loaded.extend(keys.into_iter().map(|key| (key, Ok(None))));
+                loaded.extend(found.into_iter().map(|(key, value)| (key, Ok(Some(value)))));
+            }
+            Err(error) => loaded.extend(keys.into_iter().map(|key| (key, Err(error.clone())))),
+        }
+    }
+
+    /// Puts something here that need not be loaded.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.loaded.get_or_insert_default().insert(key, Ok(Some(value)));
     }
 }

@@ -39,21 +39,21 @@ impl Object for Viewer {
 
     fn fields(fields: &mut Fields<Self>) {
         fields.field::<User>("user", "Your account.", |me, context| {
-            let user = context.users.get(me)?;
+            let user = context.loaded.users.get(me)?;
             Ok(user.ok_or_else(|| Error::new(Code::Unauthenticated, "Your account was erased."))?)
         });
         fields.field::<i32>("unreadCount", "Messages you have not read, over all conversations.", |me, context| {
-            Ok(count(context.unread.get(me)?.copied().unwrap_or(0)))
+            Ok(count(context.loaded.unread.get(me)?.copied().unwrap_or(0)))
         });
         fields.field::<Vec<Session>>(
             "sessions",
             "Devices signed in to your account, newest first; at most 100.",
-            |me, context| Ok(context.sessions.get(me)?.into_iter().flatten().collect()),
+            |me, context| Ok(context.loaded.sessions.one(me)?.iter().collect()),
         );
         fields.with::<Page<User>, PageArguments>(
             "blockedUsers",
             "Those whom you have blocked, by their ids; with no arguments the first 50.",
-            |me, context, wanted| wanted.page(&context.blocked_pages, me),
+            |me, context, wanted| wanted.page(&context.loaded.blocked_pages, me),
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What the fields of an answer have at hand: who asks, and everything that was loaded.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use super::errors::top_level;
 use crate::{
@@ -32,6 +32,14 @@ pub struct Context {
     pub(super) request_id: Arc<str>,
     /// Of messages that may still be loaded.
     texts: TextBudget,
+    pub(super) loaded: Loaded,
+    /// Of searches: the vectors of their texts, or why they are not run.
+    prepared: HashMap<Search, domain::Result<Option<Vector>>>,
+}
+
+/// What was loaded, and what is to be.
+#[derive(Default)]
+pub(super) struct Loaded {
     pub(super) users: Batch<UserId, User>,
     pub(super) messages: Batch<MessageId, Message>,
     pub(super) message_pages: Batch<(List, PageRequest), Page<Message>>,
@@ -52,40 +60,18 @@ pub struct Context {
     pub(super) searches: Batch<Search, Found>,
     /// Messages of a list that a search does not find yet.
     pub(super) pending: Batch<(List, Mode), i64>,
-    /// Of searches: the vectors of their texts, or why they are not run.
-    prepared: HashMap<Search, domain::Result<Option<Vector>>>,
 }
 
 impl Context {
     /// Nothing is loaded yet, of at most so many bytes of messages.
     pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: Arc<str>, max_bytes: usize) -> Self {
-        Self {
-            app,
-            viewer,
-            request_id,
-            texts: TextBudget::new(max_bytes),
-            users: Batch::default(),
-            messages: Batch::default(),
-            message_pages: Batch::default(),
-            user_pages: Batch::default(),
-            blocked_pages: Batch::default(),
-            conversation_pages: Batch::default(),
-            begun: Batch::default(),
-            members: Batch::default(),
-            unread: Batch::default(),
-            presences: Batch::default(),
-            sessions: Batch::default(),
-            cursors: Batch::default(),
-            feeds: Batch::default(),
-            searches: Batch::default(),
-            pending: Batch::default(),
-            prepared: HashMap::new(),
-        }
+        let (texts, loaded, prepared) = (TextBudget::new(max_bytes), Loaded::default(), HashMap::new());
+        Self { app, viewer, request_id, texts, loaded, prepared }
     }
 
     /// Does for what is wanted what must be done before a connection is taken.
     pub(super) async fn prepare(&mut self) {
-        for search in self.searches.wanted() {
+        for search in self.loaded.searches.wanted() {
             let prepared = searches::prepare(&self.app, &self.viewer, &search).await;
             self.prepared.insert(search, prepared);
         }
@@ -94,36 +80,38 @@ impl Context {
     /// Loads all that was asked for since; false if that was nothing. What is asked for at the same time and of the same kind
     /// is one statement. Where there is no connection, all of it fails.
     pub(super) fn load(&mut self, conn: Result<&mut Conn<'_>, &Error>) -> bool {
-        let Self { app, viewer, request_id, texts, prepared, .. } = self;
+        let Self { app, viewer, request_id, texts, loaded, prepared } = self;
         let (app, viewer) = (&*app, &*viewer);
         let mut loads = Loads { conn, request_id, any: false };
-        loads.each(&mut self.searches, |conn, search| {
+        loads.each(&mut loaded.searches, |conn, search| {
             let vector = prepared.remove(search).unwrap_or(Ok(None))?;
             searches::find(conn, app, viewer, search, vector.as_ref(), texts)
         });
-        loads.each(&mut self.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
-        loads.each(&mut self.feeds, |conn, (user, after, limit)| feed::events(conn, app, viewer, *user, after, *limit));
-        loads.batch(&mut self.users, |conn, ids| users::by_ids(conn, viewer, ids));
-        loads.batch(&mut self.messages, |conn, ids| messages::by_ids(conn, viewer, ids, texts));
-        loads.batch(&mut self.message_pages, |conn, keys| messages::pages(conn, viewer, keys, texts));
-        loads.each(&mut self.user_pages, |conn, (search, span)| users::page(conn, viewer, search.as_deref(), *span));
-        loads.each(&mut self.blocked_pages, |conn, (user, span)| blocks::page(conn, viewer, *user, *span));
-        let members = &mut self.members;
-        loads.batch(&mut self.conversation_pages, |conn, keys| {
+        loads.each(&mut loaded.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
+        loads.each(&mut loaded.feeds, |conn, (user, after, limit)| {
+            feed::events(conn, app, viewer, *user, after, *limit)
+        });
+        loads.batch(&mut loaded.users, |conn, ids| users::by_ids(conn, viewer, ids));
+        loads.batch(&mut loaded.messages, |conn, ids| messages::by_ids(conn, viewer, ids, texts));
+        loads.batch(&mut loaded.message_pages, |conn, keys| messages::pages(conn, viewer, keys, texts));
+        loads.each(&mut loaded.user_pages, |conn, (search, span)| users::page(conn, viewer, search.as_deref(), *span));
+        loads.each(&mut loaded.blocked_pages, |conn, (user, span)| blocks::page(conn, viewer, *user, *span));
+        let members = &mut loaded.members;
+        loads.batch(&mut loaded.conversation_pages, |conn, keys| {
             let pages = conversations::pages(conn, viewer, keys)?;
             for member in pages.iter().flat_map(|(_, page)| &page.items) {
                 members.insert((member.user_id, member.peer_id), *member);
             }
             Ok(pages)
         });
-        loads.batch(&mut self.begun, |conn, ids| {
+        loads.batch(&mut loaded.begun, |conn, ids| {
             Ok(conversations::begun(conn, viewer, ids)?.into_iter().map(|id| (id, ())).collect())
         });
-        loads.batch(&mut self.members, |conn, keys| conversations::members(conn, viewer, keys));
-        loads.batch(&mut self.unread, |conn, users| conversations::unread(conn, viewer, users));
-        loads.batch(&mut self.presences, |conn, users| presences::of(conn, app, viewer, users));
-        loads.each(&mut self.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
-        loads.each(&mut self.pending, |conn, (list, mode)| searches::pending(conn, app, viewer, *list, *mode));
+        loads.batch(&mut loaded.members, |conn, keys| conversations::members(conn, viewer, keys));
+        loads.batch(&mut loaded.unread, |conn, users| conversations::unread(conn, viewer, users));
+        loads.batch(&mut loaded.presences, |conn, users| presences::of(conn, app, viewer, users));
+        loads.each(&mut loaded.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
+        loads.each(&mut loaded.pending, |conn, (list, mode)| searches::pending(conn, app, viewer, *list, *mode));
         loads.any
     }
 
@@ -133,9 +121,9 @@ impl Context {
         if !conversations::sees(&self.viewer, id) {
             return Ok(None);
         }
-        let [low, high] = id.members().map(|member| self.users.get(member));
+        let [low, high] = id.members().map(|member| self.loaded.users.get(member));
         let both_are_there = low?.is_some() && high?.is_some();
-        Ok(if both_are_there || self.begun.get(id)?.is_some() { Some(id) } else { None })
+        Ok(if both_are_there || self.loaded.begun.get(id)?.is_some() { Some(id) } else { None })
     }
 }
 
@@ -148,26 +136,35 @@ struct Loads<'a, 'c> {
 
 impl<'c> Loads<'_, 'c> {
     /// Loads what was asked for of one kind, all at once.
-    fn batch<K: Eq + std::hash::Hash + Clone, V>(
+    fn batch<K: Eq + Hash + Clone, V>(
         &mut self,
         batch: &mut Batch<K, V>,
         load: impl FnOnce(&mut Conn<'c>, &[K]) -> domain::Result<Vec<(K, V)>>,
     ) {
-        self.any |= batch.load(|keys| match &mut self.conn {
-            Ok(conn) => load(conn, keys).map_err(|error| top_level(error, self.request_id)),
-            Err(error) => Err(error.clone()),
-        });
+        let keys = batch.take_wanted();
+        if !keys.is_empty() {
+            let found = self.run(|conn| load(conn, &keys));
+            batch.fill(keys, found);
+        }
     }
 
-    /// Loads what was asked for of one kind that is not asked for many times at once.
-    fn each<K: Eq + std::hash::Hash + Clone, V>(
+    /// Loads what was asked for of one kind that is not asked for many times at once: one by one.
+    fn each<K: Eq + Hash + Clone, V>(
         &mut self,
         batch: &mut Batch<K, V>,
         mut load: impl FnMut(&mut Conn<'c>, &K) -> domain::Result<V>,
     ) {
-        self.any |= batch.load_each(|key| match &mut self.conn {
-            Ok(conn) => load(conn, key).map_err(|error| top_level(error, self.request_id)),
+        for key in batch.take_wanted() {
+            let found = self.run(|conn| load(conn, &key));
+            batch.fill(vec![key.clone()], found.map(|value| vec![(key, value)]));
+        }
+    }
+
+    fn run<T>(&mut self, load: impl FnOnce(&mut Conn<'c>) -> domain::Result<T>) -> Result<T, Error> {
+        self.any = true;
+        match &mut self.conn {
+            Ok(conn) => load(conn).map_err(|error| top_level(error, self.request_id)),
             Err(error) => Err(error.clone()),
-        });
+        }
     }
 }

@@ -62,13 +62,13 @@ impl Object for Conversation {
             |it, context, PeerArguments { of }| {
                 let user = of.as_ref().map(id).transpose()?.or_else(|| context.viewer.user());
                 let peer = user.and_then(|user| it.id.peer_of(user));
-                peer.map_or(Ok(None), |peer| context.users.get(peer))
+                peer.map_or(Ok(None), |peer| context.loaded.users.get(peer))
             },
         );
         fields.with::<Page<Message>, PageArguments>(
             "messages",
             "Always oldest to newest. With no arguments you get the newest 50; page up with `last` and `before`.",
-            |it, context, wanted| wanted.page(&context.message_pages, List::Conversation(it.id)),
+            |it, context, wanted| wanted.page(&context.loaded.message_pages, List::Conversation(it.id)),
         );
         fields.field::<Option<Message>>("lastMessage", "The newest message; null if there is none.", last_message);
         fields.with::<i32, UnreadArguments>(
@@ -79,7 +79,7 @@ impl Object for Conversation {
                 let Some((reader, peer)) = reader.and_then(|reader| Some((reader, it.id.peer_of(reader)?))) else {
                     return Ok(0);
                 };
-                let member = context.members.get((reader, peer))?;
+                let member = context.loaded.members.get((reader, peer))?;
                 Ok(count(member.map_or(0, |member| member.unread)))
             },
         );
@@ -93,11 +93,11 @@ pub(super) fn count(number: i64) -> i32 {
 
 fn last_message(it: Conversation, context: &Context) -> Result<Option<&Message>, Unresolved> {
     if let Some(id) = it.last_message_id
-        && let Some(message) = context.messages.get(id)?
+        && let Some(message) = context.loaded.messages.get(id)?
     {
         return Ok(Some(message));
     }
-    let page = context.message_pages.get((List::Conversation(it.id), PageRequest::last(1)))?;
+    let page = context.loaded.message_pages.get((List::Conversation(it.id), PageRequest::last(1)))?;
     Ok(page.and_then(|page| page.items.last()))
 }
 
@@ -147,7 +147,7 @@ impl Object for Member {
 
     fn fields(fields: &mut Fields<Self>) {
         fields.field::<Option<User>>("user", "Null when the account was erased.", |it, context| {
-            context.users.get(it.user)
+            context.loaded.users.get(it.user)
         });
         fields.field::<Option<Mark>>(
             "deliveredThrough",
@@ -163,7 +163,7 @@ impl Object for Member {
 }
 
 fn mark_of(it: Member, context: &Context, reach: Reach) -> Result<Option<Mark>, Unresolved> {
-    Ok(context.members.get((it.user, it.peer))?.and_then(|member| member.mark(reach)))
+    Ok(context.loaded.members.get((it.user, it.peer))?.and_then(|member| member.mark(reach)))
 }
 
 impl Object for Mark {

@@ -59,7 +59,7 @@ impl Object for Arc<Event> {
             "user",
             "For USER_CHANGED: the user as they are now; null once the account was erased.",
             |it, context| match change(it) {
-                Some(Change { kind: Kind::UserChanged, user: Some(user), .. }) => context.users.get(*user),
+                Some(Change { kind: Kind::UserChanged, user: Some(user), .. }) => context.loaded.users.get(*user),
                 _ => Ok(None),
             },
         );
@@ -142,7 +142,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "The current end of a user's feed. Query it in the same request as your first page, then pass it to `feed(after:)`.",
         |(), context, FeedCursorArguments { user_id }| {
             let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
-            Ok(context.cursors.get(user)?.cloned().ok_or_else(|| Error::bad_input("This user has no feed."))?)
+            context.loaded.cursors.one(user).cloned()
         },
     );
     fields.with::<feed::Events, FeedEventsArguments>(
@@ -153,8 +153,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
             let limit = limit.ok_or_else(|| Error::bad_input(format!("`first` must be from 1 to {MAX_PAGE}.")))?;
             let after = after.parse::<Cursor>().map_err(Error::bad_input)?;
             let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
-            let events = context.feeds.get((user, after, limit))?;
-            Ok(events.ok_or_else(|| Error::bad_input("This user has no feed."))?)
+            context.loaded.feeds.one((user, after, limit))
         },
     );
 }

@@ -51,10 +51,10 @@ impl Object for Message {
             |it, _| &it.content,
         );
         fields.field::<Option<User>>("sender", "Null when the sender's account was erased.", |it, context| {
-            context.users.get(it.sender_id)
+            context.loaded.users.get(it.sender_id)
         });
         fields.field::<Option<User>>("receiver", "Null when the receiver's account was erased.", |it, context| {
-            context.users.get(it.receiver_id)
+            context.loaded.users.get(it.receiver_id)
         });
         fields.plain::<Conversation>("conversation", "The conversation that it is part of.", |it, _| {
             Conversation::of(it.conversation_id())
@@ -62,7 +62,7 @@ impl Object for Message {
         fields.field::<Option<Message>>(
             "replyTo",
             "The message this one answers; null if none or if it was deleted.",
-            |it, context| it.reply_to_id.map_or(Ok(None), |id| context.messages.get(id)),
+            |it, context| it.reply_to_id.map_or(Ok(None), |id| context.loaded.messages.get(id)),
         );
         fields.plain::<Option<String>>(
             "clientId",
@@ -76,7 +76,7 @@ impl Object for Message {
             "status",
             "Whether the message has been accepted, delivered or read.",
             |it, context| {
-                let receiver = context.members.get((it.receiver_id, it.sender_id))?;
+                let receiver = context.loaded.members.get((it.receiver_id, it.sender_id))?;
                 Ok(match receiver.and_then(|receiver| receiver.reach(it.id)) {
                     None => MessageStatus::Sent,
                     Some(Reach::Delivered) => MessageStatus::Delivered,
@@ -114,12 +114,12 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Option<Message>, MessageArguments>(
         "message",
         "One message; null if there is none or you may not see it.",
-        |(), context, arguments| context.messages.get(id(&arguments.id)?),
+        |(), context, arguments| context.loaded.messages.get(id(&arguments.id)?),
     );
     fields.with::<Page<Message>, PageArguments>(
         "messages",
         "Messages you may see, oldest first; with no arguments the newest 50.",
-        |(), context, wanted| wanted.page(&context.message_pages, List::All),
+        |(), context, wanted| wanted.page(&context.loaded.message_pages, List::All),
     );
 }
 

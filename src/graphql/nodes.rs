@@ -34,13 +34,13 @@ impl NodeRow<'_> {
     fn load<'a>(context: &'a Context, id: &ID) -> Result<Option<NodeRow<'a>>, Unresolved> {
         let id: Result<AnyId, NotAnId> = id.parse();
         Ok(match id {
-            Ok(AnyId::User(id)) => context.users.get(id)?.map(NodeRow::User),
-            Ok(AnyId::Message(id)) => context.messages.get(id)?.map(NodeRow::Message),
+            Ok(AnyId::User(id)) => context.loaded.users.get(id)?.map(NodeRow::User),
+            Ok(AnyId::Message(id)) => context.loaded.messages.get(id)?.map(NodeRow::Message),
             Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Conversation::of).map(NodeRow::Conversation),
             Ok(AnyId::Session(id)) => {
                 let Some(me) = context.viewer.user() else { return Ok(None) };
-                let mine = context.sessions.get(me)?.into_iter().flatten();
-                mine.into_iter().find(|session| session.id == id).map(NodeRow::Session)
+                let mine = context.loaded.sessions.one(me)?;
+                mine.iter().find(|session| session.id == id).map(NodeRow::Session)
             }
             Err(_no_id) => None,
         })

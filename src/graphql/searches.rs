@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::searches::{Found, Hit, MAX_TEXT, Search},
-    execution::{self, Error, Fields, MAX_PAGE, Object, Text, Unresolved},
+    execution::{self, Error, Fields, MAX_PAGE, Object, Text},
     model::{
         messages::Message,
         searches::{Mode, Order, Place},
@@ -131,8 +131,7 @@ impl Object for Found {
              words with TEXT, otherwise by meaning. 100,000 if there are more.",
             |found, context| {
                 let Some(list) = found.list else { return Ok(0) };
-                let pending = context.pending.get((list, found.mode))?;
-                Ok(count(pending.copied().unwrap_or_default()))
+                context.loaded.pending.one((list, found.mode)).copied().map(count)
             },
         );
     }
@@ -168,6 +167,6 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Found, SearchArguments>(
         FIELD,
         "Find messages you may see, by words, by meaning, or both.",
-        |(), context, arguments| context.searches.get(arguments.search()?)?.ok_or(Unresolved::NotLoaded),
+        |(), context, arguments| context.loaded.searches.one(arguments.search()?),
     );
 }

@@ -40,23 +40,23 @@ impl Object for User {
             |it, context| users::email(&context.viewer, it),
         );
         fields.field::<Option<Presence>>("presence", "Null when hidden from you.", |it, context| {
-            context.presences.get(it.id)
+            context.loaded.presences.get(it.id)
         });
         fields.plain::<DateTime>("createdAt", "When the account was created.", |it, _| it.created_at);
         fields.with::<Page<Message>, PageArguments>(
             "sentMessages",
             "Messages this user sent that you may see, oldest first; with no arguments the newest 50.",
-            |it, context, wanted| wanted.page(&context.message_pages, List::SentBy(it.id)),
+            |it, context, wanted| wanted.page(&context.loaded.message_pages, List::SentBy(it.id)),
         );
         fields.with::<Page<Message>, PageArguments>(
             "receivedMessages",
             "Messages this user received that you may see, oldest first; with no arguments the newest 50.",
-            |it, context, wanted| wanted.page(&context.message_pages, List::ReceivedBy(it.id)),
+            |it, context, wanted| wanted.page(&context.loaded.message_pages, List::ReceivedBy(it.id)),
         );
         fields.with::<Conversations, PageArguments>(
             "conversations",
             "This user's conversations, most recently active first. Empty unless it is you, or you may act for everyone.",
-            |it, context, wanted| wanted.page(&context.conversation_pages, it.id),
+            |it, context, wanted| wanted.page(&context.loaded.conversation_pages, it.id),
         );
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Option<User>, UserArguments>(
         "user",
         "One user; null if there is none or you may not see them.",
-        |(), context, arguments| context.users.get(id(&arguments.id)?),
+        |(), context, arguments| context.loaded.users.get(id(&arguments.id)?),
     );
     fields.with::<Page<User>, UsersArguments>(
         "users",
@@ -104,7 +104,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
          may see.",
         |(), context, UsersArguments { search, page: wanted }| {
             let search = search.clone().filter(|text| !text.trim().is_empty());
-            wanted.page(&context.user_pages, search)
+            wanted.page(&context.loaded.user_pages, search)
         },
     );
 }
