@@ -40,7 +40,7 @@ pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
 pub use plan::Plan;
 pub use requests::Request;
-pub use roots::{Event, Events, RootFields, RootResolver, Source, Write};
+pub use roots::{RootFields, RootResolver, Write};
 pub use schema::{AdditionalCost, Schema};
 pub use writer::{NullPropagated, Unresolved, Writer};
 
@@ -79,6 +79,18 @@ pub struct Prepared<R> {
 }
 
 impl<R> Prepared<R> {
+    /// What kind of operation it is.
+    #[must_use]
+    pub fn operation(&self) -> OperationType {
+        self.plan.operation
+    }
+
+    /// The name that the client has given it.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.plan.name.as_deref()
+    }
+
     /// Bytes that it holds for as long as it is run, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {

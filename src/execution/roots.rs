@@ -80,30 +80,3 @@ impl<O: Object> Selection<O> {
         Arc::new(move |context, writer| self.write(&object, context, writer))
     }
 }
-
-/// An event of a subscription.
-pub struct Event<C> {
-    /// Writes it.
-    pub write: Write<C>,
-    /// By what a client names it to go on after it.
-    pub id: Option<String>,
-}
-
-/// Events that are at hand, or why there are no more; `None` at the end.
-pub type Events<C> = Option<Result<Vec<Event<C>>, Error>>;
-
-/// Where the events of a subscription come from.
-pub trait Source<C>: Send {
-    /// The next events that are at hand, to be loaded together, once `taken` of the last ones were sent.
-    fn next(&mut self, taken: usize) -> BoxFuture<'_, Events<C>>;
-
-    /// Whether the last events still show what is so now: if not, what was not sent yet comes again.
-    fn is_current(&self) -> bool {
-        true
-    }
-
-    /// Whether what it gave last, or could not give, comes again, read anew.
-    fn read_again(&mut self) -> bool {
-        false
-    }
-}

@@ -16,20 +16,20 @@ use futures_util::{
 use super::{
     Context,
     access::{milliseconds, truncated_name},
-    calls::{Call, Caller, new_request_id},
-    errors::{internal, is_temporary, top_level},
+    calls::{Call, Caller, Source, SourceEvent, new_request_id},
+    errors::{internal, is_temporary, retried, top_level},
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
     retries::Retries,
-    schema::{Mutation, RootPlan, additional_cost, sdl},
+    schema::{Mutation, Root, RootPlan, additional_cost, sdl},
 };
 use crate::{
     app::App,
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, Event, OperationType, Part, Request,
-        RootFieldsAnswer, Schema, Source, Write,
+        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, OperationType, Part, Request,
+        RootFieldsAnswer, Schema, Write,
     },
 };
 
@@ -47,26 +47,7 @@ pub fn library_graphiql(endpoint: &str) -> String {
 }
 
 /// A request that keeps the limits and names an operation.
-pub struct Prepared(execution::Prepared<RootPlan>);
-
-impl Prepared {
-    /// What kind of operation it is.
-    #[must_use]
-    pub fn operation(&self) -> OperationType {
-        self.0.plan.operation
-    }
-
-    /// The name that the client has given it.
-    fn name(&self) -> Option<&str> {
-        self.0.plan.name.as_deref()
-    }
-
-    /// Bytes that it holds for as long as it is run, estimated.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.0.bytes()
-    }
-}
+pub type Prepared = execution::Prepared<RootPlan>;
 
 /// The one way in. Clones share it.
 #[derive(Clone)]
@@ -121,7 +102,7 @@ impl Api {
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
-        let prepared = self.engine.prepare(request).map(Prepared);
+        let prepared = self.engine.prepare(request);
         prepared.inspect_err(|refusal| self.metrics.count("none", refusal.code()))
     }
 
@@ -133,7 +114,7 @@ impl Api {
 
     /// Runs a query or a mutation, for as long as the limit allows. What would have more than `max_bytes` of data is refused.
     pub async fn execute(&self, caller: &Caller, prepared: Prepared, max_bytes: usize) -> Answer {
-        let (record, plan) = (&caller.record, prepared.0.plan.clone());
+        let (record, plan) = (&caller.record, prepared.plan.clone());
         record.begins(plan.operation, plan.name.as_deref());
         let began = Instant::now();
         let answer = self.run_in_time(Arc::new(Call::new(&self.app, caller)), prepared, max_bytes).await;
@@ -151,7 +132,7 @@ impl Api {
         let limit = self.limits.request_timeout;
         let request_id = call.request_id.clone();
         let running = async {
-            let several_changes = matches!(&prepared.0.plan.root, RootPlan::Mutation(fields) if fields.len() > 1);
+            let several_changes = matches!(&prepared.plan.root.0, Root::Mutation(fields) if fields.len() > 1);
             let running = AssertUnwindSafe(run(call, prepared, max_bytes)).catch_unwind();
             // In a task of its own all of the changes are made, also when nobody waits for them any more.
             let answer = if several_changes {
@@ -194,15 +175,15 @@ impl Api {
 }
 
 /// Runs a query, or the fields of a mutation one after the other.
-async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) -> Answer {
+async fn run(call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
     let arguments = &prepared.arguments;
-    match &prepared.plan.root {
-        RootPlan::Query(write) => {
+    match &prepared.plan.root.0 {
+        Root::Query(write) => {
             let always = wants_one_moment(&prepared.plan.fields);
             let part = written_one(&call, arguments, write.clone(), always, max_bytes).await;
             part.map_or_else(Answer::from, Answer::new)
         }
-        RootPlan::Mutation(resolvers) => {
+        Root::Mutation(resolvers) => {
             let mut answer = RootFieldsAnswer::new(max_bytes);
             for (index, (field, resolve)) in prepared.plan.fields.iter().zip(resolvers).enumerate() {
                 let part = match resolve {
@@ -216,7 +197,7 @@ async fn run(call: Arc<Call>, Prepared(prepared): Prepared, max_bytes: usize) ->
             }
             answer.finish()
         }
-        RootPlan::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
+        Root::Subscription(_) => Answer::refusal(Code::BadRequest, "A subscription has to be followed."),
     }
 }
 
@@ -240,8 +221,8 @@ fn wants_one_moment(fields: &[CollectedField]) -> bool {
 /// A subscription that goes on.
 struct Subscribed {
     call: Arc<Call>,
-    prepared: execution::Prepared<RootPlan>,
-    source: Box<dyn Source<Context>>,
+    prepared: Prepared,
+    source: Box<dyn Source>,
     /// Answers to events that came together.
     answers: std::vec::IntoIter<Answer>,
     taken: usize,
@@ -257,8 +238,8 @@ struct Subscribed {
 }
 
 impl Subscribed {
-    async fn begin(api: &Api, call: Arc<Call>, Prepared(prepared): Prepared) -> Result<Self, Error> {
-        let RootPlan::Subscription(Some(begin)) = &prepared.plan.root else { return Err(internal(&call.request_id)) };
+    async fn begin(api: &Api, call: Arc<Call>, prepared: Prepared) -> Result<Self, Error> {
+        let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else { return Err(internal(&call.request_id)) };
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await?;
@@ -299,10 +280,13 @@ impl Subscribed {
     }
 
     /// Answers events. While the database is away, there are no answers: after a pause the events are read again, if they can be.
-    async fn answer(&mut self, events: Result<Vec<Event<Context>>, Error>) {
+    async fn answer(&mut self, events: domain::Result<Vec<SourceEvent>>) {
         let (answers, error) = match events {
             Ok(events) => self.written(events).await,
-            Err(error) => (vec![self.answer_of(Err(error.clone()), None)], Some(error)),
+            Err(error) => {
+                let error = retried(error, &self.call.request_id);
+                (vec![self.answer_of(Err(error.clone()), None)], Some(error))
+            }
         };
         if let Some(error) = error {
             let retries = self.retries.get_or_insert_default();
@@ -321,7 +305,7 @@ impl Subscribed {
 
     /// Writes the answers to events: all, or those up to one that cannot be loaded for the moment, with the error. That one has no id: it
     /// comes again to whoever goes on after the event before it.
-    async fn written(&mut self, events: Vec<Event<Context>>) -> (Vec<Answer>, Option<Error>) {
+    async fn written(&mut self, events: Vec<SourceEvent>) -> (Vec<Answer>, Option<Error>) {
         let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
         let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
         let parts = written_events(&self.call, &self.prepared.arguments, &writes, self.max_bytes).await;

@@ -6,15 +6,14 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    calls::{Call, Query, Subscriptions, id, target_user},
+    calls::{Call, Query, Source, SourceEvent, SourceEvents, Subscriptions, id, target_user},
     context::Context,
     conversations::{Conversation, Member},
-    errors::retried,
     scalars::DateTime,
 };
 use crate::{
     domain::feed::{self, Follower},
-    execution::{self, Error, Events, Fields, Id, MAX_PAGE, Object, Selection, Source, Text},
+    execution::{self, Error, Fields, Id, MAX_PAGE, Object, Selection, Text},
     model::{
         feed::{Change, Cursor, Event, EventBody, Kind},
         ids::{ConversationId, MessageId},
@@ -185,7 +184,7 @@ async fn follow(
     call: Arc<Call>,
     arguments: FeedArguments,
     selection: Arc<Selection<Arc<Event>>>,
-) -> Result<Box<dyn Source<Context>>, Error> {
+) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
     // Who comes back over HTTP has their place in a header.
@@ -193,26 +192,24 @@ async fn follow(
     let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;
     let conversation: Option<ConversationId> = arguments.conversation_id.as_ref().map(id).transpose()?;
     let follower = call.answer(feed::follow(&call.app, &viewer, user, after, conversation).await)?;
-    Ok(Box::new(FeedSource { follower, request_id: call.request_id.clone(), selection }))
+    Ok(Box::new(FeedSource { follower, selection }))
 }
 
 /// The events of a subscription.
 struct FeedSource {
     follower: Follower,
-    request_id: Arc<str>,
     selection: Arc<Selection<Arc<Event>>>,
 }
 
-impl Source<Context> for FeedSource {
-    fn next(&mut self, taken: usize) -> BoxFuture<'_, Events<Context>> {
+impl Source for FeedSource {
+    fn next(&mut self, taken: usize) -> BoxFuture<'_, SourceEvents> {
         async move {
             let events = self.follower.next(taken).await.transpose()?;
             let event = |event: Arc<Event>| {
                 let id = Some(event.cursor.to_string());
-                execution::Event { id, write: self.selection.clone().write_later(event) }
+                SourceEvent { id, write: self.selection.clone().write_later(event) }
             };
-            let events = events.map(|events| events.into_iter().map(event).collect());
-            Some(events.map_err(|error| retried(error, &self.request_id)))
+            Some(events.map(|events| events.into_iter().map(event).collect()))
         }
         .boxed()
     }

@@ -9,11 +9,11 @@ use async_graphql::{
 
 use super::{
     Context, accounts, blocks,
-    calls::{Call, Mutations, Query, Subscriptions},
+    calls::{Call, Mutations, Query, Source, Subscriptions},
     conversations, feed, messages, nodes, searches, signals, users,
 };
 use crate::execution::{
-    Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Source, Write,
+    Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Write,
 };
 
 type PublishedSchema = async_graphql::Schema<Declared<Fields<Query>>, Declared<Mutation>, Declared<Subscription>>;
@@ -106,29 +106,32 @@ pub(super) fn additional_cost(field: &str, arguments: &Value) -> u64 {
     }
 }
 
-/// How the fields at the root of an operation are resolved; `None` stands for `__typename`.
-pub(super) enum RootPlan {
+/// How the fields at the root of an operation are resolved.
+pub struct RootPlan(pub(super) Root);
+
+/// `None` stands for `__typename`.
+pub(super) enum Root {
     Query(Write<Context>),
     Mutation(Vec<Option<RootResolver<Call, Write<Context>>>>),
     /// It has one field.
-    Subscription(Option<RootResolver<Call, Box<dyn Source<Context>>>>),
+    Subscription(Option<RootResolver<Call, Box<dyn Source>>>),
 }
 
 impl RootPlan {
     /// Binds the fields of an operation to their resolvers.
     pub(super) fn bind(operation: OperationType, fields: &[CollectedField], binder: &mut Binder) -> Self {
-        match operation {
+        Self(match operation {
             OperationType::Query => {
                 let selection = Selection::<Query>::bind(fields, binder);
-                Self::Query(Arc::new(move |context, writer| selection.write((), context, writer)))
+                Root::Query(Arc::new(move |context, writer| selection.write((), context, writer)))
             }
             OperationType::Mutation => {
                 let mutations = Mutation::fields();
-                Self::Mutation(fields.iter().map(|field| mutations.bind(field, binder)).collect())
+                Root::Mutation(fields.iter().map(|field| mutations.bind(field, binder)).collect())
             }
             OperationType::Subscription => {
-                Self::Subscription(fields.first().and_then(|field| Subscription::fields().bind(field, binder)))
+                Root::Subscription(fields.first().and_then(|field| Subscription::fields().bind(field, binder)))
             }
-        }
+        })
     }
 }

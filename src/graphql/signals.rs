@@ -6,15 +6,16 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
-    calls::{ArgumentParser, Call, Mutations, Subscriptions, id, mutation, target_user},
+    calls::{
+        ArgumentParser, Call, Mutations, Source, SourceEvent, SourceEvents, Subscriptions, id, mutation, target_user,
+    },
     context::Context,
-    errors::top_level,
     payloads::{Failure, Outcome, Payload},
     scalars::DateTime,
 };
 use crate::{
     domain::{self, signals},
-    execution::{self, Error, Events, Fields, Id, Object, Selection, Source},
+    execution::{self, Error, Fields, Id, Object, Selection},
     model::{self, ids::ConversationId, signals::Signal, users::User},
 };
 
@@ -113,27 +114,25 @@ async fn listen(
     call: Arc<Call>,
     arguments: SignalsArguments,
     selection: Arc<Selection<SignalOfUser>>,
-) -> Result<Box<dyn Source<Context>>, Error> {
+) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
     let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
     let signals = call.answer(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
-    Ok(Box::new(SignalSource { signals: signals.boxed(), request_id: call.request_id.clone(), selection }))
+    Ok(Box::new(SignalSource { signals: signals.boxed(), selection }))
 }
 
 /// The signals of a subscription.
 struct SignalSource {
     signals: BoxStream<'static, domain::Result<SignalOfUser>>,
-    request_id: Arc<str>,
     selection: Arc<Selection<SignalOfUser>>,
 }
 
-impl Source<Context> for SignalSource {
-    fn next(&mut self, _: usize) -> BoxFuture<'_, Events<Context>> {
+impl Source for SignalSource {
+    fn next(&mut self, _: usize) -> BoxFuture<'_, SourceEvents> {
         async move {
             let next = self.signals.next().await?;
-            let event = |signal| execution::Event { id: None, write: self.selection.clone().write_later(signal) };
-            Some(next.map(|signal| vec![event(signal)]).map_err(|error| top_level(error, &self.request_id)))
+            Some(next.map(|signal| vec![SourceEvent { id: None, write: self.selection.clone().write_later(signal) }]))
         }
         .boxed()
     }
