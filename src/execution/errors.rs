@@ -152,6 +152,11 @@ impl Error {
         Self::new(Code::BadUserInput, why.to_string())
     }
 
+    /// A text that is not GraphQL.
+    pub(super) fn not_graphql(why: impl fmt::Display) -> Self {
+        Self::new(Code::GraphqlParseFailed, format!("The document is not GraphQL: {why}."))
+    }
+
     /// The same error, at a place of the document.
     #[must_use]
     pub fn at(self, location: Option<Location>) -> Self {

@@ -201,10 +201,7 @@ impl<O: Object> Selection<O> {
             if writer.incomplete && field.plain {
                 continue;
             }
-            writer.end_field()?;
-            if index > 0 {
-                writer.push(",");
-            }
+            writer.begin_item(index)?;
             writer.push(&field.written_key);
             let errors = writer.errors.len();
             let written = (field.resolve)(row, context, writer);

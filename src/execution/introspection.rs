@@ -35,10 +35,7 @@ fn write_value(value: &Value, field: &CollectedField, writer: &mut Writer<'_>) -
             let is_listed = |item: &&Value| with_deprecated || item.get("isDeprecated") != Some(&Value::Bool(true));
             writer.push("[");
             for (index, item) in items.iter().filter(is_listed).enumerate() {
-                writer.end_field()?;
-                if index > 0 {
-                    writer.push(",");
-                }
+                writer.begin_item(index)?;
                 write_value(item, field, writer)?;
             }
             writer.push("]");
@@ -49,8 +46,8 @@ fn write_value(value: &Value, field: &CollectedField, writer: &mut Writer<'_>) -
             let object = name.and_then(|name| writer.arguments.schema.introspected().types.get(name)).unwrap_or(value);
             writer.push("{");
             for (index, field) in fields.iter().enumerate() {
-                writer.end_field()?;
-                writer.push(if index > 0 { ",\"" } else { "\"" });
+                writer.begin_item(index)?;
+                writer.push("\"");
                 writer.push(&field.key);
                 writer.push("\":");
                 match field.field.name.as_str() {

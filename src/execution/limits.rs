@@ -30,10 +30,7 @@ const INTROSPECTION_WEIGHT: u64 = 10;
 /// Counts tokens, directives and brackets of a text that need not be GraphQL. Gives the bytes of all tokens, without
 /// whitespace, commas and comments.
 pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
-    let not_graphql = |why: &str, at: usize| {
-        Error::new(Code::GraphqlParseFailed, format!("The document is not GraphQL: {why}."))
-            .at(LineIndex::of(text).at(at))
-    };
+    let not_graphql = |why: &str, at: usize| Error::not_graphql(why).at(LineIndex::of(text).at(at));
     let (mut tokens, mut bytes, mut depth, mut directives) = (0_usize, 0_usize, 0_u32, 0_u64);
     for token in Lexer::new(text) {
         let token = token.map_err(|error| not_graphql(error.message(), error.index()))?;

@@ -86,10 +86,7 @@ impl<C: 'static, T: Output<C>> Output<C> for Vec<T> {
     ) -> Result<(), NullPropagated> {
         writer.push("[");
         for (index, value) in values.into_iter().enumerate() {
-            writer.end_field()?;
-            if index > 0 {
-                writer.push(",");
-            }
+            writer.begin_item(index)?;
             let errors = writer.errors.len();
             let written = T::write(value, selection, context, writer);
             writer.extend_paths(errors, || Segment::Index(index));

@@ -32,8 +32,7 @@ pub(super) fn validated(
     let ast = Parser::new().parse_ast(text, "document").map_err(|invalid| {
         let error = |found: Found<'_>| {
             let why = found.error.to_string();
-            let message = format!("The document is not GraphQL: {}.", why.trim_start_matches("syntax error: "));
-            Error::new(Code::GraphqlParseFailed, message).at(lines.location(found.error.location()))
+            Error::not_graphql(why.trim_start_matches("syntax error: ")).at(lines.location(found.error.location()))
         };
         invalid.errors.iter().map(error).take(1).collect::<Vec<_>>()
     })?;
@@ -85,9 +84,7 @@ impl DocumentStats {
             if matches!(kind, SyntaxKind::ARGUMENT | SyntaxKind::OBJECT_FIELD)
                 && !node.children_with_tokens().any(|child| child.kind() == SyntaxKind::COLON)
             {
-                let message =
-                    format!("The document is not GraphQL: `{}` has no value.", node.text().to_string().trim());
-                return Err(Error::new(Code::GraphqlParseFailed, message));
+                return Err(Error::not_graphql(format!("`{}` has no value", node.text().to_string().trim())));
             }
             stats.nodes += u64::from(cst::Selection::can_cast(kind) || cst::Value::can_cast(kind));
             if kind == SyntaxKind::VARIABLE

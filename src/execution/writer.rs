@@ -65,10 +65,19 @@ impl<'r> Writer<'r> {
     }
 
     /// Ends a field, or an item of a list. Nothing more is written once the answer is too large.
-    pub(super) fn end_field(&mut self) -> Result<(), NullPropagated> {
+    fn end_field(&mut self) -> Result<(), NullPropagated> {
         self.out.end_field();
         self.is_too_large |= self.out.len() > self.max_bytes;
         if self.is_too_large { Err(NullPropagated) } else { Ok(()) }
+    }
+
+    /// Begins a field or an item: the one at this index in what is around it.
+    pub(super) fn begin_item(&mut self, index: usize) -> Result<(), NullPropagated> {
+        self.end_field()?;
+        if index > 0 {
+            self.push(",");
+        }
+        Ok(())
     }
 
     pub(super) fn push(&mut self, text: &str) {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::{
     access::AccessRecord,
     context::Context,
-    errors::top_level,
+    errors::{top_level, unauthenticated},
     payloads::{Failure, Outcome, Payload, UserError, UserErrorCode},
 };
 use crate::{
@@ -168,10 +168,10 @@ pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T, Error> {
 }
 
 /// The user whose feed or signals are meant: the viewer, if it is not said.
-pub(super) fn target_user(viewer: &Viewer, request_id: &str, user_id: Option<&ID>) -> Result<UserId, Error> {
+pub(super) fn target_user(viewer: &Viewer, user_id: Option<&ID>) -> Result<UserId, Error> {
     match user_id {
         Some(user) => id(user),
-        None if viewer.is_anonymous() => Err(top_level(domain::Error::Unauthenticated, request_id)),
+        None if viewer.is_anonymous() => Err(unauthenticated()),
         None => {
             let why = "Say whose with `userId`: you did not sign in as a user.";
             viewer.user().ok_or_else(|| Error::bad_input(why))
@@ -229,7 +229,7 @@ impl ArgumentParser {
         match (id, viewer.user()) {
             (Some(id), _) => Ok(self.id(path, id)),
             (None, Some(user)) => Ok(Some(user)),
-            (None, None) if viewer.is_anonymous() => Err(top_level(domain::Error::Unauthenticated, &call.request_id)),
+            (None, None) if viewer.is_anonymous() => Err(unauthenticated()),
             (None, None) => {
                 let why = "Say who it is: you did not sign in as a user.";
                 self.errors.push(UserError::new(UserErrorCode::Invalid, path, why));

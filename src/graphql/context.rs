@@ -29,7 +29,7 @@ use crate::{
 pub struct Context {
     pub(super) app: Arc<App>,
     pub(super) viewer: Viewer,
-    pub(super) request_id: Arc<str>,
+    request_id: Arc<str>,
     /// Of messages that may still be loaded.
     texts: TextBudget,
     pub(super) loaded: Loaded,

@@ -10,9 +10,7 @@ use crate::{
 pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
     match error {
         domain::Error::Rejected(rejection) => Error::bad_input(rejection),
-        domain::Error::Unauthenticated => {
-            Error::new(Code::Unauthenticated, "Sign in first: send `Authorization: Bearer` with a valid access token.")
-        }
+        domain::Error::Unauthenticated => unauthenticated(),
         domain::Error::Forbidden(why) => Error::new(Code::Forbidden, why),
         domain::Error::Disabled(why) => Error::new(Code::FeatureDisabled, why),
         domain::Error::RateLimited(wait) => {
@@ -41,6 +39,11 @@ pub(super) fn retried(error: domain::Error, request_id: &str) -> Error {
     let domain::Error::Unavailable(cause) = error else { return top_level(error, request_id) };
     tracing::debug!(request.id = request_id, %cause, "database unavailable");
     unavailable()
+}
+
+/// It needs somebody who has signed in.
+pub(super) fn unauthenticated() -> Error {
+    Error::new(Code::Unauthenticated, "Sign in first: send `Authorization: Bearer` with a valid access token.")
 }
 
 fn unavailable() -> Error {

@@ -9,11 +9,12 @@ use super::{
     calls::{Call, Query, Source, SourceEvent, SourceEvents, Subscriptions, id, target_user},
     context::Context,
     conversations::{Conversation, Member},
+    pages::page_size,
     scalars::DateTime,
 };
 use crate::{
     domain::feed::{self, Follower},
-    execution::{self, Error, Fields, Id, MAX_PAGE, Object, Selection, Text},
+    execution::{self, Error, Fields, Id, Object, Selection, Text},
     model::{
         feed::{Change, Cursor, Event, EventBody, Kind},
         ids::{ConversationId, MessageId},
@@ -140,7 +141,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "feedCursor",
         "The current end of a user's feed. Query it in the same request as your first page, then pass it to `feed(after:)`.",
         |(), context, FeedCursorArguments { user_id }| {
-            let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
+            let user = target_user(&context.viewer, user_id.as_ref())?;
             context.loaded.cursors.one(user).cloned()
         },
     );
@@ -148,10 +149,9 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "feedEvents",
         "The feed without a socket: up to `first` stored events after a cursor.",
         |(), context, FeedEventsArguments { user_id, after, first }| {
-            let limit = u16::try_from(first.unwrap_or(100)).ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
-            let limit = limit.ok_or_else(|| Error::bad_input(format!("`first` must be from 1 to {MAX_PAGE}.")))?;
+            let limit = page_size("`first`", first.unwrap_or(100), 1)?;
             let after = after.parse::<Cursor>().map_err(Error::bad_input)?;
-            let user = target_user(&context.viewer, &context.request_id, user_id.as_ref())?;
+            let user = target_user(&context.viewer, user_id.as_ref())?;
             context.loaded.feeds.one((user, after, limit))
         },
     );
@@ -186,7 +186,7 @@ async fn follow(
     selection: Arc<Selection<Arc<Event>>>,
 ) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
-    let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
+    let user = target_user(&viewer, arguments.user_id.as_ref())?;
     // Who comes back over HTTP has their place in a header.
     let after = call.caller.last_event_id.clone().or(arguments.after);
     let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;

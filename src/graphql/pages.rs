@@ -74,14 +74,16 @@ impl PageArguments {
                 _ => (T::USUAL_END, None),
             },
         };
-        let limit = match size.map(u16::try_from) {
-            None => DEFAULT_SIZE,
-            Some(Ok(size)) if size <= MAX_PAGE => size,
-            Some(_) => return Err(Error::bad_input(format!("`first` and `last` must be from 0 to {MAX_PAGE}."))),
-        };
+        let limit = size.map_or(Ok(DEFAULT_SIZE), |size| page_size("`first` and `last`", size, 0))?;
         let key = |cursor: &Option<String>| cursor.as_deref().map(parse_cursor::<T>).transpose();
         Ok(PageRequest { after: key(&self.after)?, before: key(&self.before)?, limit, end })
     }
+}
+
+/// The size of a page, as `arguments` give it.
+pub(super) fn page_size(arguments: &str, size: i32, min: u16) -> Result<u16, Error> {
+    let size = u16::try_from(size).ok().filter(|size| (min..=MAX_PAGE).contains(size));
+    size.ok_or_else(|| Error::bad_input(format!("{arguments} must be from {min} to {MAX_PAGE}.")))
 }
 
 fn parse_cursor<T: Listed>(cursor: &str) -> Result<i64, Error> {

@@ -6,12 +6,12 @@ use super::{
     calls::{Query, id},
     context::Context,
     conversations::count,
-    pages::{PageInfo, Position, decode},
+    pages::{PageInfo, Position, decode, page_size},
     scalars::DateTime,
 };
 use crate::{
     domain::searches::{Found, Hit, MAX_TEXT, Search},
-    execution::{self, Error, Fields, MAX_PAGE, Object, Text},
+    execution::{self, Error, Fields, Object, Text},
     model::{
         messages::Message,
         searches::{Mode, Order, Place},
@@ -85,7 +85,6 @@ impl SearchArguments {
                 "`text` must have 1 to {MAX_TEXT} characters that are not all blank."
             )));
         }
-        let first = u16::try_from(self.first.unwrap_or(20)).ok().filter(|first| *first <= MAX_PAGE);
         Ok(Search {
             text: input.text.clone(),
             mode: input.mode.into(),
@@ -95,7 +94,7 @@ impl SearchArguments {
             sender: input.sender_id.as_ref().map(id).transpose()?,
             since: input.since.map(|at| at.0),
             until: input.until.map(|at| at.0),
-            first: first.ok_or_else(|| Error::bad_input(format!("`first` must be from 0 to {MAX_PAGE}.")))?,
+            first: page_size("`first`", self.first.unwrap_or(20), 0)?,
             after: self.after.as_deref().map(parse_cursor).transpose()?,
         })
     }

@@ -117,7 +117,7 @@ async fn listen(
 ) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
-    let user = target_user(&viewer, &call.request_id, arguments.user_id.as_ref())?;
+    let user = target_user(&viewer, arguments.user_id.as_ref())?;
     let signals = call.answer(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
     Ok(Box::new(SignalSource { signals: signals.boxed(), selection }))
 }
