@@ -24,10 +24,7 @@ use super::{
 pub(super) struct Variables(HashMap<Name, Value>);
 
 impl Variables {
-    /// The values that were sent, as the operation declares them.
-    ///
-    /// # Errors
-    /// For the first that does not fit.
+    /// The values that were sent, as the operation declares them; or what is wrong with the first that does not fit.
     pub(super) fn coerce(
         operation: &Node<Operation>,
         sent: &Map<String, serde_json::Value>,
@@ -295,10 +292,7 @@ impl Arguments {
         Ok(Self { cost, bytes, parsed, schema })
     }
 
-    /// Those at this place.
-    ///
-    /// # Errors
-    /// If it has none of this type.
+    /// Those at this place, which are of this type.
     pub(super) fn get<A: 'static>(&self, place: Option<usize>) -> Result<&A, Error> {
         let found = place.and_then(|place| self.parsed.get(place)?.downcast_ref());
         found.ok_or_else(|| Error::bad_input("The arguments of this field are missing."))

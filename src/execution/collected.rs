@@ -5,7 +5,7 @@ use apollo_compiler::{Name, Node, executable::Field};
 
 use super::errors::Location;
 
-/// All that stands for one response key of an object (<https://spec.graphql.org/October2021/#sec-Field-Collection>).
+/// All that stands for one response key of an object.
 #[derive(Clone)]
 pub struct CollectedField {
     /// The response key.

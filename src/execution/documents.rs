@@ -40,9 +40,6 @@ pub(super) struct Document {
 
 impl Document {
     /// The document with this text, if it fits the schema and the limits.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(super) fn parse(text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let tokens = check_text(text, limits).map_err(|error| vec![error])?;

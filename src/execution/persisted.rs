@@ -73,10 +73,7 @@ impl Persisted {
         Ok(Self { sent: ByteCache::new(CACHED_BYTES), trusted })
     }
 
-    /// The text of the document that a request is about.
-    ///
-    /// # Errors
-    /// When it is not known, not trusted, or not the one that its hash says.
+    /// The text of the document that a request is about, if it is known, trusted, and the one that its hash says.
     pub(super) fn text<'a>(&'a self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
         let bad = |why| Error::new(Code::BadRequest, why);
         // Libraries that cannot leave the text out, such as graphql-ws, send an empty one beside the hash.

@@ -55,9 +55,6 @@ pub(super) type BindRoot<R> = fn(OperationType, &[CollectedField], &mut Binder) 
 
 impl<R> Plan<R> {
     /// The plan of an operation of this document.
-    ///
-    /// # Errors
-    /// When it asks for too much, or what its directives need is not there.
     pub(super) fn new(
         document: &Document,
         operation: &Node<Operation>,
@@ -78,9 +75,6 @@ impl<R> Plan<R> {
     }
 
     /// The arguments of all fields, if they fit and keep the limits.
-    ///
-    /// # Errors
-    /// What is wrong with them, or with what they ask for.
     pub(super) fn arguments(
         &self,
         variables: &Variables,

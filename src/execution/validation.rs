@@ -75,12 +75,11 @@ pub(super) struct DocumentStats {
 }
 
 impl DocumentStats {
-    /// # Errors
-    /// apollo-parser takes a name without a value for nothing where an argument, or a field of an input object, should be.
     fn of(text: &str, lines: &LineIndex) -> Result<Self, Error> {
         let (mut stats, mut names) = (Self::default(), HashSet::new());
         for node in apollo_parser::Parser::new(text).parse().document().syntax().descendants() {
             let kind = node.kind();
+            // Where an argument, or a field of an input object, should be, apollo-parser takes a name without a value for nothing.
             if matches!(kind, SyntaxKind::ARGUMENT | SyntaxKind::OBJECT_FIELD)
                 && !node.children_with_tokens().any(|child| child.kind() == SyntaxKind::COLON)
             {

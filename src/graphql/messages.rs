@@ -27,7 +27,7 @@ use crate::{
 
 /// Whether a message has been accepted, delivered or read.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
-pub(super) enum MessageStatus {
+enum MessageStatus {
     /// Accepted by the server, and on its disk.
     Sent,
     /// Arrived at a device of the receiver.
