@@ -148,7 +148,7 @@ impl<R> Engine<R> {
         if let Some(plan) = self.plans.get(&key) {
             return Ok(plan);
         }
-        let plan = Arc::new(Plan::new(document, operation, variables, &self.schema, self.bind)?);
+        let plan = Arc::new(Plan::new(document, operation, variables, &self.schema, &self.limits, self.bind)?);
         if !document.is_mostly_whitespace {
             self.plans.insert(key, plan.clone(), plan.bytes);
         }

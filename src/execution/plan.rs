@@ -1,10 +1,7 @@
 //! Plans: what an operation asks for, with its fragments spread, its directives decided and equal fields merged. It is
 //! made once for each operation of a document, and for each way in which its directives can be decided.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use apollo_compiler::{
     Name, Node,
@@ -30,8 +27,6 @@ const MAX_DEPTH: u32 = 100;
 // What a plan holds, rounded up. `tests/api/caches.rs` holds it against the memory of the program.
 const BYTES_PER_PLAN: u64 = 2_000;
 const BYTES_PER_FIELD: u64 = 450;
-/// For each value in the arguments of a field, without its text.
-const BYTES_PER_VALUE: u64 = 150;
 
 /// What an operation asks for, and how it is resolved.
 pub struct Plan<R> {
@@ -44,8 +39,8 @@ pub struct Plan<R> {
     /// How they are answered.
     pub root: R,
     parsers: Vec<Parser>,
-    /// The arguments, once they are known, if no variable decides about them.
-    constant: Option<OnceLock<Arc<Arguments>>>,
+    /// The arguments, if no variable decides about them.
+    constant: Option<Arc<Arguments>>,
     /// Bytes that it holds, estimated.
     pub(super) bytes: u64,
 }
@@ -59,19 +54,25 @@ impl<R> Plan<R> {
         document: &Document,
         operation: &Node<Operation>,
         variables: &Variables,
-        schema: &Schema,
+        schema: &Arc<Schema>,
+        limits: &Limits,
         bind: BindRoot<R>,
     ) -> Result<Self, Error> {
         let mut collector = Collector { document, schema, variables, visited: 0, arguments: 0 };
         let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
         let mut binder = Binder::new(collector.arguments);
         let root = bind(operation.operation_type, &fields, &mut binder);
-        let constant = operation.variables.is_empty().then(OnceLock::new);
         // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
         // cached is too large as well.
-        let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields, constant.is_some());
-        let (name, operation, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers());
-        Ok(Self { operation, name, fields, root, parsers, constant, bytes })
+        let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields);
+        let (name, kind, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers());
+        let mut plan = Self { operation: kind, name, fields, root, parsers, constant: None, bytes };
+        if operation.variables.is_empty() {
+            let arguments = plan.arguments(variables, schema, limits)?;
+            plan.bytes += arguments.bytes as u64;
+            plan.constant = Some(arguments);
+        }
+        Ok(plan)
     }
 
     /// The arguments of all fields, if they fit and keep the limits.
@@ -81,42 +82,19 @@ impl<R> Plan<R> {
         schema: &Arc<Schema>,
         limits: &Limits,
     ) -> Result<Arc<Arguments>, Error> {
-        if let Some(constant) = self.constant.as_ref().and_then(OnceLock::get) {
+        if let Some(constant) = &self.constant {
             return Ok(constant.clone());
         }
         let values = variables.arguments(&self.fields, self.parsers.len(), schema)?;
         let cost = check_costs(self.operation, &self.fields, &values, schema.additional_cost, limits)?;
-        let arguments = Arc::new(Arguments::parse(cost, values, &self.parsers, schema.clone())?);
-        if let Some(constant) = &self.constant {
-            let _ = constant.set(arguments.clone());
-        }
-        Ok(arguments)
+        Ok(Arc::new(Arguments::parse(cost, values, &self.parsers, schema.clone())?))
     }
 }
 
-/// Bytes that the fields of a plan hold, with all below them; and with their arguments, if those are kept.
-fn bytes_of(fields: &[CollectedField], with_arguments: bool) -> u64 {
-    let bytes = |field: &CollectedField| {
-        let below: u64 = field.selections.iter().map(|(_, fields)| bytes_of(fields, with_arguments)).sum();
-        let arguments = field.field.arguments.iter().filter(|_| with_arguments);
-        let arguments: u64 = arguments.map(|argument| bytes_of_value(&argument.value)).sum();
-        // The key is written into answers in two forms.
-        BYTES_PER_FIELD + 2 * field.key.len() as u64 + arguments + below
-    };
-    fields.iter().map(bytes).sum()
-}
-
-fn bytes_of_value(value: &Value) -> u64 {
-    let inside = match value {
-        Value::List(items) => items.iter().map(|item| bytes_of_value(item)).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() as u64 + bytes_of_value(value)).sum(),
-        Value::String(text) => text.len() as u64,
-        Value::Enum(name) => name.len() as u64,
-        Value::Int(number) => number.as_str().len() as u64,
-        Value::Float(number) => number.as_str().len() as u64,
-        Value::Null | Value::Variable(_) | Value::Boolean(_) => 0,
-    };
-    BYTES_PER_VALUE + inside
+/// Bytes that the fields of a plan hold, with all below them. A key is written into answers in two forms.
+fn bytes_of(fields: &[CollectedField]) -> u64 {
+    let below = |field: &CollectedField| field.selections.iter().map(|(_, fields)| bytes_of(fields)).sum::<u64>();
+    fields.iter().map(|field| BYTES_PER_FIELD + 2 * field.key.len() as u64 + below(field)).sum()
 }
 
 struct Collector<'a> {
