@@ -1,12 +1,7 @@
 //! Answers: <https://spec.graphql.org/October2021/#sec-Response-Format>.
 
 use super::{
-    arguments::Arguments,
-    chunks::Chunks,
-    collected::CollectedField,
-    errors::{Code, Error, MAX_ERRORS, Segment},
-    fields::written_key,
-    writer::{NullPropagated, Writer},
+    Arguments, Chunks, Code, CollectedField, Error, MAX_ERRORS, NullPropagated, Segment, Writer, fields::written_key,
 };
 
 /// An answer, as JSON.

@@ -13,11 +13,7 @@ use apollo_compiler::{
 use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
 use serde_json::{Map, Number};
 
-use super::{
-    collected::CollectedField,
-    errors::{Error, LineIndex, Location},
-    schema::Schema,
-};
+use super::{CollectedField, Error, LineIndex, Location, Schema};
 
 /// The values of an operation's variables: those that were sent, or their defaults. What has neither is not there.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 
 use apollo_compiler::{Name, Node, executable::Field};
 
-use super::errors::Location;
+use super::Location;
 
 /// All that stands for one response key of an object.
 #[derive(Clone)]

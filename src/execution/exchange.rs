@@ -4,7 +4,7 @@ use async_graphql::{Response, ServerError, to_value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{answers::Answer, errors::Code, requests::Request};
+use super::{Answer, Code, Request};
 
 impl TryFrom<async_graphql::Request> for Request {
     type Error = Answer;

@@ -7,13 +7,8 @@ use async_graphql::{
 };
 
 use super::{
-    arguments::Binder,
-    collected::CollectedField,
-    declarations::{self, Declare, Declared},
-    errors::{Location, Segment},
-    introspection,
-    outputs::Output,
-    writer::{NullPropagated, Unresolved, Writer},
+    Binder, CollectedField, Declare, Declared, Location, NullPropagated, Output, Segment, Unresolved, Writer,
+    declarations, introspection,
 };
 
 /// A type of objects.

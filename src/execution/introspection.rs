@@ -4,10 +4,7 @@
 use async_graphql::Value as Argument;
 use serde_json::Value;
 
-use super::{
-    collected::CollectedField,
-    writer::{NullPropagated, Writer},
-};
+use super::{CollectedField, NullPropagated, Writer};
 
 /// Answers `__schema` or `__type`.
 pub(super) fn write(field: &CollectedField, writer: &mut Writer<'_>) -> Result<(), NullPropagated> {

@@ -5,11 +5,7 @@ use apollo_compiler::{ast::Type, executable::OperationType};
 use apollo_parser::{Lexer, TokenKind};
 use async_graphql::Value;
 
-use super::{
-    collected::CollectedField,
-    errors::{Code, Error, LineIndex},
-    schema::AdditionalCost,
-};
+use super::{AdditionalCost, Code, CollectedField, Error, LineIndex};
 use crate::config::Limits;
 
 /// Items that a list counts for when nothing says how many it has.

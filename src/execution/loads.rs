@@ -5,7 +5,7 @@ use std::{cell::RefCell, hash::Hash};
 
 use apollo_compiler::collections::{HashMap, IndexSet};
 
-use super::{errors::Error, writer::Unresolved};
+use super::{Error, Unresolved};
 
 /// What is loaded by keys of one kind. Of most kinds an answer loads nothing, and even a table that is empty costs something.
 pub struct Batch<K, V> {

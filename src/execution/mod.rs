@@ -53,6 +53,7 @@ use apollo_compiler::{Name, Node, executable::Operation};
 use arguments::Variables;
 use caches::ByteCache;
 use documents::{CACHED_BYTES, Document};
+use errors::{LineIndex, Location, MAX_ERRORS, Segment};
 use plan::BindRoot;
 
 use crate::config::Limits;

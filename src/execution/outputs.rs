@@ -4,12 +4,7 @@ use std::{fmt::Display, marker::PhantomData};
 
 use async_graphql::{ID, OutputType, registry::Registry, resolver_utils::EnumType};
 
-use super::{
-    arguments::Binder,
-    collected::CollectedField,
-    errors::Segment,
-    writer::{NullPropagated, Writer},
-};
+use super::{Binder, CollectedField, NullPropagated, Segment, Writer};
 
 /// A type of a field's values.
 pub trait Output<C: 'static>: Sized + 'static {

@@ -14,11 +14,7 @@ use std::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{
-    caches::ByteCache,
-    errors::{Code, Error},
-    requests::Request,
-};
+use super::{ByteCache, Code, Error, Request};
 
 /// Bytes of the texts that are cached, at most; of one text, a sixteenth.
 const CACHED_BYTES: u64 = 512 * 1024;

@@ -9,13 +9,8 @@ use async_graphql::{
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    arguments::{Arguments, Binder},
-    collected::CollectedField,
-    declarations,
-    errors::Error,
-    fields::{FieldDefinition, Object, Selection},
-    outputs::Output,
-    writer::{NullPropagated, Writer},
+    Arguments, Binder, CollectedField, Error, NullPropagated, Object, Output, Selection, Writer, declarations,
+    fields::FieldDefinition,
 };
 
 /// Writes a value for which everything may have to be loaded first.

@@ -15,10 +15,7 @@ use apollo_parser::{
     cst::{self, CstNode},
 };
 
-use super::{
-    errors::{Code, Error, LineIndex, MAX_ERRORS},
-    schema::Schema,
-};
+use super::{Code, Error, LineIndex, MAX_ERRORS, Schema};
 
 /// What the compiler found.
 type Found<'d> = Diagnostic<'d, DiagnosticData>;

@@ -5,11 +5,7 @@ use std::{fmt::Display, io::Write as _};
 
 use serde::Serialize;
 
-use super::{
-    arguments::Arguments,
-    chunks::Chunks,
-    errors::{Code, Error, Location, MAX_ERRORS, Segment},
-};
+use super::{Arguments, Chunks, Code, Error, Location, MAX_ERRORS, Segment};
 
 /// Why a field has no value.
 #[derive(Debug, Clone)]

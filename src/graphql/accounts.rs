@@ -5,12 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    calls::{ArgumentParser, Call, Mutations, Query, mutation},
-    context::Context,
-    conversations::count,
-    pages::PageArguments,
-    payloads::{Failure, Outcome, Payload},
-    scalars::DateTime,
+    ArgumentParser, Call, Context, DateTime, Failure, Mutations, Outcome, PageArguments, Payload, Query, count,
+    mutation,
 };
 use crate::{
     domain::{

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{ID, InputObject};
 
-use super::{
-    calls::{ArgumentParser, Call, Mutations, mutation},
-    payloads::Failure,
-};
+use super::{ArgumentParser, Call, Failure, Mutations, mutation};
 use crate::{domain::blocks, model::users::User};
 
 #[derive(Clone, InputObject)]

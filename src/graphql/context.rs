@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
-use super::errors::top_level;
+use super::top_level;
 use crate::{
     app::App,
     domain::{

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
-    context::Context,
-    pages::{Listed, PageArguments},
-    payloads::{Failure, Outcome, Payload},
-    scalars::DateTime,
+    ArgumentParser, Call, Context, DateTime, Failure, Listed, Mutations, Outcome, PageArguments, Payload, Query, id,
+    mutation,
 };
 use crate::{
     domain::conversations,

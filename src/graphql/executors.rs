@@ -19,10 +19,7 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use super::{
-    api::{Api, Prepared},
-    calls::Caller,
-};
+use super::{Api, Caller, Prepared};
 use crate::{
     domain::{
         Viewer,

@@ -6,11 +6,8 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    calls::{Call, Query, Source, SourceEvent, SourceEvents, Subscriptions, id, target_user},
-    context::Context,
-    conversations::{Conversation, Member},
-    pages::page_size,
-    scalars::DateTime,
+    Call, Context, Conversation, DateTime, Query, Source, SourceEvent, SourceEvents, Subscriptions,
+    conversations::Member, id, page_size, target_user,
 };
 use crate::{
     domain::feed::{self, Follower},

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Context,
-    calls::Call,
-    errors::{internal, top_level},
-};
+use super::{Call, Context, internal, top_level};
 use crate::{
     domain::{self, Snapshot},
     execution::{self, Arguments, Code, Error, Part, Write},

@@ -5,12 +5,8 @@ use std::sync::Arc;
 use async_graphql::{Enum, ID, InputObject};
 
 use super::{
-    calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
-    context::Context,
-    conversations::Conversation,
-    pages::{Listed, PageArguments},
-    payloads::{Deleted, Failure, Outcome, Payload},
-    scalars::DateTime,
+    ArgumentParser, Call, Context, Conversation, DateTime, Deleted, Failure, Listed, Mutations, Outcome, PageArguments,
+    Payload, Query, id, mutation,
 };
 use crate::{
     domain::messages::{self, Sent},

@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, InputObject, OutputType, indexmap::IndexMap, registry::Registry};
 
-use super::{calls::Query, context::Context, conversations::Conversation};
+use super::{Context, Conversation, Query};
 use crate::{
     domain::accounts,
     execution::{

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::context::Context;
+use super::Context;
 use crate::{
     domain::Rejection,
     execution::{Enum, Error, Fields, Id, Object},

@@ -1,6 +1,6 @@
 //! Presence: whether a user is connected now.
 
-use super::{context::Context, scalars::DateTime};
+use super::{Context, DateTime};
 use crate::{
     execution::{Fields, Object},
     model::signals::Presence,

@@ -8,9 +8,8 @@ use async_graphql::{
 };
 
 use super::{
-    Context, accounts, blocks,
-    calls::{Call, Mutations, Query, Source, Subscriptions},
-    conversations, feed, messages, nodes, searches, signals, users,
+    Call, Context, Mutations, Query, Source, Subscriptions, accounts, blocks, conversations, feed, messages, nodes,
+    searches, signals, users,
 };
 use crate::execution::{
     Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Write,

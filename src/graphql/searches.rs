@@ -3,11 +3,8 @@
 use async_graphql::{Enum, ID, InputObject};
 
 use super::{
-    calls::{Query, id},
-    context::Context,
-    conversations::count,
+    Context, DateTime, Query, count, id,
     pages::{PageInfo, Position, decode, page_size},
-    scalars::DateTime,
 };
 use crate::{
     domain::searches::{Found, Hit, MAX_TEXT, Search},

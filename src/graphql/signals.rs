@@ -6,12 +6,8 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
-    calls::{
-        ArgumentParser, Call, Mutations, Source, SourceEvent, SourceEvents, Subscriptions, id, mutation, target_user,
-    },
-    context::Context,
-    payloads::{Failure, Outcome, Payload},
-    scalars::DateTime,
+    ArgumentParser, Call, Context, DateTime, Failure, Mutations, Outcome, Payload, Source, SourceEvent, SourceEvents,
+    Subscriptions, id, mutation, target_user,
 };
 use crate::{
     domain::{self, signals},

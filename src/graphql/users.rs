@@ -5,12 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    calls::{ArgumentParser, Call, Mutations, Query, id, mutation},
-    context::Context,
-    conversations::Conversations,
-    pages::{Listed, PageArguments},
-    payloads::{Deleted, Failure, Outcome, Payload},
-    scalars::DateTime,
+    ArgumentParser, Call, Context, DateTime, Deleted, Failure, Listed, Mutations, Outcome, PageArguments, Payload,
+    Query, conversations::Conversations, id, mutation,
 };
 use crate::{
     domain::users::{self, Changes},
