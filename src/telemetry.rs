@@ -22,7 +22,7 @@ const MAX_WAITING: usize = 8_192;
 /// There is one log for the process, and one count of what it has lost.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// The log. Dropping it writes the lines that wait, for at most [`Log::FLUSH_TIMEOUT`].
+/// The log. Dropping it writes the lines that wait, for at most 2 seconds.
 pub struct Log(Option<WorkerGuard>);
 
 impl Log {

@@ -1,33 +1,70 @@
 //! JSON in chunks. A large answer is never one piece of memory that grows, and is sent chunk by chunk.
 
-use std::mem;
+use std::{iter, mem, vec};
+
+use parking_lot::Mutex;
 
 /// A chunk that has so many bytes is full; the last field in it may go beyond.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Large chunks that are kept for later answers, at most: some 16 MiB, or twice as much where fields are long.
+const MAX_FREE: usize = 256;
+
+/// Large chunks that are free. An allocator keeps what a thread has freed for that thread: without these, each of many threads would
+/// keep as much as the largest answer that it has written.
+static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// A part of a text. A large one is free for another text once it is dropped.
+#[derive(Debug, Default)]
+pub struct Chunk(Vec<u8>);
+
+impl Chunk {
+    fn large() -> Self {
+        Self(FREE.lock().pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES)))
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // One whose last field was very long is of no use to others.
+        if (CHUNK_BYTES..=4 * CHUNK_BYTES).contains(&self.0.capacity()) {
+            self.0.clear();
+            let mut free = FREE.lock();
+            if free.len() < MAX_FREE {
+                free.push(mem::take(&mut self.0));
+            }
+        }
+    }
+}
 
 /// Text as UTF-8, in chunks that are each valid by themselves.
 #[derive(Debug, Default)]
 pub struct Chunks {
-    full: Vec<Vec<u8>>,
+    full: Vec<Chunk>,
     full_bytes: usize,
-    last: Vec<u8>,
+    last: Chunk,
 }
 
 impl Chunks {
     /// Nothing yet, with room for what is usual.
     pub(super) fn new() -> Self {
-        Self { last: Vec::with_capacity(1_024), ..Self::default() }
+        Self { last: Chunk(Vec::with_capacity(1_024)), ..Self::default() }
     }
 
     /// Nothing yet, with room for another text, if it is short, and for some words around it.
     pub(super) fn with_room_for(other: &Self) -> Self {
-        Self { last: Vec::with_capacity(other.last.len() + 64), ..Self::default() }
+        Self { last: Chunk(Vec::with_capacity(other.last.0.len() + 64)), ..Self::default() }
     }
 
     /// How many bytes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.full_bytes + self.last.len()
+        self.full_bytes + self.last.0.len()
     }
 
     /// Whether there are none.
@@ -38,14 +75,14 @@ impl Chunks {
 
     /// The chunk to write to. [`Chunks::end_field`] must be called between the fields.
     pub(super) fn last(&mut self) -> &mut Vec<u8> {
-        &mut self.last
+        &mut self.last.0
     }
 
     /// Begins a new chunk if the last one is full.
     pub(super) fn end_field(&mut self) {
-        if self.last.len() >= CHUNK_BYTES {
-            self.full_bytes += self.last.len();
-            self.full.push(mem::replace(&mut self.last, Vec::with_capacity(CHUNK_BYTES)));
+        if self.last.0.len() >= CHUNK_BYTES {
+            self.full_bytes += self.last.0.len();
+            self.full.push(mem::replace(&mut self.last, Chunk::large()));
         }
     }
 
@@ -53,48 +90,54 @@ impl Chunks {
     pub(super) fn truncate(&mut self, len: usize) {
         while len < self.full_bytes {
             self.last = self.full.pop().unwrap_or_default();
-            self.full_bytes -= self.last.len();
+            self.full_bytes -= self.last.0.len();
         }
-        self.last.truncate(len - self.full_bytes);
+        self.last.0.truncate(len - self.full_bytes);
     }
 
     /// Appends a short text.
     pub fn push_str(&mut self, text: &str) {
         self.end_field();
-        self.last.extend_from_slice(text.as_bytes());
+        self.last.0.extend_from_slice(text.as_bytes());
     }
 
     /// Appends all of another text: without a copy, if it is large.
     pub fn append(&mut self, other: Self) {
         if other.full.is_empty() {
             self.end_field();
-            self.last.extend_from_slice(&other.last);
+            self.last.0.extend_from_slice(other.last.as_ref());
             return;
         }
         let end = mem::replace(&mut self.last, other.last);
-        self.full_bytes += end.len() + other.full_bytes;
+        self.full_bytes += end.0.len() + other.full_bytes;
         self.full.push(end);
         self.full.extend(other.full);
     }
 
+    /// All of it in one piece.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.into_iter().flat_map(|chunk| chunk.as_ref().to_vec()).collect()
+    }
+
     /// Whether it is this text, which is a short one.
     pub(super) fn is(&self, text: &str) -> bool {
-        self.full.is_empty() && self.last == text.as_bytes()
+        self.full.is_empty() && self.last.0 == text.as_bytes()
     }
 }
 
 impl IntoIterator for Chunks {
-    type Item = Vec<u8>;
-    type IntoIter = std::iter::Chain<std::vec::IntoIter<Vec<u8>>, std::iter::Once<Vec<u8>>>;
+    type Item = Chunk;
+    type IntoIter = iter::Chain<vec::IntoIter<Chunk>, iter::Once<Chunk>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.full.into_iter().chain(std::iter::once(self.last))
+        self.full.into_iter().chain(iter::once(self.last))
     }
 }
 
 impl From<String> for Chunks {
     fn from(text: String) -> Self {
-        Self { last: text.into_bytes(), ..Self::default() }
+        Self { last: Chunk(text.into_bytes()), ..Self::default() }
     }
 }
 
@@ -119,7 +162,7 @@ mod tests {
         for len in [text.len(), 200_000, 150_001, 150_000, 90_000, 65_536, 1, 0] {
             all.truncate(len);
             assert_eq!(all.len(), len);
-            let joined: Vec<u8> = all.full.iter().chain([&all.last]).flatten().copied().collect();
+            let joined: Vec<u8> = all.full.iter().chain([&all.last]).flat_map(|chunk| &chunk.0).copied().collect();
             assert_eq!(joined.as_slice(), text.as_bytes().split_at(len).0, "{len}");
         }
         assert!(all.is_empty());

@@ -28,7 +28,7 @@ struct Parts<'a> {
 impl From<Answer> for Response {
     /// The data stays the JSON that it is: as values it would take many times the memory.
     fn from(answer: Answer) -> Self {
-        let json: Vec<u8> = answer.into_json().into_iter().flatten().collect();
+        let json = answer.into_json().into_bytes();
         let response = serde_json::from_slice::<Parts<'_>>(&json).ok().and_then(|Parts { data, errors }| {
             let mut response = Self::new(to_value(data).ok()?);
             response.errors = errors;

@@ -28,7 +28,7 @@ mod exchange;
 
 pub use answers::{Answer, Part, RootFieldsAnswer, write};
 pub use arguments::{Arguments, Binder};
-pub use chunks::Chunks;
+pub use chunks::{Chunk, Chunks};
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
 pub use errors::{Code, Error};

@@ -163,7 +163,7 @@ impl hyper::body::Body for AnswerBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let chunk = self.chunks.next().map(Bytes::from);
+        let chunk = self.chunks.next().map(Bytes::from_owner);
         self.remaining -= chunk.as_ref().map_or(0, Bytes::len);
         Poll::Ready(chunk.map(Frame::data).map(Ok))
     }

@@ -93,5 +93,5 @@ fn next_event(answer: Answer) -> impl Iterator<Item = Bytes> {
     let mut event = Chunks::from(format!("event: next\n{id}data: "));
     event.append(answer.into_json());
     event.push_str("\n\n");
-    event.into_iter().map(Bytes::from)
+    event.into_iter().map(Bytes::from_owner)
 }

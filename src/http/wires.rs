@@ -113,7 +113,7 @@ impl Wire {
         let mut message = Chunks::from(format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
         message.append(payload);
         message.push_str("}");
-        let mut chunks = message.into_iter().map(Bytes::from).peekable();
+        let mut chunks = message.into_iter().map(Bytes::from_owner).peekable();
         let mut opcode = Data::Text;
         while let Some(chunk) = chunks.next() {
             let frame = Frame::message(chunk, OpCode::Data(opcode), chunks.peek().is_none());

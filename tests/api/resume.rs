@@ -187,7 +187,7 @@ async fn a_deleted_text_is_not_told_any_more() {
     };
     let mut followers = [follow(), follow()];
     let event = async |follower: &mut BoxStream<'static, Answer>| {
-        let json: Vec<u8> = follower.next().await.unwrap().into_json().into_iter().flatten().collect();
+        let json = follower.next().await.unwrap().into_json().into_bytes();
         let answer: Value = serde_json::from_slice(&json).unwrap();
         answer["data"]["feed"].clone()
     };
