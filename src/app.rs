@@ -88,6 +88,8 @@ pub struct App {
     pub is_sign_up_open: bool,
     /// How long after their last connection a user goes offline.
     pub offline_after: Duration,
+    /// After which time nobody waits for the answer to a request any more.
+    pub request_timeout: Duration,
     /// Since when changes had to wait each time that somebody asked.
     blocked_since: Mutex<Option<Instant>>,
     epoch: RwLock<Arc<str>>,
@@ -174,6 +176,7 @@ impl App {
             lifetimes: Lifetimes::default(),
             is_sign_up_open: true,
             offline_after: OFFLINE_AFTER,
+            request_timeout: Duration::MAX,
             blocked_since: Mutex::default(),
             epoch: RwLock::new(epoch),
             clock: Arc::new(clock),
@@ -192,6 +195,7 @@ impl App {
         self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
         self.is_sign_up_open = auth.sign_up == SignUp::Open;
         let limits = &settings.limits;
+        self.request_timeout = limits.request_timeout;
         self.permits = Permits::of(PermitLimits {
             connections: limits.max_user_sockets,
             requests: limits.max_user_requests,

@@ -40,7 +40,7 @@ const MAX_PENDING: i64 = 100_000;
 /// Changed messages that are left out before the best ones are chosen. Of more, those that were deleted take the places of others, and are
 /// left out afterwards.
 const MAX_CHANGED: i64 = 100_000;
-/// How long vectors are compared, at most.
+/// How long vectors are compared, at most; and no longer than a request may take.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
 /// After how many chunks the time is looked at.
 const CHUNKS_PER_LOOK: usize = 256;
@@ -262,10 +262,10 @@ fn nearest(conn: &mut Conn<'_>, app: &App, vector: &Vector, filter: &Filter) -> 
     let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
     let changed: HashSet<MessageId> = store::indexing::changes(conn, false, MAX_CHANGED)?.into_iter().collect();
     let (query, mut best) = (QueryVector::from(vector), Best::new(MAX_HITS));
-    let (begun, mut chunks) = (Instant::now(), 0_usize);
+    let (begun, timeout, mut chunks) = (Instant::now(), SCAN_TIMEOUT.min(app.request_timeout), 0_usize);
     store::vectors::scan(conn, &model, filter.list, |(low, high, entries, vectors)| {
         chunks += 1;
-        if chunks.is_multiple_of(CHUNKS_PER_LOOK) && begun.elapsed() > SCAN_TIMEOUT {
+        if chunks.is_multiple_of(CHUNKS_PER_LOOK) && begun.elapsed() > timeout {
             return Err(Error::Busy);
         }
         for (entry, score) in query.scores(&entries, &vectors).into_iter().flatten() {

@@ -4,6 +4,7 @@ use duologue::{
     domain::{embedding, indexing},
     store,
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -11,8 +12,8 @@ use crate::{
     embedders::model,
     endpoints::{Program, good, status},
     expiry::{DAY, keep_for},
-    harness::{Chat, Database, Person, soon},
-    searches::{found, texts},
+    harness::{Chat, Database, Person, code, soon},
+    searches::{SEARCH, found, texts},
 };
 
 /// A server with the model, and with the jobs that keep its index up to date.
@@ -246,4 +247,35 @@ async fn messages_that_were_there_before_the_model_get_vectors() {
     person(&ada).sends("The meeting moved to Friday", &person(&bob)).await;
     is_indexed(&person(&bob)).await;
     assert_eq!(means(&person(&bob), "an appointment was rescheduled").await[0], "The meeting moved to Friday");
+}
+
+/// Otherwise it would keep a connection from others, though nobody waits for it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_compared_for_no_longer_than_a_request_may_take() {
+    let endpoint = Program::start(good).await;
+    let reader = Reader::asking(&endpoint).await;
+    // On PostgreSQL the database ends such a statement.
+    if !reader.chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
+    ada.sends("one", &bob).await;
+    is_indexed(&ada).await;
+    let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small", "--request-timeout", "2"];
+    let chat = Chat::on(reader.stop().await, &flags).await;
+    let endless = "ALTER TABLE embedding_chunks RENAME TO chunks;
+        CREATE VIEW embedding_chunks AS
+            WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers)
+            SELECT chunks.* FROM numbers CROSS JOIN chunks";
+    drop(chat.database.run(endless).await);
+    // As many as there are connections for what takes long.
+    let searches = (0..3).map(|number| {
+        let input = json!({ "text": format!("search {number}"), "mode": "SEMANTIC" });
+        chat.ask(SEARCH, json!({ "input": input }))
+    });
+    for answer in join_all(searches).await {
+        assert!(["TIMEOUT", "DATABASE_BUSY"].contains(&code(&answer).as_str()), "{answer}");
+    }
+    // It needs one of these connections.
+    assert_eq!(found(&chat, json!({ "text": "one", "mode": "TEXT" })).await["nodes"], json!([{ "id": "msg_1" }]));
 }
