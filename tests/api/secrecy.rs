@@ -8,17 +8,32 @@ use duologue::{
     model::texts::Password,
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::ChildStderr,
+    task::{JoinHandle, yield_now},
+};
 
 use crate::{
     accounts::{Member, accounts},
-    harness::{ACCOUNTS, Chat, Database, KEY, SEND, Socket, code, soon, text},
-    program::{program, terminate},
+    endpoints::{Program, good, status},
+    harness::{ACCOUNTS, Chat, Database, KEY, SEND, Socket, client, code, soon, text},
+    program::{program, signs_up, started, terminate},
+    searches::SEARCH,
 };
 
 const EMAIL: &str = "ada.lovelace@example.com";
 const PASSWORD: &str = "a very secret password";
 const MESSAGE: &str = "meet me at the secret place";
+
+/// All that a program logs until it ends.
+fn read_to_end(mut log: ChildStderr) -> JoinHandle<String> {
+    tokio::spawn(async move {
+        let mut text = String::new();
+        log.read_to_string(&mut text).await.unwrap();
+        text
+    })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_secret_is_in_the_log_or_stored_as_it_is() {
@@ -26,12 +41,7 @@ async fn nothing_secret_is_in_the_log_or_stored_as_it_is() {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url];
     let mut command = program(&[&fixed, &ACCOUNTS[..]].concat());
     let mut server = command.env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = server.stderr.take().unwrap();
-    let reading = tokio::spawn(async move {
-        let mut text = String::new();
-        log.read_to_string(&mut text).await.unwrap();
-        text
-    });
+    let reading = read_to_end(server.stderr.take().unwrap());
     let mut line = String::new();
     soon(BufReader::new(server.stdout.take().unwrap()).read_line(&mut line)).await.unwrap();
     let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
@@ -79,6 +89,78 @@ async fn nothing_secret_is_in_the_log_or_stored_as_it_is() {
         assert!(stored.contains("$argon2id$v=19$m=19456,t=2,p=1$"));
         for secret in [PASSWORD, &*access, &*refresh] {
             assert!(!stored.contains(secret), "{secret}");
+        }
+    }
+}
+
+const WORD: &str = "xylographer";
+const ENDPOINT_KEY: &str = "sk-secret-key";
+
+/// Sends and searches on a server that logs everything and has its vectors from this program, which fails after a while and repeats what
+/// it was sent; gives the log.
+async fn log_of_searches(endpoint: &Program, url: &str, key: Option<&str>) -> String {
+    endpoint.set(good);
+    let database = Database::new().await;
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--database", &database.url, "--max-searches", "off"];
+    let mut command =
+        program(&[&fixed, &ACCOUNTS[..], &["--embedding-url", url, "--embedding-name", "small"]].concat());
+    command.env_remove("DUOLOGUE_NO_EMBEDDINGS").env("RUST_LOG", "trace").stderr(Stdio::piped());
+    command.envs(key.map(|key| ("DUOLOGUE_EMBEDDING_KEY", key)));
+    let (mut server, address) = started(command).await;
+    let reading = read_to_end(server.stderr.take().unwrap());
+    let (_, authorization) = signs_up(address, "ada").await;
+    let (bob, _) = signs_up(address, "bob").await;
+    let http = client(Some(&authorization));
+    let ask = async |query: &str, variables: Value| -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        soon(http.post(format!("http://{address}/graphql")).json(&body).send()).await.unwrap().json().await.unwrap()
+    };
+    let send = async |text: &str| ask(SEND, json!({ "input": { "receiverId": bob, "content": text } })).await;
+    let find = async |mode: &str, number: usize| {
+        ask(SEARCH, json!({ "input": { "text": format!("{WORD} {number}"), "mode": mode } })).await
+    };
+    // The endpoint is sent a text with this in it.
+    let is_embedded = async |text: &str| {
+        let has = |body: &Value| body["input"].to_string().contains(text);
+        soon(async {
+            while !endpoint.seen().iter().any(|(_, body)| has(body)) {
+                yield_now().await;
+            }
+        })
+        .await;
+    };
+    send(MESSAGE).await;
+    is_embedded(MESSAGE).await;
+    for (number, mode) in ["TEXT", "HYBRID", "SEMANTIC"].into_iter().enumerate() {
+        let found = find(mode, number).await;
+        assert_eq!((found.get("errors"), &found["data"]["searchMessages"]["mode"]), (None, &json!(mode)));
+    }
+    is_embedded(WORD).await;
+    for (number, failure) in [400, 401, 500].into_iter().enumerate() {
+        endpoint.set(move |body| status(failure, &json!({ "error": { "message": body["input"].to_string() } })));
+        send(&format!("{MESSAGE} {failure}")).await;
+        if number == 0 {
+            // Afterwards the job pauses.
+            is_embedded(&format!("{MESSAGE} {failure}")).await;
+        }
+        assert_eq!(code(&find("SEMANTIC", 10 + number).await), "UNAVAILABLE", "{failure}");
+        assert_eq!(find("HYBRID", 20 + number).await["data"]["searchMessages"]["mode"], "TEXT");
+        find("TEXT", 30 + number).await;
+    }
+    terminate(server).await;
+    soon(reading).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_searched_is_in_the_log() {
+    let endpoint = Program::start(good).await;
+    let with_user = endpoint.url.replace("http://", "http://somebody:passw0rd@");
+    for (url, key) in [(&endpoint.url, Some(ENDPOINT_KEY)), (&with_user, None)] {
+        let log = log_of_searches(&endpoint, url, key).await;
+        assert!(log.contains("messages get no vectors") && log.contains("stopping"), "{log}");
+        for secret in [WORD, MESSAGE, ENDPOINT_KEY, "somebody", "passw0rd", "c29tZWJvZHk6cGFzc3cwcmQ="] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
         }
     }
 }
