@@ -102,6 +102,36 @@ async fn what_looks_like_a_bomb_is_answered() {
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
+/// Each of them compares thousands of texts.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_searches_in_one_document_are_too_complex() {
+    let chat = Chat::open().await;
+    let repeated = |times: usize, field: &str| (0..times).map(|n| format!("s{n}: {field} ")).collect::<String>();
+    let messages = |times: usize| repeated(times, "searchMessages(input: { text: \"x\" }, first: 1) { nodes { id } }");
+    let in_fragment = |times: usize| format!("{{ ...A }} fragment A on Query {{ {} }}", messages(times));
+    let users = |times: usize| {
+        format!(
+            "query ($search: String) {{ {} }}",
+            repeated(times, "users(search: $search, first: 1) { nodes { id } }")
+        )
+    };
+    let one = "users(search: \"x\", first: 1) { nodes { id } }";
+    let found = chat.data(&format!("{{ {} }}", messages(4)), json!({})).await;
+    assert_eq!(found.as_object().unwrap().len(), 4);
+    chat.data(&in_fragment(4), json!({})).await;
+    chat.data(&users(9), json!({ "search": "x" })).await;
+    // These do not search.
+    chat.data(&users(10), json!({})).await;
+    for (query, variables) in [
+        (format!("{{ {} }}", messages(5)), json!({})),
+        (in_fragment(5), json!({})),
+        (users(10), json!({ "search": "x" })),
+        (format!("{{ {} a: {one} b: {one} }}", messages(4)), json!({})),
+    ] {
+        assert_eq!(chat.code(&query, variables).await, "QUERY_TOO_COMPLEX", "{query}");
+    }
+}
+
 /// A list writes it for each of its items.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alias_is_short() {
