@@ -13,7 +13,10 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::harness::{Chat, Socket, code, soon, text};
+use crate::{
+    harness::{Chat, Socket, code, soon, text},
+    world::{World, socket},
+};
 
 const QUERY: &str = "{ __typename }";
 
@@ -261,6 +264,53 @@ async fn one_socket_has_so_many_operations_at_most() {
     socket.says(json!({ "type": "complete", "id": "2" })).await;
     socket.subscribes("4", QUERY, json!({})).await;
     assert_eq!(socket.hears().await["type"], "next");
+}
+
+/// Each is far below what all may fill together, and they are on several sockets.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fields_of_all_subscriptions_of_a_user_count_together() {
+    let world = World::open(&["--max-user-subscribed-fields", "1000"]).await;
+    let query = "subscription { feed { conversation { messages(first: 50) { nodes { content createdAt } } } } }";
+    let mut sockets = [socket(&world, &world.mallory).await, socket(&world, &world.mallory).await];
+    let mut accepted = 0;
+    let refused = loop {
+        let socket = &mut sockets[accepted % 2];
+        socket.subscribes(&accepted.to_string(), query, json!({})).await;
+        let said = socket.hears().await;
+        if said["type"] != "next" {
+            break said;
+        }
+        accepted += 1;
+        assert!(accepted < 20, "nothing is refused");
+    };
+    assert!(accepted >= 4, "only {accepted} were accepted");
+    let error = &refused["payload"][0];
+    assert_eq!((&refused["type"], &error["extensions"]["code"]), (&json!("error"), &json!("FORBIDDEN")), "{refused}");
+    assert!(error["message"].as_str().unwrap().contains("too many fields"), "{refused}");
+    // Another user has a budget of their own.
+    let mut of_bob = socket(&world, &world.bob).await;
+    of_bob.subscribes("1", query, json!({})).await;
+    assert_eq!(of_bob.hears().await["type"], "next");
+    // One that has ended makes room for one, and for no more.
+    sockets[0].says(json!({ "type": "complete", "id": "0" })).await;
+    sockets[0].subscribes("another", query, json!({})).await;
+    assert_eq!(sockets[0].hears().await["type"], "next");
+    for socket in &mut sockets {
+        socket.subscribes("too many", query, json!({})).await;
+        assert_eq!(socket.hears().await["type"], "error");
+    }
+    // So does a socket that is closed.
+    let [first, mut second] = sockets;
+    drop(first);
+    soon(async {
+        loop {
+            second.subscribes("again", query, json!({})).await;
+            if second.hears().await["type"] == "next" {
+                break;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
