@@ -8,14 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use duologue::model::timestamps::Timestamp;
-use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
@@ -240,38 +237,6 @@ async fn variables_that_are_not_declared_are_not_kept() {
     }
     assert_eq!(said["payload"][0]["extensions"]["code"], "QUERY_TOO_COMPLEX", "{said}");
     assert!((2..=6).contains(&started), "{started} were started");
-}
-
-/// A client that keeps the socket full goes on for a moment at most once its session has ended.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_ends_with_its_session() {
-    let world = World::open(&["--max-sends", "off"]).await;
-    let mut flooding = socket(&world, &world.mallory).await;
-    let send = "mutation ($to: ID!) { sendMessage(input: { receiverId: $to, content: \"flood\" }) { message { id } } }";
-    let to = world.bob.id.clone();
-    let flood = tokio::spawn(async move {
-        let mut id = 0_u64;
-        loop {
-            flooding.subscribes(&id.to_string(), send, json!({ "to": to })).await;
-            id += 1;
-            // It waits for nothing: the server has always something to read.
-            while let Some(said) = flooding.hears_or_ends().now_or_never() {
-                match said {
-                    Some(Message::Text(_) | Message::Ping(_)) => {}
-                    Some(Message::Close(Some(frame))) => return u16::from(frame.code),
-                    _ => return 0,
-                }
-            }
-        }
-    });
-    let last = "{ messages(last: 1) { nodes { createdAt } } }";
-    while world.data(&world.program, last, json!({})).await["messages"]["nodes"].as_array().unwrap().is_empty() {}
-    world.data(&world.mallory.authorization, "mutation { signOut { sessionId } }", json!({})).await;
-    let answered: i64 = Timestamp::now().milliseconds();
-    assert_eq!(soon(flood).await.unwrap(), 4403);
-    let at = text(&world.data(&world.program, last, json!({})).await["messages"]["nodes"][0]["createdAt"]);
-    let later = at.parse::<Timestamp>().unwrap().milliseconds() - answered;
-    assert!(later < 100, "something was accepted {later} ms after the session had ended");
 }
 
 /// All that one signed-in stranger can do at once: the sends and pages of others go on, and memory stays bounded.

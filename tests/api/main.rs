@@ -88,6 +88,7 @@ mod compression;
 mod persisted;
 mod connections;
 mod bounds;
+mod floods;
 mod stopping;
 mod fuzz;
 mod pages;

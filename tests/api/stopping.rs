@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::harness::{Chat, SEND, Socket, soon};
 
 /// The protocols for WebSockets, and what begins an operation.
-const PROTOCOLS: [(&str, &str); 2] = [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")];
+pub(crate) const PROTOCOLS: [(&str, &str); 2] = [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")];
 const FEED: &str = "subscription ($id: ID!) { feed(userId: $id) { kind } }";
 
 async fn initialized(chat: &Chat, protocol: &str) -> Socket {
