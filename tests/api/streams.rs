@@ -129,6 +129,46 @@ async fn a_feed_streams_and_resumes_by_the_last_event_id() {
     }
 }
 
+/// A client would send it back as if it were a place in a feed.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_events_of_feeds_have_ids() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let cursor = chat.data("{ feedCursor(userId: 1) }", json!({})).await["feedCursor"].take();
+    for query in [
+        r#"{ __type(name: "__Type") { cursor: description } }"#,
+        "{ cursor: feedCursor(userId: 1) }",
+        &format!("{{ feed: feedEvents(userId: 1, after: {cursor}) {{ cursor events {{ cursor }} }} }}"),
+        "{ users(first: 2) { edges { cursor } } }",
+        "mutation { feed: updateUser(id: 1, input: { name: \"Eve\" }) { user { cursor: name } } }",
+    ] {
+        let mut response = Stream::open(post(&chat, query)).await.response;
+        let mut events = String::new();
+        while let Some(chunk) = soon(response.chunk()).await.unwrap() {
+            events.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        assert!(events.contains(r#""cursor":"#) && events.ends_with("event: complete\ndata:\n\n"), "{query}: {events}");
+        assert_eq!(events.lines().find(|line| line.starts_with("id")), None, "{query}: {events}");
+    }
+    let mut feed = Stream::open(post(&chat, FEED)).await;
+    let (event, id) = feed.hears().await;
+    assert_eq!(event["cursor"], json!(id));
+    let mut signals = Stream::open(post(&chat, "subscription { signals(userId: 2) { kind cursor: expiresAt } }")).await;
+    let conversation = format!("cnv_{}_{}", &ada.id[4..], &bob.id[4..]);
+    let typing = "mutation ($in: ID!) { setTyping(userId: 1, conversationId: $in) { ok } }";
+    let heard = async {
+        loop {
+            chat.data(typing, json!({ "in": conversation })).await;
+            // It is not known when the subscription has begun.
+            if let Ok(event) = tokio::time::timeout(Duration::from_millis(200), signals.next()).await {
+                return event.unwrap();
+            }
+        }
+    };
+    let (name, id, data) = soon(heard).await;
+    assert!(name == "next" && id.is_none() && data.contains("cursor"), "{name} {id:?} {data}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_resumes_beside_others_goes_on_from_their_own_cursor() {
     let chat = Chat::open().await;
