@@ -256,10 +256,29 @@ async fn typescript_with_trusted_documents() {
     let chat = Chat::with(&["--trusted-documents", documents.to_str().unwrap()]).await;
     let mut command = Command::new("node");
     command.arg(&program).env("DUOLOGUE_TRUSTED_DOCUMENTS", "1");
-    let mut example = Example::start(&chat, command, chat.address, 1);
+    finds_what_was_said(Example::start(&chat, command, chat.address, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_finds_what_was_said() {
+    let Some(program) = installed("examples/typescript/build/main.js", "DUOLOGUE_TEST_WITHOUT_NODE") else { return };
+    let chat = Chat::open().await;
+    let mut command = Command::new("node");
+    command.arg(&program);
+    finds_what_was_said(Example::start(&chat, command, chat.address, 2)).await;
+}
+
+/// With an example that ends after two messages.
+async fn finds_what_was_said(mut example: Example) {
     example.prints(&["CAUGHT_UP"]).await;
-    example.is_told("one").await;
-    example.prints(&["MESSAGE_SENT msg_1 Ada: one"]).await;
+    example.is_told("an early flight").await;
+    example.prints(&["MESSAGE_SENT msg_1 Ada: an early flight"]).await;
+    example.is_told("/search EARLY").await;
+    example.prints(&["FOUND msg_1 Ada: an **early** flight"]).await;
+    // Nothing is sent, and nothing else is found.
+    example.is_told("/search late").await;
+    example.is_told("two").await;
+    example.prints(&["MESSAGE_SENT msg_2 Ada: two"]).await;
     example.ends().await;
 }
 
