@@ -127,3 +127,4 @@ mod readme;
 mod clients;
 mod book;
 mod book_pages;
+mod limits;
