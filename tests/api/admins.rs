@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use duologue::{
     domain::{Error, Viewer, accounts, admin as operations, imports},
-    model::texts::Name,
+    model::{texts::Name, timestamps::Timestamp},
 };
 use serde_json::json;
 use tokio::{
@@ -199,6 +199,37 @@ async fn where_nobody_may_sign_up_accounts_are_made_for_people() {
     chat.ask_with(Some(&token), create, json!({ "input": input })).await;
     Member::signs_in(&chat, "Ada").await;
     assert_eq!(features(&Chat::with(&ACCOUNTS).await).await, json!(["accounts", "sign-up", "search"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_tokens_are_listed_in_columns_with_heads() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    Member::signs_up(&chat, "Ada").await;
+    Member::signs_in(&chat, "Ada").await;
+    assert!(admin(&chat.database, &["issue-token", "billing"], "").await.0);
+    for (task, head, [first, last]) in [
+        (
+            &["sessions", "ada@example.com"][..],
+            "SESSION\tSIGNED IN\tLAST USED\tDEVICE",
+            [&["ses_2", "phone"], &["ses_1", "-"]],
+        ),
+        (&["tokens"][..], "TOKEN\tISSUED\tNAME", [&["svc_1", "billing"], &["svc_1", "billing"]]),
+    ] {
+        let (is_done, said, errors) = admin(&chat.database, task, "").await;
+        assert!(is_done && errors.is_empty(), "{task:?}: {errors}");
+        let mut lines = said.lines();
+        assert_eq!(lines.next(), Some(head));
+        let rows: Vec<Vec<_>> = lines.map(|line| line.split('\t').collect()).collect();
+        for row in &rows {
+            assert_eq!(row.len(), head.split('\t').count(), "{said}");
+            for time in &row[1..row.len() - 1] {
+                time.parse::<Timestamp>().unwrap_or_else(|_| panic!("{time}: {said}"));
+            }
+        }
+        for (row, expected) in [(rows.first().unwrap(), first), (rows.last().unwrap(), last)] {
+            assert_eq!([row[0], row[row.len() - 1]], *expected, "{said}");
+        }
+    }
 }
 
 /// Not even whoever may do everything with users and messages.

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use crate::{
     harness::{ACCOUNTS, Chat, Database, soon, text},
+    imports::LINES,
     program::{error, program, run},
     unread::{assert_counts, marks},
 };
@@ -28,6 +29,25 @@ async fn imports(database: &Database, file: &Path) -> String {
     let output = run(&["import", &name, "--database", &database.url]).await;
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_renumbers_messages_that_are_not_in_the_order_of_their_times() {
+    let database = Database::new().await;
+    let late = r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "First", "createdAt": "2026-01-05T00:00:00Z"}}"#;
+    let file = database.folder().join("chat.jsonl");
+    fs::write(&file, format!("{LINES}\n{late}\n")).unwrap();
+    let name = file.to_str().unwrap();
+    let said = error(&["import", name, "--database", &database.url]).await;
+    assert!(said.contains("line 5: ") && said.contains("in another order than their ids"), "{said}");
+    let imported = run(&["import", name, "--renumber", "--database", &database.url]).await;
+    assert!(imported.status.success(), "{imported:?}");
+    assert_eq!(String::from_utf8(imported.stdout).unwrap(), "Imported 2 users and 3 messages.\n");
+    let chat = Chat::on(database, &["--auth", "open"]).await;
+    let query = "{ conversation(user1: 7, user2: 10) { messages { nodes { id content } } } }";
+    let expected = [("msg_1", "First"), ("msg_2", "Hi"), ("msg_3", "Hello 👋")];
+    let expected = expected.map(|(id, content)| json!({ "id": id, "content": content }));
+    assert_eq!(chat.data(query, json!({})).await["conversation"]["messages"]["nodes"], json!(expected));
 }
 
 fn lines_of(file: &Path) -> usize {

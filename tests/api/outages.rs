@@ -24,7 +24,7 @@ use crate::{
     crowd::{Crowd, short_or_long},
     failover::{Followers, PEOPLE},
     harness::{Chat, Database, code, signed_in, soon},
-    program::{serve, server, started},
+    program::{error, serve, server, started},
 };
 
 /// A PostgreSQL server of one's own, until this is dropped: other tests use the one of the suite.
@@ -77,6 +77,18 @@ impl Cluster {
         assert!(soon(restart.status()).await.unwrap().success());
         fault
     }
+}
+
+/// Nothing listens there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_reach_postgresql_names_it_and_why() {
+    let away = "postgres://somebody:passw0rd@127.0.0.1:1/chat?sslmode=disable";
+    let begun = Instant::now();
+    let said = error(&["serve", "--listen", "127.0.0.1:0", "--database", away]).await;
+    assert!(said.starts_with("cannot open the database on 127.0.0.1 (port 1): "), "{said}");
+    assert!(said.contains("Connection refused"), "{said}");
+    assert!(!said.contains("passw0rd") && !said.contains("somebody"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
