@@ -1,15 +1,19 @@
 //! What a server does by itself while it runs, as `duologue serve` starts it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use diesel::{dsl::sql, sql_types::BigInt};
 use duologue::model::timestamps::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Child;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     database::Lock,
-    harness::{ACCOUNTS, Chat, Database, Socket, client, signed_in, soon},
+    harness::{ACCOUNTS, Chat, Database, Socket, client, code, signed_in, soon, text},
     metrics::scraped,
     ports::{own_address, own_port},
     program::{run, serve, signs_up, terminate},
@@ -21,7 +25,7 @@ fn accounts() -> &'static [&'static str] {
     if signed_in() { &[] } else { &ACCOUNTS }
 }
 
-async fn connected(address: std::net::SocketAddr, authorization: &str) -> Socket {
+async fn connected(address: SocketAddr, authorization: &str) -> Socket {
     let mut socket = Socket::open_with(address, "graphql-transport-ws", Some(authorization)).await;
     socket.says(json!({ "type": "connection_init" })).await;
     assert_eq!(socket.hears().await["type"], "connection_ack");
@@ -45,6 +49,91 @@ async fn what_belongs_to_a_session_that_a_command_ends_is_closed_within_five_sec
     assert_eq!(socket.hears_close().await, 4403);
     while soon(stream.chunk()).await.unwrap().is_some() {}
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Posts to a server, and gives the answer.
+async fn post(address: SocketAddr, authorization: &str, query: &str, variables: Value) -> Value {
+    let authorization = Some(authorization).filter(|its| !its.is_empty());
+    let request = client(authorization).post(format!("http://{address}/graphql"));
+    soon(request.json(&json!({ "query": query, "variables": variables })).send()).await.unwrap().json().await.unwrap()
+}
+
+/// A WebSocket and an event stream that follow the feed of a user.
+async fn followed(address: SocketAddr, authorization: &str, user: &str) -> (Socket, reqwest::Response) {
+    let (query, variables) = ("subscription ($user: ID) { feed(userId: $user) { kind } }", json!({ "user": user }));
+    let mut socket = connected(address, authorization).await;
+    socket.subscribes("feed", query, variables.clone()).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    let feed = json!({ "query": query, "variables": variables });
+    let request = client(Some(authorization)).post(format!("http://{address}/graphql")).json(&feed);
+    let mut stream = soon(request.header("accept", "text/event-stream").send()).await.unwrap();
+    assert!(soon(stream.chunk()).await.unwrap().is_some());
+    (socket, stream)
+}
+
+/// The server closes a socket because the session has ended, perhaps after what it had to say, and ends a stream.
+async fn end_with_the_session((mut socket, mut stream): (Socket, reqwest::Response)) {
+    let close = loop {
+        match socket.hears_or_ends().await {
+            Some(Message::Close(frame)) => break u16::from(frame.unwrap().code),
+            Some(_) => {}
+            None => panic!("it was not closed"),
+        }
+    };
+    assert_eq!(close, 4403);
+    while soon(stream.chunk()).await.unwrap().is_some() {}
+}
+
+/// Ends what belongs to a token in one of four ways, at a server or by a command.
+async fn ends(way: &str, database: &Database, at: SocketAddr, id: &str, authorization: &str, token: &str) {
+    let answer = match way {
+        "sign-out" => post(at, authorization, "mutation { signOut { sessionId } }", json!({})).await,
+        "new password" => {
+            // It ends all sessions but the one that changes it.
+            let sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { accessToken } }";
+            let input = json!({ "email": "new-password@example.com", "password": "correct horse" });
+            let signed = post(at, "", sign_in, json!({ "input": input })).await;
+            let another = format!("Bearer {}", text(&signed["data"]["signIn"]["accessToken"]));
+            let change = "mutation ($id: ID!) { updateUser(id: $id, input: { password: \"another good one\" }) { user { id } } }";
+            post(at, &another, change, json!({ "id": id })).await["data"]["updateUser"].take()
+        }
+        "service token" => {
+            let revoked = run(&["admin", "revoke-token", token, "--database", &database.url]).await;
+            json!({ "user": revoked.status.success().then_some("revoked") })
+        }
+        _ => {
+            let delete = "mutation ($id: ID!) { deleteUser(id: $id) { deletedId } }";
+            post(at, authorization, delete, json!({ "id": id })).await
+        }
+    };
+    let done = ["/data/signOut/sessionId", "/user", "/data/deleteUser/deletedId"];
+    assert!(done.into_iter().any(|path| answer.pointer(path).is_some_and(|its| !its.is_null())), "{way}: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_at_one_server_ends_at_another_within_five_seconds_without_nats() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let ((_a, at_a), (_b, at_b)) = (serve(&database, accounts()).await, serve(&database, accounts()).await);
+    for way in ["sign-out", "new password", "service token", "deletion"] {
+        let name = way.replace(' ', "-");
+        let (id, mut authorization) = signs_up(at_a, &name).await;
+        let mut token = String::new();
+        if way == "service token" {
+            let issued = run(&["admin", "issue-token", "billing", "--database", &database.url]).await;
+            authorization = format!("Bearer {}", String::from_utf8(issued.stdout).unwrap().trim());
+            token = String::from_utf8(issued.stderr).unwrap().split(':').next().unwrap().to_owned();
+        }
+        let follows = followed(at_b, &authorization, &id).await;
+        ends(way, &database, at_a, &id, &authorization, &token).await;
+        let begun = Instant::now();
+        let refused = post(at_b, &authorization, "{ me { user { id } } }", json!({})).await;
+        assert_eq!(code(&refused), "UNAUTHENTICATED", "{way}");
+        soon(end_with_the_session(follows)).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{way}: {:?}", begun.elapsed());
+    }
 }
 
 /// How many rows there are of those that a server deletes when they are old.
