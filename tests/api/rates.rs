@@ -107,6 +107,38 @@ async fn guesses_count_after_a_restart_and_who_has_to_wait_costs_no_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_several_servers_count_together_also_after_a_restart() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let flags = [&ACCOUNTS[..], &GUARDED].concat();
+    let same = Database::on(&database.url);
+    let mut servers = [Chat::in_real_time(database, &flags).await, Chat::in_real_time(same, &flags).await];
+    Member::signs_up(&servers[0], "Ada").await;
+    let (right, wrong) = ("correct horse battery", "wrong wrong wrong");
+    for guess in 0..10 {
+        let code = attempt(&servers[guess % 2], "192.0.2.1", "ada@example.com", wrong).await;
+        assert_eq!(code, "BAD_CREDENTIALS", "{guess}");
+    }
+    for is_restarted in [false, true] {
+        if is_restarted {
+            let [a, b] = servers;
+            let (a, b) = (a.stop().await, b.stop().await);
+            servers = [Chat::in_real_time(a, &flags).await, Chat::in_real_time(b, &flags).await];
+        }
+        for chat in &servers {
+            for password in [wrong, right] {
+                let code = attempt(chat, "192.0.2.1", "ada@example.com", password).await;
+                assert_eq!(code, "RATE_LIMITED", "{is_restarted}");
+            }
+            // The owner, somewhere else, has not to wait.
+            assert_eq!(attempt(chat, "192.0.2.2", "ada@example.com", right).await, "in");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_guessed_may_try_again_after_a_quarter_of_an_hour() {
     let clock = HeldClock::new();
     let chat = Chat::by(&clock, Database::new().await, &[&ACCOUNTS[..], &GUARDED].concat()).await;
