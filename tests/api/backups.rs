@@ -12,13 +12,15 @@ use std::{
 use rusqlite::{Connection, backup::Backup};
 use serde_json::json;
 
+#[cfg(target_os = "linux")]
+use crate::disk::Disk;
 use crate::{
     accounts::{Member, refresh},
     crashes::assert_sound,
     crowd::{Crowd, short_or_long},
     damage::NEWER,
-    harness::{ACCOUNTS, Chat, Database, Person, Socket, code, signed_in},
-    program::{run, serve},
+    harness::{ACCOUNTS, Chat, Database, Person, Socket, code, signed_in, soon},
+    program::{program, run, serve},
 };
 
 /// One message more.
@@ -96,6 +98,30 @@ async fn a_backup_under_load_is_what_was_there_at_one_moment() {
             assert_eq!(found.get(&id), Some(&name));
         }
         child.kill().await.unwrap();
+    }
+}
+
+/// Neither of what is in it nor of its name.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_loses_nothing_of_a_backup_or_a_restore_that_was_answered() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let demo = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
+    assert!(run(&demo).await.status.success());
+    let disk = Disk::under(&database);
+    let file = database.folder().canonicalize().unwrap().join("backup.db");
+    let url = format!("sqlite:{}", file.with_file_name("chat.db").display());
+    for task in ["backup", "restore"] {
+        let mut command = program(&[task, file.to_str().unwrap(), "--database", &url]);
+        disk.carries(&mut command);
+        assert!(soon(command.status()).await.unwrap().success(), "{task}");
+        disk.loses_power(None);
+        assert_eq!((count(&file), count(&database.path())), (5_000, 5_000), "{task}");
+        // What is restored has one message less.
+        Connection::open(database.path()).unwrap().execute_batch(EXTRA).unwrap();
     }
 }
 

@@ -1,7 +1,8 @@
 /* A disk that fails on purpose, laid under a program with LD_PRELOAD. It knows the files of one folder, $DISK_FOLDER:
  *
  * - $DISK_SYNCED, if set, is a folder with what would be there after a power cut: of each file what was synced, and no
- *   more. Whoever starts the program fills it with copies of the files first.
+ *   more, and by its new name only once the folder was synced. Whoever starts the program fills it with copies of the files
+ *   first.
  * - While there is a file $DISK_FAULT, what it says happens: "write 28" lets all writes fail with this errno, "extend 28"
  *   those that make a file longer, "sync 5" syncs.
  * - At the call of number $DISK_KILL_AT that changes something, half of it is done and the program is killed.
@@ -30,8 +31,15 @@ struct file {
     off_t from, to;
 };
 
+/* A name that was given since the folder was synced. */
+struct renaming {
+    char from[NAME_MAX + 1], to[NAME_MAX + 1];
+};
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file files[16];
+static struct renaming renamings[16];
+static int renamed;
 static long calls;
 
 /* The file's name in the folder, or NULL if it is none of ours. */
@@ -111,11 +119,35 @@ static ssize_t changed(const char *name, int fd, const void *bytes, size_t count
     return done;
 }
 
+/* The name by which a file is found after a power cut. */
+static const char *synced_name(const char *name) {
+    for (int i = renamed - 1; i >= 0; i--) {
+        if (!strcmp(renamings[i].to, name)) name = renamings[i].from;
+    }
+    return name;
+}
+
+/* If it is the folder itself, its names are safe from now on. */
+static void keep_names(int fd) {
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
+    path[length < 0 ? 0 : length] = 0;
+    if (!getenv("DISK_FOLDER") || strcmp(path, getenv("DISK_FOLDER"))) return;
+    int images = open(getenv("DISK_SYNCED"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (struct renaming *each = renamings; each < renamings + renamed; each++) {
+        /* What was never synced is not there. */
+        if (renameat(images, each->from, images, each->to)) unlinkat(images, each->to, 0);
+    }
+    close(images);
+    renamed = 0;
+}
+
 /* What was changed in the file is safe from now on. */
 static void keep(struct file *file, int fd) {
     char path[PATH_MAX], block[65536];
     struct stat status;
-    snprintf(path, sizeof path, "%s/%s", getenv("DISK_SYNCED"), file->name);
+    snprintf(path, sizeof path, "%s/%s", getenv("DISK_SYNCED"), synced_name(file->name));
     int image = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     /* The descriptor may be for writing only. */
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -137,7 +169,12 @@ static void keep(struct file *file, int fd) {
 static int synced(int fd, int (*sync)(int)) {
     char path[PATH_MAX];
     const char *name = name_of_open(fd, path);
-    if (!name) return sync(fd);
+    if (!name) {
+        pthread_mutex_lock(&lock);
+        if (getenv("DISK_SYNCED")) keep_names(fd);
+        pthread_mutex_unlock(&lock);
+        return sync(fd);
+    }
     pthread_mutex_lock(&lock);
     if (dies_now()) raise(SIGKILL);
     int number = fault("sync");
@@ -197,6 +234,24 @@ int ftruncate(int fd, off_t length) {
 }
 
 int ftruncate64(int fd, off64_t length) { return ftruncate(fd, length); }
+
+int rename(const char *from, const char *to) {
+    const char *one = name_of(from), *other = name_of(to);
+    pthread_mutex_lock(&lock);
+    int done = REAL(rename)(from, to);
+    if (!done && one && other && getenv("DISK_SYNCED")) {
+        if (renamed == 16) abort();
+        snprintf(renamings[renamed].from, NAME_MAX + 1, "%s", one);
+        snprintf(renamings[renamed++].to, NAME_MAX + 1, "%s", other);
+        /* What is still to be synced goes with it. */
+        struct file *file = file_named(one), *former = file_named(other);
+        snprintf(file->name, sizeof file->name, "%s", other);
+        snprintf(former->name, sizeof former->name, "%s", one);
+        former->from = former->to = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return done;
+}
 
 int unlink(const char *path) {
     const char *name = name_of(path);
