@@ -115,6 +115,8 @@ struct Import {
 /// What was imported of a conversation.
 struct Imported {
     activity: Activity,
+    /// Whether the last message is left, which one that was deleted is not; and its id.
+    last: (bool, MessageId),
     times: BTreeMap<MessageId, Timestamp>,
 }
 
@@ -256,8 +258,8 @@ impl Import {
             return Err(invalid("The replyToId is higher than the id: an answer comes after its message."));
         }
         self.messages.insert(line.id, (id, conversation));
-        let activity = Activity { conversation, last: id, received: [0, 0] };
-        let imported = self.conversations.entry(conversation).or_insert(Imported { activity, times: BTreeMap::new() });
+        let (activity, last) = (Activity { conversation, last: id, received: [0, 0] }, (deleted_at.is_none(), id));
+        let imported = self.conversations.entry(conversation).or_insert(Imported { activity, last, times: [].into() });
         let (before, after) = (imported.times.range(..id).next_back(), imported.times.range(id..).next());
         let is_disordered =
             before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
@@ -271,7 +273,8 @@ impl Import {
         if self.source == Source::Elsewhere {
             imported.times.insert(id, created_at);
         }
-        imported.activity.last = id.max(imported.activity.last);
+        imported.last = imported.last.max(last);
+        imported.activity.last = imported.last.1;
         for (member, received) in conversation.members().into_iter().zip(&mut imported.activity.received) {
             *received += i64::from(member == receiver_id && deleted_at.is_none());
         }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, text};
+use crate::{
+    harness::{Chat, text},
+    imports::{LINES, import},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_exists_before_its_first_message() {
@@ -164,6 +167,26 @@ async fn a_conversation_is_where_its_last_message_that_is_left_puts_it() {
     assert_eq!(list("first: 2").await.0, [row("cnv_1_4", "six"), row("cnv_1_2", "five")]);
     dan.leaves(true).await;
     assert_eq!(list("first: 2").await.0, [row("cnv_1_2", "five"), row("cnv_1_4", "four")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_is_where_its_last_message_that_is_left_puts_it_after_an_import() {
+    let chat = Chat::open().await;
+    let sent = |id: i64, receiver: i64, day: i64| {
+        let at = format!("2026-03-0{day}T00:00:00Z");
+        json!({ "id": id, "senderId": 10, "receiverId": receiver, "content": "Hi", "createdAt": at })
+    };
+    let cem = json!({ "id": 8, "name": "Cem", "email": "cem@example.com", "createdAt": "2026-01-31T12:00:00Z" });
+    let (left, mut deleted) = (sent(72, 8, 1), sent(73, 7, 2));
+    deleted["deletedAt"] = json!("2026-03-03T00:00:00Z");
+    let more = [json!({ "user": cem }), json!({ "message": left }), json!({ "message": deleted })];
+    let lines: Vec<String> = LINES.lines().map(str::to_owned).chain(more.map(|line| line.to_string())).collect();
+    import(&chat, &lines.join("\n")).await.unwrap();
+    let query = "{ user(id: 10) { conversations(first: 9) { nodes { id } } } }";
+    assert_eq!(
+        chat.data(query, json!({})).await["user"]["conversations"]["nodes"],
+        json!([{ "id": "cnv_8_10" }, { "id": "cnv_7_10" }])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
