@@ -78,7 +78,7 @@ impl Server {
 
     async fn answer(&self, request: &Request) -> Vec<u8> {
         let prepared = self.api.prepare(request).ok().unwrap();
-        self.api.execute(&self.caller, prepared, usize::MAX).await.into_json().into_iter().flatten().collect()
+        self.api.execute(&self.caller, prepared, usize::MAX).await.into_json().into_bytes()
     }
 
     /// The cursor before which the oldest messages of the conversation are.
