@@ -131,3 +131,17 @@ fn counted(conversation: &Value, reader: &str) -> usize {
     let messages = conversation["messages"]["nodes"].as_array().unwrap().iter();
     messages.filter(|message| message["receiver"]["id"] == reader && number(&message["id"]) > read).count()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_leaves_what_was_unread_before_it() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for text in ["one", "two"] {
+        ada.sends(text, &bob).await;
+    }
+    let block = "mutation ($bob: ID!, $ada: ID!) { blockUser(userId: $bob, id: $ada) { userErrors { code } } }";
+    let blocked = chat.data(block, json!({ "bob": bob.id, "ada": ada.id })).await;
+    assert_eq!(blocked["blockUser"]["userErrors"], json!([]));
+    let count = "{ conversation(user1: 1, user2: 2) { unreadCount(userId: 2) } }";
+    assert_eq!(chat.data(count, json!({})).await["conversation"]["unreadCount"], 2);
+}
