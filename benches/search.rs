@@ -138,8 +138,15 @@ async fn main() -> ExitCode {
             let work = move |conn: &mut store::Conn<'_>| {
                 let begun = cpu();
                 let viewer = Viewer::operator(&inner);
-                let found =
-                    searches::find(conn, &inner, &viewer, &search, vector.as_ref(), &mut TextBudget::new(1 << 23))?;
+                let found = searches::find(
+                    conn,
+                    &inner,
+                    &viewer,
+                    &search,
+                    vector.as_ref(),
+                    searches::deadline(&inner),
+                    &mut TextBudget::new(1 << 23),
+                )?;
                 Ok::<_, duologue::domain::Error>((cpu() - begun, found.hits.len()))
             };
             let (time, hits) = shared.store.read(work).await.unwrap();

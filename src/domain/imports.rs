@@ -115,8 +115,8 @@ struct Import {
 /// What was imported of a conversation.
 struct Imported {
     activity: Activity,
-    /// Whether the last message is left, which one that was deleted is not; and its id.
-    last: (bool, MessageId),
+    /// Whether the last message is left: one that was deleted is the last one only where none is left.
+    is_left: bool,
     times: BTreeMap<MessageId, Timestamp>,
 }
 
@@ -258,8 +258,9 @@ impl Import {
             return Err(invalid("The replyToId is higher than the id: an answer comes after its message."));
         }
         self.messages.insert(line.id, (id, conversation));
-        let (activity, last) = (Activity { conversation, last: id, received: [0, 0] }, (deleted_at.is_none(), id));
-        let imported = self.conversations.entry(conversation).or_insert(Imported { activity, last, times: [].into() });
+        let (activity, is_left) = (Activity { conversation, last: id, received: [0, 0] }, deleted_at.is_none());
+        let new = Imported { activity, is_left, times: BTreeMap::new() };
+        let imported = self.conversations.entry(conversation).or_insert(new);
         let (before, after) = (imported.times.range(..id).next_back(), imported.times.range(id..).next());
         let is_disordered =
             before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
@@ -273,10 +274,9 @@ impl Import {
         if self.source == Source::Elsewhere {
             imported.times.insert(id, created_at);
         }
-        imported.last = imported.last.max(last);
-        imported.activity.last = imported.last.1;
+        (imported.is_left, imported.activity.last) = (imported.is_left, imported.activity.last).max((is_left, id));
         for (member, received) in conversation.members().into_iter().zip(&mut imported.activity.received) {
-            *received += i64::from(member == receiver_id && deleted_at.is_none());
+            *received += i64::from(member == receiver_id && is_left);
         }
         self.pending.push(MessageRow {
             id,

@@ -40,7 +40,7 @@ const MAX_PENDING: i64 = 100_000;
 /// Changed messages that are left out before the best ones are chosen. Of more, those that were deleted take the places of others, and are
 /// left out afterwards.
 const MAX_CHANGED: i64 = 100_000;
-/// How long vectors are compared, at most; and no longer than a request may take.
+/// How long the searches of an answer compare vectors, at most; and no longer than a request may take.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
 /// After how many chunks the time is looked at.
 const CHUNKS_PER_LOOK: usize = 256;
@@ -145,13 +145,20 @@ const NO_EMBEDDER: &str = "This server has no embedding model, and finds message
                            HYBRID. `server { features }` has `search:semantic` where there is one.";
 const NO_VECTOR: &str = "The embedding model does not answer. Try again, or search with the mode TEXT.";
 
-/// A page of what is found. The vector is the one of [`prepare`].
+/// Until when the searches of an answer that begins now may compare vectors.
+#[must_use]
+pub fn deadline(app: &App) -> Instant {
+    Instant::now() + SCAN_TIMEOUT.min(app.request_timeout)
+}
+
+/// A page of what is found. The vector is the one of [`prepare`], the deadline that of [`deadline`].
 pub fn find(
     conn: &mut Conn<'_>,
     app: &App,
     viewer: &Viewer,
     search: &Search,
     vector: Option<&Vector>,
+    deadline: Instant,
     budget: &mut TextBudget,
 ) -> Result<Found> {
     let digest = search.digest();
@@ -171,8 +178,8 @@ pub fn find(
     // Messages that are hidden would take the places of others.
     let since = search.since.max(Some(store::server::messages_from(conn)?));
     let filter = Filter { list, sender, since, until, through: MessageId::new(through) };
-    let page =
-        PageReader { search, phrases: Phrases::parse(&search.text), start: Place { digest, mode, through, at: 0 } };
+    let (phrases, start) = (Phrases::parse(&search.text), Place { digest, mode, through, at: 0 });
+    let page = PageReader { search, phrases, start, deadline };
     if search.order == Order::Newest {
         page.newest(conn, filter, budget)
     } else {
@@ -185,6 +192,7 @@ struct PageReader<'a> {
     search: &'a Search,
     phrases: Phrases,
     start: Place,
+    deadline: Instant,
 }
 
 impl PageReader<'_> {
@@ -228,7 +236,7 @@ impl PageReader<'_> {
             by_words.truncate(MAX_HITS);
         }
         let by_meaning = match vector {
-            Some(vector) if mode != Mode::Text => nearest(conn, app, vector, &filter)?,
+            Some(vector) if mode != Mode::Text => nearest(conn, app, vector, &filter, self.deadline)?,
             _ => Vec::new(),
         };
         let [words, meaning] = WEIGHTS;
@@ -256,16 +264,21 @@ impl PageReader<'_> {
 }
 
 /// The messages whose vectors are nearest, of all that the filter lets through, the nearest first.
-fn nearest(conn: &mut Conn<'_>, app: &App, vector: &Vector, filter: &Filter) -> Result<Vec<MessageId>> {
+fn nearest(
+    conn: &mut Conn<'_>,
+    app: &App,
+    vector: &Vector,
+    filter: &Filter,
+    deadline: Instant,
+) -> Result<Vec<MessageId>> {
     let Some(model) = model(conn, app)?.filter(|model| model.has_dimensions(vector)) else { return Ok(Vec::new()) };
     // Both are hidden at once, and their vectors are removed in the background.
     let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
     let changed: HashSet<MessageId> = store::indexing::changes(conn, false, MAX_CHANGED)?.into_iter().collect();
-    let (query, mut best) = (QueryVector::from(vector), Best::new(MAX_HITS));
-    let (begun, timeout, mut chunks) = (Instant::now(), SCAN_TIMEOUT.min(app.request_timeout), 0_usize);
+    let (query, mut best, mut chunks) = (QueryVector::from(vector), Best::new(MAX_HITS), 0_usize);
     store::vectors::scan(conn, &model, filter.list, |(low, high, entries, vectors)| {
         chunks += 1;
-        if chunks.is_multiple_of(CHUNKS_PER_LOOK) && begun.elapsed() > timeout {
+        if chunks.is_multiple_of(CHUNKS_PER_LOOK) && Instant::now() > deadline {
             return Err(Error::Busy);
         }
         for (entry, score) in query.scores(&entries, &vectors).into_iter().flatten() {

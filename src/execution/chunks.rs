@@ -117,7 +117,9 @@ impl Chunks {
     /// All of it in one piece.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        self.into_iter().flat_map(|chunk| chunk.as_ref().to_vec()).collect()
+        let mut bytes = Vec::with_capacity(self.len());
+        self.into_iter().for_each(|chunk| bytes.extend_from_slice(chunk.as_ref()));
+        bytes
     }
 
     /// Whether it is this text, which is a short one.

@@ -16,12 +16,13 @@ use futures_util::{
 use super::{
     Context,
     access::{milliseconds, truncated_name},
-    calls::{Call, Caller, Source, SourceEvent, new_request_id},
+    calls::{Call, Caller, new_request_id},
     errors::{internal, is_temporary, retried, top_level},
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
     retries::Retries,
     schema::{Mutation, Root, RootPlan, additional_cost, sdl},
+    sources::{Source, SourceEvent},
 };
 use crate::{
     app::App,

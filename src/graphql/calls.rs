@@ -12,7 +12,6 @@ use std::{
 };
 
 use async_graphql::{ID, InputType};
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -21,6 +20,7 @@ use super::{
     context::Context,
     errors::{top_level, unauthenticated},
     payloads::{Failure, Outcome, Payload, UserError, UserErrorCode},
+    sources::Source,
 };
 use crate::{
     app::App,
@@ -35,33 +35,6 @@ pub(super) struct Query;
 pub(super) type Mutations = RootFields<Call, Write<Context>>;
 /// Fields that can be followed: each gives the source of its events.
 pub(super) type Subscriptions = RootFields<Call, Box<dyn Source>>;
-
-/// An event of a subscription.
-pub(super) struct SourceEvent {
-    /// Writes it.
-    pub(super) write: Write<Context>,
-    /// By what a client names it to go on after it.
-    pub(super) id: Option<String>,
-}
-
-/// Events that are at hand, or why there are no more; `None` at the end.
-pub(super) type SourceEvents = Option<domain::Result<Vec<SourceEvent>>>;
-
-/// Where the events of a subscription come from.
-pub(super) trait Source: Send {
-    /// The next events that are at hand, to be loaded together, once `taken` of the last ones were sent.
-    fn next(&mut self, taken: usize) -> BoxFuture<'_, SourceEvents>;
-
-    /// Whether the last events still show what is so now: if not, what was not sent yet comes again.
-    fn is_current(&self) -> bool {
-        true
-    }
-
-    /// Whether what it gave last, or could not give, comes again, read anew.
-    fn read_again(&mut self) -> bool {
-        false
-    }
-}
 
 /// Who calls, and how; in a batch, for all of it.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! What the fields of an answer have at hand: who asks, and everything that was loaded.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Instant};
 
 use super::top_level;
 use crate::{
@@ -35,6 +35,8 @@ pub struct Context {
     pub(super) loaded: Loaded,
     /// Of searches: the vectors of their texts, or why they are not run.
     prepared: HashMap<Search, domain::Result<Option<Vector>>>,
+    /// Until when searches may take.
+    deadline: Instant,
 }
 
 /// What was loaded, and what is to be.
@@ -66,7 +68,8 @@ impl Context {
     /// Nothing is loaded yet, of at most so many bytes of messages.
     pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: Arc<str>, max_bytes: usize) -> Self {
         let (texts, loaded, prepared) = (TextBudget::new(max_bytes), Loaded::default(), HashMap::new());
-        Self { app, viewer, request_id, texts, loaded, prepared }
+        let deadline = searches::deadline(&app);
+        Self { app, viewer, request_id, texts, loaded, prepared, deadline }
     }
 
     /// Does for what is wanted what must be done before a connection is taken.
@@ -80,12 +83,12 @@ impl Context {
     /// Loads all that was asked for since; false if that was nothing. What is asked for at the same time and of the same kind
     /// is one statement. Where there is no connection, all of it fails.
     pub(super) fn load(&mut self, conn: Result<&mut Conn<'_>, &Error>) -> bool {
-        let Self { app, viewer, request_id, texts, loaded, prepared } = self;
+        let Self { app, viewer, request_id, texts, loaded, prepared, deadline } = self;
         let (app, viewer) = (&*app, &*viewer);
         let mut loads = Loads { conn, request_id, any: false };
         loads.each(&mut loaded.searches, |conn, search| {
             let vector = prepared.remove(search).unwrap_or(Ok(None))?;
-            searches::find(conn, app, viewer, search, vector.as_ref(), texts)
+            searches::find(conn, app, viewer, search, vector.as_ref(), *deadline, texts)
         });
         loads.each(&mut loaded.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
         loads.each(&mut loaded.feeds, |conn, (user, after, limit)| {

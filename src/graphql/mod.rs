@@ -29,6 +29,7 @@ mod pages;
 mod payloads;
 mod retries;
 mod scalars;
+mod sources;
 
 pub use access::{AccessFacts, AccessRecord, milliseconds};
 pub use api::{Api, Prepared, library_graphiql};
@@ -37,12 +38,11 @@ pub use executors::{Connection as SocketConnection, Drain, MAX_HELD_BYTES, Reque
 pub use metrics::OperationMetrics;
 pub use schema::sdl;
 
-use calls::{
-    ArgumentParser, Call, Mutations, Query, Source, SourceEvent, SourceEvents, Subscriptions, id, mutation, target_user,
-};
+use calls::{ArgumentParser, Call, Mutations, Query, Subscriptions, id, mutation, target_user};
 use context::Context;
 use conversations::{Conversation, count};
 use errors::{internal, top_level};
 use pages::{Listed, PageArguments, page_size};
 use payloads::{Deleted, Failure, Outcome, Payload};
 use scalars::DateTime;
+use sources::{Source, SourceEvent, SourceEvents};

@@ -24,7 +24,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("beginnings of words", &["model/phrases.rs:MAX_PREFIXES"]),
     ("messages that a search finds", &["domain/searches.rs:MAX_HITS"]),
     ("messages with the words", &["domain/searches.rs:MAX_RANKED"]),
-    ("seconds that vectors are compared", &["domain/searches.rs:SCAN_TIMEOUT"]),
+    ("seconds that vectors are compared for an answer", &["domain/searches.rs:SCAN_TIMEOUT"]),
     ("seconds that a search waits for the vector", &["search/embedders.rs:QUERY_TIMEOUT"]),
     ("searches without a vector one after the other", &["search/breakers.rs:MAX_FAILURES", "search/breakers.rs:PAUSE"]),
     ("bytes of an answer of an embeddings endpoint", &["search/endpoint.rs:MAX_BYTES_PER_TEXT"]),
