@@ -35,7 +35,10 @@ async fn in_browser_with(tests: &str, flags: &[&str]) {
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(DEADLINE, run).await.expect("the browser does not come to an end").unwrap();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let told = text(&output.stdout);
+    // Where all that failed is repeated, at the end.
+    let failed = told.split_once("failing tests:").map_or(&*told, |(_, failed)| failed);
+    assert!(output.status.success(), "{failed}{}", text(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,8 +19,11 @@ export async function launch(more = []) {
   });
 }
 
-/** A window with a memory of its own, as a person has one. Its page may ask `servers` too: those of other origins. */
-export async function openWindow(browser, address, { path = "/", servers = [], ...options } = {}) {
+/**
+ * A window with a memory of its own, as a person has one. Its page may ask `servers` too: those of other origins. With `filesFrom`
+ * scripts and fonts are read there, so that a network that is cut at `address` does not also cut what the page loads on demand.
+ */
+export async function openWindow(browser, address, { path = "/", servers = [], filesFrom, ...options } = {}) {
   const { origin } = new URL(address);
   const allowed = [origin, ...servers].map((its) => `${its}/`);
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
@@ -35,6 +38,12 @@ export async function openWindow(browser, address, { path = "/", servers = [], .
   context.on("console", (message) => message.type() === "error" && trouble(`console: ${message.text()}`));
   context.on("weberror", (error) => trouble(`script: ${error.error().message}`));
   const page = await context.newPage();
+  if (filesFrom) {
+    await context.route(`${origin}/assets/**`, async (route) => {
+      const { pathname } = new URL(route.request().url());
+      await route.fulfill({ response: await route.fetch({ url: new URL(pathname, filesFrom).href }) });
+    });
+  }
   await page.goto(new URL(path, origin).href);
   return {
     page,

@@ -18,6 +18,13 @@ async function visit(address, options) {
   return window;
 }
 
+/** The same on a network that can be cut. The editors start workers whenever they need them, which it does not concern. */
+async function visitOnNetwork(context) {
+  const proxy = await startProxy(new URL(open));
+  context.after(() => proxy.stop());
+  return { proxy, window: await visit(`http://127.0.0.1:${proxy.port}`, { filesFrom: open }) };
+}
+
 const tab = (page, name) => page.getByRole("button", { name, exact: true });
 const panel = (page) => page.getByRole("region", { name: "Live feed" });
 const editor = (page) => page.getByRole("region", { name: "Operation Editor" });
@@ -149,9 +156,7 @@ test("the comments of the examples are lines of their own, which the editor wrap
 });
 
 test("a server that is away is one sentence", async (context) => {
-  const proxy = await startProxy(new URL(open));
-  context.after(() => proxy.stop());
-  const window = await visit(`http://127.0.0.1:${proxy.port}`);
+  const { proxy, window } = await visitOnNetwork(context);
   const { page } = window;
   await run(page, "Schema");
   await window.inTrouble(async () => {
@@ -175,9 +180,7 @@ test("the panel misses nothing when the network is cut", async (context) => {
     }`,
   );
   const [from, to] = [data.a.user.id, data.b.user.id];
-  const proxy = await startProxy(new URL(open));
-  context.after(() => proxy.stop());
-  const window = await visit(`http://127.0.0.1:${proxy.port}`);
+  const { proxy, window } = await visitOnNetwork(context);
   const { page } = window;
   await panel(page).getByLabel("Whose feed").fill(to);
   await panel(page).getByRole("button", { name: "Watch feed" }).click();
