@@ -3,6 +3,7 @@
 //! - Memory of an idle subscriber: what the server grows by from 1,000 to 10,000 of them, each with a feed of its own.
 //! - Many feeds: 1,000 users follow their own, 5,000 messages go between random pairs.
 //! - One feed: 1,000 followers of one user, who gets 100 messages.
+//! - Catching up: a follower comes back after 10,000 messages.
 //!
 //! Times are those of the server's CPU, which other programs on the machine disturb less than those of a clock.
 
@@ -25,7 +26,8 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    limits::{DELIVERY_CPU, IDLE_SUBSCRIBER},
+    client,
+    limits::{CATCHING_UP_CPU, DELIVERY_CPU, IDLE_SUBSCRIBER},
     report::{Report, number},
     server::{Database, Server, duologue},
     works::pairs,
@@ -35,13 +37,16 @@ const FEW: u64 = 1_000;
 const MANY: u64 = 10_000;
 const PAIR_MESSAGES: usize = 5_000;
 const ONE_FEED_MESSAGES: usize = 100;
+const BACKLOG: usize = 10_000;
+/// How often a follower comes back.
+const RETURNS: usize = 5;
 const SENDERS: usize = 8;
 /// A socket for each subscriber, and some more.
 pub(crate) const OPEN_FILES: u64 = 20_000;
 const COLUMNS: [&str; 5] = ["feeds", "deliveries/s", "p50 ms", "p99 ms", "CPU us"];
 
-const FEED: &str = "subscription Feed($user: ID!) {
-    feed(userId: $user) { kind cursor messageId message { id content createdAt sender { id name } } }
+const FEED: &str = "subscription Feed($user: ID!, $after: String) {
+    feed(userId: $user, after: $after) { kind cursor messageId message { id content createdAt sender { id name } } }
 }";
 const SEND: &str = "mutation Send($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
 
@@ -51,13 +56,13 @@ struct Follower {
 }
 
 impl Follower {
-    async fn of(address: SocketAddr, user: u64) -> Self {
+    async fn of(address: SocketAddr, user: u64, after: Option<&str>) -> Self {
         let url = format!("ws://{address}/graphql").parse().unwrap();
         let request = ClientRequestBuilder::new(url).with_sub_protocol("graphql-transport-ws");
         let small = WebSocketConfig::default().read_buffer_size(4_096).write_buffer_size(0);
         let (mut socket, _) = tokio_tungstenite::connect_async_with_config(request, Some(small), true).await.unwrap();
         socket.send(Message::text(r#"{"type":"connection_init"}"#)).await.unwrap();
-        let payload = json!({ "query": FEED, "variables": { "user": user } });
+        let payload = json!({ "query": FEED, "variables": { "user": user, "after": after } });
         let subscribe = json!({ "type": "subscribe", "id": "1", "payload": payload });
         socket.send(Message::text(subscribe.to_string())).await.unwrap();
         let mut follower = Self { socket };
@@ -203,7 +208,7 @@ impl Crowd {
 
     /// Followers of these users' feeds, each on a socket of its own.
     async fn followed(&self, users: impl Iterator<Item = u64>) -> Vec<Follower> {
-        let followers = users.map(|user| Follower::of(self.server.address, user));
+        let followers = users.map(|user| Follower::of(self.server.address, user, None));
         stream::iter(followers).buffer_unordered(64).collect().await
     }
 }
@@ -230,6 +235,23 @@ async fn many_feeds() -> (f64, Load) {
     (send_cpu, load(&crowd.server, followers, random(2), PAIR_MESSAGES, PAIR_MESSAGES * 2).await)
 }
 
+/// Microseconds of CPU for each event of a backlog.
+async fn catching_up() -> f64 {
+    let database = Database::demo(2, 0);
+    let server = Server::start(duologue(&database));
+    let body = client::post("/graphql", r#"{"query":"{ feedCursor(userId: 1) }"}"#);
+    let address = server.address;
+    let answer = tokio::task::spawn_blocking(move || client::body(address, &body)).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let cursor = answer["data"]["feedCursor"].as_str();
+    send(&server, vec![(2, 1); BACKLOG], &Board::new(BACKLOG, 1)).await;
+    let cpu = server.cpu();
+    for _ in 0..RETURNS {
+        Follower::of(address, 1, cursor).await;
+    }
+    (server.cpu() - cpu) * 1e6 / (BACKLOG * RETURNS) as f64
+}
+
 async fn one_feed() -> Load {
     let crowd = Crowd::gather();
     let followers = crowd.followed((0..FEW).map(|_| 1)).await;
@@ -249,6 +271,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let memory = memory().await;
     let (send_cpu, many) = many_feeds().await;
     let one = one_feed().await;
+    let catching_up = catching_up().await;
     for (name, load) in [("1,000 feeds, 5,000 messages", &many), ("1,000 followers of one feed", &one)] {
         let numbers = [load.rate(), load.p50, load.p99, load.cpu].map(number);
         report.row("Feeds", &COLUMNS, [name.to_owned()].into_iter().chain(numbers).collect());
@@ -258,8 +281,9 @@ pub(crate) async fn measure(report: &mut Report) {
             "cpuMicroseconds": load.cpu })
     };
     let all = json!({ "idleSubscriberKiB": memory, "sendCpuMicroseconds": send_cpu, "manyFeeds": figures(&many),
-        "oneFeed": figures(&one) });
+        "oneFeed": figures(&one), "catchingUpCpuMicroseconds": catching_up });
     report.figures("feeds", all);
     report.keep(IDLE_SUBSCRIBER, memory);
     report.keep(DELIVERY_CPU, one.cpu);
+    report.keep(CATCHING_UP_CPU, catching_up);
 }

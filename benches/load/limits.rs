@@ -56,7 +56,8 @@ pub(crate) const INDEXED_TAIL: Limit =
 pub(crate) const BACKUP_TAIL: Limit = at_most(100.0, "ms", "p99 of 500 sends a second during backups");
 
 pub(crate) const IDLE_SUBSCRIBER: Limit = at_most(11.0, "KiB", "memory of an idle subscriber");
-pub(crate) const DELIVERY_CPU: Limit = at_most(25.0, "us", "CPU of a delivery of one feed to many");
+pub(crate) const DELIVERY_CPU: Limit = at_most(12.0, "us", "CPU of a delivery of one feed to many");
+pub(crate) const CATCHING_UP_CPU: Limit = at_most(8.0, "us", "CPU of an event of 10,000 that somebody has missed");
 
 pub(crate) const MEMORY: Limit = at_most(24.0, "MiB", "memory of an idle server, after one answer");
 pub(crate) const START: Limit = at_most(150.0, "ms", "start on no database, to the first answer");

@@ -1,5 +1,7 @@
 //! Answers: <https://spec.graphql.org/October2021/#sec-Response-Format>.
 
+use std::mem;
+
 use super::{
     Arguments, Chunks, Code, CollectedField, Error, MAX_ERRORS, NullPropagated, Segment, Writer, fields::written_key,
 };
@@ -30,12 +32,17 @@ impl Answer {
 
     /// The data, or `null`, and what failed on the way.
     #[must_use]
-    pub fn new((written, mut errors): Part) -> Self {
-        errors.truncate(MAX_ERRORS);
+    pub fn new((written, errors): Part) -> Self {
         let data = if written.is("null") { Data::Null } else { Data::Present };
         let mut json = Chunks::with_room_for(&written);
-        json.push_str("{\"data\":");
+        json.push_str(DATA);
         json.append(written);
+        Self::completed(json, data, errors)
+    }
+
+    /// An answer that begins with its data.
+    fn completed(mut json: Chunks, data: Data, mut errors: Vec<Error>) -> Self {
+        errors.truncate(MAX_ERRORS);
         if !errors.is_empty() {
             json.push_str(",\"errors\":");
             json.push_str(&errors_json(&errors));
@@ -118,6 +125,9 @@ impl From<Vec<Error>> for Answer {
     }
 }
 
+/// What an answer with data begins with.
+const DATA: &str = "{\"data\":";
+
 /// A part of an answer: what was written, and what failed.
 pub type Part = (Chunks, Vec<Error>);
 
@@ -134,23 +144,27 @@ pub fn write(
 
 /// An answer that is put together from its root fields, in their order.
 pub struct RootFieldsAnswer {
-    data: Chunks,
+    json: Chunks,
     errors: Vec<Error>,
     max_bytes: usize,
+    is_first: bool,
     failed: bool,
 }
 
 impl RootFieldsAnswer {
-    /// An answer of at most so many bytes.
+    /// An answer whose data have at most so many bytes.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self { data: "{".to_owned().into(), errors: Vec::new(), max_bytes, failed: false }
+        let mut json = Chunks::new();
+        json.push_str(DATA);
+        json.push_str("{");
+        Self { json, errors: Vec::new(), max_bytes, is_first: true, failed: false }
     }
 
     /// Bytes that the next field may have.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.max_bytes.saturating_sub(self.data.len())
+        self.max_bytes.saturating_sub(self.json.len() - DATA.len())
     }
 
     /// Adds a field. One that is null makes the whole answer null, as no field at these roots may be.
@@ -161,17 +175,21 @@ impl RootFieldsAnswer {
             error.path.push(Segment::Key(field.key.to_string()));
             error
         }));
-        if self.data.len() > 1 {
-            self.data.push_str(",");
+        if !mem::take(&mut self.is_first) {
+            self.json.push_str(",");
         }
-        self.data.push_str(&written_key(&field.key));
-        self.data.append(data);
+        self.json.push_str(&written_key(&field.key));
+        self.json.append(data);
     }
 
     /// The answer.
     #[must_use]
-    pub fn finish(mut self) -> Answer {
-        self.data.push_str("}");
-        Answer::new((if self.failed { "null".to_owned().into() } else { self.data }, self.errors))
+    pub fn finish(self) -> Answer {
+        let Self { mut json, errors, failed, .. } = self;
+        if failed {
+            json.truncate(DATA.len());
+        }
+        json.push_str(if failed { "null" } else { "}" });
+        Answer::completed(json, if failed { Data::Null } else { Data::Present }, errors)
     }
 }

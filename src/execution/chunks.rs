@@ -57,8 +57,9 @@ impl Chunks {
     }
 
     /// Nothing yet, with room for another text, if it is short, and for some words around it.
-    pub(super) fn with_room_for(other: &Self) -> Self {
-        Self { last: Chunk(Vec::with_capacity(other.last.0.len() + 64)), ..Self::default() }
+    #[must_use]
+    pub fn with_room_for(other: &Self) -> Self {
+        Self { last: Chunk(Vec::with_capacity(other.last.0.len() + 128)), ..Self::default() }
     }
 
     /// How many bytes there are.

@@ -110,7 +110,8 @@ impl Wire {
     /// 5.4), so that no buffer has to hold all of it.
     pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> WireResult {
         let id = serde_json::to_string(id).map_err(serialization_failed)?;
-        let mut message = Chunks::from(format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
+        let mut message = Chunks::with_room_for(&payload);
+        message.push_str(&format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
         message.append(payload);
         message.push_str("}");
         let mut chunks = message.into_iter().map(Bytes::from_owner).peekable();

@@ -3,26 +3,31 @@
 use std::collections::BTreeSet;
 
 use diesel::{
-    ExpressionMethods, QueryDsl, RunQueryDsl,
-    dsl::{exists, sql},
+    ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
+    dsl::{auto_type, exists, sql},
     select,
-    sql_types::{BigInt, Text},
+    sql_types::{BigInt, Integer, Text},
 };
 
 use super::{
     Conn, Result,
     cached::CachedStatement,
     conn::on,
+    pages::{Slice, UnionAll},
     schema::{name_words, users},
 };
-use crate::model::{ids::UserId, texts::MAX_NAME, users::User, words::tokens};
+use crate::model::{ids::UserId, pages::End, texts::MAX_NAME, users::User, words::tokens};
 
 /// Users whose names are indexed in one statement.
 const BATCH: i64 = 1_000;
-/// A word that more names have is frequent: a page of users in their order is likely to be found sooner than all of these are read.
+/// So many entries of the index are read at once, whatever words they are of.
+const FEW: i64 = 100;
+/// So many if it is that or looking at users one by one.
 pub(super) const MAX_MATCHES: i64 = 4_000;
-/// Of several words the rarest is looked for, as far as this tells them apart.
-const MAX_COUNTED: i64 = 100_000;
+/// Users are read in their order from the lists of so many words.
+const MAX_WORDS: u8 = 16;
+/// Of several beginnings the one is looked for whose first users, so many, are the farthest apart.
+const SAMPLE: u8 = 64;
 
 diesel::alias!(name_words as other_words: OtherWords);
 
@@ -113,15 +118,56 @@ fn named_after(conn: &mut Conn<'_>, id: i64) -> Result<Vec<(UserId, String)>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// The users with a word for each of these beginnings in their name; `None` if there may be more than `limit`.
-pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Result<Option<Vec<UserId>>> {
-    if beginnings.len() > MAX_NAME {
+/// The users with a word for each of some beginnings in their names.
+pub(super) enum Matches<'a> {
+    /// All of them, in no order.
+    Few(Vec<UserId>),
+    /// They can be read in their order.
+    Ordered(Ordered<'a>),
+    /// The words that their names may have are too many for that.
+    Many,
+}
+
+/// Users with one of these words in their names, and with a word for each of the other beginnings: the index has those of a word in the
+/// order of their ids.
+pub(super) struct Ordered<'a> {
+    words: Vec<String>,
+    others: Vec<&'a str>,
+}
+
+/// How those are found who have a word for each of these beginnings in their names, on a page of these slices.
+pub(super) fn matches<'a>(conn: &mut Conn<'_>, beginnings: &'a [String], slices: &[Slice]) -> Result<Matches<'a>> {
+    if let Some(ids) = few(conn, beginnings, FEW)? {
+        return Ok(Matches::Few(ids));
+    }
+    let mut sparsest = None;
+    for beginning in beginnings {
+        let words = words(conn, beginning)?;
+        if words.len() > usize::from(MAX_WORDS) {
+            continue;
+        }
+        let mut ordered = Ordered { words, others: Vec::new() };
+        let distance = if beginnings.len() == 1 { 0 } else { ordered.distance(conn, slices)? };
+        if sparsest.as_ref().is_none_or(|(farthest, _)| distance > *farthest) {
+            ordered.others = without(beginnings, beginning);
+            sparsest = Some((distance, ordered));
+        }
+    }
+    if let Some((_, ordered)) = sparsest {
+        return Ok(Matches::Ordered(ordered));
+    }
+    Ok(few(conn, beginnings, MAX_MATCHES)?.map_or(Matches::Many, Matches::Few))
+}
+
+/// The users with a word for each of these beginnings in their names, in no order and some of them twice; `None` if more than `limit`
+/// entries of the index start with the rarest beginning.
+pub(super) fn few(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Result<Option<Vec<UserId>>> {
+    if beginnings.is_empty() || beginnings.len() > MAX_NAME {
         return Ok(Some(Vec::new()));
     }
     let (mut rarest, mut fewest) = (None, i64::MAX);
     for beginning in beginnings {
-        let limit = if beginnings.len() == 1 { MAX_MATCHES } else { MAX_COUNTED.min(fewest) };
-        let count = count(conn, "name_words", "word", beginning, limit)?;
+        let count = count(conn, "name_words", "word", beginning, limit.min(fewest))?;
         if count == 0 {
             return Ok(Some(Vec::new()));
         }
@@ -132,18 +178,81 @@ pub(super) fn matches(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) ->
     let Some(rarest) = rarest.filter(|_| fewest <= limit) else { return Ok(None) };
     let query = name_words::table
         .select(name_words::user_id)
-        .distinct()
         .filter(name_words::word.ge(rarest))
         .filter(name_words::word.lt(end_of(rarest)));
+    let others = without(beginnings, rarest);
     Ok(Some(on!(conn, |c: Db| {
-        let mut query = query.into_boxed::<Db>();
-        for other in beginnings.iter().filter(|other| *other != rarest) {
-            let (word, user) = (other_words.field(name_words::word), other_words.field(name_words::user_id));
-            let its = other_words.filter(user.eq(name_words::user_id));
-            query = query.filter(exists(its.filter(word.ge(other)).filter(word.lt(end_of(other)))));
-        }
-        query.load(c)
+        let query = query.into_boxed::<Db>();
+        others.iter().fold(query, |query, other| query.filter(has_word(other))).load(c)
     })?))
+}
+
+fn without<'a>(beginnings: &'a [String], one: &str) -> Vec<&'a str> {
+    beginnings.iter().map(String::as_str).filter(|beginning| *beginning != one).collect()
+}
+
+/// Whether a user whose words are read has one that starts with `beginning` as well.
+#[auto_type]
+fn has_word<'a>(beginning: &'a str) -> _ {
+    let user = other_words.field(name_words::user_id);
+    let word = other_words.field(name_words::word);
+    let end: String = end_of(beginning);
+    exists(other_words.filter(user.eq(name_words::user_id)).filter(word.ge(beginning)).filter(word.lt(end)))
+}
+
+/// The words that start with `prefix`, up to one more than [`MAX_WORDS`].
+fn words(conn: &mut Conn<'_>, prefix: &str) -> Result<Vec<String>> {
+    // Raw, because diesel has no recursive queries: each step is one look into the index, however many users have a word.
+    let next = |comparison| format!("SELECT min(word) FROM name_words WHERE word {comparison} ");
+    let query = sql::<Text>("WITH RECURSIVE found (word) AS (")
+        .sql(&next(">="))
+        .bind::<Text, _>(prefix)
+        .sql(" AND word < ")
+        .bind::<Text, _>(end_of(prefix))
+        .sql(" UNION ALL SELECT (")
+        .sql(&next("> found.word AND word <"))
+        .bind::<Text, _>(end_of(prefix))
+        .sql(") FROM found WHERE word IS NOT NULL) SELECT word FROM found WHERE word IS NOT NULL LIMIT ")
+        .bind::<BigInt, _>(i64::from(MAX_WORDS) + 1);
+    Ok(on!(conn, |c| CachedStatement(query).load(c))?)
+}
+
+impl Ordered<'_> {
+    /// Those of them in these slices, with the slices' tags. Who has two of the words may be there twice.
+    pub(super) fn read(&self, conn: &mut Conn<'_>, slices: &[Slice]) -> Result<Vec<(i32, UserId)>> {
+        Ok(on!(conn, |c: Db| {
+            let pairs = slices.iter().flat_map(|slice| self.words.iter().map(move |word| (slice, word)));
+            let selects = pairs.map(|(slice, word)| {
+                let select = name_words::table
+                    .select((slice.tag.into_sql::<Integer>(), name_words::user_id))
+                    .filter(name_words::word.eq(word))
+                    .filter(name_words::user_id.gt(slice.after))
+                    .filter(name_words::user_id.lt(slice.before))
+                    .limit(slice.limit)
+                    .into_boxed::<Db>();
+                let select = self.others.iter().fold(select, |select, other| select.filter(has_word(other)));
+                match slice.end {
+                    End::First => select.order(name_words::user_id.asc()),
+                    End::Last => select.order(name_words::user_id.desc()),
+                }
+            });
+            UnionAll::new(selects.collect()).load(c)
+        })?)
+    }
+
+    /// Over how many ids the first of them on a page of these slices are spread: the more, the fewer they are there.
+    fn distance(&self, conn: &mut Conn<'_>, slices: &[Slice]) -> Result<i64> {
+        let Some(items) = slices.first() else { return Ok(0) };
+        let sample = Slice { limit: SAMPLE.into(), ..*items };
+        let mut ids: Vec<_> = self.read(conn, &[sample])?.into_iter().map(|(_, id)| id.key()).collect();
+        ids.sort_unstable();
+        let last = usize::from(SAMPLE) - 1;
+        let distance = match items.end {
+            End::First => ids.get(last).map(|last| last.saturating_sub(items.after.max(0))),
+            End::Last => ids.iter().rev().nth(last).map(|last| items.before.saturating_sub(*last)),
+        };
+        Ok(distance.unwrap_or(i64::MAX))
+    }
 }
 
 /// How many keys of an index start with `prefix`, up to one more than `limit`.
@@ -155,7 +264,7 @@ pub(super) fn count(conn: &mut Conn<'_>, table: &str, key: &str, prefix: &str, l
         .sql(&format!(" AND {key} < "))
         .bind::<Text, _>(end_of(prefix))
         .sql(" LIMIT ")
-        .bind::<BigInt, _>(limit + 1)
+        .bind::<BigInt, _>(limit.saturating_add(1))
         .sql(") AS matches");
     Ok(on!(conn, |c| CachedStatement(count).get_result(c))?)
 }

@@ -9,7 +9,7 @@ use diesel::{
 use super::{
     Conn, Error, Result,
     conn::on,
-    names::{self, MAX_MATCHES},
+    names::{self, MAX_MATCHES, Matches},
     pages::{Slice, UnionAll, assemble, slices},
     schema::{name_words, users},
     users::{COLUMNS, by_ids, last_id},
@@ -51,29 +51,41 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
         return Ok(assemble(request, in_order(conn, None, slices(0, &request))?, key));
     };
     let search = Search { prefix: &prefix, beginnings: &beginnings, addresses };
-    if let Some(ids) = matches(conn, &search, MAX_MATCHES)? {
-        return among(conn, &ids, request);
+    if let Some(page) = from_indexes(conn, &search, request)? {
+        return Ok(page);
     }
     if let Some(page) = nearby(conn, &search, request)? {
         return Ok(page);
     }
-    let ids = matches(conn, &search, i64::MAX)?.unwrap_or_default();
-    among(conn, &ids, request)
+    let mut ids = by_keys(conn, &search)?;
+    ids.extend(names::few(conn, search.beginnings, i64::MAX)?.unwrap_or_default());
+    of_ids(conn, ids, Vec::new(), request)
 }
 
-/// The users that a search matches, by id; `None` if there may be more than `limit`. Erased users have no keys.
-fn matches(conn: &mut Conn<'_>, search: &Search<'_>, limit: i64) -> Result<Option<Vec<UserId>>> {
-    let (prefix, end) = (search.prefix, names::end_of(search.prefix));
-    let mut is_frequent = |key| Ok::<_, Error>(names::count(conn, "users", key, prefix, MAX_MATCHES)? > limit);
+/// A page of the users who match, if the indexes tell who they are without reading more than some thousand entries.
+fn from_indexes(conn: &mut Conn<'_>, search: &Search<'_>, request: PageRequest) -> Result<Option<Page<User>>> {
+    let mut is_frequent =
+        |key| Ok::<_, Error>(names::count(conn, "users", key, search.prefix, MAX_MATCHES)? > MAX_MATCHES);
     if (search.addresses == Addresses::All && is_frequent("email_key")?)
         || (search.beginnings.is_empty() && is_frequent("name_key")?)
     {
         return Ok(None);
     }
-    let by_words =
-        if search.beginnings.is_empty() { Some(Vec::new()) } else { names::matches(conn, search.beginnings, limit)? };
-    let Some(mut ids) = by_words else { return Ok(None) };
-    ids.extend(on!(conn, |c: Db| {
+    let slices: Vec<Slice> = slices(0, &request).collect();
+    let by_words = names::matches(conn, search.beginnings, &slices)?;
+    let (mut ids, mut rows) = (by_keys(conn, search)?, Vec::new());
+    match by_words {
+        Matches::Few(few) => ids.extend(few),
+        Matches::Ordered(ordered) => rows = ordered.read(conn, &slices)?,
+        Matches::Many => return Ok(None),
+    }
+    of_ids(conn, ids, rows, request).map(Some)
+}
+
+/// The users whose address a search matches, or if it has no words, the start of their name. Erased users have no keys.
+fn by_keys(conn: &mut Conn<'_>, search: &Search<'_>) -> Result<Vec<UserId>> {
+    let (prefix, end) = (search.prefix, names::end_of(search.prefix));
+    Ok(on!(conn, |c: Db| {
         let select = || users::table.select(users::id).into_boxed::<Db>();
         let emails = select().filter(users::email_key.ge(prefix)).filter(users::email_key.lt(&end));
         let emails = match search.addresses {
@@ -83,25 +95,28 @@ fn matches(conn: &mut Conn<'_>, search: &Search<'_>, limit: i64) -> Result<Optio
         let names = select().filter(users::name_key.ge(prefix)).filter(users::name_key.lt(&end));
         let names = search.beginnings.is_empty().then_some(names);
         UnionAll::new([Some(emails), names].into_iter().flatten().collect()).load::<UserId>(c)
-    })?);
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(Some(ids))
+    })?)
 }
 
-/// A page of the users with these ids, which are sorted.
-fn among(conn: &mut Conn<'_>, ids: &[UserId], request: PageRequest) -> Result<Page<User>> {
-    let after = request.after.map_or(0, |after| ids.partition_point(|id| id.key() <= after));
-    let before = request.before.map_or(ids.len(), |before| ids.partition_point(|id| id.key() < before));
-    let limit = usize::from(request.limit);
-    let (begin, end) = match request.end {
-        End::First => (after, before.min(after + limit)),
-        End::Last => (after.max(before.saturating_sub(limit)), before),
-    };
-    let wanted = ids.get(begin..end).unwrap_or_default();
-    let mut items = if wanted.is_empty() { Vec::new() } else { by_ids(conn, wanted)? };
-    items.sort_unstable_by_key(|user| user.id);
-    Ok(Page { items, has_previous: begin > 0, has_next: end < ids.len() })
+/// A page of the users with these ids, and of those in these rows of its slices.
+fn of_ids(
+    conn: &mut Conn<'_>,
+    mut ids: Vec<UserId>,
+    mut rows: Vec<(i32, UserId)>,
+    request: PageRequest,
+) -> Result<Page<User>> {
+    ids.sort_unstable();
+    for slice in slices(0, &request) {
+        let begin = ids.partition_point(|id| id.key() <= slice.after);
+        let end = ids.partition_point(|id| id.key() < slice.before).max(begin);
+        rows.extend(ids.get(begin..end).unwrap_or_default().iter().map(|id| (slice.tag, *id)));
+    }
+    rows.sort_unstable();
+    rows.dedup();
+    let page = assemble(request, rows, |id| id.key());
+    let mut items = if page.items.is_empty() { Vec::new() } else { by_ids(conn, &page.items)? };
+    items.sort_unstable_by_key(key);
+    Ok(Page { items, has_previous: page.has_previous, has_next: page.has_next })
 }
 
 /// A page of the users who match, if they are found among those next to where it begins: users are read in their order until enough of

@@ -16,6 +16,7 @@ mod clock;
 mod database;
 mod harness;
 mod proxy;
+mod proxy_files;
 mod ports;
 mod crowd;
 mod world;

@@ -22,89 +22,10 @@ use crate::{
     harness::{ACCOUNTS, Database, SEND, Socket, code, signed_in, soon},
     ports::own_port,
     program::{server, started},
+    proxy_files::{Adapted, bare_caddy, bare_nginx, caddy, haproxy, naming_nginx, nginx, nginx_before_two, with},
 };
 
 const FEED: &str = "subscription { feed { kind cursor message { content } } }";
-
-/// Adapts the file of a proxy to a folder, a port without TLS and the address of a server; gives the command that runs it.
-type Adapted = fn(&Path, u16, &str) -> Command;
-
-/// The text with something else for a part of it, which must be there.
-fn with(text: &str, part: &str, other: &str) -> String {
-    assert!(text.contains(part), "the file has no {part:?} any more");
-    text.replace(part, other)
-}
-
-/// The text without the lines that begin like this.
-fn without(text: &str, beginnings: &[&str]) -> String {
-    let is_kept = |line: &&str| !beginnings.iter().any(|beginning| line.trim_start().starts_with(beginning));
-    text.lines().filter(is_kept).collect::<Vec<_>>().join("\n") + "\n"
-}
-
-fn nginx(folder: &Path, port: u16, server: &str) -> Command {
-    let site = without(include_str!("../../deploy/nginx-site.conf"), &["listen [::]", "ssl_"]);
-    let site = with(&site, "listen 80;", &format!("listen unix:{}/redirect;", folder.display()));
-    let site = with(&site, "listen 443 ssl http2;", &format!("listen 127.0.0.1:{port};"));
-    nginx_with(folder, &with(&site, "127.0.0.1:8000", server))
-}
-
-/// Before two servers, of which the second is away.
-fn nginx_before_two(folder: &Path, port: u16, server: &str) -> Command {
-    let (_, http) = include_str!("../../deploy/nginx.conf").split_once("http {").unwrap();
-    let (http, _) = http.rsplit_once('}').unwrap();
-    let http = with(http, "listen 80;", &format!("listen 127.0.0.1:{port};"));
-    nginx_with(folder, &with(&with(&http, "duologue-a:8000", server), "duologue-b:8000", "127.0.0.1:1"))
-}
-
-/// As many write it: HTTP/1.0 to the server, with the server's own address as `Host`, through buffers, and without upgrades.
-fn bare_nginx(folder: &Path, port: u16, server: &str) -> Command {
-    nginx_with(folder, &format!("server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{server}; }} }}"))
-}
-
-/// The same with a name for the server, which nginx sends as `Host` then.
-fn naming_nginx(folder: &Path, port: u16, server: &str) -> Command {
-    let command = bare_nginx(folder, port, "duologue");
-    let site = fs::read_to_string(folder.join("site.conf")).unwrap();
-    fs::write(folder.join("site.conf"), format!("upstream duologue {{ server {server}; }}\n{site}")).unwrap();
-    command
-}
-
-fn nginx_with(folder: &Path, site: &str) -> Command {
-    fs::write(folder.join("site.conf"), site).unwrap();
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {of};"));
-    let whole = format!(
-        "daemon off; master_process off; pid pid; events {{}} http {{ access_log off; {} include site.conf; }}",
-        temporary.concat()
-    );
-    fs::write(folder.join("nginx.conf"), whole).unwrap();
-    let mut command = Command::new("nginx");
-    command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(folder.join("nginx.conf"));
-    command
-}
-
-fn caddy(folder: &Path, port: u16, server: &str) -> Command {
-    let own = format!("\nhttp://127.0.0.1:{port} {{\n\tbind 127.0.0.1\n");
-    let site = with(include_str!("../../deploy/Caddyfile"), "\nchat.example.com {\n", &own);
-    let site = with(&site, "127.0.0.1:8000", server);
-    let file = folder.join("Caddyfile");
-    fs::write(&file, format!("{{\n\tadmin off\n}}\n{site}")).unwrap();
-    let mut command = Command::new("caddy");
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
-    command.env("HOME", folder).env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder);
-    command
-}
-
-fn haproxy(folder: &Path, port: u16, server: &str) -> Command {
-    let of_root = ["chroot ", "user ", "group ", "bind :::80 ", "http-request redirect scheme https "];
-    let config = without(include_str!("../../deploy/haproxy.cfg"), &of_root);
-    let tls = "bind :::443 v4v6 ssl crt /etc/haproxy/duologue.pem alpn h2,http/1.1";
-    let config = with(&config, tls, &format!("bind 127.0.0.1:{port}"));
-    let file = folder.join("haproxy.cfg");
-    fs::write(&file, with(&config, "127.0.0.1:8000", server)).unwrap();
-    let mut command = Command::new("haproxy");
-    command.args(["-db", "-f"]).arg(file);
-    command
-}
 
 /// A proxy, and the server behind it.
 struct Behind {
@@ -327,6 +248,12 @@ async fn nginx_passes_them_on_to_the_one_of_two_servers_that_is_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn caddy_passes_on_what_clients_and_server_say() {
     serves(caddy).await;
+}
+
+/// Events come at once and are not compressed, although Caddy is to compress everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn caddy_that_compresses_passes_on_what_clients_and_server_say() {
+    serves(bare_caddy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
