@@ -53,7 +53,8 @@ ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevanc
 # servers, as who has signed in makes no difference to them.
 FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: failover:: standbys:: networks:: nats:: servers:: scaling:: \
 	presences:: damage:: storage:: backups:: backup_page:: litestream:: outages:: pgbackrest:: overload:: stalls:: connections:: \
-	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: loaded_for_a_minute documents_are_run_as_graphql_js
+	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: loaded_for_a_minute documents_are_run_as_graphql_js \
+	every_socket_of_a_program
 faults: export DUOLOGUE_TEST_FAULTS := long
 faults: export DUOLOGUE_TEST_OLDER_PROGRAM := $(CURDIR)/target/older/debug/duologue
 faults: clients nats litestream pgbackrest older

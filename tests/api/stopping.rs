@@ -5,9 +5,14 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Chat, SEND, Socket, soon};
+use crate::{
+    crowd::short_or_long,
+    harness::{Chat, Database, SEND, Socket, authorization, client, soon, text},
+    program::{serve, terminate},
+};
 
 /// The protocols for WebSockets, and what begins an operation.
 pub(crate) const PROTOCOLS: [(&str, &str); 2] = [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")];
@@ -180,4 +185,69 @@ async fn what_is_under_way_is_answered_over_every_transport_before_the_server_st
     }
     let database = soon(stopping).await.unwrap();
     assert_eq!(stored(&Chat::on(database, &["--auth", "open"]).await).await, 3 * EACH);
+}
+
+/// Of a program that is told to stop while very many follow their feeds and some wait for their answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_socket_of_a_program_is_closed_in_time_and_it_ends_well() {
+    let _ = duologue::http::raise_descriptor_limit();
+    let database = Database::new().await;
+    let authorization = authorization(&database).await;
+    let (child, address) = serve(&database, &[]).await;
+    let http = client(authorization.as_deref());
+    let url = format!("http://{address}/graphql");
+    let ask = async |query: &str, variables: &Value| -> Value {
+        let request = http.post(&url).json(&json!({ "query": query, "variables": variables }));
+        soon(request.send()).await.unwrap().json().await.unwrap()
+    };
+    let mut people = Vec::new();
+    for name in ["Ada", "Bob"] {
+        let create = "mutation ($name: String!) { createUser(input: { name: $name, email: $name }) { user { id } } }";
+        let created = ask(create, &json!({ "name": format!("{name}@x") })).await;
+        people.push(text(&created["data"]["createUser"]["user"]["id"]));
+    }
+    let follow = json!({ "id": people[1] });
+    let follows = async || {
+        let mut socket = Socket::open_with(address, PROTOCOLS[0].0, authorization.as_deref()).await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears().await["type"], "connection_ack");
+        starts(&mut socket, PROTOCOLS[0].1, "feed", FEED, &follow).await;
+        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+        socket
+    };
+    let mut sockets = Vec::new();
+    while sockets.len() < short_or_long(300, 2_000) {
+        sockets.extend(join_all((0..100).map(|_| follows())).await);
+    }
+    let mut sending = follows().await;
+    let lock = database.locked().await;
+    let input = json!({ "senderId": people[0], "receiverId": people[1], "content": "on the way" });
+    starts(&mut sending, PROTOCOLS[0].1, "send", SEND, &json!({ "input": input })).await;
+    starts(&mut sending, PROTOCOLS[0].1, "query", "{ __typename }", &json!({})).await;
+    assert_eq!(sending.hears().await["payload"]["data"]["__typename"], "Query");
+    let streamed = http.post(&url).header("accept", "text/event-stream");
+    let streamed =
+        soon(streamed.json(&json!({ "query": SEND, "variables": { "input": input } })).send()).await.unwrap();
+
+    let begun = Instant::now();
+    let stopping = tokio::spawn(terminate(child));
+    let mut closing = JoinSet::new();
+    for mut socket in sockets {
+        closing.spawn(async move {
+            hears_all(&mut socket).await;
+            begun.elapsed()
+        });
+    }
+    closing.join_next().await.unwrap().unwrap();
+    drop(lock);
+    let said = hears_all(&mut sending).await;
+    let sent = |said: &&Value| said["payload"]["data"]["sendMessage"]["message"]["id"].is_string();
+    assert_eq!(said.iter().filter(sent).count(), 1, "{said:?}");
+    let said = soon(streamed.text()).await.unwrap();
+    assert!(said.contains(r#""sendMessage":{"message":{"id":"#) && said.contains("event: complete"), "{said}");
+    let last = closing.join_all().await.into_iter().max().unwrap();
+    // Within 5 seconds; on a machine that does other things, too, some clients hear of it later.
+    assert!(last < Duration::from_secs(8), "{last:?}");
+    assert_eq!(stopping.await.unwrap(), Some(0));
+    assert_eq!(stored(&Chat::on(database, &["--auth", "open"]).await).await, 2);
 }
