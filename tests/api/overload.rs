@@ -1,13 +1,20 @@
 //! More connections than can be served: each request is done, or told in time to come again.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::{
     accounts::Member,
     crowd::{Crowd, short_or_long},
-    harness::{ACCOUNTS, Chat, Database, signed_in},
+    harness::{ACCOUNTS, Chat, Database, signed_in, soon},
     program::serve,
 };
 
@@ -64,31 +71,89 @@ async fn the_reads_of_one_user_leave_connections_to_others() {
     assert!(answers.iter().all(|answer| answer.get("errors").is_none()), "{answers:?}");
 }
 
+/// A long conversation of two, in which the first one alone has written. Its rows lie far from each other: between them is what the
+/// second one has written to somebody else, which is more.
+async fn one_sided_conversation(chat: &Chat, number: usize) -> [Member; 2] {
+    let (ada, bob) = (Member::signs_up(chat, "Ada").await, Member::signs_up(chat, "Bob").await);
+    Member::signs_up(chat, "Eve").await;
+    let send = "mutation { sendMessage(input: { receiverId: 2, content: \"Hi\" }) { message { id } } }";
+    ada.asks(chat, send, json!({})).await;
+    let columns = "INSERT INTO messages (id, sender_id, receiver_id, content, created_at)
+        SELECT 10 + n, CASE n % 8 WHEN 0 THEN 1 ELSE 2 END, CASE n % 8 WHEN 0 THEN 2 ELSE 3 END,
+            CASE n % 8 WHEN 0 THEN 'A text of the length that many messages have, more or less.' ELSE (SELECT text FROM long) END,
+            (SELECT max(created_at) FROM messages)";
+    let (long, all) = ("x".repeat(300), number * 8);
+    let fill = if chat.database.is_sqlite() {
+        format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {all}),
+                long (text) AS (SELECT '{long}') {columns} FROM numbers"
+        )
+    } else {
+        format!("WITH long (text) AS (SELECT '{long}') {columns} FROM generate_series(1, {all}) AS n; ANALYZE messages")
+    };
+    drop(chat.database.run(&fill).await);
+    [ada, bob]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_one_are_looked_for_in_a_long_conversation_of_the_other_in_a_moment() {
     let chat = Chat::with(&ACCOUNTS).await;
-    let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
-    ada.asks(
-        &chat,
-        "mutation { sendMessage(input: { receiverId: 2, content: \"Hi\" }) { message { id } } }",
-        json!({}),
-    )
-    .await;
-    let number = short_or_long(200_000, 1_000_000);
-    let columns = "INSERT INTO messages (id, sender_id, receiver_id, content, created_at)
-        SELECT 10 + n, 1, 2, 'A text of the length that many messages have, more or less.', (SELECT max(created_at) FROM messages)";
-    let fill = if chat.database.is_sqlite() {
-        format!(
-            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {number}) {columns} FROM numbers"
-        )
-    } else {
-        format!("{columns} FROM generate_series(1, {number}) AS n; ANALYZE messages")
+    let [_, bob] = one_sided_conversation(&chat, short_or_long(40_000, 150_000)).await;
+    let quickest = async || {
+        let mut quickest = Duration::MAX;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let query = "{ user(id: 1) { receivedMessages(first: 9) { nodes { id } } } }";
+            let answer = bob.asks(&chat, query, json!({})).await;
+            assert_eq!(answer, json!({ "data": { "user": { "receivedMessages": { "nodes": [] } } } }));
+            quickest = quickest.min(begun.elapsed());
+        }
+        quickest
     };
-    drop(chat.database.run(&fill).await);
-    let begun = Instant::now();
-    let query = "{ user(id: 1) { receivedMessages(first: 9) { nodes { id } } } }";
-    let answer = bob.asks(&chat, query, json!({})).await;
-    println!("{:?}", begun.elapsed());
-    assert_eq!(answer, json!({ "data": { "user": { "receivedMessages": { "nodes": [] } } } }));
-    assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+    let with_sender = quickest().await;
+    // Without the sender in the index each row is looked at.
+    let former = "DROP INDEX messages_conversation;
+        CREATE INDEX messages_conversation ON messages (low_id, high_id, id) WHERE deleted_at IS NULL";
+    drop(chat.database.run(former).await);
+    let without = quickest().await;
+    assert!(with_sender < Duration::from_millis(200) && with_sender * 2 < without, "{with_sender:?} {without:?}");
+}
+
+/// On SQLite the readers are few: however many heavy reads of one user wait, light ones of others are not behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heavy_reads_of_one_user_do_not_keep_light_ones_of_others_waiting() {
+    let chat = Arc::new(Chat::with(&ACCOUNTS).await);
+    let [ada, bob] = one_sided_conversation(&chat, 10_000).await;
+    let lists = (0..20).map(|n| format!("a{n}: receivedMessages(first: {}) {{ nodes {{ id }} }} ", 60 + n));
+    let heavy = format!("{{ user(id: 1) {{ {} }} }}", lists.collect::<String>());
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut reading = JoinSet::new();
+    for _ in 0..16 {
+        let (chat, bob, heavy, answered) = (chat.clone(), bob.clone(), heavy.clone(), answered.clone());
+        reading.spawn(async move {
+            loop {
+                let answer = bob.asks(&chat, &heavy, json!({})).await;
+                assert_eq!(answer.get("errors"), None, "{answer}");
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    soon(async {
+        while answered.load(Ordering::Relaxed) < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let before = answered.load(Ordering::Relaxed);
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let answer = ada.asks(&chat, "{ users { nodes { name } } }", json!({})).await;
+        assert_eq!(answer.get("errors"), None, "{answer}");
+        times.push(begun.elapsed());
+    }
+    let meanwhile = answered.load(Ordering::Relaxed) - before;
+    // Behind those that wait, each light one would see a dozen of them answered.
+    assert!(meanwhile < 40, "{meanwhile} heavy reads were answered before 20 light ones: {times:?}");
+    assert!(reading.try_join_next().is_none(), "all still read");
 }
