@@ -96,6 +96,30 @@ async fn costs(chat: &Chat, token: Option<&str>, query: &str, expected: u64) -> 
     answer["data"].take()
 }
 
+/// With those that begin and end its transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_costs_so_many_statements() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let named = json!({ "receiverId": bob.id, "content": "twice the same", "clientId": "one" });
+    for (of_sqlite, of_postgres, input) in [
+        (11, 7, json!({ "receiverId": bob.id, "content": "the first one" })),
+        (11, 7, json!({ "receiverId": bob.id, "content": "the next one" })),
+        (15, 9, json!({ "receiverId": bob.id, "content": "a reply", "replyToId": "msg_1" })),
+        (12, 8, named.clone()),
+        (8, 5, named),
+        (0, 0, json!({ "receiverId": bob.id, "content": " " })),
+    ] {
+        let before = chat.app.store.statements();
+        let sent = ada.tries_to_send(input.clone()).await;
+        let expected = if chat.database.is_sqlite() { of_sqlite } else { of_postgres };
+        // A program that sends for others is looked up, and what it does is recorded.
+        let of_a_program = if sent["duplicate"] == false { 2 } else { 1 };
+        let expected = expected + if signed_in() { of_a_program } else { 0 };
+        assert_eq!(chat.app.store.statements() - before, expected, "{input}");
+    }
+}
+
 fn nodes(ids: impl Iterator<Item = String>, fields: &str) -> String {
     format!("{{ nodes(ids: {:?}) {{ id {fields} }} }}", ids.collect::<Vec<_>>())
 }
