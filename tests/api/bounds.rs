@@ -128,25 +128,61 @@ async fn an_answer_that_nobody_takes_counts_as_a_request_in_hand() {
     let world = World::open(&["--max-user-requests", "2"]).await;
     world.fill(100).await;
     let mallory = &world.mallory.authorization;
-    let large = json!({ "query": "{ messages(first: 100) { nodes { content } } }" }).to_string();
-    let head = format!(
-        "POST /graphql HTTP/1.1\r\nhost: localhost\r\nauthorization: {mallory}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{large}",
-        large.len()
-    );
     let mut stalled = Vec::new();
     for _ in 0..2 {
-        let mut stream = TcpStream::connect(world.address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // It is being answered.
-        soon(stream.read_exact(&mut [0; 12])).await.unwrap();
-        stalled.push(stream);
+        stalled.push(stalled_request(&world, "{ messages(first: 100) { nodes { content } } }").await);
     }
     let small = json!({ "query": "{ server { version } }" });
     assert_eq!(code(&world.post(mallory, &small).await), "RATE_LIMITED");
     assert_eq!(world.post(&world.bob.authorization, &small).await.get("errors"), None);
     drop(stalled);
     while world.post(mallory, &small).await.get("errors").is_some() {}
+}
+
+/// Each is there once, and what it had is used again when its client is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_that_nobody_takes_are_in_memory_once_and_only_so_long() {
+    const CLIENTS: u64 = 6;
+    for is_socket in [false, true] {
+        let world = World::open(&["--stall-timeout", "600"]).await;
+        world.fill(100).await;
+        // As large as an answer may be: 139 texts of 60,000 bytes.
+        let page = "{ a: messages(first: 100) { nodes { content } } b: messages(last: 39) { nodes { content } } }";
+        world.data(&world.mallory.authorization, page, json!({})).await;
+        let before = world.resident();
+        for _ in 0..10 {
+            let (mut streams, mut sockets) = (Vec::new(), Vec::new());
+            for _ in 0..CLIENTS {
+                if is_socket {
+                    let mut stalled = socket(&world, &world.mallory).await;
+                    stalled.subscribes("1", page, json!({})).await;
+                    stalled.feels().await;
+                    sockets.push(stalled);
+                } else {
+                    streams.push(stalled_request(&world, page).await);
+                }
+            }
+        }
+        if let (Some(before), Some(peak)) = (before, world.peak()) {
+            assert!(peak - before < CLIENTS * 8 + 16, "from {before} to {peak} MiB");
+        }
+    }
+}
+
+/// A request of mallory's that is being answered, and whose answer nobody reads.
+async fn stalled_request(world: &World, query: &str) -> TcpStream {
+    let body = json!({ "query": query }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        world.mallory.authorization,
+        body.len()
+    );
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It is being answered.
+    soon(stream.read_exact(&mut [0; 12])).await.unwrap();
+    stream
 }
 
 #[tokio::test(flavor = "multi_thread")]
