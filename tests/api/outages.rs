@@ -6,11 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use diesel::{dsl::sql, sql_types::BigInt};
+use diesel::{
+    dsl::sql,
+    sql_types::{BigInt, Text},
+};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use duologue::{
     app::App,
-    store::{self, Error},
+    store::{self, Conn, Error},
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -24,6 +27,7 @@ use crate::{
     crowd::{Crowd, short_or_long},
     failover::{Followers, PEOPLE},
     harness::{Chat, Database, code, signed_in, soon},
+    logs::Logged,
     program::{error, serve, server, started},
 };
 
@@ -89,6 +93,29 @@ async fn a_server_that_cannot_reach_postgresql_names_it_and_why() {
     assert!(said.contains("Connection refused"), "{said}");
     assert!(!said.contains("passw0rd") && !said.contains("somebody"), "{said}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// What was answered is durable: a server of PostgreSQL that does not sync is named in the log, and a role whose commits are acknowledged
+/// early is overruled.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_postgresql_that_lose_what_was_answered_are_named_or_overruled() {
+    if signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    let cluster = Cluster::with(&[("DUOLOGUE_TEST_PG_OPTIONS", "-c fsync=off")]).await;
+    let database = Database::on(&cluster.url);
+    drop(database.run("ALTER ROLE postgres SET synchronous_commit = off").await);
+    let mut log = Logged::by(&database, &[]).await;
+    let said = "PostgreSQL runs with fsync = off: what was answered may be lost when its machine fails";
+    assert_eq!(log.next(said).await["level"], "WARN");
+    let app = App::open(&database.settings(&[]).database).await.unwrap();
+    let setting = app.store.read(|conn| {
+        let Conn::Postgres(conn) = conn else { unreachable!() };
+        let setting = sql::<Text>("SELECT current_setting('synchronous_commit')");
+        diesel::RunQueryDsl::get_result::<String>(setting, *conn).map_err(Error::from)
+    });
+    assert_eq!(setting.await.unwrap(), "on");
+    app.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
