@@ -169,8 +169,8 @@ pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
-    /// NATS, by which several servers on one PostgreSQL database notify each other: nats://HOST:PORT, or tls://HOST:PORT;
-    /// several servers of a NATS cluster with commas between them
+    /// NATS, by which several servers on one PostgreSQL database notify each other: nats://HOST:PORT, or tls://HOST:PORT, with
+    /// USER:PASSWORD@ or TOKEN@ before the host if it wants one; several servers of a NATS cluster with commas between them
     #[arg(long, value_name = "URL", env = "DUOLOGUE_NATS", value_delimiter = ',', hide_env_values = true)]
     pub nats: Vec<String>,
     /// A file with a NATS token and key, as `nsc` makes it

@@ -1,9 +1,10 @@
 //! NATS (<https://docs.nats.io>), by which servers wake each other. Core NATS alone: what it loses is found in the database.
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use async_nats::{Client, ConnectOptions, ServerAddr, Subscriber};
 use futures_util::StreamExt;
+use percent_encoding::percent_decode_str;
 
 use super::relay::RelayMessage;
 
@@ -19,7 +20,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
 /// Where NATS is.
 #[derive(Debug, Clone)]
 pub struct NatsSettings {
-    /// `nats://HOST:PORT` or, with TLS, `tls://HOST:PORT`: of servers of one cluster.
+    /// `nats://HOST:PORT` or, with TLS, `tls://HOST:PORT`: of servers of one cluster. Before the host may be how to sign in at all of
+    /// them, as `USER:PASSWORD@` or `TOKEN@`.
     pub servers: Vec<String>,
     /// A file as `nsc` makes it, with a token and a key.
     pub credentials: Option<PathBuf>,
@@ -79,11 +81,33 @@ async fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, ConnectOption
     let servers: Result<Vec<ServerAddr>, _> = settings.servers.iter().map(|server| server.parse()).collect();
     let servers = servers.map_err(|error| format!("--nats: write it as nats://HOST:4222 ({error})"))?;
     let mut options = ConnectOptions::new();
+    // The library does not look into the URLs for it.
+    if let Some((user, password)) = servers.iter().find_map(|server| Some((server.username()?, server.password()))) {
+        options = match password {
+            Some(password) => options.user_and_password(decoded(user)?, decoded(password)?),
+            None => options.token(decoded(user)?),
+        };
+    }
+    let servers = servers.into_iter().map(without_user).collect::<Result<_, _>>()?;
     if let Some(file) = &settings.credentials {
         let explain = |error| format!("--nats-credentials: {} cannot be used: {error}", file.display());
         options = options.credentials_file(file).await.map_err(explain)?;
     }
     Ok((servers, options))
+}
+
+/// A part of a URL, in which some characters are percent-encoded.
+fn decoded(part: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(part).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_no_secret_in_errors| "--nats: before the host is no UTF-8".to_owned())
+}
+
+/// The library writes URLs into the log.
+fn without_user(server: ServerAddr) -> Result<ServerAddr, String> {
+    let mut url = server.into_inner();
+    // It only fails for URLs that can have none.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    ServerAddr::from_url(url).map_err(|error| format!("--nats: {error}"))
 }
 
 /// What servers send each other.

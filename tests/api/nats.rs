@@ -1,21 +1,27 @@
-//! Servers that wake each other over NATS, on a network that fails: every send succeeds, and everybody hears of it soon.
+//! Servers that wake each other over NATS, on a network that fails or where they are not let in: every send succeeds, and everybody
+//! hears of it soon.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use duologue::{
     domain::relaying,
     events::{Nats, NatsSettings},
 };
 use tokio::{
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     task::JoinSet,
 };
 
 use crate::{
-    harness::{Feed, Person, soon},
+    harness::{Database, Feed, Person, client, soon},
     link::{Flow, Link},
     ports::own_port,
-    servers::{Servers, followed, nats_server, without_nats},
+    program::{server, started},
+    servers::{Servers, followed, nats_server, nats_server_with, without_nats},
 };
 
 /// Far more than what the docs say, which is half a second: the machine of the tests is busy.
@@ -188,4 +194,61 @@ async fn servers_with_nats_servers_that_do_not_know_each_other_hear_of_everythin
         pair.exchanges().await;
     }
     assert!(linked.servers.a.app.relay.is_linked() && linked.servers.b.app.relay.is_linked());
+}
+
+/// How NATS servers know who may connect, and what their URL has before `@` then: percent-encoded, as in every URL.
+const SIGN_INS: [(&[&str], &str); 2] = [
+    (&["--user", "chat", "--pass", "S3cret pass+@/word"], "chat:S3cret%20pass+%40%2Fword"),
+    (&["--auth", "S3cret:token"], "S3cret%3Atoken"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_sign_in_at_nats_with_what_its_url_has() {
+    if without_nats() {
+        return;
+    }
+    for (flags, user) in SIGN_INS {
+        let port = own_port();
+        let _nats = nats_server_with(port, flags);
+        let Some(servers) = Servers::told_by(&format!("nats://{user}@127.0.0.1:{port}")).await else { return };
+        servers.hear(true).await;
+        Pair::at(&servers).await.exchanges().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_nats_does_not_let_in_look_into_the_database_and_log_why_without_a_secret() {
+    if without_nats() {
+        return;
+    }
+    for (flags, user) in SIGN_INS {
+        let port = own_port();
+        let _nats = nats_server_with(port, flags);
+        let url = format!("nats://{user}-another@127.0.0.1:{port}");
+        let Some(servers) = Servers::start().await else { return };
+        know_each_other(&servers).await;
+        let _jobs = servers.linked(&url).await;
+        let mut pair = Pair::at(&servers).await;
+        for _ in 0..5 {
+            pair.exchanges().await;
+        }
+        assert!(!servers.a.app.relay.is_linked() && !servers.b.app.relay.is_linked());
+
+        let mut program = server(&Database::new().await, &["--nats", &url]);
+        program.env("RUST_LOG", "trace").stderr(Stdio::piped());
+        let (mut child, address) = started(program).await;
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let refused = async {
+            loop {
+                let line = log.next_line().await.unwrap().unwrap();
+                assert!(!line.contains("S3cret"), "{line}");
+                if line.contains("authorization violation") {
+                    break;
+                }
+            }
+        };
+        soon(refused).await;
+        let ready = client(None).get(format!("http://{address}/health/ready"));
+        assert_eq!(soon(ready.send()).await.unwrap().status(), 200);
+    }
 }

@@ -76,14 +76,14 @@ impl Servers {
     }
 
     /// Servers that tell each other over NATS, and look for nothing in the database.
-    async fn told_by(nats: &str) -> Option<Self> {
+    pub(crate) async fn told_by(nats: &str) -> Option<Self> {
         let servers = Self::start().await?;
         let jobs = servers.linked(nats).await;
         Some(Self { _jobs: jobs, ..servers })
     }
 
     /// What tells both of the other's changes.
-    async fn linked(&self, nats: &str) -> JoinSet<()> {
+    pub(crate) async fn linked(&self, nats: &str) -> JoinSet<()> {
         let mut jobs = JoinSet::new();
         for (node, chat) in [(1, &self.a), (2, &self.b)] {
             let settings = NatsSettings { servers: vec![nats.to_owned()], credentials: None };
@@ -293,8 +293,17 @@ async fn an_account_that_is_erased_through_one_server_ends_at_the_other() {
 
 /// A NATS server, until this is dropped.
 pub(crate) fn nats_server(port: u16) -> Child {
+    nats_server_with(port, &[])
+}
+
+/// The same with flags.
+pub(crate) fn nats_server_with(port: u16, flags: &[&str]) -> Child {
     let mut command = Command::new("nats-server");
-    command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
+        .args(flags)
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
     command.spawn().expect("nats-server is a package of Debian, and of https://nats.io")
 }
 
