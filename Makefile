@@ -51,7 +51,7 @@ ONCE := browser:: book:: book_pages:: proxies:: embedders:: endpoints:: relevanc
 
 # The tests of crashes, power cuts, failing disks, outages and crowds, in full: `make test` has them with smaller numbers, on open
 # servers, as who has signed in makes no difference to them.
-FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: failover:: standbys:: networks:: nats:: servers:: scaling:: \
+FAULTS := crashes:: upgrades:: sizes:: moving:: move_targets:: move_ends:: failover:: standbys:: networks:: nats:: servers:: scaling:: \
 	presences:: damage:: storage:: backups:: backup_page:: litestream:: outages:: pgbackrest:: overload:: stalls:: connections:: \
 	sockets:: endurance:: retention:: erasure:: bounds:: fuzz:: indexing:: relevance:: loaded_for_a_minute documents_are_run_as_graphql_js \
 	every_socket_of_a_program

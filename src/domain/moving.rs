@@ -12,7 +12,7 @@ use std::{
 use tokio::runtime::Handle;
 
 pub use super::moving_steps::CannotMove;
-use super::moving_steps::{Copied, Result, Step, complete, read, rows_of_all, text, write};
+use super::moving_steps::{Copied, Result, Step, complete, read, rows_of_all, tables_to_copy, text, write};
 
 use crate::store::{
     self, Conn, Direction, Error, Lock, Snapshot, Store, Unserved,
@@ -106,7 +106,7 @@ impl Move {
         self.unserved = None;
         // Only to be shown.
         let (mut rows, total) = (0, self.from.read(rows_of_all).await.unwrap_or_default());
-        for table in &TABLES {
+        for table in self.to.read(tables_to_copy).await? {
             let mut after = self.to.read(move |conn| moving::copied_through(conn, table)).await?;
             loop {
                 let (more, through) = self.copy(table, after.unwrap_or_else(|| table.first_key())).await?;

@@ -87,6 +87,18 @@ pub(super) fn rows_of_all(conn: &mut Conn<'_>) -> Result<usize> {
     Ok(usize::try_from(counts?).unwrap_or_default())
 }
 
+/// The tables that are not copied yet, the one that was begun last included: those before it are. What has changed in these since is
+/// carried over with the first rows of it.
+pub(super) fn tables_to_copy(conn: &mut Conn<'_>) -> Result<&'static [Table]> {
+    let mut begun = 0;
+    for (index, table) in TABLES.iter().enumerate() {
+        if moving::copied_through(conn, table)?.is_some() {
+            begun = index;
+        }
+    }
+    Ok(TABLES.get(begun..).unwrap_or_default())
+}
+
 /// Reads rows of a table after a key, and the present rows of all that has changed and is not done, as far as they were copied: others
 /// will be copied as they are then.
 pub(super) fn read(conn: &mut Conn<'_>, copied: Option<Copied>, done: &HashSet<i64>) -> Result<Step> {

@@ -111,6 +111,7 @@ mod schema;
 mod migrations;
 mod moving;
 mod move_targets;
+mod move_ends;
 mod imports;
 mod exports;
 mod program;

@@ -45,7 +45,7 @@ async fn a_database_that_is_not_empty_or_that_is_served_is_not_even_brought_up_t
 }
 
 /// Begins a move, and breaks it off when something has arrived.
-async fn interrupted(from: &Database, to: &Database) {
+pub(crate) async fn interrupted(from: &Database, to: &Database) {
     let postgres = if from.is_sqlite() { to } else { from };
     let [from, to] = [from, to].map(|database| database_url(&database.settings(&[]).database).unwrap());
     let (from, to) = (Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap());
@@ -58,7 +58,11 @@ async fn interrupted(from: &Database, to: &Database) {
     drop(moving);
     to.close().await;
     from.close().await;
-    // The lock of the move is gone a moment after its connection.
+    is_gone(postgres).await;
+}
+
+/// The lock of a move is gone a moment after its connection.
+pub(crate) async fn is_gone(postgres: &Database) {
     let locked = "SELECT FROM pg_locks JOIN pg_database ON oid = database WHERE locktype = 'advisory' AND datname = current_database()";
     let waits = format!("DO $$ BEGIN WHILE EXISTS ({locked}) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$");
     drop(soon(postgres.run(&waits)).await);

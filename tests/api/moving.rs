@@ -239,6 +239,7 @@ async fn a_move_that_is_killed_goes_on_and_what_was_moved_is_not_served_again() 
         // Before there is such a table, it is an error.
         soon(async { while sql::<BigInt>(&table(name)).get_result::<i64>(&mut progress).await.unwrap_or(0) == 0 {} })
             .await;
+        assert!(child.try_wait().unwrap().is_none(), "it has ended before: {name}");
         child.kill().await.unwrap();
         let change = format!(
             "UPDATE users SET name = 'Number {number}' WHERE id = {number};

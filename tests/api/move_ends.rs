@@ -1,0 +1,98 @@
+//! A move that is killed in its last steps: between the moment in which the new database is whole and the one in which it may be served.
+
+use std::process::Stdio;
+
+use diesel::{dsl::sql, sql_types::BigInt};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use tokio::process::{Child, Command};
+
+use crate::{
+    database::Lock,
+    harness::{Database, soon},
+    move_targets::{interrupted, is_gone},
+    moving::{checks, dump, moves, postgres_database},
+    program::{program, run, serve, terminate},
+};
+
+/// Lets no transaction commit that says that everything is copied, while somebody has the lock.
+const HOLD: &str = "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON moving DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.name = 'all of it') EXECUTE FUNCTION hold()";
+
+/// A move, of which all is to be seen in the databases.
+fn begins(from: &Database, to: &Database) -> Child {
+    let mut command = program(&["move", "--from", &from.url, "--to", &to.url]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits until there is one of what is counted.
+async fn is_there(conn: &mut AsyncPgConnection, counted: &str) {
+    let count = format!("SELECT count(*) FROM {counted}");
+    soon(async { while sql::<BigInt>(&count).get_result::<i64>(conn).await.unwrap() == 0 {} }).await;
+}
+
+/// One more of everything that people do.
+async fn goes_on(file: &Database, number: usize) {
+    let changes = format!(
+        "UPDATE messages SET content = 'Changed', edited_at = 1 WHERE id = {number};
+         DELETE FROM blocks; INSERT INTO blocks (user_id, blocked_id, created_at) VALUES ({number}, 9, 1);
+         INSERT INTO messages (id, sender_id, receiver_id, content, created_at) SELECT max(id) + 1, 1, 2, 'New', 1 FROM messages"
+    );
+    drop(file.run(&changes).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_killed_in_its_last_steps_is_finished_by_the_next_one() {
+    let Some(postgres) = postgres_database().await else { return };
+    let file = Database::at("chat.db");
+    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
+    assert!(run(&demo).await.status.success());
+    interrupted(&file, &postgres).await;
+    goes_on(&file, 1).await;
+    let waits = |what: &str| {
+        format!(
+            "pg_locks JOIN pg_database ON oid = database WHERE datname = current_database() AND NOT granted AND {what}"
+        )
+    };
+
+    // The new one is whole, and the former one is not closed.
+    let Lock::Postgres(mut held) = postgres.run(&format!("{HOLD}; SELECT pg_advisory_lock(7)")).await else {
+        unreachable!()
+    };
+    let mut killed = begins(&file, &postgres);
+    is_there(&mut held, &waits("locktype = 'advisory'")).await;
+    let process = killed.id().unwrap().to_string();
+    assert!(soon(Command::new("kill").args(["-STOP", &process]).status()).await.unwrap().success());
+    held.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    is_there(&mut held, "moving WHERE name = 'all of it'").await;
+    killed.kill().await.unwrap();
+    is_gone(&postgres).await;
+    assert!(checks(&postgres).await.1.contains("database: PROBLEM: the database is being moved here"));
+    // Its server goes on.
+    let (child, _) = serve(&file, &[]).await;
+    goes_on(&file, 2).await;
+    assert_eq!(terminate(child).await, Some(0));
+
+    // The former one is closed, and the new one may not be served yet.
+    held.batch_execute("BEGIN; SELECT FROM moving").await.unwrap();
+    let mut killed = begins(&file, &postgres);
+    is_there(&mut held, &waits("mode = 'AccessExclusiveLock'")).await;
+    killed.kill().await.unwrap();
+    held.batch_execute("ROLLBACK").await.unwrap();
+    is_gone(&postgres).await;
+    assert!(checks(&file).await.1.contains("database: PROBLEM: the database was moved with `duologue move`"));
+    assert!(checks(&postgres).await.1.contains("database: PROBLEM: the database is being moved here"));
+
+    let (done, said) = moves(&file, &postgres, &[]).await;
+    assert!(done && said.contains("is closed"), "{said}");
+    let (child, _) = serve(&postgres, &[]).await;
+    assert_eq!(terminate(child).await, Some(0));
+    // That it was moved is recorded once, and there alone.
+    let recorded = "SELECT count(*) FROM audit WHERE action = 'move'";
+    assert_eq!(sql::<BigInt>(recorded).get_result::<i64>(&mut *held).await.unwrap(), 1);
+    drop(postgres.run("DELETE FROM audit WHERE action = 'move'").await);
+    assert!(dump(&postgres).await == dump(&file).await);
+    let (done, said) = moves(&file, &postgres, &[]).await;
+    assert!(!done && said.contains("was moved already"), "{said}");
+}
