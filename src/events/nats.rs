@@ -99,7 +99,9 @@ async fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, ConnectOption
 /// A part of a URL, in which some characters are percent-encoded.
 fn decoded(part: &str) -> Result<String, String> {
     let decoded = percent_decode_str(part).decode_utf8();
-    decoded.map(Cow::into_owned).map_err(|_no_secret_in_errors| "--nats: before the host is no UTF-8".to_owned())
+    decoded
+        .map(Cow::into_owned)
+        .map_err(|_no_secret_in_errors| "--nats: the user, password or token in the URL is not UTF-8".to_owned())
 }
 
 /// The library writes URLs into the log.

@@ -250,10 +250,14 @@ async fn caddy_passes_on_what_clients_and_server_say() {
     serves(caddy).await;
 }
 
-/// Events come at once and are not compressed, although Caddy is to compress everything.
+/// Events come at once and are not compressed.
 #[tokio::test(flavor = "multi_thread")]
-async fn caddy_that_compresses_passes_on_what_clients_and_server_say() {
-    serves(bare_caddy).await;
+async fn caddy_that_is_to_compress_everything_passes_events_on_as_they_are() {
+    let Some(mut behind) = Behind::start(bare_caddy, &ACCOUNTS).await else { return };
+    let http = Client::new();
+    let members = [behind.signs_up(&http, "Ada").await, behind.signs_up(&http, "Bob").await];
+    let socket = behind.socket(&members[1]).await;
+    passes_events_on_at_once(&mut behind, &http, &members, Some(socket)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
