@@ -1,6 +1,6 @@
 //! Answers: <https://spec.graphql.org/October2021/#sec-Response-Format>.
 
-use std::mem;
+use std::{fmt::Display, mem};
 
 use super::{
     Arguments, Chunks, Code, CollectedField, Error, MAX_ERRORS, NullPropagated, Segment, Writer, fields::written_key,
@@ -12,7 +12,7 @@ pub struct Answer {
     /// The data, if anything was run.
     data: Data,
     errors: Vec<Error>,
-    event_id: Option<String>,
+    event_id: Option<Box<dyn Display + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl Answer {
 
     /// The same answer, as an event that a client may name to go on after it.
     #[must_use]
-    pub fn with_event_id(self, id: Option<String>) -> Self {
-        Self { event_id: id, ..self }
+    pub fn with_event_id(self, id: impl Display + Send + Sync + 'static) -> Self {
+        Self { event_id: Some(Box::new(id)), ..self }
     }
 
     /// As it is sent.
@@ -89,7 +89,7 @@ impl Answer {
 
     /// By what a client names this event to go on after it.
     #[must_use]
-    pub fn event_id(&self) -> Option<&str> {
+    pub fn event_id(&self) -> Option<&(dyn Display + Send + Sync)> {
         self.event_id.as_deref()
     }
 

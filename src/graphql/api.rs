@@ -286,7 +286,7 @@ impl Subscribed {
             Ok(events) => self.written(events).await,
             Err(error) => {
                 let error = retried(error, &self.call.request_id);
-                (vec![self.answer_of(Err(error.clone()), None)], Some(error))
+                (vec![self.answer_of(Err(error.clone()))], Some(error))
             }
         };
         if let Some(error) = error {
@@ -308,14 +308,18 @@ impl Subscribed {
     /// comes again to whoever goes on after the event before it.
     async fn written(&mut self, events: Vec<SourceEvent>) -> (Vec<Answer>, Option<Error>) {
         let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
-        let (writes, ids): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.id)).unzip();
+        let (writes, cursors): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.cursor)).unzip();
         let parts = written_events(&self.call, &self.prepared.arguments, &writes, self.max_bytes).await;
         let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
         self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
         let mut answers = Vec::with_capacity(parts.len());
-        for (part, id) in parts.into_iter().zip(ids) {
+        for (part, cursor) in parts.into_iter().zip(cursors) {
             let temporary = part.1.iter().find(|error| is_temporary(error.code())).cloned();
-            answers.push(self.answer_of(Ok(part), id.filter(|_| temporary.is_none())));
+            let answer = self.answer_of(Ok(part));
+            answers.push(match cursor.filter(|_| temporary.is_none()) {
+                Some(cursor) => answer.with_event_id(cursor),
+                None => answer,
+            });
             if temporary.is_some() {
                 return (answers, temporary);
             }
@@ -323,11 +327,11 @@ impl Subscribed {
         (answers, None)
     }
 
-    fn answer_of(&self, part: Result<Part, Error>, id: Option<String>) -> Answer {
+    fn answer_of(&self, part: Result<Part, Error>) -> Answer {
         let mut answer = RootFieldsAnswer::new(self.max_bytes);
         if let Some(field) = self.prepared.plan.fields.first() {
             answer.add(field, part);
         }
-        answer.finish().with_event_id(id)
+        answer.finish()
     }
 }

@@ -203,8 +203,8 @@ impl Source for FeedSource {
         async move {
             let events = self.follower.next(taken).await.transpose()?;
             let event = |event: Arc<Event>| {
-                let id = Some(event.cursor.to_string());
-                SourceEvent { id, write: self.selection.clone().write_later(event) }
+                let cursor = Some(event.cursor.clone());
+                SourceEvent { cursor, write: self.selection.clone().write_later(event) }
             };
             Some(events.map(|events| events.into_iter().map(event).collect()))
         }

@@ -128,7 +128,11 @@ impl Source for SignalSource {
     fn next(&mut self, _: usize) -> BoxFuture<'_, SourceEvents> {
         async move {
             let next = self.signals.next().await?;
-            Some(next.map(|signal| vec![SourceEvent { id: None, write: self.selection.clone().write_later(signal) }]))
+            Some(
+                next.map(|signal| {
+                    vec![SourceEvent { cursor: None, write: self.selection.clone().write_later(signal) }]
+                }),
+            )
         }
         .boxed()
     }

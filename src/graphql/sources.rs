@@ -3,14 +3,14 @@
 use futures_util::future::BoxFuture;
 
 use super::Context;
-use crate::{domain, execution::Write};
+use crate::{domain, execution::Write, model::feed::Cursor};
 
 /// An event of a subscription.
 pub(super) struct SourceEvent {
     /// Writes it.
     pub(super) write: Write<Context>,
-    /// By what a client names it to go on after it.
-    pub(super) id: Option<String>,
+    /// What a client passes to go on after it.
+    pub(super) cursor: Option<Cursor>,
 }
 
 /// Events that are at hand, or why there are no more; `None` at the end.
