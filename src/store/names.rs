@@ -183,7 +183,7 @@ pub(super) fn few(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Res
     let others = without(beginnings, rarest);
     Ok(Some(on!(conn, |c: Db| {
         let query = query.into_boxed::<Db>();
-        others.iter().fold(query, |query, other| query.filter(has_word(other))).load(c)
+        others.iter().fold(query, |query, other| query.filter(has_word((*other).to_owned()))).load(c)
     })?))
 }
 
@@ -193,10 +193,10 @@ fn without<'a>(beginnings: &'a [String], one: &str) -> Vec<&'a str> {
 
 /// Whether a user whose words are read has one that starts with `beginning` as well.
 #[auto_type]
-fn has_word<'a>(beginning: &'a str) -> _ {
+fn has_word(beginning: String) -> _ {
     let user = other_words.field(name_words::user_id);
     let word = other_words.field(name_words::word);
-    let end: String = end_of(beginning);
+    let end: String = end_of(&beginning);
     exists(other_words.filter(user.eq(name_words::user_id)).filter(word.ge(beginning)).filter(word.lt(end)))
 }
 
@@ -230,7 +230,8 @@ impl Ordered<'_> {
                     .filter(name_words::user_id.lt(slice.before))
                     .limit(slice.limit)
                     .into_boxed::<Db>();
-                let select = self.others.iter().fold(select, |select, other| select.filter(has_word(other)));
+                let select =
+                    self.others.iter().fold(select, |select, other| select.filter(has_word((*other).to_owned())));
                 match slice.end {
                     End::First => select.order(name_words::user_id.asc()),
                     End::Last => select.order(name_words::user_id.desc()),
