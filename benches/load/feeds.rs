@@ -53,6 +53,8 @@ const SEND: &str = "mutation Send($input: SendMessageInput!) { sendMessage(input
 /// A client that has caught up with a feed.
 struct Follower {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// How many events came before it had caught up.
+    missed: usize,
 }
 
 impl Follower {
@@ -65,8 +67,10 @@ impl Follower {
         let payload = json!({ "query": FEED, "variables": { "user": user, "after": after } });
         let subscribe = json!({ "type": "subscribe", "id": "1", "payload": payload });
         socket.send(Message::text(subscribe.to_string())).await.unwrap();
-        let mut follower = Self { socket };
-        while !follower.hears().await.contains("CAUGHT_UP") {}
+        let mut follower = Self { socket, missed: 0 };
+        while !follower.hears().await.contains("CAUGHT_UP") {
+            follower.missed += 1;
+        }
         follower
     }
 
@@ -243,11 +247,12 @@ async fn catching_up() -> f64 {
     let address = server.address;
     let answer = tokio::task::spawn_blocking(move || client::body(address, &body)).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer).unwrap();
-    let cursor = answer["data"]["feedCursor"].as_str();
+    let cursor = answer["data"]["feedCursor"].as_str().unwrap();
     send(&server, vec![(2, 1); BACKLOG], &Board::new(BACKLOG, 1)).await;
     let cpu = server.cpu();
     for _ in 0..RETURNS {
-        Follower::of(address, 1, cursor).await;
+        let follower = Follower::of(address, 1, Some(cursor)).await;
+        assert_eq!(follower.missed, BACKLOG);
     }
     (server.cpu() - cpu) * 1e6 / (BACKLOG * RETURNS) as f64
 }

@@ -105,7 +105,8 @@ impl Move {
         self.begin().await?;
         self.unserved = None;
         // Only to be shown.
-        let (mut rows, total) = (0, self.from.read(rows_of_all).await.unwrap_or_default());
+        let mut rows = self.to.read(rows_of_all).await.unwrap_or_default();
+        let total = self.from.read(rows_of_all).await.unwrap_or_default();
         for table in self.to.read(tables_to_copy).await? {
             let mut after = self.to.read(move |conn| moving::copied_through(conn, table)).await?;
             loop {

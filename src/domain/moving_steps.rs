@@ -87,8 +87,8 @@ pub(super) fn rows_of_all(conn: &mut Conn<'_>) -> Result<usize> {
     Ok(usize::try_from(counts?).unwrap_or_default())
 }
 
-/// The tables that are not copied yet, the one that was begun last included: those before it are. What has changed in these since is
-/// carried over with the first rows of it.
+/// The tables that still have to be copied, beginning with the last one of which anything was copied. Changes of the tables before it are
+/// carried over with its next rows.
 pub(super) fn tables_to_copy(conn: &mut Conn<'_>) -> Result<&'static [Table]> {
     let mut begun = 0;
     for (index, table) in TABLES.iter().enumerate() {

@@ -82,12 +82,19 @@ async fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, ConnectOption
     let servers = servers.map_err(|error| format!("--nats: write it as nats://HOST:4222 ({error})"))?;
     let mut options = ConnectOptions::new();
     // The library does not look into the URLs for it.
-    if let Some((user, password)) = servers.iter().find_map(|server| Some((server.username()?, server.password()))) {
-        options = match password {
-            Some(password) => options.user_and_password(decoded(user)?, decoded(password)?),
-            None => options.token(decoded(user)?),
-        };
-    }
+    let mut sign_ins: Vec<_> = servers.iter().map(|server| (server.username(), server.password())).collect();
+    sign_ins.retain(|sign_in| *sign_in != (None, None));
+    sign_ins.dedup();
+    options = match (sign_ins.as_slice(), &settings.credentials) {
+        ([], _) => options,
+        ([(Some(user), Some(password))], None) => options.user_and_password(decoded(user)?, decoded(password)?),
+        ([(Some(token), None)], None) => options.token(decoded(token)?),
+        ([(None, _)], _) => return Err("--nats: write a user before the password, or a token alone".to_owned()),
+        ([_], Some(_)) => {
+            return Err("--nats: take the user out of the URL, or leave --nats-credentials away".to_owned());
+        }
+        _ => return Err("--nats: all URLs must have the same user, password or token".to_owned()),
+    };
     let servers = servers.into_iter().map(without_user).collect::<Result<_, _>>()?;
     if let Some(file) = &settings.credentials {
         let explain = |error| format!("--nats-credentials: {} cannot be used: {error}", file.display());
@@ -104,11 +111,14 @@ fn decoded(part: &str) -> Result<String, String> {
         .map_err(|_no_secret_in_errors| "--nats: the user, password or token in the URL is not UTF-8".to_owned())
 }
 
-/// The library writes URLs into the log.
+/// The library writes URLs into the log. What follows the port has no meaning, and may be a part of a password with a `#` in it.
 fn without_user(server: ServerAddr) -> Result<ServerAddr, String> {
     let mut url = server.into_inner();
     // It only fails for URLs that can have none.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_path("");
+    url.set_query(None);
+    url.set_fragment(None);
     ServerAddr::from_url(url).map_err(|error| format!("--nats: {error}"))
 }
 

@@ -59,7 +59,8 @@ impl Chunks {
     /// Nothing yet, with room for another text, if it is short, and for some words around it.
     #[must_use]
     pub fn with_room_for(other: &Self) -> Self {
-        Self { last: Chunk(Vec::with_capacity(other.last.0.len() + 128)), ..Self::default() }
+        let room = if other.full.is_empty() { other.last.0.len() } else { 0 };
+        Self { last: Chunk(Vec::with_capacity(room + 128)), ..Self::default() }
     }
 
     /// How many bytes there are.

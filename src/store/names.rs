@@ -24,9 +24,11 @@ const BATCH: i64 = 1_000;
 const FEW: i64 = 100;
 /// So many if it is that or looking at users one by one.
 pub(super) const MAX_MATCHES: i64 = 4_000;
+/// Of several beginnings the rarest is looked for, as far as this tells them apart.
+const MAX_COUNTED: i64 = 100_000;
 /// Users are read in their order from the lists of so many words.
 const MAX_WORDS: u8 = 16;
-/// Of several beginnings the one is looked for whose first users, so many, are the farthest apart.
+/// If all of several beginnings are frequent, the one is looked for whose first users, so many, are the farthest apart.
 const SAMPLE: u8 = 64;
 
 diesel::alias!(name_words as other_words: OtherWords);
@@ -38,9 +40,13 @@ pub(super) fn beginnings(search: &str) -> Vec<String> {
         return Vec::new();
     }
     let words: BTreeSet<String> = tokens(search).map(|token| token.word).collect();
-    // Those that others begin with need not be looked for.
-    let is_implied = |word: &&String| words.iter().any(|other| other != *word && other.starts_with(*word));
-    words.iter().filter(|word| !is_implied(word)).cloned().collect()
+    let mut beginnings: Vec<String> = Vec::new();
+    for word in words {
+        // Whoever has a word that starts with the one before it is found by this one alone.
+        beginnings.pop_if(|before| word.starts_with(before.as_str()));
+        beginnings.push(word);
+    }
+    beginnings
 }
 
 /// The upper bound of the keys that start with `prefix`, except those that continue with the noncharacter U+10FFFF.
@@ -137,7 +143,9 @@ pub(super) struct Ordered<'a> {
 
 /// How those are found who have a word for each of these beginnings in their names, on a page of these slices.
 pub(super) fn matches<'a>(conn: &mut Conn<'_>, beginnings: &'a [String], slices: &[Slice]) -> Result<Matches<'a>> {
-    if let Some(ids) = few(conn, beginnings, FEW)? {
+    // Where several are rare and many users have another, looking for a rare one is worth the counting.
+    let limit = if beginnings.len() == 1 { FEW } else { MAX_MATCHES };
+    if let Some(ids) = few(conn, beginnings, limit)? {
         return Ok(Matches::Few(ids));
     }
     let mut sparsest = None;
@@ -167,7 +175,7 @@ pub(super) fn few(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Res
     }
     let (mut rarest, mut fewest) = (None, i64::MAX);
     for beginning in beginnings {
-        let count = count(conn, "name_words", "word", beginning, limit.min(fewest))?;
+        let count = count(conn, "name_words", "word", beginning, limit.min(fewest).min(MAX_COUNTED))?;
         if count == 0 {
             return Ok(Some(Vec::new()));
         }
@@ -183,7 +191,8 @@ pub(super) fn few(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Res
     let others = without(beginnings, rarest);
     Ok(Some(on!(conn, |c: Db| {
         let query = query.into_boxed::<Db>();
-        others.iter().fold(query, |query, other| query.filter(has_word((*other).to_owned()))).load(c)
+        let query = others.iter().fold(query, |query, other| query.filter(has_word((*other).to_owned())));
+        UnionAll::new(vec![query]).cached_if(others.is_empty()).load(c)
     })?))
 }
 
@@ -237,7 +246,7 @@ impl Ordered<'_> {
                     End::Last => select.order(name_words::user_id.desc()),
                 }
             });
-            UnionAll::new(selects.collect()).load(c)
+            UnionAll::new(selects.collect()).cached_if(self.others.is_empty()).load(c)
         })?)
     }
 

@@ -95,19 +95,25 @@ pub(super) fn assemble_each<T>(
 /// `SELECT * FROM (…) AS slice UNION ALL SELECT * FROM (…) AS slice …`: diesel has no union of ordered, limited selects.
 pub(super) struct UnionAll<S, ST> {
     selects: Vec<S>,
+    is_cached: bool,
     row: PhantomData<ST>,
 }
 
 impl<S: Query> UnionAll<S, S::SqlType> {
+    /// Statements of one page have few texts and are worth caching; those of several pages differ each time.
     pub(super) fn new(selects: Vec<S>) -> Self {
-        Self { selects, row: PhantomData }
+        Self { is_cached: selects.len() <= 3, selects, row: PhantomData }
+    }
+
+    /// The same, not cached where the text depends on what somebody has written: the cache of a connection has no limit.
+    pub(super) fn cached_if(self, has_few_texts: bool) -> Self {
+        Self { is_cached: self.is_cached && has_few_texts, ..self }
     }
 }
 
 impl<DB: Backend, S: QueryFragment<DB>, ST> QueryFragment<DB> for UnionAll<S, ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        // Statements of one page have few texts and are worth caching; those of several pages differ each time.
-        if self.selects.len() > 3 {
+        if !self.is_cached {
             out.unsafe_to_cache_prepared();
         }
         for (index, select) in self.selects.iter().enumerate() {

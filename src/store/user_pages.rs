@@ -190,6 +190,7 @@ fn in_order(
                 End::Last => select.order(users::id.desc()),
             }
         });
-        UnionAll::new(selects.collect()).load(c)
+        let has_few_words = search.is_none_or(|search| search.beginnings.len() < 2);
+        UnionAll::new(selects.collect()).cached_if(has_few_words).load(c)
     })?)
 }

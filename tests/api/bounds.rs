@@ -144,7 +144,8 @@ async fn an_answer_that_nobody_takes_counts_as_a_request_in_hand() {
 async fn large_answers_that_nobody_takes_are_in_memory_once_and_only_so_long() {
     const CLIENTS: u64 = 6;
     for is_socket in [false, true] {
-        let world = World::open(&["--stall-timeout", "600"]).await;
+        // Those of the next round are not answered before those of the last one are gone.
+        let world = World::open(&["--stall-timeout", "600", "--max-user-requests", &CLIENTS.to_string()]).await;
         world.fill(100).await;
         // As large as an answer may be: 139 texts of 60,000 bytes.
         let page = "{ a: messages(first: 100) { nodes { content } } b: messages(last: 39) { nodes { content } } }";
@@ -178,11 +179,19 @@ async fn stalled_request(world: &World, query: &str) -> TcpStream {
         world.mallory.authorization,
         body.len()
     );
-    let mut stream = TcpStream::connect(world.address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // It is being answered.
-    soon(stream.read_exact(&mut [0; 12])).await.unwrap();
-    stream
+    soon(async {
+        loop {
+            let mut stream = TcpStream::connect(world.address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            if status == *b"HTTP/1.1 200" {
+                return stream;
+            }
+            assert_eq!(status, *b"HTTP/1.1 429");
+        }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,6 +132,21 @@ async fn trusted_documents_and_settings_of_nats_are_read() {
         (&["--nats", nats], "NATS: the settings can be used", Some("NATS: not used, ")),
         (&["--nats", "http://127.0.0.1:1"], "NATS: PROBLEM: --nats: write it as nats://", Some("NATS: not used, ")),
         (
+            &["--nats", "nats://a:b@c,nats://d:e@f"],
+            "NATS: PROBLEM: --nats: all URLs must have",
+            Some("NATS: not used, "),
+        ),
+        (
+            &["--nats", "nats://:b@c"],
+            "NATS: PROBLEM: --nats: write a user before the password",
+            Some("NATS: not used, "),
+        ),
+        (
+            &["--nats", "nats://token@c", "--nats-credentials", &*missing],
+            "NATS: PROBLEM: --nats: take the user out of the URL",
+            Some("NATS: not used, "),
+        ),
+        (
             &["--nats", nats, "--nats-credentials", &*missing],
             "NATS: PROBLEM: --nats-credentials: /",
             Some("NATS: not used, "),

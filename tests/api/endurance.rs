@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use duologue::model::feed::Cursor;
@@ -37,6 +38,9 @@ const KILLS: u64 = 3;
 type State = BTreeMap<String, String>;
 type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
+/// For all that the writers do.
+const DEADLINE: Duration = Duration::from_mins(10);
+
 /// Where the server is now, for all who use it.
 #[derive(Clone)]
 struct World {
@@ -45,7 +49,7 @@ struct World {
     http: reqwest::Client,
     /// Of each writer.
     wanted_steps: u64,
-    steps: Arc<AtomicU64>,
+    steps: Arc<watch::Sender<u64>>,
     drops: Arc<AtomicU64>,
     done: watch::Receiver<bool>,
 }
@@ -60,7 +64,7 @@ impl World {
         let authorization = authorization(database).await.map(Arc::from);
         let http = client(authorization.as_deref());
         let (finish, done) = watch::channel(false);
-        let (steps, drops) = (Arc::default(), Arc::default());
+        let (steps, drops) = (Arc::new(watch::channel(0).0), Arc::default());
         let world = Self { address, authorization, http, wanted_steps, steps, drops, done };
         let mut starts = Vec::new();
         for user in 1..=PEOPLE {
@@ -101,9 +105,10 @@ impl World {
 
     /// Waits until all writers together have made such a part of their steps.
     async fn reaches(&self, part: u64, of: u64) {
-        while self.steps.load(Ordering::Relaxed) < WRITERS * self.wanted_steps * part / of {
-            tokio::task::yield_now().await;
-        }
+        let wanted = WRITERS * self.wanted_steps * part / of;
+        let mut steps = self.steps.subscribe();
+        let reached = tokio::time::timeout(DEADLINE, steps.wait_for(|steps| *steps >= wanted)).await;
+        reached.expect("the writers do not go on").unwrap();
     }
 
     /// Sends, edits and deletes, each time at one of these servers.
@@ -136,7 +141,7 @@ impl World {
                     sent.push(text(&data["sendMessage"]["message"]["id"]));
                 }
             }
-            server.steps.fetch_add(1, Ordering::Relaxed);
+            server.steps.send_modify(|steps| *steps += 1);
         }
     }
 

@@ -255,7 +255,11 @@ async fn users_are_found_by_the_start_of_any_word_of_a_name_without_case_and_acc
 async fn a_search_has_the_same_pages_however_many_it_finds() {
     let chat = Chat::open().await;
     let user = |id: i64| {
-        let name = if id % 7 == 0 { format!("Bob {id}") } else { format!("Ann {id}") };
+        let name = match id {
+            _ if id % 7 == 0 => format!("Bob {id}"),
+            _ if id % 11 == 0 => format!("Ann Annabel {id}"),
+            _ => format!("Ann {id}"),
+        };
         let email = format!("{}{id}@example.com", if id % 5 == 0 { "bob" } else { "x" });
         UserLine { id, name, email: Some(email), created_at: "2026-01-31T12:00:00Z".into(), ..UserLine::default() }
     };
@@ -275,13 +279,16 @@ async fn a_search_has_the_same_pages_however_many_it_finds() {
     let ids = |page: &Value| -> Vec<String> {
         page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
     };
-    // More than 4,000, some 1,900, a few, none; and two words of which one is frequent.
+    // More than 4,000, some 1,900, a few, none; two words of which one is frequent; one that a name has with the one before, and one
+    // of many words.
     for (search, is_found) in [
         ("ann", (|id| id % 7 != 0) as fn(i64) -> bool),
         ("BOB", |id| id % 7 == 0 || id % 5 == 0),
         ("bob 59", |id| id % 7 == 0 && id.to_string().starts_with("59")),
         ("bobby", |_| false),
         ("5 ann", |id| id % 7 != 0 && id.to_string().starts_with('5')),
+        ("annabel", |id| id % 7 != 0 && id % 11 == 0),
+        ("5", |id| id.to_string().starts_with('5')),
     ] {
         let expected: Vec<String> =
             (1..=6_000).filter(|id| *id != 35 && is_found(*id)).map(|id| format!("usr_{id}")).collect();

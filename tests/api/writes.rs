@@ -34,18 +34,23 @@ async fn too_many_changes_are_told_to_come_again_and_the_others_are_made() {
     };
     let surplus = 40;
     let mut answers: FuturesUnordered<_> = (0..MOST + surplus).map(send).collect();
+    let mut refused = 0;
     for _ in 0..surplus {
         let (_, status, retry_after, answer) = soon(answers.next()).await.unwrap();
         assert_eq!((status, retry_after.as_deref()), (503, Some("1")), "{answer}");
-        assert_eq!(code(&answer), "UNAVAILABLE");
+        match code(&answer).as_str() {
+            "UNAVAILABLE" => refused += 1,
+            // On a slow machine some have waited for too long by now, and made room for others.
+            code => assert_eq!(code, "DATABASE_BUSY", "{answer}"),
+        }
     }
+    assert!(refused > 0);
     drop(lock);
     let mut made = Vec::new();
     while let Some((number, status, _, answer)) = soon(answers.next()).await {
         if status == 200 {
             made.push(number.to_string());
         } else {
-            // On a slow machine some have waited for too long by now.
             assert_eq!(code(&answer), "DATABASE_BUSY", "{answer}");
         }
     }

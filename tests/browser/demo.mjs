@@ -122,6 +122,22 @@ export async function two(browser, names, options = [{}, {}]) {
 
 export const close = (windows) => Promise.all(windows.map((window) => window.close()));
 
+/** Somebody to whom two others have written: the first, the second, and the first again, who can take that back. */
+export async function threeMessages(names) {
+  const [first, second, reader] = [await person(names[0]), await person(names[1]), await person(names[2])];
+  await tell(first, reader, "one");
+  await tell(second, reader, "two");
+  const { id } = (await tell(first, reader, "three")).sendMessage.message;
+  return { reader, takeBack: () => ask(open, "mutation ($id: ID!) { deleteMessage(id: $id) { deletedId } }", { id }) };
+}
+
+/** The list comes to begin with the conversations with these people. */
+export const isLedBy = (page, names) =>
+  page.waitForFunction((names) => {
+    const rows = [...document.querySelectorAll("ul[aria-label=Conversations] a")].map((row) => row.innerText);
+    return names.every((name, place) => rows[place]?.includes(name));
+  }, names);
+
 /** Writes as one of two people to the other, beside the browser. */
 export const tell = (from, to, content) => ask(open, SEND, { from, to, content });
 

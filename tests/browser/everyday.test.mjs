@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { isAccessible, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, close, composer, field, found, log, message, person, send, tell, two } from "./demo.mjs";
-import { choose, conversations, form, isFocused, newLine, PHONE, signUp } from "./demo.mjs";
+import { choose, conversations, form, isFocused, isLedBy, newLine, PHONE, signUp, threeMessages } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -139,6 +139,17 @@ test("an answer that comes late takes nothing back that the feed has told", asyn
   await sina.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
   assert.ok(await read.isVisible());
   await close(windows);
+});
+
+test("a conversation goes down the list when its last message is deleted", async () => {
+  const { reader, takeBack } = await threeMessages(["Anton", "Berta", "Pia"]);
+  const window = await openWindow(browser, open, { path: `/demo?as=${reader}` });
+  await isLedBy(window.page, ["Anton", "Berta"]);
+  await takeBack();
+  await isLedBy(window.page, ["Berta", "Anton"]);
+  await window.page.reload();
+  await isLedBy(window.page, ["Berta", "Anton"]);
+  await window.close();
 });
 
 for (const locale of ["en-US", "de-DE", "ar-EG"]) {

@@ -9,7 +9,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, comesBackWithForeignCursor, fill, isAccessible, launch, openWindow } from "./browser.mjs";
-import { button, close, composer, log, person, send } from "./demo.mjs";
+import { button, close, composer, isLedBy, log, person, send, threeMessages } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 /** Where Vite shows the page, as the server with accounts is told. */
@@ -126,6 +126,17 @@ test("people of an open server are made and picked, see what is unread, and read
   await row(bob, /React-Ada.*You: Here I am/).waitFor();
   assert.equal(await row(bob, /unread/).count(), 0);
   await close(windows);
+});
+
+test("a conversation goes down the list when its last message is deleted", async () => {
+  const { takeBack } = await threeMessages(["React-Anton", "React-Berta", "React-Pia"]);
+  const window = await visit(open);
+  await find(window.page, "Find yourself", "React-Pia");
+  await isLedBy(window.page, ["React-Anton", "React-Berta"]);
+  await isCurrent(window.page);
+  await takeBack();
+  await isLedBy(window.page, ["React-Berta", "React-Anton"]);
+  await window.close();
 });
 
 test("a long conversation is read back to its beginning", async () => {
