@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, comesBackWithForeignCursor, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
-import { act, banner, button, close, composer, field, fits, found, isFocused, log, message, send, tell, texts, two } from "./demo.mjs";
+import { act, banner, button, close, composer, field, fits, found, hold, isFocused, log, message, send, tell, texts, two } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -104,6 +104,25 @@ test("what is written while an edit is saved is kept", async () => {
   assert.equal(await editor.inputValue(), "second and more");
   await editor.press("Enter");
   await message(yuri, "second and more").waitFor();
+  await close(windows);
+});
+
+test("what is to be saved while an edit is saved is saved after it", async () => {
+  const { windows, pages } = await two(browser, ["Ylva", "Zeno"]);
+  const [ylva, zeno] = pages;
+  await send(ylva, "first");
+  await message(ylva, "first").waitFor();
+  const { held, release } = await hold(ylva, "updateMessage");
+  await ylva.keyboard.press("ArrowUp");
+  const editor = ylva.getByRole("textbox", { name: "Edit message" });
+  await editor.fill("second");
+  await editor.press("Enter");
+  await held;
+  await editor.fill("third");
+  await editor.press("Enter");
+  release();
+  await message(zeno, "third").waitFor();
+  await editor.waitFor({ state: "detached" });
   await close(windows);
 });
 

@@ -27,6 +27,8 @@ export function focusComposer() {
 export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   const field = useRef<HTMLTextAreaElement>(null);
   const [isSaving, setSaving] = useState(false);
+  /** What is to be saved once what is being saved is. */
+  const next = useRef<Edit | null>(null);
   const { key } = conversation;
   const draft = chat.drafts.of(key);
   const { edit, replyTo } = draft;
@@ -60,6 +62,7 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   }
 
   function cancel() {
+    next.current = null;
     if (edit) chat.drafts.change(key, { edit: null });
     else chat.drafts.change(key, { replyTo: null });
     field.current!.focus();
@@ -69,7 +72,8 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     if (text.trim() === "" || left < 0) return;
     if (edit) {
       if (text.trim() === entryOf(edit.id)?.content) cancel();
-      else if (!isSaving) void save(edit);
+      else if (isSaving) next.current = edit;
+      else void save(edit);
       return;
     }
     chat.send(key, text.trim(), replyTo);
@@ -78,15 +82,20 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
 
   const entryOf = (id: string) => conversation.entries.find((entry) => entry.id === id);
 
-  async function save(edit: Edit) {
+  async function save(edit: Edit): Promise<void> {
     setSaving(true);
+    let isSaved = false;
     try {
       await chat.edit(edit.id, edit.text.trim(), edit.version);
       done(edit, edit.version + 1);
+      isSaved = true;
     } catch (error) {
       await explain(edit, error as Failure).catch((why: Failure) => notice(edit, why.message));
     }
     setSaving(false);
+    const wanted = next.current;
+    next.current = null;
+    if (isSaved && wanted?.id === edit.id) return save({ ...wanted, version: edit.version + 1 });
   }
 
   /** What was written while it was saved is not saved yet; and it may be another message by now. */
