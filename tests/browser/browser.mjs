@@ -59,6 +59,8 @@ export async function openWindow(browser, address, { path = "/", servers = [], f
     },
     /** Closes it, and tells what it did that it should not. */
     async close() {
+      // What the page still asks for then has nobody to answer.
+      await context.unrouteAll({ behavior: "ignoreErrors" });
       await context.close();
       assert.deepEqual(troubles, []);
     },

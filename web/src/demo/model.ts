@@ -80,7 +80,7 @@ function latest(there: Message | null, now: Message | null): Message | null {
   return there && there.id === now?.id ? newer(there, now) : now;
 }
 
-/** Where the last message was deleted, the conversation moves down to where the one before it belongs. */
+/** Puts a conversation where its last message belongs, after a message of it was deleted. */
 function withPlace(state: State, id: string): State {
   const moved = state.conversations.find((conversation) => conversation.id === id);
   if (!moved?.last) return state;
@@ -196,9 +196,9 @@ export function withEvent(state: State, event: FeedEvent): State {
   if (event.user?.id === state.me.id) next = { ...next, me: event.user };
   if (!event.conversation) return next;
   const { id } = event.conversation;
-  const wasLast = state.conversations.some((its) => its.id === id && its.last?.id === event.messageId);
   next = withRow(next, event.conversation, isNew);
-  if (event.kind === "MESSAGE_DELETED" && wasLast) next = withPlace(next, id);
+  // An event before may have shown the row as it is now: it does not tell whether the last message was deleted.
+  if (event.kind === "MESSAGE_DELETED") next = withPlace(next, id);
   if (!event.messageId) return next;
   const isLast = isNew && !isOld(state, event);
   return withMessage(next, event.conversation.id, event.message ?? deletedMessage(event.messageId), isLast);
