@@ -1,6 +1,6 @@
 //! Answers: <https://spec.graphql.org/October2021/#sec-Response-Format>.
 
-use std::{fmt::Display, mem};
+use std::fmt::Display;
 
 use super::{
     Arguments, Chunks, Code, CollectedField, Error, MAX_ERRORS, NullPropagated, Segment, Writer, fields::written_key,
@@ -53,8 +53,11 @@ impl Answer {
 
     /// The same answer, as an event that a client may name to go on after it.
     #[must_use]
-    pub fn with_event_id(self, id: impl Display + Send + Sync + 'static) -> Self {
-        Self { event_id: Some(Box::new(id)), ..self }
+    pub fn with_event_id(mut self, id: Option<impl Display + Send + Sync + 'static>) -> Self {
+        if let Some(id) = id {
+            self.event_id = Some(Box::new(id));
+        }
+        self
     }
 
     /// As it is sent.
@@ -147,7 +150,6 @@ pub struct RootFieldsAnswer {
     json: Chunks,
     errors: Vec<Error>,
     max_bytes: usize,
-    is_first: bool,
     failed: bool,
 }
 
@@ -158,7 +160,7 @@ impl RootFieldsAnswer {
         let mut json = Chunks::new();
         json.push_str(DATA);
         json.push_str("{");
-        Self { json, errors: Vec::new(), max_bytes, is_first: true, failed: false }
+        Self { json, errors: Vec::new(), max_bytes, failed: false }
     }
 
     /// Bytes that the next field may have.
@@ -175,7 +177,8 @@ impl RootFieldsAnswer {
             error.path.push(Segment::Key(field.key.to_string()));
             error
         }));
-        if !mem::take(&mut self.is_first) {
+        // It begins with a brace.
+        if self.json.len() > DATA.len() + 1 {
             self.json.push_str(",");
         }
         self.json.push_str(&written_key(&field.key));

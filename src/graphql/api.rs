@@ -315,11 +315,7 @@ impl Subscribed {
         let mut answers = Vec::with_capacity(parts.len());
         for (part, cursor) in parts.into_iter().zip(cursors) {
             let temporary = part.1.iter().find(|error| is_temporary(error.code())).cloned();
-            let answer = self.answer_of(Ok(part));
-            answers.push(match cursor.filter(|_| temporary.is_none()) {
-                Some(cursor) => answer.with_event_id(cursor),
-                None => answer,
-            });
+            answers.push(self.answer_of(Ok(part)).with_event_id(cursor.filter(|_| temporary.is_none())));
             if temporary.is_some() {
                 return (answers, temporary);
             }

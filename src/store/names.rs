@@ -143,9 +143,9 @@ pub(super) struct Ordered<'a> {
 
 /// How those are found who have a word for each of these beginnings in their names, on a page of these slices.
 pub(super) fn matches<'a>(conn: &mut Conn<'_>, beginnings: &'a [String], slices: &[Slice]) -> Result<Matches<'a>> {
-    // Where several are rare and many users have another, looking for a rare one is worth the counting.
-    let limit = if beginnings.len() == 1 { FEW } else { MAX_MATCHES };
-    if let Some(ids) = few(conn, beginnings, limit)? {
+    let is_one = beginnings.len() == 1;
+    // Among several a rare one is worth the counting: all users who have another one may have to be looked at instead.
+    if let Some(ids) = at_most(conn, if is_one { FEW } else { MAX_MATCHES }, beginnings)? {
         return Ok(Matches::Few(ids));
     }
     let mut sparsest = None;
@@ -155,21 +155,22 @@ pub(super) fn matches<'a>(conn: &mut Conn<'_>, beginnings: &'a [String], slices:
             continue;
         }
         let mut ordered = Ordered { words, others: Vec::new() };
-        let distance = if beginnings.len() == 1 { 0 } else { ordered.distance(conn, slices)? };
+        let distance = if is_one { 0 } else { ordered.distance(conn, slices)? };
         if sparsest.as_ref().is_none_or(|(farthest, _)| distance > *farthest) {
             ordered.others = without(beginnings, beginning);
             sparsest = Some((distance, ordered));
         }
     }
-    if let Some((_, ordered)) = sparsest {
-        return Ok(Matches::Ordered(ordered));
-    }
-    Ok(few(conn, beginnings, MAX_MATCHES)?.map_or(Matches::Many, Matches::Few))
+    Ok(match sparsest {
+        Some((_, ordered)) => Matches::Ordered(ordered),
+        None if is_one => at_most(conn, MAX_MATCHES, beginnings)?.map_or(Matches::Many, Matches::Few),
+        None => Matches::Many,
+    })
 }
 
 /// The users with a word for each of these beginnings in their names, in no order and some of them twice; `None` if more than `limit`
 /// entries of the index start with the rarest beginning.
-pub(super) fn few(conn: &mut Conn<'_>, beginnings: &[String], limit: i64) -> Result<Option<Vec<UserId>>> {
+pub(super) fn at_most(conn: &mut Conn<'_>, limit: i64, beginnings: &[String]) -> Result<Option<Vec<UserId>>> {
     if beginnings.is_empty() || beginnings.len() > MAX_NAME {
         return Ok(Some(Vec::new()));
     }

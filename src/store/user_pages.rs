@@ -58,7 +58,7 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
         return Ok(page);
     }
     let mut ids = by_keys(conn, &search)?;
-    ids.extend(names::few(conn, search.beginnings, i64::MAX)?.unwrap_or_default());
+    ids.extend(names::at_most(conn, i64::MAX, search.beginnings)?.unwrap_or_default());
     of_ids(conn, ids, Vec::new(), request)
 }
 
