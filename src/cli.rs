@@ -50,6 +50,8 @@ use settings::{prepared, verified};
 
 /// A server that takes longer to say that it is ready is not.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// In which the others are told that this server has stopped.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Characters of a reason why it is not ready.
 const MAX_REASON: usize = 200;
 
@@ -154,7 +156,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     http::serve(listeners, metrics_listeners, &app, api, settings, origins, stop).await;
     jobs.shutdown().await;
     // Otherwise its lease expires soon.
-    let _ = nodes::leave(&app, node).await;
+    let _ = tokio::time::timeout(LEAVE_TIMEOUT, nodes::leave(&app, node)).await;
     app.close().await;
     match ended.get() {
         None | Some(CannotServe::Moved) => Ok(()),

@@ -1,8 +1,12 @@
 //! The program: reads the arguments, calls the library, prints one error.
 
-#![deny(clippy::print_stdout, reason = "it panics when nobody reads what is said")]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody reads what is said")]
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use duologue::{config::Cli, telemetry};
 use tokio::runtime::Runtime;
@@ -18,7 +22,7 @@ fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("duologue: no threads can be started: {error}");
+            let _ = writeln!(io::stderr(), "duologue: no threads can be started: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -37,7 +41,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             // It may quote what is in a file or in the database.
-            eprintln!("duologue: {}", cli::printable(&format!("{error:#}")));
+            let _ = writeln!(io::stderr(), "duologue: {}", cli::printable(&format!("{error:#}")));
             if error.is::<cli::UnusableSettings>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

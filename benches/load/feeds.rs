@@ -68,6 +68,7 @@ impl Follower {
         let subscribe = json!({ "type": "subscribe", "id": "1", "payload": payload });
         socket.send(Message::text(subscribe.to_string())).await.unwrap();
         let mut follower = Self { socket, missed: 0 };
+        assert!(follower.hears().await.contains("connection_ack"));
         while !follower.hears().await.contains("CAUGHT_UP") {
             follower.missed += 1;
         }

@@ -4,13 +4,13 @@
 //! What `duologue serve` does around the API is then yours: limits of connections, pages, and what is below of the checks of `Host`
 //! and `Origin` and of sockets whose token ends.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, io, net::SocketAddr, sync::Arc};
 
 use async_graphql::{Data, Executor, Request, http::ALL_WEBSOCKET_PROTOCOLS};
 use async_graphql_axum::{GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
 use axum::{
     Json, Router,
-    extract::{self, State, WebSocketUpgrade},
+    extract::{self, ConnectInfo, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode, header, uri::Authority},
     middleware::{Next, from_fn_with_state},
     response::Response,
@@ -19,11 +19,11 @@ use axum::{
 use duologue::{
     app::App,
     config::{Cli, Command, Serve},
-    domain::{Viewer, connections::ClientConnection, jobs, retention::Retention},
+    domain::{Error, Viewer, connections::ClientConnection, jobs, retention::Retention},
     graphql::{Api, Caller},
 };
 use serde_json::Value;
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 type Shared = State<(Arc<App>, Api)>;
 
@@ -42,7 +42,7 @@ pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) -> JoinSet<()> {
 }
 
 /// The routes. Whoever has no token in `Authorization` is nobody; on an open server, everybody.
-pub(crate) fn routes(app: Arc<App>, api: Api) -> Router {
+fn routes(app: Arc<App>, api: Api) -> Router {
     let state = (app, api);
     Router::new()
         .route("/api", post(graphql).get(socket))
@@ -70,19 +70,33 @@ async fn guard(
     Err(StatusCode::FORBIDDEN)
 }
 
+/// Attempts to guess a password are counted by the address, as are sign-ups: behind a proxy, the one that it forwards.
+fn caller(viewer: Viewer, from: SocketAddr) -> Caller {
+    Caller { from: Some(from.ip()), ..Caller::from(viewer) }
+}
+
 /// `Json` takes nothing but `application/json`, which pages of other sites cannot send unasked, and at most 2 MB of it.
 async fn graphql(
     State((app, api)): Shared,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Json(request): Json<Request>,
 ) -> Result<GraphQLResponse, StatusCode> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let viewer = Viewer::of(&app, authorization).await.map_err(|_error| StatusCode::UNAUTHORIZED)?;
-    Ok(Executor::execute(&api, request.data(Caller::from(viewer))).await.into())
+    let viewer = Viewer::of(&app, authorization).await.map_err(|error| {
+        let is_known = !matches!(error, Error::Busy | Error::Unavailable(_) | Error::Failed(_));
+        if is_known { StatusCode::UNAUTHORIZED } else { StatusCode::SERVICE_UNAVAILABLE }
+    })?;
+    Ok(Executor::execute(&api, request.data(caller(viewer, from))).await.into())
 }
 
 /// A socket is of whoever has the token that is the `authorization` of its `connection_init`, and ends with that.
-async fn socket(State((app, api)): Shared, protocol: GraphQLProtocol, upgrade: WebSocketUpgrade) -> Response {
+async fn socket(
+    State((app, api)): Shared,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    protocol: GraphQLProtocol,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     upgrade.protocols(ALL_WEBSOCKET_PROTOCOLS).on_upgrade(async move |stream| {
         let (sender, connected) = oneshot::channel();
         let begin = async move |payload: Value| -> async_graphql::Result<Data> {
@@ -93,7 +107,7 @@ async fn socket(State((app, api)): Shared, protocol: GraphQLProtocol, upgrade: W
             // It may be closed already.
             let _ = sender.send(connection);
             let mut data = Data::default();
-            data.insert(Caller::from(viewer));
+            data.insert(caller(viewer, from));
             Ok(data)
         };
         let ended = async {
@@ -109,13 +123,17 @@ async fn socket(State((app, api)): Shared, protocol: GraphQLProtocol, upgrade: W
     })
 }
 
+/// Serves the routes, which need the addresses of clients.
+pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, api: Api) -> io::Result<()> {
+    axum::serve(listener, routes(app, api).into_make_service_with_connect_info::<SocketAddr>()).await
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = ["duologue", "serve"].map(String::from).into_iter().chain(std::env::args().skip(1));
     let Command::Serve(settings) = <Cli as clap::Parser>::parse_from(arguments).command else { return Ok(()) };
     let (app, api) = opened(&settings).await?;
     let _jobs = begin_jobs(&app, &settings);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8001").await?;
-    axum::serve(listener, routes(app, api)).await?;
+    serve(TcpListener::bind("127.0.0.1:8001").await?, app, api).await?;
     Ok(())
 }

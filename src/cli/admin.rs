@@ -1,6 +1,6 @@
 //! The commands that look after accounts.
 
-use std::io::{IsTerminal, Write, stdin, stdout};
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 
 use anyhow::{Context, Result, bail};
 use duologue::{
@@ -108,7 +108,7 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
         }
         Admin::IssueToken { name, .. } => {
             let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;
-            eprintln!("{id}: keep it safe, it is not shown again.");
+            let _ = writeln!(stderr(), "{id}: keep it safe, it is not shown again.");
             let how = || format!("{id} was issued, and its token could not be shown: duologue admin revoke-token {id}");
             writeln!(stdout(), "{token}").with_context(how)?;
         }
@@ -132,7 +132,7 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
 /// After a command that may have taken the last admin.
 async fn warn_without_admins(app: &App, operator: &Viewer, had_admins: bool) -> Result<()> {
     if had_admins && !admin::has_admins(app, operator).await? {
-        eprintln!("This was the last admin: `duologue admin create` or `grant` makes another.");
+        let _ = writeln!(stderr(), "This was the last admin: `duologue admin create` or `grant` makes another.");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How far long work is.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},
 };
 
@@ -35,7 +35,8 @@ impl Progress {
         let length = self.bar.length().unwrap_or_default();
         if length > 0 && self.bar.is_hidden() && self.written_at.elapsed() > Self::INTERVAL {
             let percent = self.bar.position() * 100 / length;
-            eprintln!("{percent} % done");
+            // Nobody need read it.
+            let _ = writeln!(stderr(), "{percent} % done");
             self.written_at = Instant::now();
         }
     }

@@ -2,7 +2,7 @@
 //! of the change itself; the others are transactions of their own, so that they hold nobody up for long. They go on after a
 //! restart.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{Result, steps::step};
 use crate::{
@@ -188,7 +188,7 @@ impl Step {
 /// separates from the user.
 fn notify(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
     let is_erased = !store::users::exists(conn, changed)?;
-    let blocked = if is_erased { HashSet::default() } else { store::blocks::of(conn, changed)? };
+    let blocked = if is_erased { Vec::new() } else { store::blocks::among(conn, changed, peers)? };
     let affected = peers.iter().copied().filter(|peer| !blocked.contains(peer));
     let new: Vec<NewEvent> = affected.map(|user| NewEvent { user, message: None, peer: changed }).collect();
     Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)

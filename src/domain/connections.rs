@@ -67,6 +67,11 @@ impl ClientConnection {
 
     /// Waits until the credential is revoked or expires, and gives the reason to close with; for ever in open mode.
     pub async fn ended(&mut self) -> &'static str {
+        let expiry_reason = if self.revocation.is_some() {
+            "The access token has expired"
+        } else {
+            "Nobody signed in on this connection"
+        };
         let revoked = async {
             match &mut self.revocation {
                 Some(revocation) => revocation.revoked().await,
@@ -81,7 +86,7 @@ impl ClientConnection {
         };
         tokio::select! {
             () = revoked => "The session has ended",
-            () = expired => "The access token has expired",
+            () = expired => expiry_reason,
         }
     }
 }

@@ -36,8 +36,7 @@ const ATTEMPT_INTERVAL: Duration = Duration::from_hours(8);
 /// Gives messages vectors as they come, if the server has a model. Of several servers on one database one does. Never returns.
 pub async fn run_job(app: Arc<App>) {
     let Some(embedder) = app.embedder.clone() else { return };
-    let mut indexer = Indexer::new(&app, embedder);
-    let mut failures = Failures::default();
+    let (mut indexer, mut failures) = (Indexer::new(&app, embedder), Failures::default());
     loop {
         let pause = match indexer.step().await {
             Ok(Outcome::Taken) => {
@@ -318,10 +317,11 @@ fn next_messages(
     let mut newer = store::indexing::messages_after(conn, model.through, MESSAGES_PER_LOOK)?;
     if !newer.is_empty() {
         let is_end = i64::try_from(newer.len()).is_ok_and(|count| count < MESSAGES_PER_LOOK);
+        let looked_through = newer.last().filter(|_| !is_end).map_or(i64::MAX, |message| message.id.key());
         newer.retain(|message| !ahead.contains(&message.id));
-        let is_last = is_end && newer.len() <= size;
+        let is_cut = newer.len() > size;
         newer.truncate(size);
-        let last = newer.last().filter(|_| !is_last).map_or(i64::MAX, |message| message.id.key());
+        let last = newer.last().filter(|_| is_cut).map_or(looked_through, |message| message.id.key());
         let through = settled.map_or(model.through, |settled| settled.min(last).max(model.through));
         if !newer.is_empty() || through > model.through {
             return next(newer, Progress::Range(model.from, through));

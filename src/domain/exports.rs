@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    future::ready,
     io::{self, Write},
 };
 
@@ -81,7 +82,7 @@ pub async fn export(
     app.store.write(record).await?;
     let snapshot = Snapshot { always: true, light: false };
     app.store
-        .snapshot(snapshot, move |conn| {
+        .snapshot(ready(()), snapshot, move |conn| {
             store::allow_pauses(conn)?;
             let mut export = Export { output, progress, count: Count::default() };
             let last_id = of.is_none().then(|| store::feed::last_id(conn)).transpose()?;

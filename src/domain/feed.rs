@@ -6,6 +6,8 @@
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard, steps::step};
 use crate::{
     app::App,
@@ -298,11 +300,18 @@ impl Follower {
         let read = move |after| {
             // Not that of this follower: what is read may be shared with others, who know a later one.
             let (app, epoch) = (app.clone(), app.epoch());
-            async move {
+            let reading = async move {
                 let _permit = app.permits.acquire(limited, Resource::Read).await;
-                Ok::<_, store::Error>(
-                    app.store.feed_after(user, after, limit).await?.and_then(|slice| page(slice, &epoch, user, after)),
-                )
+                let slice = app.store.feed_after(user, after, limit).await?;
+                Ok::<_, store::Error>(slice.and_then(|slice| page(slice, &epoch, user, after)))
+            };
+            async move {
+                if limited.is_none() {
+                    return reading.await;
+                }
+                // In a task of its own: the permit is not held up by a follower whose client does not read.
+                let read = AbortOnDropHandle::new(tokio::spawn(reading)).await;
+                read.unwrap_or_else(|why| Err(store::Error::Failed(format!("a feed was not read: {why}"))))
             }
         };
         let Some(page) = self.watch.next(position, limit, read).await? else { return Ok(false) };

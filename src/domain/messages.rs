@@ -90,7 +90,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
         let mut is_repeated = repeats(draft, &earlier);
         // What it answered was removed since, as it was too old. It may have been edited before that, or after it.
         if let (Some(answered), None) = (draft.reply_to_id, earlier.reply_to_id)
-            && store::expiry::is_removed(conn, answered)?
+            && store::expiry::is_removed(conn, conversation, answered)?
         {
             is_repeated |= repeats(&Draft { reply_to_id: None, ..draft.clone() }, &earlier);
             earlier.reply_to_id = draft.reply_to_id;

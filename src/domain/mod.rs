@@ -57,14 +57,11 @@ pub async fn snapshot<T: Send + 'static>(
     how: Snapshot,
     read: impl FnOnce(&mut Conn<'_>) -> T + Send + 'static,
 ) -> Result<T> {
-    let user = viewer.limited_user();
-    // In this order: who waits for a heavy read must not keep light ones waiting.
-    let heavy = app.permits.acquire(user.filter(|_| !how.light), Resource::HeavyRead).await;
-    let permits = (heavy, app.permits.acquire(user, Resource::Read).await);
-    let read = move |conn: &mut Conn<'_>| {
-        // Until the end of the read, which may go on after nobody waits for it any more.
-        let _permits = permits;
-        Ok(read(conn))
+    let (user, permits) = (viewer.limited_user(), app.permits.clone());
+    let permits = async move {
+        // In this order: who waits for a heavy read must not keep light ones waiting.
+        let heavy = permits.acquire(user.filter(|_| !how.light), Resource::HeavyRead).await;
+        (heavy, permits.acquire(user, Resource::Read).await)
     };
-    app.store.snapshot(how, read).await
+    app.store.snapshot(permits, how, |conn| Ok(read(conn))).await
 }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    future::Future,
+    future::{Future, ready},
     sync::Arc,
     time::Duration,
 };
@@ -168,7 +168,7 @@ impl Move {
     async fn carry_over(&mut self, copied: Option<Copied>) -> Result<Arc<Step>> {
         let step = retried(|| {
             let (copied, done) = (copied.clone(), self.done.clone());
-            self.from.snapshot(SNAPSHOT, move |conn| read(conn, copied, &done))
+            self.from.snapshot(ready(()), SNAPSHOT, move |conn| read(conn, copied, &done))
         });
         let step = Arc::new(step.await?);
         if !self.lock.is_held().await {

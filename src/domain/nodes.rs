@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashSet,
+    mem,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -37,8 +38,6 @@ const CORRECTED_OFFSET_MS: i64 = 250;
 const MAX_OFFSET_MS: i64 = 5 * 60_000;
 /// Milliseconds for which it can be read when a user left a server.
 const LEFT_LIFETIME_MS: i64 = 10 * 60_000;
-/// Entries before the last one that may belong to transactions which go on while a server starts.
-const ENTRIES_IN_FLIGHT: i64 = 1_000;
 /// Entries that are looked at one by one; if there are more, all followers look for what is theirs.
 const MAX_ADDITIONS: usize = 50_000;
 
@@ -77,6 +76,8 @@ pub struct Membership {
     settled: i64,
     /// What was read beyond it.
     seen: HashSet<i64>,
+    /// Whether all transactions have ended that went on when it began to read: they may add something before where it began.
+    has_settled: bool,
     earlier: Unsettled,
     /// The other servers.
     others: Vec<i64>,
@@ -120,8 +121,9 @@ impl Membership {
         }
         Ok(Self {
             node,
-            settled: last - ENTRIES_IN_FLIGHT,
+            settled: last,
             seen: HashSet::new(),
+            has_settled: false,
             earlier,
             others: nodes.others.iter().map(|other| other.id).collect(),
             is_agreed: true,
@@ -252,7 +254,7 @@ impl Membership {
         };
         let (unsettled, additions) = app.store.read(read).await?;
         if unsettled.is_behind(&self.earlier) {
-            self.settled = unsettled.last_id() - ENTRIES_IN_FLIGHT;
+            (self.settled, self.has_settled) = (unsettled.last_id(), false);
             (self.seen, self.earlier) = (HashSet::new(), unsettled);
             app.notifier.invalidate_all();
             return check_history(app).await;
@@ -276,6 +278,9 @@ impl Membership {
             }
         }
         if let Some(settled) = unsettled.settled_since(&self.earlier) {
+            if !mem::replace(&mut self.has_settled, true) {
+                app.notifier.invalidate_all();
+            }
             (self.settled, self.earlier) = (settled, unsettled);
             self.seen.retain(|position| *position > settled);
         }

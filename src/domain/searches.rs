@@ -145,7 +145,7 @@ const NO_EMBEDDER: &str = "This server has no embedding model, and finds message
                            HYBRID. `server { features }` has `search:semantic` where there is one.";
 const NO_VECTOR: &str = "The embedding model does not answer. Try again, or search with the mode TEXT.";
 
-/// Until when the searches of an answer that begins now may compare vectors.
+/// Until when the searches of an answer that begins now may begin, and compare vectors.
 #[must_use]
 pub fn deadline(app: &App) -> Instant {
     Instant::now() + SCAN_TIMEOUT.min(app.request_timeout)
@@ -161,6 +161,10 @@ pub fn find(
     deadline: Instant,
     budget: &mut TextBudget,
 ) -> Result<Found> {
+    if Instant::now() > deadline {
+        // Of the searches of an answer the first ones have taken all of its time.
+        return Err(Error::Busy);
+    }
     let digest = search.digest();
     if search.after.is_some_and(|after| after.digest != digest) {
         return Err(Rejection::NotPlaceOf.into());

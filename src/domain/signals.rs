@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 
-use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard};
+use super::{Rejection, Result, Snapshot, Viewer, policy, presences::PresenceGuard, snapshot};
 use crate::{
     app::App,
     model::{
@@ -64,23 +64,23 @@ pub async fn subscribe(
         return Err(Rejection::NoUser(user).into());
     }
     let presence = PresenceGuard::acquire(app, viewer, user);
-    let state = (app.clone(), subscription, presence);
-    Ok(stream::try_unfold(state, move |(app, mut subscription, presence)| async move {
+    let state = (app.clone(), viewer.clone(), subscription, presence);
+    Ok(stream::try_unfold(state, move |(app, viewer, mut subscription, presence)| async move {
         loop {
             let Some(signal) = subscription.next().await else { return Ok(None) };
             // Boxed to keep the future of a waiting subscriber small.
-            if let Some(from) = Box::pin(sender(&app, signal, user)).await? {
-                return Ok(Some(((signal, from), (app, subscription, presence))));
+            if let Some(from) = Box::pin(sender(&app, &viewer, signal, user)).await? {
+                return Ok(Some(((signal, from), (app, viewer, subscription, presence))));
             }
         }
     }))
 }
 
 /// The user who sent a signal; `None` if they are erased, or one of the two has blocked the other.
-async fn sender(app: &App, signal: Signal, subscriber: UserId) -> Result<Option<User>> {
+async fn sender(app: &App, viewer: &Viewer, signal: Signal, subscriber: UserId) -> Result<Option<User>> {
     let find = move |conn: &mut Conn<'_>| {
         let blocked = store::blocks::exists_between(conn, signal.user, subscriber)?;
         Ok::<_, store::Error>(store::users::by_ids(conn, &[signal.user])?.pop().filter(|_| !blocked))
     };
-    Ok(app.store.read(find).await?)
+    Ok(snapshot(app, viewer, Snapshot { always: false, light: true }, find).await??)
 }

@@ -43,8 +43,13 @@ impl Viewer {
     /// The viewer with this value of the header `Authorization`. In open mode it is ignored, and every viewer is unrestricted.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] if it is no token, or one that has expired or was revoked.
+    /// [`Error::Unauthenticated`] if it is no token, or one that has expired or was revoked. [`Error::Busy`] if that is not known
+    /// after the time that a request may take.
     pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
+        in_time(app, Self::authenticate(app, authorization)).await
+    }
+
+    async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Self> {
         let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted }) };
         let Some(authorization) = authorization else { return Ok(Self { who: Who::Anonymous }) };
         let token = bearer(authorization).ok_or(Error::Unauthenticated)?;
@@ -91,8 +96,12 @@ impl Viewer {
     /// Checks again that the credential is valid: for what begins long after it was checked, as on a WebSocket.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] if it has expired or was revoked.
+    /// [`Error::Unauthenticated`] if it has expired or was revoked. [`Error::Busy`] as of [`Viewer::of`].
     pub async fn check(&self, app: &App) -> Result<()> {
+        in_time(app, self.check_credential(app)).await
+    }
+
+    async fn check_credential(&self, app: &App) -> Result<()> {
         let is_valid = match self.who {
             Who::Operator | Who::Unrestricted | Who::Anonymous => true,
             Who::User { expires_at, .. } => {
@@ -194,6 +203,11 @@ impl Viewer {
             Who::Anonymous | Who::User { role: Role::User, .. } => false,
         }
     }
+}
+
+/// A database that hangs gives no answer and no error.
+async fn in_time<T>(app: &App, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(app.request_timeout, work).await.unwrap_or(Err(Error::Busy))
 }
 
 /// The token after `Bearer`, in whatever case (RFC 6750, 2.1).

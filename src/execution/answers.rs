@@ -53,11 +53,9 @@ impl Answer {
 
     /// The same answer, as an event that a client may name to go on after it.
     #[must_use]
-    pub fn with_event_id(mut self, id: Option<impl Display + Send + Sync + 'static>) -> Self {
-        if let Some(id) = id {
-            self.event_id = Some(Box::new(id));
-        }
-        self
+    pub fn with_event_id(self, id: Option<impl Display + Send + Sync + 'static>) -> Self {
+        let event_id = id.map(|id| Box::new(id) as Box<dyn Display + Send + Sync>);
+        Self { event_id, ..self }
     }
 
     /// As it is sent.

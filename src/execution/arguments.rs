@@ -6,7 +6,7 @@ use std::{any::Any, collections::HashMap, sync::Arc};
 
 use apollo_compiler::{
     Name, Node,
-    ast::{InputValueDefinition, Type, Value as Literal},
+    ast::{Type, Value as Literal},
     executable::Operation,
     schema::ExtendedType,
 };
@@ -29,16 +29,11 @@ impl Variables {
     ) -> Result<Self, Error> {
         let mut values = HashMap::with_capacity(operation.variables.len());
         for definition in &operation.variables {
-            let (name, ty) = (&definition.name, &*definition.ty);
-            let value = match (sent.get(name.as_str()), &definition.default_value) {
-                (Some(sent), _) => Value::from_json(sent.clone()).unwrap_or(Value::Null),
-                (None, Some(default)) => literal(default, &Self::default()).unwrap_or(Value::Null),
-                (None, None) if ty.is_non_null() => Value::Null,
-                (None, None) => continue,
-            };
-            let value = coerced(value, ty, schema)
+            let name = &definition.name;
+            let given = sent.get(name.as_str()).map(|sent| Value::from_json(sent.clone()).unwrap_or(Value::Null));
+            let value = input(given, &definition.ty, definition.default_value.as_ref(), schema)
                 .map_err(|error| error.of(&format!("variable `${name}"), lines.location(definition.location())))?;
-            values.insert(name.clone(), value);
+            values.extend(value.map(|value| (name.clone(), value)));
         }
         Ok(Self(values))
     }
@@ -71,7 +66,7 @@ impl Variables {
         for definition in &field.field.definition.arguments {
             let name = &definition.name;
             let given = field.field.specified_argument_by_name(name).and_then(|given| literal(given, self));
-            let coerced = input(given, definition, schema)
+            let coerced = input(given, &definition.ty, definition.default_value.as_ref(), schema)
                 .map_err(|error| error.of(&format!("argument `{name}"), field.location))?;
             if let Some(value) = coerced {
                 values.insert(async_graphql::Name::new(name), value);
@@ -106,22 +101,21 @@ fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
     })
 }
 
-/// The value of an argument or of a field of an input object; `None` if it has none.
+/// The value of a variable, an argument or a field of an input object; `None` if it has none.
 fn input(
     given: Option<Value>,
-    definition: &InputValueDefinition,
+    ty: &Type,
+    default: Option<&Node<Literal>>,
     schema: &Schema,
 ) -> Result<Option<Value>, CoercionError> {
-    match (given, &definition.default_value) {
-        (Some(Value::Null), Some(_)) if definition.ty.is_non_null() => Err(CoercionError::new("left out, or not null")),
-        (Some(given), _) => coerced(given, &definition.ty, schema).map(Some),
-        (None, Some(default)) => {
-            let default = literal(default, &Variables::default()).unwrap_or(Value::Null);
-            coerced(default, &definition.ty, schema).map(Some)
-        }
-        (None, None) if definition.ty.is_non_null() => coerced(Value::Null, &definition.ty, schema).map(Some),
-        (None, None) => Ok(None),
-    }
+    let value = match (given, default) {
+        (Some(Value::Null), Some(_)) if ty.is_non_null() => return Err(CoercionError::new("left out, or not null")),
+        (Some(given), _) => given,
+        (None, Some(default)) => literal(default, &Variables::default()).unwrap_or(Value::Null),
+        (None, None) if ty.is_non_null() => Value::Null,
+        (None, None) => return Ok(None),
+    };
+    coerced(value, ty, schema).map(Some)
 }
 
 /// A value that does not fit its type: where in it, and what should be there.
@@ -176,7 +170,8 @@ fn coerced_as(value: Value, name: &Name, schema: &Schema) -> Result<Value, Coerc
             }
             let mut fields = IndexMap::with_capacity(given.len());
             for (field, definition) in &definition.fields {
-                let coerced = input(given.swap_remove(field.as_str()), definition, schema)
+                let given = given.swap_remove(field.as_str());
+                let coerced = input(given, &definition.ty, definition.default_value.as_ref(), schema)
                     .map_err(|error| error.within(&format!(".{field}")))?;
                 if let Some(value) = coerced {
                     fields.insert(async_graphql::Name::new(field), value);
@@ -250,16 +245,12 @@ fn unparsed(value: Value) -> Result<Parsed, Error> {
 
 /// Collects the parsers of the fields' arguments while the fields of a plan are bound to their resolvers.
 pub struct Binder {
-    parsers: Vec<Parser>,
+    pub(super) parsers: Vec<Parser>,
 }
 
 impl Binder {
     pub(super) fn new(places: usize) -> Self {
         Self { parsers: vec![(unparsed, None); places] }
-    }
-
-    pub(super) fn parsers(self) -> Vec<Parser> {
-        self.parsers
     }
 
     /// The place of a field's arguments, which are of this type.

@@ -141,8 +141,7 @@ impl<O: Object> Declare for Fields<O> {
     const NAME: &'static str = O::NAME;
 
     fn describe(registry: &mut Registry) -> MetaType {
-        let fields: Vec<_> = Self::all().iter().map(|definition| definition.describe(registry)).collect();
-        declarations::object(O::NAME, O::DESCRIPTION, fields)
+        declarations::object(O::NAME, O::DESCRIPTION, Self::all().iter().map(|field| field.describe(registry)))
     }
 }
 

@@ -80,18 +80,6 @@ pub struct Prepared<R> {
 }
 
 impl<R> Prepared<R> {
-    /// What kind of operation it is.
-    #[must_use]
-    pub fn operation(&self) -> OperationType {
-        self.plan.operation
-    }
-
-    /// The name that the client has given it.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.plan.name.as_deref()
-    }
-
     /// Bytes that it holds for as long as it is run, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -94,15 +94,14 @@ impl<C: 'static, T: Output<C>> Output<C> for Vec<T> {
 
 /// A leaf, a type without fields: what a value of it is, how it is declared, and how it is written.
 macro_rules! leaf {
-    ($type:ty, [$($generics:tt)*], $of:ty, $declared:expr, |$value:ident, $writer:ident| $write:expr) => {
+    ($type:ty, [$($generics:tt)*], $of:ty, $declared:ty, |$value:ident, $writer:ident| $write:expr) => {
         impl<C: 'static, $($generics)*> $crate::execution::Output<C> for $type {
             type Of<'a> = $of;
             type Selection = ();
             const LEAF: bool = true;
 
             fn declare(registry: &mut ::async_graphql::registry::Registry) -> String {
-                let declare: fn(&mut ::async_graphql::registry::Registry) -> String = $declared;
-                declare(registry)
+                <$declared as ::async_graphql::OutputType>::create_type_info(registry)
             }
 
             fn bind(_: &$crate::execution::CollectedField, _: &mut $crate::execution::Binder) {}
@@ -121,23 +120,23 @@ macro_rules! leaf {
 }
 pub(crate) use leaf;
 
-leaf!(String, [], &'a str, <String as OutputType>::create_type_info, |text, writer| writer.json(text));
-leaf!(bool, [], bool, <bool as OutputType>::create_type_info, |flag, writer| writer.json(&flag));
-leaf!(f64, [], f64, <f64 as OutputType>::create_type_info, |number, writer| writer.json(&number));
-leaf!(i32, [], i32, <i32 as OutputType>::create_type_info, |number, writer| writer.json(&number));
+leaf!(String, [], &'a str, String, |text, writer| writer.json(text));
+leaf!(bool, [], bool, bool, |flag, writer| writer.json(&flag));
+leaf!(f64, [], f64, f64, |number, writer| writer.json(&number));
+leaf!(i32, [], i32, i32, |number, writer| writer.json(&number));
 
 /// An id: of type `ID`, whatever it is inside.
 pub struct Id<K>(PhantomData<K>);
-leaf!(Id<K>, [K: Display + 'static], K, <ID as OutputType>::create_type_info, |id, writer| writer
+leaf!(Id<K>, [K: Display + 'static], K, ID, |id, writer| writer
     .display(&id));
 
 /// A text that is made when it is written.
 pub struct Text<T>(PhantomData<T>);
-leaf!(Text<T>, [T: Display + 'static], T, <String as OutputType>::create_type_info, |text, writer| writer.display(&text));
+leaf!(Text<T>, [T: Display + 'static], T, String, |text, writer| writer.display(&text));
 
 /// A value of an enum.
 pub struct Enum<E>(PhantomData<E>);
-leaf!(Enum<E>, [E: EnumType + OutputType + 'static], E, E::create_type_info, |value, writer| {
+leaf!(Enum<E>, [E: EnumType + OutputType + 'static], E, E, |value, writer| {
     if let Some(item) = E::items().iter().find(|item| item.value == value) {
         writer.display(&item.name);
     }

@@ -65,7 +65,7 @@ impl<R> Plan<R> {
         // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
         // cached is too large as well.
         let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields);
-        let (name, kind, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers());
+        let (name, kind, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers);
         let mut plan = Self { operation: kind, name, fields, root, parsers, constant: None, bytes };
         if operation.variables.is_empty() {
             let arguments = plan.arguments(variables, schema, limits)?;

@@ -37,6 +37,8 @@ impl TryFrom<Parameters> for Request {
         if query.is_none() && hash.is_none() {
             return Err("missing field `query`");
         }
+        // Some clients send an empty one where there is none.
+        let operation_name = operation_name.filter(|name| !name.is_empty());
         Ok(Self { query, hash, operation_name, variables })
     }
 }

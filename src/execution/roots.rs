@@ -31,8 +31,7 @@ impl<K, T> Default for RootFields<K, T> {
 impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
     /// Describes the root.
     pub fn describe(&self, name: &str, description: &str, registry: &mut Registry) -> MetaType {
-        let fields: Vec<_> = self.0.iter().map(|definition| definition.describe(registry)).collect();
-        declarations::object(name, description, fields)
+        declarations::object(name, description, self.0.iter().map(|field| field.describe(registry)))
     }
 
     /// How a field is resolved; `None` for `__typename`.

@@ -80,7 +80,8 @@ impl DocumentStats {
             if matches!(kind, SyntaxKind::ARGUMENT | SyntaxKind::OBJECT_FIELD)
                 && !node.children_with_tokens().any(|child| child.kind() == SyntaxKind::COLON)
             {
-                return Err(Error::not_graphql(format!("`{}` has no value", node.text().to_string().trim())));
+                let why = format!("`{}` has no value", node.text().to_string().trim());
+                return Err(Error::not_graphql(why).at(lines.at(node.text_range().start().into())));
             }
             stats.nodes += u64::from(cst::Selection::can_cast(kind) || cst::Value::can_cast(kind));
             if kind == SyntaxKind::VARIABLE

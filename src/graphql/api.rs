@@ -16,7 +16,7 @@ use futures_util::{
 use super::{
     Context,
     access::{milliseconds, truncated_name},
-    calls::{Call, Caller, new_request_id},
+    calls::{Call, Caller},
     errors::{internal, is_temporary, retried, top_level},
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
@@ -107,10 +107,10 @@ impl Api {
         prepared.inspect_err(|refusal| self.metrics.count("none", refusal.code()))
     }
 
-    /// An answer to a request whose caller could not be made out.
+    /// The answer to a request that is not run because of this error.
     #[must_use]
-    pub fn refuse(error: domain::Error) -> Answer {
-        top_level(error, &new_request_id()).into()
+    pub fn refuse(error: domain::Error, request_id: &str) -> Answer {
+        top_level(error, request_id).into()
     }
 
     /// Runs a query or a mutation, for as long as the limit allows. What would have more than `max_bytes` of data is refused.
@@ -155,12 +155,12 @@ impl Api {
     #[must_use]
     pub fn stream(&self, caller: &Caller, prepared: Prepared) -> BoxStream<'static, Answer> {
         let (api, caller) = (self.clone(), caller.clone());
-        if prepared.operation() != OperationType::Subscription {
+        if prepared.plan.operation != OperationType::Subscription {
             let max_bytes = self.max_answer(&caller.viewer);
             return stream::once(async move { api.execute(&caller, prepared, max_bytes).await }).boxed();
         }
         let record = caller.record.clone();
-        record.begins(prepared.operation(), prepared.name());
+        record.begins(prepared.plan.operation, prepared.plan.name.as_deref());
         let begin = async move {
             let call = Arc::new(Call::new(&api.app, &caller));
             match Box::pin(Subscribed::begin(&api, call, prepared)).await {

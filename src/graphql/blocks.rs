@@ -22,16 +22,15 @@ pub(super) fn mutations(fields: &mut Mutations) {
         "blockUser",
         "They can no longer message you or see your presence, nor you theirs. Messages that were sent before stay, for both of \
          you, and those that you have not read still count as unread, until `markRead`: a block hides nothing of what was said.",
-        |call, BlockArguments { id, user_id }| change(call, true, id, user_id),
+        |call, arguments| change(call, true, arguments),
     );
-    mutation(fields, "unblockUser", "Remove a block.", |call, BlockArguments { id, user_id }| {
-        change(call, false, id, user_id)
-    });
+    mutation(fields, "unblockUser", "Remove a block.", |call, arguments| change(call, false, arguments));
 }
 
-async fn change(call: Arc<Call>, block: bool, id: ID, user_id: Option<ID>) -> Result<User, Failure> {
+async fn change(call: Arc<Call>, block: bool, arguments: BlockArguments) -> Result<User, Failure> {
     let mut parser = ArgumentParser::default();
-    let (other, user) = (parser.id("id", &id), parser.user(&call, "userId", user_id.as_ref())?);
+    let other = parser.id("id", &arguments.id);
+    let user = parser.user(&call, "userId", arguments.user_id.as_ref())?;
     let (other, user) = parser.finish(other.zip(user))?;
     let viewer = call.viewer();
     call.outcome(if block {

@@ -128,7 +128,6 @@ struct UnreadArguments {
     user_id: Option<ID>,
 }
 
-/// A user's place in a conversation. Marks only move forward and cover everything before them.
 #[derive(Clone, Copy)]
 pub(super) struct Member {
     pub(super) user: UserId,
@@ -222,24 +221,18 @@ struct MarkArguments {
 
 /// Changes to conversations.
 pub(super) fn mutations(fields: &mut Mutations) {
-    mutation(
-        fields,
-        "markDelivered",
-        "Everything up to this message has arrived.",
-        |call, MarkArguments { message_id, user_id }| mark(call, Reach::Delivered, message_id, user_id),
-    );
-    mutation(
-        fields,
-        "markRead",
-        "Everything up to this message has been read.",
-        |call, MarkArguments { message_id, user_id }| mark(call, Reach::Read, message_id, user_id),
-    );
+    mutation(fields, "markDelivered", "Everything up to this message has arrived.", |call, arguments| {
+        mark(call, Reach::Delivered, arguments)
+    });
+    mutation(fields, "markRead", "Everything up to this message has been read.", |call, arguments| {
+        mark(call, Reach::Read, arguments)
+    });
 }
 
-async fn mark(call: Arc<Call>, reach: Reach, message: ID, user: Option<ID>) -> Result<Marked, Failure> {
+async fn mark(call: Arc<Call>, reach: Reach, arguments: MarkArguments) -> Result<Marked, Failure> {
     let mut parser = ArgumentParser::default();
-    let message = parser.id("messageId", &message);
-    let user = parser.user(&call, "userId", user.as_ref())?;
+    let message = parser.id("messageId", &arguments.message_id);
+    let user = parser.user(&call, "userId", arguments.user_id.as_ref())?;
     let (message, user) = parser.finish(message.zip(user))?;
     call.outcome(conversations::mark(&call.app, &call.viewer(), user, message, reach).await).map(Marked)
 }

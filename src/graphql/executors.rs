@@ -19,7 +19,7 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use super::{Api, Caller, Prepared};
+use super::{Api, Caller, Prepared, new_request_id};
 use crate::{
     domain::{
         Viewer,
@@ -137,13 +137,13 @@ impl Api {
     ) -> (Answer, RequestPermits) {
         let permits =
             (connection.acquire_owned().await.ok(), wait_for_request(self.app(), &caller.viewer, caller.from).await);
-        let is_mutation = prepared.operation() == OperationType::Mutation;
+        let is_mutation = prepared.plan.operation == OperationType::Mutation;
         // Its session may have ended since it was asked for.
         let valid = if is_mutation { caller.viewer.check(self.app()).await } else { Ok(()) };
         let answer = match valid {
             Ok(()) => self.execute(caller, prepared, self.max_answer(&caller.viewer)).await,
             Err(error) => {
-                let refusal = Self::refuse(error);
+                let refusal = Self::refuse(error, &caller.record.request_id);
                 caller.record.is_answered(&refusal);
                 refusal
             }
@@ -184,7 +184,7 @@ impl Api {
             let why = format!("The operations of this socket hold more than {MAX_HELD_BYTES} bytes: end one first.");
             Answer::refusal(Code::QueryTooComplex, why)
         })?;
-        let answers = if prepared.operation() == OperationType::Subscription {
+        let answers = if prepared.plan.operation == OperationType::Subscription {
             drop(token.take());
             let answers = connection.drain.clone().of_subscription(self.stream(&caller, prepared));
             answers.map(|answer| (answer, NO_PERMITS)).boxed()
@@ -198,10 +198,11 @@ impl Api {
     /// The caller of a request that a program around this one hands on: the one that it has put into the data of the request, or
     /// nobody; on an open server anybody.
     async fn caller(&self, data: &Data) -> Result<Caller, Answer> {
-        match data.get(&TypeId::of::<Caller>()).and_then(|caller| caller.downcast_ref::<Caller>()) {
-            Some(caller) => Ok(caller.clone()),
-            None => Viewer::of(self.app(), None).await.map(Caller::from).map_err(Self::refuse),
+        if let Some(caller) = data.get(&TypeId::of::<Caller>()).and_then(|caller| caller.downcast_ref::<Caller>()) {
+            return Ok(caller.clone());
         }
+        let viewer = Viewer::of(self.app(), None).await;
+        viewer.map(Caller::from).map_err(|error| Self::refuse(error, &new_request_id()))
     }
 }
 
@@ -214,10 +215,11 @@ impl Executor for Api {
         let run = async {
             let caller = self.caller(&request.data).await?;
             let prepared = self.prepare(&request.try_into()?)?;
-            if prepared.operation() == OperationType::Subscription {
+            if prepared.plan.operation == OperationType::Subscription {
                 return Err(Answer::refusal(Code::BadRequest, "A subscription needs a WebSocket."));
             }
-            let _permit = begin_request(self.app(), &caller.viewer, caller.from).map_err(Self::refuse)?;
+            let _permit = begin_request(self.app(), &caller.viewer, caller.from)
+                .map_err(|error| Self::refuse(error, &caller.record.request_id))?;
             Ok(self.execute(&caller, prepared, self.max_answer(&caller.viewer)).await)
         };
         run.await.unwrap_or_else(|refusal: Answer| refusal).into()

@@ -20,7 +20,7 @@ pub struct OperationMetrics {
     /// Operations that have ended, by `type` and `code`: `OK`, or that of the first error.
     pub operations: Family<Labels<2>, Counter>,
     /// Seconds until a query or a mutation was answered, by `type`.
-    pub seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    pub seconds: Family<Labels<1>, Histogram>,
     /// Subscriptions that go on, by `field`.
     pub subscriptions: Family<[(&'static str, String); 1], Gauge>,
 }
@@ -28,13 +28,11 @@ pub struct OperationMetrics {
 impl Default for OperationMetrics {
     fn default() -> Self {
         // From a tenth of a millisecond to 6.5 seconds.
-        let seconds = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let seconds = Family::<Labels<1>, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(0.0001, 2.0, 17))
+        });
         Self { operations: Family::default(), seconds, subscriptions: Family::default() }
     }
-}
-
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 2.0, 17))
 }
 
 impl OperationMetrics {

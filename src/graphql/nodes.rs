@@ -55,10 +55,7 @@ struct NodeSelection {
     session: Selection<Session>,
 }
 
-/// Stands for the interface where async-graphql wants to know it.
-struct Interface;
-
-impl execution::Declare for Interface {
+impl execution::Declare for Node {
     const NAME: &'static str = "Node";
 
     fn describe(registry: &mut Registry) -> async_graphql::registry::MetaType {
@@ -79,11 +76,11 @@ impl Output<Context> for Node {
     type Selection = NodeSelection;
 
     fn declare(registry: &mut Registry) -> String {
-        <User as Output<Context>>::declare(registry);
-        <Message as Output<Context>>::declare(registry);
-        <Conversation as Output<Context>>::declare(registry);
-        <Session as Output<Context>>::declare(registry);
-        <execution::Declared<Interface> as OutputType>::create_type_info(registry)
+        User::declare(registry);
+        Message::declare(registry);
+        Conversation::declare(registry);
+        Session::declare(registry);
+        <execution::Declared<Node> as OutputType>::create_type_info(registry)
     }
 
     fn bind(field: &CollectedField, binder: &mut Binder) -> NodeSelection {

@@ -152,7 +152,6 @@ impl<T: Listed> Object for Page<T> {
     }
 }
 
-/// An item of a list, and where it stands.
 struct Edge<T>(PhantomData<T>);
 
 impl<T: Listed> Object for Edge<T> {
@@ -171,7 +170,6 @@ impl<T: Listed> Object for Edge<T> {
     }
 }
 
-/// What lies before and after a page.
 #[derive(Clone, Copy)]
 pub(super) struct PageInfo {
     pub(super) has_next: bool,

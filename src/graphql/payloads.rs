@@ -64,7 +64,6 @@ impl Payload for Deleted {
     }
 }
 
-/// What you can fix and try again. When the list is not empty, the result field is null and nothing was changed.
 #[derive(Debug, Clone)]
 pub(super) struct UserError {
     code: UserErrorCode,

@@ -1,6 +1,6 @@
 //! Scalars of the schema's own.
 
-use async_graphql::{InputValueError, InputValueResult, OutputType, Scalar, ScalarType, Value};
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 
 use crate::{execution::leaf, model::timestamps::Timestamp};
 
@@ -21,4 +21,4 @@ impl ScalarType for DateTime {
     }
 }
 
-leaf!(DateTime, [], Timestamp, <Self as OutputType>::create_type_info, |at, writer| writer.display(&at));
+leaf!(DateTime, [], Timestamp, Self, |at, writer| writer.display(&at));

@@ -33,7 +33,8 @@ const MAX_ORIGIN_BYTES: usize = 300;
 /// A setting that is not a valid origin.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no origin: write it like https://chat.example.com, without a path; pages without an origin have null or file://"
+    "{0:?} is no origin: write it like https://chat.example.com, without a path, and without the port 443 of https or 80 of http; \
+     pages without an origin have null or file://"
 )]
 pub struct BadOrigin(String);
 
@@ -44,7 +45,11 @@ pub struct BadOrigin(String);
 pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
     let origin = |text: &String| {
         let (scheme, host) = text.split_once("://").unwrap_or_default();
-        let is_plain = !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', ' ']);
+        // Browsers leave the port out where it is the usual one.
+        let has_usual_port =
+            matches!((scheme, host.rsplit_once(':')), ("http", Some((_, "80"))) | ("https", Some((_, "443"))));
+        let is_plain =
+            !scheme.is_empty() && !host.is_empty() && !has_usual_port && !host.contains(['/', '*', ' ', '?', '#', '@']);
         // What browsers send for files, and for frames in a sandbox.
         let is_opaque = text == "null" || text == "file://";
         // They write names in lower case.

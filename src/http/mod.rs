@@ -257,7 +257,7 @@ async fn handle_post(
         }
         Ok(requests::PostBody::Batch(batch)) => match begin_request(&server.app, &caller.viewer, caller.from) {
             Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
-            Err(error) => format.response(Api::refuse(error), None),
+            Err(error) => format.response(Api::refuse(error, &caller.record.request_id), None),
         },
         Err(why) => format.response(Answer::refusal(Code::BadRequest, why), None),
     }
@@ -271,9 +271,9 @@ async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRe
     let mut answers = Chunks::from("[".to_owned());
     for (index, mut prepared) in prepared.into_iter().enumerate() {
         // Those before it may have taken long.
-        if index > 0 && prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Mutation) {
-            let checked = caller.viewer.check(&server.app).await.map_err(Api::refuse);
-            prepared = checked.and(prepared);
+        if index > 0 && prepared.as_ref().is_ok_and(|its| its.plan.operation == OperationType::Mutation) {
+            let checked = caller.viewer.check(&server.app).await;
+            prepared = checked.map_err(|error| Api::refuse(error, &caller.record.request_id)).and(prepared);
         }
         let remaining = server.api.max_answer(&caller.viewer).saturating_sub(answers.len());
         let answer = run(server, caller, prepared, remaining).await;
@@ -294,7 +294,7 @@ async fn respond(
     caller: &Caller,
     prepared: Result<Prepared, Answer>,
 ) -> Response {
-    let is_subscription = prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Subscription);
+    let is_subscription = prepared.as_ref().is_ok_and(|its| its.plan.operation == OperationType::Subscription);
     let (format, permit) = if is_subscription {
         // It has its own limits.
         (format.of_subscription(accepted), Ok(None))
@@ -307,22 +307,22 @@ async fn respond(
             let max_bytes = server.api.max_answer(&caller.viewer);
             format.response(run(server, caller, prepared, max_bytes).await, permit)
         }
-        Err(error) => format.response(Api::refuse(error), None),
+        Err(error) => format.response(Api::refuse(error, &caller.record.request_id), None),
     }
 }
 
 /// The caller, by the header `Authorization`.
 async fn caller(server: &Server, headers: &HeaderMap, client: Client) -> Result<Caller, Answer> {
     let viewer = Viewer::of(&server.app, requests::authorization(headers).as_deref()).await;
+    let viewer = viewer.map_err(|error| Api::refuse(error, &client.record.request_id))?;
     let (from, last_event_id) = (client.address, streams::last_event_id(headers));
-    let caller = viewer.map(|viewer| Caller { from, last_event_id, ..Caller::new(viewer, client.record) });
-    caller.map_err(Api::refuse)
+    Ok(Caller { from, last_event_id, ..Caller::new(viewer, client.record) })
 }
 
 /// Runs a request, unless it must not be run. Its answer has at most `max_bytes` of data.
 async fn run(server: &Server, caller: &Caller, prepared: Result<Prepared, Answer>, max_bytes: usize) -> Answer {
     let refusal = match prepared {
-        Ok(prepared) if prepared.operation() != OperationType::Subscription => {
+        Ok(prepared) if prepared.plan.operation != OperationType::Subscription => {
             return server.api.execute(caller, prepared, max_bytes).await;
         }
         Ok(_subscription) => Answer::refusal(
@@ -357,7 +357,7 @@ async fn handle_get(
     let prepared = requests::from_query_string(query)
         .map_err(|why| Answer::refusal(Code::BadRequest, why))
         .and_then(|request| server.api.prepare(&request));
-    if prepared.as_ref().is_ok_and(|prepared| prepared.operation() == OperationType::Mutation) {
+    if prepared.as_ref().is_ok_and(|prepared| prepared.plan.operation == OperationType::Mutation) {
         let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
         let why = "A mutation needs POST: GET only reads.";
         return (allow, refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, why)).into_response();

@@ -61,7 +61,7 @@ impl Operations {
         }
         let id: Arc<str> = id.into();
         let (named, ended) = (id.clone(), id.clone());
-        let is_subscription = prepared.operation() == OperationType::Subscription;
+        let is_subscription = prepared.plan.operation == OperationType::Subscription;
         let deliveries = if is_subscription {
             let answers = self.server.api.stream(caller, prepared);
             answers.map(move |answer| Delivery { id: named.clone(), answer: Some(answer), permits: None }).boxed()

@@ -128,9 +128,6 @@ pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
             return Err(format!("The parameter `{name}` is given twice."));
         }
     }
-    if request.get("operationName").is_some_and(|name| name == "") {
-        request.remove("operationName");
-    }
     self::request(Value::Object(request))
 }
 

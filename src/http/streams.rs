@@ -44,7 +44,7 @@ pub(super) fn response(
         Some(connection) => (prepared, connection),
         None => (Err(too_many()), ClientConnection::uncounted(&server.app, &caller.viewer)),
     };
-    let is_subscription = prepared.as_ref().is_ok_and(|its| its.operation() == OperationType::Subscription);
+    let is_subscription = prepared.as_ref().is_ok_and(|its| its.plan.operation == OperationType::Subscription);
     let answers: BoxStream<'static, Answer> = match prepared {
         Ok(prepared) => server.api.stream(caller, prepared),
         Err(refusal) => {

@@ -66,8 +66,8 @@ impl Phrases {
     ///
     /// What is in double quotes, also typographic ones, is one phrase; a quote that does not end reaches to the end. Each piece
     /// between blanks outside of quotes is a phrase: most often of one word, but `foo-bar` and `照片` have two. `*` directly
-    /// after the last word of a phrase, or after its quote, makes that the beginning of a word: of the first four that have one. A
-    /// phrase that comes again is dropped, and so is what is beyond [`MAX_QUERY_WORDS`].
+    /// after the last word of a phrase, or after its quote, makes that the beginning of a word: of the first four that have one, and of
+    /// two characters or more. A phrase that comes again is dropped, and so is what is beyond [`MAX_QUERY_WORDS`].
     #[must_use]
     pub fn parse(query: &str) -> Self {
         let mut found = Self(Vec::new());
@@ -122,6 +122,8 @@ impl Phrases {
 
     fn add(&mut self, phrase: Option<Phrase>) {
         let Some(mut phrase) = phrase else { return };
+        // So many words begin with one character that a database would read much of its index.
+        phrase.is_prefix &= phrase.words.last().is_some_and(|word| word.chars().nth(1).is_some());
         phrase.is_prefix &= self.0.iter().filter(|its| its.is_prefix).count() < MAX_PREFIXES;
         if !self.0.contains(&phrase) {
             self.0.push(phrase);
@@ -179,7 +181,8 @@ mod tests {
             ("fli* foo-bar* \"early fli*\" \"late fli\"* \"open en*", "fli* foo+bar* early+fli* late+fli* open+en"),
             ("* a * ** \"*\" \"\" \"\"* b", "a b"),
             ("foo*bar foo,*", "foo+bar foo"),
-            ("a A á \"a\" a*", "a a*"),
+            ("a A á \"a\" ab*", "a ab*"),
+            ("a* \"early f\"* ab*", "a early+f ab*"),
             ("who:1 NEAR(x) -y OR ' & | ! <-> \\", "who+1 near+x y or"),
         ] {
             assert_eq!(parsed(query), expected, "{query:?}");

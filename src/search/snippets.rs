@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(shown(&text, "found", 22), "…word **found** word…");
         let one = "照".repeat(100);
         assert_eq!(shown(&one, "", 10), format!("{}…", "照".repeat(10)));
-        assert_eq!(shown(&"x".repeat(100), "x*", 10), format!("**{}**…", "x".repeat(10)));
+        assert_eq!(shown(&"x".repeat(100), "xx*", 10), format!("**{}**…", "x".repeat(10)));
     }
 
     #[test]

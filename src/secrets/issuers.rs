@@ -48,6 +48,13 @@ pub struct Issuer {
 #[error("cannot use the keys of the issuer, {0}: {1}")]
 pub struct BadIssuer(String, String);
 
+/// The URL or the file without a user and a password, which may be in a URL.
+fn without_user(place: &str) -> String {
+    let Ok(mut url) = place.parse::<reqwest::Url>() else { return place.to_owned() };
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
+}
+
 /// The claims of a token of an issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerClaims {
@@ -80,7 +87,7 @@ impl Issuer {
     pub async fn open(settings: IssuerSettings, now: Timestamp) -> Result<Self, BadIssuer> {
         match PublicKeys::open(&settings.keys, now).await {
             Ok(keys) => Ok(Self { settings, keys: Arc::new(keys) }),
-            Err(why) => Err(BadIssuer(settings.keys, why)),
+            Err(why) => Err(BadIssuer(without_user(&settings.keys), why)),
         }
     }
 

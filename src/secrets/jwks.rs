@@ -1,7 +1,7 @@
 //! The public keys of an issuer: from a JWKS (RFC 7517) at a URL, which is read again as it gets old, or from a file, which is
 //! read once: a JWKS, or one key as PEM.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{error::Error, fs, iter::successors, sync::Arc, time::Duration};
 
 use jsonwebtoken::{
     DecodingKey, Header,
@@ -115,7 +115,12 @@ impl PublicKeys {
         let mut latest = self.latest.write();
         latest.attempted_at = Some(now);
         match read {
-            Ok(keys) => latest.keys = Arc::new(keys),
+            Ok(keys) => {
+                if keys.keys.is_empty() {
+                    tracing::warn!("the issuer has no public key any more that can be used: its tokens are refused");
+                }
+                latest.keys = Arc::new(keys);
+            }
             Err(error) => tracing::warn!(%error, "the issuer's keys could not be read again"),
         }
     }
@@ -158,10 +163,10 @@ impl Source {
     /// Reads the JWKS, if it comes in time and is not too long.
     async fn read(&self, now: Timestamp) -> Result<KeySet, String> {
         let response = self.http.get(&self.url).send().await.and_then(Response::error_for_status);
-        let mut response = response.map_err(|error| error.to_string())?;
+        let mut response = response.map_err(explain)?;
         let max_age = max_age(&response);
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+        while let Some(chunk) = response.chunk().await.map_err(explain)? {
             if body.len() + chunk.len() > MAX_BYTES {
                 return Err(format!("it is longer than {MAX_BYTES} bytes"));
             }
@@ -170,6 +175,13 @@ impl Source {
         let text = String::from_utf8(body).map_err(|error| format!("this is no JWKS: {error}"))?;
         Ok(KeySet { keys: parse(&text)?, read_at: now, max_age })
     }
+}
+
+/// Why there is no response, with its causes. The URL is left out: there may be a password in it.
+fn explain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    successors(error.source(), |cause| (*cause).source())
+        .fold(error.to_string(), |why, cause| format!("{why}: {cause}"))
 }
 
 /// How long a response is fresh (RFC 9111, 5.2.2), and ten minutes at most.

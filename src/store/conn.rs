@@ -67,7 +67,7 @@ impl Conn<'_> {
             on!(self, |c| c.batch_execute("RELEASE SAVEPOINT part"))?;
         } else {
             // It is gone where SQLite has rolled back the whole transaction.
-            let _ = on!(self, |c| c.batch_execute("ROLLBACK TO SAVEPOINT part"));
+            let _ = on!(self, |c| c.batch_execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part"));
         }
         done
     }

@@ -1,13 +1,17 @@
 //! Connections and permits of the pools, and work on threads that may block.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use deadpool::{
     Runtime,
     managed::{Manager, Object, Pool, PoolError, Timeouts},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinHandle, spawn_blocking},
+};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Error, Result, conn::Postgres, errors, timeouts::BUSY_TIMEOUT};
 
@@ -18,27 +22,49 @@ pub(super) async fn acquire(permits: &Arc<Semaphore>, timeout: Duration) -> Resu
     waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)
 }
 
-pub(super) async fn on_postgres<T, E>(
-    pool: &PostgresPool,
-    work: impl FnOnce(&mut Postgres) -> Result<T, E> + Send + 'static,
-) -> Result<T, E>
+/// Work on a thread that may block. It goes on if nobody waits for it any more.
+pub(super) type Running<T, E> = JoinHandle<Result<T, E>>;
+
+/// Waits until work has begun, and for its end. What has to wait for permits or for a connection waits in a task of its own: the permits
+/// that it gets meanwhile are not held up by a caller that nobody polls, such as an operation on the socket of a client that does not
+/// read. The task ends with its caller.
+pub(super) async fn run<T, E>(begin: impl Future<Output = Result<Running<T, E>, E>> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    let conn = connection(pool).await?;
-    let work = move || {
+    let mut begin = Box::pin(begin);
+    let running = match poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx))).await {
+        Poll::Ready(running) => running,
+        Poll::Pending => result(AbortOnDropHandle::new(tokio::spawn(begin)).await),
+    };
+    result(running?.await)
+}
+
+/// The result of a task.
+fn result<T, E: From<Error>>(ended: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+    ended.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work panicked: {panic}")).into()))
+}
+
+pub(super) async fn begin_on_postgres<T, E>(
+    pool: &PostgresPool,
+    work: impl FnOnce(&mut Postgres) -> Result<T, E> + Send + 'static,
+) -> Result<Running<T, E>, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    let (conn, pool) = (connection(pool).await?, pool.clone());
+    Ok(spawn_blocking(move || {
         // What this thread met before may have been another server.
         errors::take_read_only_server();
         let done = work(&mut Postgres::from(conn));
-        Ok::<_, E>((done, errors::take_read_only_server()))
-    };
-    let (done, is_read_only) = blocking(work).await?;
-    if is_read_only {
-        // It was the primary when the pool connected to it; another one may be now.
-        pool.retain(|_, _| false);
-    }
-    done
+        if errors::take_read_only_server() {
+            // It was the primary when the pool connected to it; another one may be now.
+            pool.retain(|_, _| false);
+        }
+        done
+    }))
 }
 
 pub(super) async fn connection<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {
@@ -55,8 +81,7 @@ where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    let outcome = tokio::task::spawn_blocking(work).await;
-    outcome.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work panicked: {panic}")).into()))
+    result(spawn_blocking(work).await)
 }
 
 pub(super) fn pool<M: Manager>(manager: M, connections: usize) -> Result<Pool<M>> {

@@ -36,9 +36,11 @@ pub fn next_id(conn: &mut Conn<'_>, after: i64) -> Result<Option<i64>> {
     Ok(on!(conn, |c| query.first(c))?)
 }
 
-/// Whether there is no row of a message any more, nor one that says that it was deleted.
-pub fn is_removed(conn: &mut Conn<'_>, id: MessageId) -> Result<bool> {
-    let is_there = diesel::select(dsl::exists(messages::table.find(id)));
+/// Whether a conversation has no row of a message any more, nor one that says that it was deleted.
+pub fn is_removed(conn: &mut Conn<'_>, conversation: ConversationId, id: MessageId) -> Result<bool> {
+    let [low, high] = conversation.members();
+    let its = messages::table.find(id).filter(messages::low_id.eq(low)).filter(messages::high_id.eq(high));
+    let is_there = diesel::select(dsl::exists(its));
     Ok(!on!(conn, |c| is_there.get_result::<bool>(c))?)
 }
 

@@ -70,7 +70,13 @@ impl FeedReads {
         let mut waiting = self.0.lock();
         waiting.is_beginning = false;
         let mut batch = Batch { reads: Vec::new(), limit: 0 };
-        while let Some(read) = waiting.reads.pop_front_if(|read| batch.has_room_for(read.limit)) {
+        while let Some(read) =
+            waiting.reads.pop_front_if(|read| read.answer.is_closed() || batch.has_room_for(read.limit))
+        {
+            // Nobody waits for it any more.
+            if read.answer.is_closed() {
+                continue;
+            }
             batch.limit = batch.limit.max(read.limit);
             batch.reads.push(read);
         }
@@ -100,5 +106,22 @@ impl Batch {
             // Who does not wait any more needs none.
             let _ = read.answer.send(slice);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_read() {
+        let (reads, user) = (FeedReads::default(), UserId::new(7).unwrap());
+        let (first, must_run) = reads.add(user, 0, 10);
+        assert!(must_run);
+        let (second, _) = reads.add(user, 1, 10);
+        drop(first);
+        assert_eq!(reads.next().unwrap().wanted(), [(user, 1)]);
+        drop((second, reads.add(user, 2, 10)));
+        assert!(reads.next().is_none());
     }
 }

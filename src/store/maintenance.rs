@@ -6,7 +6,7 @@ use deadpool::managed::Manager;
 
 use super::{
     Conn, Error, Result, Store,
-    connections::{blocking, on_postgres},
+    connections::{begin_on_postgres, blocking, run},
     inspection::{self, size, wal_path},
     migrations::{self, Direction},
     pools::Pools,
@@ -72,7 +72,10 @@ impl Store {
                 let mut conn = file.create().await?;
                 blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
             }
-            Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
+            Pools::Postgres { pool, .. } => {
+                let pool = pool.clone();
+                run(async move { begin_on_postgres(&pool, |conn| work(&mut Conn::Postgres(conn))).await }).await
+            }
         }
     }
 

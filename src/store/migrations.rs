@@ -65,8 +65,9 @@ pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<Strin
             c.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
             c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK_KEY}); {LOCK_TIMEOUT}"))?;
             let done = run_on_postgres(c, direction);
-            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK_KEY}); {}", postgres_timeouts()))?;
-            done
+            let unlocked = c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK_KEY}); {}", postgres_timeouts()));
+            // Where the connection broke, the first error says why.
+            done.and_then(|done| Ok(unlocked.map(|()| done)?))
         }
     }
 }

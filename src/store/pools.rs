@@ -8,12 +8,15 @@ use std::{
 
 use deadpool::managed::{Manager, Pool};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 use super::{
     Conn, Error, Result,
-    conn::{repeatable_read, sqlite_snapshot, transaction},
-    connections::{PostgresPool, acquire, blocking, connection, on_postgres, pool},
+    conn::{Postgres, repeatable_read, sqlite_snapshot, transaction},
+    connections::{PostgresPool, Running, acquire, begin_on_postgres, connection, pool, run},
     feed::{self, FeedSlice},
     feed_reads::FeedReads,
     inspection,
@@ -104,9 +107,9 @@ impl Store {
         Ok(store)
     }
 
-    /// Checks a database without changing it: all of a SQLite file for damage, and that a PostgreSQL server can be used.
-    /// Reports to `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet;
-    /// `None` if a SQLite file is not there yet, and can be created.
+    /// Checks a database without changing it: all of a SQLite file for damage, and that a PostgreSQL server can be used. Reports to
+    /// `progress` how many tables of how many are done. Gives the names of the migrations that it has not run yet; `None` if a SQLite file
+    /// is not there yet, and can be created.
     ///
     /// # Errors
     /// [`Error::Unusable`] with a message for the operator.
@@ -181,16 +184,11 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (work, permit) = (named(work), self.permit().await?);
-        self.run(move |conn| {
-            let _held = permit;
-            work(conn)
-        })
-        .await
+        let (store, work) = (self.clone(), named(work));
+        run(async move { store.begin(store.permit().await?, work).await }).await
     }
 
-    /// The same for a short read without which nothing else begins, such as of a session: a connection is left to it, so that it
-    /// does not wait for other reads.
+    /// The same for a short read without which nothing else begins, such as of a session. One connection is left to these.
     ///
     /// # Errors
     /// As [`Store::read`].
@@ -199,20 +197,30 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(named(work)).await
+        let (store, work) = (self.clone(), named(work));
+        run(async move { store.begin((), work).await }).await
     }
 
-    async fn run<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    /// Begins a read. What is held is kept until its end.
+    async fn begin<T, E>(
+        &self,
+        held: impl Send + 'static,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Running<T, E>, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        let work = move |conn: &mut Conn<'_>| {
+            let _held = held;
+            work(conn)
+        };
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
-                blocking(move || observed.observe(|| work(&mut Conn::Sqlite(&mut conn)))).await
+                Ok(spawn_blocking(move || observed.observe(|| work(&mut Conn::Sqlite(&mut conn)))))
             }
-            Pools::Postgres { pool, .. } => on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
+            Pools::Postgres { pool, .. } => begin_on_postgres(pool, |conn| work(&mut Conn::Postgres(conn))).await,
         }
     }
 
@@ -234,12 +242,14 @@ impl Store {
     }
 
     /// Reads on one snapshot: always on SQLite, and with `always` on PostgreSQL, where it takes three more round trips. Not on
-    /// the calling thread: a disk that is slow for a moment would block every other task on it.
+    /// the calling thread: a disk that is slow for a moment would block every other task on it. It begins after `permits`, which are
+    /// kept until its end.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub async fn snapshot<T, E>(
         &self,
+        permits: impl Future<Output: Send> + Send + 'static,
         snapshot: Snapshot,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
@@ -247,41 +257,33 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        match &self.pools {
-            Pools::Sqlite { readers, heavy_permits, .. } => {
-                let work = named(work);
-                let mut permit = None;
-                if !snapshot.light {
-                    permit = Some(acquire(heavy_permits, BUSY_TIMEOUT).await?);
+        let (store, work) = (self.clone(), named(work));
+        let begin = async move {
+            let permits = permits.await;
+            let heavy = match &store.pools {
+                Pools::Sqlite { heavy_permits, .. } if !snapshot.light => {
+                    Some(acquire(heavy_permits, BUSY_TIMEOUT).await?)
                 }
-                let shared = self.permit().await?;
-                let (mut conn, observed) = (connection(readers).await?, self.observed.clone());
-                blocking(move || {
-                    let _held = (permit, shared);
-                    observed.observe(|| sqlite_snapshot(&mut conn, work))
-                })
-                .await
-            }
-            Pools::Postgres { pool, .. } if snapshot.always => {
-                let (work, permit) = (named(work), self.permit().await?);
-                on_postgres(pool, move |conn| {
-                    let _held = permit;
-                    repeatable_read(conn, work)
-                })
-                .await
-            }
-            Pools::Postgres { .. } => self.read(work).await,
-        }
+                Pools::Sqlite { .. } | Pools::Postgres { .. } => None,
+            };
+            let held = (permits, heavy, store.permit().await?);
+            let isolated = move |conn: &mut Conn<'_>| match conn {
+                Conn::Sqlite(conn) => sqlite_snapshot(conn, work),
+                Conn::Postgres(conn) if snapshot.always => repeatable_read(conn, work),
+                Conn::Postgres(_) => work(conn),
+            };
+            store.begin(held, isolated).await
+        };
+        run(begin).await
     }
 
     /// Runs the work in one transaction: `Ok` means that it was committed, `Err` that nothing was changed. Once begun, it
     /// runs to its end even if this future is dropped.
     ///
     /// # Errors
-    /// Those of the work, [`Error::Overloaded`] when 512 others are pending, and [`Error::Busy`] when it
-    /// waited 5 seconds for its turn or for a lock; on PostgreSQL 1.5 seconds for its turn. Work must return an error of the
-    /// database and not go on after it: SQLite may have rolled back all statements before the error, and would commit those
-    /// after it.
+    /// Those of the work, [`Error::Overloaded`] when 512 others are pending, and [`Error::Busy`] when it waited 5 seconds for its turn or
+    /// for a lock; on PostgreSQL 1.5 seconds for its turn. Work must return an error of the database and not go on after it: SQLite may
+    /// have rolled back all statements before the error, and would commit those after it.
     pub async fn write<T, E>(&self, work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -308,21 +310,24 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.write(slot, work, committed).await,
             Pools::Postgres { pool, write_permits } => {
-                let began = Instant::now();
-                let permit = acquire(write_permits, WRITE_PERMIT_TIMEOUT).await?;
-                let shared = acquire(&self.permits, WRITE_PERMIT_TIMEOUT.saturating_sub(began.elapsed())).await?;
-                let metrics = self.observed.metrics.clone();
-                metrics.write_wait.observe(began.elapsed().as_secs_f64());
-                on_postgres(pool, move |conn| {
-                    let _held = [slot, permit, shared];
+                let (store, pool, write_permits) = (self.clone(), pool.clone(), write_permits.clone());
+                let begin = async move {
                     let began = Instant::now();
-                    let done = transaction(conn, work)?;
-                    metrics.count_commit(began, 1);
-                    // A panic is in the log; the change is made.
-                    let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
-                    Ok(done)
-                })
-                .await
+                    let permit = acquire(&write_permits, WRITE_PERMIT_TIMEOUT).await?;
+                    let shared = acquire(&store.permits, WRITE_PERMIT_TIMEOUT.saturating_sub(began.elapsed())).await?;
+                    store.observed.metrics.write_wait.observe(began.elapsed().as_secs_f64());
+                    let write = move |conn: &mut Postgres| {
+                        let _held = [slot, permit, shared];
+                        let began = Instant::now();
+                        let done = transaction(conn, work)?;
+                        store.observed.metrics.count_commit(began, 1);
+                        // A panic is in the log; the change is made.
+                        let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
+                        Ok(done)
+                    };
+                    begin_on_postgres(&pool, write).await
+                };
+                run(begin).await
             }
         }
     }

@@ -1,6 +1,13 @@
 //! What keeps a server from starting: `duologue check` finds it, and changes nothing; `duologue serve` ends with it.
 
-use std::{fs, net::TcpListener, process::Stdio, sync::Barrier, thread};
+use std::{
+    fs,
+    io::{self, PipeWriter},
+    net::TcpListener,
+    process::Stdio,
+    sync::Barrier,
+    thread,
+};
 
 use duologue::secrets::Keys;
 use tokio::process::Command;
@@ -182,9 +189,13 @@ async fn writes_to(output: impl Into<Stdio>, mut program: Command) -> (Option<i3
 
 /// The same when nobody reads the output.
 pub(crate) async fn unread(program: Command) -> (Option<i32>, String) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    writes_to(writer, program).await
+    writes_to(nobody(), program).await
+}
+
+/// A pipe that nobody reads.
+fn nobody() -> PipeWriter {
+    let (_reader, writer) = io::pipe().unwrap();
+    writer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +227,10 @@ async fn output_that_nobody_reads_changes_no_answer() {
     assert!(code == Some(1) && said.lines().any(|line| line.starts_with(lost)), "{said}");
     let revoke = ["admin", "revoke-token", "svc_1"];
     assert_eq!(unread(with(&revoke)).await, (Some(0), String::new()));
+    let mut issue = with(&["admin", "issue-token", "backups"]);
+    issue.stdout(Stdio::piped()).stderr(nobody());
+    let issued = soon(issue.spawn().unwrap().wait_with_output()).await.unwrap();
+    assert!(issued.status.success() && issued.stdout.starts_with(b"duo_"), "{issued:?}");
     let gone = "duologue: there is no active service token svc_1\n";
     assert_eq!(unread(with(&revoke)).await, (Some(1), gone.to_owned()));
 
@@ -286,6 +301,8 @@ async fn settings_that_no_server_can_start_with_have_an_exit_code_of_their_own_a
     for (flags, why) in [
         (&["--listen", "0.0.0.0:0"][..], "duologue: 0.0.0.0:0 can be reached by others"),
         (&["--cors-origin", "*"], "duologue: \"*\" is no origin"),
+        (&["--cors-origin", "https://a.example:443"], "duologue: \"https://a.example:443\" is no origin"),
+        (&["--cors-origin", "https://a.example?b"], "duologue: \"https://a.example?b\" is no origin"),
         (&["--ping-interval", "9", "--dead-after", "9"], "duologue: --dead-after must be longer than --ping-interval"),
         (&of_key, "duologue: a signing key must be at least 32 random bytes"),
         (

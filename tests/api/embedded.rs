@@ -19,7 +19,7 @@ async fn another_program_mounts_the_api_beside_its_own_routes() {
     let _jobs = example::begin_jobs(&app, &settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, example::routes(app, api)).await });
+    tokio::spawn(async move { example::serve(listener, app, api).await });
     // Accounts are made over the server's own door, on the same database.
     let chat = Chat::in_real_time(database, &ACCOUNTS).await;
     let ada = Member::signs_up(&chat, "Ada").await;
@@ -41,6 +41,13 @@ async fn another_program_mounts_the_api_beside_its_own_routes() {
     assert_eq!(code(&ask(Some(&ada.access), deep).await), "QUERY_TOO_COMPLEX");
     let forged = chat.http.post(&url).bearer_auth("x").json(&json!({ "query": me }));
     assert_eq!(soon(forged.send()).await.unwrap().status(), 401);
+
+    let guess =
+        r#"mutation { signIn(input: { email: "ada@example.com", password: "a guess" }) { userErrors { code } } }"#;
+    for _ in 0..10 {
+        assert_eq!(ask(None, guess).await["data"]["signIn"]["userErrors"][0]["code"], "BAD_CREDENTIALS");
+    }
+    assert_eq!(code(&ask(None, guess).await), "RATE_LIMITED");
 
     let form = chat.http.post(&url).header("content-type", "text/plain").body(json!({ "query": me }).to_string());
     assert_eq!(soon(form.send()).await.unwrap().status(), 415);
@@ -73,7 +80,7 @@ async fn an_open_one_refuses_the_pages_of_other_sites() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (port, url) = (address.port(), format!("http://{address}/api"));
-    tokio::spawn(async move { axum::serve(listener, example::routes(app, api)).await });
+    tokio::spawn(async move { example::serve(listener, app, api).await });
     let http = reqwest::Client::new();
     let status = async |headers: &[(&str, &str)]| {
         let mut request = http.post(&url).json(&json!({ "query": "{ users { nodes { id } } }" }));

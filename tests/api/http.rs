@@ -260,6 +260,7 @@ async fn a_broken_body_is_explained() {
     assert_eq!(response(post(&chat, "application/json", nested)).await.0, 400);
     for body in [
         r#"{"query":"{ __typename }","variables":null,"operationName":null,"extensions":null}"#,
+        r#"{"query":"{ __typename }","operationName":""}"#,
         r#"{"query":"{ __typename }","extensions":{"any":1},"other":true}"#,
     ] {
         assert_eq!(response(post(&chat, "application/json", body)).await.0, 200, "{body}");

@@ -33,7 +33,7 @@ use crate::{
 const SEARCH_TABLES: &str = "2026-11-26-000004_search";
 
 /// The messages that have vectors, each as often as it has one.
-async fn with_vectors(app: &App) -> Vec<MessageId> {
+pub(crate) async fn with_vectors(app: &App) -> Vec<MessageId> {
     let read = |conn: &mut store::Conn<'_>| {
         let mut found = Vec::new();
         for model in store::vectors::models(conn)? {

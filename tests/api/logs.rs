@@ -232,6 +232,20 @@ async fn the_older_protocol_and_event_streams_are_logged_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failure_before_a_request_is_run_has_the_id_of_its_answer() {
+    let database = Database::new().await;
+    let mut log = Logged::by(&database, if signed_in() { &[] } else { &ACCOUNTS }).await;
+    let (_, token) = signs_up(log.address, "Ada").await;
+    drop(database.run("ALTER TABLE sessions RENAME TO gone").await);
+    let request = client(Some(&token)).post(log.url("/graphql")).json(&json!({ "query": "{ __typename }" }));
+    let answer = soon(request.send()).await.unwrap();
+    let id = id_of(&answer);
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!((code(&answer).as_str(), &answer["errors"][0]["extensions"]["requestId"]), ("INTERNAL", &json!(id)));
+    assert_eq!(log.next("request failed").await["request.id"], id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_settings_choose_how_much_is_logged() {
     let database = Database::new().await;
     let mut quiet = server(&database, &["--log", "error"]);

@@ -13,6 +13,7 @@ use crate::{
     endpoints::{Program, good, status},
     expiry::{DAY, keep_for},
     harness::{Chat, Database, Person, code, soon},
+    indexing::with_vectors,
     searches::{SEARCH, found, texts},
 };
 
@@ -278,4 +279,31 @@ async fn vectors_are_compared_for_no_longer_than_a_request_may_take() {
     }
     // It needs one of these connections.
     assert_eq!(found(&chat, json!({ "text": "one", "mode": "TEXT" })).await["nodes"], json!([{ "id": "msg_1" }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_beside_a_long_transaction_get_vectors_too() {
+    const MESSAGES: usize = 600;
+    let endpoint = Program::start(good).await;
+    let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small", "--embedding-batch", "100"];
+    let chat = Chat::on(Database::new().await, &flags).await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Hello", &bob).await;
+    let mut jobs = JoinSet::new();
+    jobs.spawn(embedding::run_job(chat.app.clone()));
+    is_indexed(&bob).await;
+    jobs.shutdown().await;
+    for number in 0..MESSAGES {
+        ada.sends(&format!("number {number}"), &bob).await;
+    }
+    let insert = "BEGIN; INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES (1, 2, 'late', 0)";
+    let late = chat.database.run(insert).await;
+    jobs.spawn(embedding::run_job(chat.app.clone()));
+    // As many as are looked at together.
+    soon(async { while with_vectors(&chat.app).await.len() < 1 + 256 {} }).await;
+    drop(late);
+    soon(async { while with_vectors(&chat.app).await.len() < 1 + MESSAGES {} }).await;
 }

@@ -55,6 +55,13 @@ async fn a_send_may_be_retried_for_ever() {
         assert_eq!(reused["userErrors"][0]["field"], json!(["input", "clientId"]));
     }
 
+    // Whether others have a message is not told: it is answered as if it had been removed.
+    let of_others = bob.sends("Hello", &eve).await;
+    for answered in [of_others.as_str(), "msg_1000"] {
+        let reply = json!({ "receiverId": bob.id, "content": "Hi", "clientId": "x", "replyToId": answered });
+        assert_eq!(ada.tries_to_send(reply).await["duplicate"], true, "{answered}");
+    }
+
     // The key is the sender's own.
     let own = bob.tries_to_send(json!({ "receiverId": ada.id, "content": "Hi", "clientId": "x" })).await;
     assert_eq!(own["duplicate"], false);

@@ -7,16 +7,17 @@ use std::{
 
 use diesel::{dsl::sql, sql_types::BigInt};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
     crowd::{Crowd, Tally, short_or_long},
     failover::{Followers, PEOPLE},
-    harness::{Database, signed_in, soon},
+    harness::{ACCOUNTS, Database, client, code, signed_in, soon},
     link::{Flow, Link},
     outages::Cluster,
     ports::own_port,
-    program::{server, started},
+    program::{server, signs_up, started, terminate},
     standbys::readiness_is,
 };
 
@@ -29,15 +30,30 @@ async fn all_of_b(crowd: &Crowd, since: Instant) -> Duration {
     since.elapsed()
 }
 
+/// A PostgreSQL server, and a link to it.
+struct Linked {
+    direct: String,
+    link: Link,
+    url: String,
+    _cluster: Cluster,
+}
+
+impl Linked {
+    async fn new() -> Self {
+        let port = own_port();
+        let options = format!("-c listen_addresses=127.0.0.1 -c port={port}");
+        let cluster = Cluster::with(&[("DUOLOGUE_TEST_PG_OPTIONS", &options)]).await;
+        let (direct, link) = (cluster.url.replace(":5432/", &format!(":{port}/")), Link::to(port).await);
+        let url = format!("postgres://postgres@{}/postgres?application_name=linked", link.address);
+        Self { direct, link, url, _cluster: cluster }
+    }
+}
+
 async fn is_cut_off_by(flow: Flow) {
     if signed_in() || Database::new().await.is_sqlite() {
         return;
     }
-    let port = own_port();
-    let options = format!("-c listen_addresses=127.0.0.1 -c port={port}");
-    let cluster = Cluster::with(&[("DUOLOGUE_TEST_PG_OPTIONS", &options)]).await;
-    let (direct, link) = (cluster.url.replace(":5432/", &format!(":{port}/")), Link::to(port).await);
-    let linked = format!("postgres://postgres@{}/postgres?application_name=linked", link.address);
+    let Linked { direct, link, url: linked, _cluster } = Linked::new().await;
     let serve = async |url: &str| {
         let mut server = server(&Database::on(url), &["--database-connections", "8"]);
         // It has a lot to complain about.
@@ -93,4 +109,34 @@ async fn a_server_whose_connections_to_postgresql_hang_says_so_and_its_followers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_connections_to_postgresql_are_reset_says_so_and_its_followers_miss_nothing() {
     is_cut_off_by(Flow::Reset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_connections_to_postgresql_hang_answers_who_has_a_token_and_stops() {
+    if signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    let Linked { link, url: linked, _cluster, .. } = Linked::new().await;
+    let flags = [&ACCOUNTS[..], &["--request-timeout", "2"]].concat();
+    let mut server = server(&Database::on(&linked), &flags);
+    server.stderr(Stdio::null());
+    let (child, address) = started(server).await;
+    let (_, token) = signs_up(address, "Ada").await;
+    let url = format!("http://{address}/graphql");
+    let ask = async || {
+        let query = json!({ "query": "{ me { user { id } } }" });
+        let answer = soon(client(Some(&token)).post(&url).json(&query).send()).await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(ask().await.0, 200);
+    link.becomes(Flow::Held);
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let (status, answer) = ask().await;
+        assert_eq!((status, code(&answer).as_str()), (503, "DATABASE_BUSY"));
+        assert!(begun.elapsed() < Duration::from_secs(5), "it was answered after {:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    assert_eq!(terminate(child).await, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "it stopped after {:?}", begun.elapsed());
 }

@@ -1,7 +1,12 @@
 //! Clients that do not read: they cost a bounded amount of memory, hold up nobody, are let go, and lose nothing.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
+use duologue::store::{Conn, Error};
+use futures_util::{FutureExt, future::join_all};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
-    harness::{Database, Socket, authorization, client, soon, text},
+    harness::{Chat, Database, Socket, authorization, client, soon, text},
     program::serve,
     world::{World, aliased},
 };
@@ -212,5 +217,36 @@ async fn a_socket_that_reads_nothing_ends_with_its_session() {
             }
         };
         Box::pin(soon(again)).await;
+    }
+}
+
+/// What a client's connection asks of the database waits for its turn where nobody polls it while the client does not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_nobody_polls_keeps_no_connection_from_others() {
+    const MANY: usize = 64;
+    let chat = Chat::open().await;
+    let (store, gate) = (&chat.app.store, Arc::new(Mutex::new(())));
+    let work = |_: &mut Conn<'_>| Ok::<_, Error>(());
+    for is_write in [false, true] {
+        let begin = |wait: Option<Arc<Mutex<()>>>| {
+            let work = move |_: &mut Conn<'_>| {
+                drop(wait.as_ref().map(|gate| gate.lock()));
+                Ok::<_, Error>(())
+            };
+            let mut begun = if is_write { store.write(work).boxed() } else { store.read(work).boxed() };
+            // Polled once.
+            let _ = (&mut begun).now_or_never();
+            begun
+        };
+        let closed = gate.lock();
+        let busy: Vec<_> = (0..MANY).map(|_| begin(Some(gate.clone()))).collect();
+        let stalled: Vec<_> = (0..MANY).map(|_| begin(None)).collect();
+        drop(closed);
+        for done in soon(join_all(busy)).await {
+            done.unwrap();
+        }
+        let next = if is_write { store.write(work).await } else { store.read(work).await };
+        next.unwrap();
+        drop(stalled);
     }
 }

@@ -180,6 +180,7 @@ async fn lines_and_columns_are_those_of_the_specification() {
         (r#"{ a: node(id: "é👋") { id } user(id: "x") { id } }"#, 1, 28),
         ("query ( # é\n  $id: ID!) { user(id: $id) { id } }", 2, 3),
         ("{ node(id: \"é\") { id }\n\r\n } }", 3, 4),
+        ("{\n user(id) { id } }", 2, 7),
     ] {
         let answer = chat.ask(query, json!({})).await;
         assert_eq!(answer["errors"][0]["locations"], json!([{ "line": line, "column": column }]), "{query}: {answer}");

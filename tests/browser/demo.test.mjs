@@ -126,6 +126,27 @@ test("what is to be saved while an edit is saved is saved after it", async () =>
   await close(windows);
 });
 
+test("an edit that is taken back while it is saved is taken back", async () => {
+  const { windows, pages } = await two(browser, ["Yasmin", "Zack"]);
+  const [yasmin, zack] = pages;
+  await send(yasmin, "first");
+  await message(yasmin, "first").waitFor();
+  const { held, release } = await hold(yasmin, "updateMessage");
+  await yasmin.keyboard.press("ArrowUp");
+  const editor = yasmin.getByRole("textbox", { name: "Edit message" });
+  await editor.fill("second");
+  await editor.press("Enter");
+  await held;
+  await editor.fill("first");
+  await editor.press("Enter");
+  release();
+  await editor.waitFor({ state: "detached" });
+  await send(yasmin, "last");
+  await message(zack, "last").waitFor();
+  await message(zack, "first").waitFor();
+  await close(windows);
+});
+
 test("nothing is lost and nothing comes twice when the network is cut", async (context) => {
   const proxy = await startProxy(new URL(open));
   context.after(() => proxy.stop());

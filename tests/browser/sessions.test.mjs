@@ -269,6 +269,18 @@ test("a tab that slept while somebody signed out keeps nothing of theirs", async
   await window.close();
 });
 
+test("a new database gives ids of sessions again that were left before", async () => {
+  const window = await visitDemo();
+  const { page } = window;
+  // Those of the former one.
+  const left = JSON.stringify(Array.from({ length: 1000 }, (_, number) => `ses_${number + 1}`));
+  await page.evaluate((left) => localStorage.setItem("duologue:left", left), left);
+  await signUp(page, "Nele");
+  await page.reload();
+  await page.getByRole("heading", { name: "Nele" }).waitFor();
+  await window.close();
+});
+
 test("tokens that come after somebody else has signed in are dropped", async () => {
   const window = await visitDemo();
   const { page } = window;

@@ -174,6 +174,8 @@ function learn(answer: unknown) {
       const { sid, iat, exp } = claimsOf(accessToken);
       const expiresAt = new Date(Date.now() + (Number(exp) - Number(iat)) * 1000 || Date.now() + 2 * EARLY).toISOString();
       const isTraded = before !== null && sid === sessionOf(before);
+      // A new database gives the ids of sessions again.
+      if (!isTraded && sid) local.write(LEFT, JSON.stringify(listOfLeft().filter((id) => id !== sid)));
       const next = { name, accessToken, expiresAt, refreshToken, turn: isTraded ? turnOf(before) + 1 : 0 };
       session.set(next);
       if (isTraded && !isShared) tell({ traded: before.refreshToken, next });

@@ -18,7 +18,11 @@ export function People({ label, isEager, onPick }: { label: string; isEager?: bo
     if (!search && !isEager) return setFound([]);
     const stopping = new AbortController();
     // A late answer to an earlier text is dropped.
-    const show = ({ users }: PeopleQuery) => stopping.signal.aborted || setFound(users.nodes);
+    const show = ({ users }: PeopleQuery) => {
+      if (stopping.signal.aborted) return;
+      setProblem(null);
+      setFound(users.nodes);
+    };
     const failed = (failure: Error) => stopping.signal.aborted || setProblem(failure.message);
     const timer = setTimeout(() => ask(Find, { search }, stopping.signal).then(show, failed), search ? MOMENT : 0);
     return () => {

@@ -71,8 +71,8 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
   function submit() {
     if (text.trim() === "" || left < 0) return;
     if (edit) {
-      if (text.trim() === entryOf(edit.id)?.content) cancel();
-      else if (isSaving) next.current = edit;
+      if (isSaving) next.current = edit;
+      else if (text.trim() === entryOf(edit.id)?.content) cancel();
       else void save(edit);
       return;
     }
@@ -95,7 +95,12 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     setSaving(false);
     const wanted = next.current;
     next.current = null;
-    if (isSaved && wanted?.id === edit.id) return save({ ...wanted, version: edit.version + 1 });
+    const isSame = wanted?.id === edit.id;
+    if (!wanted || (isSame && !isSaved)) return;
+    const version = isSame ? edit.version + 1 : wanted.version;
+    const saved = isSame ? edit.text.trim() : entryOf(wanted.id)?.content;
+    if (wanted.text.trim() === saved) return done(wanted, version);
+    return save({ ...wanted, version });
   }
 
   /** What was written while it was saved is not saved yet; and it may be another message by now. */
@@ -176,7 +181,7 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
         onInput={(event) => write(event.currentTarget.value)}
         onKeyDown={onKeyDown}
       />
-      <button class="primary send" disabled={text.trim() === "" || left < 0 || isSaving}>
+      <button class="primary send" disabled={text.trim() === "" || left < 0 || (edit !== null && isSaving)}>
         {edit ? "Save" : "Send"}
       </button>
       <p class="left" role="status">
