@@ -176,9 +176,6 @@ pub struct Serve {
     /// A file with a NATS token and key, as `nsc` makes it
     #[arg(long, value_name = "FILE", env = "DUOLOGUE_NATS_CREDENTIALS", requires = "nats")]
     pub nats_credentials: Option<PathBuf>,
-    /// The accounts.
-    #[command(flatten)]
-    pub auth: Auth,
     /// Serve on an address that others can reach although nobody has to sign in: everyone who reaches it may read,
     /// change and delete everything, in anybody's name
     #[arg(long, env = "DUOLOGUE_ALLOW_OPEN_NETWORK", value_parser = FalseyValueParser::new())]
@@ -215,12 +212,15 @@ pub struct Serve {
     #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "DUOLOGUE_TRUSTED_PROXY", value_delimiter = ',')]
     #[arg(value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// The log.
-    #[command(flatten)]
-    pub log: Log,
     /// Print a file for `--config` with all settings and what they mean, as they are now, and stop
     #[arg(long)]
     pub print_config: bool,
+    /// The accounts.
+    #[command(flatten)]
+    pub auth: Auth,
+    /// The log.
+    #[command(flatten)]
+    pub log: Log,
     /// The rates.
     #[command(flatten)]
     pub rates: Rates,

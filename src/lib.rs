@@ -2,7 +2,7 @@
 //!
 //! # Modules
 //!
-//! Each folder of `src` (a room, in the tests) is a layer, and each file in it is about one noun. The same noun has the same
+//! Each folder of `src` is a layer, and each file in it is about one noun. The same noun has the same
 //! file name in every layer, so that `*/messages.rs` is the whole feature.
 //!
 //! | module | what belongs there | may import |
@@ -34,7 +34,7 @@
 //!
 //! - No data without a [`domain::Viewer`]: every function of `domain` that acts for somebody takes one, and no query of `store` knows
 //!   one; jobs, and what makes a viewer, do not. Its fields are private, so that a value proves that the credential was checked.
-//! - Authorization is decided in `domain/policy.rs`, before anything is told: forbidden and missing objects give the same error.
+//! - Authorization is decided in `domain/policy.rs`, before anything is returned: forbidden and missing objects give the same error.
 //! - A future that a client's connection polls holds no lock across an await: a stalled client blocks nobody. Work that
 //!   several clients share runs in a task of its own.
 //! - Only `domain` begins transactions that write, and `app` once, at the start; only `store` names tables; only `execution`

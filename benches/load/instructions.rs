@@ -18,7 +18,7 @@ use crate::{
 
 const FEW: u32 = 100;
 const MANY: u32 = 300;
-const COLUMNS: [&str; 4] = ["instructions", "Duologue, thousands", "the floor, thousands", "x the floor's"];
+const COLUMNS: [&str; 4] = ["instructions", "Duologue, thousands", "the baseline, thousands", "x the baseline's"];
 
 pub(crate) fn measure(report: &mut Report) {
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -32,19 +32,19 @@ pub(crate) fn measure(report: &mut Report) {
         [("page", works::page()), ("users", works::users()), ("send", works::send().work), ("name", works::name())]
     {
         eprintln!("  {}", work.name);
-        let Work { name, duologue, floor } = work;
+        let Work { name, duologue, baseline } = work;
         let script = |requests| Script::new(requests, works::any_data());
         // Two cores have two emulators to run.
-        let (own, floor) = thread::scope(|scope| {
+        let (own, baseline) = thread::scope(|scope| {
             let own = scope.spawn(|| each(&one, server::duologue, &script(duologue)));
-            let floor = scope.spawn(|| each(&other, server::floor, &script(floor)));
-            (own.join().unwrap(), floor.join().unwrap())
+            let baseline = scope.spawn(|| each(&other, server::baseline, &script(baseline)));
+            (own.join().unwrap(), baseline.join().unwrap())
         });
-        let cells = vec![name.to_owned(), number(own / 1e3), number(floor / 1e3), number(own / floor)];
+        let cells = vec![name.to_owned(), number(own / 1e3), number(baseline / 1e3), number(own / baseline)];
         report.row("Instructions", &COLUMNS, cells);
-        figures.insert(key.to_owned(), json!({ "duologue": own, "floor": floor }));
+        figures.insert(key.to_owned(), json!({ "duologue": own, "baseline": baseline }));
         if key == "page" {
-            report.keep(PAGE_INSTRUCTIONS, own / floor);
+            report.keep(PAGE_INSTRUCTIONS, own / baseline);
         }
     }
     report.figures("instructions", figures.into());

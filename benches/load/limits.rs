@@ -24,13 +24,13 @@ const fn at_least(bound: f64, unit: &'static str, what: &'static str) -> Limit {
     Limit { what, side: Side::AtLeast, bound, unit }
 }
 
-// Against the floor: bare axum over the same store.
-pub(crate) const PAGE_RATE: Limit = at_least(0.75, "x the floor", "rate of the page of 50, 32 connections");
-pub(crate) const PAGE_CPU: Limit = at_most(1.3, "x the floor", "CPU of the page of 50, 32 connections");
-pub(crate) const PAGE_INSTRUCTIONS: Limit = at_most(2.0, "x the floor", "instructions of the page of 50");
-pub(crate) const USERS_RATE: Limit = at_least(0.7, "x the floor", "rate of the page of 100 users, 32 connections");
+// Against the baseline: bare axum over the same store.
+pub(crate) const PAGE_RATE: Limit = at_least(0.75, "x the baseline", "rate of the page of 50, 32 connections");
+pub(crate) const PAGE_CPU: Limit = at_most(1.3, "x the baseline", "CPU of the page of 50, 32 connections");
+pub(crate) const PAGE_INSTRUCTIONS: Limit = at_most(2.0, "x the baseline", "instructions of the page of 50");
+pub(crate) const USERS_RATE: Limit = at_least(0.7, "x the baseline", "rate of the page of 100 users, 32 connections");
 
-pub(crate) const USERS_CPU: Limit = at_most(2.2, "x the floor", "CPU of the page of 100 users, 32 connections");
+pub(crate) const USERS_CPU: Limit = at_most(2.2, "x the baseline", "CPU of the page of 100 users, 32 connections");
 
 // What chat clients ask for.
 pub(crate) const CHAT_CPU: Limit = at_most(1.5, "x the page of 50", "CPU of an open conversation, 32 connections");

@@ -13,7 +13,7 @@ mod limits;
 mod report;
 mod server;
 mod client;
-mod floor;
+mod baseline;
 mod works;
 mod turns;
 mod backups;
@@ -23,7 +23,7 @@ mod instructions;
 
 use feeds::OPEN_FILES;
 use report::Report;
-use server::{Database, FLOOR, INDEXES};
+use server::{BASELINE, Database, INDEXES};
 
 type Part = fn(&mut Report);
 const PARTS: [(&str, Part); 10] = [
@@ -43,9 +43,9 @@ fn main() -> ExitCode {
     // Cargo says `--bench` to every bench.
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [first, url, flags @ ..] = arguments.as_slice()
-        && first == FLOOR
+        && first == BASELINE
     {
-        floor::serve(url, flags == [INDEXES]).unwrap();
+        baseline::serve(url, flags == [INDEXES]).unwrap();
         return ExitCode::SUCCESS;
     }
     if let Some(unknown) = arguments.iter().find(|argument| !PARTS.iter().any(|(name, _)| name == argument)) {

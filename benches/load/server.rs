@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 /// The program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_duologue");
-/// The argument with which this executable is the floor instead.
-pub(crate) const FLOOR: &str = "floor";
-/// For a floor that indexes the words of messages.
+/// The argument with which this executable is the baseline instead.
+pub(crate) const BASELINE: &str = "baseline";
+/// For a baseline that indexes the words of messages.
 pub(crate) const INDEXES: &str = "indexes";
 
 /// A SQLite file. It is gone with this.
@@ -69,16 +69,16 @@ pub(crate) fn duologue(database: &Database) -> Command {
     command
 }
 
-/// How the floor is.
-pub(crate) fn floor(database: &Database) -> Command {
+/// How the baseline is.
+pub(crate) fn baseline(database: &Database) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args([FLOOR, &database.url()]);
+    command.args([BASELINE, &database.url()]);
     command
 }
 
 /// The same, which indexes the words of messages.
-pub(crate) fn indexing_floor(database: &Database) -> Command {
-    let mut command = floor(database);
+pub(crate) fn indexing_baseline(database: &Database) -> Command {
+    let mut command = baseline(database);
     command.arg(INDEXES);
     command
 }

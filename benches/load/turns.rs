@@ -1,4 +1,4 @@
-//! Pages and sends at full load: Duologue and the floor take turns on the same machine and disk, so that what else goes on
+//! Pages and sends at full load: Duologue and the baseline take turns on the same machine and disk, so that what else goes on
 //! there meets both. What counts is the median of the ratios of the rounds.
 
 use std::{process, time::Duration};
@@ -13,7 +13,7 @@ use crate::{
         RANDOM_RATE, RANDOM_TAIL, SEND_ALONE_RATE, SEND_RATE, SEND_TAIL, USERS_CPU, USERS_RATE,
     },
     report::{Report, median, number},
-    server::{Database, Server, cpu_of, duologue, floor, indexing_floor},
+    server::{Database, Server, baseline, cpu_of, duologue, indexing_baseline},
     works::{self, Sends, Work},
 };
 
@@ -27,13 +27,13 @@ const CHAT: &str = "What chat clients ask for";
 const CHAT_COLUMNS: [&str; 6] = ["what", "answers/s", "p50 ms", "p99 ms", "CPU us", "x the page's CPU"];
 const LOAD: &str = "Load";
 const LOAD_COLUMNS: [&str; 8] =
-    ["what", "connections", "answers/s", "of the floor's", "p50 ms", "p99 ms", "CPU us", "x the floor's CPU"];
+    ["what", "connections", "answers/s", "of the baseline's", "p50 ms", "p99 ms", "CPU us", "x the baseline's CPU"];
 const SENDS: &str = "Sends: commits that are shared";
 const SEND_COLUMNS: [&str; 7] = [
     "what",
     "connections",
     "messages/s",
-    "the floor, messages/s",
+    "the baseline, messages/s",
     "one commit each, messages/s",
     "x one commit each",
     "p99 / p50",
@@ -49,7 +49,7 @@ const WORDS_COLUMNS: [&str; 5] =
 /// Both servers, each on data of its own.
 struct Pair {
     duologue: Server,
-    floor: Server,
+    baseline: Server,
     _databases: [Database; 2],
 }
 
@@ -57,7 +57,11 @@ impl Pair {
     fn start() -> Self {
         let one = demo();
         let other = one.copy();
-        Self { duologue: Server::start(duologue(&one)), floor: Server::start(floor(&other)), _databases: [one, other] }
+        Self {
+            duologue: Server::start(duologue(&one)),
+            baseline: Server::start(baseline(&other)),
+            _databases: [one, other],
+        }
     }
 }
 
@@ -129,16 +133,16 @@ fn in_turns<const N: usize>(connections: usize, contenders: &[(&Server, Script);
     all
 }
 
-fn row(report: &mut Report, name: &str, connections: usize, own: &Turns, floor: &Turns) {
+fn row(report: &mut Report, name: &str, connections: usize, own: &Turns, baseline: &Turns) {
     let cells = vec![
         name.to_owned(),
         connections.to_string(),
         number(own.median(rate)),
-        number(own.ratio(floor, rate)),
+        number(own.ratio(baseline, rate)),
         number(own.median(p50)),
         number(own.median(p99)),
         number(own.median(cpu)),
-        number(own.ratio(floor, cpu)),
+        number(own.ratio(baseline, cpu)),
     ];
     report.row(LOAD, &LOAD_COLUMNS, cells);
 }
@@ -146,18 +150,18 @@ fn row(report: &mut Report, name: &str, connections: usize, own: &Turns, floor: 
 /// Reads the same at several numbers of connections; gives the turns at the usual one.
 fn read(report: &mut Report, part: &str, work: &Work, connections: &[usize]) -> [Turns; 2] {
     let pair = Pair::start();
-    let scripts = work.scripts(&work.agreed(&pair.duologue, &pair.floor));
+    let scripts = work.scripts(&work.agreed(&pair.duologue, &pair.baseline));
     let mut figures = Vec::new();
     let mut usual = None;
     for &connections in connections {
         eprintln!("  connections: {connections}");
         let [one, other] = scripts.clone();
-        let [own, floor] = in_turns(connections, &[(&pair.duologue, one), (&pair.floor, other)]);
-        row(report, work.name, connections, &own, &floor);
-        figures.push(json!({ "connections": connections, "duologue": own.figures(), "floor": floor.figures(),
-            "rateOfFloor": own.ratio(&floor, rate), "cpuOfFloor": own.ratio(&floor, cpu) }));
+        let [own, baseline] = in_turns(connections, &[(&pair.duologue, one), (&pair.baseline, other)]);
+        row(report, work.name, connections, &own, &baseline);
+        figures.push(json!({ "connections": connections, "duologue": own.figures(), "baseline": baseline.figures(),
+            "rateOfBaseline": own.ratio(&baseline, rate), "cpuOfBaseline": own.ratio(&baseline, cpu) }));
         if connections == USUAL {
-            usual = Some([own, floor]);
+            usual = Some([own, baseline]);
         }
     }
     report.figures(part, figures.into());
@@ -165,23 +169,23 @@ fn read(report: &mut Report, part: &str, work: &Work, connections: &[usize]) -> 
 }
 
 pub(crate) fn page(report: &mut Report) {
-    let [own, floor] = read(report, "page", &works::page(), &[1, USUAL, 128]);
-    report.keep(PAGE_RATE, own.ratio(&floor, rate));
-    report.keep(PAGE_CPU, own.ratio(&floor, cpu));
+    let [own, baseline] = read(report, "page", &works::page(), &[1, USUAL, 128]);
+    report.keep(PAGE_RATE, own.ratio(&baseline, rate));
+    report.keep(PAGE_CPU, own.ratio(&baseline, cpu));
 }
 
 pub(crate) fn users(report: &mut Report) {
-    let [own, floor] = read(report, "users", &works::users(), &[USUAL]);
-    report.keep(USERS_RATE, own.ratio(&floor, rate));
-    report.keep(USERS_CPU, own.ratio(&floor, cpu));
+    let [own, baseline] = read(report, "users", &works::users(), &[USUAL]);
+    report.keep(USERS_RATE, own.ratio(&baseline, rate));
+    report.keep(USERS_CPU, own.ratio(&baseline, cpu));
 }
 
 /// Sends while the words of messages are indexed, and while they are not.
 pub(crate) fn words(report: &mut Report) {
     let one = demo();
     let other = one.copy();
-    let (indexing, plain) = (Server::start(indexing_floor(&one)), Server::start(floor(&other)));
-    let script = Script::new(works::send_random().work.floor, works::sent());
+    let (indexing, plain) = (Server::start(indexing_baseline(&one)), Server::start(baseline(&other)));
+    let script = Script::new(works::send_random().work.baseline, works::sent());
     let [indexed, plain] = in_turns(USUAL, &[(&indexing, script.clone()), (&plain, script)]);
     let ratios = [rate, p99, cpu].map(|figure| indexed.ratio(&plain, figure));
     let shown = [indexed.median(rate), plain.median(rate)].into_iter().chain(ratios);
@@ -198,7 +202,7 @@ pub(crate) fn library(report: &mut Report) {
     for Work { name, duologue, .. } in [works::name(), works::page(), works::send().work] {
         eprintln!("  {name}");
         let script = Script::new(duologue, works::any_data());
-        let [own, library] = in_turns(USUAL, &[(&pair.duologue, script.clone()), (&pair.floor, script)]);
+        let [own, library] = in_turns(USUAL, &[(&pair.duologue, script.clone()), (&pair.baseline, script)]);
         let shown = [own.median(rate), library.median(rate), own.ratio(&library, rate), own.ratio(&library, cpu)];
         let cells = [name.to_owned()].into_iter().chain(shown.map(number));
         report.row(LIBRARY, &LIBRARY_COLUMNS, cells.collect());
@@ -244,28 +248,28 @@ pub(crate) fn send(report: &mut Report) {
 
 fn measure_sends(report: &mut Report, sends: &Sends, [alone_rate, shared_rate, tail_limit]: [Limit; 3]) {
     let (pair, work) = (Pair::start(), &sends.work);
-    work.agreed(&pair.duologue, &pair.floor);
+    work.agreed(&pair.duologue, &pair.baseline);
     let mut figures = Vec::new();
     for connections in [1, USUAL, 128] {
         eprintln!("  {}, connections: {connections}", work.name);
         let script = |requests: &[Vec<u8>]| Script::new(requests.to_vec(), works::sent());
-        let [own, floor, alone] = in_turns(
+        let [own, baseline, alone] = in_turns(
             connections,
             &[
                 (&pair.duologue, script(&work.duologue)),
-                (&pair.floor, script(&work.floor)),
-                (&pair.floor, script(&sends.alone)),
+                (&pair.baseline, script(&work.baseline)),
+                (&pair.baseline, script(&sends.alone)),
             ],
         );
-        row(report, work.name, connections, &own, &floor);
+        row(report, work.name, connections, &own, &baseline);
         let (gain, tail) = (own.ratio(&alone, rate), own.median(|turn| turn.outcome.p99 / turn.outcome.p50));
-        let rates = [&own, &floor, &alone].map(|turns| number(turns.median(rate)));
+        let rates = [&own, &baseline, &alone].map(|turns| number(turns.median(rate)));
         let named = [work.name.into(), connections.to_string()];
         let cells = named.into_iter().chain(rates).chain([number(gain), number(tail)]);
         report.row(SENDS, &SEND_COLUMNS, cells.collect());
-        figures.push(json!({ "connections": connections, "duologue": own.figures(), "floor": floor.figures(),
-            "oneCommitEach": alone.figures(), "rateOfFloor": own.ratio(&floor, rate),
-            "cpuOfFloor": own.ratio(&floor, cpu), "rateOfOneCommitEach": gain, "p99OfP50": tail }));
+        figures.push(json!({ "connections": connections, "duologue": own.figures(), "baseline": baseline.figures(),
+            "oneCommitEach": alone.figures(), "rateOfBaseline": own.ratio(&baseline, rate),
+            "cpuOfBaseline": own.ratio(&baseline, cpu), "rateOfOneCommitEach": gain, "p99OfP50": tail }));
         match connections {
             1 => report.keep(alone_rate, gain),
             USUAL => {

@@ -1,4 +1,4 @@
-//! What is asked of Duologue, and of the floor for the same bytes.
+//! What is asked of Duologue, and of the baseline for the same bytes.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -65,7 +65,7 @@ const SENDS: u64 = 4_096;
 pub(crate) struct Work {
     pub(crate) name: &'static str,
     pub(crate) duologue: Vec<Vec<u8>>,
-    pub(crate) floor: Vec<Vec<u8>>,
+    pub(crate) baseline: Vec<Vec<u8>>,
 }
 
 /// A request without variables.
@@ -74,11 +74,11 @@ pub(crate) fn query(document: &str) -> Vec<u8> {
 }
 
 pub(crate) fn page() -> Work {
-    Work { name: "page of 50 messages", duologue: vec![query(PAGE)], floor: vec![get("/conversation/1/2")] }
+    Work { name: "page of 50 messages", duologue: vec![query(PAGE)], baseline: vec![get("/conversation/1/2")] }
 }
 
 pub(crate) fn users() -> Work {
-    Work { name: "page of 100 users", duologue: vec![query(USERS)], floor: vec![get("/users/100")] }
+    Work { name: "page of 100 users", duologue: vec![query(USERS)], baseline: vec![get("/users/100")] }
 }
 
 /// What chat clients ask for, with its variables: the open conversation, the list of conversations, and both at once.
@@ -94,10 +94,10 @@ pub(crate) fn realistic() -> [(&'static str, Vec<u8>); 3] {
 
 /// The least that can be asked.
 pub(crate) fn name() -> Work {
-    Work { name: "{ __typename }", duologue: vec![query(NAME)], floor: vec![get("/name")] }
+    Work { name: "{ __typename }", duologue: vec![query(NAME)], baseline: vec![get("/name")] }
 }
 
-/// Sends, and the same to a floor where each has a commit of its own.
+/// Sends, and the same to a baseline where each has a commit of its own.
 pub(crate) struct Sends {
     pub(crate) work: Work,
     pub(crate) alone: Vec<Vec<u8>>,
@@ -115,9 +115,9 @@ pub(crate) fn send_random() -> Sends {
 
 fn sends(name: &'static str, pairs: &[(u64, u64)]) -> Sends {
     let drafts = |request: &dyn Fn(u64, u64) -> Vec<u8>| pairs.iter().map(|&(from, to)| request(from, to)).collect();
-    let to_floor = |path: &'static str| drafts(&|from, to| to_floor(path, from, to));
-    let work = Work { name, duologue: drafts(&in_graphql), floor: to_floor("/send") };
-    Sends { work, alone: to_floor("/send/alone") }
+    let to_baseline = |path: &'static str| drafts(&|from, to| to_baseline(path, from, to));
+    let work = Work { name, duologue: drafts(&in_graphql), baseline: to_baseline("/send") };
+    Sends { work, alone: to_baseline("/send/alone") }
 }
 
 fn in_graphql(from: u64, to: u64) -> Vec<u8> {
@@ -125,7 +125,7 @@ fn in_graphql(from: u64, to: u64) -> Vec<u8> {
     post("/graphql", &json!({ "query": SEND, "variables": { "input": input } }).to_string())
 }
 
-fn to_floor(path: &str, from: u64, to: u64) -> Vec<u8> {
+fn to_baseline(path: &str, from: u64, to: u64) -> Vec<u8> {
     post(path, &json!({ "senderId": from, "receiverId": to, "content": TEXT }).to_string())
 }
 
@@ -153,13 +153,13 @@ pub(crate) fn sent() -> Expected {
 
 impl Work {
     /// Asks both for the same, and sees to it that they answer the same.
-    pub(crate) fn agreed(&self, duologue: &Server, floor: &Server) -> Vec<u8> {
+    pub(crate) fn agreed(&self, duologue: &Server, baseline: &Server) -> Vec<u8> {
         let answer = client::body(duologue.address, &self.duologue[0]);
-        let floors = client::body(floor.address, &self.floor[0]);
+        let baselines = client::body(baseline.address, &self.baseline[0]);
         assert_eq!(
             String::from_utf8_lossy(&answer),
-            String::from_utf8_lossy(&floors),
-            "the floor answers something else"
+            String::from_utf8_lossy(&baselines),
+            "the baseline answers something else"
         );
         assert!(!String::from_utf8_lossy(&answer).contains(r#""errors""#));
         answer
@@ -167,6 +167,7 @@ impl Work {
 
     /// The scripts of both, where every answer is the same.
     pub(crate) fn scripts(&self, answer: &[u8]) -> [Script; 2] {
-        [&self.duologue, &self.floor].map(|requests| Script::new(requests.clone(), Expected::Exactly(answer.to_vec())))
+        [&self.duologue, &self.baseline]
+            .map(|requests| Script::new(requests.clone(), Expected::Exactly(answer.to_vec())))
     }
 }

@@ -70,6 +70,11 @@ async fn guard(
     Err(StatusCode::FORBIDDEN)
 }
 
+/// Whether it is because of the token: a client drops it then, and not when the database is away for a moment.
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Unauthenticated | Error::Forbidden(_))
+}
+
 /// Attempts to guess a password are counted by the address, as are sign-ups: behind a proxy, the one that it forwards.
 fn caller(viewer: Viewer, from: SocketAddr) -> Caller {
     Caller { from: Some(from.ip()), ..Caller::from(viewer) }
@@ -83,10 +88,9 @@ async fn graphql(
     Json(request): Json<Request>,
 ) -> Result<GraphQLResponse, StatusCode> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let viewer = Viewer::of(&app, authorization).await.map_err(|error| {
-        let is_known = !matches!(error, Error::Busy | Error::Unavailable(_) | Error::Failed(_));
-        if is_known { StatusCode::UNAUTHORIZED } else { StatusCode::SERVICE_UNAVAILABLE }
-    })?;
+    let viewer = Viewer::of(&app, authorization)
+        .await
+        .map_err(|error| if is_refused(&error) { StatusCode::UNAUTHORIZED } else { StatusCode::SERVICE_UNAVAILABLE })?;
     Ok(Executor::execute(&api, request.data(caller(viewer, from))).await.into())
 }
 
@@ -102,7 +106,8 @@ async fn socket(
         let begin = async move |payload: Value| -> async_graphql::Result<Data> {
             let authorization = payload.get("authorization").and_then(Value::as_str);
             let viewer = Viewer::of(&app, authorization).await;
-            let viewer = viewer.map_err(|_error| "The access token does not hold")?;
+            let viewer = viewer
+                .map_err(|error| if is_refused(&error) { "The access token is not valid" } else { "Try again" })?;
             let connection = ClientConnection::try_open(&app, &viewer).ok_or("You have too many sockets already")?;
             // It may be closed already.
             let _ = sender.send(connection);

@@ -38,7 +38,7 @@ pub struct Auth {
     /// them, while you change it: the first one signs, both are accepted
     #[arg(long, value_name = "KEY", env = "DUOLOGUE_SIGNING_KEY", hide_env_values = true)]
     pub signing_key: Option<Secret>,
-    /// File with the key, one or two lines, if `--signing-key` is not given; it is made if it is not there
+    /// File with the key, one or two lines, if `--signing-key` is not given; created if it does not exist
     #[arg(long, value_name = "FILE", env = "DUOLOGUE_SIGNING_KEY_FILE", default_value = "duologue.key")]
     pub signing_key_file: PathBuf,
     /// Seconds until an access token expires
@@ -60,7 +60,7 @@ pub struct Auth {
     /// usr_7
     #[arg(long, env = "DUOLOGUE_CREATE_USERS", value_parser = FalseyValueParser::new())]
     pub create_users: bool,
-    /// Days after which a session ends that was not renewed
+    /// Days until a refresh token expires, and with it its session
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
     pub refresh_token_lifetime: Duration,
 }

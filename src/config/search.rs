@@ -27,7 +27,7 @@ pub struct Embeddings {
         requires = "embedding_name"
     )]
     pub embedding_url: Option<Secret>,
-    /// What the program calls the model
+    /// Name of the model at the endpoint
     #[arg(long, value_name = "NAME", env = "DUOLOGUE_EMBEDDING_NAME", requires = "embedding_url")]
     pub embedding_name: Option<String>,
     /// Name of the model for search queries there, if it is another one
@@ -46,14 +46,14 @@ pub struct Embeddings {
     #[arg(long, value_name = "N", env = "DUOLOGUE_EMBEDDING_DIMENSIONS", requires = "embedding_url")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=16_384))]
     pub embedding_dimensions: Option<u16>,
-    /// Messages that it is sent in one request
+    /// Messages in one request to the endpoint
     #[arg(long, value_name = "N", env = "DUOLOGUE_EMBEDDING_BATCH", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=2_048))]
     pub embedding_batch: u16,
-    /// Time for it to answer; for what people look for it is three seconds at most
+    /// Time for the endpoint to answer; at most 3 seconds for search queries
     #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_EMBEDDING_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub embedding_timeout: Duration,
-    /// Send it what people write even if that is not encrypted (`http://`) and goes through networks that are not private
+    /// Allow an endpoint with unencrypted `http://` outside this machine and private networks
     #[arg(long, env = "DUOLOGUE_EMBEDDING_ALLOW_PLAIN_HTTP", value_parser = FalseyValueParser::new())]
     pub embedding_allow_plain_http: bool,
     /// Prefix that the model expects before a search query, such as `query: `. Without this flag it is the one in the

@@ -1,6 +1,5 @@
-//! Changes of users that write much: telling many peers, and removing all that an erased account sent. The first step is part
-//! of the change itself; the others are transactions of their own, so that they hold nobody up for long. They go on after a
-//! restart.
+//! Large changes of a user, in steps: notifying many peers, and deleting all that an erased account sent. The first step is part of the
+//! change itself; the others are transactions of their own, so that nobody waits long for them. They are resumed after a restart.
 
 use std::{sync::Arc, time::Duration};
 

@@ -13,7 +13,7 @@ use crate::{
     events::{Holder, Resource, Revocation},
 };
 
-/// Who has too many requests in hand is told to come again after this time.
+/// When a user with too many concurrent requests may retry (`retryAfterMs`).
 const REQUEST_RETRY: Duration = Duration::from_millis(500);
 /// An anonymous connection on a server that wants a token is closed after this time.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_mins(1);

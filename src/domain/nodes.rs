@@ -104,13 +104,9 @@ impl Membership {
         let joining = node.clone();
         let join = move |conn: &mut Conn<'_>| {
             store::nodes::lock(conn)?;
-            Ok::<_, store::Error>((
-                store::nodes::renew(conn, &joining)?,
-                store::feed::unsettled(conn)?,
-                store::feed::last_id(conn)?,
-            ))
+            Ok::<_, store::Error>((store::nodes::renew(conn, &joining)?, store::feed::unsettled(conn)?))
         };
-        let (nodes, earlier, last) = app.store.write(join).await?;
+        let (nodes, earlier) = app.store.write(join).await?;
         // Now that others know of it.
         if let Err(why) = check_agreement(app, &node, &nodes.others).await {
             leave(app, node.id).await?;
@@ -121,9 +117,9 @@ impl Membership {
         }
         Ok(Self {
             node,
-            settled: last,
+            settled: earlier.last_id(),
             seen: HashSet::new(),
-            has_settled: false,
+            has_settled: earlier.is_settled(),
             earlier,
             others: nodes.others.iter().map(|other| other.id).collect(),
             is_agreed: true,
@@ -254,7 +250,7 @@ impl Membership {
         };
         let (unsettled, additions) = app.store.read(read).await?;
         if unsettled.is_behind(&self.earlier) {
-            (self.settled, self.has_settled) = (unsettled.last_id(), false);
+            (self.settled, self.has_settled) = (unsettled.last_id(), unsettled.is_settled());
             (self.seen, self.earlier) = (HashSet::new(), unsettled);
             app.notifier.invalidate_all();
             return check_history(app).await;

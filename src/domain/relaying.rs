@@ -1,4 +1,4 @@
-//! Several servers wake each other over NATS. It makes them faster, and nothing depends on it: what is lost is found by
+//! Servers notify each other over NATS. It makes them faster, and nothing depends on it: what is lost is found by
 //! [`super::nodes`].
 
 use std::{sync::Arc, time::Duration};

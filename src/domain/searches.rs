@@ -145,7 +145,7 @@ const NO_EMBEDDER: &str = "This server has no embedding model, and finds message
                            HYBRID. `server { features }` has `search:semantic` where there is one.";
 const NO_VECTOR: &str = "The embedding model does not answer. Try again, or search with the mode TEXT.";
 
-/// Until when the searches of an answer that begins now may begin, and compare vectors.
+/// Until when the searches of an answer may begin and compare vectors, from the first of them on.
 #[must_use]
 pub fn deadline(app: &App) -> Instant {
     Instant::now() + SCAN_TIMEOUT.min(app.request_timeout)

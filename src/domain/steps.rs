@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::{Error, Result};
 
-/// How long a step is put off at least for which the database was busy.
+/// The shortest time until a step is retried for which the database was busy.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes a step, and then leaves as much time to others as it took. Gives what came of it; `None` if the database was busy, so that it
-/// is to be tried again.
+/// Runs a step, and then sleeps for as long as it took, so that others have their turn. Returns its result; `None` if the database was
+/// busy, and the step is to be retried.
 pub(super) async fn step<T, E: Into<Error>>(taking: impl Future<Output = Result<T, E>>) -> Result<Option<T>> {
     let begun = Instant::now();
     let (taken, least) = match taking.await.map_err(Into::into) {

@@ -45,8 +45,8 @@ impl History {
         *self.0.lock() = Delivered::of(epoch);
     }
 
-    /// An entry of a feed is delivered to somebody, or a cursor to go on after it, when so many connections to the database were made. Of
-    /// a former epoch it does not count.
+    /// Records an entry that is delivered to a client, or a cursor that is sent to one, and how many connections to the database had been
+    /// made by then. Those of a former epoch are ignored.
     pub fn record(&self, epoch: &str, position: i64, at: Option<Timestamp>, connections: u64) {
         let delivered = &mut *self.0.lock();
         if *delivered.epoch != *epoch {

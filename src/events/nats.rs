@@ -1,8 +1,14 @@
 //! NATS (<https://docs.nats.io>), by which servers wake each other. Core NATS alone: what it loses is found in the database.
 
-use std::{borrow::Cow, path::PathBuf, time::Duration};
+use std::{
+    borrow::Cow,
+    future::ready,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use async_nats::{Client, ConnectOptions, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 
@@ -39,8 +45,13 @@ impl Nats {
         let (servers, mut options) = read(settings).await?;
         // The library takes that of the process, of which there may be only one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let is_failing = AtomicBool::new(false);
         options = options
             .name("duologue")
+            .event_callback(move |event| {
+                log(&event, &is_failing);
+                ready(())
+            })
             .ping_interval(PING_INTERVAL)
             .client_capacity(MAX_PENDING)
             .retry_on_initial_connect()
@@ -73,6 +84,20 @@ impl Nats {
     pub async fn publish(&self, subject: &str, message: &RelayMessage) {
         let Ok(bytes) = serde_json::to_vec(message) else { return };
         let _ = tokio::time::timeout(PUBLISH_TIMEOUT, self.0.publish(subject.to_owned(), bytes.into())).await;
+    }
+}
+
+/// Logs what happens to the connection: once that it fails, however often it is tried, and once that it is there again.
+fn log(event: &Event, is_failing: &AtomicBool) {
+    let fails = match event {
+        Event::Connected => false,
+        Event::Disconnected | Event::ServerError(_) | Event::ClientError(_) => true,
+        Event::LameDuckMode | Event::Draining | Event::Closed | Event::SlowConsumer(_) => return,
+    };
+    match (is_failing.swap(fails, Ordering::Relaxed), fails) {
+        (false, true) => tracing::warn!("changes of other servers are looked for in the database only. NATS: {event}"),
+        (true, false) => tracing::info!("NATS: {event}"),
+        (false, false) | (true, true) => {}
     }
 }
 

@@ -63,7 +63,7 @@ impl<O: Object> Fields<O> {
         fields.0
     }
 
-    /// A field that is at hand.
+    /// A field that needs nothing to be loaded, and cannot fail.
     pub fn plain<T: Output<O::Context>>(
         &mut self,
         name: &'static str,

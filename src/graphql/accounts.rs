@@ -120,7 +120,7 @@ impl Payload for SignedIn {
         );
         fields.plain::<Option<DateTime>>(
             "accessTokenExpiresAt",
-            "When the access token ends: refresh the session before.",
+            "When the access token expires: refresh the session before that.",
             |it, _| Some(it.as_ref().ok()?.access_token_expires_at),
         );
         fields.plain::<Option<String>>(

@@ -11,7 +11,7 @@ use crate::{domain::blocks, model::users::User};
 struct BlockArguments {
     /// The user who is blocked, or no longer blocked.
     id: ID,
-    /// Whose block it is: yours, if it is left out. Needed in open mode.
+    /// Whose block it is: yours, if it is left out. Required in open mode.
     user_id: Option<ID>,
 }
 

@@ -75,7 +75,7 @@ impl From<Viewer> for Caller {
     }
 }
 
-/// What the fields of one request have at hand while they do something.
+/// The context of the fields of a mutation or of a subscription: it lasts for one request.
 pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) caller: Caller,

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// What the fields of an answer have at hand. An answer has one of its own: it never shows what was true before.
+/// The context of the fields of one answer, with what was loaded for it. Nothing is reused by the next answer.
 pub struct Context {
     pub(super) app: Arc<App>,
     pub(super) viewer: Viewer,
@@ -36,7 +36,7 @@ pub struct Context {
     /// Of searches: the vectors of their texts, or why they are not run.
     prepared: HashMap<Search, domain::Result<Option<Vector>>>,
     /// Until when searches may take.
-    deadline: Instant,
+    deadline: Option<Instant>,
 }
 
 /// What was loaded, and what is to be.
@@ -68,8 +68,7 @@ impl Context {
     /// Nothing is loaded yet, of at most so many bytes of messages.
     pub(super) fn new(app: Arc<App>, viewer: Viewer, request_id: Arc<str>, max_bytes: usize) -> Self {
         let (texts, loaded, prepared) = (TextBudget::new(max_bytes), Loaded::default(), HashMap::new());
-        let deadline = searches::deadline(&app);
-        Self { app, viewer, request_id, texts, loaded, prepared, deadline }
+        Self { app, viewer, request_id, texts, loaded, prepared, deadline: None }
     }
 
     /// Does for what is wanted what must be done before a connection is taken.
@@ -88,7 +87,8 @@ impl Context {
         let mut loads = Loads { conn, request_id, any: false };
         loads.each(&mut loaded.searches, |conn, search| {
             let vector = prepared.remove(search).unwrap_or(Ok(None))?;
-            searches::find(conn, app, viewer, search, vector.as_ref(), *deadline, texts)
+            let deadline = *deadline.get_or_insert_with(|| searches::deadline(app));
+            searches::find(conn, app, viewer, search, vector.as_ref(), deadline, texts)
         });
         loads.each(&mut loaded.cursors, |conn, user| feed::cursor(conn, app, viewer, *user));
         loads.each(&mut loaded.feeds, |conn, (user, after, limit)| {

@@ -124,7 +124,7 @@ struct PeerArguments {
 
 #[derive(Clone, InputObject)]
 struct UnreadArguments {
-    /// The reader. Needed in open mode, where nobody is you.
+    /// The reader. Required in open mode, where nobody is signed in.
     user_id: Option<ID>,
 }
 
@@ -215,16 +215,16 @@ impl Payload for Marked {
 struct MarkArguments {
     /// The newest message that it is about.
     message_id: ID,
-    /// The member of its conversation who received or read it: you, if it is left out. Needed in open mode.
+    /// The member of its conversation who received or read it: you, if it is left out. Required in open mode.
     user_id: Option<ID>,
 }
 
 /// Changes to conversations.
 pub(super) fn mutations(fields: &mut Mutations) {
-    mutation(fields, "markDelivered", "Everything up to this message has arrived.", |call, arguments| {
+    mutation(fields, "markDelivered", "Mark all messages up to this one as delivered.", |call, arguments| {
         mark(call, Reach::Delivered, arguments)
     });
-    mutation(fields, "markRead", "Everything up to this message has been read.", |call, arguments| {
+    mutation(fields, "markRead", "Mark all messages up to this one as read.", |call, arguments| {
         mark(call, Reach::Read, arguments)
     });
 }

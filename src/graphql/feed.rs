@@ -117,13 +117,13 @@ impl Object for feed::Events {
 
 #[derive(Clone, InputObject)]
 struct FeedCursorArguments {
-    /// Whose feed. Needed in open mode.
+    /// Whose feed. Required in open mode.
     user_id: Option<ID>,
 }
 
 #[derive(Clone, InputObject)]
 struct FeedEventsArguments {
-    /// Whose feed. Needed in open mode.
+    /// Whose feed. Required in open mode.
     user_id: Option<ID>,
     /// A cursor of this feed.
     after: String,
@@ -156,7 +156,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
 
 #[derive(Clone, InputObject)]
 struct FeedArguments {
-    /// Whose feed. Needed in open mode.
+    /// Whose feed. Required in open mode.
     user_id: Option<ID>,
     /// The cursor of the last event that you handled.
     after: Option<String>,

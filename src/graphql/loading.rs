@@ -1,4 +1,4 @@
-//! Parts of answers are written, and what they need is loaded: as often as it takes until all is there.
+//! Writes parts of answers, loads in batches what was missing, and repeats until everything is loaded.
 
 use std::sync::Arc;
 

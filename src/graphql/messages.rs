@@ -189,14 +189,19 @@ pub(super) fn mutations(fields: &mut Mutations) {
     mutation(
         fields,
         "sendMessage",
-        "Give a `clientId` and you may safely retry: the same id and content return the first message.",
+        "Send a message. With a `clientId` it is safe to retry: the same id and content return the first message.",
         send,
     );
-    mutation(fields, "updateMessage", "Change the text. Only the sender, or one who may act for everyone.", update);
+    mutation(
+        fields,
+        "updateMessage",
+        "Edit a message. Allowed for its sender and for who may act for everyone.",
+        update,
+    );
     mutation(
         fields,
         "deleteMessage",
-        "Only the sender, or one who may act for everyone. The text is removed for both sides.",
+        "Delete a message for both users. Allowed for its sender and for who may act for everyone.",
         delete,
     );
 }

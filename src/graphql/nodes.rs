@@ -163,7 +163,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     });
     fields.with::<Vec<Option<Node>>, NodesArguments>(
         "nodes",
-        "Objects in the order asked; null for any you may not see.",
+        "The objects with these ids, in the same order; null for each that you may not see.",
         |(), context, NodesArguments { ids }| {
             if ids.len() > usize::from(MAX_PAGE) {
                 return Err(Error::bad_input(format!("Ask for at most {MAX_PAGE} ids at once.")).into());

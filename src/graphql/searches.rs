@@ -109,7 +109,7 @@ impl Object for Found {
     type Row<'a> = &'a Self;
 
     fn fields(fields: &mut Fields<Self>) {
-        fields.plain::<Vec<Message>>("nodes", "The messages, in the order that was wanted.", |found, _| {
+        fields.plain::<Vec<Message>>("nodes", "The messages, in the requested order.", |found, _| {
             found.hits.iter().map(|hit| &hit.message).collect()
         });
         fields.plain::<Vec<Hit>>("edges", "The same messages, each with its cursor and what matches.", |found, _| {
@@ -120,11 +120,11 @@ impl Object for Found {
             let (start, end) = (found.hits.first().map(place), found.hits.last().map(place));
             PageInfo { has_next: found.has_next, has_previous: false, start, end }
         });
-        fields.plain::<execution::Enum<SearchMode>>("mode", "The mode really used.", |found, _| found.mode.into());
+        fields.plain::<execution::Enum<SearchMode>>("mode", "The mode that was used.", |found, _| found.mode.into());
         fields.field::<i32>(
             "pending",
-            "Of the messages that you search, how many are not indexed yet as this mode needs it, and cannot be found: by their \
-             words with TEXT, otherwise by meaning. 100,000 if there are more.",
+            "How many of the messages that you search are not indexed yet for this mode, and cannot be found: by their words with \
+             TEXT, otherwise by meaning. 100,000 if there are more.",
             |found, context| {
                 let Some(list) = found.list else { return Ok(0) };
                 context.loaded.pending.one((list, found.mode)).copied().map(count)

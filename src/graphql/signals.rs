@@ -71,13 +71,18 @@ struct SetTypingArguments {
     /// Whether the user is typing; false once they have stopped.
     #[graphql(default = true)]
     typing: bool,
-    /// Who types: a member of the conversation. Needed in open mode.
+    /// Who types: a member of the conversation. Required in open mode.
     user_id: Option<ID>,
 }
 
 /// Signals to give.
 pub(super) fn mutations(fields: &mut Mutations) {
-    mutation(fields, "setTyping", "Repeat every 3 seconds while typing; it ends by itself after 6.", set_typing);
+    mutation(
+        fields,
+        "setTyping",
+        "Signal that the user is typing. Repeat it every 3 seconds: it expires after 6.",
+        set_typing,
+    );
 }
 
 async fn set_typing(call: Arc<Call>, arguments: SetTypingArguments) -> Result<TypingSet, Failure> {
@@ -91,7 +96,7 @@ async fn set_typing(call: Arc<Call>, arguments: SetTypingArguments) -> Result<Ty
 
 #[derive(Clone, InputObject)]
 struct SignalsArguments {
-    /// Who listens. Needed in open mode.
+    /// Who listens. Required in open mode.
     user_id: Option<ID>,
     /// Only what the other member of this conversation does, before its first message too.
     conversation_id: Option<ID>,

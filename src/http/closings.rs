@@ -8,7 +8,7 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-/// Connections belong to one of so many groups, by chance. Each group is closed at once.
+/// Connections are assigned at random to this many groups. The connections of a group are closed together.
 const GROUPS: u32 = 50;
 /// Connections closed in a second, at least: more if closing all would take longer than [`MAX_TIME`].
 const CLOSED_PER_SECOND: u32 = 400;

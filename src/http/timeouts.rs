@@ -44,7 +44,7 @@ impl Timer for HeadTimer {
     }
 }
 
-/// Until a connection is let go that waits for a head.
+/// The deadline for the head of a request; then the connection is closed.
 struct HeadDeadline {
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// As long as nothing of the next head has come, and how much time there is for it from then on.

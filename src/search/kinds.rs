@@ -1,4 +1,4 @@
-//! The two kinds of texts. Some models tell them apart by a prefix, and find little without it.
+//! Queries and passages: some models need a different prefix for each, and find little without it.
 
 /// What a text is to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

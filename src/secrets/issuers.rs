@@ -50,9 +50,10 @@ pub struct BadIssuer(String, String);
 
 /// The URL or the file without a user and a password, which may be in a URL.
 fn without_user(place: &str) -> String {
-    let Ok(mut url) = place.parse::<reqwest::Url>() else { return place.to_owned() };
-    let _ = url.set_username("").and_then(|()| url.set_password(None));
-    url.to_string()
+    match place.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_user, rest)| rest)),
+        None => place.to_owned(),
+    }
 }
 
 /// The claims of a token of an issuer.

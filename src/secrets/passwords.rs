@@ -13,7 +13,11 @@ use argon2::{
     Argon2, Params,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::model::texts::Password;
 
@@ -88,22 +92,24 @@ impl Passwords {
     }
 
     async fn with_permit<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
-        let permit = match self.permits.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_busy) => self.wait_for_permit().await?,
+        let begin = |permit| {
+            spawn_blocking(move || {
+                let _permit: OwnedSemaphorePermit = permit;
+                work()
+            })
         };
-        let work = move || {
-            let _permit = permit;
-            work()
+        let hashing = if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            begin(permit)
+        } else {
+            let Self { permits, waiting } = self.clone();
+            let wait = async move {
+                let _slot = WaitSlot::take(&waiting).ok_or(Overloaded)?;
+                permits.acquire_owned().await.map(begin).map_err(|_closed| Overloaded)
+            };
+            // In a task of its own: a caller that nobody polls, as its client does not read, would get a permit and keep it.
+            AbortOnDropHandle::new(tokio::spawn(wait)).await.map_err(|_broken| Overloaded)??
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_broken| Overloaded)
-    }
-
-    async fn wait_for_permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Overloaded> {
-        let slot = WaitSlot::take(&self.waiting).ok_or(Overloaded)?;
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_closed| Overloaded);
-        drop(slot);
-        permit
+        hashing.await.map_err(|_broken| Overloaded)
     }
 }
 

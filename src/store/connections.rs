@@ -1,12 +1,13 @@
 //! Connections and permits of the pools, and work on threads that may block.
 
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, sync::Arc, task::Poll, time::Duration};
 
 use deadpool::{
     Runtime,
     managed::{Manager, Object, Pool, PoolError, Timeouts},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
+use futures_util::poll;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinError, JoinHandle, spawn_blocking},
@@ -22,34 +23,34 @@ pub(super) async fn acquire(permits: &Arc<Semaphore>, timeout: Duration) -> Resu
     waiting.await.ok().and_then(Result::ok).ok_or(Error::Busy)
 }
 
-/// Work on a thread that may block. It goes on if nobody waits for it any more.
-pub(super) type Running<T, E> = JoinHandle<Result<T, E>>;
+/// Work that has begun, on a thread that may block. It goes on if nobody waits for it any more.
+pub(super) type Begun<T, E> = JoinHandle<Result<T, E>>;
 
 /// Waits until work has begun, and for its end. What has to wait for permits or for a connection waits in a task of its own: the permits
 /// that it gets meanwhile are not held up by a caller that nobody polls, such as an operation on the socket of a client that does not
 /// read. The task ends with its caller.
-pub(super) async fn run<T, E>(begin: impl Future<Output = Result<Running<T, E>, E>> + Send + 'static) -> Result<T, E>
+pub(super) async fn run<T, E>(begin: impl Future<Output = Result<Begun<T, E>, E>> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
     let mut begin = Box::pin(begin);
-    let running = match poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx))).await {
-        Poll::Ready(running) => running,
+    let work = match poll!(&mut begin) {
+        Poll::Ready(work) => work,
         Poll::Pending => result(AbortOnDropHandle::new(tokio::spawn(begin)).await),
     };
-    result(running?.await)
+    result(work?.await)
 }
 
 /// The result of a task.
 fn result<T, E: From<Error>>(ended: Result<Result<T, E>, JoinError>) -> Result<T, E> {
-    ended.unwrap_or_else(|panic| Err(Error::Failed(format!("a unit of work panicked: {panic}")).into()))
+    ended.unwrap_or_else(|why| Err(Error::Failed(format!("a unit of work has ended: {why}")).into()))
 }
 
 pub(super) async fn begin_on_postgres<T, E>(
     pool: &PostgresPool,
     work: impl FnOnce(&mut Postgres) -> Result<T, E> + Send + 'static,
-) -> Result<Running<T, E>, E>
+) -> Result<Begun<T, E>, E>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,

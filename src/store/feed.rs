@@ -273,6 +273,12 @@ impl Unsettled {
     pub fn last_id(&self) -> i64 {
         self.last_id
     }
+
+    /// Whether all messages and events up to the highest id are committed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.writers.is_empty()
+    }
 }
 
 /// What there is to know now.

@@ -67,7 +67,9 @@ pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<Strin
             let done = run_on_postgres(c, direction);
             let unlocked = c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK_KEY}); {}", postgres_timeouts()));
             // Where the connection broke, the first error says why.
-            done.and_then(|done| Ok(unlocked.map(|()| done)?))
+            let done = done?;
+            unlocked?;
+            Ok(done)
         }
     }
 }
@@ -115,7 +117,7 @@ fn raise_oldest(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
     Ok(())
 }
 
-/// Makes what a migration cannot make in SQL. While a move brings users this is left to whoever serves the database then.
+/// Backfills what a migration cannot compute in SQL. During a move this is left to the next server of the database.
 fn fill(conn: &mut Conn<'_>, direction: Direction) -> Result<()> {
     if direction == Direction::Up && !moving::is_move_target(conn)? {
         names::insert_missing(conn)?;

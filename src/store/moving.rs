@@ -2,7 +2,7 @@
 //! triggers that log which rows have changed meanwhile.
 //!
 //! The former database gets the table `moving_changes` with the log, and `moved` once it is not to be used any more. The new one has
-//! the table `moving` until it may be used. Each has the id of the move: what another one began is not gone on with.
+//! the table `moving` until it may be used. Each has the id of the move: a move with another id is not resumed.
 
 use diesel::{
     OptionalExtension, RunQueryDsl,

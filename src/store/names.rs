@@ -20,15 +20,15 @@ use crate::model::{ids::UserId, pages::End, texts::MAX_NAME, users::User, words:
 
 /// Users whose names are indexed in one statement.
 const BATCH: i64 = 1_000;
-/// So many entries of the index are read at once, whatever words they are of.
+/// Up to this many entries of the index are read at once, regardless of their words.
 const FEW: i64 = 100;
-/// So many if it is that or looking at users one by one.
+/// With more matches, users are looked at one by one instead of the index.
 pub(super) const MAX_MATCHES: i64 = 4_000;
-/// Of several beginnings the rarest is looked for, as far as this tells them apart.
+/// Of several prefixes the rarest is looked for; more than this are not counted.
 const MAX_COUNTED: i64 = 100_000;
-/// Users are read in their order from the lists of so many words.
+/// Words whose lists are read together, in the order of users.
 const MAX_WORDS: u8 = 16;
-/// If all of several beginnings are frequent, the one is looked for whose first users, so many, are the farthest apart.
+/// If all prefixes are frequent, the one is looked for whose first matches, this many, are spread over the most users.
 const SAMPLE: u8 = 64;
 
 diesel::alias!(name_words as other_words: OtherWords);

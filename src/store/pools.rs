@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     Conn, Error, Result,
     conn::{Postgres, repeatable_read, sqlite_snapshot, transaction},
-    connections::{PostgresPool, Running, acquire, begin_on_postgres, connection, pool, run},
+    connections::{Begun, PostgresPool, acquire, begin_on_postgres, connection, pool, run},
     feed::{self, FeedSlice},
     feed_reads::FeedReads,
     inspection,
@@ -206,7 +206,7 @@ impl Store {
         &self,
         held: impl Send + 'static,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-    ) -> Result<Running<T, E>, E>
+    ) -> Result<Begun<T, E>, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,

@@ -1,5 +1,6 @@
-//! Which messages can be read. Those whose sender is in the table `erasures`, and those that are older than their retention, are about
-//! to be deleted, and are hidden already. The latter count as unread until they are deleted.
+//! Which messages can be read: those that are kept (neither deleted, nor of a sender whose account is being erased, who is in the table
+//! `erasures`) and recent (within the retention). The others are about to be deleted, and are hidden already. Those that are kept and not
+//! recent count as unread until they are deleted.
 
 use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, dsl};
 

@@ -10,9 +10,12 @@ const LIMITS: &str = include_str!("../../docs/reference/limits.md");
 const ROWS: &[(&str, &[&str])] = &[
     ("bytes of the head of a request", &["http/listeners.rs:MAX_HEAD_BYTES"]),
     ("bytes of a query string", &["http/mod.rs:MAX_QUERY_STRING"]),
-    ("bytes that are read on of a request", &["http/connections.rs:MAX_LINGER_BYTES", "http/connections.rs:LINGER"]),
     (
-        "fields inside fields of introspection",
+        "bytes of a request that are read and discarded",
+        &["http/connections.rs:MAX_LINGER_BYTES", "http/connections.rs:LINGER"],
+    ),
+    (
+        "nesting depth of fields in introspection",
         &["execution/limits.rs:MAX_INTROSPECTION_DEPTH", "execution/limits.rs:MAX_INTROSPECTION_LISTS"],
     ),
     ("selections of an operation", &["execution/plan.rs:MAX_SELECTIONS"]),
@@ -21,7 +24,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("ids of `nodes`", &["execution/limits.rs:MAX_PAGE"]),
     ("characters of what is searched", &["domain/searches.rs:MAX_TEXT"]),
     ("words of what is searched", &["model/phrases.rs:MAX_QUERY_WORDS"]),
-    ("beginnings of words", &["model/phrases.rs:MAX_PREFIXES"]),
+    ("prefixes", &["model/phrases.rs:MAX_PREFIXES"]),
     ("messages that a search finds", &["domain/searches.rs:MAX_HITS"]),
     ("messages with the words", &["domain/searches.rs:MAX_RANKED"]),
     ("seconds that vectors are compared for an answer", &["domain/searches.rs:SCAN_TIMEOUT"]),

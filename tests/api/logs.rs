@@ -128,8 +128,8 @@ async fn each_request_is_one_line_with_the_id_of_its_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_id_of_a_request_is_that_of_a_trusted_proxy_alone() {
-    let database = Database::new().await;
     for (flags, is_taken) in [(&["--trusted-proxy", "127.0.0.1"][..], true), (&[], false)] {
+        let database = Database::new().await;
         let mut log = Logged::by(&database, flags).await;
         let answer = soon(client(None).get(log.url("/")).header("x-request-id", "edge-7").send()).await.unwrap();
         let id = id_of(&answer);

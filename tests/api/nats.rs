@@ -17,9 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    harness::{Database, Feed, Person, client, soon},
+    harness::{Database, Feed, Person, client, signed_in, soon},
     link::{Flow, Link},
-    ports::own_port,
+    metrics::scraped,
+    outages::Cluster,
+    ports::{own_address, own_port},
     program::{server, started},
     servers::{Servers, followed, nats_server, nats_server_with, without_nats},
 };
@@ -251,4 +253,31 @@ async fn servers_that_nats_does_not_let_in_look_into_the_database_and_log_why_wi
         let ready = client(None).get(format!("http://{address}/health/ready"));
         assert_eq!(soon(ready.send()).await.unwrap().status(), 200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_connect_to_nats_over_tls_if_they_trust_its_certificate() {
+    if without_nats() || signed_in() || Database::new().await.is_sqlite() {
+        return;
+    }
+    // One for this machine is made for PostgreSQL.
+    let cluster = Cluster::with(&[("DUOLOGUE_TEST_TLS_PORT", &own_port().to_string())]).await;
+    let file = |name| cluster.folder().join(name).display().to_string();
+    let port = own_port();
+    let (certificate, key) = (file("data/server.crt"), file("data/server.key"));
+    let _nats = nats_server_with(port, &["--tls", "--tlscert", &certificate, "--tlskey", &key]);
+    let (url, database) = (format!("tls://localhost:{port}"), Database::on(&cluster.url));
+    let metrics = own_address();
+    let mut trusting = server(&database, &["--nats", &url, "--metrics-listen", &metrics]);
+    trusting.env("SSL_CERT_FILE", file("root.pem"));
+    let _trusting = started(trusting).await;
+    let metrics = format!("http://{metrics}/metrics");
+    soon(async { while scraped(&metrics).await["duologue_nats_linked"] < 1.0 {} }).await;
+
+    let mut other = server(&database, &["--nats", &url]);
+    other.env_remove("DUOLOGUE_LOG").stderr(Stdio::piped());
+    let (mut child, _) = started(other).await;
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    soon(async { while !log.next_line().await.unwrap().unwrap().contains("NATS: client error: nats: IO error") {} })
+        .await;
 }

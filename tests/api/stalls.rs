@@ -250,3 +250,22 @@ async fn work_that_nobody_polls_keeps_no_connection_from_others() {
         drop(stalled);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_nobody_polls_keeps_no_other_one_waiting() {
+    let chat = Chat::open().await;
+    let passwords = &chat.app.passwords;
+    let begin = || {
+        let mut begun = passwords.verify("a guess".to_owned(), None).boxed();
+        // Polled once.
+        let _ = (&mut begun).now_or_never();
+        begun
+    };
+    // Twice as many as run at a time.
+    let many = std::thread::available_parallelism().unwrap().get() * 4;
+    let busy: Vec<_> = (0..many).map(|_| begin()).collect();
+    let stalled: Vec<_> = (0..many).map(|_| begin()).collect();
+    assert_eq!(soon(join_all(busy)).await, vec![Ok(false); many]);
+    assert_eq!(soon(begin()).await, Ok(false));
+    drop(stalled);
+}

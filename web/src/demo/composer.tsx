@@ -84,23 +84,25 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
 
   async function save(edit: Edit): Promise<void> {
     setSaving(true);
-    let isSaved = false;
+    /** The version with this text; null if it is not saved. */
+    let saved: number | null = edit.version + 1;
     try {
       await chat.edit(edit.id, edit.text.trim(), edit.version);
-      done(edit, edit.version + 1);
-      isSaved = true;
     } catch (error) {
-      await explain(edit, error as Failure).catch((why: Failure) => notice(edit, why.message));
+      saved = await explain(edit, error as Failure).catch((why: Failure) => notice(edit, why.message));
     }
+    if (saved !== null) done(edit, saved);
     setSaving(false);
     const wanted = next.current;
     next.current = null;
-    const isSame = wanted?.id === edit.id;
-    if (!wanted || (isSame && !isSaved)) return;
-    const version = isSame ? edit.version + 1 : wanted.version;
-    const saved = isSame ? edit.text.trim() : entryOf(wanted.id)?.content;
-    if (wanted.text.trim() === saved) return done(wanted, version);
-    return save({ ...wanted, version });
+    if (!wanted) return;
+    if (wanted.id !== edit.id) return saveChanged(wanted, entryOf(wanted.id)?.content);
+    if (saved !== null) return saveChanged({ ...wanted, version: saved }, edit.text.trim());
+  }
+
+  function saveChanged(edit: Edit, content?: string) {
+    if (edit.text.trim() === content) return done(edit, edit.version);
+    return save(edit);
   }
 
   /** What was written while it was saved is not saved yet; and it may be another message by now. */
@@ -109,18 +111,21 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     if (edit?.id === id) chat.drafts.change(key, { edit: edit.text === text ? null : { id, version, text: edit.text } });
   }
 
-  function notice({ id }: Edit, notice: string, version?: number) {
+  function notice({ id, text }: Edit, notice: string, version?: number): null {
     const { edit } = chat.drafts.of(key);
     if (edit?.id === id) chat.drafts.change(key, { edit: { ...edit, version: version ?? edit.version, notice } });
+    // Another message is being edited by now, or none.
+    else chat.trouble.value = `“${text.trim()}” was not saved: ${notice}`;
+    return null;
   }
 
-  async function explain(edit: Edit, failure: Failure) {
+  async function explain(edit: Edit, failure: Failure): Promise<number | null> {
     if (failure.code !== "VERSION_CONFLICT") return notice(edit, failure.message);
     const newer = await chat.reread(edit.id);
     if (!newer) return notice(edit, "The message was deleted meanwhile.");
     // It was saved before, and the answer got lost.
-    if (newer.content === edit.text.trim()) return done(edit, newer.version);
-    notice(
+    if (newer.content === edit.text.trim()) return newer.version;
+    return notice(
       edit,
       `The message was changed meanwhile: “${newer.content}”. Save again to put your text in its place.`,
       newer.version,

@@ -1,4 +1,4 @@
-//! The floor: what the same answers cost without GraphQL. Bare axum and serde over the same store, with the same runtime.
+//! The baseline: what the same answers cost without GraphQL. Bare axum and serde over the same store, with the same runtime.
 //!
 //! It checks nothing that it is sent, has no limits and no deadlines, and cannot be asked for anything else: what a chat
 //! server in Rust costs at the least. Beside it, at `/graphql`, the same API as the book of async-graphql serves one: with
@@ -42,7 +42,7 @@ use tokio::{
 };
 
 #[derive(Clone)]
-struct Floor {
+struct Baseline {
     app: Arc<App>,
     viewer: Viewer,
     /// Held by whoever writes where every message has a commit of its own.
@@ -61,14 +61,14 @@ pub(crate) async fn serve(url: &str, indexes: bool) -> io::Result<()> {
     if indexes {
         tokio::spawn(indexing::run_words_job(app.clone()));
     }
-    let floor = Floor { viewer: Viewer::operator(&app), app: app.clone(), alone: Arc::default() };
+    let baseline = Baseline { viewer: Viewer::operator(&app), app: app.clone(), alone: Arc::default() };
     let router = Router::new()
         .route("/name", get(name))
         .route("/conversation/{one}/{other}", get(conversation))
         .route("/users/{first}", get(users))
         .route("/send", post(send))
         .route("/send/alone", post(send_alone))
-        .with_state(floor)
+        .with_state(baseline)
         .route_service("/graphql", GraphQL::new(api));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -174,9 +174,9 @@ impl<'a> Message<'a> {
 }
 
 /// The newest 50 messages between two users.
-async fn conversation(State(floor): State<Floor>, Path((one, other)): Path<(i64, i64)>) -> Response {
+async fn conversation(State(baseline): State<Baseline>, Path((one, other)): Path<(i64, i64)>) -> Response {
     let id = ConversationId::between(UserId::new(one).unwrap(), UserId::new(other).unwrap()).unwrap();
-    let read = floor.app.store.read(move |conn| {
+    let read = baseline.app.store.read(move |conn| {
         let users = store::users::by_ids(conn, &id.members())?;
         let any = &mut store::TextBudget::new(usize::MAX);
         let pages = store::messages::pages(conn, &[(List::Conversation(id), PageRequest::last(50))], any)?;
@@ -212,9 +212,9 @@ impl<'a> From<&'a User> for Account<'a> {
 }
 
 /// The first users.
-async fn users(State(floor): State<Floor>, Path(limit): Path<u16>) -> Response {
+async fn users(State(baseline): State<Baseline>, Path(limit): Path<u16>) -> Response {
     let request = PageRequest { after: None, before: None, limit, end: End::First };
-    let page = floor.app.store.read(move |conn| store::user_pages::page(conn, None, request)).await.unwrap();
+    let page = baseline.app.store.read(move |conn| store::user_pages::page(conn, None, request)).await.unwrap();
     let end_cursor = page.items.last().map(|user| cursor("user", user.id.key()));
     let page_info = Later { has_next_page: page.has_next, end_cursor };
     answer(InUsers { users: Page { nodes: page.items.iter().map(Account::from).collect(), page_info } })
@@ -252,7 +252,7 @@ struct SentMessage {
 }
 
 /// Sends a message as Duologue does: those that have queued are committed together.
-async fn send(State(floor): State<Floor>, body: Bytes) -> Response {
+async fn send(State(baseline): State<Baseline>, body: Bytes) -> Response {
     let ToSend { sender_id, receiver_id, content } = serde_json::from_slice(&body).unwrap();
     let draft = Draft {
         sender_id: UserId::new(sender_id).unwrap(),
@@ -261,13 +261,13 @@ async fn send(State(floor): State<Floor>, body: Bytes) -> Response {
         reply_to_id: None,
         client_id: None,
     };
-    let sent = domain::messages::send(&floor.app, &floor.viewer, draft).await.ok().unwrap();
+    let sent = domain::messages::send(&baseline.app, &baseline.viewer, draft).await.ok().unwrap();
     answer(InSend { send_message: Sent { message: SentMessage { id: sent.message.unwrap().id }, user_errors: [] } })
 }
 
 /// Sends a message in a commit of its own: the next one waits until it is on the disk.
-async fn send_alone(State(floor): State<Floor>, body: Bytes) -> Response {
-    let alone = floor.alone.clone();
+async fn send_alone(State(baseline): State<Baseline>, body: Bytes) -> Response {
+    let alone = baseline.alone.clone();
     let _held = alone.lock().await;
-    send(State(floor), body).await
+    send(State(baseline), body).await
 }
