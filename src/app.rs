@@ -192,7 +192,11 @@ impl App {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
         self.message_retention = settings.message_retention;
-        self.lifetimes = Lifetimes { access: auth.access_token_lifetime, refresh: auth.refresh_token_lifetime };
+        self.lifetimes = Lifetimes {
+            access: auth.access_token_lifetime,
+            refresh: auth.refresh_token_lifetime,
+            refresh_grace: auth.refresh_grace_period,
+        };
         self.is_sign_up_open = auth.sign_up == SignUp::Open;
         let limits = &settings.limits;
         self.request_timeout = limits.request_timeout;

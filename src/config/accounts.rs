@@ -63,4 +63,8 @@ pub struct Auth {
     /// Days until a refresh token expires, and with it its session
     #[arg(long, value_name = "DAYS", env = "DUOLOGUE_REFRESH_TOKEN_LIFETIME", default_value = "30", value_parser = days)]
     pub refresh_token_lifetime: Duration,
+    /// Seconds for which a refresh token that was used returns the same next one again, in case the answer was lost; later use ends
+    /// the session. With more, a stolen token is noticed later
+    #[arg(long, value_name = "SECONDS", env = "DUOLOGUE_REFRESH_GRACE_PERIOD", default_value = "10", value_parser = any_seconds)]
+    pub refresh_grace_period: Duration,
 }

@@ -40,8 +40,6 @@ const PURGE_AFTER_MS: i64 = 86_400_000;
 /// Milliseconds before the last successful poll from which the next one looks: another process may have stamped a revocation
 /// by a clock that is behind, and committed it some seconds later.
 const POLL_OVERLAP_MS: i64 = 60_000;
-/// Milliseconds within which an exchange of a refresh token can be repeated.
-const REFRESH_GRACE_MS: u64 = 10_000;
 
 /// The outcome of signing in.
 pub struct SignedIn {
@@ -170,8 +168,8 @@ fn with_password(conn: &mut Conn<'_>, email: &Email) -> store::Result<Option<(Us
     Ok(Some((user, hash.filter(|_| !is_issuers))))
 }
 
-/// Exchanges a refresh token for a new pair of tokens. The same exchange within ten seconds gives the same refresh token
-/// again: two tabs may ask at once, and an answer may get lost. Later reuse means that the token was stolen, and ends the
+/// Exchanges a refresh token for a new pair of tokens. The same exchange within the grace period, by default ten seconds, gives the same
+/// refresh token again: two tabs may ask at once, and an answer may get lost. Later reuse means that the token was stolen, and ends the
 /// session.
 pub async fn refresh(app: &App, token: &str, from: Option<IpAddr>) -> Result<SignedIn> {
     let keys = keys(app)?;
@@ -183,6 +181,7 @@ pub async fn refresh(app: &App, token: &str, from: Option<IpAddr>) -> Result<Sig
         next: keys.next_refresh_tokens(id, token),
         at: app.now(),
         expires_at: app.refresh_expiry(),
+        grace: app.lifetimes.refresh_grace,
     };
     // Tokens of sessions that have ended hold for nothing, and must not cost a transaction.
     let find = move |conn: &mut Conn<'_>| store::sessions::with_refresh_hash(conn, id, exchange.at);
@@ -206,6 +205,8 @@ struct Exchange {
     next: Vec<NewToken>,
     at: Timestamp,
     expires_at: Timestamp,
+    /// For so long it can be repeated.
+    grace: Duration,
 }
 
 impl Exchange {
@@ -214,7 +215,7 @@ impl Exchange {
         // Both ways: the clock of another process may be behind.
         let elapsed = self.at.milliseconds().abs_diff(session.last_used_at.milliseconds());
         let next = self.next.iter().find(|next| next.hash == current)?;
-        (elapsed <= REFRESH_GRACE_MS).then(|| (session, next.text.clone()))
+        (Duration::from_millis(elapsed) <= self.grace).then(|| (session, next.text.clone()))
     }
 
     /// Exchanges the token, in a transaction. `None` if it was reused, which ends the session.
@@ -229,7 +230,7 @@ impl Exchange {
     }
 
     fn renew(&self, conn: &mut Conn<'_>) -> Result<Option<(Session, String)>> {
-        let Self { session: id, hash, next, at, expires_at } = self;
+        let Self { session: id, hash, next, at, expires_at, .. } = self;
         let new = next.first().ok_or(Error::Unauthenticated)?;
         if let Some(session) = store::sessions::renew(conn, *id, [hash, &new.hash], *at, *expires_at)? {
             return Ok(Some((session, new.text.clone())));

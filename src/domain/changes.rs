@@ -201,7 +201,7 @@ fn delete_messages(conn: &mut Conn<'_>, sender: UserId, sent: &[(MessageId, User
         ConversationId::between(sender, receiver).map(|conversation| NewEvent::for_both_members(id, conversation))
     };
     let deleted: Vec<NewEvent> = sent.iter().filter_map(event).flatten().collect();
-    let members: Vec<UserId> = deleted.iter().map(|event| event.user).collect();
-    store::members::follow_last_message(conn, &ids, &members)?;
+    let receivers: Vec<UserId> = sent.iter().map(|(_, receiver)| *receiver).collect();
+    store::members::follow_last_message(conn, &ids, sender, &receivers)?;
     Ok(store::feed::insert(conn, Kind::Deleted, &deleted, at)?)
 }

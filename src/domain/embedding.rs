@@ -310,7 +310,7 @@ fn next_messages(
     if !changed.is_empty() {
         return next(store::indexing::messages_by_ids(conn, &changed)?, Progress::Changes);
     }
-    let refused = store::vectors::failures(conn, &model, MAX_ATTEMPTS, now, limit)?;
+    let refused = store::vectors::failures(conn, &model, now, limit)?;
     if !refused.is_empty() {
         return next(store::indexing::messages_by_ids(conn, &refused)?, Progress::Attempts);
     }
@@ -382,7 +382,7 @@ fn save(
         store::vectors::add(conn, &model, conversation, &vectors)?;
     }
     for message in &refused {
-        store::vectors::note_failure(conn, &model, *message, retry_at)?;
+        store::vectors::note_failure(conn, &model, *message, retry_at, MAX_ATTEMPTS)?;
     }
     match progress {
         Progress::Changes => store::indexing::finish_removed(conn, &done)?,

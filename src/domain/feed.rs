@@ -6,6 +6,7 @@
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Rejection, Result, Viewer, policy, presences::PresenceGuard, steps::step};
@@ -121,25 +122,27 @@ pub async fn trim(app: &App, retention: Duration) -> Result<usize> {
     // What has a time to come was written while a clock was ahead: it is older than what comes after it.
     let first = step(app.store.read(move |conn| store::feed::first_event_until(conn, now))).await?;
     let outdated = first.flatten().filter(|(_, at)| *at < before).map_or(0, |(id, _)| id);
-    let mut trimmed = 0;
+    let (mut trimmed, mut after) = (0, 0);
     loop {
-        match step(app.store.write(move |conn| trim_batch(conn, before, outdated))).await? {
-            Some(0) => return Ok(trimmed),
-            found => trimmed += found.unwrap_or(0),
+        match step(app.store.write(move |conn| trim_batch(conn, after, before, outdated))).await? {
+            Some(Some((count, through))) => (trimmed, after) = (trimmed + count, through),
+            Some(None) => return Ok(trimmed),
+            // The database was busy.
+            None => {}
         }
     }
 }
 
-/// Deletes the oldest events up to the last one that is from before this time, or has at most the id `outdated`.
-fn trim_batch(conn: &mut Conn<'_>, before: Timestamp, outdated: i64) -> Result<usize> {
-    let oldest = store::feed::oldest(conn, TRIM_BATCH)?;
+/// Deletes the oldest events after a position, up to the last one that is from before this time or has at most the id `outdated`. Gives how
+/// many they were, and the position of the last one; `None` if there were none.
+fn trim_batch(conn: &mut Conn<'_>, after: i64, before: Timestamp, outdated: i64) -> Result<Option<(usize, i64)>> {
+    let oldest = store::feed::oldest(conn, after, TRIM_BATCH)?;
     // Not in the order of time, if a clock was wrong.
     let is_old = |(id, at): &(i64, Timestamp)| *at < before || *id <= outdated;
-    let Some(last) = oldest.iter().rposition(is_old) else { return Ok(0) };
-    if let Some((through, _)) = oldest.get(last) {
-        store::feed::trim(conn, *through)?;
-    }
-    Ok(last + 1)
+    let Some(last) = oldest.iter().rposition(is_old) else { return Ok(None) };
+    let Some((through, _)) = oldest.get(last) else { return Ok(None) };
+    store::feed::trim(conn, after, *through)?;
+    Ok(Some((last + 1, *through)))
 }
 
 /// Where a follower is in a feed.
@@ -305,6 +308,7 @@ impl Follower {
                 let slice = app.store.feed_after(user, after, limit).await?;
                 Ok::<_, store::Error>(slice.and_then(|slice| page(slice, &epoch, user, after)))
             };
+            // Boxed to keep the future of a waiting follower small.
             async move {
                 if limited.is_none() {
                     return reading.await;
@@ -313,6 +317,7 @@ impl Follower {
                 let read = AbortOnDropHandle::new(tokio::spawn(reading)).await;
                 read.unwrap_or_else(|why| Err(store::Error::Failed(format!("a feed was not read: {why}"))))
             }
+            .boxed()
         };
         let Some(page) = self.watch.next(position, limit, read).await? else { return Ok(false) };
         if position < page.trimmed_through {

@@ -222,14 +222,17 @@ impl Move {
                 let keys: Vec<Row> = rows.iter().map(|row| table.key_of(row)).collect();
                 let others = other.read(move |conn| moving::rows_of(conn, table, &keys)).await?;
                 let others: HashMap<_, _> = others.into_iter().map(|row| (text(&table.key_of(&row)), row)).collect();
+                let rows = rows.into_iter().map(|row| (text(&table.key_of(&row)), row));
+                let different: Vec<String> =
+                    rows.filter(|(key, row)| others.get(key) != Some(row)).map(|(key, _)| key).collect();
+                if different.is_empty() {
+                    continue;
+                }
                 // Last of all: whatever has changed since the last time is in the log.
                 let changed = self.from.read(move |conn| moving::logged_keys(conn, table)).await?;
                 let changed: HashSet<_> = changed.iter().map(|key| text(key)).collect();
-                for row in rows {
-                    let key = text(&table.key_of(&row));
-                    if others.get(&key) != Some(&row) && !changed.contains(&key) {
-                        return Err(CannotMove::Differs(table.name, key));
-                    }
+                if let Some(key) = different.into_iter().find(|key| !changed.contains(key)) {
+                    return Err(CannotMove::Differs(table.name, key));
                 }
             }
         }

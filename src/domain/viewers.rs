@@ -9,7 +9,7 @@ use crate::{
         timestamps::Timestamp,
         users::Role,
     },
-    secrets::{AccessClaims, NewToken, digest},
+    secrets::{AccessClaims, Keys, NewToken, digest},
     store::{self, Conn, audit::OPERATOR},
 };
 
@@ -46,12 +46,12 @@ impl Viewer {
     /// [`Error::Unauthenticated`] if it is no token, or one that has expired or was revoked. [`Error::Busy`] if that is not known
     /// after the time that a request may take.
     pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
-        in_time(app, Self::authenticate(app, authorization)).await
-    }
-
-    async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Self> {
         let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted }) };
         let Some(authorization) = authorization else { return Ok(Self { who: Who::Anonymous }) };
+        in_time(app, Self::authenticate(app, keys, authorization)).await
+    }
+
+    async fn authenticate(app: &App, keys: &Keys, authorization: &str) -> Result<Self> {
         let token = bearer(authorization).ok_or(Error::Unauthenticated)?;
         if NewToken::looks_like_service_token(token) {
             let hash = digest(token);
@@ -205,9 +205,13 @@ impl Viewer {
     }
 }
 
-/// A database that hangs gives no answer and no error.
-async fn in_time<T>(app: &App, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(app.request_timeout, work).await.unwrap_or(Err(Error::Busy))
+/// A database that hangs gives no answer and no error. Boxed to keep the futures of all requests small.
+fn in_time<'a, T: 'a>(
+    app: &App,
+    work: impl Future<Output = Result<T>> + Send + 'a,
+) -> impl Future<Output = Result<T>> + Send + 'a {
+    let done = tokio::time::timeout(app.request_timeout, Box::pin(work));
+    async { done.await.unwrap_or(Err(Error::Busy)) }
 }
 
 /// The token after `Bearer`, in whatever case (RFC 6750, 2.1).

@@ -37,11 +37,17 @@ pub struct Lifetimes {
     pub access: Duration,
     /// Of refresh tokens, and so of sessions that are not renewed.
     pub refresh: Duration,
+    /// For how long after its use a refresh token gets the same next one again.
+    pub refresh_grace: Duration,
 }
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        Self { access: Duration::from_mins(15), refresh: Duration::from_hours(30 * 24) }
+        Self {
+            access: Duration::from_mins(15),
+            refresh: Duration::from_hours(30 * 24),
+            refresh_grace: Duration::from_secs(10),
+        }
     }
 }
 

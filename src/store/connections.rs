@@ -7,9 +7,9 @@ use deadpool::{
     managed::{Manager, Object, Pool, PoolError, Timeouts},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
-use futures_util::poll;
+use futures_util::{future::BoxFuture, poll};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::{JoinError, JoinHandle, spawn_blocking},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -29,17 +29,28 @@ pub(super) type Begun<T, E> = JoinHandle<Result<T, E>>;
 /// Waits until work has begun, and for its end. What has to wait for permits or for a connection waits in a task of its own: the permits
 /// that it gets meanwhile are not held up by a caller that nobody polls, such as an operation on the socket of a client that does not
 /// read. The task ends with its caller.
-pub(super) async fn run<T, E>(begin: impl Future<Output = Result<Begun<T, E>, E>> + Send + 'static) -> Result<T, E>
+pub(super) fn run<T, E>(
+    begin: impl Future<Output = Result<Begun<T, E>, E>> + Send + 'static,
+) -> impl Future<Output = Result<T, E>> + Send
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    let mut begin = Box::pin(begin);
-    let work = match poll!(&mut begin) {
-        Poll::Ready(work) => work,
-        Poll::Pending => result(AbortOnDropHandle::new(tokio::spawn(begin)).await),
-    };
-    result(work?.await)
+    // Boxed before all else, which keeps the futures of callers small.
+    let mut begin: BoxFuture<'static, _> = Box::pin(begin);
+    async move {
+        let work = match poll!(&mut begin) {
+            Poll::Ready(work) => work,
+            Poll::Pending => {
+                let (sender, receiver) = oneshot::channel();
+                // Of one type for all work, which keeps the program small.
+                let task: BoxFuture<'static, ()> = Box::pin(async move { drop(sender.send(begin.await)) });
+                let _ends_with_the_caller = AbortOnDropHandle::new(tokio::spawn(task));
+                receiver.await.unwrap_or_else(|_ended| Err(Error::Failed("a unit of work has not begun".into()).into()))
+            }
+        };
+        result(work?.await)
+    }
 }
 
 /// The result of a task.

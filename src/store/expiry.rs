@@ -12,7 +12,7 @@ use super::{
     Conn, Result,
     conn::on,
     feed,
-    schema::{embedding_failures, index_changes, messages},
+    schema::{embedding_failures, embedding_models, index_changes, messages},
     visibility::{is_kept, is_recent},
 };
 use crate::model::ids::{ConversationId, MessageId, UserId};
@@ -80,8 +80,11 @@ pub fn remove(conn: &mut Conn<'_>, removed: &[Expired]) -> Result<()> {
     let replies = diesel::update(messages::table.filter(messages::reply_to_id.eq_any(&ids)))
         .set(messages::reply_to_id.eq(None::<MessageId>));
     on!(conn, |c| replies.execute(c))?;
-    let failures = embedding_failures::table.filter(embedding_failures::message_id.eq_any(&ids));
-    on!(conn, |c| diesel::delete(failures).execute(c))?;
+    // With the models they are found by the primary key.
+    let failures = diesel::delete(embedding_failures::table)
+        .filter(embedding_failures::model_id.eq_any(embedding_models::table.select(embedding_models::id)))
+        .filter(embedding_failures::message_id.eq_any(&ids));
+    on!(conn, |c| failures.execute(c))?;
     on!(conn, |c| diesel::delete(messages::table.filter(messages::id.eq_any(&ids))).execute(c))?;
     let between = |message: &Expired| ConversationId::between(message.sender_id, message.receiver_id);
     let conversations: BTreeSet<_> = removed.iter().filter_map(between).collect();

@@ -320,9 +320,10 @@ pub fn head(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
     Ok(found.map(|(trimmed, sent, received, event): (i64, i64, i64, i64)| trimmed.max(sent).max(received).max(event)))
 }
 
-/// The oldest events of all users and when they happened, at most `limit`.
-pub fn oldest(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<(i64, Timestamp)>> {
-    let query = events::table.select((events::id, events::at)).order(events::id).limit(limit);
+/// The oldest events of all users after a position and when they happened, at most `limit`.
+pub fn oldest(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Vec<(i64, Timestamp)>> {
+    let query =
+        events::table.select((events::id, events::at)).filter(events::id.gt(after)).order(events::id).limit(limit);
     Ok(on!(conn, |c| query.load(c))?)
 }
 
@@ -349,17 +350,19 @@ pub fn note_all_trimmed(conn: &mut Conn<'_>, through: i64) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the events of all users up to a position, and notes it.
-pub fn trim(conn: &mut Conn<'_>, through: i64) -> Result<()> {
+/// Deletes the events of all users after a position up to another, and notes that one. Those before have been deleted: PostgreSQL would
+/// walk over what is left of them until the next vacuum.
+pub fn trim(conn: &mut Conn<'_>, after: i64, through: i64) -> Result<()> {
     if let Conn::Postgres(c) = conn {
         // Raw, because diesel has no ordered locks of a subquery's rows. Locked first, so that no other event of these users is
         // committed between the statements.
         let lock = sql_query(
-            "SELECT FROM users WHERE id IN (SELECT user_id FROM events WHERE id <= $1) ORDER BY id FOR NO KEY UPDATE",
+            "SELECT FROM users WHERE id IN (SELECT user_id FROM events WHERE id > $1 AND id <= $2) \
+             ORDER BY id FOR NO KEY UPDATE",
         );
-        lock.bind::<BigInt, _>(through).execute(*c)?;
+        lock.bind::<BigInt, _>(after).bind::<BigInt, _>(through).execute(*c)?;
     }
-    let old = || events::table.filter(events::id.le(through));
+    let old = || events::table.filter(events::id.gt(after)).filter(events::id.le(through));
     let last_of_user = old().filter(events::user_id.eq(users::id)).select(max(events::id)).single_value();
     let last_of_user = last_of_user.assume_not_null();
     let note = diesel::update(users::table.filter(users::id.eq_any(old().select(events::user_id))))

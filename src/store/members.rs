@@ -1,7 +1,7 @@
 //! The table `members`: for each user and peer, the user's state in the conversation.
 
 use diesel::{
-    ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
+    BoolExpressionMethods, ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
     dsl::{count_star, sql},
     sql_types::{BigInt, Bool, Integer},
     upsert::excluded,
@@ -144,10 +144,17 @@ pub fn decrement_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId
     Ok(())
 }
 
-/// For deleted messages: a conversation whose last message was one of them gets its place in the lists of its members, who must be
-/// locked, from the last one that is left. Without any it keeps its place.
-pub fn follow_last_message(conn: &mut Conn<'_>, deleted: &[MessageId], users: &[UserId]) -> Result<()> {
-    let rows = members::table.filter(members::user_id.eq_any(users)).filter(members::last_message_id.eq_any(deleted));
+/// For deleted messages of a sender to some receivers: a conversation whose last message was one of them gets its place in the lists of its
+/// members, who must be locked, from the last one that is left. Without any it keeps its place.
+pub fn follow_last_message(
+    conn: &mut Conn<'_>,
+    deleted: &[MessageId],
+    sender: UserId,
+    receivers: &[UserId],
+) -> Result<()> {
+    let of_receivers = members::user_id.eq_any(receivers).and(members::peer_id.eq(sender));
+    let of_sender = members::user_id.eq(sender).and(members::peer_id.eq_any(receivers));
+    let rows = members::table.filter(of_receivers.or(of_sender)).filter(members::last_message_id.eq_any(deleted));
     // Raw, because diesel has no subquery on a column of the row that is changed.
     let last = sql::<BigInt>(
         "coalesce((SELECT max(id) FROM messages WHERE deleted_at IS NULL \

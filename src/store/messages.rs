@@ -155,7 +155,8 @@ pub fn count_received(
         .filter(messages::high_id.eq(high))
         .filter(messages::id.gt(after))
         .filter(messages::id.le(through))
-        .filter(messages::receiver_id.eq(reader))
+        // By the index of the conversation, which has no receiver.
+        .filter(messages::sender_id.ne(reader))
         .filter(is_kept());
     Ok(on!(conn, |c| query.first(c))?)
 }

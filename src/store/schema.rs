@@ -206,5 +206,6 @@ diesel::joinable!(user_changes -> users (user_id));
 diesel::joinable!(blocks -> users (blocked_id));
 diesel::allow_tables_to_appear_in_same_query!(users, messages, members, events, sessions, blocks, identities);
 diesel::allow_tables_to_appear_in_same_query!(messages, erasures, index_changes, retention);
+diesel::allow_tables_to_appear_in_same_query!(embedding_models, embedding_failures);
 diesel::allow_tables_to_appear_in_same_query!(users, name_words);
 diesel::allow_tables_to_appear_in_same_query!(users, user_changes);

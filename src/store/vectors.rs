@@ -249,12 +249,13 @@ pub fn scan<E: From<Error>>(
     Ok(())
 }
 
-/// Notes that the text of a message was refused, and when to try again.
+/// Notes that the text of a message was refused, and when to try again; not if that was the last of `max_attempts`.
 pub fn note_failure(
     conn: &mut Conn<'_>,
     model: &EmbeddingModel,
     message: MessageId,
     retry_at: Timestamp,
+    max_attempts: i32,
 ) -> Result<()> {
     let query = diesel::insert_into(embedding_failures::table)
         .values((
@@ -270,22 +271,18 @@ pub fn note_failure(
             embedding_failures::retry_at.eq(retry_at),
         ));
     on!(conn, |c| query.execute(c))?;
+    let last =
+        embedding_failures::table.find((model.id, message)).filter(embedding_failures::attempts.ge(max_attempts));
+    on!(conn, |c| diesel::delete(last).execute(c))?;
     Ok(())
 }
 
-/// Messages whose texts were refused fewer than so many times, and are to be tried again now.
-pub fn failures(
-    conn: &mut Conn<'_>,
-    model: &EmbeddingModel,
-    max_attempts: i32,
-    now: Timestamp,
-    limit: i64,
-) -> Result<Vec<MessageId>> {
+/// Messages whose texts were refused, and are to be tried again now.
+pub fn failures(conn: &mut Conn<'_>, model: &EmbeddingModel, now: Timestamp, limit: i64) -> Result<Vec<MessageId>> {
     let query = embedding_failures::table
         .select(embedding_failures::message_id)
         .filter(embedding_failures::model_id.eq(model.id))
         .filter(embedding_failures::retry_at.le(now))
-        .filter(embedding_failures::attempts.lt(max_attempts))
         .order(embedding_failures::retry_at)
         .limit(limit);
     Ok(on!(conn, |c| query.load(c))?)

@@ -359,15 +359,22 @@ async fn a_model_is_ready_before_the_first_message_and_what_cannot_be_embedded_i
     ada.deletes(&first).await;
     let fail = move |conn: &mut store::Conn<'_>| {
         let model = store::vectors::models(conn)?.pop().unwrap();
-        store::vectors::note_failure(conn, &model, id, Timestamp::MIN)
+        store::vectors::note_failure(conn, &model, id, Timestamp::MIN, 3)
     };
     app.store.write::<_, store::Error>(fail).await.unwrap();
     app.unembedded.notify_one();
     let is_left = |conn: &mut store::Conn<'_>| {
         let model = store::vectors::models(conn)?.pop().unwrap();
-        Ok::<_, store::Error>(!store::vectors::failures(conn, &model, 3, Timestamp::MAX, 1)?.is_empty())
+        Ok::<_, store::Error>(!store::vectors::failures(conn, &model, Timestamp::MAX, 1)?.is_empty())
     };
     soon(async { while app.store.read(is_left).await.unwrap() {} }).await;
+    // After the last attempt it is forgotten.
+    let exhaust = move |conn: &mut store::Conn<'_>| {
+        let model = store::vectors::models(conn)?.pop().unwrap();
+        (0..3).try_for_each(|_| store::vectors::note_failure(conn, &model, id, Timestamp::MIN, 3))?;
+        is_left(conn)
+    };
+    assert!(!app.store.write(exhaust).await.unwrap());
 }
 
 /// While servers are replaced, both releases use one database.

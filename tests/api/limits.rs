@@ -51,7 +51,6 @@ const ROWS: &[(&str, &[&str])] = &[
     ("exchanges of refresh tokens of a session", &["events/rates.rs:MAX_REFRESHES"]),
     ("sign-outs by a session", &["events/rates.rs:MAX_SIGN_OUTS"]),
     ("exchanges and sign-outs from an address", &["events/rates.rs:MAX_SESSION_CHANGES"]),
-    ("seconds within which an exchange may be repeated", &["domain/accounts.rs:REFRESH_GRACE_MS / 1000"]),
     ("bytes of a JWKS, and seconds", &["secrets/jwks.rs:MAX_BYTES", "secrets/jwks.rs:FETCH_TIMEOUT"]),
     ("bytes of the `sub`", &["secrets/issuers.rs:MAX_SUBJECT_BYTES"]),
     ("changes that wait or are made", &["store/pools.rs:MAX_PENDING_WRITES"]),

@@ -82,6 +82,21 @@ async fn a_refresh_that_is_repeated_gives_the_same_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn for_how_long_a_refresh_can_be_repeated_is_a_setting() {
+    for (period, after_ms, is_repeated) in [("60", 60_000, true), ("60", 60_001, false), ("0", 1, false)] {
+        let clock = HeldClock::new();
+        let flags = [&ACCOUNTS[..], &["--refresh-grace-period", period]].concat();
+        let chat = Chat::by(&clock, Database::new().await, &flags).await;
+        let ada = Member::signs_up(&chat, "Ada").await;
+        let first = Member::of(&refresh(&chat, &ada.refresh).await);
+        clock.advance(Duration::from_millis(after_ms));
+        let again = refresh(&chat, &ada.refresh).await;
+        assert_eq!(refused(&again), !is_repeated, "{period}: {again}");
+        assert_eq!(first.is_signed_in(&chat).await, is_repeated, "{period}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_who_refresh_at_once_get_the_same_token() {
     let clock = HeldClock::new();
     let chat = served(&clock).await;
