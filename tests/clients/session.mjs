@@ -44,13 +44,18 @@ export class Session {
       if (refreshSession.accessToken) this.keep(refreshSession);
       else this.#store.removeItem(KEY);
     });
-    return this.#held()?.accessToken ?? null;
+    return this.accessToken;
   }
 
   /** The server refused this access token (UNAUTHENTICATED, 4403): unless another is held by now, the next to ask trades it. */
   distrust(accessToken) {
     const held = this.#held();
     if (held?.accessToken === accessToken) this.#hold({ ...held, ends: 0 });
+  }
+
+  /** The access token as it is, which may have ended; null if nobody is signed in. */
+  get accessToken() {
+    return this.#held()?.accessToken ?? null;
   }
 
   #hold(tokens) {

@@ -45,17 +45,21 @@ let renewal: ReturnType<typeof setTimeout> | undefined;
 let silence: ReturnType<typeof setTimeout> | undefined;
 
 const socket = createClient({
-  url: server.replace(/^http/, "ws"),
+  async url() {
+    // Before the socket is opened: a failure of `connectionParams` is one that graphql-ws does not come back after.
+    await session.fresh().catch(() => {});
+    return server.replace(/^http/, "ws");
+  },
   connectionAckWaitTimeout: SILENCE,
   lazyCloseTimeout: LINGER,
-  async connectionParams() {
-    const tokens = await session.fresh();
-    shown = tokens?.accessToken;
-    return tokens ? { authorization: `Bearer ${shown}` } : {};
+  connectionParams() {
+    // A token that has ended is refused with 4403, and the next attempt begins with another try to trade it.
+    shown = session.held()?.accessToken;
+    return shown ? { authorization: `Bearer ${shown}` } : {};
   },
   retryAttempts: Infinity,
   retryWait: (retries) => pause(retries),
-  // Also when there was no new token because the server was away.
+  // Browsers report a refused connection as an event without a code.
   shouldRetry: () => true,
   on: {
     connected() {

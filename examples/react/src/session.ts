@@ -27,7 +27,8 @@ export function subscribe(listener: () => void): () => void {
   return () => listeners.delete(listener);
 }
 
-function held(): Kept | null {
+/** The tokens as they are, which may have ended. */
+export function held(): Kept | null {
   return JSON.parse(read(KEY) ?? "null");
 }
 
