@@ -1,99 +1,9 @@
-// The example with React as people use it, on an open server and where they sign in. Its files are served as they were
-// built, by another server than the one that they talk to.
+// The example with React as people use it, on an open server and where they sign in.
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import path from "node:path";
-import { after, before, test } from "node:test";
-import { startProxy } from "../clients/proxy.mjs";
-import { ask, comesBackWithForeignCursor, fill, isAccessible, launch, openWindow } from "./browser.mjs";
+import { test } from "node:test";
+import { ask, fill, isAccessible } from "./browser.mjs";
 import { button, close, composer, isLedBy, log, person, send, threeMessages } from "./demo.mjs";
-
-const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
-/** Where Vite shows the page, as the server with accounts is told. */
-const PAGE = "http://localhost:5173";
-const BUILT = path.resolve(import.meta.dirname, "../../examples/react/dist");
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
-const PASSWORD = "correct horse battery";
-
-let browser;
-let files;
-before(async () => {
-  assert.ok(existsSync(BUILT), "run `make test`, which builds examples/react");
-  files = createServer(serve);
-  await once(files.listen(0, "127.0.0.1"), "listening");
-  // The port of the page may be taken on this machine: the browser goes to another one.
-  browser = await launch([`--host-resolver-rules=MAP localhost:5173 127.0.0.1:${files.address().port}`]);
-});
-after(async () => {
-  await browser?.close();
-  files?.close();
-});
-
-/** The built files; `?server=` is what somebody would have written into index.html. */
-async function serve(request, response) {
-  const { pathname, searchParams } = new URL(request.url, PAGE);
-  // A page of the same origin that does nothing.
-  if (pathname === "/blank") return response.writeHead(200, { "content-type": "text/html" }).end('<link rel="icon" href="data:,">');
-  const name = pathname === "/" ? "/index.html" : pathname;
-  let content = await readFile(path.join(BUILT, name)).catch(() => "");
-  if (name === "/index.html") {
-    content = String(content).replace("http://127.0.0.1:8000/graphql", new URL("/graphql", searchParams.get("server")).href);
-  }
-  response.writeHead(content ? 200 : 404, { "content-type": TYPES[path.extname(name)] ?? "text/plain" }).end(content);
-}
-
-/** A window whose page talks to this server. */
-function visit(address, options = {}) {
-  const server = new URL(address).origin;
-  return openWindow(browser, PAGE, { path: `/?server=${server}`, servers: [server], ...options });
-}
-
-const texts = (page) => log(page).locator("ol > li > p").allInnerTexts();
-const message = (page, text) => log(page).locator("ol > li").filter({ hasText: text });
-const row = (page, name) => page.getByRole("list", { name: "Conversations" }).getByRole("link", { name });
-const unsent = (page) => page.getByRole("list", { name: "Not sent yet" });
-const isCurrent = (page) => page.getByText("Connecting…").waitFor({ state: "detached" });
-
-/** A socket of the page is shown the next token. */
-async function isRenewed(page) {
-  const socket = await page.waitForEvent("websocket");
-  await socket.waitForEvent("framereceived", ({ payload }) => payload.includes('"renewConnection":{"expiresAt":"'));
-}
-
-async function find(page, label, name) {
-  await page.getByRole("searchbox", { name: label }).fill(name);
-  const people = page.getByRole("list", { name: "People" });
-  // Those who were listed before are gone: nothing moves under the pointer any more.
-  await people.getByRole("listitem").nth(1).waitFor({ state: "detached" });
-  await people.getByRole("button", { name, exact: true }).click();
-}
-
-/** Windows of two new people on the open server, who have each other's conversation open. */
-async function two(names, addresses = [open, open]) {
-  const ids = [];
-  for (const name of names) ids.push(await person(name));
-  const windows = await Promise.all(addresses.map((address) => visit(address)));
-  const pages = windows.map(({ page }) => page);
-  const begin = async (page, i) => {
-    await find(page, "Find yourself", names[i]);
-    await find(page, "Find people", names[1 - i]);
-    await composer(page).waitFor();
-    await isCurrent(page);
-  };
-  await Promise.all(pages.map(begin));
-  return { ids, windows, pages };
-}
-
-/** The one writes to the other so many times, as often as a document may in each request. */
-async function tell([from, to], count) {
-  for (let sent = 0; sent < count; sent += 20) {
-    const send = (_, i) => `send${i}: sendMessage(input: { senderId: $from, receiverId: $to, content: "number ${sent + i + 1}." }) { message { id } }`;
-    await ask(open, `mutation ($from: ID!, $to: ID!) { ${Array.from({ length: 20 }, send).join(" ")} }`, { from, to });
-  }
-}
+import { PAGE, PASSWORD, accounts, find, isCurrent, isRenewed, message, open, row, signUp, tell, texts, two, visit } from "./react.mjs";
 
 test("people of an open server are made and picked, see what is unread, and read it", async () => {
   await person("React-Bob");
@@ -171,65 +81,6 @@ test("a long conversation is read back to its beginning", async () => {
   await close(windows);
 });
 
-test("nothing is lost and nothing comes twice when the network is cut, and a reload keeps what waits", async (context) => {
-  const proxy = await startProxy(new URL(open));
-  context.after(() => proxy.stop());
-  const { windows, pages } = await two(["React-Gerd", "React-Hanna"], [`http://127.0.0.1:${proxy.port}`, open]);
-  const [gerd, hanna] = pages;
-  await send(gerd, "before");
-  await message(hanna, "before").waitFor();
-  await windows[0].inTrouble(async () => {
-    const refused = proxy.cut();
-    await gerd.getByText("Connecting…").waitFor();
-    for (const text of ["mine 1", "mine 2", "mine 2"]) await send(gerd, text);
-    await unsent(gerd).getByText("mine 2").nth(1).waitFor();
-    for (const text of ["hers 1", "hers 2"]) await send(hanna, text);
-    await message(hanna, "hers 2").waitFor();
-    await refused;
-    proxy.comeBack();
-    await isCurrent(gerd);
-    await message(hanna, "mine 2").nth(1).waitFor();
-
-    // It arrives, but its answer does not.
-    await gerd.route("**/graphql", async (route) => {
-      if (route.request().postData()?.includes("sendMessage")) await route.fetch();
-      await route.abort();
-    });
-    await send(gerd, "answer lost");
-    await message(hanna, "answer lost").waitFor();
-    await gerd.unrouteAll({ behavior: "wait" });
-    await gerd.route("**/graphql", (route) => route.abort());
-    await send(gerd, "waits");
-    await unsent(gerd).getByText("waits").waitFor();
-    await gerd.unrouteAll({ behavior: "wait" });
-    await gerd.reload();
-    await message(gerd, "waits").waitFor();
-  });
-  await message(hanna, "waits").waitFor();
-  await unsent(gerd).waitFor({ state: "detached" });
-  const all = ["before", "hers 1", "hers 2", "mine 1", "mine 2", "mine 2", "answer lost", "waits"];
-  for (const page of pages) assert.deepEqual(await texts(page), all);
-  await close(windows);
-});
-
-test("a socket that is closed with what may pass comes back", async () => {
-  const { windows, pages } = await two(["React-Ivo", "React-Judit"]);
-  const [ivo, judit] = pages;
-  const codes = [1008, 1011];
-  await ivo.routeWebSocket(/graphql$/, (socket) => {
-    const code = codes.shift();
-    if (code) socket.close({ code });
-    else socket.connectToServer();
-  });
-  await ivo.reload();
-  await send(judit, "still there?");
-  await message(ivo, "still there?").waitFor();
-  await isCurrent(ivo);
-  assert.deepEqual(codes, []);
-  assert.equal(await ivo.getByRole("alert").count(), 0);
-  await close(windows);
-});
-
 test("what is written from right to left is shown so, beside what is not", async () => {
   const { windows, pages } = await two(["React-משה", "React-Naomi"]);
   const [moshe, naomi] = pages;
@@ -244,66 +95,6 @@ test("what is written from right to left is shown so, beside what is not", async
   }
   await close(windows);
 });
-
-test("a storage that is full or forbidden loses nothing while the page is there", async () => {
-  const { windows, pages } = await two(["React-Dag", "React-Elin"]);
-  const [dag, elin] = pages;
-  await dag.evaluate(fill);
-  for (const text of ["one", "two"]) await send(dag, text);
-  await message(elin, "two").waitFor();
-  assert.deepEqual(await texts(elin), ["one", "two"]);
-  await close(windows);
-
-  const window = await visit(accounts);
-  const { page, context } = window;
-  await context.addInitScript(() => {
-    const get = () => {
-      throw new DOMException("It is forbidden.", "SecurityError");
-    };
-    for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(globalThis, name, { get });
-    navigator.locks.request = async () => get();
-  });
-  await page.reload();
-  const renewed = isRenewed(page);
-  await signUp(page, "React-Frida");
-  await renewed;
-  // With the token that was traded.
-  await page.getByRole("searchbox", { name: "Find people" }).fill("React-Frida");
-  await button(page, "React-Frida").waitFor();
-  await isCurrent(page);
-  await button(page, "Sign out").click();
-  await page.getByRole("heading", { name: "Sign in" }).waitFor();
-  await window.close();
-});
-
-test("where the server cannot go on, all is loaded again", async () => {
-  const { ids, windows, pages } = await two(["React-Wim", "React-Xenia"]);
-  const [wim, xenia] = pages;
-  const server = await comesBackWithForeignCursor(wim, ids[0]);
-  await wim.reload();
-  for (const text of ["one", "two"]) await send(xenia, text);
-  await message(wim, "two").waitFor();
-  await windows[0].inTrouble(async () => {
-    await server.close();
-    await send(xenia, "three");
-    await message(wim, "three").waitFor();
-  });
-  await isCurrent(wim);
-  await send(xenia, "four");
-  await message(wim, "four").waitFor();
-  assert.equal(server.resets(), 1);
-  assert.deepEqual(await texts(wim), ["one", "two", "three", "four"]);
-  await close(windows);
-});
-
-async function signUp(page, name) {
-  await button(page, "I have no account yet").click();
-  await page.getByLabel("Name").fill(name);
-  await page.getByLabel("Email").fill(`${name.toLowerCase()}@example.com`);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await button(page, "Create account").click();
-  await page.getByRole("heading", { name }).waitFor();
-}
 
 test("people sign up and talk, and a session ends when they say so", async () => {
   const windows = [await visit(accounts), await visit(accounts)];
