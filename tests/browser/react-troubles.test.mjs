@@ -4,8 +4,8 @@ import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { comesBackWithForeignCursor, fill } from "./browser.mjs";
-import { button, close, intercept, send } from "./demo.mjs";
-import { accounts, find, isCurrent, isRenewed, message, open, row, signUp, texts, two, unsent, visit } from "./react.mjs";
+import { button, close, composer, hold, intercept, send } from "./demo.mjs";
+import { PAGE, accounts, find, isCurrent, isRenewed, message, open, row, signUp, texts, two, unsent, visit } from "./react.mjs";
 
 test("nothing is lost and nothing comes twice when the network is cut, and a reload keeps what waits", async (context) => {
   const proxy = await startProxy(new URL(open));
@@ -153,4 +153,91 @@ test("a refresh that fails while the socket comes back does not end the feed", a
   await row(kuno, /React-Lotte.*still there/).waitFor();
   assert.equal(await kuno.getByRole("alert").count(), 0);
   await close(windows);
+});
+
+test("what takes long is told, and what was sent meanwhile stays in sight", async () => {
+  const { ids, windows, pages } = await two(["React-Nora", "React-Otto"]);
+  const [nora, otto] = pages;
+  await send(nora, "one");
+  await message(otto, "one").waitFor();
+  const inbox = await hold(otto, "query Load");
+  await otto.goto(`${otto.url().split("#")[0]}#`);
+  await inbox.held;
+  await otto.getByText("Connecting…").waitFor();
+  await otto.unrouteAll({ behavior: "ignoreErrors" });
+  const opened = await hold(otto, "query Load");
+  await row(otto, /React-Nora/).click();
+  await opened.held;
+  await otto.getByText("Loading…").waitFor();
+  opened.release();
+  await message(otto, "one").waitFor();
+  await isCurrent(otto);
+
+  // Everything is loaded again, and the answer is from before the message was sent.
+  const server = await comesBackWithForeignCursor(otto, ids[1]);
+  await otto.reload();
+  await message(otto, "one").waitFor();
+  await isCurrent(otto);
+  await windows[1].inTrouble(async () => {
+    const again = await hold(otto, "query Load");
+    await server.close();
+    await again.held;
+    await send(otto, "two");
+    await message(nora, "two").waitFor();
+    await unsent(otto).locator("li:not(.unsent)").getByText("two").waitFor();
+    again.release();
+    await isCurrent(otto);
+  });
+  await message(otto, "two").waitFor();
+  assert.deepEqual(await texts(otto), ["one", "two"]);
+  await close(windows);
+});
+
+test("two tabs lose no message that waits, and the network is looked for when it is back", async () => {
+  const { ids, windows, pages } = await two(["React-Pit", "React-Quinn"]);
+  const [pit, quinn] = pages;
+  const { context } = windows[0];
+  const tab = await context.newPage();
+  await tab.addInitScript((id) => sessionStorage.setItem("duologue-person", id), ids[0]);
+  await tab.goto(pit.url());
+  await composer(tab).waitFor();
+  await isCurrent(tab);
+  await windows[0].inTrouble(async () => {
+    await context.setOffline(true);
+    for (const page of [pit, tab]) await page.getByText("Connecting…").waitFor();
+    await Promise.all([send(pit, "from the one"), send(tab, "from the other")]);
+    for (const page of [pit, tab]) await unsent(page).getByRole("listitem").nth(1).waitFor();
+    await context.setOffline(false);
+    for (const page of [pit, tab]) await isCurrent(page);
+  });
+  for (const page of [quinn, pit, tab]) await message(page, "from the").nth(1).waitFor();
+  for (const page of [pit, tab]) await unsent(page).waitFor({ state: "detached" });
+  assert.equal((await texts(quinn)).length, 2);
+  await close(windows);
+});
+
+test("a tab that sleeps does not keep the others from new tokens", async () => {
+  const window = await visit(accounts);
+  const { page, context } = window;
+  await signUp(page, "React-Ruth");
+  const url = page.url();
+  await page.goto(`${PAGE}/blank`);
+  await page.evaluate(() => {
+    const kept = { ...JSON.parse(localStorage.getItem("duologue-session")), ends: 0 };
+    localStorage.setItem("duologue-session", JSON.stringify(kept));
+  });
+  const sleeper = await context.newPage();
+  await sleeper.goto(`${PAGE}/blank`);
+  await sleeper.evaluate(() => {
+    return new Promise((isHeld) => {
+      navigator.locks.request("duologue-session", () => {
+        isHeld();
+        return new Promise(() => {});
+      });
+    });
+  });
+  await page.goto(url);
+  await page.getByRole("heading", { name: "React-Ruth" }).waitFor();
+  await isCurrent(page);
+  await window.close();
 });

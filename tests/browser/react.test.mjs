@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ask, fill, isAccessible } from "./browser.mjs";
-import { button, close, composer, isLedBy, log, person, send, threeMessages } from "./demo.mjs";
-import { PAGE, PASSWORD, accounts, find, isCurrent, isRenewed, message, open, row, signUp, tell, texts, two, visit } from "./react.mjs";
+import { button, close, composer, hold, intercept, isFocused, isLedBy, log, person, send, settled, threeMessages } from "./demo.mjs";
+import {
+  PAGE, PASSWORD, accounts, find, isCurrent, isRenewed, message, open, row, signUp, tell, texts, two, unsent, visit,
+} from "./react.mjs";
 
 test("people of an open server are made and picked, see what is unread, and read it", async () => {
   await person("React-Bob");
@@ -24,6 +26,8 @@ test("people of an open server are made and picked, see what is unread, and read
   await isAccessible(bob);
   await row(bob, /React-Ada/).press("Enter");
   await message(bob, "there?").waitFor();
+  // On a phone the focus goes where the page goes.
+  await isFocused(bob.getByRole("heading", { name: "React-Ada" }), bob);
   await ada.getByText("read", { exact: true }).waitFor();
   await send(bob, "Here I am");
   await message(ada, "Here I am").waitFor();
@@ -33,7 +37,7 @@ test("people of an open server are made and picked, see what is unread, and read
   }
   assert.ok(await bob.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
   await bob.getByRole("link", { name: "Back to the inbox" }).click();
-  await row(bob, /React-Ada.*You: Here I am/).waitFor();
+  await isFocused(row(bob, /React-Ada.*You: Here I am/), bob);
   assert.equal(await row(bob, /unread/).count(), 0);
   await close(windows);
 });
@@ -58,10 +62,13 @@ test("a long conversation is read back to its beginning", async () => {
   await message(tom, "number 120.").waitFor();
   assert.equal((await texts(tom)).length, 50);
   await windows[1].inTrouble(async () => {
-    const forbidden = { status: 403, body: "<h1>Forbidden</h1>", headers: { "access-control-allow-origin": "*" } };
-    await tom.route("**/graphql", (route) => route.fulfill(forbidden));
+    const statuses = [408, 429];
+    const refusal = { body: "<h1>No</h1>", headers: { "access-control-allow-origin": "*" } };
+    await tom.route("**/graphql", (route) => route.fulfill({ ...refusal, status: statuses.shift() ?? 403 }));
     await button(tom, "Show earlier messages").click();
+    // The first two may pass.
     await tom.getByRole("alert").filter({ hasText: "403" }).waitFor();
+    assert.deepEqual(statuses, []);
     await tom.unroute("**/graphql");
   });
   for (const first of ["number 21.", "number 1."]) {
@@ -77,6 +84,7 @@ test("a long conversation is read back to its beginning", async () => {
     assert.equal(await tom.getByRole("alert").count(), 0);
   }
   await button(tom, "Show earlier messages").waitFor({ state: "detached" });
+  await isFocused(log(tom), tom);
   assert.deepEqual(await texts(tom), Array.from({ length: 120 }, (_, i) => `number ${i + 1}.`));
   await close(windows);
 });
@@ -212,4 +220,64 @@ test("tokens are renewed in time on the open socket, and once for all tabs", asy
     assert.equal(await page.evaluate(() => localStorage.getItem("duologue-session")), null);
   });
   await window.close();
+});
+
+test("what is being written is there when somebody comes back, and a late answer takes nobody away", async () => {
+  const { windows, pages } = await two(["React-Uli", "React-Vera"]);
+  const [uli] = pages;
+  await send(uli, "Hello");
+  await message(uli, "Hello").waitFor();
+  await composer(uli).fill("not yet");
+  await person("React-Wolf");
+  const answer = await hold(uli, "query Between");
+  await find(uli, "Find people", "React-Wolf");
+  await answer.held;
+  await uli.goto(`${uli.url().split("#")[0]}#`);
+  await composer(uli).waitFor({ state: "detached" });
+  const answered = uli.waitForResponse((response) => response.request().postData()?.includes("query Between"));
+  answer.release();
+  await answered;
+  await settled(uli);
+  assert.equal(new URL(uli.url()).hash, "");
+  await row(uli, /React-Vera/).click();
+  await composer(uli).waitFor();
+  assert.equal(await composer(uli).inputValue(), "not yet");
+  await uli.reload();
+  await composer(uli).waitFor();
+  assert.equal(await composer(uli).inputValue(), "not yet");
+  await composer(uli).press("Enter");
+  await message(uli, "not yet").waitFor();
+  await uli.reload();
+  await composer(uli).waitFor();
+  assert.equal(await composer(uli).inputValue(), "");
+  await close(windows);
+});
+
+test("who signs out leaves nothing that was written on the device, and is asked before", async () => {
+  const window = await visit(accounts);
+  const { page } = window;
+  await signUp(page, "React-Zoe");
+  const other = await visit(accounts);
+  await signUp(other.page, "React-Yann");
+  await find(page, "Find people", "React-Yann");
+  await composer(page).waitFor();
+  await window.inTrouble(async () => {
+    await intercept(page, "mutation Send", (route) => route.abort());
+    await send(page, "secret");
+    await composer(page).fill("another one");
+    await unsent(page).getByText("secret").waitFor();
+    const asked = [];
+    page.on("dialog", async (dialog) => {
+      asked.push(dialog.message());
+      await (asked.length === 1 ? dialog.dismiss() : dialog.accept());
+    });
+    await button(page, "Sign out").click();
+    await unsent(page).getByText("secret").waitFor();
+    await button(page, "Sign out").click();
+    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    assert.equal(asked.length, 2);
+  });
+  const kept = await page.evaluate(() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)]);
+  assert.deepEqual(kept, []);
+  await close([window, other]);
 });

@@ -17,7 +17,7 @@ const MAY_PASS = [1008, 1011];
 /** A timer for longer, in milliseconds, would end at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** Asks until there is an answer. Only for what does no harm when it is done twice, such as a send with a `clientId`. */
+/** Asks until there is an answer, or `signal` says that nobody waits for it. Only for what does no harm when it is done twice, such as a send with a `clientId`. */
 export async function ask<Result, Variables>(
   document: TypedDocumentString<Result, Variables>,
   variables: Variables,
@@ -28,8 +28,9 @@ export async function ask<Result, Variables>(
     let token: string | undefined;
     try {
       token = (await session.fresh())?.accessToken;
-      return await request(document, variables, token);
+      return await request(document, variables, token, undefined, signal);
     } catch (failure) {
+      signal?.throwIfAborted();
       if (!(failure instanceof Failure)) throw failure;
       if (failure.code === "UNAUTHENTICATED" && token) session.distrust(token);
       else if (!failure.passes) throw failure;
@@ -78,6 +79,10 @@ const socket = createClient({
     },
   },
 });
+
+addEventListener("offline", () => socket.terminate());
+// What was begun before the network came back may hang.
+addEventListener("online", () => isConnected || socket.terminate());
 
 /** The server closes a socket whose token has ended. So that there is no gap, it is shown the next one before. */
 async function renewInTime(): Promise<void> {

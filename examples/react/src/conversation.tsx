@@ -4,11 +4,14 @@ import { ask } from "./connection";
 import { MarkRead } from "./documents";
 import type { Outbox, Unsent } from "./outbox";
 import type { Message, Open } from "./state";
+import { DRAFT, read, write } from "./storage";
 
 /** Marks are set when nothing newer has come for so long, in milliseconds: they cover all that is before them. */
 const MOMENT = 300;
 /** Who is so many pixels from the end still reads it. */
 const NEAR = 40;
+/** Where it is either the inbox or a conversation, as style.css says too. */
+export const phone = matchMedia("(max-width: 40rem)");
 const time = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "short" });
 
 type Props = {
@@ -26,10 +29,19 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
   const [isAtEnd, setAtEnd] = useState(true);
   const [isLoading, setLoading] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
+  const heading = useRef<HTMLHeadingElement>(null);
   const log = useRef<HTMLDivElement>(null);
+  const hasAsked = useRef(false);
+  useEffect(() => void (phone.matches && heading.current?.focus()), []);
+  useEffect(() => {
+    // The button that was pressed is gone, and the focus with it.
+    if (hasAsked.current && !before && document.activeElement === document.body) log.current?.focus({ preventScroll: true });
+  }, [before]);
   useMarkRead(me, row.unreadCount > 0 && isAtEnd ? messages.at(-1)?.id : undefined);
 
   async function earlier(): Promise<void> {
+    if (isLoading) return;
+    hasAsked.current = true;
     setLoading(true);
     setProblem(await showEarlier().then(() => null, (failure: Error) => failure.message));
     setLoading(false);
@@ -41,7 +53,7 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
   }
   return (
     <>
-      <header><h2><bdi>{name}</bdi></h2></header>
+      <header><h2 tabIndex={-1} ref={heading}><bdi>{name}</bdi></h2></header>
       {/* Its column is reversed: its end is where it is scrolled to, and stays in sight; pages above move nothing. */}
       <div
         className="log"
@@ -54,7 +66,7 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
         onScroll={({ currentTarget }) => setAtEnd(currentTarget.scrollTop > -NEAR)}
       >
         <div>
-          {before && <button type="button" disabled={isLoading} onClick={earlier}>Show earlier messages</button>}
+          {before && <button type="button" aria-disabled={isLoading} onClick={earlier}>Show earlier messages</button>}
           {problem && <p role="alert">{problem}</p>}
           {/* All that is loaded: with thousands, draw only those near what is in view. */}
           <ol>
@@ -62,9 +74,9 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
           </ol>
           {row.lastMessage?.sender?.id === me && <p className="status">{row.lastMessage.status.toLowerCase()}</p>}
           {unsent.length > 0 && (
-            <ul aria-label="Not sent yet">
-              {unsent.map(({ clientId, content, problem }) => (
-                <li key={clientId} className="mine unsent">
+            <ul aria-label="Not sent yet" aria-live="off">
+              {unsent.map(({ clientId, content, sent, problem }) => (
+                <li key={clientId} className={sent ? "mine" : "mine unsent"}>
                   <p dir="auto">{content}</p>
                   {problem && (
                     <p role="alert">
@@ -79,7 +91,14 @@ export function Conversation({ me, open, unsent, outbox, maxLength, showEarlier 
           )}
         </div>
       </div>
-      {row.peer && <Composer name={name} maxLength={maxLength} send={(text) => send(row.peer!.id, text)} />}
+      {row.peer && (
+        <Composer
+          name={name}
+          draft={`${DRAFT}${me}:${row.id}`}
+          maxLength={maxLength}
+          send={(text) => send(row.peer!.id, text)}
+        />
+      )}
     </>
   );
 }
@@ -98,15 +117,22 @@ const Line = memo(function Line({ me, name, message }: { me: string; name: strin
   );
 });
 
-function Composer({ name, maxLength, send }: { name: string; maxLength: number; send: (text: string) => void }) {
-  const [text, setText] = useState("");
+type ComposerProps = { name: string; draft: string; maxLength: number; send: (text: string) => void };
+
+/** What is being written is kept by the key `draft` for as long as the tab is there. */
+function Composer({ name, draft, maxLength, send }: ComposerProps) {
+  const [text, setText] = useState(() => read(draft, "sessionStorage") ?? "");
   // As the server counts: characters, not the halves of which JavaScript makes some.
   const isTooLong = [...text.trim()].length > maxLength;
+  function change(next: string): void {
+    setText(next);
+    write(draft, next || null, "sessionStorage");
+  }
   function submit(event: { preventDefault(): void }): void {
     event.preventDefault();
     if (!text.trim() || isTooLong) return;
     send(text);
-    setText("");
+    change("");
   }
   return (
     <form className="composer" onSubmit={submit}>
@@ -115,7 +141,7 @@ function Composer({ name, maxLength, send }: { name: string; maxLength: number; 
         rows={2}
         dir="auto"
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onChange={(event) => change(event.target.value)}
         onKeyDown={(event) => {
           // Shift+Enter makes a line; Enter may also choose what an input method offers. Safari says so by 229 alone.
           const isChoice = event.nativeEvent.isComposing || event.keyCode === 229;

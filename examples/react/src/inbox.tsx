@@ -5,21 +5,23 @@ import { Between } from "./documents";
 import { People } from "./people";
 import type { State } from "./state";
 
-type Props = { me: string; state: State; open: string | null; showMore: () => Promise<void>; leave: () => void };
+type Props = { me: string; state: State; open: string | null; showMore: () => Promise<void>; signOut: () => void };
 
-export function Inbox({ me, state, open, showMore, leave }: Props) {
+export function Inbox({ me, state, open, showMore, signOut }: Props) {
   const [problem, setProblem] = useState<string | null>(null);
   const attempt = (what: Promise<void>) =>
     what.then(() => setProblem(null), (failure: Error) => setProblem(failure.message));
   async function talkTo(other: string): Promise<void> {
+    const before = location.hash;
     const { conversation } = await ask(Between, { me, other });
-    if (conversation) location.hash = conversation.id;
+    // Unless somebody has gone elsewhere meanwhile.
+    if (conversation && location.hash === before) location.hash = conversation.id;
   }
   return (
     <>
       <header>
         <h1><bdi>{state.name}</bdi></h1>
-        <button type="button" onClick={leave}>Sign out</button>
+        <button type="button" onClick={signOut}>Sign out</button>
       </header>
       <People label="Find people" onPick={(other) => attempt(talkTo(other))} />
       {problem && <p role="alert">{problem}</p>}

@@ -1,14 +1,14 @@
 // The page: who is it, and then their chat.
-import { StrictMode, useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { StrictMode, useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { createRoot } from "react-dom/client";
 import { useChat } from "./chat";
 import { ask } from "./connection";
-import { Conversation } from "./conversation";
+import { Conversation, phone } from "./conversation";
 import { Server } from "./documents";
 import type { ServerQuery } from "./gql/graphql";
 import { Inbox } from "./inbox";
 import * as session from "./session";
-import { read, write } from "./storage";
+import { DRAFT, keys, read, write } from "./storage";
 import { PickPerson, SignIn } from "./welcome";
 import "./style.css";
 
@@ -35,7 +35,7 @@ function App() {
     else void session.signOut();
   }, [isOpen, pick]);
 
-  if (problem) return <main className="welcome"><p role="alert">{problem}</p></main>;
+  if (problem) return <main className="welcome"><Problem>{problem}</Problem></main>;
   if (!server) return <main className="welcome"><p role="status">Connecting…</p></main>;
   const me = isOpen ? picked : signedIn;
   if (me) return <Chat key={me} me={me} maxLength={server.maxContentLength} leave={leave} />;
@@ -48,13 +48,23 @@ function Chat({ me, maxLength, leave }: { me: string; maxLength: number; leave: 
   const unread = state?.rows.reduce((sum, row) => sum + row.unreadCount, 0) ?? 0;
   useEffect(() => void (document.title = unread ? `(${unread}) Chat` : "Chat"), [unread]);
 
+  useFocusOnPhone(open);
+
+  function signOut(): void {
+    const waiting = unsent.filter(({ sent }) => !sent).length;
+    if (waiting && !confirm(`Messages that were not sent yet: ${waiting}. Sign out, and drop them?`)) return;
+    outbox.clear();
+    keys(`${DRAFT}${me}:`, "sessionStorage").forEach((key) => write(key, null, "sessionStorage"));
+    leave();
+  }
+
   const conversation = state?.open?.row.id === open ? state?.open : null;
   return (
     <div className={open ? "chat is-open" : "chat"}>
       {problem === null && !state?.isCurrent && <p role="status" className="banner">Connecting…</p>}
-      {problem !== null && <p role="alert" className="banner">{problem}</p>}
+      {problem !== null && <Problem className="banner">{problem}</Problem>}
       <nav aria-label="Inbox">
-        {state && <Inbox me={me} state={state} open={open} showMore={showMore} leave={leave} />}
+        {state && <Inbox me={me} state={state} open={open} showMore={showMore} signOut={signOut} />}
       </nav>
       <main>
         {open && <a className="back" href="#">Back to the inbox</a>}
@@ -68,12 +78,33 @@ function Chat({ me, maxLength, leave }: { me: string; maxLength: number; leave: 
             maxLength={maxLength}
             showEarlier={showEarlier}
           />
+        ) : open ? (
+          problem === null && <p role="status" className="hint">Loading…</p>
         ) : (
-          !open && <p className="hint">Choose a conversation, or find somebody to talk to.</p>
+          <p className="hint">Choose a conversation, or find somebody to talk to.</p>
         )}
       </main>
     </div>
   );
+}
+
+/** Why nothing more comes. What was written is kept. */
+function Problem({ className, children }: { className?: string; children: string }) {
+  return (
+    <p role="alert" className={className}>
+      {children} <button type="button" onClick={() => location.reload()}>Try again</button>
+    </p>
+  );
+}
+
+/** Who leaves a conversation on a phone comes back to its line of the inbox. */
+function useFocusOnPhone(open: string | null): void {
+  const before = useRef(open);
+  useEffect(() => {
+    const line = `.rows a[href="#${CSS.escape(before.current ?? "")}"]`;
+    if (!open && phone.matches) document.querySelector<HTMLElement>(line)?.focus();
+    before.current = open;
+  }, [open]);
 }
 
 function subscribeToHash(listener: () => void): () => void {

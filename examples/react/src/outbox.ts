@@ -1,15 +1,15 @@
-// Messages on their way to the server, kept on the device: they outlive a reload, and a crash.
+// Messages on their way to the server, kept on the device: they outlive a reload, and a crash. Each is kept in an entry of its own,
+// since several tabs may write and send at a time.
 import { ask, type Event } from "./connection";
 import { Send } from "./documents";
 import { Failure } from "./request";
-import { read } from "./storage";
-
-/** So many milliseconds what another tab has written is left to it. Then it is sent from here: that tab may have been closed. */
-const HANDOVER = 5_000;
+import { alone, keys, read, write } from "./storage";
 
 export type Unsent = {
   /** Chosen before the first try. It makes one message of all tries, also of those of two tabs. */
   clientId: string;
+  /** When it was written, in milliseconds. */
+  time: number;
   receiver: string;
   content: string;
   /** The id that the server gave it. It stays here until the feed says where it belongs. */
@@ -19,19 +19,18 @@ export type Unsent = {
 };
 
 export class Outbox {
-  readonly #key: string;
+  /** Of the keys of its entries. */
+  readonly #prefix: string;
   readonly #listeners = new Set<() => void>();
-  readonly #deleted = new Set<string>();
+  /** What was deleted while a message is being sent. */
+  #deleted: Set<string> | undefined;
   #items: Unsent[] = [];
-  /** False while the device has no room. */
-  #isKept = true;
   #isRunning = false;
   #stopping = new AbortController();
-  #handover: ReturnType<typeof setTimeout> | undefined;
 
   constructor(readonly me: string) {
-    this.#key = `duologue-outbox:${me}`;
-    this.#items = this.#read();
+    this.#prefix = `duologue-outbox:${me}:`;
+    this.#read();
   }
 
   /** Begins to send what was left. */
@@ -53,32 +52,42 @@ export class Outbox {
 
   readonly items = () => this.#items;
 
+  /** The `clientId`s of what the server has taken. */
+  sent(): Set<string> {
+    return new Set(this.#items.filter(({ sent }) => sent).map(({ clientId }) => clientId));
+  }
+
   add(receiver: string, content: string): void {
-    this.#change((items) => [...items, { clientId: newId(), receiver, content }]);
+    // After the last one, whatever the clock says.
+    const time = Math.max(Date.now(), (this.#items.at(-1)?.time ?? 0) + 1);
+    this.#write({ clientId: newId(), time, receiver, content });
     void this.#run();
   }
 
   /** Tries again what the server did not take. */
   retry(clientId: string): void {
-    this.#change((items) => items.map((item) => (item.clientId === clientId ? { ...item, problem: undefined } : item)));
+    this.#change(clientId, { problem: undefined });
     void this.#run();
   }
 
   remove(clientId: string): void {
-    this.#change((items) => items.filter((item) => item.clientId !== clientId));
+    this.#removeWhere((item) => item.clientId === clientId);
+  }
+
+  clear(): void {
+    this.#removeWhere(() => true);
   }
 
   /** The feed has the message, so that it is no longer on its way; or it was deleted. */
   heard({ messageId, message }: Event): void {
-    if (messageId && !message) this.#deleted.add(messageId);
-    const isIt = ({ clientId, sent }: Unsent) => clientId === message?.clientId || (sent && sent === messageId);
-    if (this.#items.some(isIt)) this.#change((items) => items.filter((item) => !isIt(item)));
+    if (messageId && !message) this.#deleted?.add(messageId);
+    this.#removeWhere(({ clientId, sent }) => clientId === message?.clientId || (sent !== undefined && sent === messageId));
   }
 
-  /** All was loaded: what the server had is among it, or is gone. */
-  loaded(messages: { clientId?: string | null }[]): void {
-    const isThere = (clientId: string) => messages.some((message) => message.clientId === clientId);
-    this.#change((items) => items.filter(({ clientId, sent }) => !sent && !isThere(clientId)));
+  /** All was loaded: what the server had taken `before` that is among it, or is gone. */
+  loaded(messages: { clientId?: string | null }[], before: Set<string>): void {
+    const there = new Set(messages.map(({ clientId }) => clientId));
+    this.#removeWhere(({ clientId }) => before.has(clientId) || there.has(clientId));
   }
 
   /** One at a time, in the order in which they were written. */
@@ -88,7 +97,8 @@ export class Outbox {
     this.#isRunning = true;
     try {
       for (let item; (item = this.#items.find(({ sent, problem }) => !sent && !problem)); ) {
-        await this.#send(item, signal);
+        const { clientId } = item;
+        await alone(this.#prefix, () => this.#send(clientId, signal));
       }
     } catch (failure) {
       // Stopped: nobody looks any more.
@@ -100,8 +110,12 @@ export class Outbox {
     if (signal !== this.#stopping.signal) void this.#run();
   }
 
-  async #send({ clientId, receiver, content }: Unsent, signal: AbortSignal): Promise<void> {
-    const input = { senderId: this.me, receiverId: receiver, content, clientId };
+  async #send(clientId: string, signal: AbortSignal): Promise<void> {
+    const item = this.#find(clientId);
+    // Another tab has sent it meanwhile, or somebody has dropped it.
+    if (!item || item.sent || item.problem) return;
+    const deleted = (this.#deleted = new Set<string>());
+    const input = { senderId: this.me, receiverId: item.receiver, content: item.content, clientId };
     const { message, duplicate, userErrors } = await ask(Send, { input }, signal).then(
       ({ sendMessage }) => sendMessage,
       (failure: Error) => {
@@ -109,37 +123,51 @@ export class Outbox {
         return { message: null, duplicate: false, userErrors: [failure] };
       },
     );
+    this.#deleted = undefined;
     const [problem] = userErrors;
+    if (problem) this.#change(clientId, { problem: problem.message });
     // An earlier try had arrived: its event is here or comes. Without a message it was deleted since.
-    const isDone = duplicate || !message || this.#deleted.has(message.id);
-    if (isDone && !problem) return this.remove(clientId);
-    const became = problem ? { problem: problem.message } : { sent: message?.id };
-    this.#change((items) => items.map((item) => (item.clientId === clientId ? { ...item, ...became } : item)));
+    else if (duplicate || !message || deleted.has(message.id)) this.remove(clientId);
+    else this.#change(clientId, { sent: message.id });
   }
 
+  /** Another tab has written, changed or sent one. */
   readonly #follow = ({ key }: StorageEvent) => {
-    if (key !== null && key !== this.#key) return;
-    this.#items = this.#read();
-    this.#listeners.forEach((listener) => listener());
-    clearTimeout(this.#handover);
-    this.#handover = setTimeout(() => void this.#run(), HANDOVER);
+    if (key !== null && !key.startsWith(this.#prefix)) return;
+    this.#read();
+    void this.#run();
   };
 
-  /** What is kept, which another tab may have changed. */
-  #read(): Unsent[] {
-    return this.#isKept ? JSON.parse(read(this.#key) ?? "[]") : this.#items;
+  /** Such that the keys are in the order of the items. */
+  #keyOf({ time, clientId }: Unsent): string {
+    return `${this.#prefix}${time}:${clientId}`;
   }
 
-  #change(change: (items: Unsent[]) => Unsent[]): void {
-    this.#items = change(this.#read());
-    try {
-      localStorage.setItem(this.#key, JSON.stringify(this.#items));
-      this.#isKept = true;
-    } catch {
-      // It is shown and sent all the same, but does not outlive this page.
-      this.#isKept = false;
-    }
+  #read(): void {
+    this.#items = keys(this.#prefix).flatMap((key): Unsent[] => JSON.parse(read(key) ?? "[]"));
     this.#listeners.forEach((listener) => listener());
+  }
+
+  /** As it is now, if another tab has not removed it. */
+  #find(clientId: string): Unsent | undefined {
+    this.#read();
+    return this.#items.find((item) => item.clientId === clientId);
+  }
+
+  #write(item: Unsent): void {
+    write(this.#keyOf(item), JSON.stringify(item));
+    this.#read();
+  }
+
+  #change(clientId: string, change: Partial<Unsent>): void {
+    const item = this.#find(clientId);
+    if (item) this.#write({ ...item, ...change });
+  }
+
+  #removeWhere(isIt: (item: Unsent) => boolean): void {
+    const gone = this.#items.filter(isIt);
+    gone.forEach((item) => write(this.#keyOf(item), null));
+    if (gone.length) this.#read();
   }
 }
 

@@ -5,6 +5,8 @@ export const server = document.querySelector<HTMLMetaElement>("meta[name=duologu
 
 /** What may go well another time, with the same variables. */
 const PASSES = ["UNREACHABLE", "DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
+/** Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many. */
+const LATER = [408, 429];
 const LONGEST_WAIT = 10_000;
 /** The server answers a request within 10 seconds: after this time there is no network. */
 const SILENCE = 15_000;
@@ -31,30 +33,46 @@ export class Failure extends Error {
   }
 }
 
-/** Tries it once, for so many milliseconds. */
+/** Tries it once, for so many milliseconds, unless it is given up before. */
 export async function request<Result, Variables>(
   text: TypedDocumentString<Result, Variables>,
   variables: Variables,
   token?: string | null,
   patience = SILENCE,
+  signal?: AbortSignal,
 ): Promise<Result> {
   const unreachable = new Failure("UNREACHABLE", "The server cannot be reached.");
   const response = await fetch(server, {
     method: "POST",
     headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
     body: JSON.stringify({ query: text, variables }),
-    signal: AbortSignal.timeout(patience),
+    signal: AbortSignal.any([AbortSignal.timeout(patience), ...(signal ? [signal] : [])]),
   }).catch(() => Promise.reject(unreachable));
   const answer: { data?: Result; errors?: GraphQLError[] } | null = await response.json().catch(() => null);
   const [error] = answer?.errors ?? [];
   if (error) throw Failure.of(error);
   if (answer?.data) return answer.data;
+  const { ok, status } = response;
   // Cut off, or the answer of a proxy that does not reach the server; otherwise this is not the server.
-  throw response.ok || response.status >= 500 ? unreachable : new Failure("", `The server says ${response.status}.`);
+  throw ok || status >= 500 || LATER.includes(status) ? unreachable : new Failure("", `The server says ${status}.`);
 }
 
-/** Waits longer each time, and never as long as others, so that not all come back at once. */
+/**
+ * Waits longer each time, and never as long as others, so that not all come back at once; but no longer once the network is back, or
+ * whoever looks at the page.
+ */
 export function pause(failures: number, wanted?: unknown): Promise<void> {
   const wait = Math.min(200 * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);
-  return new Promise((resolve) => setTimeout(resolve, typeof wanted === "number" ? wanted : wait));
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, typeof wanted === "number" ? wanted : wait);
+    const look = () => document.visibilityState === "visible" && done();
+    addEventListener("online", done);
+    document.addEventListener("visibilitychange", look);
+    function done() {
+      clearTimeout(timer);
+      removeEventListener("online", done);
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    }
+  });
 }

@@ -1,7 +1,7 @@
 // Who has signed in, and the tokens that prove it, for all tabs of the browser: traded before they end, one at a time.
 import { Refresh, SignOut } from "./documents";
 import { type Failure, pause, request } from "./request";
-import { read, write } from "./storage";
+import { alone, read, write } from "./storage";
 
 const KEY = "duologue-session";
 /** A token is traded so long before it ends, in milliseconds. */
@@ -79,7 +79,7 @@ export function distrust(accessToken: string): void {
 export async function fresh(): Promise<Tokens | null> {
   const its = held();
   if (!its || its.ends - Date.now() > MARGIN) return its;
-  return alone(async () => {
+  return alone(KEY, async () => {
     // A refresh token works once. Who waited here finds what the first one got; a browser may tell a tab late of what
     // another has stored, but for ten seconds the server gives the same next token again.
     if (held()?.refreshToken !== its.refreshToken) return held();
@@ -102,16 +102,4 @@ async function trade(token: string): Promise<Answer> {
       await pause(failures);
     }
   }
-}
-
-/**
- * Across all tabs. A page that came over plain HTTP from another machine has no locks, and where storage is forbidden so are
- * they: there it may be done twice.
- */
-function alone<Result>(work: () => Promise<Result>): Promise<Result> {
-  if (!("locks" in navigator)) return work();
-  return navigator.locks.request(KEY, work).catch((failure: Error) => {
-    if (failure.name !== "SecurityError") throw failure;
-    return work();
-  });
 }

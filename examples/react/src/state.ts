@@ -11,8 +11,8 @@ export type Open = {
   messages: Message[];
   /** Where the page before these ends; null if they begin with the first. */
   before: string | null;
-  /** What was heard of messages that are not loaded, null for a deleted one: a page that is on its way may be older. */
-  unloaded: ReadonlyMap<string, Message | null>;
+  /** What was heard of messages that are not loaded while a page is on its way, which may be older: null for a deleted one. */
+  unloaded: ReadonlyMap<string, Message | null> | null;
 };
 
 export type State = {
@@ -30,6 +30,7 @@ export type Action =
   | { type: "loaded"; answer: LoadQuery }
   | { type: "heard"; event: Event }
   | { type: "lost" }
+  | { type: "loading"; isLoading: boolean }
   | { type: "earlier"; answer: EarlierQuery; before: string }
   | { type: "more"; answer: MoreQuery; after: string };
 
@@ -42,13 +43,15 @@ export function reduce(state: State | null, action: Action): State | null {
       return heard(state, action.event);
     case "lost":
       return { ...state, isCurrent: false };
+    case "loading":
+      return { ...state, open: open && { ...open, unloaded: action.isLoading ? new Map() : null } };
     case "earlier": {
       const { node } = action.answer;
       const page = node?.__typename === "Conversation" ? node.messages : null;
       // Unless all was loaded again meanwhile: the page would not join.
       if (!open || !page || open.before !== action.before) return state;
       const changed = page.nodes.map((message) => {
-        const its = open.unloaded.get(message.id);
+        const its = open.unloaded?.get(message.id);
         return its === undefined ? message : its;
       });
       const messages = [...changed.filter((message) => message !== null), ...open.messages];
@@ -75,7 +78,7 @@ function loaded({ user, node }: LoadQuery, isCurrent: boolean): State | null {
       row: open,
       messages: open.messages.nodes,
       before: start(open.messages.pageInfo),
-      unloaded: new Map(),
+      unloaded: null,
     },
     isCurrent,
   };
@@ -111,7 +114,7 @@ function heardIn(open: Open, { kind, messageId, message }: Event): Open {
   }
   if (isLoaded) return { ...open, messages: open.messages.filter(({ id }) => id !== messageId) };
   if (message && kind === "MESSAGE_SENT") return { ...open, messages: [...open.messages, message] };
-  return { ...open, unloaded: new Map(open.unloaded).set(messageId, message ?? null) };
+  return open.unloaded ? { ...open, unloaded: new Map(open.unloaded).set(messageId, message ?? null) } : open;
 }
 
 const start = (page: { hasPreviousPage: boolean; startCursor?: string | null }) =>

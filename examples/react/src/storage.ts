@@ -1,6 +1,9 @@
 // The storage of the browser, which may be forbidden or full: what it does not take is kept in memory, until the page is left.
 type Place = "localStorage" | "sessionStorage";
 
+/** The keys of what is being written begin with this, and go on with whose it is and in which conversation. */
+export const DRAFT = "duologue-draft:";
+
 const memory = new Map<string, string>();
 // Another tab has written since.
 addEventListener("storage", ({ key }) => void (key === null ? memory.clear() : memory.delete(key)));
@@ -11,6 +14,17 @@ export function read(key: string, place: Place = "localStorage"): string | null 
   } catch {
     return null;
   }
+}
+
+/** The keys that begin with this, in the order of the alphabet. */
+export function keys(start: string, place: Place = "localStorage"): string[] {
+  const all = new Set(memory.keys());
+  try {
+    Object.keys(window[place]).forEach((key) => all.add(key));
+  } catch {
+    // Forbidden: nothing is there.
+  }
+  return [...all].filter((key) => key.startsWith(start)).sort();
 }
 
 export function write(key: string, value: string | null, place: Place = "localStorage"): void {
@@ -26,4 +40,18 @@ export function write(key: string, value: string | null, place: Place = "localSt
   } catch {
     // Forbidden: nothing is there.
   }
+}
+
+/** A tab that sleeps may hold a lock: after so many milliseconds it is done without. */
+const PATIENCE = 5_000;
+
+/**
+ * Runs it in one tab at a time, where a browser can: not on a page that came over plain HTTP from another machine, nor where storage
+ * is forbidden.
+ */
+export function alone<Result>(name: string, run: () => Promise<Result>): Promise<Result> {
+  if (!("locks" in navigator)) return run();
+  let running: Promise<Result> | undefined;
+  const once = () => (running ??= run());
+  return navigator.locks.request(name, { signal: AbortSignal.timeout(PATIENCE) }, once).catch(once);
 }
