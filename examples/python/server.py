@@ -16,6 +16,8 @@ from session import Session
 
 # What is worth another try, with the same variables.
 PASSES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
+# Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many.
+LATER = {408, 429}
 LONGEST_WAIT = 10.0
 # The server answers a request within 10 seconds: after this time there is no network. A WebSocket is pinged by the library.
 SILENCE = 60
@@ -88,7 +90,7 @@ def passes(error: Exception) -> bool:
     if isinstance(error, TransportQueryError):
         return any(each.get("extensions", {}).get("code") in PASSES for each in error.errors or [])
     if isinstance(error, TransportServerError):
-        return error.code is None or error.code >= 500
+        return error.code is None or error.code >= 500 or error.code in LATER
     # 44xx: the server does not want this token, or this client.
     return not 4400 <= close_code(error) < 4500
 

@@ -185,10 +185,15 @@ test("what takes long is told, and what was sent meanwhile stays in sight", asyn
     await send(otto, "two");
     await message(nora, "two").waitFor();
     await unsent(otto).locator("li:not(.unsent)").getByText("two").waitFor();
+    await otto.evaluate(() => {
+      const look = () => (globalThis.isGone ||= !document.querySelector("[role=log]")?.innerText.includes("two"));
+      new MutationObserver(look).observe(document.body, { subtree: true, childList: true });
+    });
     again.release();
     await isCurrent(otto);
   });
   await message(otto, "two").waitFor();
+  assert.ok(!(await otto.evaluate(() => globalThis.isGone)));
   assert.deepEqual(await texts(otto), ["one", "two"]);
   await close(windows);
 });

@@ -17,6 +17,8 @@ use crate::{
 
 /// What is worth another try, with the same variables.
 const PASSES: [&str; 5] = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
+/// Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many.
+const LATER: [u16; 2] = [408, 429];
 const TOKEN_ENDED: u16 = 4403;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The server pings every 25 seconds, and answers a request within 10: after this time there is no network.
@@ -75,7 +77,9 @@ impl Server {
         let status = response.status();
         match response.json().await {
             Ok(answer) => Ok(Some(answer)),
-            Err(_no_answer) if status.is_client_error() => bail!("the server says {status}"),
+            Err(_no_answer) if status.is_client_error() && !LATER.contains(&status.as_u16()) => {
+                bail!("the server says {status}")
+            }
             Err(_lost) => Ok(None),
         }
     }

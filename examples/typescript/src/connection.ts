@@ -15,6 +15,8 @@ import type { Session } from "./session.js";
 
 /** What is worth another try, with the same variables. */
 const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
+/** Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many. */
+const LATER = [408, 429];
 const LONGEST_WAIT = 10_000;
 /** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
 const SILENCE = 60_000;
@@ -133,7 +135,7 @@ export function passes(error: CombinedError): boolean {
   const code = closeCode(error);
   if (code !== undefined) return MAY_PASS.includes(code);
   // No answer at all, or the one of a proxy that does not reach the server.
-  if (networkError) return !(response?.status < 500);
+  if (networkError) return !(response?.status < 500) || LATER.includes(response.status);
   return graphQLErrors.some(({ extensions }) => PASSES.has(String(extensions.code)));
 }
 

@@ -27,7 +27,8 @@ export class Conversation {
   readonly messages = new Map<string, Message>();
   /** What is shown below that, by `clientId`. Keep it on the device, and it outlives a crash of the app. */
   readonly outbox = new Map<string, Outgoing>();
-  readonly #deleted = new Set<string>();
+  /** What was deleted while a message is being sent. */
+  #deleted: Set<string> | undefined;
   #cursor = "";
   /** In a row, of the feed. */
   #failures = 0;
@@ -99,7 +100,7 @@ export class Conversation {
     }
     if (messageId && !message) {
       this.messages.delete(messageId);
-      this.#deleted.add(messageId);
+      this.#deleted?.add(messageId);
     } else if (messageId && message && (kind === "MESSAGE_SENT" || this.messages.has(messageId))) {
       // An edit of what is not loaded changes nothing that is shown.
       this.messages.set(messageId, message);
@@ -137,18 +138,20 @@ export class Conversation {
   async #deliver(clientId: string): Promise<void> {
     const content = this.outbox.get(clientId)?.content;
     if (content === undefined) return;
+    const deleted = (this.#deleted = new Set<string>());
     const input = { senderId: this.me, receiverId: this.other, content, clientId };
     const { message, userErrors: [problem] } = await patiently(() => this.client.mutation(Send, { input })).then(
       ({ sendMessage }) => sendMessage,
       (error: Error) => ({ message: null, userErrors: [error] }),
     );
+    this.#deleted = undefined;
     const outgoing = this.outbox.get(clientId);
     // The feed was faster.
     if (!outgoing) return;
     if (problem) {
       outgoing.problem = problem.message;
       this.listener.failed?.(problem.message);
-    } else if (!message || this.#deleted.has(message.id)) {
+    } else if (!message || deleted.has(message.id)) {
       // It was deleted before the answer came.
       this.outbox.delete(clientId);
     } else {
