@@ -3,6 +3,10 @@ const KEY = "duologue-session";
 const MARGIN = 60_000;
 // No token is traded so soon after it was given, unless the server refuses it: it may hold for less than that.
 const REST = 10_000;
+// The server gives an answer that was lost again for ten seconds.
+const TRIES = 3;
+// A tab that sleeps may hold the lock: after this time it is done without.
+const PATIENCE = 5_000;
 const REFRESH = `mutation ($token: String!) {
   refreshSession(refreshToken: $token) {
     accessToken refreshToken userErrors { code message }
@@ -34,14 +38,14 @@ export class Session {
   async token() {
     const held = this.#held();
     if (!held || held.ends - Date.now() > MARGIN) return held?.accessToken ?? null;
-    await this.#locks.request(KEY, async () => {
+    await this.#alone(async () => {
       const isHeld = () => this.#held()?.refreshToken === held.refreshToken;
       // A refresh token works once. Who waited here finds what the first one got.
       if (!isHeld()) return;
-      const { refreshSession } = await this.#ask(REFRESH, { token: held.refreshToken });
+      const answer = await this.#trade(held.refreshToken);
       // Somebody has signed out meanwhile, or in as somebody else.
       if (!isHeld()) return;
-      if (refreshSession.accessToken) this.keep(refreshSession);
+      if (answer.accessToken) this.keep(answer);
       else this.#store.removeItem(KEY);
     });
     return this.accessToken;
@@ -56,6 +60,23 @@ export class Session {
   /** The access token as it is, which may have ended; null if nobody is signed in. */
   get accessToken() {
     return this.#held()?.accessToken ?? null;
+  }
+
+  async #trade(token) {
+    for (let tries = 1; ; tries++) {
+      try {
+        return (await this.#ask(REFRESH, { token })).refreshSession;
+      } catch (failure) {
+        if (tries === TRIES) throw failure;
+      }
+    }
+  }
+
+  /** Runs it in one tab at a time. */
+  #alone(run) {
+    let running;
+    const once = () => (running ??= run());
+    return this.#locks.request(KEY, { signal: AbortSignal.timeout(PATIENCE) }, once).catch(once);
   }
 
   #hold(tokens) {

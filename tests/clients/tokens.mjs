@@ -50,7 +50,7 @@ const store = {
   removeItem: (key) => values.delete(key),
 };
 let last = Promise.resolve();
-const locks = { request: (_name, work) => (last = last.catch(() => {}).then(work)) };
+const locks = { request: (_name, _options, work) => (last = last.catch(() => {}).then(work)) };
 
 async function signUp(name) {
   const input = { name, email: `${name.toLowerCase()}@example.com`, password: "correct horse battery" };
@@ -70,6 +70,23 @@ async function tabs_refresh_once() {
   assert.equal(asked, 1);
   assert.equal(new Set(tokens).size, 1);
   assert.deepEqual(await ask(ME, {}, tokens[0]), { me: { user: { name: "Ada" } } });
+
+  // Also where a tab that sleeps holds the lock, and where an answer is lost.
+  const asleep = { request: () => Promise.reject(new DOMException("It took too long.", "TimeoutError")) };
+  let lost = 0;
+  const loseOne = async (...request) => {
+    const answer = await ask(...request);
+    if (!lost++) throw new Error("nobody answers");
+    return answer;
+  };
+  for (const session of [new Session(ask, store, asleep), new Session(loseOne, store, locks)]) {
+    const before = values.get("duologue-session");
+    session.distrust(await one.token());
+    assert.equal(await session.token(), await one.token());
+    // An access token may be the same within a second.
+    assert.notEqual(JSON.parse(values.get("duologue-session")).refreshToken, JSON.parse(before).refreshToken);
+  }
+  assert.equal(lost, 2);
 
   // Meanwhile somebody signs out in another tab, or in as somebody else: that stays.
   ada = JSON.parse(values.get("duologue-session"));
