@@ -9,9 +9,9 @@ import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from "@apollo/
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { relayStylePagination } from "@apollo/client/utilities";
 import runtime from "relay-runtime";
-import { defer, map, retry } from "rxjs";
+import { defer, map, retry, throwError, timer } from "rxjs";
 import { startProxy } from "./proxy.mjs";
-import { RETRY_WAIT, SEND, ask, createSocket, headers, result, url, user } from "./server.mjs";
+import { SEND, ask, createSocket, headers, passes, result, url, user, wait } from "./server.mjs";
 
 const { ConnectionHandler, Environment, Network, Observable, RecordSource, Store } = runtime;
 const { createOperationDescriptor, fetchQuery, getSingularSelector, requestSubscription } = runtime;
@@ -33,7 +33,7 @@ const FEED = gql`
   }
 `;
 
-async function apollo(address, { me, other }, changed) {
+async function apollo(address, { me, other }, changed, failed) {
   // Edits need no more than this: a message of an event has the same __typename and id as that of the list.
   const cache = new InMemoryCache({
     typePolicies: { Conversation: { fields: { messages: relayStylePagination() } } },
@@ -60,9 +60,10 @@ async function apollo(address, { me, other }, changed) {
     changed();
   };
   // Its socket does not retry: each time it subscribes anew, with the cursor of then.
+  const again = (error, failures) => (passes(error) ? timer(wait(failures)) : throwError(() => error));
   const following = defer(() => client.subscribe({ query: FEED, variables: { me, after } }))
-    .pipe(map(result), retry({ delay: RETRY_WAIT }))
-    .subscribe(take);
+    .pipe(map(result), retry({ delay: again, resetOnSuccess: true }))
+    .subscribe({ next: take, error: failed });
   return {
     shown: () => page.getCurrentResult().data.conversation.messages.edges.map(({ node }) => node.content),
     older: () =>
@@ -167,7 +168,9 @@ async function scenario(create) {
   const changes = new EventEmitter();
   const send = (content) => ask(SEND, { from: users.other, to: users.me, content }).then(({ message }) => message.id);
   for (const content of ["1", "2", "3"]) await send(content);
-  const client = await create(`http://127.0.0.1:${proxy.port}${url.pathname}`, users, () => changes.emit("change"));
+  const address = `http://127.0.0.1:${proxy.port}${url.pathname}`;
+  const failed = (error) => changes.emit("error", error);
+  const client = await create(address, users, () => changes.emit("change"), failed);
   const until = async (expected) => {
     while (client.shown().join() !== expected) await once(changes, "change");
   };

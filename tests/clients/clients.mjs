@@ -7,11 +7,11 @@ import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { Client as UrqlClient, fetchExchange, subscriptionExchange } from "@urql/core";
 import { cacheExchange } from "@urql/exchange-graphcache";
 import { createClient as createSseClient } from "graphql-sse";
-import { defer, map, retry } from "rxjs";
+import { defer, map, retry, throwError, timer } from "rxjs";
 import { SubscriptionClient } from "subscriptions-transport-ws";
 import WebSocket from "ws";
 import { startProxy } from "./proxy.mjs";
-import { RETRY_WAIT, SEND, ask, createSocket, headers, result, url, user } from "./server.mjs";
+import { SEND, ask, createSocket, headers, passes, result, url, user, wait } from "./server.mjs";
 
 const DEADLINE = 20_000;
 
@@ -36,7 +36,22 @@ const clients = {
 
   // It retries by itself, and reads the variables anew each time.
   "graphql-sse"(address, feed) {
-    const client = createSseClient({ url: address, headers, retryAttempts: Infinity, retry: () => pause(RETRY_WAIT) });
+    let status;
+    const client = createSseClient({
+      url: address,
+      headers,
+      async fetchFn(...request) {
+        const response = await fetch(...request);
+        status = response.status;
+        return response;
+      },
+      retryAttempts: Infinity,
+      async retry(failures) {
+        // By itself it comes back after every status. What is thrown here is the end.
+        if (status >= 400 && status < 500 && ![408, 429].includes(status)) throw new Error(`The server says ${status}.`);
+        await pause(wait(failures));
+      },
+    });
     const follow = () => client.subscribe({ query: FEED, variables: feed.variables }, feed);
     return { follow, stop: () => client.dispose() };
   },
@@ -64,9 +79,10 @@ const clients = {
         new HttpLink({ uri: address, headers }),
       ),
     });
+    const again = (error, failures) => (passes(error) ? timer(wait(failures)) : throwError(() => error));
     const follow = () =>
       defer(() => client.subscribe({ query: gql(FEED), variables: feed.variables }))
-        .pipe(map(result), retry({ delay: RETRY_WAIT }))
+        .pipe(map(result), retry({ delay: again, resetOnSuccess: true }))
         .subscribe(feed);
     const query = (text, variables) => client.query({ query: gql(text), variables }).then(result);
     const mutate = (text, variables) => client.mutate({ mutation: gql(text), variables }).then(result);

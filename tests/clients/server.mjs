@@ -6,7 +6,11 @@ import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
 const DEADLINE = 20_000;
-export const RETRY_WAIT = 50;
+/** In milliseconds; of an app they are longer. */
+const FIRST_WAIT = 50;
+const LONGEST_WAIT = 2_000;
+/** What may go well another time, with the same variables. */
+const PASSES = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
 
 export const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
   sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } userErrors { message } }
@@ -23,13 +27,19 @@ export const headers = authorization ? { authorization } : {};
 // Node 20 has none of its own, and Apollo looks here to understand the errors of one.
 globalThis.WebSocket ??= WebSocket;
 
+/** After so many failures in a row, in milliseconds: longer each time, and never as long as others. */
+export const wait = (failures) => Math.min(FIRST_WAIT * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);
+
+/** Whether it is worth another try: there was no answer, or one that may be another next time. */
+export const passes = ({ errors }) => !errors || errors.some(({ extensions }) => PASSES.includes(extensions?.code));
+
 export const createSocket = (address, retryAttempts) =>
   createClient({
     url: address.replace(/^http/, "ws"),
     webSocketImpl: WebSocket,
     connectionParams: headers,
     retryAttempts,
-    retryWait: () => pause(RETRY_WAIT),
+    retryWait: (failures) => pause(wait(failures)),
     // `ws` reports a refused connection as an error, after which it would give up; a protocol error stays the end.
     shouldRetry: () => true,
   });

@@ -7,7 +7,7 @@ import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 import { connect } from "../../examples/typescript/build/connection.js";
 import { Session as Program } from "../../examples/typescript/build/session.js";
-import { RETRY_WAIT, url } from "./server.mjs";
+import { url, wait } from "./server.mjs";
 import { Session } from "./session.mjs";
 
 const DEADLINE = 20_000;
@@ -157,7 +157,7 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
     // A refused connection is reported as an event without a code.
     shouldRetry: () => true,
     retryAttempts: Infinity,
-    retryWait: () => pause(RETRY_WAIT),
+    retryWait: (failures) => pause(wait(failures)),
     on: {
       closed({ code }) {
         closes.push(code);
