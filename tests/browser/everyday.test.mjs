@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { isAccessible, launch, openWindow } from "./browser.mjs";
-import { act, banner, button, close, composer, field, found, log, message, person, send, tell, two } from "./demo.mjs";
-import { choose, conversations, form, isFocused, isLedBy, newLine, PHONE, signUp, threeMessages } from "./demo.mjs";
+import { act, banner, button, close, composer, field, found, hold, log, message, person, send, tell, two } from "./demo.mjs";
+import { choose, conversations, form, isFocused, isLedBy, newLine, PHONE, settled, signUp, threeMessages } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -135,9 +135,26 @@ test("an answer that comes late takes nothing back that the feed has told", asyn
   const answered = sina.waitForResponse((response) => response.request().postData()?.includes("mutation Send("));
   release();
   await (await answered).finished();
-  // What it changes is shown in the next frame.
-  await sina.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  await settled(sina);
   assert.ok(await read.isVisible());
+  await sina.unrouteAll({ behavior: "wait" });
+
+  // Nor does it bring back the last message before the answer of somebody else.
+  const late = await hold(sina, "mutation Send(");
+  await send(sina, "and again");
+  await late.held;
+  await message(timo, "and again").waitFor();
+  await send(timo, "sooner");
+  await conversations(sina).getByText("sooner").waitFor();
+  await conversations(sina).evaluate((row) => {
+    const look = () => (globalThis.isBack ||= row.innerText.includes("and again"));
+    new MutationObserver(look).observe(row, { subtree: true, childList: true, characterData: true });
+  });
+  const cameLate = sina.waitForResponse((response) => response.request().postData()?.includes("mutation Send("));
+  late.release();
+  await (await cameLate).finished();
+  await settled(sina);
+  assert.ok(!(await sina.evaluate(() => globalThis.isBack)));
   await close(windows);
 });
 

@@ -324,12 +324,7 @@ export class Chat {
 
   /** The outbox or an edit has an answer. */
   private takeChanged(message: Message & { conversation: Row }) {
-    this.change((state) => {
-      const { conversation } = message;
-      const isNew = message.version === 1;
-      const entry = { ...message, provisional: isNew };
-      return model.withMessage(model.withRow(state, conversation, isNew), conversation.id, entry, isNew);
-    });
+    this.change((state) => model.withAnswer(state, message));
     this.takeBack(message.conversation.id, message);
   }
 

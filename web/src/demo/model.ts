@@ -80,6 +80,17 @@ function latest(there: Message | null, now: Message | null): Message | null {
   return there && there.id === now?.id ? newer(there, now) : now;
 }
 
+/** Takes over the answer to a send or an edit. The feed may have told more of the conversation before it came. */
+export function withAnswer(state: State, message: Message & { conversation: Row }): State {
+  const { conversation: row } = message;
+  const isNew = message.version === 1;
+  const known = find(state, row.id)?.last;
+  const { lastMessage: last } = row;
+  const isOld = known && (!last || last.createdAt < known.createdAt);
+  const next = isOld ? state : withRow(state, row, isNew && last?.id !== known?.id);
+  return withMessage(next, row.id, { ...message, provisional: isNew }, isNew);
+}
+
 /** Puts a conversation where its last message belongs, after a message of it was deleted. */
 function withPlace(state: State, id: string): State {
   const moved = state.conversations.find((conversation) => conversation.id === id);
