@@ -23,6 +23,7 @@ test("people of an open server are made and picked, see what is unread, and read
   await send(ada, "Are you\nthere?");
   await row(bob, /React-Ada.*2 unread.*Are you/).waitFor();
   await bob.waitForFunction(() => document.title === "(2) Chat");
+  await ada.getByText("delivered", { exact: true }).waitFor();
   await isAccessible(bob);
   await row(bob, /React-Ada/).press("Enter");
   await message(bob, "there?").waitFor();

@@ -1,13 +1,10 @@
 // An open conversation: its messages, what is on its way, and what is being written.
 import { memo, useEffect, useRef, useState } from "react";
-import { ask } from "./connection";
-import { MarkRead } from "./documents";
+import { useMarkRead } from "./marks";
 import type { Outbox, Unsent } from "./outbox";
 import type { Message, Open } from "./state";
 import { DRAFT, read, write } from "./storage";
 
-/** Marks are set when nothing newer has come for so long, in milliseconds: they cover all that is before them. */
-const MOMENT = 300;
 /** Who is so many pixels from the end still reads it. */
 const NEAR = 40;
 /** Where it is either the inbox or a conversation, as style.css says too. */
@@ -152,20 +149,4 @@ function Composer({ name, draft, maxLength, send }: ComposerProps) {
       {isTooLong && <p role="alert">At most {maxLength.toLocaleString()} characters.</p>}
     </form>
   );
-}
-
-/** Marks as read what somebody sees: not while the page is behind others. */
-function useMarkRead(me: string, newest: string | undefined): void {
-  const [isVisible, setVisible] = useState(document.visibilityState === "visible");
-  useEffect(() => {
-    const look = () => setVisible(document.visibilityState === "visible");
-    document.addEventListener("visibilitychange", look);
-    return () => document.removeEventListener("visibilitychange", look);
-  }, []);
-  useEffect(() => {
-    if (!newest || !isVisible) return;
-    // The feed tells how many are unread after it. What fails is made good by the next mark.
-    const timer = setTimeout(() => void ask(MarkRead, { me, newest }).catch(() => {}), MOMENT);
-    return () => clearTimeout(timer);
-  }, [me, newest, isVisible]);
 }

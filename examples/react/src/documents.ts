@@ -107,3 +107,9 @@ export const Send = graphql(`
 export const MarkRead = graphql(`
   mutation MarkRead($me: ID!, $newest: ID!) { markRead(messageId: $newest, userId: $me) { userErrors { message } } }
 `);
+
+export const MarkDelivered = graphql(`
+  mutation MarkDelivered($me: ID!, $newest: ID!) {
+    markDelivered(messageId: $newest, userId: $me) { userErrors { message } }
+  }
+`);

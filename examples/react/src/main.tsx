@@ -7,6 +7,7 @@ import { Conversation, phone } from "./conversation";
 import { Server } from "./documents";
 import type { ServerQuery } from "./gql/graphql";
 import { Inbox } from "./inbox";
+import { useMarkDelivered } from "./marks";
 import * as session from "./session";
 import { DRAFT, keys, read, write } from "./storage";
 import { PickPerson, SignIn } from "./welcome";
@@ -47,7 +48,7 @@ function Chat({ me, maxLength, leave }: { me: string; maxLength: number; leave: 
   const { state, problem, outbox, unsent, showEarlier, showMore } = useChat(me, open, leave);
   const unread = state?.rows.reduce((sum, row) => sum + row.unreadCount, 0) ?? 0;
   useEffect(() => void (document.title = unread ? `(${unread}) Chat` : "Chat"), [unread]);
-
+  useMarkDelivered(me, state?.rows ?? []);
   useFocusOnPhone(open);
 
   function signOut(): void {
