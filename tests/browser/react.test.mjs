@@ -91,8 +91,10 @@ test("a long conversation is read back to its beginning", async () => {
 });
 
 test("what is written from right to left is shown so, beside what is not", async () => {
-  const { windows, pages } = await two(["React-משה", "React-Naomi"]);
+  const { windows, pages } = await two(["React-משה", `React-${"Naomi".repeat(12)}`]);
   const [moshe, naomi] = pages;
+  // Nor does a long name run out of its place.
+  const fits = (locator) => locator.evaluate((element) => element.scrollWidth <= element.clientWidth);
   await composer(moshe).fill("שלום!");
   const isRightToLeft = (locator) => locator.evaluate((element) => getComputedStyle(element).direction === "rtl");
   assert.ok(await isRightToLeft(composer(moshe)));
@@ -101,6 +103,7 @@ test("what is written from right to left is shown so, beside what is not", async
   for (const page of pages) {
     assert.ok(await isRightToLeft(message(page, "שלום!").getByRole("paragraph")));
     assert.ok(await isRightToLeft(row(page, /React/).getByText("שלום!")));
+    for (const place of [page.getByRole("navigation"), page.getByRole("main")]) assert.ok(await fits(place));
   }
   await close(windows);
 });

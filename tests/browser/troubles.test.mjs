@@ -106,7 +106,8 @@ test("an edit whose answer was lost is done, and why one failed is not said at a
   await (await answered).finished();
   await settled(pola);
   assert.equal(await editor.inputValue(), "second");
-  assert.equal(await alerts(pola).count(), 0);
+  await alerts(pola).filter({ hasText: "“changed again” was not saved: Not this." }).waitFor();
+  assert.equal(await alerts(pola).count(), 1);
   await close(windows);
 });
 
