@@ -89,8 +89,9 @@ export async function two(names, addresses = [open, open]) {
 /** The one writes to the other so many times, as often as a document may in each request. */
 export async function tell([from, to], count) {
   for (let sent = 0; sent < count; sent += 20) {
-    const send = (_, i) => `send${i}: sendMessage(input: { senderId: $from, receiverId: $to, content: "number ${sent + i + 1}." }) { message { id } }`;
-    await ask(open, `mutation ($from: ID!, $to: ID!) { ${Array.from({ length: 20 }, send).join(" ")} }`, { from, to });
+    const input = (i) => `{ senderId: $from, receiverId: $to, content: "number ${sent + i + 1}." }`;
+    const sends = Array.from({ length: 20 }, (_, i) => `send${i}: sendMessage(input: ${input(i)}) { message { id } }`);
+    await ask(open, `mutation ($from: ID!, $to: ID!) { ${sends.join(" ")} }`, { from, to });
   }
 }
 

@@ -17,7 +17,10 @@ const MAY_PASS = [1008, 1011];
 /** A timer for longer, in milliseconds, would end at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** Asks until there is an answer, or `signal` says that nobody waits for it. Only for what does no harm when it is done twice, such as a send with a `clientId`. */
+/**
+ * Asks until there is an answer, or `signal` says that nobody waits for it. Only for what does no harm when it is done twice, such as a
+ * send with a `clientId`.
+ */
 export async function ask<Result, Variables>(
   document: TypedDocumentString<Result, Variables>,
   variables: Variables,
