@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     client::{Script, Until, load},
     demo,
-    limits::PAGE_INSTRUCTIONS,
+    limits::{NAME_INSTRUCTIONS, PAGE_INSTRUCTIONS},
     report::{Report, number},
     server::{self, Database, Server},
     works::{self, Work},
@@ -43,8 +43,10 @@ pub(crate) fn measure(report: &mut Report) {
         let cells = vec![name.to_owned(), number(own / 1e3), number(baseline / 1e3), number(own / baseline)];
         report.row("Instructions", &COLUMNS, cells);
         figures.insert(key.to_owned(), json!({ "duologue": own, "baseline": baseline }));
-        if key == "page" {
-            report.keep(PAGE_INSTRUCTIONS, own / baseline);
+        match key {
+            "page" => report.keep(PAGE_INSTRUCTIONS, own / baseline),
+            "name" => report.keep(NAME_INSTRUCTIONS, own / baseline),
+            _ => {}
         }
     }
     report.figures("instructions", figures.into());

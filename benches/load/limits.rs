@@ -28,6 +28,8 @@ const fn at_least(bound: f64, unit: &'static str, what: &'static str) -> Limit {
 pub(crate) const PAGE_RATE: Limit = at_least(0.75, "x the baseline", "rate of the page of 50, 32 connections");
 pub(crate) const PAGE_CPU: Limit = at_most(1.3, "x the baseline", "CPU of the page of 50, 32 connections");
 pub(crate) const PAGE_INSTRUCTIONS: Limit = at_most(2.0, "x the baseline", "instructions of the page of 50");
+// What every request costs, whatever it asks for.
+pub(crate) const NAME_INSTRUCTIONS: Limit = at_most(5.0, "x the baseline", "instructions of { __typename }");
 pub(crate) const USERS_RATE: Limit = at_least(0.7, "x the baseline", "rate of the page of 100 users, 32 connections");
 
 pub(crate) const USERS_CPU: Limit = at_most(2.2, "x the baseline", "CPU of the page of 100 users, 32 connections");

@@ -244,7 +244,7 @@ test("the docs are searched, without a network beyond the server", async () => {
   await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
   await page.getByRole("combobox").fill("markRead");
   await page.getByRole("option", { name: /markRead/ }).first().click();
-  await page.getByText("Everything up to this message has been read.").waitFor();
+  await page.getByText("Mark all messages up to this one as read.").waitFor();
   await isAccessible(page);
   await window.close();
 });
