@@ -25,6 +25,10 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Between two keepalives, until one is acknowledged.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// A random read costs little more than the next one: on an SSD, and in memory. By PostgreSQL's default, 4, the newest messages of a user
+/// who has many and has been quiet are looked for among those of all: 120 ms in a million messages, and 0.1 ms by the index of the user.
+const PLANNER: &str = "SET random_page_cost = 1.1";
+
 /// Opens connections for a pool.
 pub(super) fn postgres(
     url: &PostgresUrl,
@@ -41,7 +45,7 @@ pub(super) fn postgres(
         async move {
             let mut conn = connect(&client.0, client.1.clone()).await?;
             // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
-            let settings = format!("SET synchronous_commit = on; {}", postgres_timeouts());
+            let settings = format!("SET synchronous_commit = on; {PLANNER}; {}", postgres_timeouts());
             conn.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
             // It may be refused, which changes nothing.
             let _ = conn.batch_execute(ENGLISH).await;

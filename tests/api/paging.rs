@@ -1,6 +1,8 @@
 //! Pages: whatever their size and direction, and whatever happens meanwhile, nothing comes twice and nothing is missing
 //! that was there all along; and what they say about their neighbours is true.
 
+use diesel::{RunQueryDsl, dsl::sql, sql_types::Text};
+use duologue::store::{self, Conn};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
@@ -198,4 +200,27 @@ async fn a_page_that_cannot_be_is_refused() {
     }
     let none = chat.data("{ users(first: 0) { nodes { id } pageInfo { hasNextPage } } }", json!({})).await;
     assert_eq!(none["users"], json!({ "nodes": [], "pageInfo": { "hasNextPage": true } }));
+}
+
+/// PostgreSQL plans by how the messages of all are spread: one of many users has every tenth, and none of the newest half.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_messages_of_a_user_who_is_quiet_are_not_looked_for_among_those_of_all() {
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let fill = "INSERT INTO users (name, name_key, created_at) SELECT 'Ada', 'ada', 0 FROM generate_series(1, 1000);
+        INSERT INTO messages (sender_id, receiver_id, content, created_at)
+        SELECT CASE WHEN number % 10 = 0 AND number < 50000 THEN 1 ELSE 3 + number * 7919 % 990 END, 2, 'some words', 0
+        FROM generate_series(1, 100000) AS number;
+        ANALYZE messages";
+    drop(chat.database.run(fill).await);
+    let explain = |conn: &mut Conn<'_>| {
+        let Conn::Postgres(conn) = conn else { unreachable!() };
+        let page = "SELECT * FROM messages WHERE deleted_at IS NULL AND sender_id = 1 ORDER BY id DESC LIMIT 51";
+        let plan = sql::<Text>(&format!("EXPLAIN {page}")).load::<String>(*conn);
+        plan.map(|lines| lines.join("\n")).map_err(store::Error::from)
+    };
+    let plan = chat.app.store.read(explain).await.unwrap();
+    assert!(plan.contains("using messages_sender"), "{plan}");
 }
