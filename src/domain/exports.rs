@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    future::ready,
     io::{self, Write},
 };
 
@@ -12,7 +11,7 @@ pub use super::lines::{ExportLine, Line};
 use super::{
     Conn, Error, Rejection, Result, Snapshot, TextBudget, Viewer, audit,
     lines::{BlockLine, Count, FORMAT, IdentityLine, MarkLine, MarksLine, MessageLine, SessionLine, UserLine},
-    policy,
+    policy, snapshot,
 };
 use crate::{
     app::App,
@@ -70,31 +69,29 @@ pub async fn export(
     progress: impl FnMut(&Line) + Send + 'static,
 ) -> Result<Count, ExportError> {
     policy::require_operator(viewer)?;
-    let (viewer, at) = (viewer.clone(), app.now());
+    let (actor, at) = (viewer.clone(), app.now());
     let record = move |conn: &mut Conn<'_>| {
         if let Some(user) = of
             && store::rows::users_of(conn, &[user])?.is_empty()
         {
             return Err(Error::from(Rejection::NoUser(user)));
         }
-        Ok(audit::record(conn, &viewer, at, "export", (of, None))?)
+        Ok(audit::record(conn, &actor, at, "export", (of, None))?)
     };
     app.store.write(record).await?;
-    let snapshot = Snapshot { always: true, light: false };
-    app.store
-        .snapshot(ready(()), snapshot, move |conn| {
-            store::allow_pauses(conn)?;
-            let mut export = Export { output, progress, count: Count::default() };
-            let last_id = of.is_none().then(|| store::feed::last_id(conn)).transpose()?;
-            export.line(&Line::Export(ExportLine { format: FORMAT, user_id: of.map(UserId::key), last_id }))?;
-            match of {
-                Some(user) => export.person(conn, user)?,
-                None => export.everything(conn)?,
-            }
-            export.output.flush()?;
-            Ok(export.count)
-        })
-        .await
+    let read = move |conn: &mut Conn<'_>| {
+        store::allow_pauses(conn)?;
+        let mut export = Export { output, progress, count: Count::default() };
+        let last_id = of.is_none().then(|| store::feed::last_id(conn)).transpose()?;
+        export.line(&Line::Export(ExportLine { format: FORMAT, user_id: of.map(UserId::key), last_id }))?;
+        match of {
+            Some(user) => export.person(conn, user)?,
+            None => export.everything(conn)?,
+        }
+        export.output.flush()?;
+        Ok(export.count)
+    };
+    snapshot(app, viewer, Snapshot { always: true, light: false }, read).await?
 }
 
 struct Export<W, P> {

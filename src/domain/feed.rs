@@ -303,21 +303,14 @@ impl Follower {
         let read = move |after| {
             // Not that of this follower: what is read may be shared with others, who know a later one.
             let (app, epoch) = (app.clone(), app.epoch());
-            let reading = async move {
+            // In a task of its own: the permit is not held up by a follower whose client does not read.
+            let reading = tokio::spawn(async move {
                 let _permit = app.permits.acquire(limited, Resource::Read).await;
                 let slice = app.store.feed_after(user, after, limit).await?;
                 Ok::<_, store::Error>(slice.and_then(|slice| page(slice, &epoch, user, after)))
-            };
-            // Boxed to keep the future of a waiting follower small.
-            async move {
-                if limited.is_none() {
-                    return reading.await;
-                }
-                // In a task of its own: the permit is not held up by a follower whose client does not read.
-                let read = AbortOnDropHandle::new(tokio::spawn(reading)).await;
-                read.unwrap_or_else(|why| Err(store::Error::Failed(format!("a feed was not read: {why}"))))
-            }
-            .boxed()
+            });
+            AbortOnDropHandle::new(reading)
+                .map(|read| read.unwrap_or_else(|why| Err(store::Error::Failed(format!("a feed was not read: {why}")))))
         };
         let Some(page) = self.watch.next(position, limit, read).await? else { return Ok(false) };
         if position < page.trimmed_through {

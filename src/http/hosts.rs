@@ -43,9 +43,9 @@ pub struct BadOrigin(String);
 /// # Errors
 /// [`BadOrigin`] for the first invalid one.
 pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
-    let origin = |text: &String| {
+    let origin = |given: &String| {
         // Browsers write names in lower case, and leave the port out where it is the usual one.
-        let text = &text.to_ascii_lowercase();
+        let text = given.to_ascii_lowercase();
         let (scheme, host) = text.split_once("://").unwrap_or_default();
         let has_usual_port =
             matches!((scheme, host.rsplit_once(':')), ("http", Some((_, "80"))) | ("https", Some((_, "443"))));
@@ -53,8 +53,8 @@ pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
             !scheme.is_empty() && !host.is_empty() && !has_usual_port && !host.contains(['/', '*', ' ', '?', '#', '@']);
         // What browsers send for files, and for frames in a sandbox.
         let is_opaque = text == "null" || text == "file://";
-        let value = (is_plain || is_opaque).then(|| HeaderValue::from_str(text).ok()).flatten();
-        value.ok_or_else(|| BadOrigin(text.clone()))
+        let value = (is_plain || is_opaque).then(|| HeaderValue::from_str(&text).ok()).flatten();
+        value.ok_or_else(|| BadOrigin(given.clone()))
     };
     settings.cors_origins.iter().map(origin).collect()
 }

@@ -10,17 +10,20 @@ use duologue::{
     domain::{
         Viewer, demo, feed,
         imports::{self, Line, MessageLine, UserLine},
+        nodes::Membership,
     },
     model::timestamps::Timestamp,
     store,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     crowd::short_or_long,
     database::Lock,
-    harness::{Chat, code, text},
+    harness::{Chat, Database, code, text},
+    servers::followed,
 };
 
 /// Servers look for what others have added until nothing more can come: not for as long as anybody writes anything at all.
@@ -43,6 +46,27 @@ async fn ids_are_settled_once_all_who_may_have_drawn_them_are_done() {
     assert_eq!(unsettled().await.unwrap().settled_since(&earlier), None);
     late.batch_execute("COMMIT").await.unwrap();
     assert_eq!(unsettled().await.unwrap().settled_since(&earlier), Some(2));
+}
+
+/// However many ids others were given since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_joins_hears_of_transactions_that_began_before() {
+    let chat = Chat::in_real_time(Database::new().await, &[]).await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let (_ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let (_eve, _pal) = (chat.person("Eve").await, chat.person("Pal").await);
+    let mut feed = followed(&bob).await;
+    let columns = "INSERT INTO messages (sender_id, receiver_id, content, created_at)";
+    let late = format!("BEGIN; {columns} VALUES (1, 2, 'late', 0)");
+    let Lock::Postgres(mut late) = chat.database.run(&late).await else { unreachable!() };
+    let others = format!("{columns} SELECT 3, 4, 'early', 0 FROM generate_series(1, 2000)");
+    drop(chat.database.run(&others).await);
+    let member = Membership::join(&chat.app).await.unwrap();
+    let _running = AbortOnDropHandle::new(tokio::spawn(member.run(chat.app.clone())));
+    late.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(feed.next().await["message"]["content"], "late");
 }
 
 /// No answer has an error but the one that says to try again.

@@ -107,45 +107,29 @@ test("what is written while an edit is saved is kept", async () => {
   await close(windows);
 });
 
-test("what is to be saved while an edit is saved is saved after it", async () => {
-  const { windows, pages } = await two(browser, ["Ylva", "Zeno"]);
-  const [ylva, zeno] = pages;
-  await send(ylva, "first");
-  await message(ylva, "first").waitFor();
-  const { held, release } = await hold(ylva, "updateMessage");
-  await ylva.keyboard.press("ArrowUp");
-  const editor = ylva.getByRole("textbox", { name: "Edit message" });
-  await editor.fill("second");
-  await editor.press("Enter");
-  await held;
-  await editor.fill("third");
-  await editor.press("Enter");
-  release();
-  await message(zeno, "third").waitFor();
-  await editor.waitFor({ state: "detached" });
-  await close(windows);
-});
-
-test("an edit that is taken back while it is saved is taken back", async () => {
-  const { windows, pages } = await two(browser, ["Yasmin", "Zack"]);
-  const [yasmin, zack] = pages;
-  await send(yasmin, "first");
-  await message(yasmin, "first").waitFor();
-  const { held, release } = await hold(yasmin, "updateMessage");
-  await yasmin.keyboard.press("ArrowUp");
-  const editor = yasmin.getByRole("textbox", { name: "Edit message" });
-  await editor.fill("second");
-  await editor.press("Enter");
-  await held;
-  await editor.fill("first");
-  await editor.press("Enter");
-  release();
-  await editor.waitFor({ state: "detached" });
-  await send(yasmin, "last");
-  await message(zack, "last").waitFor();
-  await message(zack, "first").waitFor();
-  await close(windows);
-});
+for (const [names, text] of [[["Ylva", "Zeno"], "third"], [["Yasmin", "Zack"], "first"]]) {
+  test(`what is to be saved while an edit is saved is saved after it: first, second, ${text}`, async () => {
+    const { windows, pages } = await two(browser, names);
+    const [writer, reader] = pages;
+    await send(writer, "first");
+    await message(writer, "first").waitFor();
+    const { held, release } = await hold(writer, "updateMessage");
+    await writer.keyboard.press("ArrowUp");
+    const editor = writer.getByRole("textbox", { name: "Edit message" });
+    await editor.fill("second");
+    await editor.press("Enter");
+    await held;
+    await editor.fill(text);
+    await editor.press("Enter");
+    release();
+    await editor.waitFor({ state: "detached" });
+    // After it the reader has both edits.
+    await send(writer, "last");
+    await message(reader, "last").waitFor();
+    assert.deepEqual(await texts(reader), [text, "last"]);
+    await close(windows);
+  });
+}
 
 test("nothing is lost and nothing comes twice when the network is cut", async (context) => {
   const proxy = await startProxy(new URL(open));
