@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The key of the lock of PostgreSQL that the only one of several servers holds that makes vectors.
-const EMBEDDING_LOCK: i64 = 0x4475_6F65;
+const EMBEDDING_LOCK: i32 = 0x4475_6F65;
 /// Messages that are looked through for some without a vector.
 const MESSAGES_PER_LOOK: i64 = 256;
 /// Chunks of a former model that are removed in one transaction.

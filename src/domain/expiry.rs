@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// 'Expi': the lock of the server that deletes.
-const LOCK: i64 = 0x4578_7069;
+const LOCK: i32 = 0x4578_7069;
 /// How often it looks for messages that are too old among those with the lowest ids.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// How often it looks among all messages.

@@ -22,7 +22,7 @@ use crate::store::{
 /// So many changes are followed in the moment in which everybody waits.
 const MAX_LAST_CHANGES: i64 = 1_000;
 /// 'Move'
-const MOVE_LOCK: i64 = 0x4D6F_7665;
+const MOVE_LOCK: i32 = 0x4D6F_7665;
 /// Logged changes that wait to be removed: while others write much, each removal waits for its turn.
 const MAX_DONE: usize = 5_000;
 /// With more changes since it was interrupted, a move begins anew: they are read together.

@@ -6,7 +6,7 @@ use super::{Result, audit, feed};
 use crate::app::App;
 
 /// 'Trim': the lock of the server that deletes.
-const LOCK: i64 = 0x5472_696D;
+const LOCK: i32 = 0x5472_696D;
 /// How often it looks for what is too old.
 const INTERVAL: Duration = Duration::from_mins(10);
 

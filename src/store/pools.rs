@@ -340,11 +340,11 @@ impl Store {
         permit
     }
 
-    /// A lock that only one holds at a time, of all servers on a PostgreSQL database; `None` if somebody else does.
+    /// A lock that only one holds at a time, of all servers on a schema of PostgreSQL; `None` if somebody else does.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn try_lock(&self, key: i64) -> Result<Option<Lock>> {
+    pub async fn try_lock(&self, key: i32) -> Result<Option<Lock>> {
         match &self.pools {
             Pools::Sqlite { .. } => Ok(Some(Lock::of_sqlite())),
             Pools::Postgres { pool, .. } => Lock::try_on(pool.manager().create().await?, key).await,
