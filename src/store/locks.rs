@@ -5,8 +5,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::Result;
 
-/// The arguments of PostgreSQL's functions for advisory locks: a key within the schema. Such locks are of a whole database, where each schema
-/// may be of other servers.
+/// The arguments of PostgreSQL's functions for advisory locks: a key within the schema. By themselves such locks are of a whole database,
+/// where each schema may be of other servers.
 pub(super) fn in_schema(key: i32) -> String {
     format!("{key}, (SELECT CAST(oid AS INTEGER) FROM pg_namespace WHERE nspname = current_schema())")
 }
