@@ -1,15 +1,12 @@
 //! Locks that one of several servers on a database holds.
 
-use diesel::{dsl::sql, sql_types::Bool};
+use diesel::{
+    dsl::sql,
+    sql_types::{Bool, Integer},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::Result;
-
-/// The arguments of PostgreSQL's functions for advisory locks: a key within the schema. By themselves such locks are of a whole database,
-/// where each schema may be of other servers.
-pub(super) fn in_schema(key: i32) -> String {
-    format!("{key}, (SELECT CAST(oid AS INTEGER) FROM pg_namespace WHERE nspname = current_schema())")
-}
 
 /// A lock that is held until it is dropped, or its connection is lost. It is for work that may be done twice, but need not be.
 pub struct Lock {
@@ -24,8 +21,10 @@ impl Lock {
 
     /// `None` if somebody else holds it.
     pub(super) async fn try_on(mut conn: AsyncPgConnection, key: i32) -> Result<Option<Self>> {
-        // Raw, because diesel has no advisory locks.
-        let lock = sql::<Bool>(&format!("SELECT pg_try_advisory_lock({})", in_schema(key)));
+        // Raw, because diesel has no advisory locks. They are of a whole database, where each schema may be of other servers.
+        let lock = sql::<Bool>("SELECT pg_try_advisory_lock(")
+            .bind::<Integer, _>(key)
+            .sql(", CAST(oid AS INTEGER)) FROM pg_namespace WHERE nspname = current_schema()");
         let is_held: bool = lock.get_result(&mut conn).await?;
         Ok(is_held.then_some(Self { conn: Some(conn) }))
     }

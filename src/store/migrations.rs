@@ -19,14 +19,14 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{
     Conn, Error, Result,
     conn::{Postgres, on, transaction},
-    locks, moving, names, nodes,
+    moving, names, nodes,
     timeouts::postgres_timeouts,
 };
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// The key of the PostgreSQL advisory lock.
-const LOCK_KEY: i32 = 0x4475_6F6C;
+const LOCK_KEY: i64 = 0x4475_6F6C;
 
 /// The migration that a program must know to use a database that this one has migrated.
 pub(super) const OLDEST_COMPATIBLE: &str = "20261126000010";
@@ -62,11 +62,10 @@ pub(super) fn run(conn: &mut Conn<'_>, direction: Direction) -> Result<Vec<Strin
         }),
         Conn::Postgres(c) => {
             // First of all: whoever starts while another one migrates waits for it as long as it takes.
-            let lock = locks::in_schema(LOCK_KEY);
             c.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
-            c.batch_execute(&format!("SELECT pg_advisory_lock({lock}); {LOCK_TIMEOUT}"))?;
+            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK_KEY}); {LOCK_TIMEOUT}"))?;
             let done = run_on_postgres(c, direction);
-            let unlocked = c.batch_execute(&format!("SELECT pg_advisory_unlock({lock}); {}", postgres_timeouts()));
+            let unlocked = c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK_KEY}); {}", postgres_timeouts()));
             // Where the connection broke, the first error says why.
             let done = done?;
             unlocked?;

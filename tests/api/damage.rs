@@ -218,8 +218,9 @@ async fn a_server_that_starts_says_so() {
     let database = Database::new().await;
     assert!(soon(program(&["migrate", "--database", &database.url]).output()).await.unwrap().status.success());
     // The start waits for somebody who holds the file, or who brings the database up to date.
-    let lock =
-        if database.is_sqlite() { database.run("BEGIN IMMEDIATE").await } else { database.with_lock(1148546924).await };
+    let lock = database
+        .run(if database.is_sqlite() { "BEGIN IMMEDIATE" } else { "SELECT pg_advisory_lock(1148546924)" })
+        .await;
     let [at, metrics_at] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], own_port())));
     let flags = ["--listen", &at.to_string(), "--metrics-listen", &metrics_at.to_string()];
     let mut child = program(&[&["serve", "--database", &database.url], &flags[..]].concat()).spawn().unwrap();

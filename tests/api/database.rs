@@ -59,12 +59,6 @@ impl Database {
         self.run(lock).await
     }
 
-    /// One of the locks that servers on this schema of PostgreSQL take, held until this is dropped.
-    pub(crate) async fn with_lock(&self, key: i32) -> Lock {
-        let schema = "(SELECT CAST(oid AS INTEGER) FROM pg_namespace WHERE nspname = current_schema())";
-        self.run(&format!("SELECT pg_advisory_lock({key}, {schema})")).await
-    }
-
     /// Runs SQL behind the server's back, on a connection of its own.
     pub(crate) async fn run(&self, sql: &str) -> Lock {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
