@@ -112,13 +112,14 @@ async fn main() -> ExitCode {
         embed(&app, model.identity().to_owned(), *count).await;
     }
     let viewer = UserId::new(700);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("words, newest", "early flight", Order::Newest, viewer, None, 3.0),
         ("words, best", "early flight", Order::Relevance, viewer, None, 30.0),
         ("a word of many messages, best", "the", Order::Relevance, viewer, None, 30.0),
         ("a word of many messages, best, among all", "the", Order::Relevance, None, None, 60.0),
-        ("the beginning of many words, best", "t*", Order::Relevance, viewer, None, 150.0),
-        ("the beginning of many words, newest, among all", "t*", Order::Newest, None, None, 150.0),
+        ("the beginning of many words, best", "th*", Order::Relevance, viewer, None, 30.0),
+        ("the beginning of many words, newest", "th*", Order::Newest, viewer, None, 30.0),
+        ("the beginning of many words, newest, among all", "th*", Order::Newest, None, None, 150.0),
         ("meaning, of one user", "x", Order::Relevance, viewer, Some(1), 3.0),
         ("meaning, 100,000 vectors", "x", Order::Relevance, None, Some(0), 20.0),
         ("meaning, 1,000,000 vectors", "x", Order::Relevance, None, Some(1), 150.0),

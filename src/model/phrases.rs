@@ -103,6 +103,12 @@ impl Phrases {
         self.iter().all(|phrase| phrase.places(&tokens).next().is_some())
     }
 
+    /// The phrases whose words are whole.
+    #[must_use]
+    pub fn without_prefixes(&self) -> Self {
+        Self(self.iter().filter(|phrase| !phrase.is_prefix).cloned().collect())
+    }
+
     /// Each word as a phrase of its own.
     #[must_use]
     pub fn words_apart(&self) -> Self {

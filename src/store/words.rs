@@ -119,6 +119,10 @@ type Columns = (BigInt, BigInt, BigInt, Text, Nullable<BigInt>, Nullable<Text>, 
 const COLUMNS: &str =
     "messages.id, sender_id, receiver_id, content, reply_to_id, client_id, version, created_at, edited_at";
 
+/// Of so many messages at most, words that begin with a prefix are looked for in the texts: the indexes of both databases list such
+/// words in the messages of everybody.
+const MAX_READ_FOR_PREFIXES: i64 = 2_000;
+
 /// The messages that have all of the phrases, newest first: at most `limit`, and no more once their texts have `max_bytes`. There
 /// must be a phrase.
 pub fn find(
@@ -138,33 +142,38 @@ pub fn find(
         let query = sql::<Columns>(&format!(
             "SELECT {COLUMNS} FROM messages WHERE id > {after} AND id <= {through} AND {conditions} ORDER BY id DESC"
         ));
-        let has_phrases =
-            |message: &QueryResult<Message>| message.as_ref().map_or(true, |it| phrases.are_in(&it.content));
-        on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?.filter(has_phrases)))?;
+        on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, Some(phrases)))?;
     }
     let through = through.min(index.through);
     let members = members(filter.list);
+    let indexed = phrases.without_prefixes();
+    let reads_texts = indexed != *phrases && !members.is_empty() && {
+        let count = indexing::count_between(conn, filter.list, (i64::MIN, i64::MAX), MAX_READ_FOR_PREFIXES + 1)?;
+        count <= MAX_READ_FOR_PREFIXES
+    };
+    let (indexed, in_texts) = if reads_texts { (&indexed, Some(phrases)) } else { (phrases, None) };
     // Raw, because diesel knows neither MATCH nor a tsquery. The hits are the outer loop of the join, in the order that is wanted;
     // on PostgreSQL `OFFSET 0` keeps the planner, which does not know how often words and members come together, from reading all
     // messages backwards instead.
     let (hits, wanted, and_then, id) = match conn {
         Conn::Sqlite(_) => (
             "message_words CROSS JOIN messages ON messages.id = message_words.rowid WHERE message_words MATCH ",
-            fts5(phrases, &members),
+            fts5(indexed, &members),
             "",
             "message_words.rowid",
         ),
         Conn::Postgres(_) => (
             "(SELECT message_id FROM message_words WHERE words @@ CAST(",
-            tsquery(phrases, &members),
+            tsquery(indexed, &members),
             " AS tsquery) ORDER BY message_id DESC OFFSET 0) AS hits JOIN messages ON messages.id = message_id WHERE TRUE",
             "message_id",
         ),
     };
+    let limit = if reads_texts { String::new() } else { format!("LIMIT {limit}") };
     let query = sql::<Columns>(&format!("SELECT {COLUMNS} FROM {hits}"))
         .bind::<Text, _>(wanted)
-        .sql(&format!("{and_then} AND {id} <= {through} AND {conditions} ORDER BY {id} DESC LIMIT {limit}"));
-    on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?))?;
+        .sql(&format!("{and_then} AND {id} <= {through} AND {conditions} ORDER BY {id} DESC {limit}"));
+    on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, in_texts))?;
     Ok(found.messages)
 }
 
@@ -176,8 +185,12 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, hits: impl IntoIterator<Item = QueryResult<Message>>) -> Result<()> {
-        let mut hits = hits.into_iter();
+    /// Adds messages of a query, as long as there is room; only those with all phrases in their text, if there are phrases.
+    fn add(&mut self, hits: impl Iterator<Item = QueryResult<Message>>, in_texts: Option<&Phrases>) -> Result<()> {
+        let is_hit = |hit: &QueryResult<Message>| {
+            hit.as_ref().map_or(true, |message| in_texts.is_none_or(|phrases| phrases.are_in(&message.content)))
+        };
+        let mut hits = hits.filter(is_hit);
         while self.messages.len() < self.limit
             && self.bytes_left > 0
             && let Some(hit) = hits.next().transpose()?

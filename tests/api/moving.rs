@@ -43,7 +43,10 @@ pub(crate) async fn postgres_database() -> Option<Database> {
 /// What the command says, and whether it did it.
 pub(crate) async fn moves(from: &Database, to: &Database, flags: &[&str]) -> (bool, String) {
     let arguments = [&["move", "--from", &from.url, "--to", &to.url], flags].concat();
-    let output = tokio::time::timeout(Duration::from_mins(2), program(&arguments).output()).await.unwrap().unwrap();
+    let output = tokio::time::timeout(Duration::from_mins(short_or_long(2, 20)), program(&arguments).output())
+        .await
+        .unwrap()
+        .unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
 }
@@ -96,7 +99,7 @@ async fn sends(server: Arc<RwLock<Chat>>, stop: Arc<AtomicBool>, [from, to]: [St
 async fn a_database_that_is_used_is_moved_there_and_back_and_nobody_misses_anything() {
     let Some(postgres) = postgres_database().await else { return };
     let (file, other) = (Database::at("chat.db"), Database::at("again.db"));
-    let messages = short_or_long(3_000, 200_000).to_string();
+    let messages = short_or_long(3_000, 1_000_000).to_string();
     let demo = ["demo", "--users", "30", "--messages", &messages, "--database", &file.url];
     assert!(program(&demo).stdout(Stdio::null()).stderr(Stdio::null()).status().await.unwrap().success());
     let urls = [&postgres, &other].map(|database| database.url.clone());

@@ -56,11 +56,15 @@ async fn messages_are_found_by_their_words() {
         ("\"early flight\"", vec!["our station: early flight"]),
         ("\"flight early\"", vec![]),
         ("\"early fl*\"", vec!["our station: early flight"]),
+        ("ea* train", vec!["an early train"]),
         ("flight station", vec!["our station: early flight"]),
         ("stat", vec![]),
         ("...", vec![]),
     ] {
         assert_eq!(finds(&bob, words).await, expected, "{words}");
+        // Of one user's few messages, the texts are read for words that begin with a prefix.
+        let among_all = json!({ "text": words, "mode": "TEXT", "order": "NEWEST" });
+        assert_eq!(texts(&chat, among_all).await, expected, "{words}");
     }
 }
 
