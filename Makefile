@@ -93,7 +93,7 @@ book: $(TOOLS)/mdbook $(TOOLS)/mdbook-linkcheck2
 
 # The pages of the book that are made from the program: docs/reference/commands.md and schema.md.
 reference:
-	cargo run --quiet -- schema > target/schema.graphql && cp target/schema.graphql schema.graphql
+	mkdir -p target && cargo run --quiet -- schema > target/schema.graphql && cp target/schema.graphql schema.graphql
 	DUOLOGUE_WRITE_DOCS=1 cargo test --quiet --test api -- book_pages::
 
 # The archives of a release, for Linux on x86-64 and aarch64, into target/release-archives. It needs Linux on x86-64. Some twenty

@@ -48,8 +48,9 @@ async fn count<const N: usize>(app: &App, counters: [Counter; N]) -> Result<()> 
         let now = app.now();
         let blocked_until = move |conn: &mut Conn<'_>| {
             let mut until = None;
-            for Counter { rate, key, max, .. } in limited() {
-                until = until.max(store::attempts::blocked_until(conn, key, max, now)?.map(|until| (until, rate)));
+            for Counter { rate, key, max, window } in limited() {
+                let blocked_until = store::attempts::blocked_until(conn, key, max, now, window)?;
+                until = until.max(blocked_until.map(|until| (until, rate)));
             }
             Ok::<_, store::Error>(until)
         };
@@ -59,7 +60,7 @@ async fn count<const N: usize>(app: &App, counters: [Counter; N]) -> Result<()> 
         }
         let count = move |conn: &mut Conn<'_>| {
             for Counter { key, max, window, .. } in limited() {
-                if !store::attempts::count(conn, key, max, now, now.later(window))? {
+                if !store::attempts::count(conn, key, max, now, window)? {
                     // Somebody else was faster: none is counted.
                     return Err(Error::RateLimited(window));
                 }

@@ -50,6 +50,8 @@ pub async fn run_job(app: Arc<App>) {
             Ok(Outcome::Elsewhere) => JOB_INTERVAL,
             Err(error) => {
                 if let EmbeddingError::Model(_) = error {
+                    // The model of another server may not fail.
+                    indexer.lock = None;
                     app.counters.count_embeddings("failed", 1);
                 }
                 failures.add(&error)
@@ -126,19 +128,17 @@ impl From<store::Error> for EmbeddingError {
 
 /// Failures in a row.
 #[derive(Default)]
-struct Failures {
-    count: u32,
-}
+struct Failures(u32);
 
 impl Failures {
     /// How long to wait after one more. The first one is logged.
     fn add(&mut self, error: &EmbeddingError) -> Duration {
-        if self.count == 0 {
+        if self.0 == 0 {
             tracing::warn!(%error, "messages get no vectors for now, so that searches by meaning do not find the newest");
         }
         let [first, most] = RETRY_INTERVALS;
-        let doubled = first.saturating_mul(2_u32.saturating_pow(self.count)).min(most);
-        self.count += 1;
+        let doubled = first.saturating_mul(2_u32.saturating_pow(self.0)).min(most);
+        self.0 += 1;
         match error {
             EmbeddingError::Model(EmbedError::Misconfigured { .. }) => most,
             EmbeddingError::Model(EmbedError::Temporary { retry_after: Some(wait), .. }) => doubled.max(*wait),

@@ -73,8 +73,8 @@ async fn delete_periodically(app: &App) {
     loop {
         let is_full = last_full.is_none_or(|last| last.elapsed() >= FULL_INTERVAL);
         match run(app, if is_full { Extent::All } else { Extent::Oldest }).await {
-            Ok(()) if is_full => last_full = Some(Instant::now()),
-            Ok(()) => {}
+            Ok(true) if is_full => last_full = Some(Instant::now()),
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "messages older than --message-retention could not be deleted"),
         }
         tokio::time::sleep(INTERVAL).await;
@@ -89,14 +89,14 @@ async fn forget_periodically(app: &App) {
     }
 }
 
-async fn run(app: &App, extent: Extent) -> Result<()> {
-    // One of several servers is enough.
-    let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(()) };
+/// Whether it was run here: one of several servers is enough.
+async fn run(app: &App, extent: Extent) -> Result<bool> {
+    let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(false) };
     let deleted = delete_expired(app, extent).await?;
     if deleted > 0 {
         tracing::info!(deleted, "messages older than --message-retention were deleted");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Deletes messages that are hidden as they are too old, in batches that do not block other writers for long; gives the

@@ -163,7 +163,8 @@ impl Watch {
         // The position is behind the cache, or the shared read failed.
         let Some(page) = read(after).await? else { return Ok(None) };
         self.read_through = page.through;
-        if page.is_last {
+        // One with a gap is not for others: they have to notice the gap, too.
+        if page.is_last && page.trimmed_through <= after {
             let mut cache = self.feed.cache.lock();
             if cache.end().is_none_or(|end| end.notified < version.notifications) {
                 cache.replace(after, &page, version.notifications, version.invalidations);
@@ -289,6 +290,23 @@ mod tests {
             Ok::<_, Infallible>(Some(FeedPage { events: Vec::new(), through, is_last: true, trimmed_through: 0 }))
         };
         watch.next(after, 100, read).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_follower_notices_that_a_part_of_the_feed_was_deleted() {
+        let (notifier, user) = (Notifier::default(), UserId::new(7).unwrap());
+        for mut watch in [notifier.watch(user), notifier.watch(user)].map(Some) {
+            let read = |_| async {
+                Ok::<_, Infallible>(Some(FeedPage {
+                    events: Vec::new(),
+                    through: 9,
+                    is_last: true,
+                    trimmed_through: 5,
+                }))
+            };
+            let page = watch.as_mut().unwrap().next(3, 100, read).await.unwrap().unwrap();
+            assert_eq!(page.trimmed_through, 5);
+        }
     }
 
     #[tokio::test]

@@ -87,7 +87,9 @@ fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
         Literal::Int(digits) => {
             digits.as_str().parse::<i64>().map_or_else(|_| Value::String(digits.as_str().to_owned()), Value::from)
         }
-        Literal::Float(number) => Value::from_json(serde_json::from_str(number.as_str()).unwrap_or_default()).ok()?,
+        // One that is too large for a number is an error of the type.
+        Literal::Float(number) => serde_json::from_str(number.as_str())
+            .map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number),
         Literal::Variable(name) => return variables.0.get(name).cloned(),
         Literal::List(items) => {
             Value::List(items.iter().map(|item| literal(item, variables).unwrap_or(Value::Null)).collect())

@@ -4,14 +4,14 @@ use async_graphql::{Response, ServerError, to_value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Code, Request};
+use super::{Answer, Code, Request, parse_json};
 
 impl TryFrom<async_graphql::Request> for Request {
     type Error = Answer;
 
     fn try_from(sent: async_graphql::Request) -> Result<Self, Answer> {
         // As JSON they are the same.
-        let request = serde_json::to_value(&sent).and_then(serde_json::from_value);
+        let request = serde_json::to_vec(&sent).and_then(|json| parse_json(&json));
         request.map_err(|error| Answer::refusal(Code::BadRequest, format!("This is not a GraphQL request: {error}.")))
     }
 }

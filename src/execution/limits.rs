@@ -165,11 +165,13 @@ impl Counter<'_> {
     fn filled(&self, cost: Cost, inner: Cost, field: &CollectedField, on: &str) -> Cost {
         let definition = &field.field.definition;
         let is_list = matches!(definition.ty, Type::List(_) | Type::NonNullList(_));
-        let is_page = definition.argument_by_name("first").is_some();
+        let first = definition.argument_by_name("first");
         let arguments = field.arguments.and_then(|place| self.arguments.get(place));
         let items = arguments.and_then(size);
-        let once = if is_page {
-            let items = items.unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
+        let once = if let Some(first) = first {
+            // Its default is not filled in for `null`.
+            let usual = first.default_value.as_ref().and_then(|default| u64::try_from(default.to_i32()?).ok());
+            let items = items.or(usual).unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
             inner.once.saturating_add(inner.per_item.saturating_mul(items))
         } else if is_list && (on.ends_with("Connection") || on.ends_with("Page")) {
             return Cost { once: 1, per_item: inner.total().saturating_add(1), ..cost };
@@ -178,7 +180,7 @@ impl Counter<'_> {
         } else {
             inner.total()
         };
-        let additional = arguments.map_or(0, |arguments| (self.additional)(&field.field.name, arguments));
+        let additional = (self.additional)(&field.field.name, arguments.unwrap_or(&Value::Null));
         Cost { once: once.saturating_add(1).saturating_add(additional), ..cost }
     }
 }

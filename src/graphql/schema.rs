@@ -90,16 +90,20 @@ impl Declare for Subscription {
 
 /// Fields that a search for users counts for besides those that it fills.
 const USER_SEARCH: u64 = 500;
+/// The same of the sessions of an account: a list without pages, of up to 100.
+const SESSIONS: u64 = 500;
 /// The same of a search over messages, which compares thousands of texts.
 const MESSAGE_SEARCH: u64 = 1_000;
 
-/// What searches count for besides the fields that they fill.
+/// What searches and long lists count for besides the fields that they fill.
 pub(super) fn additional_cost(field: &str, arguments: &Value) -> u64 {
     let searches_users = matches!(arguments, Value::Object(all) if matches!(all.get("search"), Some(Value::String(_))));
     if field == searches::FIELD {
         MESSAGE_SEARCH
     } else if searches_users {
         USER_SEARCH
+    } else if field == "sessions" {
+        SESSIONS
     } else {
         0
     }

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     config::Limits,
+    execution::parse_json,
     graphql::{Drain, RequestPermits, session_data},
 };
 
@@ -165,7 +166,7 @@ impl OlderSocket<'_> {
             Message::Close(_) => return Err(None),
         };
         let unknown = || Close::new(4400, "This is no message of graphql-ws");
-        let Head { kind, id } = serde_json::from_str(&text).map_err(|_why| unknown())?;
+        let Head { kind, id } = parse_json(text.as_bytes()).map_err(|_why| unknown())?;
         match (kind.as_str(), id) {
             // The library takes the names of the newer protocol as well.
             ("start" | "subscribe", Some(id)) => {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::responses::refused;
 use crate::{
     config::Limits,
-    execution::{Answer, Code, Request},
+    execution::{Answer, Code, Request, parse_json},
 };
 
 /// Characters of an unknown charset that are repeated in the error.
@@ -88,7 +88,7 @@ pub(super) fn parse(body: &[u8], max_batch: usize) -> Result<PostBody, String> {
         let why = "Send JSON as UTF-8 without one (RFC 8259, 8.1).";
         return Err(format!("The body begins with the byte order mark (BOM) of {encoding}. {why}"));
     }
-    let value = serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))?;
+    let value = parse_json(body).map_err(|error| format!("The body is not JSON: {error}."))?;
     let Value::Array(batch) = value else { return request(value).map(|request| PostBody::One(Box::new(request))) };
     if batch.is_empty() {
         return Err("The batch is empty.".into());
@@ -120,7 +120,7 @@ pub(super) fn from_query_string(text: &str) -> Result<Request, String> {
         let value = match &*name {
             "query" | "operationName" => Value::String(value.into_owned()),
             "variables" | "extensions" => {
-                serde_json::from_str(&value).map_err(|error| format!("The parameter `{name}` is not JSON: {error}."))?
+                parse_json(value.as_bytes()).map_err(|error| format!("The parameter `{name}` is not JSON: {error}."))?
             }
             _ => continue,
         };

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    execution::{Code, Request},
+    execution::{Code, Request, parse_json},
     graphql::Caller,
 };
 
@@ -215,7 +215,7 @@ impl SocketSession {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
             Message::Close(_) => return Err(None),
         };
-        let message = serde_json::from_str(&text)
+        let message = parse_json(text.as_bytes())
             .map_err(|_why| Close::new(4400, "This is no message of graphql-transport-ws"))?;
         match message {
             ClientMessage::ConnectionInit { .. } if self.initialized.is_some() => {

@@ -1,29 +1,43 @@
 //! The table `attempts`: how often something was tried, in windows of time.
 
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, query_dsl::methods};
+use std::time::Duration;
+
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, query_dsl::methods};
 
 use super::{Conn, Result, conn::on, schema::attempts};
 use crate::model::timestamps::Timestamp;
 
 /// Rows that one statement deletes.
 const ROWS_PER_STEP: i64 = 500;
+/// A window that ends by more than this later than one that begins now was begun by a clock that was ahead, and has expired. The clocks
+/// of several servers differ by less.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
-/// When the next attempt may be made; `None` if it may be made now, as there were fewer than `max`.
-pub fn blocked_until(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp) -> Result<Option<Timestamp>> {
+/// When the next attempt may be made; `None` if it may be made now, as there were fewer than `max` in the window.
+pub fn blocked_until(
+    conn: &mut Conn<'_>,
+    key: i64,
+    max: i32,
+    now: Timestamp,
+    window: Duration,
+) -> Result<Option<Timestamp>> {
     let query = attempts::table
         .find(key)
         .select(attempts::expires_at)
         .filter(attempts::expires_at.gt(now))
+        .filter(attempts::expires_at.le(now.later(window + CLOCK_TOLERANCE)))
         .filter(attempts::count.ge(max));
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Counts an attempt, unless there were `max` already: false then. The first one begins a window, which ends at `expires_at`.
-pub fn count(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp, expires_at: Timestamp) -> Result<bool> {
-    let expired = diesel::delete(attempts::table.find(key)).filter(attempts::expires_at.le(now));
+/// Counts an attempt, unless there were `max` already: false then. The first one begins a window.
+pub fn count(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp, window: Duration) -> Result<bool> {
+    let latest = now.later(window + CLOCK_TOLERANCE);
+    let expired = diesel::delete(attempts::table.find(key))
+        .filter(attempts::expires_at.le(now).or(attempts::expires_at.gt(latest)));
     on!(conn, |c| expired.execute(c))?;
     let count = diesel::insert_into(attempts::table)
-        .values((attempts::key.eq(key), attempts::count.eq(1), attempts::expires_at.eq(expires_at)))
+        .values((attempts::key.eq(key), attempts::count.eq(1), attempts::expires_at.eq(now.later(window))))
         .on_conflict(attempts::key)
         .do_update()
         .set(attempts::count.eq(attempts::count + 1));

@@ -304,12 +304,14 @@ pub fn erase(conn: &mut Conn<'_>, ids: &[MessageId], at: Timestamp) -> Result<()
     Ok(())
 }
 
-/// Messages of a sender that have a `clientId`, deleted or not, in any order.
+/// Messages of a sender that have a `clientId`, deleted or not: the same ones until they have none. PostgreSQL begins a scan of a table
+/// anywhere, so that without an order it would find others each time.
 pub fn with_client_id(conn: &mut Conn<'_>, sender: UserId, limit: i64) -> Result<Vec<MessageId>> {
     let query = messages::table
         .select(messages::id)
         .filter(messages::sender_id.eq(sender))
         .filter(messages::client_id.is_not_null())
+        .order(messages::client_id)
         .limit(limit);
     Ok(on!(conn, |c| query.load(c))?)
 }

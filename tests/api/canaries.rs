@@ -57,6 +57,13 @@ fn apollo_compiler_does_not_know_is_one_of() {
     assert!(!is_taken("{ __type(name: \"Pair\") { isOneOf } }"));
 }
 
+/// `parse_json` in src/execution/json.rs. <https://github.com/serde-rs/json/issues> knows none of it yet.
+#[test]
+fn serde_json_reads_a_text_as_a_value() {
+    let value: serde_json::Value = serde_json::from_str(r#"{"$serde_json::private::RawValue": "[1]"}"#).unwrap();
+    assert_eq!(value, serde_json::json!([1]));
+}
+
 /// `have_same_lengths` in src/execution/plan.rs. The rule: <https://spec.graphql.org/October2021/#sec-Field-Selection-Merging>.
 #[test]
 fn apollo_compiler_compares_lists_as_far_as_the_shorter_one_goes() {

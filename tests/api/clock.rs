@@ -25,6 +25,10 @@ impl HeldClock {
         self.0.fetch_add(by.as_millis().try_into().unwrap(), Ordering::Relaxed);
     }
 
+    pub(crate) fn go_back(&self, by: Duration) {
+        self.0.fetch_sub(by.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+
     /// For a server.
     pub(crate) fn reader(&self) -> impl Fn() -> Timestamp + Send + Sync + 'static {
         let time = self.0.clone();

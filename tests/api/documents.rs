@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Chat, code};
+use crate::{
+    harness::{Chat, code},
+    resume::cursor,
+};
 
 /// The query that GraphiQL and other tools send first.
 const INTROSPECTION: &str = include_str!("introspection.graphql");
@@ -186,6 +189,10 @@ async fn nothing_is_run_with_a_value_that_does_not_fit() {
         let answer = chat.ask(query, json!({ "input": input })).await;
         assert_eq!((code(&answer).as_str(), &answer["errors"][0]["message"]), ("BAD_USER_INPUT", &json!(why)));
     }
+    for too_large in ["1e400", "-1e400", "1.5"] {
+        let search = format!("{{ searchMessages(input: {{ text: \"x\", since: {too_large} }}) {{ nodes {{ id }} }} }}");
+        assert_eq!(chat.code(&search, json!({})).await, "BAD_USER_INPUT", "{too_large}");
+    }
     let left_out = "query ($n: Int, $s: String) { users(first: $n, search: $s) { nodes { id } } }";
     assert_eq!(chat.data(left_out, json!({})).await, json!({ "users": { "nodes": [] } }));
     assert_eq!(
@@ -234,6 +241,15 @@ async fn what_a_variable_asks_for_counts_too() {
     let by_default =
         "query ($n: Int = 100) { users(first: $n) { nodes { sentMessages(first: $n) { nodes { id } } } } }";
     assert_eq!(chat.code(by_default, json!({})).await, "QUERY_TOO_COMPLEX");
+    // A list without pages, and a page whose size is left to the server.
+    let sessions: String = (0..10).map(|n| format!("a{n}: sessions {{ id }} ")).collect();
+    assert_eq!(chat.code(&format!("{{ me {{ {sessions} }} }}"), json!({})).await, "QUERY_TOO_COMPLEX");
+    let few = Chat::with(&["--max-complexity", "160"]).await;
+    let cursor = cursor(&few.person("Ada").await).await;
+    for first in ["null", "100"] {
+        let events = format!("{{ feedEvents(userId: 1, after: {cursor}, first: {first}) {{ events {{ kind at }} }} }}");
+        assert_eq!(few.code(&events, json!({})).await, "QUERY_TOO_COMPLEX", "{first}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

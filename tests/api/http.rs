@@ -249,6 +249,8 @@ async fn a_broken_body_is_explained() {
         r#"{"query":"{ __typename }","extensions":[]}"#,
         r#"{"query":"{ __typename \ud800 }"}"#,
         r#"{"query":"{ __typename }","variables":{"a":"\ud800"}}"#,
+        r#"{"query":"{ __typename }","variables":{"a":[{"$serde_json::private::RawValue":"1"}]}}"#,
+        r#"{"query":"{ __typename }","variables":{"a":{"\u0024serde_json::private::RawValue":"1"}}}"#,
     ] {
         let (status, _, answer) = response(post(&chat, "application/json", body)).await;
         assert_eq!((status, code(&answer).as_str()), (400, "BAD_REQUEST"), "{body}");

@@ -29,7 +29,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("messages with the words", &["domain/searches.rs:MAX_RANKED"]),
     ("seconds that vectors are compared for an answer", &["domain/searches.rs:SCAN_TIMEOUT"]),
     ("seconds that a search waits for the vector", &["search/embedders.rs:QUERY_TIMEOUT"]),
-    ("searches without a vector one after the other", &["search/breakers.rs:MAX_FAILURES", "search/breakers.rs:PAUSE"]),
+    ("searches in a row without the vector", &["search/breakers.rs:MAX_FAILURES", "search/breakers.rs:PAUSE"]),
     ("bytes of an answer of an embeddings endpoint", &["search/endpoint.rs:MAX_BYTES_PER_TEXT"]),
     ("the same, where people sign in, for somebody", &["graphql/api.rs:MAX_ANONYMOUS_ANSWER"]),
     ("bytes of messages in a page of `feedEvents`", &["store/feed.rs:MAX_SLICE_BYTES"]),

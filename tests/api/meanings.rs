@@ -1,6 +1,9 @@
 //! Searches by meaning, with the real model: what is found, how soon, by whom, and that it is gone when its message is.
 
+use std::sync::Arc;
+
 use duologue::{
+    app::App,
     domain::{embedding, indexing},
     store,
 };
@@ -140,6 +143,31 @@ async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
     assert_eq!(vectors.await, 1);
     ada.leaves(true).await;
     assert_eq!(means(&bob, "money").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_model_fails_leaves_the_messages_to_another() {
+    let (failing, working) = (Program::start(|_| status(401, &json!({}))).await, Program::start(good).await);
+    let reader = Reader::asking(&failing).await;
+    if reader.chat.database.is_sqlite() {
+        // Several servers do not use a file.
+        return;
+    }
+    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
+    ada.sends("hello", &bob).await;
+    soon(async {
+        while failing.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let settings = reader.chat.database.settings(&["--embedding-url", &working.url, "--embedding-name", "small"]);
+    let mut other = App::open(&settings.database).await.unwrap();
+    other.configure(&settings).await.unwrap();
+    let other = Arc::new(other);
+    let job = tokio::spawn(embedding::run_job(other.clone()));
+    soon(async { while with_vectors(&other).await.is_empty() {} }).await;
+    job.abort();
 }
 
 /// What others write changes neither what is found, nor the scores, nor how much is pending.

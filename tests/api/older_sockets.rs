@@ -81,7 +81,9 @@ async fn the_older_protocol_has_the_limits_of_the_newer_one() {
     let mut silent = Socket::open(chat.address, "graphql-ws").await;
     assert_eq!(silent.hears_close().await, 4408);
     let named = |kind: &str| json!({ "type": kind, "id": "x".repeat(129), "payload": { "query": "{a}" } }).to_string();
-    for wrong in ["{", "5", "{\"type\":\"nonsense\"}", &named("start"), &named("subscribe"), &named("nonsense")] {
+    let raw =
+        r#"{"type":"start","id":"1","payload":{"query":"{a}","variables":{"$serde_json::private::RawValue":"1"}}}"#;
+    for wrong in ["{", "5", "{\"type\":\"nonsense\"}", &named("start"), &named("subscribe"), &named("nonsense"), raw] {
         let mut socket = initialized(&chat, json!({})).await;
         socket.says_raw(Message::text(wrong)).await;
         assert_eq!(socket.hears_close().await, 4400, "{wrong}");

@@ -154,6 +154,21 @@ async fn who_guessed_may_try_again_after_a_quarter_of_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_locks_nobody_out() {
+    let clock = HeldClock::new();
+    let chat = Chat::by(&clock, Database::new().await, &[&ACCOUNTS[..], &GUARDED].concat()).await;
+    Member::signs_up(&chat, "Ada").await;
+    let day = Duration::from_hours(24);
+    clock.advance(day);
+    for _ in 0..10 {
+        assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", "wrong").await, "BAD_CREDENTIALS");
+    }
+    assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", "wrong").await, "RATE_LIMITED");
+    clock.go_back(day);
+    assert_eq!(attempt(&chat, "192.0.2.1", "ada@example.com", "correct horse battery").await, "in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_has_so_many_attempts() {
     let chat = guarded(&["--max-sign-ins", "3", "--max-sign-ups", "2"]).await;
     for number in 0..3 {

@@ -134,6 +134,7 @@ async fn a_wrong_turn_closes_with_its_code() {
         r#"{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","variables":[]}}"#,
         r#"{"type":"complete"}"#,
         r#"{"type":"ping","payload":[]}"#,
+        r#"{"type":"ping","payload":{"a":{"$serde_json::private::RawValue":"1"}}}"#,
         r#"{"type":"connection_init","payload":"x"}"#,
     ] {
         let mut socket = Socket::ready(&chat).await;
