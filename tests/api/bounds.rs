@@ -291,7 +291,8 @@ async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
     world.fill(100).await;
     let eve = world.account("eve").await;
     let going = Arc::new(AtomicBool::new(true));
-    let (mallory, to) = (world.mallory.authorization.clone(), world.bob.id.clone());
+    let [me, to] = [&world.mallory, &world.bob].map(|account| account.id.clone());
+    let mallory = world.mallory.authorization.clone();
     let large = format!("{{ messages(first: 100) {{ nodes {{ {} }} }} }}", aliased(29, "content"));
     let searches = format!(
         "{{ {} }}",
@@ -299,7 +300,7 @@ async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
     );
     let pages = "{ users(first: 100) { nodes { conversations(first: 40) { nodes { id messages(first: 1) { nodes { content } } } } } } }";
     let rename = "mutation ($me: ID!) { updateUser(id: $me, input: { name: \"another\" }) { userErrors { code } } }";
-    let me = world.mallory.id.clone();
+    let many = "nodes { sender { id name createdAt } receiver { id name } id content } ".repeat(20);
     let requests = [
         json!({ "query": large }),
         json!(vec![json!({ "query": large }); 4]),
@@ -309,12 +310,31 @@ async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
         json!({ "query": "mutation { refreshSession(refreshToken: \"x\") { userErrors { code } } }" }),
         json!({ "query": SEND, "variables": { "input": { "receiverId": to, "content": "x".repeat(9_000) } } }),
         json!({ "query": "{ messages(first: 100) { nodes { content } } }" }),
+        json!({ "query": format!("{{ me {{ {} }} }}", aliased(29, "unreadCount")) }),
+        json!({ "query": format!("{{ n%: messages {{ ...A ...A }} }} fragment A on MessageConnection {{ {many} }}") }),
     ];
-    let attack = requests.into_iter().cycle().take(short_or_long(16, 32)).map(|request| {
+    let (http, url, bearer, goes_on) = (world.http.clone(), world.url.clone(), mallory.clone(), going.clone());
+    let crude = tokio::spawn(async move {
+        while goes_on.load(Ordering::Relaxed) {
+            let body = http.post(&url).header("content-type", "application/json").body(" ".repeat(20 << 20));
+            let head = http.get(&url).header("x-large", "x".repeat(40_000));
+            let address = http.get(format!("{url}?query={}", "x".repeat(20_000)));
+            for request in [body, head, address] {
+                // Refused, with an answer or without.
+                let _ = request.header("authorization", &bearer).timeout(Duration::from_secs(10)).send().await;
+            }
+        }
+    });
+    let attack = requests.into_iter().cycle().take(short_or_long(20, 40)).map(|request| {
         let (world, mallory, going) = (world.clone(), mallory.clone(), going.clone());
         tokio::spawn(async move {
-            while going.load(Ordering::Relaxed) {
-                let asked = world.http.post(&world.url).header("authorization", &mallory).json(&request);
+            for number in 0.. {
+                if !going.load(Ordering::Relaxed) {
+                    break;
+                }
+                let query = request.to_string().replace("n%", &format!("n{number}"));
+                let asked = world.http.post(&world.url).header("authorization", &mallory).body(query);
+                let asked = asked.header("content-type", "application/json");
                 // How long the stranger waits for her own requests does not matter.
                 let Ok(answer) = asked.timeout(Duration::from_secs(10)).send().await else { continue };
                 let Ok(answers) = answer.json::<Value>().await else { continue };
@@ -353,7 +373,7 @@ async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {
         pace.tick().await;
     }
     going.store(false, Ordering::Relaxed);
-    for attacker in attack {
+    for attacker in attack.into_iter().chain([crude]) {
         attacker.await.unwrap();
     }
     delays.sort();

@@ -1,7 +1,3 @@
--- With the sender, so that the messages of one of the two are found without a look at each row of the conversation.
-DROP INDEX messages_conversation;
-CREATE INDEX messages_conversation ON messages (low_id, high_id, id, sender_id) WHERE deleted_at IS NULL;
-
 -- The place of a conversation in lists follows its last message that is left, no longer one that was deleted.
 UPDATE members SET last_message_id = coalesce((
     SELECT max(id) FROM messages
@@ -10,3 +6,9 @@ UPDATE members SET last_message_id = coalesce((
         AND deleted_at IS NULL
 ), last_message_id)
 WHERE EXISTS (SELECT 1 FROM messages WHERE id = last_message_id AND deleted_at IS NOT NULL);
+
+-- With the sender, so that the messages of one of the two are found without a look at each row of the conversation. Made before the
+-- former one is dropped, which keeps readers away: until the transaction ends, which is at once then.
+CREATE INDEX messages_conversation_sender ON messages (low_id, high_id, id, sender_id) WHERE deleted_at IS NULL;
+DROP INDEX messages_conversation;
+ALTER INDEX messages_conversation_sender RENAME TO messages_conversation;
