@@ -243,7 +243,7 @@ const AUDIT: &str = "List what was done on behalf of others and with accounts, b
 
 Recorded are what admins and service tokens change on behalf of a user, changes of passwords and addresses, deletions of accounts, and the \
 commands `admin`, `import`, `export`, `restore`, `move` and `new-epoch`. Not recorded are what users do themselves, what is only read, and \
-what clients of an open server do, as nobody knows who they are. There are no texts, names and addresses in it. The server deletes \
+what clients do in open mode, as nobody knows who they are. There are no texts, names and addresses in it. The server deletes \
 records that are older than --audit-retention.";
 
 const MOVE: &str = "Move a database from SQLite to PostgreSQL, or back, while servers use it.

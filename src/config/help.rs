@@ -5,7 +5,7 @@ pub(super) const DATABASE: &str = "the database (duologue.db unless --database n
                                    duologue.db-shm beside it";
 /// What a server needs besides.
 pub(super) const SERVED: &str = "the database (duologue.db unless --database names another), with duologue.db-wal, duologue.db-shm and \
-                                 duologue.db-server beside it; duologue.key where people sign in; the folder model, if it is there";
+                                 duologue.db-server beside it; duologue.key in signed-in mode; the folder model, if it is there";
 pub(super) const NONE: &str = "none";
 
 /// Examples, the files that a command reads or writes, and how it ends.

@@ -8,7 +8,7 @@ use super::values::{at_least_one, bytes, rate, seconds};
 
 /// How often people may do something; 0 is `off`: as often as they like. Not in open mode.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Limits of rates, where people sign in")]
+#[command(next_help_heading = "Rate limits, in signed-in mode")]
 pub struct Rates {
     /// Sends, edits, marks and other changes of a user in a second, and three times as many at once; or `off`
     #[arg(long, value_name = "N", env = "DUOLOGUE_MAX_SENDS", default_value_t = 20, value_parser = rate)]

@@ -31,7 +31,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("seconds that a search waits for the vector", &["search/embedders.rs:QUERY_TIMEOUT"]),
     ("searches in a row without the vector", &["search/breakers.rs:MAX_FAILURES", "search/breakers.rs:PAUSE"]),
     ("bytes of an answer of an embeddings endpoint", &["search/endpoint.rs:MAX_BYTES_PER_TEXT"]),
-    ("the same, where people sign in, for somebody", &["graphql/api.rs:MAX_ANONYMOUS_ANSWER"]),
+    ("the same, in signed-in mode, for somebody", &["graphql/api.rs:MAX_ANONYMOUS_ANSWER"]),
     ("bytes of messages in a page of `feedEvents`", &["store/feed.rs:MAX_SLICE_BYTES"]),
     ("bytes of memory of the operations of a socket", &["graphql/executors.rs:MAX_HELD_BYTES"]),
     ("bytes of messages that are buffered", &["store/feed.rs:MAX_SLICE_BYTES"]),
