@@ -37,12 +37,12 @@ model: model/model.safetensors
 
 # All tests: on SQLite and on a throwaway PostgreSQL server, each on an open server and where everybody signs in.
 test: web clients browser examples nats proxies litestream pgbackrest bwrap
-	cargo test
-	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(patsubst %,--skip %,$(ONCE) $(FAULTS))
+	cargo test -- $(PATIENT)
+	DUOLOGUE_TEST_SIGNED_IN=1 cargo test --test api -- $(PATIENT) $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 	tests/with-postgres cargo test --test api -- $(PATIENT) $(ONCE:%=--skip %)
 	DUOLOGUE_TEST_SIGNED_IN=1 tests/with-postgres cargo test --test api -- $(PATIENT) $(patsubst %,--skip %,$(ONCE) $(FAULTS))
 
-# Tests on PostgreSQL wait much: for servers that start and stop, and for what is cut off to be noticed.
+# Tests wait much: for servers that start and stop, for pages in a browser, and for what is cut off to be noticed.
 PATIENT := --test-threads=$(shell expr 2 \* $$(nproc))
 
 # Tests that run once: neither the database nor who has signed in makes a difference to them.
