@@ -41,7 +41,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Switches it for the writer.
 async fn overwrite(app: &App, on: bool) {
     let switch = move |conn: &mut Conn<'_>| match conn {
-        Conn::Sqlite(c) => Ok(c.batch_execute(if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" })?),
+        Conn::Sqlite(c) => {
+            Ok(c.batch_execute(if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" })?)
+        }
         Conn::Postgres(_) => unreachable!(),
     };
     app.store.write::<_, Error>(switch).await.unwrap();

@@ -16,6 +16,7 @@ use duologue::{
     model::timestamps::Timestamp,
     store::{DatabaseUrl, Store},
 };
+use tokio::net::TcpListener;
 
 use super::{METRICS, Probe, READY, nats_settings, probe, progress::Progress, verified};
 
@@ -44,11 +45,12 @@ pub(super) async fn run(settings: &Serve) -> Result<()> {
     report("trusted documents", trusted_documents(&settings.limits));
     report("NATS", nats(settings).await);
     report("database", database(settings).await);
+    let mut listeners = Vec::new();
     for listen in &settings.addresses.listen {
-        report("address", address(listen, READY).await);
+        report("address", address(listen, READY, &mut listeners).await);
     }
     if let Some(listen) = &settings.metrics_listen {
-        report("address of metrics", address(listen, METRICS).await);
+        report("address of metrics", address(listen, METRICS, &mut listeners).await);
     }
     report("open files", Ok(open_files()));
     match problems {
@@ -63,7 +65,14 @@ fn signing_key(auth: &Auth) -> Result<String> {
         return Ok("none, as nobody signs in".to_owned());
     }
     Ok(match read_signing_keys(auth)?.map(|keys| keys.ids().len()) {
-        None => format!("the first start creates {}", absolute(&auth.signing_key_file)?.display()),
+        None => {
+            let file = absolute(&auth.signing_key_file)?;
+            let folder = file.parent().filter(|folder| !folder.is_dir());
+            if let Some(missing) = folder {
+                bail!("{} cannot be created: there is no folder {}", file.display(), missing.display());
+            }
+            format!("the first start creates {}", file.display())
+        }
         Some(1) => "can be used".to_owned(),
         Some(count) => format!("can be used, and {} more for tokens of before", count - 1),
     })
@@ -119,12 +128,14 @@ async fn database(settings: &Serve) -> Result<String> {
     })
 }
 
-/// Whether it is free, or used by a server that is ready.
-async fn address(wanted: &Listen, how: Probe) -> Result<String> {
+/// Whether it is free, also beside the others, or used by a server that is ready.
+async fn address(wanted: &Listen, how: Probe, others: &mut Vec<TcpListener>) -> Result<String> {
     match http::listen(slice::from_ref(wanted)) {
         Ok(listeners) => {
             let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string()));
-            Ok(format!("{} is free", addresses.collect::<Result<Vec<_>>>()?.join(", ")))
+            let addresses = addresses.collect::<Result<Vec<_>>>()?.join(", ");
+            others.extend(listeners);
+            Ok(format!("{addresses} is free"))
         }
         Err(CannotListen::InUse { address, .. }) if probe(&format!("http://{address}"), how).await.is_ok() => {
             Ok(format!("{address} is used by a server that is ready"))

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use duologue::{
     app::App,
     config::{Database, Embeddings},
-    domain::{Viewer, embedding, indexing},
+    domain::{Viewer, indexing, reindexing},
     store,
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn run(database: &Database, embeddings: &Embeddings, (words, ve
         written = writeln!(stdout(), "The words of all messages are indexed.");
     }
     if app.embedder.is_some() {
-        embedding::reindex(&app, &operator, progress()).await?;
+        reindexing::reindex(&app, &operator, progress()).await?;
         written = written.and(writeln!(stdout(), "All messages have vectors."));
     } else if vectors {
         written = written.and(writeln!(stdout(), "There is no embedding model, so that no vectors were made."));

@@ -7,7 +7,7 @@ use reqwest::header::HeaderValue;
 
 use duologue::{
     app::{database_url, read_signing_keys},
-    config::{AuthMode, Listen, Serve},
+    config::{AuthMode, Listen, Serve, SignUp},
     http,
     store::DatabaseUrl,
 };
@@ -52,6 +52,14 @@ pub(super) fn verified(settings: &Serve) -> Result<Vec<HeaderValue>> {
     }
     if open && settings.auth.issuer.is_some() {
         bail!("--issuer has no effect on a server where nobody has to sign in: say --auth jwt as well");
+    }
+    if open && (settings.auth.signing_key.is_some() || settings.auth.sign_up == SignUp::Closed) {
+        bail!(
+            "--signing-key and --sign-up have no effect on a server where nobody has to sign in: say --auth jwt as well"
+        );
+    }
+    if settings.auth.create_users && settings.auth.issuer.is_none() {
+        bail!("--create-users is about the users of another issuer: say which one with --issuer");
     }
     if settings.auth.access_token_lifetime < Duration::from_secs(1) {
         bail!("--access-token-lifetime must be at least a second: that is how exactly tokens say when they expire");

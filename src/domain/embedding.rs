@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Result, Viewer, indexing::JOB_INTERVAL, policy};
+use super::{Result, indexing::JOB_INTERVAL};
 use crate::{
     app::App,
     model::{
@@ -25,9 +25,9 @@ const EMBEDDING_LOCK: i32 = 0x4475_6F65;
 /// Messages that are looked through for some without a vector.
 const MESSAGES_PER_LOOK: i64 = 256;
 /// Chunks of a former model that are removed in one transaction.
-const CHUNKS_PER_STEP: i64 = 64;
+pub(super) const CHUNKS_PER_STEP: i64 = 64;
 /// How long the model is left alone after a failure: at first, and at most.
-const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
+pub(super) const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
 /// How often a text is tried that the model refuses.
 const MAX_ATTEMPTS: i32 = 3;
 /// Between two tries of such a text.
@@ -59,42 +59,6 @@ pub async fn run_job(app: Arc<App>) {
         };
         tokio::time::sleep(pause).await;
     }
-}
-
-/// Makes the vectors of all messages anew, if the application has a model, and says how many are done, of how many. A server on the
-/// same database may do a part of it.
-///
-/// # Errors
-/// When the model fails; what is done stays.
-pub async fn reindex(
-    app: &Arc<App>,
-    viewer: &Viewer,
-    mut progress: impl FnMut(i64, i64),
-) -> Result<(), EmbeddingError> {
-    policy::require_operator(viewer)?;
-    let Some(embedder) = app.embedder.clone() else { return Ok(()) };
-    let remove = |embedder: Arc<Embedder>| move |conn: &mut Conn<'_>| remove_vectors(conn, embedder.identity());
-    while !app.store.write(remove(embedder.clone())).await? {}
-    let (mut indexer, mut total) = (Indexer::new(app, embedder), 0);
-    loop {
-        let left = count_pending(app, i64::MAX).await?.unwrap_or_default();
-        total = left.max(total);
-        progress(total - left, total);
-        if left == 0 {
-            return Ok(());
-        }
-        if let Outcome::Nothing | Outcome::Elsewhere = indexer.step().await? {
-            tokio::time::sleep(RETRY_INTERVALS[0]).await;
-        }
-    }
-}
-
-/// Removes some vectors of a model; true once there are none.
-fn remove_vectors(conn: &mut Conn<'_>, identity: &str) -> Result<bool, store::Error> {
-    store::indexing::lock(conn)?;
-    let Some(model) = store::vectors::model(conn, identity)? else { return Ok(true) };
-    store::vectors::set_range(conn, &model, (model.through + 1, model.through))?;
-    Ok(store::vectors::delete_chunks(conn, &model, CHUNKS_PER_STEP)? == 0)
 }
 
 /// How many messages have no vector of the server's model yet, at most `limit`; `None` without a model.
@@ -148,7 +112,7 @@ impl Failures {
 }
 
 /// How a step ended.
-enum Outcome {
+pub(super) enum Outcome {
     Taken,
     Nothing,
     /// Another server makes the vectors.
@@ -180,7 +144,7 @@ enum Progress {
     Range(i64, i64),
 }
 
-struct Indexer {
+pub(super) struct Indexer {
     app: Arc<App>,
     embedder: Arc<Embedder>,
     /// Held by the only one of several servers that makes vectors.
@@ -193,12 +157,12 @@ struct Indexer {
 }
 
 impl Indexer {
-    fn new(app: &Arc<App>, embedder: Arc<Embedder>) -> Self {
+    pub(super) fn new(app: &Arc<App>, embedder: Arc<Embedder>) -> Self {
         Self { app: app.clone(), embedder, lock: None, earlier: None, ahead: HashSet::new(), left: None }
     }
 
     /// Gives some messages vectors, if there are any without.
-    async fn step(&mut self) -> Result<Outcome, EmbeddingError> {
+    pub(super) async fn step(&mut self) -> Result<Outcome, EmbeddingError> {
         if !self.is_only_one().await? {
             return Ok(Outcome::Elsewhere);
         }
@@ -222,6 +186,13 @@ impl Indexer {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let live: Vec<_> = messages.into_iter().filter(|message| !message.is_deleted).collect();
         let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
+        if let Some(other) = vectors.iter().flatten().find(|vector| !model.has_dimensions(vector)) {
+            let dimensions = other.dimensions();
+            let reason = format!(
+                "it makes vectors of {dimensions} dimensions, unlike those of the index: run `duologue reindex --vectors`"
+            );
+            return Err(EmbedError::Misconfigured { reason }.into());
+        }
         let refused = vectors.iter().filter(|vector| vector.is_none()).count();
         self.app.counters.count_embeddings("refused", refused);
         self.app.counters.count_embeddings("ok", vectors.len() - refused);

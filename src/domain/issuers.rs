@@ -20,16 +20,18 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
     let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
     // Where accounts are provisioned, users may choose their subjects: one that looks like an id must not name a user.
     let id = if issuer.provisions_users() { None } else { AnyId::from_str(&subject).ok() };
-    let find = move |conn: &mut Conn<'_>| match id {
-        Some(AnyId::User(id)) => {
-            Ok::<_, store::Error>(store::users::is_active(conn, id)?.map(|is_active| (id, is_active)))
-        }
-        _ => store::identities::user(conn, &name, &subject),
+    let find = move |conn: &mut Conn<'_>| {
+        let found = match id {
+            Some(AnyId::User(id)) => store::users::is_active(conn, id)?.map(|is_active| (id, is_active)),
+            _ => store::identities::user(conn, &name, &subject)?,
+        };
+        let is_erased = found.is_none() && store::identities::exists(conn, &name, &subject)?;
+        Ok::<_, store::Error>((found, is_erased))
     };
-    let found = app.store.lookup(find).await?;
+    let (found, is_erased) = app.store.lookup(find).await?;
     match allowed(found)? {
         Some(found) => Ok(found),
-        None if issuer.provisions_users() => {
+        None if issuer.provisions_users() && !is_erased => {
             let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
             match provision(app, issuer, claims).await {
                 // A concurrent request has provisioned the same subject.

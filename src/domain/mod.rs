@@ -13,6 +13,7 @@ pub mod indexing;
 pub mod nodes;
 pub mod relaying;
 pub mod embedding;
+pub mod reindexing;
 pub mod feed;
 pub mod presences;
 pub mod signals;

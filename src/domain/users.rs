@@ -52,6 +52,7 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
     let (viewer, created_at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
+            viewer.check_session(conn, created_at)?;
             let (name, email, role) = (&name, Some(&email), Role::User);
             let user = NewUser { id: None, name, email, created_at, password_hash: hash.as_deref(), role };
             let user = store::users::insert(conn, &user).map_err(email_taken)?;

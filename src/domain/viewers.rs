@@ -82,13 +82,14 @@ impl Viewer {
         }
     }
 
-    /// Checks again that the session is active, or the account of who has none: for work that is long enough for it to have been
-    /// revoked meanwhile.
+    /// Checks again that the session or the service token is active, or the account of who has neither: for work that is long enough
+    /// for it to have been revoked meanwhile.
     pub(super) fn check_session(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
-        let is_active = match (self.session(), self.user()) {
-            (Some(session), _) => store::sessions::active(conn, session, at)?.is_some(),
-            (None, Some(user)) => store::users::is_active(conn, user)? == Some(true),
-            (None, None) => true,
+        let is_active = match self.who {
+            Who::User { session: Some(session), .. } => store::sessions::active(conn, session, at)?.is_some(),
+            Who::User { id, .. } => store::users::is_active(conn, id)? == Some(true),
+            Who::Service(id) => store::service_tokens::is_active(conn, id)?,
+            Who::Operator | Who::Unrestricted | Who::Anonymous => true,
         };
         if is_active { Ok(()) } else { Err(Error::Unauthenticated) }
     }
@@ -102,18 +103,16 @@ impl Viewer {
     }
 
     async fn check_credential(&self, app: &App) -> Result<()> {
-        let is_valid = match self.who {
-            Who::Operator | Who::Unrestricted | Who::Anonymous => true,
-            Who::User { expires_at, .. } => {
-                let (viewer, now) = (self.clone(), app.now());
-                if expires_at > now {
-                    return app.store.lookup(move |conn| viewer.check_session(conn, now)).await;
-                }
-                false
-            }
-            Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
-        };
-        if is_valid { Ok(()) } else { Err(Error::Unauthenticated) }
+        if let Who::Operator | Who::Unrestricted | Who::Anonymous = self.who {
+            return Ok(());
+        }
+        let (viewer, now) = (self.clone(), app.now());
+        if let Who::User { expires_at, .. } = self.who
+            && expires_at <= now
+        {
+            return Err(Error::Unauthenticated);
+        }
+        app.store.lookup(move |conn| viewer.check_session(conn, now)).await
     }
 
     /// Counts a change against the viewer's rate limit; privileged viewers have none.

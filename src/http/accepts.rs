@@ -87,7 +87,8 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let codings = values.flat_map(|value| value.split(',')).map(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        (name.trim().to_ascii_lowercase(), quality(weight.trim().strip_prefix("q=")))
+        let weight = weight.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+        (name.trim().to_ascii_lowercase(), quality(weight.map(|(_, weight)| weight.trim())))
     });
     let gzip = codings.filter(|(name, _)| ["gzip", "x-gzip", "*"].contains(&name.as_str()));
     gzip.min_by_key(|(name, _)| name == "*").is_some_and(|(_, quality)| quality > 0)
@@ -135,6 +136,7 @@ mod tests {
             ("gzip;q=0, *", false),
             ("*, gzip; q=0.000", false),
             ("*;q=0", false),
+            ("gzip;Q=0", false),
             ("gzip;q=1, *;q=0", true),
             ("notgzip", false),
         ] {

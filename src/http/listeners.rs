@@ -81,6 +81,7 @@ pub fn listen(wanted: &[Listen]) -> Result<Vec<TcpListener>, CannotListen> {
             let port = bound.filter(|_| address.port() == 0).unwrap_or(address.port());
             let address = SocketAddr::new(address.ip(), port);
             if listeners.iter().any(|its| its.local_addr().is_ok_and(|its| its == address)) {
+                bound = Some(port);
                 continue;
             }
             match bind(address) {

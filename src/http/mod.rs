@@ -43,7 +43,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{
     app::App,
-    config::{Limits, Serve},
+    config::Serve,
     domain::{Viewer, connections::begin_request},
     execution::{Answer, Chunks, Code, OperationType, Request as GraphqlRequest},
     graphql::{Api, Caller, Prepared},
@@ -77,7 +77,7 @@ const MAX_QUERY_STRING: usize = 16 * 1024;
 /// Answers that the server is starting until `starting` completes; gives what that gives.
 pub async fn answering_meanwhile<T>(
     listeners: impl IntoIterator<Item = &TcpListener>,
-    limits: &Limits,
+    Serve { limits, trusted_proxies, .. }: &Serve,
     starting: impl Future<Output = T>,
 ) -> T {
     const STARTING: &str = "the database is opened, and brought up to date if it must be";
@@ -98,7 +98,7 @@ pub async fn answering_meanwhile<T>(
     let uncounted = Arc::new(HttpCounters::default());
     tokio::select! {
         done = starting => done,
-        _ = accept(listeners, router, limits, &[], &uncounted, started) => unreachable!("it ends when the token is cancelled"),
+        _ = accept(listeners, router, limits, trusted_proxies, &uncounted, started) => unreachable!("it ends when the token is cancelled"),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Here is what that does not do: how many operations a socket has, pings, the end of the session and of the server.
 
-use std::{collections::HashSet, pin::pin, sync::Arc};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
 use axum::{
@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::{
     server::Server,
-    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended, unless_ended},
+    sessions::{Credentials, Initialized, LAST_ANSWERS_TIMEOUT, MAX_ID_BYTES, Silence, session_ended, unless_ended},
     wires::{Close, Wire, WireResult},
 };
 use crate::{
@@ -86,14 +86,18 @@ pub(super) async fn serve(
     .on_connection_init(async move |payload| session_data(initialize(payload).await));
     let mut handler = pin!(handler.serve());
     let (operations, stopped) = (HashSet::new(), Vec::new());
-    let mut socket = OlderSocket { server, wire, initialized: None, permits: None, operations, stopped };
+    let mut socket =
+        OlderSocket { server, wire, has_begun: false, initialized: None, permits: None, operations, stopped };
 
-    let Limits { init_timeout, ping_interval, dead_after, .. } = server.limits;
+    let Limits { init_timeout, ping_interval, .. } = server.limits;
     let mut init_deadline = pin!(tokio::time::sleep(init_timeout));
     let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last_received = Instant::now();
+    let mut silence = Silence::of(&server.limits);
     let (mut to_handler, mut is_over) = (Some(to_handler), false);
+    // Why the session has ended, while what was asked before is answered.
+    let mut ended = None;
+    let mut last_answers = pin!(tokio::time::sleep(Duration::ZERO));
     loop {
         let done = tokio::select! {
             // Ends come before all else, and what is answered before what is asked: so no more is taken in than is answered.
@@ -104,16 +108,25 @@ pub(super) async fn serve(
                 drain.begin();
                 Ok(())
             }
-            why = session_ended(&mut socket.initialized) => Err(Some(Close::new(4403, why))),
-            () = &mut init_deadline, if socket.initialized.is_none() => {
+            why = session_ended(&mut socket.initialized) => {
+                (to_handler, socket.initialized, ended) = (None, None, Some(why));
+                drain.begin();
+                last_answers.as_mut().reset(Instant::now() + LAST_ANSWERS_TIMEOUT);
+                Ok(())
+            }
+            () = &mut last_answers, if ended.is_some() => Err(ended.map(|why| Close::new(4403, why))),
+            () = &mut init_deadline, if !socket.has_begun => {
                 Err(Some(Close::new(4408, "Connection initialisation timeout")))
             }
             message = from_handler.recv() => match message {
                 Some(message) => socket.answer(message).await,
-                None if drain.has_begun() => Err(Some(Close::new(1012, "The server restarts"))),
-                None => Err(Some(Close::new(1000, ""))),
+                None => Err(Some(match ended {
+                    Some(why) => Close::new(4403, why),
+                    None if drain.has_begun() => Close::new(1012, "The server restarts"),
+                    None => Close::new(1000, ""),
+                })),
             },
-            Ok((initialized, permits)) = &mut initializing, if socket.initialized.is_none() => {
+            Ok((initialized, permits)) = &mut initializing, if socket.permits.is_none() => {
                 (socket.initialized, socket.permits) = (Some(initialized), Some(permits));
                 Ok(())
             }
@@ -124,13 +137,13 @@ pub(super) async fn serve(
             }
             received = receive(&mut *socket.wire, to_handler.as_ref()), if !is_over && to_handler.is_some() => match received {
                 Ok((message, permit)) => {
-                    last_received = Instant::now();
+                    silence.ends();
                     socket.take(message, permit).await
                 }
                 Err(close) => Err(close),
             },
             _ = pings.tick(), if to_handler.is_some() => {
-                if last_received.elapsed() > dead_after {
+                if !silence.may_ask() {
                     return None;
                 }
                 unless_ended(&mut socket.initialized, socket.wire.send_frame(Message::Ping(Bytes::new()))).await
@@ -147,6 +160,8 @@ type ForwardedMessage = Result<ws::Message, axum::Error>;
 struct OlderSocket<'a> {
     server: &'a Server,
     wire: &'a mut Wire,
+    /// Whether `connection_init` came.
+    has_begun: bool,
     initialized: Option<Initialized>,
     /// Those of the answers, in their order.
     permits: Option<UnboundedReceiver<RequestPermits>>,
@@ -187,7 +202,8 @@ impl OlderSocket<'_> {
                     self.stopped.push(id);
                 }
             }
-            ("connection_init" | "stop" | "complete" | "connection_terminate" | "ping" | "pong", _) => {}
+            ("connection_init", _) => self.has_begun = true,
+            ("stop" | "complete" | "connection_terminate" | "ping" | "pong", _) => {}
             _ => return Err(Some(unknown())),
         }
         permit.send(Ok(ws::Message::Text(text.as_str().into())));
@@ -213,7 +229,7 @@ impl OlderSocket<'_> {
                 // Those of an answer are released when it was sent.
                 let is_answer = text.starts_with(r#"{"type":"data""#);
                 let _permits = self.permits.as_mut().filter(|_| is_answer).map(UnboundedReceiver::try_recv);
-                unless_ended(&mut self.initialized, self.wire.send_frame(Message::text(text.as_str()))).await
+                unless_ended(&mut self.initialized, self.wire.send_text(text.into())).await
             }
             ws::Message::Close(Some(frame)) => Err(Some(Close::new(frame.code, frame.reason.as_str()))),
             ws::Message::Close(None) => Err(Some(Close::new(1000, ""))),

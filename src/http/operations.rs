@@ -33,7 +33,7 @@ pub(super) struct Operations {
 
 struct Operation {
     handle: AbortHandle,
-    is_subscription: bool,
+    kind: OperationType,
     held_bytes: usize,
 }
 
@@ -61,8 +61,8 @@ impl Operations {
         }
         let id: Arc<str> = id.into();
         let (named, ended) = (id.clone(), id.clone());
-        let is_subscription = prepared.plan.operation == OperationType::Subscription;
-        let deliveries = if is_subscription {
+        let kind = prepared.plan.operation;
+        let deliveries = if kind == OperationType::Subscription {
             let answers = self.server.api.stream(caller, prepared);
             answers.map(move |answer| Delivery { id: named.clone(), answer: Some(answer), permits: None }).boxed()
         } else {
@@ -72,7 +72,7 @@ impl Operations {
         let end = stream::once(async move { Delivery { id: ended, answer: None, permits: None } });
         let (handle, registration) = AbortHandle::new_pair();
         self.running.push(Abortable::new(deliveries.chain(end).boxed(), registration));
-        self.by_id.insert(id, Operation { handle, is_subscription, held_bytes });
+        self.by_id.insert(id, Operation { handle, kind, held_bytes });
         self.held_bytes += held_bytes;
         Ok(())
     }
@@ -85,11 +85,11 @@ impl Operations {
         }
     }
 
-    /// Ends all subscriptions.
-    pub(super) fn end_subscriptions(&mut self) {
-        for (_, subscription) in self.by_id.extract_if(|_, operation| operation.is_subscription) {
-            subscription.handle.abort();
-            self.held_bytes -= subscription.held_bytes;
+    /// Ends all operations of some kinds.
+    pub(super) fn end_all(&mut self, ends: impl Fn(OperationType) -> bool) {
+        for (_, operation) in self.by_id.extract_if(|_, operation| ends(operation.kind)) {
+            operation.handle.abort();
+            self.held_bytes -= operation.held_bytes;
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     access::Client,
@@ -11,12 +14,15 @@ use super::{
     wires::{Close, WireResult},
 };
 use crate::{
+    config::Limits,
     domain::{self, Viewer, connections::ClientConnection},
     graphql::Caller,
 };
 
 /// An authentication that takes longer does not keep others waiting.
 const AUTHENTICATION_TIME: Duration = Duration::from_secs(1);
+/// For so long mutations are answered after the session has ended: one of them may have ended it.
+pub(super) const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest id of an operation, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 128;
 
@@ -25,6 +31,29 @@ pub(super) struct Credentials {
     /// The header of this name.
     pub(super) authorization: Option<String>,
     pub(super) client: Client,
+}
+
+/// How long the client has not answered pings.
+pub(super) struct Silence {
+    asked_at: Option<Instant>,
+    most: Duration,
+}
+
+impl Silence {
+    /// It may last for `dead_after`, from the ping interval before the first ping on.
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { asked_at: None, most: limits.dead_after.saturating_sub(limits.ping_interval) }
+    }
+
+    /// The client has said something.
+    pub(super) fn ends(&mut self) {
+        self.asked_at = None;
+    }
+
+    /// Whether to send a ping; otherwise the client is gone. While a large answer was sent, no ping was: that time does not count.
+    pub(super) fn may_ask(&mut self) -> bool {
+        self.asked_at.get_or_insert_with(Instant::now).elapsed() <= self.most
+    }
 }
 
 /// The authenticated state of a session.

@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -28,13 +28,13 @@ use super::{
     requests,
     responses::refused,
     server::Server,
-    sessions::{Credentials, Initialized, MAX_ID_BYTES, session_ended, unless_ended},
+    sessions::{Credentials, Initialized, LAST_ANSWERS_TIMEOUT, MAX_ID_BYTES, Silence, session_ended, unless_ended},
     upgrades::{self, Upgrade},
     wires::{Close, Wire, WireResult},
 };
 use crate::{
     config::Limits,
-    execution::{Code, Request, parse_json},
+    execution::{Code, OperationType, Request, parse_json},
     graphql::Caller,
 };
 
@@ -155,31 +155,31 @@ impl SocketSession {
     /// Runs until there is a reason to close; `None` when the client is gone. There are many idle sockets, each with a future of this
     /// size: what is not awaited then is boxed.
     async fn run(mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
-        let Limits { init_timeout, ping_interval, dead_after, .. } = self.server.limits;
+        let Limits { init_timeout, ping_interval, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_received = Instant::now();
+        let mut silence = Silence::of(&self.server.limits);
         loop {
             let done = tokio::select! {
                 // Ends come before all else, however much the client sends. Received messages come before the ping timer: they prove
                 // that the client is alive.
                 biased;
                 () = closing.cancelled() => return Box::pin(self.drain(wire)).await,
-                why = session_ended(&mut self.initialized) => Err(Some(Close::new(4403, why))),
+                why = session_ended(&mut self.initialized) => return Box::pin(self.answer_mutations(wire, why)).await,
                 () = &mut init_deadline, if self.initialized.is_none() => {
                     Err(Some(Close::new(4408, "Connection initialisation timeout")))
                 }
                 happened = next(wire, &mut self.operations) => match happened {
                     Ok(SocketEvent::Received(message)) => {
-                        last_received = Instant::now();
+                        silence.ends();
                         Box::pin(self.on_message(wire, message)).await
                     }
                     Ok(SocketEvent::Answered(delivery)) => Box::pin(self.deliver_all(wire, delivery)).await,
                     Err(close) => return close,
                 },
                 _ = pings.tick() => {
-                    if last_received.elapsed() > dead_after {
+                    if !silence.may_ask() {
                         return None;
                     }
                     let is_initialized = self.initialized.is_some();
@@ -194,11 +194,11 @@ impl SocketSession {
 
     /// Answers the queries and mutations that were received before the server stops.
     async fn drain(mut self, wire: &mut Wire) -> Option<Close> {
-        self.operations.end_subscriptions();
+        self.operations.end_all(|kind| kind == OperationType::Subscription);
         while !self.operations.is_empty() {
             let done = tokio::select! {
                 biased;
-                why = session_ended(&mut self.initialized) => Err(Some(Close::new(4403, why))),
+                why = session_ended(&mut self.initialized) => return self.answer_mutations(wire, why).await,
                 Some(delivery) = self.operations.next() => self.deliver_all(wire, delivery).await,
             };
             if let Err(close) = done {
@@ -206,6 +206,23 @@ impl SocketSession {
             }
         }
         Some(Close::new(1012, "The server restarts"))
+    }
+
+    /// Answers the mutations that were received before the session ended.
+    async fn answer_mutations(mut self, wire: &mut Wire, why: &'static str) -> Option<Close> {
+        self.operations.end_all(|kind| kind != OperationType::Mutation);
+        self.initialized = None;
+        let answering = async {
+            while !self.operations.is_empty() {
+                let Some(delivery) = self.operations.next().await else { break };
+                self.deliver_all(wire, delivery).await?;
+            }
+            Ok(())
+        };
+        match timeout(LAST_ANSWERS_TIMEOUT, answering).await {
+            Ok(Err(close)) => close,
+            Ok(Ok(())) | Err(_) => Some(Close::new(4403, why)),
+        }
     }
 
     async fn on_message(&mut self, wire: &mut Wire, message: Message) -> WireResult {

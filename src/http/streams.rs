@@ -3,7 +3,7 @@
 //!
 //! An event of a feed has its cursor as its id: a client that reconnects with it as `Last-Event-ID` resumes from there.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -56,9 +56,12 @@ pub(super) fn response(
     let counted = server.counters.open_socket("sse");
     let stopped = async move {
         let _held = (permit, open, counted);
+        if !is_subscription {
+            // Its answer is sent also when the server stops, and when it has ended its own session.
+            pending::<()>().await;
+        }
         tokio::select! {
-            // All else is answered before the server stops.
-            () = closing.cancelled(), if is_subscription => {}
+            () = closing.cancelled() => {}
             _ = connection.ended() => {}
         }
     };

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -13,6 +14,9 @@ use crate::execution::Code;
 
 /// The version of the protocol.
 const VERSION: HeaderValue = HeaderValue::from_static("13");
+
+/// Bytes of a key, before they are written in base64.
+const KEY_BYTES: usize = 16;
 
 /// A request to go on as a WebSocket.
 pub(super) struct Upgrade {
@@ -38,8 +42,10 @@ impl Upgrade {
             return Some(Err(upgrade_required("This server speaks version 13 of WebSocket.")));
         }
         let bad = |why: &str| Some(Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why)));
-        let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
-            return bad("A WebSocket needs the header Sec-WebSocket-Key.");
+        let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+        let is_key = |key: &&HeaderValue| STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == KEY_BYTES);
+        let (Some(key), None) = (keys.next().filter(is_key), keys.next()) else {
+            return bad("A WebSocket needs one header Sec-WebSocket-Key, with 16 bytes in base64 (RFC 6455, 4.1).");
         };
         let accept = derive_accept_key(key.as_bytes());
         let Some(connection) = extensions.remove::<OnUpgrade>() else {

@@ -28,9 +28,12 @@ use crate::execution::Chunks;
 /// The client has this long to complete the closing handshake.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of the read buffer of each socket: there are many sockets, and most messages are small.
-const READ_BUFFER: usize = 1_024;
+const READ_BUFFER: usize = 512;
 /// Bytes that are written together, if they come together.
 const WRITE_BUFFER: usize = 4 * 1_024;
+
+/// Bytes of a fragment of a large text.
+const FRAGMENT: usize = 64 * 1_024;
 
 /// Bytes of a reason at most (RFC 6455, 5.5: with the code a close frame has at most 125).
 const MAX_REASON_BYTES: usize = 123;
@@ -114,8 +117,18 @@ impl Wire {
         message.push_str(&format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
         message.append(payload);
         message.push_str("}");
-        let mut chunks = message.into_iter().map(Bytes::from_owner).peekable();
-        let mut opcode = Data::Text;
+        self.feed_fragments(message.into_iter().map(Bytes::from_owner)).await
+    }
+
+    /// Sends a text, in fragments if it is large: each of them may take as long as a message.
+    pub(super) async fn send_text(&mut self, text: Bytes) -> WireResult {
+        let fragments = (0..text.len()).step_by(FRAGMENT);
+        self.feed_fragments(fragments.map(|at| text.slice(at..text.len().min(at + FRAGMENT)))).await?;
+        self.flush().await
+    }
+
+    async fn feed_fragments(&mut self, fragments: impl Iterator<Item = Bytes>) -> WireResult {
+        let (mut chunks, mut opcode) = (fragments.peekable(), Data::Text);
         while let Some(chunk) = chunks.next() {
             let frame = Frame::message(chunk, OpCode::Data(opcode), chunks.peek().is_none());
             self.feed_frame(Message::Frame(frame)).await?;

@@ -73,13 +73,15 @@ struct Request<'a> {
 /// Why there are no vectors, and what the program said about it.
 struct Failure {
     error: EmbedError,
+    /// Whether it did not answer in time.
+    is_late: bool,
     status: Option<StatusCode>,
     says: Option<String>,
 }
 
 impl From<EmbedError> for Failure {
     fn from(error: EmbedError) -> Self {
-        Self { error, status: None, says: None }
+        Self { error, is_late: false, status: None, says: None }
     }
 }
 
@@ -124,20 +126,19 @@ impl Endpoint {
 
     /// A vector for each text, all of the same dimensions, with one request, and another one if it is refused.
     pub(super) async fn embed(&self, kind: Kind, texts: Vec<String>) -> Result<Vec<Vector>, EmbedError> {
-        let error = match self.ask(kind, &texts).await {
+        let (error, is_late) = match self.ask(kind, &texts).await {
             Ok(vectors) => return Ok(vectors),
-            Err(failure) => failure.error,
+            Err(Failure { error, is_late, .. }) => (error, is_late),
         };
+        // One of the texts may be to blame, whatever the endpoint says, if it says anything.
+        let refused = EmbedError::refused(error.to_string());
         match error {
-            EmbedError::Temporary { .. } => return Err(error),
-            EmbedError::Refused { .. } if texts.len() > 1 => return Err(error),
-            EmbedError::Refused { .. } | EmbedError::Misconfigured { .. } => {}
+            EmbedError::Temporary { .. } if !is_late => return Err(error),
+            EmbedError::Temporary { .. } | EmbedError::Refused { .. } if texts.len() > 1 => return Err(refused),
+            EmbedError::Temporary { .. } | EmbedError::Refused { .. } | EmbedError::Misconfigured { .. } => {}
         }
-        let Err(Failure { error: probed, status, says }) = self.ask(kind, &[PROBE.to_owned()]).await else {
-            return Err(match error {
-                EmbedError::Misconfigured { reason } => EmbedError::temporary(reason),
-                EmbedError::Temporary { .. } | EmbedError::Refused { .. } => error,
-            });
+        let Err(Failure { error: probed, status, says, .. }) = self.ask(kind, &[PROBE.to_owned()]).await else {
+            return Err(refused);
         };
         let says = says.map_or_else(String::new, |says| format!(": {}", self.printable(&says)));
         Err(match probed {
@@ -165,7 +166,8 @@ impl Endpoint {
         let max_bytes = MAX_BYTES_PER_TEXT * texts.len().max(1);
         let body = read(response, max_bytes).await?;
         if !status.is_success() {
-            return Err(Failure { error: judged(status, retry_after), status: Some(status), says: message(&body) });
+            let (error, says) = (judged(status, retry_after), message(&body));
+            return Err(Failure { error, is_late: false, status: Some(status), says });
         }
         let vectors = numbers(&body, texts.len())?.into_iter().map(Vector::new).collect::<Option<Vec<_>>>();
         let vectors = vectors.ok_or_else(|| EmbedError::refused("the endpoint gave a zero or invalid vector"))?;
@@ -213,11 +215,12 @@ fn judged(status: StatusCode, retry_after: Option<Duration>) -> EmbedError {
 }
 
 /// The body, if it is not too long.
-async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, EmbedError> {
+async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
         if body.len() + chunk.len() > max_bytes {
-            return Err(EmbedError::misconfigured(format!("the endpoint's answer is longer than {max_bytes} bytes")));
+            let why = format!("the endpoint's answer is longer than {max_bytes} bytes");
+            return Err(EmbedError::misconfigured(why).into());
         }
         body.extend_from_slice(&chunk);
     }
@@ -230,16 +233,17 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 /// Why nothing, or half an answer, came. The URL is left out.
-fn unreachable(error: &reqwest::Error) -> EmbedError {
+fn unreachable(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
-        return EmbedError::temporary("the endpoint did not answer in time");
+        let error = EmbedError::temporary("the endpoint did not answer in time");
+        return Failure { is_late: true, ..error.into() };
     }
     let causes: Vec<&(dyn Error + 'static)> = successors(error.source(), |cause| (*cause).source()).collect();
     if let Some(far) = causes.iter().find_map(|cause| cause.downcast_ref::<NotPrivate>()) {
-        return EmbedError::misconfigured(format!("--embedding-url: {}", refusal(&far.to_string())));
+        return EmbedError::misconfigured(format!("--embedding-url: {}", refusal(&far.to_string()))).into();
     }
     let last = causes.last().map_or_else(String::new, |cause| format!(": {cause}"));
-    EmbedError::temporary(format!("the endpoint cannot be reached{last}"))
+    EmbedError::temporary(format!("the endpoint cannot be reached{last}")).into()
 }
 
 fn refusal(why: &str) -> String {

@@ -5,7 +5,7 @@ use std::{error::Error, fs, iter::successors, sync::Arc, time::Duration};
 
 use jsonwebtoken::{
     DecodingKey, Header,
-    jwk::{AlgorithmParameters, JwkSet, KeyAlgorithm},
+    jwk::{AlgorithmParameters, CommonParameters, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 use parking_lot::RwLock;
 use reqwest::{Response, header};
@@ -203,6 +203,12 @@ fn is_within(duration: Duration, one: Timestamp, other: Timestamp) -> bool {
     u128::from(one.milliseconds().abs_diff(other.milliseconds())) < duration.as_millis()
 }
 
+/// Whether a key is meant for signatures, by its `use` and `key_ops` (RFC 7517, 4.2 and 4.3).
+fn is_to_verify(key: &CommonParameters) -> bool {
+    key.public_key_use.as_ref().is_none_or(|its| *its != PublicKeyUse::Encryption)
+        && key.key_operations.as_ref().is_none_or(|its| its.contains(&KeyOperations::Verify))
+}
+
 /// The public keys in a JWKS or a PEM file; those of other kinds are skipped.
 fn parse(text: &str) -> Result<Vec<PublicKey>, String> {
     if text.contains("-----BEGIN") {
@@ -214,8 +220,9 @@ fn parse(text: &str) -> Result<Vec<PublicKey>, String> {
         return Ok(vec![PublicKey { id: None, algorithm: None, key }]);
     }
     let set: JwkSet = serde_json::from_str(text).map_err(|error| format!("this is no JWKS: {error}"))?;
-    let public = set.keys.iter().filter(|key| !matches!(key.algorithm, AlgorithmParameters::OctetKey(_)));
-    let keys = public.filter_map(|jwk| {
+    let is_public =
+        |key: &&Jwk| !matches!(key.algorithm, AlgorithmParameters::OctetKey(_)) && is_to_verify(&key.common);
+    let keys = set.keys.iter().filter(is_public).filter_map(|jwk| {
         let (id, algorithm) = (jwk.common.key_id.clone(), jwk.common.key_algorithm);
         Some(PublicKey { id, algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
     });

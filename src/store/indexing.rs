@@ -114,6 +114,23 @@ pub fn count_between(conn: &mut Conn<'_>, list: List, (after, before): (i64, i64
     Ok(count)
 }
 
+/// How many messages a list has, at most `limit`, and the bytes of their texts.
+pub fn size(conn: &mut Conn<'_>, list: List, limit: i64) -> Result<(i64, i64)> {
+    let (mut count, mut bytes) = (0, 0);
+    for list in lists(list) {
+        // Raw as above. The length of a text is found without reading it.
+        let query = sql::<(BigInt, BigInt)>(&format!(
+            "SELECT count(*), coalesce(sum(octet_length(content)), 0) FROM (SELECT content FROM messages \
+             WHERE deleted_at IS NULL AND {} LIMIT {}) AS counted",
+            condition(list),
+            limit - count
+        ));
+        let (more, longer) = on!(conn, |c| query.get_result::<(i64, i64)>(c))?;
+        (count, bytes) = (count + more, bytes + longer);
+    }
+    Ok((count, bytes))
+}
+
 /// How many messages have an id before one or after another; `limit` if there are more.
 pub fn count_outside(conn: &mut Conn<'_>, (from, through): (i64, i64), limit: i64) -> Result<i64> {
     let newer = count_between(conn, List::All, (through, i64::MAX), limit)?;

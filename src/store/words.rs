@@ -122,6 +122,8 @@ const COLUMNS: &str =
 /// Of so many messages at most, words that begin with a prefix are looked for in the texts: the indexes of both databases list such
 /// words in the messages of everybody.
 const MAX_READ_FOR_PREFIXES: i64 = 2_000;
+/// Bytes of these texts at most.
+const MAX_BYTES_READ_FOR_PREFIXES: i64 = 1 << 20;
 
 /// The messages that have all of the phrases, newest first: at most `limit`, and no more once their texts have `max_bytes`. There
 /// must be a phrase.
@@ -148,8 +150,8 @@ pub fn find(
     let members = members(filter.list);
     let indexed = phrases.without_prefixes();
     let reads_texts = indexed != *phrases && !members.is_empty() && {
-        let count = indexing::count_between(conn, filter.list, (i64::MIN, i64::MAX), MAX_READ_FOR_PREFIXES + 1)?;
-        count <= MAX_READ_FOR_PREFIXES
+        let (count, bytes) = indexing::size(conn, filter.list, MAX_READ_FOR_PREFIXES + 1)?;
+        count <= MAX_READ_FOR_PREFIXES && bytes <= MAX_BYTES_READ_FOR_PREFIXES
     };
     let (indexed, in_texts) = if reads_texts { (&indexed, Some(phrases)) } else { (phrases, None) };
     // Raw, because diesel knows neither MATCH nor a tsquery. The hits are the outer loop of the join, in the order that is wanted;

@@ -3,8 +3,14 @@
 use std::process::Stdio;
 
 use duologue::{
-    domain::{Error, Viewer, accounts, admin as operations, imports},
-    model::{texts::Name, timestamps::Timestamp},
+    domain::{
+        Error, Viewer, accounts, admin as operations, imports,
+        users::{self, Changes},
+    },
+    model::{
+        texts::{Email, Name, Password},
+        timestamps::Timestamp,
+    },
 };
 use serde_json::json;
 use tokio::{
@@ -230,6 +236,23 @@ async fn sessions_and_tokens_are_listed_in_columns_with_heads() {
             assert_eq!([row[0], row[row.len() - 1]], *expected, "{said}");
         }
     }
+}
+
+/// As it may be while a password is hashed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_revoked_meanwhile_changes_no_account() {
+    let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
+    let ada = Member::signs_up(&chat, "Ada").await;
+    let (app, operator) = (&chat.app, Viewer::operator(&chat.app));
+    let (id, token) = operations::issue_token(app, &operator, Name::parse("billing".into()).unwrap()).await.unwrap();
+    let program = Viewer::of(app, Some(&format!("Bearer {token}"))).await.unwrap();
+    assert!(operations::revoke_token(app, &operator, id).await.unwrap());
+    let (name, email) = (Name::parse("Eve".into()).unwrap(), Email::parse("eve@example.com").unwrap());
+    let created = users::create(app, &program, name, email, None).await;
+    assert!(matches!(created, Err(Error::Unauthenticated)));
+    let changes = Changes { password: Some(Password::parse(PASSWORD.into()).unwrap()), ..Changes::default() };
+    let updated = users::update(app, &program, ada.id.parse().unwrap(), changes).await;
+    assert!(matches!(updated, Err(Error::Unauthenticated)));
 }
 
 /// Not even whoever may do everything with users and messages.

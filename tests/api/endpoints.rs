@@ -184,13 +184,19 @@ async fn an_endpoint_is_asked_as_openai_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_halved_until_it_stands_alone() {
-    for code in [400, 413, 422, 500] {
-        // As TEI, and as llama.cpp: only so many texts, and one of them is too long.
+    for code in [Some(400), Some(413), Some(422), Some(500), Some(403), Some(451), None] {
+        // As TEI, and as llama.cpp: only so many texts, and one of them is too long. Or something before them blocks it, or it takes
+        // too long.
         let program = Program::start(move |body| {
             let is_too_much = inputs(body).len() > 3 || inputs(body).contains(&"poison");
-            if is_too_much { status(code, &json!({ "message": inputs(body)[0] })) } else { good(body) }
+            if is_too_much {
+                code.and_then(|code| status(code, &json!({ "message": inputs(body)[0] })))
+            } else {
+                good(body)
+            }
         });
-        let embedder = program.await.embedder();
+        let settings = EndpointSettings { timeout: Duration::from_millis(500), ..program.await.settings() };
+        let embedder = open(settings).unwrap();
         let (many, vectors) = (["a", "bb", "ccc", "dddd", "poison", "fffffff"], ["a", "bb", "ccc", "dddd", "fffffff"]);
         let each = soon(embedder.embed_each(texts(&many))).await.unwrap();
         let mut expected: Vec<_> = vectors.map(|text| Some(vector(text))).into();

@@ -132,6 +132,11 @@ async fn keys_come_and_go() {
     assert_eq!(served.asked(), before);
     clock.advance(Duration::from_mins(1));
     assert!(!is_known(&chat, &new).await);
+    for (meant_for, is_known_then) in [(r#""use":"enc","#, false), (r#""key_ops":["encrypt"],"#, false), ("", true)] {
+        served.set("", jwks(&[&new]).replacen("\"kid\"", &format!("{meant_for}\"kid\""), 1));
+        clock.advance(Duration::from_mins(10));
+        assert_eq!(is_known(&chat, &new).await, is_known_then, "{meant_for}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

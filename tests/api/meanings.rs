@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duologue::{
     app::App,
-    domain::{embedding, indexing},
+    domain::{Viewer, embedding, indexing, reindexing},
     store,
 };
 use futures_util::future::join_all;
@@ -168,6 +168,26 @@ async fn a_server_whose_model_fails_leaves_the_messages_to_another() {
     let job = tokio::spawn(embedding::run_job(other.clone()));
     soon(async { while with_vectors(&other).await.is_empty() {} }).await;
     job.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_of_other_dimensions_are_made_by_a_new_index() {
+    let endpoint = Program::start(good).await;
+    let reader = Reader::asking(&endpoint).await;
+    let message = reader.chat.person("Ada").await.sends("hello", &reader.chat.person("Bob").await).await;
+    is_indexed(&Person { chat: &reader.chat, id: "usr_1".into() }).await;
+    let database = reader.stop().await;
+    endpoint.set(|body| {
+        let vector = |index| json!({ "index": index, "embedding": [0.6, 0.8] });
+        let data: Vec<Value> = (0..body["input"].as_array().unwrap().len()).map(vector).collect();
+        status(200, &json!({ "data": data }))
+    });
+    let reader = Reader::on(database, &["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
+    let app = &reader.chat.app;
+    reindexing::reindex(app, &Viewer::operator(app), |_, _| {}).await.unwrap();
+    let input = json!({ "text": "hello", "userId": "usr_1", "mode": "SEMANTIC" });
+    let found = found(&reader.chat, input).await;
+    assert_eq!((&found["pending"], &found["nodes"]), (&json!(0), &json!([{ "id": message }])));
 }
 
 /// What others write changes neither what is found, nor the scores, nor how much is pending.

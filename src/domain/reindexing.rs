@@ -1,0 +1,55 @@
+//! Vectors of all messages, made anew by the command that the operator runs for it.
+
+use std::sync::Arc;
+
+use super::{
+    Viewer,
+    embedding::{CHUNKS_PER_STEP, EmbeddingError, Indexer, Outcome, RETRY_INTERVALS, count_pending},
+    policy,
+};
+use crate::{
+    app::App,
+    search::Embedder,
+    store::{self, Conn},
+};
+
+/// Makes the vectors of all messages anew, if the application has a model, and says how many are done, of how many. A server on the
+/// same database may do a part of it.
+///
+/// # Errors
+/// When the model fails; what is done stays.
+pub async fn reindex(
+    app: &Arc<App>,
+    viewer: &Viewer,
+    mut progress: impl FnMut(i64, i64),
+) -> Result<(), EmbeddingError> {
+    policy::require_operator(viewer)?;
+    let Some(embedder) = app.embedder.clone() else { return Ok(()) };
+    let remove = |embedder: Arc<Embedder>| move |conn: &mut Conn<'_>| remove_vectors(conn, embedder.identity());
+    while !app.store.write(remove(embedder.clone())).await? {}
+    let (mut indexer, mut total) = (Indexer::new(app, embedder), 0);
+    loop {
+        let left = count_pending(app, i64::MAX).await?.unwrap_or_default();
+        total = left.max(total);
+        progress(total - left, total);
+        if left == 0 {
+            return Ok(());
+        }
+        if let Outcome::Nothing | Outcome::Elsewhere = indexer.step().await? {
+            tokio::time::sleep(RETRY_INTERVALS[0]).await;
+        }
+    }
+}
+
+/// Removes some vectors of a model; true once there are none.
+fn remove_vectors(conn: &mut Conn<'_>, identity: &str) -> Result<bool, store::Error> {
+    store::indexing::lock(conn)?;
+    let Some(model) = store::vectors::model(conn, identity)? else { return Ok(true) };
+    store::vectors::set_range(conn, &model, (model.through + 1, model.through))?;
+    let is_empty = store::vectors::delete_chunks(conn, &model, CHUNKS_PER_STEP)? == 0;
+    if is_empty {
+        // The vectors that the model makes now may have other dimensions.
+        store::vectors::delete_model(conn, &model)?;
+    }
+    Ok(is_empty)
+}
