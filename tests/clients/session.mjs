@@ -42,9 +42,9 @@ export class Session {
       const isHeld = () => this.#held()?.refreshToken === held.refreshToken;
       // A refresh token works once. Who waited here finds what the first one got.
       if (!isHeld()) return;
-      const answer = await this.#trade(held.refreshToken);
-      // Somebody has signed out meanwhile, or in as somebody else.
-      if (!isHeld()) return;
+      const answer = await this.#trade(held.refreshToken, isHeld);
+      // Somebody has signed out meanwhile, or in as somebody else; or another tab was faster.
+      if (!answer || !isHeld()) return;
       if (answer.accessToken) this.keep(answer);
       else this.#store.removeItem(KEY);
     });
@@ -62,14 +62,16 @@ export class Session {
     return this.#held()?.accessToken ?? null;
   }
 
-  async #trade(token) {
-    for (let tries = 1; ; tries++) {
+  /** Null once the token is not held any more: a tab that slept since the last try would end the session of the others with it. */
+  async #trade(token, isHeld) {
+    for (let tries = 1; isHeld(); tries++) {
       try {
         return (await this.#ask(REFRESH, { token })).refreshSession;
       } catch (failure) {
         if (tries === TRIES) throw failure;
       }
     }
+    return null;
   }
 
   /** Runs it in one tab at a time. */

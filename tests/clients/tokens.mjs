@@ -88,6 +88,19 @@ async function tabs_refresh_once() {
   }
   assert.equal(lost, 2);
 
+  // A tab that slept does not send again what another one has traded meanwhile: after ten seconds that would end the session.
+  const awake = new Session(ask, store, asleep);
+  let tries = 0;
+  const failLate = async () => {
+    tries++;
+    await awake.token();
+    throw new Error("nobody answers");
+  };
+  const before = await one.token();
+  one.distrust(before);
+  assert.equal(await new Session(failLate, store, locks).token(), await awake.token());
+  assert.equal(tries, 1);
+
   // Meanwhile somebody signs out in another tab, or in as somebody else: that stays.
   ada = JSON.parse(values.get("duologue-session"));
   for (const next of [null, await signUp("Bob")]) {

@@ -62,7 +62,7 @@ export async function signOut(): Promise<void> {
     await request(SignOut, {}, its.accessToken).catch(async (failure: Failure) => {
       if (failure.code !== "UNAUTHENTICATED") throw failure;
       // The session holds longer than its access token.
-      await request(SignOut, {}, (await trade(its.refreshToken)).accessToken);
+      await request(SignOut, {}, (await trade(its.refreshToken))?.accessToken);
     });
   } catch {
     // The session ends in its time.
@@ -79,22 +79,26 @@ export function distrust(accessToken: string): void {
 export async function fresh(): Promise<Tokens | null> {
   const its = held();
   if (!its || its.ends - Date.now() > MARGIN) return its;
+  const isHeld = () => held()?.refreshToken === its.refreshToken;
   return alone(KEY, async () => {
     // A refresh token works once. Who waited here finds what the first one got; a browser may tell a tab late of what
     // another has stored, but for ten seconds the server gives the same next token again.
-    if (held()?.refreshToken !== its.refreshToken) return held();
-    const answer = await trade(its.refreshToken);
-    // Somebody has signed out meanwhile, or in as somebody else.
-    if (held()?.refreshToken !== its.refreshToken) return held();
+    if (!isHeld()) return held();
+    const answer = await trade(its.refreshToken, isHeld);
+    // Somebody has signed out meanwhile, or in as somebody else; or another tab was faster.
+    if (!answer || !isHeld()) return held();
     if (answer.accessToken) keep(answer, its.user);
     else hold(null);
     return held();
   });
 }
 
-/** After ten seconds it is too late to ask for an answer that was lost. */
-async function trade(token: string): Promise<Answer> {
-  for (let failures = 1; ; failures++) {
+/**
+ * After ten seconds it is too late to ask for an answer that was lost. Null once the token is not held any more: a tab that slept
+ * since the last try would end the session of the others with it.
+ */
+async function trade(token: string, isHeld = () => true): Promise<Answer | null> {
+  for (let failures = 1; isHeld(); failures++) {
     try {
       return (await request(Refresh, { token }, null, PATIENCE)).refreshSession;
     } catch (failure) {
@@ -102,4 +106,5 @@ async function trade(token: string): Promise<Answer> {
       await pause(failures);
     }
   }
+  return null;
 }
