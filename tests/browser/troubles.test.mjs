@@ -33,9 +33,17 @@ test("a message that a proxy refuses does not hold up the others, and what waits
   await windows[0].inTrouble(async () => {
     const page = { status: 403, contentType: "text/html", body: "<h1>Forbidden</h1>" };
     await intercept(kai, "a bad word", (route) => route.fulfill(page));
+    // What passes is tried again, also where the proxy says so in JSON.
+    let isBusy = true;
+    await intercept(kai, "a good word", (route) => {
+      if (!isBusy) return route.fallback();
+      isBusy = false;
+      return route.fulfill({ status: 503, json: { message: "Service Unavailable" } });
+    });
     await send(kai, "a bad word");
     await send(kai, "a good word");
     await message(lea, "a good word").waitFor();
+    assert.equal(isBusy, false);
     await unsent(kai).getByRole("alert").filter({ hasText: "HTTP 403" }).waitFor();
     await unsent(kai).getByRole("button", { name: "Discard" }).click();
     await unsent(kai).waitFor({ state: "detached" });

@@ -52,25 +52,22 @@ const failureOf = ({ message, extensions }: GraphQLError) =>
 
 /** Runs a query. */
 export async function request<Data>(query: string, variables: object = {}): Promise<Data> {
-  let response: Response | undefined;
-  let answer: { data?: Data; errors?: GraphQLError[] };
-  try {
-    response = await authorizedFetch("/graphql", {
-      method: "POST",
-      headers: { "content-type": "application/json", accept: "application/json" },
-      body: JSON.stringify({ query, variables }),
-      signal: AbortSignal.timeout(PATIENCE),
-    });
-    answer = await response.json();
-  } catch (error) {
-    // No JSON: something before the server has answered, and will not let this pass another time either.
-    if (error instanceof SyntaxError && response && response.status < 500 && !LATER.includes(response.status))
-      throw new Failure("REFUSED", `This was refused before it came to the server (HTTP ${response.status}).`);
-    throw new Failure("UNREACHABLE", "The server cannot be reached.");
-  }
-  const [error] = answer.errors ?? [];
+  const unreachable = new Failure("UNREACHABLE", "The server cannot be reached.");
+  const response = await authorizedFetch("/graphql", {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "application/json" },
+    body: JSON.stringify({ query, variables }),
+    signal: AbortSignal.timeout(PATIENCE),
+  }).catch(() => Promise.reject(unreachable));
+  const answer: { data?: Data; errors?: GraphQLError[] } | null = await response.json().catch(() => null);
+  const [error] = answer?.errors ?? [];
   if (error) throw failureOf(error);
-  return answer.data!;
+  if (answer?.data) return answer.data;
+  const { ok, status } = response;
+  // Cut off, or something before the server has answered, in JSON or not. What that refuses does not pass another time either.
+  throw ok || status >= 500 || LATER.includes(status)
+    ? unreachable
+    : new Failure("REFUSED", `This was refused before it came to the server (HTTP ${status}).`);
 }
 
 /** Runs a mutation of one field and gives its payload; what the reader can fix is a failure, too. */
