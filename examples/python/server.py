@@ -18,6 +18,8 @@ from session import Session
 PASSES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
 # Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many.
 LATER = {408, 429}
+# Of the close codes of 44xx these allow another try: `connection_init` came too slowly, or something came twice.
+MAY_PASS = {4408, 4409, 4429}
 LONGEST_WAIT = 10.0
 # The server answers a request within 10 seconds: after this time there is no network. A WebSocket is pinged by the library.
 SILENCE = 60
@@ -91,8 +93,9 @@ def passes(error: Exception) -> bool:
         return any(each.get("extensions", {}).get("code") in PASSES for each in error.errors or [])
     if isinstance(error, TransportServerError):
         return error.code is None or error.code >= 500 or error.code in LATER
+    code = close_code(error)
     # 44xx: the server does not want this token, or this client.
-    return not 4400 <= close_code(error) < 4500
+    return code in MAY_PASS or not 4400 <= code < 4500
 
 
 def is_refused(error: Exception) -> bool:

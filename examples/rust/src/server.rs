@@ -20,6 +20,8 @@ const PASSES: [&str; 5] = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIM
 /// Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many.
 const LATER: [u16; 2] = [408, 429];
 const TOKEN_ENDED: u16 = 4403;
+/// Of the other close codes of 44xx these allow another try: `connection_init` came too slowly, or something came twice.
+const MAY_PASS: [u16; 3] = [4408, 4409, 4429];
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The server pings every 25 seconds, and answers a request within 10: after this time there is no network.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -136,6 +138,7 @@ impl Server {
         match Client::build(connection).keep_alive_interval(SILENCE / 4).payload(payload)?.subscribe(operation).await {
             Ok(events) => Ok(Some(events)),
             Err(Error::Close(TOKEN_ENDED, _)) if self.session.distrust(token).await => Ok(None),
+            Err(Error::Close(code, _)) if MAY_PASS.contains(&code) => Ok(None),
             // The server does not want this token, or this client.
             Err(Error::Close(code @ 4400..4500, reason)) => bail!("closed with {code}: {reason}"),
             Err(_lost) => Ok(None),
