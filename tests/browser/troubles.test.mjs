@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { ask, fill, launch, openWindow } from "./browser.mjs";
+import { answerTo, ask, fill, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, choose, close, composer, conversations, form, hold, intercept, isFocused, log } from "./demo.mjs";
-import { message, newLine, person, PHONE, send, settled, signUp, tell, texts, two, unsent } from "./demo.mjs";
+import { isLedBy, message, newLine, person, PHONE, send, settled, signUp, tell, texts, two, unsent } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -170,6 +170,66 @@ test("what is changed while a conversation is on its way is shown as it is", asy
   release();
   await message(page, "as it is").waitFor();
   assert.deepEqual(await texts(page), ["as it is"]);
+  await window.close();
+});
+
+test("a message that comes while its conversation is on its way is read once it is shown", async () => {
+  const { ids, windows, pages } = await two(browser, ["Ruta", "Silas"]);
+  const [ruta, silas] = pages;
+  await send(silas, "before");
+  await message(silas, "before").getByText("Read").waitFor();
+  await ruta.goto(new URL(`/demo?as=${ids[0]}`, open).href);
+  const { held, release } = await hold(ruta, "query Conversation(");
+  await conversations(ruta).click();
+  await held;
+  const [marked] = await Promise.all([answerTo(ruta, "MarkDelivered"), send(silas, "meanwhile")]);
+  await marked.finished();
+  await conversations(ruta).filter({ hasText: "meanwhile" }).waitFor();
+  release();
+  await message(ruta, "meanwhile").waitFor();
+  await message(silas, "meanwhile").getByText("Read").waitFor();
+  await close(windows);
+});
+
+/** The answer to an operation of this name comes, and is shown. */
+async function comesLate(page, name, release) {
+  const answered = answerTo(page, name);
+  release();
+  await (await answered).finished();
+  await settled(page);
+}
+
+test("a mark that is answered late brings back nothing that was deleted", async () => {
+  const ids = [await person("Tilda"), await person("Urs")];
+  const window = await openWindow(browser, open, { path: `/demo?as=${ids[0]}` });
+  const { page } = window;
+  await page.getByRole("heading", { name: "Tilda" }).waitFor();
+  await Promise.all([answerTo(page, "MarkDelivered"), tell(ids[1], ids[0], "stays")]);
+  const { held, release } = await hold(page, "mutation MarkDelivered(");
+  const { id } = (await tell(ids[1], ids[0], "taken back")).sendMessage.message;
+  await held;
+  await ask(open, "mutation ($id: ID!) { deleteMessage(id: $id) { deletedId } }", { id });
+  await conversations(page).filter({ hasText: "stays" }).waitFor();
+  await comesLate(page, "MarkDelivered", release);
+  assert.match(await conversations(page).innerText(), /stays/);
+  await window.close();
+});
+
+test("a conversation that comes to the top while its page of the list is on its way stays there", async () => {
+  const [reader, far] = [await person("Vicco"), await person("Far away")];
+  await tell(far, reader, "Hello");
+  for (let i = 1; i <= 30; i++) await tell(await person(`Near ${i}`), reader, "Hello");
+  const window = await openWindow(browser, open, { path: `/demo?as=${reader}` });
+  const { page } = window;
+  await conversations(page).nth(29).waitFor();
+  const { held, release } = await hold(page, "query MoreConversations(");
+  await button(page, "Show more conversations").click();
+  await held;
+  await tell(far, reader, "Hello again");
+  await isLedBy(page, ["Far away", "Near 30"]);
+  await comesLate(page, "MoreConversations", release);
+  await isLedBy(page, ["Far away", "Near 30"]);
+  assert.match(await conversations(page).first().innerText(), /Hello again/);
   await window.close();
 });
 

@@ -53,13 +53,14 @@ export class Chat {
   private readonly place;
   private readonly marks: Marks;
   private cursor = "";
+  private readonly told = () => this.state.peek()?.told ?? 0;
   private stopFeed = () => {};
   private readonly ends: (() => void)[] = [];
   private stopped = false;
 
   constructor(readonly me: string) {
     this.outbox = new Outbox(me, (message) => this.takeChanged(message));
-    this.marks = new Marks(me, (row) => this.change((state) => model.withRow(state, row)));
+    this.marks = new Marks(me, this.told, (row, asked) => this.change((state) => model.withRow(state, row, asked)));
     this.drafts = new Drafts(me);
     this.unseen = new Unseen(me);
     this.typing = new Typing(me);
@@ -129,7 +130,8 @@ export class Chat {
       return false;
     }
     const { conversations, ...person } = snapshot.user;
-    let state = model.withRows(model.begin(person), conversations);
+    // What was asked for before is older than this.
+    let state = model.withRows(model.begin(person, this.told() + 1), conversations);
     if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation, this.openKey.value!);
     batch(() => {
       this.state.value = state;
@@ -148,9 +150,10 @@ export class Chat {
   private async loadUnsent() {
     for (const key of new Set(this.outbox.items.peek().map(({ peerId }) => peerId))) {
       if (model.find(this.state.value!, key)) continue;
+      const asked = this.told();
       const query = request<operations.Opened>(operations.CONVERSATION, { me: this.me, key });
       const { conversation } = await query.catch(() => ({ conversation: null }));
-      if (conversation) this.change((state) => model.withRow(state, conversation, true));
+      if (conversation) this.change((state) => model.withRow(state, conversation, asked, true));
     }
   }
 
@@ -275,11 +278,12 @@ export class Chat {
     const there = this.open.value;
     if (!key || there?.opened || there?.loading || this.state.value?.opening.includes(key)) return;
     this.change((state) => model.withOpening(state, key, true));
+    const asked = this.told();
     try {
       const query = isConversation(key) ? operations.CONVERSATION_BY_ID : operations.CONVERSATION;
       const { conversation } = await request<operations.Opened>(query, { me: this.me, key });
       const isMine = conversation?.members.some(({ user }) => user?.id === this.me);
-      if (conversation && isMine) this.change((state) => model.withOpened(state, conversation, key));
+      if (conversation && isMine) this.change((state) => model.withOpened(state, conversation, key, asked));
       else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
     } catch (error) {
       this.change((state) => model.withOpening(state, key, false));
@@ -316,9 +320,10 @@ export class Chat {
 
   async loadMore() {
     const variables = { me: this.me, after: this.state.value?.more };
+    const asked = this.told();
     const { user } = await request<operations.MoreConversations>(operations.MORE_CONVERSATIONS, variables);
     if (!user) return;
-    this.change((state) => model.withRows(state, user.conversations));
+    this.change((state) => model.withRows(state, user.conversations, asked));
     for (const { id, lastMessage } of user.conversations.nodes) if (lastMessage) this.markDelivered(id, lastMessage);
   }
 

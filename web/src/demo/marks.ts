@@ -19,7 +19,9 @@ export class Marks {
 
   constructor(
     private readonly me: string,
-    private readonly marked: (row: Row) => void,
+    /** How many events the feed has told of: it may tell of more before an answer comes. */
+    private readonly told: () => number,
+    private readonly marked: (row: Row, asked: number) => void,
   ) {}
 
   delivered(conversation: string, message: string) {
@@ -60,9 +62,10 @@ export class Marks {
       const [name, mark] = next;
       try {
         const query = mark.isRead ? MARK_READ : MARK_DELIVERED;
+        const asked = this.told();
         const { conversation: row } = await mutate<Marked>(query, { me: this.me, message: mark.message });
         failures = 0;
-        if (row) this.marked(row);
+        if (row) this.marked(row, asked);
       } catch (error) {
         const failure = error as Failure;
         if (failure.isTemporary) {

@@ -29,6 +29,8 @@ export interface Conversation {
   loading: boolean;
   /** The cursor before which there is more; null if there is nothing. */
   earlier: string | null;
+  /** How many events the feed had told of in all when it told of this conversation last, or when that was loaded. */
+  told: number;
 }
 
 export interface State {
@@ -39,6 +41,8 @@ export interface State {
   opening: string[];
   /** The cursor after which there are more conversations; null if there are none. */
   more: string | null;
+  /** How many events the feed has told of. */
+  told: number;
 }
 
 export const find = (state: State, key: string | null) =>
@@ -47,18 +51,22 @@ export const find = (state: State, key: string | null) =>
 export const shown = ({ entries }: Conversation) => entries.filter((entry) => !entry.deleted);
 
 /** The state of somebody of whom nothing is known but who they are. */
-export const begin = (me: Person): State => ({ me, conversations: [], opening: [], more: null });
+export const begin = (me: Person, told: number): State => ({ me, conversations: [], opening: [], more: null, told });
 
 const empty = { entries: [], changes: [], opened: false, loading: false, earlier: null };
 
-/** Takes over a row of the list; `toFront` if something was said in it. */
-export function withRow(state: State, row: Row, toFront = false): State {
+/**
+ * Takes over a row of the list; `toFront` if something was said in it. It was `asked` for when the feed had told of so many events: if
+ * that has told of the conversation since, the row may be as it was before, and what it has besides comes with the feed.
+ */
+export function withRow(state: State, row: Row, asked = state.told, toFront = false): State {
   const there = state.conversations.find(({ id }) => id === row.id);
+  if (there && there.told > asked) return state;
   const member = row.members.find(({ user }) => user?.id !== state.me.id) ?? row.members[0]!;
   const key = member.user?.id ?? there?.key ?? row.id;
   const isOpening = [key, row.id].some((its) => state.opening.includes(its));
   const next = withMarks(state.me.id, {
-    ...(there ?? { ...empty, loading: isOpening }),
+    ...(there ?? { ...empty, told: asked, loading: isOpening }),
     id: row.id,
     key,
     peer: member.user,
@@ -87,11 +95,11 @@ export function withAnswer(state: State, message: Message & { conversation: Row 
   const known = find(state, row.id)?.last;
   const { lastMessage: last } = row;
   const isOld = known && (!last || last.createdAt < known.createdAt);
-  const next = isOld ? state : withRow(state, row, isNew && last?.id !== known?.id);
+  const next = isOld ? state : withRow(state, row, state.told, isNew && last?.id !== known?.id);
   return withMessage(next, row.id, { ...message, provisional: isNew }, isNew);
 }
 
-/** Puts a conversation where its last message belongs, after a message of it was deleted. */
+/** Puts a conversation where its last message belongs. */
 function withPlace(state: State, id: string): State {
   const moved = state.conversations.find((conversation) => conversation.id === id);
   if (!moved?.last) return state;
@@ -103,13 +111,15 @@ function withPlace(state: State, id: string): State {
 }
 
 /** Takes over a page of the list, which goes on after what is there. */
-export function withRows(state: State, { nodes, pageInfo }: RowPage): State {
+export function withRows(state: State, { nodes, pageInfo }: RowPage, asked = state.told): State {
   const ids = new Set(nodes.map(({ id }) => id));
   // One that was opened before its page came takes its place in it.
   const before = state.conversations.filter(({ id }) => !ids.has(id));
-  const all = nodes.reduce((next, row) => withRow(next, row), state);
+  const all = nodes.reduce((next, row) => withRow(next, row, asked), state);
   const page = nodes.map(({ id }) => all.conversations.find((conversation) => conversation.id === id)!);
-  return { ...all, conversations: [...before, ...page], more: pageInfo.hasNextPage ? pageInfo.endCursor : null };
+  const next = { ...all, conversations: [...before, ...page], more: pageInfo.hasNextPage ? pageInfo.endCursor : null };
+  // What the feed has told of since may have another place by now.
+  return page.filter(({ told }) => told > asked).reduce((placed, { id }) => withPlace(placed, id), next);
 }
 
 export function withChanged(state: State, id: string, change: (conversation: Conversation) => Conversation): State {
@@ -136,9 +146,9 @@ export function withOpening(state: State, key: string, isOpening: boolean): Stat
 }
 
 /** Takes over the newest messages of a conversation that was opened by this key. */
-export function withOpened(state: State, row: OpenedRow, key: string): State {
+export function withOpened(state: State, row: OpenedRow, key: string, asked = state.told): State {
   const opening = state.opening.filter((its) => its !== key);
-  const opened = withPage(withRow({ ...state, opening }, row), row.id, row.messages);
+  const opened = withPage(withRow({ ...state, opening }, row, asked), row.id, row.messages);
   return withChanged(opened, row.id, (conversation) => ({ ...conversation, key: conversation.peer?.id ?? key }));
 }
 
@@ -203,11 +213,12 @@ export function isOld(state: State, { conversation, messageId }: FeedEvent): boo
 /** Takes over an event of the feed. It does no harm to see one twice. */
 export function withEvent(state: State, event: FeedEvent): State {
   const isNew = event.kind === "MESSAGE_SENT";
-  let next = state;
+  const told = state.told + 1;
+  let next = { ...state, told };
   if (event.user?.id === state.me.id) next = { ...next, me: event.user };
   if (!event.conversation) return next;
   const { id } = event.conversation;
-  next = withRow(next, event.conversation, isNew);
+  next = withChanged(withRow(next, event.conversation, told, isNew), id, (conversation) => ({ ...conversation, told }));
   // An event before may have shown the row as it is now: it does not tell whether the last message was deleted.
   if (event.kind === "MESSAGE_DELETED") next = withPlace(next, id);
   if (!event.messageId) return next;
