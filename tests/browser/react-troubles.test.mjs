@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { comesBackWithForeignCursor, fill } from "./browser.mjs";
-import { button, close, composer, hold, intercept, send } from "./demo.mjs";
+import { ask, comesBackWithForeignCursor, fill } from "./browser.mjs";
+import { button, close, composer, hold, intercept, person, send, tell as write } from "./demo.mjs";
 import { PAGE, accounts, find, isCurrent, isRenewed, message, open, row, signUp, texts, two, unsent, visit } from "./react.mjs";
 
 test("nothing is lost and nothing comes twice when the network is cut, and a reload keeps what waits", async (context) => {
@@ -196,6 +196,29 @@ test("what takes long is told, and what was sent meanwhile stays in sight", asyn
   assert.ok(!(await otto.evaluate(() => globalThis.isGone)));
   assert.deepEqual(await texts(otto), ["one", "two"]);
   await close(windows);
+});
+
+test("what is heard of a conversation while its page of the inbox is on its way is shown", async () => {
+  const [reader, far] = [await person("React-Rolf"), await person("React-Far")];
+  const { id } = (await write(far, reader, "long ago")).sendMessage.message;
+  let near;
+  for (let i = 1; i <= 30; i++) await write((near = await person(`React-Near ${i}`)), reader, "Hello");
+  const window = await visit(open);
+  const { page } = window;
+  await find(page, "Find yourself", "React-Rolf");
+  await isCurrent(page);
+  const { held, release } = await hold(page, "query More");
+  await button(page, "Show more conversations").click();
+  await held;
+  const READ = "mutation ($me: ID!, $id: ID!) { markRead(userId: $me, messageId: $id) { userErrors { code } } }";
+  await ask(open, READ, { me: reader, id });
+  // The feed tells of this one after that.
+  await write(near, reader, "Hello again");
+  await row(page, /Hello again/).waitFor();
+  release();
+  await row(page, /React-Far/).waitFor();
+  assert.equal(await row(page, /React-Far.*unread/).count(), 0);
+  await window.close();
 });
 
 test("two tabs lose no message that waits, and the network is looked for when it is back", async () => {

@@ -94,7 +94,13 @@ export function useChat(me: string, open: string | null, gone: () => void) {
   }
   async function showMore(): Promise<void> {
     const after = state?.more;
-    if (after) dispatch({ type: "more", answer: await ask(More, { me, after }), after });
+    if (!after) return;
+    dispatch({ type: "loadingMore", isLoading: true });
+    try {
+      dispatch({ type: "more", answer: await ask(More, { me, after }), after });
+    } finally {
+      dispatch({ type: "loadingMore", isLoading: false });
+    }
   }
   return { state, problem, outbox, unsent, showEarlier, showMore };
 }

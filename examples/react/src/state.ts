@@ -21,6 +21,8 @@ export type State = {
   rows: Row[];
   /** Where the rest of the inbox begins; null if there is none. */
   more: string | null;
+  /** What was heard of conversations while a page of the inbox is on its way, which may have them as they were before. */
+  changed: ReadonlyMap<string, Row> | null;
   open: Open | null;
   /** Whether all is here that has happened. */
   isCurrent: boolean;
@@ -32,6 +34,7 @@ export type Action =
   | { type: "lost" }
   | { type: "loading"; isLoading: boolean }
   | { type: "earlier"; answer: EarlierQuery; before: string }
+  | { type: "loadingMore"; isLoading: boolean }
   | { type: "more"; answer: MoreQuery; after: string };
 
 export function reduce(state: State | null, action: Action): State | null {
@@ -57,11 +60,15 @@ export function reduce(state: State | null, action: Action): State | null {
       const messages = [...changed.filter((message) => message !== null), ...open.messages];
       return { ...state, open: { ...open, messages, before: start(page.pageInfo) } };
     }
+    case "loadingMore":
+      return { ...state, changed: action.isLoading ? new Map() : null };
     case "more": {
       const page = action.answer.user?.conversations;
-      if (!page || state.more !== action.after) return state;
+      // Unless all was loaded again meanwhile: the page would not join, or what was heard of it before is gone.
+      if (!page || !state.changed || state.more !== action.after) return state;
       const added = page.nodes.filter(({ id }) => !state.rows.some((row) => row.id === id));
-      return { ...state, rows: [...state.rows, ...added], more: end(page.pageInfo) };
+      const rows = [...state.changed.values()].reduce(withPlace, [...state.rows, ...added]);
+      return { ...state, rows, more: end(page.pageInfo) };
     }
   }
 }
@@ -74,6 +81,7 @@ function loaded({ user, node }: LoadQuery, isCurrent: boolean): State | null {
     name,
     rows: conversations.nodes,
     more: end(conversations.pageInfo),
+    changed: null,
     open: open && {
       row: open,
       messages: open.messages.nodes,
@@ -89,18 +97,21 @@ function heard(state: State, event: Event): State {
   if (kind === "CAUGHT_UP") return { ...state, isCurrent: true };
   if (!conversation) return state;
   const rows = withRow(state.rows, kind, conversation);
-  if (state.open?.row.id !== conversation.id) return { ...state, rows };
-  return { ...state, rows, open: { ...heardIn(state.open, event), row: conversation } };
+  const changed = state.changed && new Map(state.changed).set(conversation.id, conversation);
+  if (state.open?.row.id !== conversation.id) return { ...state, rows, changed };
+  return { ...state, rows, changed, open: { ...heardIn(state.open, event), row: conversation } };
 }
 
-/** The conversations are ordered by their last messages. Without one they keep their place. */
-function withRow(rows: State["rows"], kind: Event["kind"], row: State["rows"][number]): State["rows"] {
+function withRow(rows: Row[], kind: Event["kind"], row: Row): Row[] {
+  if (kind === "MESSAGE_SENT") return [row, ...rows.filter(({ id }) => id !== row.id)];
+  return kind === "MESSAGE_DELETED" ? withPlace(rows, row) : rows.map((its) => (its.id === row.id ? row : its));
+}
+
+/** The conversations are ordered by their last messages. Without one they keep their place. What is not loaded comes with its page. */
+function withPlace(rows: Row[], row: Row): Row[] {
   const others = rows.filter(({ id }) => id !== row.id);
-  if (kind === "MESSAGE_SENT") return [row, ...others];
   const { lastMessage } = row;
-  if (kind !== "MESSAGE_DELETED" || !lastMessage || others.length === rows.length) {
-    return rows.map((its) => (its.id === row.id ? row : its));
-  }
+  if (!lastMessage || others.length === rows.length) return rows.map((its) => (its.id === row.id ? row : its));
   const older = others.findIndex((its) => its.lastMessage && its.lastMessage.createdAt < lastMessage.createdAt);
   return older < 0 ? [...others, row] : [...others.slice(0, older), row, ...others.slice(older)];
 }
