@@ -16,6 +16,7 @@ async function remove(page, text) {
   await isAccessible(page);
   await dialog.getByRole("button", { name: "Delete" }).click();
   await dialog.waitFor({ state: "detached" });
+  await isFocused(composer(page), page);
 }
 
 test("a first visit: two people, a window for each, and a word", async () => {

@@ -440,6 +440,7 @@ test("people change their password, sign out other devices, and block and unbloc
   await isAccessible(cora);
   await cora.getByRole("dialog").getByRole("button", { name: "Block" }).click();
   await cora.getByRole("dialog").waitFor({ state: "detached" });
+  await isFocused(button(cora, "About this person"), cora);
   await conversations(dirk).click();
   await send(dirk, "Why?");
   const unsent = dirk.getByRole("list", { name: "Not sent yet" });

@@ -47,9 +47,11 @@ interface ConfirmProps {
 }
 
 export function Confirm({ title, doing, action, close, children }: ConfirmProps) {
-  const { run, isBusy, trouble } = useAction(() => action().then(close));
+  const ref = useRef<HTMLButtonElement>(null);
+  // `close` is called when it has closed, and not before: while it is open nothing else takes the focus.
+  const { run, isBusy, trouble } = useAction(() => action().then(() => ref.current?.closest("dialog")!.close()));
   const button = (
-    <button type="button" class="danger" aria-disabled={isBusy} onClick={() => run()}>
+    <button ref={ref} type="button" class="danger" aria-disabled={isBusy} onClick={() => run()}>
       {doing}
     </button>
   );
