@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
-import { isAccessible, launch, openWindow } from "./browser.mjs";
+import { ask, isAccessible, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, close, composer, field, found, hold, log, message, person, send, tell, two } from "./demo.mjs";
 import { choose, conversations, form, isFocused, isLedBy, newLine, PHONE, settled, signUp, threeMessages } from "./demo.mjs";
 
@@ -116,6 +116,22 @@ test("who is offline sees nobody online, and a clock at what waits", async (cont
   await message(pia, "waits").getByText("Read").waitFor();
   await conversations(pia).getByTitle("Read").locator("svg").waitFor();
   await close(windows);
+});
+
+test("who comes online while the page is on its way is shown so", async () => {
+  const [quirin, rosa] = [await person("Quirin"), await person("Rosa")];
+  await tell(rosa, quirin, "Hello");
+  const window = await openWindow(browser, open, { path: "/demo" });
+  const { page } = window;
+  const { held, release } = await hold(page, "query Snapshot(");
+  await page.goto(new URL(`/demo?as=${quirin}`, open).href);
+  await held;
+  const other = await openWindow(browser, open, { path: `/demo?as=${rosa}` });
+  const PRESENCE = "query ($id: ID!) { user(id: $id) { presence { online } } }";
+  while (!(await ask(open, PRESENCE, { id: rosa })).user.presence.online);
+  release();
+  await conversations(page).getByText("Online", { exact: true }).waitFor({ state: "attached" });
+  await close([window, other]);
 });
 
 test("an answer that comes late takes nothing back that the feed has told", async () => {

@@ -207,12 +207,12 @@ export class Chat {
       if (event.kind === "MESSAGE_SENT" && event.conversation) this.typing.forget(event.conversation.id);
     });
     this.cursor = event.cursor;
-    if (event.kind === "CAUGHT_UP" && this.banner.value) {
-      this.banner.value = null;
-      this.trouble.value = null;
-      if (!this.open.value?.opened) void this.show(this.openKey.value);
-      void this.refreshPresences();
-    }
+    if (event.kind !== "CAUGHT_UP") return;
+    void this.refreshPresences();
+    if (!this.banner.value) return;
+    this.banner.value = null;
+    this.trouble.value = null;
+    if (!this.open.value?.opened) void this.show(this.openKey.value);
   }
 
   /** Somebody wrote to the reader. */
@@ -250,10 +250,13 @@ export class Chat {
 
   /** Signals that were given while nobody listened are lost. */
   private async refreshPresences() {
-    const ids = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []).slice(0, 100);
+    const all = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []);
     const nobody: operations.Presences = { nodes: [] };
-    const { nodes } = await request<operations.Presences>(operations.PRESENCES, { ids }).catch(() => nobody);
-    this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));
+    for (let from = 0; from < all.length; from += operations.MOST_IDS) {
+      const ids = all.slice(from, from + operations.MOST_IDS);
+      const { nodes } = await request<operations.Presences>(operations.PRESENCES, { ids }).catch(() => nobody);
+      this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));
+    }
   }
 
   private hear(said: Signal) {

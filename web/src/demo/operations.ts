@@ -166,6 +166,9 @@ export interface Search {
   };
 }
 
+/** So many objects can be asked for by their ids at once. */
+export const MOST_IDS = 100;
+
 export const PRESENCES = `query Presences($ids: [ID!]!) { nodes(ids: $ids) { ... on User { ...Person } } } ${PERSON}`;
 export interface Presences {
   nodes: (Person | null)[];
