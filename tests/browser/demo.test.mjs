@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, comesBackWithForeignCursor, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
-import { act, banner, button, close, composer, field, fits, found, hold, isFocused, log, message, send, settled, tell, texts, two } from "./demo.mjs";
+import { act, banner, button, close, composer, field, fits, found, hold, isFocused, log, message, person, send } from "./demo.mjs";
+import { settled, tell, texts, two } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -450,6 +451,26 @@ test("a late answer of a search does not take the place of a newer one", async (
   await wilma.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
   assert.match(await found(wilma).first().innerText(), /pears/);
   await close(windows);
+});
+
+test("more is not offered of a search that is not asked for any more", async () => {
+  const window = await openWindow(browser, open, { path: `/demo?as=${await person("Wibke")}` });
+  const { page } = window;
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await answerSearches(page, async ({ text }, answer) => {
+    if (text === "pears") await released;
+    answer.data.searchMessages.pageInfo = { hasNextPage: true, endCursor: text };
+    return answer;
+  });
+  const more = button(page, "Show more messages");
+  await field(page).fill("apples");
+  await more.waitFor();
+  await field(page).fill("pears");
+  await more.waitFor({ state: "detached" });
+  release();
+  await more.waitFor();
+  await window.close();
 });
 
 test("a search says when it finds nothing, what is not indexed yet, and why it failed", async () => {

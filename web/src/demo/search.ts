@@ -39,12 +39,14 @@ export function useSearch<Its extends Page<unknown>>(search: string | null, wait
     timer.current = setTimeout(load, wait);
     return () => clearTimeout(timer.current);
   }, [search]);
+  const isReady = found?.search === search;
   return {
     page: found?.page ?? null,
     /** The page is of what was asked last. */
-    isReady: found?.search === search,
+    isReady,
     failure,
-    more: found?.page.more ? () => load(found.page) : null,
+    /** Not of another search: a cursor goes on with its own. */
+    more: isReady && found.page.more ? () => load(found.page) : null,
     /** Asks at once, whether for the first time or again. */
     now: () => load(),
   };
