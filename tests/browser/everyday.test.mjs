@@ -105,7 +105,8 @@ test("who is offline sees nobody online, and a clock at what waits", async (cont
     await banner(pia, "Offline.").waitFor();
     for (const its of online) await its.waitFor({ state: "detached" });
     await send(pia, "waits");
-    const unsent = pia.getByRole("list", { name: "Not sent yet" }).getByRole("listitem");
+    const unsent = pia.getByRole("list", { name: "Not sent yet" });
+    assert.equal(await unsent.getAttribute("aria-live"), "off");
     await unsent.getByTitle("Waiting to be sent").locator("svg").waitFor();
     await conversations(pia).getByTitle("Waiting to be sent").locator("svg").waitFor();
     await refused;

@@ -231,7 +231,7 @@ export function Log({ chat, conversation }: LogProps) {
           </section>
         ))}
         {unsent.length > 0 && end === entries.length && (
-          <ol aria-label="Not sent yet">
+          <ol aria-label="Not sent yet" aria-live="off">
             {unsent.map((item) => (
               <UnsentItem
                 key={item.clientId}
