@@ -61,6 +61,37 @@ test("a message that a proxy refuses does not hold up the others, and what waits
   await close(windows);
 });
 
+test("a message that arrived long ago does not come at the end, when it is sent again after a reload", async () => {
+  const { ids, windows, pages } = await two(browser, ["Malte", "Nora"]);
+  const [malte, nora] = pages;
+  malte.on("dialog", (dialog) => dialog.accept());
+  let isAway = true;
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await malte.routeWebSocket(/graphql$/, (its) => void (isAway || its.connectToServer()));
+  await malte.reload();
+  await composer(malte).waitFor();
+  await windows[0].inTrouble(async () => {
+    await intercept(malte, "mutation Send(", async (route) => {
+      if (!isAway) return released.then(() => route.fallback());
+      await route.fetch();
+      await route.abort();
+    });
+    await send(malte, "long ago");
+    await message(nora, "long ago").waitFor();
+    for (let i = 1; i <= 60; i++) await tell(ids[1], ids[0], `number ${i}.`);
+    const address = malte.url();
+    await malte.goto("about:blank");
+    isAway = false;
+    await malte.goto(address);
+    await message(malte, "number 60.").waitFor();
+  });
+  await comesLate(malte, "Send", release);
+  await unsent(malte).waitFor({ state: "detached" });
+  assert.deepEqual(await texts(malte), Array.from({ length: 50 }, (_, i) => `number ${i + 11}.`));
+  await close(windows);
+});
+
 test("the Enter that ends a composition sends nothing, in Safari either", async () => {
   const { windows, pages } = await two(browser, ["Mei", "Jun"]);
   const [mei, jun] = pages;

@@ -91,8 +91,10 @@ function latest(there: Message | null, now: Message | null): Message | null {
 /** Takes over the answer to a send or an edit. The feed may have told more of the conversation before it came. */
 export function withAnswer(state: State, message: Message & { conversation: Row }): State {
   const { conversation: row } = message;
-  const isNew = message.version === 1;
-  const known = find(state, row.id)?.last;
+  const there = find(state, row.id);
+  // A try whose answer was lost may have arrived long ago: then its place is in a page that is not loaded.
+  const isNew = message.version === 1 && message.createdAt >= (there?.entries[0]?.createdAt ?? "");
+  const known = there?.last;
   const { lastMessage: last } = row;
   const isOld = known && (!last || last.createdAt < known.createdAt);
   const next = isOld ? state : withRow(state, row, state.told, isNew && last?.id !== known?.id);
