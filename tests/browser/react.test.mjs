@@ -265,8 +265,12 @@ test("who signs out leaves nothing that was written on the device, and is asked 
   await signUp(other.page, "React-Yann");
   await find(page, "Find people", "React-Yann");
   await composer(page).waitFor();
+  const tab = await window.context.newPage();
+  await tab.goto(page.url());
+  await composer(tab).waitFor();
   await window.inTrouble(async () => {
-    await intercept(page, "mutation Send", (route) => route.abort());
+    for (const its of [page, tab]) await intercept(its, "mutation Send", (route) => route.abort());
+    await composer(tab).fill("one more");
     await send(page, "secret");
     await composer(page).fill("another one");
     await unsent(page).getByText("secret").waitFor();
@@ -278,10 +282,12 @@ test("who signs out leaves nothing that was written on the device, and is asked 
     await button(page, "Sign out").click();
     await unsent(page).getByText("secret").waitFor();
     await button(page, "Sign out").click();
-    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    for (const its of [page, tab]) await its.getByRole("heading", { name: "Sign in" }).waitFor();
     assert.equal(asked.length, 2);
   });
-  const kept = await page.evaluate(() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)]);
-  assert.deepEqual(kept, []);
+  for (const its of [page, tab]) {
+    const kept = await its.evaluate(() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)]);
+    assert.deepEqual(kept, []);
+  }
   await close([window, other]);
 });

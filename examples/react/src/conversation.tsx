@@ -116,14 +116,14 @@ const Line = memo(function Line({ me, name, message }: { me: string; name: strin
 
 type ComposerProps = { name: string; draft: string; maxLength: number; send: (text: string) => void };
 
-/** What is being written is kept by the key `draft` for as long as the tab is there. */
+/** What is being written is kept by the key `draft`, for all tabs, until it is sent or its writer signs out. */
 function Composer({ name, draft, maxLength, send }: ComposerProps) {
-  const [text, setText] = useState(() => read(draft, "sessionStorage") ?? "");
+  const [text, setText] = useState(() => read(draft) ?? "");
   // As the server counts: characters, not the halves of which JavaScript makes some.
   const isTooLong = [...text.trim()].length > maxLength;
   function change(next: string): void {
     setText(next);
-    write(draft, next || null, "sessionStorage");
+    write(draft, next || null);
   }
   function submit(event: { preventDefault(): void }): void {
     event.preventDefault();

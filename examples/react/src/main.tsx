@@ -55,7 +55,8 @@ function Chat({ me, maxLength, leave }: { me: string; maxLength: number; leave: 
     const waiting = unsent.filter(({ sent }) => !sent).length;
     if (waiting && !confirm(`Messages that were not sent yet: ${waiting}. Sign out, and drop them?`)) return;
     outbox.clear();
-    keys(`${DRAFT}${me}:`, "sessionStorage").forEach((key) => write(key, null, "sessionStorage"));
+    // Of all tabs, also of those that sleep.
+    keys(`${DRAFT}${me}:`).forEach((key) => write(key, null));
     leave();
   }
 

@@ -17,10 +17,10 @@ export function read(key: string, place: Place = "localStorage"): string | null 
 }
 
 /** The keys that begin with this, in the order of the alphabet. */
-export function keys(start: string, place: Place = "localStorage"): string[] {
+export function keys(start: string): string[] {
   const all = new Set(memory.keys());
   try {
-    Object.keys(window[place]).forEach((key) => all.add(key));
+    Object.keys(localStorage).forEach((key) => all.add(key));
   } catch {
     // Forbidden: nothing is there.
   }
