@@ -107,7 +107,9 @@ async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
             )
         })
         .collect();
-    for _ in 0..batches {
+    // And for longer than the server waits for those who do not read.
+    let begun = Instant::now();
+    while delays.len() < batches || begun.elapsed() < Duration::from_secs(4) {
         let data =
             ask(&format!("mutation ($text: String!) {{ {sends} }}"), json!({ "text": "x".repeat(10_000) })).await;
         let answered = Instant::now();
@@ -121,7 +123,7 @@ async fn who_does_not_read_stands_in_nobodys_way_and_loses_nothing() {
         longest = longest.max(log_of(&database));
     }
     delays.sort();
-    assert!(delays[batches * 99 / 100] < Duration::from_secs(1), "{delays:?}");
+    assert!(delays[delays.len() * 99 / 100] < Duration::from_secs(1), "{delays:?}");
     if let (Some(before), Some(most)) = (before, most) {
         assert!(most - before < 64 * 1024, "from {before} to {most} KiB");
     }
