@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::{
     harness::{ACCOUNTS, Database, signed_in, soon},
     ports::own_address,
+    ports::own_port,
     program::{program, run, serve, started, terminate},
     upgrades::undo_from,
 };
@@ -98,6 +99,13 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
         "database: PROBLEM: cannot open the database ",
         "address: PROBLEM: cannot listen on ",
     ] {
+        assert!(lines.iter().any(|line| line.starts_with(problem)), "{problem} {lines:?}");
+    }
+    let one = format!("127.0.0.1:{}", own_port());
+    let nowhere = database.folder().join("none/key").display().to_string();
+    let wrong = ["--auth", "jwt", "--signing-key-file", &nowhere, "--listen", &one, "--metrics-listen", &one];
+    let (_, lines, _) = checks(&database, &wrong).await;
+    for problem in ["signing key: PROBLEM: ", "address of metrics: PROBLEM: cannot listen on "] {
         assert!(lines.iter().any(|line| line.starts_with(problem)), "{problem} {lines:?}");
     }
     // Nothing was created, neither now nor where all would be well.
@@ -327,6 +335,8 @@ async fn settings_that_cannot_be_meant_are_refused() {
     let issuer = ["--issuer", "https://login.example.com/", "--audience", "chat", "--jwks", "keys.json"];
     for (flags, why) in [
         (&issuer[..], "say --auth jwt"),
+        (&["--sign-up", "closed"], "say --auth jwt"),
+        (&["--auth", "jwt", "--create-users"], "say which one with --issuer"),
         (&["--access-token-lifetime", "500ms"], "at least a second"),
         (&["--max-batch", "0"], "1 or more"),
         (&["--max-answer", "0"], "1 or more"),

@@ -54,6 +54,28 @@ async fn a_refresh_token_works_once_and_its_later_use_ends_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_signs_out_is_answered_before_the_connection_ends() {
+    let chat = served(&HeldClock::new()).await;
+    Member::signs_up(&chat, "Ada").await;
+    let sign_out = json!({ "query": "mutation { signOut { sessionId } }" });
+    for (protocol, start) in [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")] {
+        let bearer = format!("Bearer {}", Member::signs_in(&chat, "Ada").await.access);
+        let mut socket = Socket::open_with(chat.address, protocol, Some(&bearer)).await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears().await["type"], "connection_ack");
+        socket.says(json!({ "type": start, "id": "1", "payload": sign_out })).await;
+        let answer = socket.hears().await;
+        assert!(answer["payload"]["data"]["signOut"]["sessionId"].is_string(), "{answer}");
+        assert_eq!(socket.hears().await["type"], "complete");
+        assert_eq!(socket.hears_close().await, 4403);
+    }
+    let ada = Member::signs_in(&chat, "Ada").await;
+    let request = chat.http.post(chat.url("/graphql")).header("accept", "text/event-stream").bearer_auth(&ada.access);
+    let events = soon(request.json(&sign_out).send()).await.unwrap().text().await.unwrap();
+    assert!(events.contains("sessionId") && events.ends_with("event: complete\ndata:\n\n"), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_is_repeated_gives_the_same_token() {
     let clock = HeldClock::new();
     let chat = served(&clock).await;

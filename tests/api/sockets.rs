@@ -219,6 +219,17 @@ async fn a_handshake_that_cannot_be_is_told_what_is_missing() {
     for dropped in ["upgrade", "connection", "upgrade connection"] {
         assert!(ask(dropped, Some("13")).await.contains("A proxy on the way has dropped them"), "{dropped}");
     }
+    for key in ["", "x", "c2hvcnQ="] {
+        let handshake = [
+            ("upgrade", "websocket"),
+            ("connection", "Upgrade"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", key),
+        ];
+        let request = chat.http.get(chat.url("/graphql"));
+        let request = handshake.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        assert_eq!(soon(request.send()).await.unwrap().status(), 400, "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
