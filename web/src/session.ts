@@ -134,6 +134,9 @@ export const connectionParams = {
   },
 };
 
+/** What is asked for on behalf of somebody who signs out is not waited for: it would come back refused. */
+let staying = new AbortController();
+
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
   const headers = new Headers(init?.headers);
@@ -142,7 +145,8 @@ export const authorizedFetch: typeof fetch = async (input, init) => {
     sent = current;
     if (sent) headers.set("authorization", `Bearer ${sent.accessToken}`);
     else headers.delete("authorization");
-    return fetch(input, { ...init, headers });
+    const signal = AbortSignal.any([staying.signal, ...(init?.signal ? [init.signal] : [])]);
+    return fetch(input, { ...init, headers, signal });
   };
   const ours = current !== null && !headers.has("authorization");
   // A machine that slept has missed the time to renew.
@@ -298,6 +302,8 @@ export async function mayLeave(): Promise<boolean> {
 function leave() {
   const id = lastId;
   lastId = null;
+  staying.abort();
+  staying = new AbortController();
   tab.clear();
   // Somebody may have signed in since.
   const stored = isShared ? readFrom(local) : null;
