@@ -21,12 +21,16 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
     // Where accounts are provisioned, users may choose their subjects: one that looks like an id must not name a user.
     let id = if issuer.provisions_users() { None } else { AnyId::from_str(&subject).ok() };
     let find = move |conn: &mut Conn<'_>| {
-        let found = match id {
-            Some(AnyId::User(id)) => store::users::is_active(conn, id)?.map(|is_active| (id, is_active)),
-            _ => store::identities::user(conn, &name, &subject)?,
-        };
-        let is_erased = found.is_none() && store::identities::exists(conn, &name, &subject)?;
-        Ok::<_, store::Error>((found, is_erased))
+        if let Some(AnyId::User(id)) = id {
+            return Ok((store::users::is_active(conn, id)?.map(|is_active| (id, is_active)), false));
+        }
+        let found = store::identities::user(conn, &name, &subject)?;
+        if found.is_some() || !store::identities::exists(conn, &name, &subject)? {
+            return Ok((found, false));
+        }
+        // Another request may have provisioned it between the two.
+        let found = store::identities::user(conn, &name, &subject)?;
+        Ok::<_, store::Error>((found, found.is_none()))
     };
     let (found, is_erased) = app.store.lookup(find).await?;
     match allowed(found)? {

@@ -103,16 +103,18 @@ impl Viewer {
     }
 
     async fn check_credential(&self, app: &App) -> Result<()> {
-        if let Who::Operator | Who::Unrestricted | Who::Anonymous = self.who {
-            return Ok(());
-        }
-        let (viewer, now) = (self.clone(), app.now());
-        if let Who::User { expires_at, .. } = self.who
-            && expires_at <= now
-        {
-            return Err(Error::Unauthenticated);
-        }
-        app.store.lookup(move |conn| viewer.check_session(conn, now)).await
+        let is_valid = match self.who {
+            Who::Operator | Who::Unrestricted | Who::Anonymous => true,
+            Who::User { expires_at, .. } => {
+                let (viewer, now) = (self.clone(), app.now());
+                if expires_at > now {
+                    return app.store.lookup(move |conn| viewer.check_session(conn, now)).await;
+                }
+                false
+            }
+            Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
+        };
+        if is_valid { Ok(()) } else { Err(Error::Unauthenticated) }
     }
 
     /// Counts a change against the viewer's rate limit; privileged viewers have none.

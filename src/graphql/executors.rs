@@ -52,6 +52,8 @@ pub struct Connection {
 #[derive(Clone, Default)]
 pub struct Drain {
     begun: CancellationToken,
+    /// Queries end as well.
+    is_revoked: CancellationToken,
     /// Queries and mutations that are not answered yet.
     requests: TaskTracker,
 }
@@ -61,6 +63,12 @@ impl Drain {
     pub fn begin(&self) {
         self.begun.cancel();
         self.requests.close();
+    }
+
+    /// Ends the queries, too: the session has ended.
+    pub fn begin_without_queries(&self) {
+        self.is_revoked.cancel();
+        self.begin();
     }
 
     /// Whether it has begun.
@@ -190,7 +198,10 @@ impl Api {
             answers.map(|answer| (answer, NO_PERMITS)).boxed()
         } else {
             let (api, requests) = (self.clone(), connection.requests.clone());
-            stream::once(async move { api.execute_in_turn(&caller, requests, prepared).await }).boxed()
+            let is_query = prepared.plan.operation == OperationType::Query;
+            let ended = connection.drain.is_revoked.clone().cancelled_owned();
+            let answers = stream::once(async move { api.execute_in_turn(&caller, requests, prepared).await });
+            if is_query { answers.take_until(ended).boxed() } else { answers.boxed() }
         };
         Ok(answers.map(move |answer| (answer, &held).0).boxed())
     }

@@ -19,7 +19,7 @@ use tokio::{
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, MissedTickBehavior, timeout_at},
 };
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::{CancellationToken, PollSender};
@@ -93,7 +93,7 @@ pub(super) async fn serve(
     let mut init_deadline = pin!(tokio::time::sleep(init_timeout));
     let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut silence = Silence::of(&server.limits);
+    let mut silence = Silence::begin();
     let (mut to_handler, mut is_over) = (Some(to_handler), false);
     // Why the session has ended, while what was asked before is answered.
     let mut ended = None;
@@ -110,7 +110,7 @@ pub(super) async fn serve(
             }
             why = session_ended(&mut socket.initialized) => {
                 (to_handler, socket.initialized, ended) = (None, None, Some(why));
-                drain.begin();
+                drain.begin_without_queries();
                 last_answers.as_mut().reset(Instant::now() + LAST_ANSWERS_TIMEOUT);
                 Ok(())
             }
@@ -119,7 +119,10 @@ pub(super) async fn serve(
                 Err(Some(Close::new(4408, "Connection initialisation timeout")))
             }
             message = from_handler.recv() => match message {
-                Some(message) => socket.answer(message).await,
+                Some(message) => {
+                    let last = ended.map(|why| (last_answers.deadline(), Close::new(4403, why)));
+                    socket.answer_until(message, last).await
+                }
                 None => Err(Some(match ended {
                     Some(why) => Close::new(4403, why),
                     None if drain.has_begun() => Close::new(1012, "The server restarts"),
@@ -137,13 +140,13 @@ pub(super) async fn serve(
             }
             received = receive(&mut *socket.wire, to_handler.as_ref()), if !is_over && to_handler.is_some() => match received {
                 Ok((message, permit)) => {
-                    silence.ends();
+                    silence = Silence::begin();
                     socket.take(message, permit).await
                 }
                 Err(close) => Err(close),
             },
             _ = pings.tick(), if to_handler.is_some() => {
-                if !silence.may_ask() {
+                if !silence.may_ping(&server.limits) {
                     return None;
                 }
                 unless_ended(&mut socket.initialized, socket.wire.send_frame(Message::Ping(Bytes::new()))).await
@@ -214,6 +217,15 @@ impl OlderSocket<'_> {
         match self.stopped.iter().position(|stopped| stopped == id) {
             Some(at) => drop(self.stopped.swap_remove(at)),
             None => drop(self.operations.remove(id)),
+        }
+    }
+
+    /// Sends what the handler has to say; after the session has ended, until a deadline.
+    async fn answer_until(&mut self, message: ws::Message, last: Option<(Instant, Close)>) -> WireResult {
+        let sending = self.answer(message);
+        match last {
+            Some((deadline, close)) => timeout_at(deadline, sending).await.unwrap_or(Err(Some(close))),
+            None => sending.await,
         }
     }
 

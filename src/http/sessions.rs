@@ -33,26 +33,23 @@ pub(super) struct Credentials {
     pub(super) client: Client,
 }
 
-/// How long the client has not answered pings.
+/// How long nothing came from the client, and since when it is pinged.
 pub(super) struct Silence {
-    asked_at: Option<Instant>,
-    most: Duration,
+    begun: Instant,
+    pinged: Option<Instant>,
 }
 
 impl Silence {
-    /// It may last for `dead_after`, from the ping interval before the first ping on.
-    pub(super) fn of(limits: &Limits) -> Self {
-        Self { asked_at: None, most: limits.dead_after.saturating_sub(limits.ping_interval) }
-    }
-
     /// The client has said something.
-    pub(super) fn ends(&mut self) {
-        self.asked_at = None;
+    pub(super) fn begin() -> Self {
+        Self { begun: Instant::now(), pinged: None }
     }
 
-    /// Whether to send a ping; otherwise the client is gone. While a large answer was sent, no ping was: that time does not count.
-    pub(super) fn may_ask(&mut self) -> bool {
-        self.asked_at.get_or_insert_with(Instant::now).elapsed() <= self.most
+    /// Whether to send a ping; otherwise the client is gone. While a large answer is sent, no ping is, and the client has nothing to say:
+    /// that time alone does not count.
+    pub(super) fn may_ping(&mut self, Limits { dead_after, ping_interval, .. }: &Limits) -> bool {
+        let pinged = self.pinged.get_or_insert_with(Instant::now).elapsed();
+        self.begun.elapsed() <= *dead_after || pinged <= dead_after.saturating_sub(*ping_interval)
     }
 }
 

@@ -5,7 +5,7 @@
 //! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
 //! nothing is buffered for it.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -159,7 +159,7 @@ impl SocketSession {
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silence = Silence::of(&self.server.limits);
+        let mut silence = Silence::begin();
         loop {
             let done = tokio::select! {
                 // Ends come before all else, however much the client sends. Received messages come before the ping timer: they prove
@@ -172,14 +172,14 @@ impl SocketSession {
                 }
                 happened = next(wire, &mut self.operations) => match happened {
                     Ok(SocketEvent::Received(message)) => {
-                        silence.ends();
+                        silence = Silence::begin();
                         Box::pin(self.on_message(wire, message)).await
                     }
                     Ok(SocketEvent::Answered(delivery)) => Box::pin(self.deliver_all(wire, delivery)).await,
                     Err(close) => return close,
                 },
                 _ = pings.tick() => {
-                    if !silence.may_ask() {
+                    if !silence.may_ping(&self.server.limits) {
                         return None;
                     }
                     let is_initialized = self.initialized.is_some();
@@ -290,15 +290,21 @@ impl SocketSession {
     /// Sends an answer, and with it those that are there already.
     async fn deliver_all(&mut self, wire: &mut Wire, first: Delivery) -> WireResult {
         let Self { operations, initialized, .. } = self;
-        let sending = async {
+        let mut sending = pin!(async {
             deliver(operations, wire, first).await?;
             for _ in 1..MAX_DELIVERED_TOGETHER {
                 let Some(Some(delivery)) = operations.next().now_or_never() else { break };
                 deliver(operations, wire, delivery).await?;
             }
             wire.flush().await
+        });
+        let why = tokio::select! {
+            biased;
+            sent = &mut sending => return sent,
+            why = session_ended(initialized) => why,
         };
-        unless_ended(initialized, sending).await
+        // It may be the answer of the mutation that has ended the session.
+        timeout(LAST_ANSWERS_TIMEOUT, sending).await.unwrap_or_else(|_late| Err(Some(Close::new(4403, why))))
     }
 }
 

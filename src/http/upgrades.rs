@@ -5,7 +5,10 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -15,6 +18,9 @@ use crate::execution::Code;
 /// The version of the protocol.
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
+/// How keys are written. Some clients make them of random characters.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 /// Bytes of a key, before they are written in base64.
 const KEY_BYTES: usize = 16;
 
@@ -43,7 +49,7 @@ impl Upgrade {
         }
         let bad = |why: &str| Some(Err(refused(StatusCode::BAD_REQUEST, Code::BadRequest, why)));
         let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
-        let is_key = |key: &&HeaderValue| STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == KEY_BYTES);
+        let is_key = |key: &&HeaderValue| BASE64.decode(key.as_bytes()).is_ok_and(|key| key.len() == KEY_BYTES);
         let (Some(key), None) = (keys.next().filter(is_key), keys.next()) else {
             return bad("A WebSocket needs one header Sec-WebSocket-Key, with 16 bytes in base64 (RFC 6455, 4.1).");
         };

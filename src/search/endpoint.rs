@@ -130,11 +130,11 @@ impl Endpoint {
             Ok(vectors) => return Ok(vectors),
             Err(Failure { error, is_late, .. }) => (error, is_late),
         };
-        // One of the texts may be to blame, whatever the endpoint says, if it says anything.
+        // If the endpoint answers to something else, one of the texts is to blame, whatever it says of them, or if it is late.
         let refused = EmbedError::refused(error.to_string());
         match error {
             EmbedError::Temporary { .. } if !is_late => return Err(error),
-            EmbedError::Temporary { .. } | EmbedError::Refused { .. } if texts.len() > 1 => return Err(refused),
+            EmbedError::Refused { .. } if texts.len() > 1 => return Err(refused),
             EmbedError::Temporary { .. } | EmbedError::Refused { .. } | EmbedError::Misconfigured { .. } => {}
         }
         let Err(Failure { error: probed, status, says, .. }) = self.ask(kind, &[PROBE.to_owned()]).await else {
@@ -234,7 +234,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// Why nothing, or half an answer, came. The URL is left out.
 fn unreachable(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() {
+    if error.is_timeout() && !error.is_connect() {
         let error = EmbedError::temporary("the endpoint did not answer in time");
         return Failure { is_late: true, ..error.into() };
     }

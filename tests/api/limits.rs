@@ -39,6 +39,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("bytes of the id of an operation", &["http/sessions.rs:MAX_ID_BYTES"]),
     ("sockets that are authenticated at a time", &["http/mod.rs:MAX_AUTHENTICATIONS"]),
     ("sockets and event streams that are closed in a second", &["http/closings.rs:CLOSED_PER_SECOND"]),
+    ("seconds for which a socket is open after its session", &["http/sessions.rs:LAST_ANSWERS_TIMEOUT"]),
     ("seconds that a connection without a token", &["domain/connections.rs:ANONYMOUS_TIMEOUT"]),
     ("sessions of an account", &["domain/accounts.rs:MAX_SESSIONS"]),
     ("sessions that `me { sessions }` lists", &["domain/accounts.rs:MAX_OWN_SESSIONS"]),

@@ -134,8 +134,8 @@ export const connectionParams = {
   },
 };
 
-/** What is asked for on behalf of somebody who signs out is not waited for: it would come back refused. */
-let staying = new AbortController();
+/** What is asked for, of which nothing is waited for when its user signs out: it would come back refused. */
+const asked = new Set<AbortController>();
 
 /** `fetch`, with the token, unless the headers editor has one of its own. */
 export const authorizedFetch: typeof fetch = async (input, init) => {
@@ -145,8 +145,10 @@ export const authorizedFetch: typeof fetch = async (input, init) => {
     sent = current;
     if (sent) headers.set("authorization", `Bearer ${sent.accessToken}`);
     else headers.delete("authorization");
-    const signal = AbortSignal.any([staying.signal, ...(init?.signal ? [init.signal] : [])]);
-    return fetch(input, { ...init, headers, signal });
+    const controller = new AbortController();
+    init?.signal?.addEventListener("abort", () => controller.abort());
+    asked.add(controller);
+    return fetch(input, { ...init, headers, signal: controller.signal }).finally(() => asked.delete(controller));
   };
   const ours = current !== null && !headers.has("authorization");
   // A machine that slept has missed the time to renew.
@@ -302,8 +304,7 @@ export async function mayLeave(): Promise<boolean> {
 function leave() {
   const id = lastId;
   lastId = null;
-  staying.abort();
-  staying = new AbortController();
+  asked.forEach((controller) => controller.abort());
   tab.clear();
   // Somebody may have signed in since.
   const stored = isShared ? readFrom(local) : null;

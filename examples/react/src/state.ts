@@ -61,7 +61,7 @@ export function reduce(state: State | null, action: Action): State | null {
       return { ...state, open: { ...open, messages, before: start(page.pageInfo) } };
     }
     case "loadingMore":
-      return { ...state, changed: action.isLoading ? new Map() : null };
+      return { ...state, changed: action.isLoading ? (state.changed ?? new Map()) : null };
     case "more": {
       const page = action.answer.user?.conversations;
       // Unless all was loaded again meanwhile: the page would not join, or what was heard of it before is gone.

@@ -60,8 +60,8 @@ export async function request<Data>(query: string, variables: object = {}): Prom
     signal: AbortSignal.timeout(PATIENCE),
   }).catch(() => Promise.reject(unreachable));
   const answer: { data?: Data; errors?: GraphQLError[] } | null = await response.json().catch(() => null);
-  const [error] = answer?.errors ?? [];
-  if (error) throw failureOf(error);
+  const [error] = Array.isArray(answer?.errors) ? answer.errors : [];
+  if (error?.message) throw failureOf(error);
   if (answer?.data) return answer.data;
   const { ok, status } = response;
   // Cut off, or something before the server has answered, in JSON or not. What that refuses does not pass another time either.

@@ -252,7 +252,7 @@ export class Chat {
   private async refreshPresences() {
     const all = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []);
     const nobody: operations.Presences = { nodes: [] };
-    for (let from = 0; from < all.length; from += operations.MOST_IDS) {
+    for (let from = 0; from < all.length && !this.stopped; from += operations.MOST_IDS) {
       const ids = all.slice(from, from + operations.MOST_IDS);
       const { nodes } = await request<operations.Presences>(operations.PRESENCES, { ids }).catch(() => nobody);
       this.change((state) => nodes.reduce((next, person) => (person ? model.withPerson(next, person) : next), state));

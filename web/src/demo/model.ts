@@ -93,7 +93,7 @@ export function withAnswer(state: State, message: Message & { conversation: Row 
   const { conversation: row } = message;
   const there = find(state, row.id);
   // A try whose answer was lost may have arrived long ago: then its place is in a page that is not loaded.
-  const isNew = message.version === 1 && message.createdAt >= (there?.entries[0]?.createdAt ?? "");
+  const isNew = message.version === 1 && message.createdAt >= ((there && shown(there)[0]?.createdAt) ?? "");
   const known = there?.last;
   const { lastMessage: last } = row;
   const isOld = known && (!last || last.createdAt < known.createdAt);
