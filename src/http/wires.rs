@@ -28,7 +28,7 @@ use crate::execution::Chunks;
 /// The client has this long to complete the closing handshake.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of the read buffer of each socket: there are many sockets, and most messages are small.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 1_024;
 /// Bytes that are written together, if they come together.
 const WRITE_BUFFER: usize = 4 * 1_024;
 
