@@ -4,22 +4,21 @@
 //! `cargo bench --bench search` makes the messages of `duologue demo`, and vectors that are not those of a model: a comparison takes
 //! as long whatever they mean. Prints a table, and ends with an error where a limit is not kept.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench may fail")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+mod common;
 
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
 
-use clap::Parser;
+use common::{cpu, filled, median};
 use duologue::{
     app::App,
-    config::{Cli, Command},
     domain::{
-        TextBudget, Viewer, demo, imports, indexing,
+        TextBudget, Viewer,
         searches::{self, Search},
     },
     model::{
         ids::{ConversationId, UserId},
         searches::{Mode, Order},
-        timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
     search::{Embedder, EndpointSettings, Settings, Source},
@@ -27,7 +26,6 @@ use duologue::{
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rustix::time::{ClockId, clock_gettime};
 
 const USERS: u32 = 1_250;
 const MESSAGES: u32 = 1_000_000;
@@ -38,12 +36,6 @@ const ROUNDS: usize = 15;
 
 /// What is looked for, in which order, by whom (`None`: among all), with the vectors of which model; the most CPU milliseconds.
 type Case = (&'static str, &'static str, Order, Option<UserId>, Option<usize>, f64);
-
-/// CPU time of this process in milliseconds.
-fn cpu() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
-}
 
 /// Something with the identity of a model: it is asked for no vector.
 fn embedder(name: &str) -> Arc<Embedder> {
@@ -95,18 +87,7 @@ async fn embed(app: &App, identity: String, count: usize) {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // On the disk of the project: the folder for temporary files may be small.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let url = format!("sqlite:{}", folder.path().join("chat.db").display());
-    let Command::Serve(settings) = Cli::parse_from(["duologue", "serve", "--database", &url]).command else {
-        unreachable!()
-    };
-    let begun = Instant::now();
-    let mut app = App::open(&settings.database).await.unwrap();
-    let lines = (1..).zip(demo::lines(USERS, MESSAGES, 1, Timestamp::now()).map(Ok));
-    imports::import(&app, &Viewer::operator(&app), lines).await.unwrap();
-    indexing::index_words(&app).await.unwrap();
-    eprintln!("Made {MESSAGES} messages in {:.1} s", begun.elapsed().as_secs_f64());
+    let (mut app, _folder) = filled(USERS, MESSAGES).await;
     let models = [(embedder("small"), FEWER), (embedder("large"), MESSAGES as usize)];
     for (model, count) in &models {
         embed(&app, model.identity().to_owned(), *count).await;
@@ -152,15 +133,14 @@ async fn main() -> ExitCode {
             };
             let (time, hits) = shared.store.read(work).await.unwrap();
             assert!(hits > 0);
-            times.push(time);
+            times.push(time * 1e3);
             app = Arc::into_inner(shared).unwrap();
         }
     }
     println!("| search | CPU ms, median | at most | holds |\n| --- | ---: | ---: | --- |");
     let mut all_hold = true;
-    for ((what, .., limit), mut times) in cases.into_iter().zip(times) {
-        times.sort_by(f64::total_cmp);
-        let median = times[ROUNDS / 2];
+    for ((what, .., limit), times) in cases.into_iter().zip(times) {
+        let median = median(times.into_iter());
         all_hold &= median <= limit;
         println!("| {what} | {median:.2} | {limit} | {} |", if median <= limit { "yes" } else { "**no**" });
     }

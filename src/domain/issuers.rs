@@ -11,7 +11,7 @@ use crate::{
         users::Role,
     },
     secrets::{Issuer, IssuerClaims},
-    store::{self, Conn, users::NewUser},
+    store::{self, Conn, identities::Standing, users::NewUser},
 };
 
 /// The user that the claims name: the one with this id, such as usr_7; or, if the issuer provisions users, the account of
@@ -20,22 +20,17 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
     let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
     // Where accounts are provisioned, users may choose their subjects: one that looks like an id must not name a user.
     let id = if issuer.provisions_users() { None } else { AnyId::from_str(&subject).ok() };
-    let find = move |conn: &mut Conn<'_>| {
-        if let Some(AnyId::User(id)) = id {
-            return Ok((store::users::is_active(conn, id)?.map(|is_active| (id, is_active)), false));
+    let find = move |conn: &mut Conn<'_>| match id {
+        Some(AnyId::User(id)) => {
+            let standing = |is_active| if is_active { Standing::Active } else { Standing::Suspended };
+            Ok::<_, store::Error>(store::users::is_active(conn, id)?.map(|is_active| (id, standing(is_active))))
         }
-        let found = store::identities::user(conn, &name, &subject)?;
-        if found.is_some() || !store::identities::exists(conn, &name, &subject)? {
-            return Ok((found, false));
-        }
-        // Another request may have provisioned it between the two.
-        let found = store::identities::user(conn, &name, &subject)?;
-        Ok::<_, store::Error>((found, found.is_none()))
+        _ => store::identities::user(conn, &name, &subject),
     };
-    let (found, is_erased) = app.store.lookup(find).await?;
+    let found = app.store.lookup(find).await?;
     match allowed(found)? {
         Some(found) => Ok(found),
-        None if issuer.provisions_users() && !is_erased => {
+        None if issuer.provisions_users() => {
             let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
             match provision(app, issuer, claims).await {
                 // A concurrent request has provisioned the same subject.
@@ -51,10 +46,12 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
 }
 
 /// The user that was found, if they may act.
-fn allowed(found: Option<(UserId, bool)>) -> Result<Option<UserId>> {
+fn allowed(found: Option<(UserId, Standing)>) -> Result<Option<UserId>> {
     match found {
-        Some((_, false)) => Err(Error::SUSPENDED),
-        found => Ok(found.map(|(id, _)| id)),
+        Some((id, Standing::Active)) => Ok(Some(id)),
+        Some((_, Standing::Suspended)) => Err(Error::SUSPENDED),
+        Some((_, Standing::Erased)) => Err(Error::Unauthenticated),
+        None => Ok(None),
     }
 }
 
@@ -68,9 +65,8 @@ async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<U
     let name = candidates.map(Name::parse).find_map(Result::ok).ok_or(Error::Unauthenticated)?;
     app.store
         .write(move |conn| {
-            if store::identities::exists(conn, &issuer, &subject)? {
-                let found = store::identities::user(conn, &issuer, &subject)?;
-                return allowed(found)?.ok_or(Error::Unauthenticated);
+            if let Some(found) = allowed(store::identities::user(conn, &issuer, &subject)?)? {
+                return Ok(found);
             }
             let (name, role) = (&name, Role::User);
             let user = NewUser { id: None, name, email: None, created_at: at, password_hash: None, role };

@@ -284,28 +284,24 @@ mod tests {
 
     use super::*;
 
-    /// Reads a feed without events that goes up to a position.
-    async fn reads(watch: &mut Watch, after: i64, through: i64) {
+    /// Reads a feed without events that goes up to a position, and of which a first part was deleted.
+    async fn reads_trimmed(watch: &mut Watch, after: i64, through: i64, trimmed_through: i64) -> FeedPage {
         let read = move |_| async move {
-            Ok::<_, Infallible>(Some(FeedPage { events: Vec::new(), through, is_last: true, trimmed_through: 0 }))
+            Ok::<_, Infallible>(Some(FeedPage { events: Vec::new(), through, is_last: true, trimmed_through }))
         };
-        watch.next(after, 100, read).await.unwrap();
+        watch.next(after, 100, read).await.unwrap().unwrap()
+    }
+
+    async fn reads(watch: &mut Watch, after: i64, through: i64) {
+        reads_trimmed(watch, after, through, 0).await;
     }
 
     #[tokio::test]
     async fn each_follower_notices_that_a_part_of_the_feed_was_deleted() {
         let (notifier, user) = (Notifier::default(), UserId::new(7).unwrap());
-        for mut watch in [notifier.watch(user), notifier.watch(user)].map(Some) {
-            let read = |_| async {
-                Ok::<_, Infallible>(Some(FeedPage {
-                    events: Vec::new(),
-                    through: 9,
-                    is_last: true,
-                    trimmed_through: 5,
-                }))
-            };
-            let page = watch.as_mut().unwrap().next(3, 100, read).await.unwrap().unwrap();
-            assert_eq!(page.trimmed_through, 5);
+        let mut both = [notifier.watch(user), notifier.watch(user)];
+        for watch in &mut both {
+            assert_eq!(reads_trimmed(watch, 3, 9, 5).await.trimmed_through, 5);
         }
     }
 

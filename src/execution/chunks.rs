@@ -5,7 +5,7 @@ use std::{iter, mem, vec};
 use parking_lot::Mutex;
 
 /// A chunk that has so many bytes is full; the last field in it may go beyond.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Large chunks that are kept for later answers, at most: some 16 MiB, or twice as much where fields are long.
 const MAX_FREE: usize = 256;
 

@@ -29,7 +29,7 @@ mod exchange;
 
 pub use answers::{Answer, Part, RootFieldsAnswer, write};
 pub use arguments::{Arguments, Binder};
-pub use chunks::{Chunk, Chunks};
+pub use chunks::{CHUNK_BYTES, Chunk, Chunks};
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
 pub use errors::{Code, Error};

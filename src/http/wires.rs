@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::execution::Chunks;
+use crate::execution::{CHUNK_BYTES, Chunks};
 
 /// The client has this long to complete the closing handshake.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,9 +31,6 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 1_024;
 /// Bytes that are written together, if they come together.
 const WRITE_BUFFER: usize = 4 * 1_024;
-
-/// Bytes of a fragment of a large text.
-const FRAGMENT: usize = 64 * 1_024;
 
 /// Bytes of a reason at most (RFC 6455, 5.5: with the code a close frame has at most 125).
 const MAX_REASON_BYTES: usize = 123;
@@ -122,15 +119,15 @@ impl Wire {
 
     /// Sends a text, in fragments if it is large: each of them may take as long as a message.
     pub(super) async fn send_text(&mut self, text: Bytes) -> WireResult {
-        let fragments = (0..text.len()).step_by(FRAGMENT);
-        self.feed_fragments(fragments.map(|at| text.slice(at..text.len().min(at + FRAGMENT)))).await?;
+        let fragments = (0..text.len()).step_by(CHUNK_BYTES);
+        self.feed_fragments(fragments.map(|at| text.slice(at..text.len().min(at + CHUNK_BYTES)))).await?;
         self.flush().await
     }
 
     async fn feed_fragments(&mut self, fragments: impl Iterator<Item = Bytes>) -> WireResult {
-        let (mut chunks, mut opcode) = (fragments.peekable(), Data::Text);
-        while let Some(chunk) = chunks.next() {
-            let frame = Frame::message(chunk, OpCode::Data(opcode), chunks.peek().is_none());
+        let (mut fragments, mut opcode) = (fragments.peekable(), Data::Text);
+        while let Some(fragment) = fragments.next() {
+            let frame = Frame::message(fragment, OpCode::Data(opcode), fragments.peek().is_none());
             self.feed_frame(Message::Frame(frame)).await?;
             opcode = Data::Continue;
         }

@@ -9,21 +9,32 @@ use super::{
 };
 use crate::model::ids::UserId;
 
-/// The user of this subject of an issuer, and whether they may act, or else are suspended.
-pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, bool)>> {
-    let query = identities::table
-        .inner_join(users::table)
-        .select((users::id, users::suspended_at.is_null()))
-        .filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)))
-        .filter(users::erased_at.is_null());
-    Ok(on!(conn, |c| query.first(c).optional())?)
+/// What has become of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its user may act.
+    Active,
+    /// Its user may not act for now.
+    Suspended,
+    /// It is no more, and is not made again.
+    Erased,
 }
 
-/// Whether this subject of an issuer has ever had a user, erased or not.
-pub fn exists(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<bool> {
-    let found = identities::table.filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)));
-    let query = diesel::select(diesel::dsl::exists(found));
-    Ok(on!(conn, |c| query.get_result(c))?)
+/// The user whom this subject of an issuer has, or had.
+pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, Standing)>> {
+    let query = identities::table
+        .inner_join(users::table)
+        .select((users::id, users::suspended_at.is_not_null(), users::erased_at.is_not_null()))
+        .filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)));
+    let found: Option<(UserId, bool, bool)> = on!(conn, |c| query.first(c).optional())?;
+    Ok(found.map(|(id, is_suspended, is_erased)| {
+        let standing = match (is_erased, is_suspended) {
+            (true, _) => Standing::Erased,
+            (false, true) => Standing::Suspended,
+            (false, false) => Standing::Active,
+        };
+        (id, standing)
+    }))
 }
 
 /// Whether an account was made for a subject of an issuer.
