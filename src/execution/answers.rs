@@ -30,6 +30,12 @@ impl Answer {
         Error::new(code, message).into()
     }
 
+    /// An answer to a request of which nothing can be answered, though it was run.
+    #[must_use]
+    pub fn failure(error: Error) -> Self {
+        Self::new(("null".to_owned().into(), vec![error]))
+    }
+
     /// The data, or `null`, and what failed on the way.
     #[must_use]
     pub fn new((written, errors): Part) -> Self {

@@ -49,6 +49,14 @@ pub enum Code {
     Internal,
 }
 
+impl Code {
+    /// Whether the same request may be answered without this error a moment later.
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::DatabaseBusy | Self::RateLimited | Self::StorageFull | Self::Timeout | Self::Unavailable)
+    }
+}
+
 /// Errors of a response at most.
 pub(super) const MAX_ERRORS: usize = 20;
 /// Characters of a message at most: a message may repeat what was sent.

@@ -17,7 +17,7 @@ use super::{
     Context,
     access::{milliseconds, truncated_name},
     calls::{Call, Caller},
-    errors::{internal, is_temporary, retried, top_level},
+    errors::{internal, retried, top_level},
     loading::{written_events, written_one},
     metrics::{OperationMetrics, Subscribing},
     retries::Retries,
@@ -129,26 +129,22 @@ impl Api {
         answer
     }
 
+    /// Fields of a mutation that have not begun when the time is over, or when nobody waits for the answer any more, do not begin.
     async fn run_in_time(&self, call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
         let limit = self.limits.request_timeout;
         let request_id = call.request_id.clone();
-        let running = async {
-            let several_changes = matches!(&prepared.plan.root.0, Root::Mutation(fields) if fields.len() > 1);
-            let running = AssertUnwindSafe(run(call, prepared, max_bytes)).catch_unwind();
-            // In a task of its own all of the changes are made, also when nobody waits for them any more.
-            let answer = if several_changes {
-                tokio::spawn(running).await.ok().and_then(Result::ok)
-            } else {
-                running.await.ok()
-            };
-            answer.unwrap_or_else(|| {
+        let running = AssertUnwindSafe(run(call, prepared, max_bytes)).catch_unwind();
+        match tokio::time::timeout(limit, running).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => {
                 tracing::error!(request.id = &*request_id, "the request panicked");
-                internal(&request_id).into()
-            })
-        };
-        tokio::time::timeout(limit, running).await.unwrap_or_else(|_elapsed| {
-            Answer::refusal(Code::Timeout, format!("The answer took longer than {} seconds.", limit.as_secs()))
-        })
+                Answer::failure(internal(&request_id))
+            }
+            Err(_elapsed) => {
+                let why = format!("The answer took longer than {} seconds.", limit.as_secs());
+                Answer::failure(Error::new(Code::Timeout, why))
+            }
+        }
     }
 
     /// Runs any operation, a subscription for as long as it goes on. If the first answer is a refusal, it is the only one.
@@ -182,7 +178,7 @@ async fn run(call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
         Root::Query(write) => {
             let always = wants_one_moment(&prepared.plan.fields);
             let part = written_one(&call, arguments, write.clone(), always, max_bytes).await;
-            part.map_or_else(Answer::from, Answer::new)
+            part.map_or_else(Answer::failure, Answer::new)
         }
         Root::Mutation(resolvers) => {
             let mut answer = RootFieldsAnswer::new(max_bytes);
@@ -314,7 +310,7 @@ impl Subscribed {
         self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
         let mut answers = Vec::with_capacity(parts.len());
         for (part, cursor) in parts.into_iter().zip(cursors) {
-            let temporary = part.1.iter().find(|error| is_temporary(error.code())).cloned();
+            let temporary = part.1.iter().find(|error| error.code().is_temporary()).cloned();
             answers.push(self.answer_of(Ok(part)).with_event_id(cursor.filter(|_| temporary.is_none())));
             if temporary.is_some() {
                 return (answers, temporary);

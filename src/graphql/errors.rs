@@ -54,8 +54,3 @@ fn unavailable() -> Error {
 pub(super) fn internal(request_id: &str) -> Error {
     Error::new(Code::Internal, "Something went wrong on the server.").of_request(request_id)
 }
-
-/// Whether the same may be answered without this error a moment later.
-pub(super) fn is_temporary(code: Code) -> bool {
-    matches!(code, Code::DatabaseBusy | Code::RateLimited | Code::StorageFull | Code::Timeout | Code::Unavailable)
-}

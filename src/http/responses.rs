@@ -64,7 +64,9 @@ impl Format {
     /// The answer to one request. The permit is released once it was sent.
     pub(super) fn response(self, answer: Answer, permit: Option<Permit>) -> Response {
         let status = match answer.code() {
-            Some(code) if answer.is_refusal() || (answer.is_empty() && is_retryable(code)) => self.status(code),
+            // Nothing is wrong with the request itself.
+            Some(code) if answer.is_empty() && (code.is_temporary() || code == Code::Internal) => self.status(code),
+            Some(code) if answer.is_refusal() => self.status(code),
             _ => StatusCode::OK,
         };
         let (code, retry_after) = (answer.code(), answer.retry_after());
@@ -131,11 +133,6 @@ pub(super) fn refused(status: StatusCode, code: Code, why: impl Into<String>) ->
     let mut response = Format::Json.body(status, Answer::refusal(code, why).into_json(), None);
     response.extensions_mut().insert(code);
     response
-}
-
-/// Whether the error is due to the state of the server, so that clients and proxies may retry.
-fn is_retryable(code: Code) -> bool {
-    matches!(code, Code::RateLimited | Code::DatabaseBusy | Code::Unavailable | Code::StorageFull)
 }
 
 /// Whether a page is wanted more than any answer, as browsers do.
