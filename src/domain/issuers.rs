@@ -7,7 +7,7 @@ use crate::{
     app::App,
     model::{
         ids::{AnyId, UserId},
-        texts::Name,
+        texts::{Name, has_at_sign},
         users::Role,
     },
     secrets::{Issuer, IssuerClaims},
@@ -60,7 +60,7 @@ async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<U
     let IssuerClaims { subject, name, .. } = claims;
     let (issuer, at) = (issuer.name().to_owned(), app.now());
     // All users see names. A subject that is an address is not shown to them.
-    let shown_subject = Some(&subject).filter(|subject| !subject.contains('@')).cloned();
+    let shown_subject = Some(&subject).filter(|subject| !has_at_sign(subject)).cloned();
     let candidates = [name, shown_subject, Some("?".to_owned())].into_iter().flatten();
     let name = candidates.map(Name::parse).find_map(Result::ok).ok_or(Error::Unauthenticated)?;
     app.store

@@ -146,6 +146,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
         viewer.check_session(conn, at)?;
         let revoked = store::sessions::end_all(conn, id, None, at)?;
         store::users::erase(conn, id, at)?;
+        store::sessions::forget_devices(conn, id)?;
         changes::begin_erasure(conn, id, peers, erase_messages, at)?;
         let object = erase_messages.then(|| "messages".to_owned());
         audit::record(conn, &viewer, at, "deleteUser", (Some(id), object))?;

@@ -40,6 +40,12 @@ impl Viewer {
         Self { who: Who::Operator }
     }
 
+    /// Somebody who has not signed in, where that is asked for.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self { who: Who::Anonymous }
+    }
+
     /// The viewer with this value of the header `Authorization`. In open mode it is ignored, and every viewer is unrestricted.
     ///
     /// # Errors
@@ -47,7 +53,7 @@ impl Viewer {
     /// after the time that a request may take.
     pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
         let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted }) };
-        let Some(authorization) = authorization else { return Ok(Self { who: Who::Anonymous }) };
+        let Some(authorization) = authorization else { return Ok(Self::anonymous()) };
         in_time(app, Self::authenticate(app, keys, authorization)).await
     }
 

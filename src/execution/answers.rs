@@ -2,9 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{
-    Arguments, Chunks, Code, CollectedField, Error, MAX_ERRORS, NullPropagated, Segment, Writer, fields::written_key,
-};
+use super::{Arguments, Chunks, Code, CollectedField, Error, MAX_ERRORS, NullPropagated, Writer, fields::written_key};
 
 /// An answer, as JSON.
 pub struct Answer {
@@ -154,7 +152,7 @@ pub struct RootFieldsAnswer {
     json: Chunks,
     errors: Vec<Error>,
     max_bytes: usize,
-    failed: bool,
+    is_null: bool,
 }
 
 impl RootFieldsAnswer {
@@ -164,7 +162,7 @@ impl RootFieldsAnswer {
         let mut json = Chunks::new();
         json.push_str(DATA);
         json.push_str("{");
-        Self { json, errors: Vec::new(), max_bytes, failed: false }
+        Self { json, errors: Vec::new(), max_bytes, is_null: false }
     }
 
     /// Bytes that the next field may have.
@@ -173,14 +171,17 @@ impl RootFieldsAnswer {
         self.max_bytes.saturating_sub(self.json.len() - DATA.len())
     }
 
+    /// Whether a field was null, and with it the whole answer.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.is_null
+    }
+
     /// Adds a field. One that is null makes the whole answer null, as no field at these roots may be.
     pub fn add(&mut self, field: &CollectedField, part: Result<Part, Error>) {
         let (data, errors) = part.unwrap_or_else(|error| ("null".to_owned().into(), vec![error.at(field.location)]));
-        self.failed |= data.is("null");
-        self.errors.extend(errors.into_iter().map(|mut error| {
-            error.path.push(Segment::Key(field.key.to_string()));
-            error
-        }));
+        self.is_null |= data.is("null");
+        self.errors.extend(errors.into_iter().map(|error| error.within(&field.key)));
         // It begins with a brace.
         if self.json.len() > DATA.len() + 1 {
             self.json.push_str(",");
@@ -192,11 +193,11 @@ impl RootFieldsAnswer {
     /// The answer.
     #[must_use]
     pub fn finish(self) -> Answer {
-        let Self { mut json, errors, failed, .. } = self;
-        if failed {
+        let Self { mut json, errors, is_null, .. } = self;
+        if is_null {
             json.truncate(DATA.len());
         }
-        json.push_str(if failed { "null" } else { "}" });
-        Answer::completed(json, if failed { Data::Null } else { Data::Present }, errors)
+        json.push_str(if is_null { "null" } else { "}" });
+        Answer::completed(json, if is_null { Data::Null } else { Data::Present }, errors)
     }
 }

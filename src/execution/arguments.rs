@@ -13,11 +13,17 @@ use apollo_compiler::{
 use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
 use serde_json::{Map, Number};
 
-use super::{CollectedField, Error, LineIndex, Location, Schema};
+use super::{CollectedField, Error, LineIndex, Location, MAX_HELD_BYTES, Schema, limits::too_large};
 
 /// The values of an operation's variables: those that were sent, or their defaults. What has neither is not there.
 #[derive(Default)]
-pub(super) struct Variables(HashMap<Name, Value>);
+pub(super) struct Variables(HashMap<Name, Variable>);
+
+struct Variable {
+    value: Value,
+    /// Bytes that it holds, estimated.
+    bytes: usize,
+}
 
 impl Variables {
     /// The values that were sent, as the operation declares them; or what is wrong with the first that does not fit.
@@ -33,27 +39,32 @@ impl Variables {
             let given = sent.get(name.as_str()).map(|sent| Value::from_json(sent.clone()).unwrap_or(Value::Null));
             let value = input(given, &definition.ty, definition.default_value.as_ref(), schema)
                 .map_err(|error| error.of(&format!("variable `${name}"), lines.location(definition.location())))?;
-            values.extend(value.map(|value| (name.clone(), value)));
+            values.extend(value.map(|value| (name.clone(), Variable { bytes: held_bytes(&value), value })));
         }
         Ok(Self(values))
     }
 
     /// What the variable says about `@skip` or `@include`; `None` if it is null, or has no value.
     pub(super) fn condition(&self, name: &Name) -> Option<bool> {
-        if let Value::Boolean(value) = self.0.get(name)? { Some(*value) } else { None }
+        if let Value::Boolean(value) = self.0.get(name)?.value { Some(value) } else { None }
     }
 
-    /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any.
+    /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any. As fields may share
+    /// variables and fragments, their bytes are counted before they are copied.
     pub(super) fn arguments(
         &self,
         fields: &[CollectedField],
         places: usize,
         schema: &Schema,
     ) -> Result<Vec<Value>, Error> {
-        let mut values = vec![Value::Null; places];
+        let (mut values, mut bytes) = (vec![Value::Null; places], 0);
         let mut remaining: Vec<&CollectedField> = fields.iter().collect();
         while let Some(field) = remaining.pop() {
             if let Some(place) = field.arguments.and_then(|place| values.get_mut(place)) {
+                bytes += field.field.arguments.iter().map(|given| literal_bytes(&given.value, self)).sum::<usize>();
+                if bytes > MAX_HELD_BYTES {
+                    return Err(too_large("The arguments of the operation").at(field.location));
+                }
                 *place = self.arguments_of(field, schema)?;
             }
             remaining.extend(field.selections.iter().flat_map(|(_, fields)| fields));
@@ -90,7 +101,7 @@ fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
         // One that is too large for a number is an error of the type.
         Literal::Float(number) => serde_json::from_str(number.as_str())
             .map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number),
-        Literal::Variable(name) => return variables.0.get(name).cloned(),
+        Literal::Variable(name) => return Some(variables.0.get(name)?.value.clone()),
         Literal::List(items) => {
             Value::List(items.iter().map(|item| literal(item, variables).unwrap_or(Value::Null)).collect())
         }
@@ -101,6 +112,21 @@ fn literal(given: &Node<Literal>, variables: &Variables) -> Option<Value> {
             Value::Object(fields.iter().filter_map(field).collect())
         }
     })
+}
+
+/// Bytes that the value of a literal will hold, estimated.
+fn literal_bytes(given: &Literal, variables: &Variables) -> usize {
+    let inner = match given {
+        Literal::String(text) => text.len(),
+        Literal::Int(digits) => digits.as_str().len(),
+        Literal::Float(number) => number.as_str().len(),
+        Literal::Enum(name) => name.len(),
+        Literal::Variable(name) => variables.0.get(name).map_or(0, |variable| variable.bytes),
+        Literal::List(items) => items.iter().map(|item| literal_bytes(item, variables)).sum(),
+        Literal::Object(fields) => fields.iter().map(|(name, item)| name.len() + literal_bytes(item, variables)).sum(),
+        Literal::Null | Literal::Boolean(_) => 0,
+    };
+    size_of::<Value>() + inner
 }
 
 /// The value of a variable, an argument or a field of an input object; `None` if it has none.

@@ -171,6 +171,13 @@ impl Error {
         Self { locations: location.map(|location| [location]), ..self }
     }
 
+    /// The same error, somewhere within this field of the answer.
+    #[must_use]
+    pub fn within(mut self, key: &str) -> Self {
+        self.path.push(Segment::Key(key.to_owned()));
+        self
+    }
+
     /// The same error, with the time after which the request may be repeated.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {

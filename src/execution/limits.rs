@@ -15,7 +15,10 @@ const USUAL_PAGE: u64 = 50;
 /// Items of a page at most: more is refused when it is asked for.
 pub const MAX_PAGE: u16 = 100;
 /// Characters of an alias at most: each item of a list repeats it.
-const MAX_ALIAS: usize = 128;
+pub(super) const MAX_ALIAS: usize = 128;
+/// Bytes that the arguments of an operation hold at most, estimated; and those of all operations of a batch. For as long as they go on,
+/// a subscription with its plan, and all operations of a connection with theirs, hold no more.
+pub const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
 const MAX_INTROSPECTION_DEPTH: u32 = 20;
 /// Lists inside lists in introspection, as `fields { type { fields … } }` has no end.
@@ -45,13 +48,13 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
         directives += u64::from(kind == TokenKind::At);
         tokens += 1;
         bytes += token.data().len();
-        if tokens > limits.max_tokens {
-            let message = format!("The document has more than {} tokens. Ask for less at once.", limits.max_tokens);
-            return Err(Error::new(Code::QueryTooComplex, message));
-        }
-        if directives > limits.max_directives {
-            let message = format!("The document has more than {} directives.", limits.max_directives);
-            return Err(Error::new(Code::QueryTooComplex, message));
+        for (is, at_most, what) in
+            [(tokens as u64, limits.max_tokens as u64, "tokens"), (directives, limits.max_directives, "directives")]
+        {
+            if is > at_most {
+                let message = format!("The document has more than {at_most} {what}. Ask for less at once.");
+                return Err(Error::new(Code::QueryTooComplex, message));
+            }
         }
         if depth > limits.max_recursion {
             let message = format!("The document has brackets nested more than {} deep.", limits.max_recursion);
@@ -59,6 +62,12 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
         }
     }
     Ok(bytes)
+}
+
+/// What would hold more than [`MAX_HELD_BYTES`].
+pub fn too_large(what: &str) -> Error {
+    let why = format!("{what} would hold more than {MAX_HELD_BYTES} bytes of memory. Ask for less at once.");
+    Error::new(Code::QueryTooComplex, why)
 }
 
 /// What a part of a plan asks for. Sums do not overflow: they stay at the highest number.
@@ -134,10 +143,6 @@ impl Counter<'_> {
     }
 
     fn field(&self, on: &str, field: &CollectedField) -> Result<Cost, Error> {
-        if field.field.alias.as_ref().is_some_and(|alias| alias.len() > MAX_ALIAS) {
-            let message = format!("An alias may have at most {MAX_ALIAS} characters: it is written into the answer.");
-            return Err(Error::new(Code::QueryTooComplex, message).at(field.location));
-        }
         // An object is of one type: what counts is the most that any of them asks for.
         let inner = field.selections.iter().try_fold(Cost::default(), |cost, (ty, fields)| {
             Ok::<_, Error>(cost.join(self.selection(ty, fields)?, u64::max))

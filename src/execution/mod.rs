@@ -35,7 +35,7 @@ pub use declarations::{Declare, Declared, field, interface};
 pub use errors::{Code, Error};
 pub use fields::{Fields, Object, Selection};
 pub use json::parse_json;
-pub use limits::MAX_PAGE;
+pub use limits::{MAX_HELD_BYTES, MAX_PAGE, too_large};
 pub use loads::Batch;
 pub(crate) use outputs::leaf;
 pub use outputs::{Enum, Id, Output, Text};

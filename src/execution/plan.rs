@@ -15,7 +15,7 @@ use super::{
     collected::CollectedField,
     documents::Document,
     errors::{Code, Error},
-    limits::{check_costs, too_deep},
+    limits::{MAX_ALIAS, check_costs, too_deep},
     schema::Schema,
 };
 use crate::config::Limits;
@@ -129,6 +129,11 @@ impl<'a> Collector<'a> {
         sets: &[&'a SelectionSet],
         depth: u32,
     ) -> Result<CollectedField, Error> {
+        let location = self.document.lines.location(field.location());
+        if key.len() > MAX_ALIAS {
+            let message = format!("An alias may have at most {MAX_ALIAS} characters: it is written into the answer.");
+            return Err(Error::new(Code::QueryTooComplex, message).at(location));
+        }
         let arguments = (!field.definition.arguments.is_empty()).then_some(self.arguments);
         self.arguments += usize::from(arguments.is_some());
         let types = if field.selection_set.is_empty() {
@@ -138,7 +143,6 @@ impl<'a> Collector<'a> {
         };
         let selection = |ty: Name| Ok((ty.clone(), self.collect(&ty, sets, depth + 1)?));
         let selections = types.into_iter().map(selection).collect::<Result<_, Error>>()?;
-        let location = self.document.lines.location(field.location());
         Ok(CollectedField { key: key.clone(), field: field.clone(), arguments, selections, location })
     }
 

@@ -1,10 +1,11 @@
-//! Validation of documents (<https://spec.graphql.org/September2025/#sec-Validation>), by apollo-compiler but for three
+//! Validation of documents (<https://spec.graphql.org/September2025/#sec-Validation>), by apollo-compiler but for four
 //! rules that it does not keep; `tests/api/canaries.rs` says when it does.
 
 use std::collections::{BTreeSet, HashSet};
 
 use apollo_compiler::{
     ExecutableDocument, Name, Node,
+    ast::{Definition, Document, VariableDefinition},
     diagnostic::{Diagnostic, ToCliReport},
     executable::Operation,
     parser::Parser,
@@ -34,17 +35,38 @@ pub(super) fn validated(
         invalid.errors.iter().map(error).take(1).collect::<Vec<_>>()
     })?;
     let mut stats = DocumentStats::of(text, lines).map_err(|error| vec![error])?;
-    let parsed = match ast.to_executable_validate(&schema.definitions) {
-        Ok(parsed) => parsed,
-        Err(WithErrors { partial, errors }) if is_only_one_root_field(&partial, &errors) => {
-            Valid::assume_valid(partial)
-        }
-        Err(invalid) => return Err(errors(&invalid.errors, text, lines)),
-    };
+    let refusal = |found: DiagnosticList| errors(&found, text, lines);
+    let parsed = checked(&ast, schema).map_err(refusal)?;
+    if let Some(stricter) = without_null_defaults(&ast) {
+        checked(&stricter, schema).map_err(refusal)?;
+    }
     if let Some(error) = stats.duplicate.take() {
         return Err(vec![error]);
     }
     Ok((parsed, stats))
+}
+
+fn checked(ast: &Document, schema: &Schema) -> Result<Valid<ExecutableDocument>, DiagnosticList> {
+    ast.to_executable_validate(&schema.definitions).or_else(|WithErrors { partial, errors }| {
+        let is_valid = is_only_one_root_field(&partial, &errors);
+        if is_valid { Ok(Valid::assume_valid(partial)) } else { Err(errors) }
+    })
+}
+
+/// The document without defaults that are null, if it has any: apollo-compiler takes such a default for a value, with which the variable
+/// may stand where nothing may be null (<https://spec.graphql.org/October2021/#sec-All-Variable-Usages-are-Allowed>).
+fn without_null_defaults(document: &Document) -> Option<Document> {
+    let (mut stricter, mut found) = (document.clone(), false);
+    for definition in &mut stricter.definitions {
+        let Definition::OperationDefinition(operation) = definition else { continue };
+        let is_null = |its: &Node<VariableDefinition>| its.default_value.as_ref().is_some_and(|value| value.is_null());
+        if operation.variables.iter().any(is_null) {
+            found = true;
+            let variables = &mut operation.make_mut().variables;
+            variables.iter_mut().filter(|its| is_null(its)).for_each(|its| its.make_mut().default_value = None);
+        }
+    }
+    found.then_some(stricter)
 }
 
 /// apollo-compiler counts the fields at the root of a subscription, and not the response keys

@@ -200,8 +200,8 @@ pub(super) fn mutations(fields: &mut Mutations) {
     mutation(
         fields,
         "refreshSession",
-        "Exchange a refresh token for a new pair of tokens. Each works once: used again within ten seconds, it returns \
-         the same next token; used again later, it ends the session.",
+        "Exchange a refresh token for a new pair of tokens. Each works once: used again within ten seconds, and \
+         before the next token is used, it returns the same next token; otherwise it ends the session.",
         refresh_session,
     );
     mutation(fields, "signOut", "End this session, or another of yours.", sign_out);
@@ -250,7 +250,12 @@ async fn sign_out(call: Arc<Call>, SignOutArguments { session_id }: SignOutArgum
     let mut parser = ArgumentParser::default();
     let id = session_id.and_then(|id| parser.id("sessionId", &id));
     let id = parser.finish(Some(id))?;
-    call.outcome(accounts::sign_out(&call.app, &call.viewer(), id, call.caller.from).await).map(SignedOut)
+    let viewer = call.viewer();
+    let ended = call.outcome(accounts::sign_out(&call.app, &viewer, id, call.caller.from).await)?;
+    if viewer.session() == Some(ended) {
+        call.switch_viewer(domain::Viewer::anonymous());
+    }
+    Ok(SignedOut(ended))
 }
 
 async fn renew_connection(

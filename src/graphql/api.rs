@@ -29,8 +29,8 @@ use crate::{
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, OperationType, Part, Request,
-        RootFieldsAnswer, Schema, Write,
+        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, MAX_HELD_BYTES, OperationType, Part,
+        Request, RootFieldsAnswer, Schema, Write, too_large,
     },
 };
 
@@ -191,6 +191,10 @@ async fn run(call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
                     None => Ok((format!("\"{}\"", Mutation::NAME).into(), Vec::new())),
                 };
                 answer.add(field, part);
+                // The client learns nothing of the fields that would follow.
+                if answer.is_null() {
+                    break;
+                }
             }
             answer.finish()
         }
@@ -237,10 +241,18 @@ struct Subscribed {
 impl Subscribed {
     async fn begin(api: &Api, call: Arc<Call>, prepared: Prepared) -> Result<Self, Error> {
         let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else { return Err(internal(&call.request_id)) };
+        if prepared.bytes() > MAX_HELD_BYTES {
+            return Err(too_large("The subscription"));
+        }
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
-        let source = begin(call.clone(), &prepared.arguments).await?;
-        let name = prepared.plan.fields.first().map_or("", |field| field.field.name.as_str());
+        let begun = begin(call.clone(), &prepared.arguments).await;
+        let field = prepared.plan.fields.first();
+        let source = begun.map_err(|error| match field {
+            Some(field) => error.at(field.location).within(&field.key),
+            None => error,
+        })?;
+        let name = field.map_or("", |field| field.field.name.as_str());
         let counted = api.metrics.subscribe(name);
         Ok(Self {
             call,

@@ -20,7 +20,7 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
         domain::Error::Busy => Error::new(Code::DatabaseBusy, "The database is busy. Try again."),
         domain::Error::TooLarge => Error::new(
             Code::QueryTooComplex,
-            "The texts that are asked for are too large for one answer. Ask for less at once.",
+            "The messages that are asked for are too large for one answer. Ask for fewer at once.",
         ),
         domain::Error::Full => Error::new(Code::StorageFull, "The server has no room left on its disk."),
         domain::Error::Unavailable(cause) => {

@@ -25,11 +25,8 @@ use crate::{
         Viewer,
         connections::{Permit, begin_request, wait_for_request},
     },
-    execution::{Answer, Code, OperationType},
+    execution::{Answer, Code, MAX_HELD_BYTES, OperationType, too_large},
 };
-
-/// Bytes that the operations of a connection hold at most, estimated: what they ask for, and their arguments.
-pub const MAX_HELD_BYTES: usize = 1024 * 1024;
 
 /// Permits of a request on a connection, to be kept until its answer was sent: for the connection, and for the user.
 pub type RequestPermits = (Option<OwnedSemaphorePermit>, Option<Permit>);
@@ -188,10 +185,8 @@ impl Api {
     ) -> Result<BoxStream<'static, (Answer, RequestPermits)>, Answer> {
         let prepared = self.prepare(&request.try_into()?)?;
         let bytes = u32::try_from(prepared.bytes()).unwrap_or(u32::MAX);
-        let held = connection.held_bytes.clone().try_acquire_many_owned(bytes).map_err(|_too_many| {
-            let why = format!("The operations of this socket hold more than {MAX_HELD_BYTES} bytes: end one first.");
-            Answer::refusal(Code::QueryTooComplex, why)
-        })?;
+        let held = connection.held_bytes.clone().try_acquire_many_owned(bytes);
+        let held = held.map_err(|_too_many| too_large("The operations of this socket"))?;
         let answers = if prepared.plan.operation == OperationType::Subscription {
             drop(token.take());
             let answers = connection.drain.clone().of_subscription(self.stream(&caller, prepared));

@@ -45,7 +45,7 @@ use crate::{
     app::App,
     config::Serve,
     domain::{Viewer, connections::begin_request},
-    execution::{Answer, Chunks, Code, OperationType, Request as GraphqlRequest},
+    execution::{Answer, Chunks, Code, MAX_HELD_BYTES, OperationType, Request as GraphqlRequest, too_large},
     graphql::{Api, Caller, Prepared},
 };
 use accepts::Accepted;
@@ -266,8 +266,13 @@ async fn handle_post(
 /// Runs the requests of a batch one after the other; gives their answers as a JSON array, which has the size of one answer at most.
 async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRequest, Answer>>) -> Chunks {
     // What is not needed of the requests is not kept while others of them are run.
-    let prepare = |request: Result<GraphqlRequest, _>| request.and_then(|request| server.api.prepare(&request));
-    let prepared: Vec<_> = batch.into_iter().map(prepare).collect();
+    let mut bytes = 0;
+    let prepare = |request: Result<GraphqlRequest, _>| {
+        let prepared = server.api.prepare(&request?)?;
+        bytes += prepared.arguments.bytes;
+        if bytes > MAX_HELD_BYTES { Err(too_large("The arguments of the batch").into()) } else { Ok(prepared) }
+    };
+    let prepared: Vec<Result<Prepared, Answer>> = batch.into_iter().map(prepare).collect();
     let mut answers = Chunks::from("[".to_owned());
     for (index, mut prepared) in prepared.into_iter().enumerate() {
         // Those before it may have taken long.

@@ -70,7 +70,7 @@ pub(super) async fn serve(
     let (own, draining) = (server.clone(), drain.clone());
     let initialize = async move |payload: Value| {
         let payload = if let Value::Object(payload) = payload { payload } else { Map::new() };
-        let initialized = Initialized::authenticate(&own, &payload, credentials).await.map_err(|Close(_, why)| why)?;
+        let initialized = Initialized::authenticate(&own, payload, credentials).await.map_err(|Close(_, why)| why)?;
         let mut connection = own.api.connection(initialized.caller.clone(), initialized.renewed.clone());
         connection.ends_by(draining);
         // The socket may have ended meanwhile.
@@ -196,7 +196,7 @@ impl OlderSocket<'_> {
                     let why = format!("This socket has {max} operations already: end one first.");
                     let error = json!({ "message": why, "extensions": { "code": "BAD_REQUEST" } });
                     let refusal = json!({ "type": "error", "id": id, "payload": error });
-                    return unless_ended(&mut self.initialized, self.wire.send(&refusal)).await;
+                    return unless_ended(&mut self.initialized, self.wire.send(refusal)).await;
                 }
                 self.operations.insert(id);
             }

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 
 use super::server::Server;
 use crate::{
-    execution::{Answer, Code, OperationType},
-    graphql::{Caller, MAX_HELD_BYTES, Prepared, RequestPermits},
+    execution::{Answer, Code, MAX_HELD_BYTES, OperationType, too_large},
+    graphql::{Caller, Prepared, RequestPermits},
 };
 
 /// An answer of the operation with this id; `None` when it is complete.
@@ -56,8 +56,7 @@ impl Operations {
         }
         let held_bytes = prepared.bytes();
         if self.held_bytes + held_bytes > MAX_HELD_BYTES {
-            let why = format!("The operations of this socket hold more than {MAX_HELD_BYTES} bytes: end one first.");
-            return Err(Answer::refusal(Code::QueryTooComplex, why));
+            return Err(too_large("The operations of this socket").into());
         }
         let id: Arc<str> = id.into();
         let (named, ended) = (id.clone(), id.clone());

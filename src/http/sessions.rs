@@ -65,10 +65,10 @@ impl Initialized {
     /// Authenticates the client: by the payload's authorization, or by the header of that name.
     pub(super) async fn authenticate(
         Server { app, limits, authentications, .. }: &Server,
-        payload: &Map<String, Value>,
+        payload: Map<String, Value>,
         Credentials { authorization: header, client }: Credentials,
     ) -> Result<Self, Close> {
-        let authorization = match given_authorization(payload) {
+        let authorization = match given_authorization(&payload) {
             Value::Null => header,
             // Many clients send an empty one as long as nobody has signed in.
             Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
@@ -76,6 +76,8 @@ impl Initialized {
                 return Err(Close::new(4403, "The authorization must be a text"));
             }
         };
+        // What else it has is not kept for as long as that takes.
+        drop(payload);
         let Ok(permit) = timeout(limits.init_timeout, authentications.acquire()).await else {
             return Err(Close::new(1013, "Try again later"));
         };

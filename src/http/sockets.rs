@@ -242,11 +242,11 @@ impl SocketSession {
                 // Taken only once: who comes a second time is refused, or has gone.
                 let Some(credentials) = self.credentials.take() else { return Err(None) };
                 let payload = payload.unwrap_or_default();
-                self.initialized = Some(Initialized::authenticate(&self.server, &payload, credentials).await?);
-                wire.send(&ServerMessage::ConnectionAck).await
+                self.initialized = Some(Initialized::authenticate(&self.server, payload, credentials).await?);
+                wire.send(ServerMessage::ConnectionAck).await
             }
             ClientMessage::Ping { payload } => {
-                unless_ended(&mut self.initialized, wire.send(&ServerMessage::Pong { payload })).await
+                unless_ended(&mut self.initialized, wire.send(ServerMessage::Pong { payload })).await
             }
             ClientMessage::Pong { .. } => Ok(()),
             ClientMessage::Subscribe { id, payload } => {
@@ -314,7 +314,7 @@ async fn ping(server: &Server, is_initialized: bool, wire: &mut Wire) -> WireRes
     wire.send_frame(Message::Ping(Bytes::new())).await?;
     if is_initialized {
         let payload = Time { at: server.app.now().to_string() };
-        wire.send(&ServerMessage::Ping { payload }).await?;
+        wire.send(ServerMessage::Ping { payload }).await?;
     }
     Ok(())
 }
@@ -330,7 +330,7 @@ async fn deliver(operations: &mut Operations, wire: &mut Wire, delivery: Deliver
         Some(answer) => wire.feed_json("next", &id, answer.into_json()).await,
         None => {
             operations.end(&id);
-            wire.feed(&ServerMessage::Complete { id: &id }).await
+            wire.feed(ServerMessage::Complete { id: &id }).await
         }
     }
 }

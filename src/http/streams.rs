@@ -25,9 +25,11 @@ use crate::{
 /// A comment is sent when there was no event for this long.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The cursor of the last event that the client has received.
+/// The cursor of the last event that the client has received. An empty one is none
+/// (<https://html.spec.whatwg.org/multipage/server-sent-events.html#concept-event-stream-last-event-id>).
 pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
-    headers.get("last-event-id")?.to_str().ok().map(str::to_owned)
+    let id = headers.get("last-event-id").filter(|id| !id.is_empty())?;
+    Some(String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
 /// The answers of an operation, one event each, and then the event `complete`. The permit is released at the end.

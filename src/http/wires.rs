@@ -89,14 +89,16 @@ impl Wire {
     }
 
     /// Sends a message.
-    pub(super) async fn send(&mut self, message: &impl Serialize) -> WireResult {
+    pub(super) async fn send(&mut self, message: impl Serialize) -> WireResult {
         self.feed(message).await?;
         self.flush().await
     }
 
     /// The same, but it may wait for [`Wire::flush`].
-    pub(super) async fn feed(&mut self, message: &impl Serialize) -> WireResult {
-        let text = serde_json::to_string(message).map_err(serialization_failed)?;
+    pub(super) async fn feed(&mut self, message: impl Serialize) -> WireResult {
+        let text = serde_json::to_string(&message).map_err(serialization_failed)?;
+        // As values it may hold a hundred times as much.
+        drop(message);
         self.feed_frame(Message::text(text)).await
     }
 

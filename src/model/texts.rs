@@ -230,6 +230,12 @@ pub fn folded(text: &str) -> String {
     text.trim().nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 
+/// Whether a text has the sign of addresses, in any of its forms.
+#[must_use]
+pub fn has_at_sign(text: &str) -> bool {
+    text.nfkc().any(|c| c == '@')
+}
+
 fn invalid<T>(why: String) -> Result<T, BadText> {
     Err(BadText::Invalid(why))
 }

@@ -115,7 +115,8 @@ impl Issuer {
         let IssuerJwt { sub: subject, exp, nbf, iat, name } = self.decode(token, &header, &keys)?;
         let skew = self.settings.clock_skew;
         let expires_at = instant(exp)?.later(skew);
-        for begin in [nbf, iat].into_iter().flatten() {
+        // Before 1970 there is no instant, and nothing that begins then is still to begin.
+        for begin in [nbf, iat].into_iter().flatten().filter(|begin| *begin > 0.0) {
             if now.later(skew) < instant(begin)? {
                 return None;
             }

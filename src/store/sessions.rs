@@ -139,6 +139,13 @@ pub fn end_all(conn: &mut Conn<'_>, user: UserId, except: Option<SessionId>, at:
     Ok(on!(conn, |c| query.get_results(c))?)
 }
 
+/// Forgets on which devices a user had sessions.
+pub fn forget_devices(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
+    let of_user = sessions::table.filter(sessions::user_id.eq(user).and(sessions::device.is_not_null()));
+    on!(conn, |c| diesel::update(of_user).set(sessions::device.eq(None::<&str>)).execute(c))?;
+    Ok(())
+}
+
 /// Ends the oldest sessions of a user, beyond so many.
 pub fn end_oldest(conn: &mut Conn<'_>, user: UserId, keep: i64, at: Timestamp) -> Result<()> {
     let oldest = sessions::table

@@ -254,36 +254,6 @@ async fn subscriptions_of_a_user_have_a_number_and_a_budget() {
     refused(socket.hears().await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn variables_that_are_not_declared_are_not_kept() {
-    let world = World::open(&[]).await;
-    let (before, mut sockets) = (world.resident(), Vec::new());
-    for _ in 0..3 {
-        let mut socket = socket(&world, &world.mallory).await;
-        for id in 0..10 {
-            let variables = json!({ "unused": vec![1; 120_000] });
-            socket.subscribes(&id.to_string(), "subscription { feed { cursor } }", variables).await;
-            assert_eq!(socket.hears().await["type"], "next");
-        }
-        sockets.push(socket);
-    }
-    if let (Some(before), Some(after)) = (before, world.resident()) {
-        assert!(after.saturating_sub(before) < 48, "from {before} to {after} MiB");
-    }
-    // What is kept has a bound on each socket: here it is the text of the document.
-    let mut socket = socket(&world, &world.mallory).await;
-    let mut said = json!({ "type": "next" });
-    let mut started = 0;
-    while said["type"] == "next" {
-        let document = format!("subscription {{ feed {{ cursor }} }} # {}", "x".repeat(200_000));
-        socket.subscribes(&started.to_string(), &document, json!({})).await;
-        said = socket.hears().await;
-        started += 1;
-    }
-    assert_eq!(said["payload"][0]["extensions"]["code"], "QUERY_TOO_COMPLEX", "{said}");
-    assert!((2..=6).contains(&started), "{started} were started");
-}
-
 /// All that one signed-in stranger can do at once: the sends and pages of others go on, and memory stays bounded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_does_everything_at_once_keeps_nobody_waiting() {

@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 
 use apollo_compiler::{ExecutableDocument, Schema, validation::Valid};
+use async_graphql::{InputType, Pos};
 use axum::{Router, routing::get};
 use reqwest::header::ACCEPT_ENCODING;
 use tokio::net::TcpListener;
@@ -97,6 +98,31 @@ fn apollo_parser_takes_no_descriptions_of_operations() {
 fn apollo_compiler_does_not_look_at_variables_in_lists_and_input_objects() {
     assert!(is_taken("query ($n: Int) { many(of: [$n]) }"));
     assert!(!is_taken("query ($n: [Int]) { many(of: $n) }"));
+}
+
+/// `without_null_defaults` in src/execution/validation.rs. <https://github.com/apollographql/apollo-rs/issues> knows none of it yet; the
+/// rule: <https://spec.graphql.org/October2021/#IsVariableUsageAllowed()>.
+#[test]
+fn apollo_compiler_takes_null_for_a_default_with_which_nothing_is_null() {
+    assert!(is_taken("query ($if: Boolean = null) { one @skip(if: $if) }"));
+    assert!(!is_taken("query ($if: Boolean) { one @skip(if: $if) }"));
+}
+
+/// `errors` in src/execution/validation.rs: a field that is not there is followed by what is then missing.
+/// <https://github.com/apollographql/apollo-rs/issues> knows none of it yet.
+#[test]
+fn apollo_compiler_misses_selections_where_none_is_known() {
+    let document = "subscription { events { unknown } }";
+    let found = ExecutableDocument::parse_and_validate(&schema(), document, "document.graphql").unwrap_err();
+    let names: Vec<_> = found.errors.iter().filter_map(|found| found.error.unstable_error_name()).collect();
+    assert!(names.contains(&"UndefinedField") && names.contains(&"MissingSubselection"), "{names:?}");
+}
+
+/// `parser` in src/execution/arguments.rs. <https://github.com/async-graphql/async-graphql/issues> knows none of it yet.
+#[test]
+fn async_graphql_adds_the_types_around_to_what_is_wrong() {
+    let error = <Option<i32>>::parse(Some("x".into())).unwrap_err().propagate::<Vec<i32>>();
+    assert!(error.into_server_error(Pos::default()).message.contains(" (occurred while parsing"));
 }
 
 /// The table in docs/concepts/graphql.md. The argument: <https://spec.graphql.org/September2025/#sec-The-__Type-Type>.

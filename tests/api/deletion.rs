@@ -114,7 +114,14 @@ async fn what_was_deleted_is_in_no_byte_of_the_database() {
         let client_id = format!("<client{number}>");
         leaver.tries_to_send(json!({ "receiverId": ada.id, "content": content, "clientId": client_id })).await;
         // Searches find the name in lower case.
-        theirs.extend([secret, name.to_lowercase(), client_id, name]);
+        let device = format!("<device{number}>");
+        let session = format!(
+            "INSERT INTO sessions (user_id, device, refresh_hash, created_at, last_used_at, expires_at, ended_at)
+             VALUES ({}, '{device}', randomblob(32), 1, 1, 1, 1)",
+            &leaver.id[4..]
+        );
+        drop(chat.database.run(&session).await);
+        theirs.extend([secret, name.to_lowercase(), client_id, device, name]);
         if number % 2 == 0 {
             let rename = "mutation ($id: ID!, $name: String!, $email: String!) {
                 updateUser(id: $id, input: { name: $name, email: $email }) { userErrors { code } }

@@ -231,6 +231,27 @@ async fn errors_have_the_paths_of_their_fields() {
     let paths: Vec<_> = answer["errors"].as_array().unwrap().iter().map(|error| error["path"].clone()).collect();
     assert_eq!(paths, [0, 1].map(|member| json!(["nodes", 1, "members", member, "user", "m"])));
     assert_eq!(answer["errors"][0]["locations"], json!([{ "line": 2, "column": 26 }]));
+    let mut socket = Socket::ready(&chat).await;
+    socket.subscribes("1", "subscription { my: feed(userId: 99) { cursor } }", json!({})).await;
+    let error = socket.hears().await["payload"][0].take();
+    assert_eq!((&error["path"], &error["locations"]), (&json!(["my"]), &json!([{ "line": 1, "column": 16 }])));
+}
+
+/// <https://spec.graphql.org/October2021/#sec-Handling-Field-Errors>: what would follow may be left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_field_of_a_mutation_has_failed_the_others_are_not_run() {
+    let chat = Chat::open().await;
+    two(&chat).await;
+    let send = |name: &str| {
+        format!("{name}: sendMessage(input: {{ senderId: 1, receiverId: 2, content: \"{name}\" }}) {{ duplicate }}")
+    };
+    // Nobody has a session here.
+    let failing = "bad: signOut { sessionId } worse: signOut { sessionId }";
+    let mutation = format!("mutation {{ {} {failing} {} }}", send("before"), send("after"));
+    let answer = chat.ask(&mutation, json!({})).await;
+    assert_eq!((&answer["data"], answer["errors"].as_array().map(Vec::len)), (&Value::Null, Some(1)), "{answer}");
+    let messages = chat.data("{ messages(last: 10) { nodes { content } } }", json!({})).await.to_string();
+    assert!(messages.contains("before") && !messages.contains("after"), "{messages}");
 }
 
 /// While others write, an answer is of one moment: what stands in two places is the same.

@@ -54,7 +54,7 @@ impl Jwks {
     }
 
     /// From now on responses wait until they are released.
-    fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.state.permits.forget_permits(1_000);
     }
 

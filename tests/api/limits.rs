@@ -33,7 +33,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("bytes of an answer of an embeddings endpoint", &["search/endpoint.rs:MAX_BYTES_PER_TEXT"]),
     ("the same, in signed-in mode, for somebody", &["graphql/api.rs:MAX_ANONYMOUS_ANSWER"]),
     ("bytes of messages in a page of `feedEvents`", &["store/feed.rs:MAX_SLICE_BYTES"]),
-    ("bytes of memory of the operations of a socket", &["graphql/executors.rs:MAX_HELD_BYTES"]),
+    ("bytes of memory of the arguments of an operation", &["execution/limits.rs:MAX_HELD_BYTES"]),
     ("bytes of messages that are buffered", &["store/feed.rs:MAX_SLICE_BYTES"]),
     ("signals that are buffered", &["events/signals.rs:QUEUE_CAPACITY"]),
     ("bytes of the id of an operation", &["http/sessions.rs:MAX_ID_BYTES"]),

@@ -89,6 +89,7 @@ mod compression;
 mod persisted;
 mod connections;
 mod bounds;
+mod memory;
 mod floods;
 mod stopping;
 mod fuzz;

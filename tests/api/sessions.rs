@@ -12,7 +12,7 @@ use duologue::{
 use serde_json::{Value, json};
 
 use crate::{
-    accounts::{Member, refresh},
+    accounts::{Member, PASSWORD, refresh},
     harness::{ACCOUNTS, Chat, Database, HeldClock, KEY, Socket, code, soon},
 };
 
@@ -267,9 +267,21 @@ async fn what_follows_a_sign_out_in_the_same_request_is_not_done() {
         one: sendMessage(input: { receiverId: $to, content: \"before\" }) { message { id } }
         signOut { sessionId }
         two: sendMessage(input: { receiverId: $to, content: \"after\" }) { message { id } }
+        three: signIn(input: { email: \"ada@example.com\", password: \"x\" }) { viewer { user { id } } }
     }";
     let answer = ada.asks(&chat, mutation, json!({ "to": bob.id })).await;
     assert_eq!((&answer["errors"][0]["path"], code(&answer)), (&json!(["two"]), "UNAUTHENTICATED".to_owned()));
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer}");
     let messages = bob.asks(&chat, "{ messages { nodes { content } } }", json!({})).await;
     assert_eq!(messages["data"]["messages"]["nodes"], json!([{ "content": "before" }]));
+    // Others may sign in then.
+    let mutation = "mutation ($input: SignInInput!) {
+        signOut { sessionId }
+        signIn(input: $input) { viewer { user { id } } }
+    }";
+    let input = json!({ "email": "bob@example.com", "password": PASSWORD });
+    let answer = ada.asks(&chat, mutation, json!({ "input": input })).await;
+    assert_eq!(code(&answer), "UNAUTHENTICATED", "her session has ended");
+    let answer = bob.asks(&chat, mutation, json!({ "input": input })).await;
+    assert_eq!(answer["data"]["signIn"]["viewer"]["user"]["id"], json!(bob.id), "{answer}");
 }

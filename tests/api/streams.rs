@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, header::HeaderValue};
 use serde_json::{Value, json};
 
 use crate::{
@@ -127,6 +127,12 @@ async fn a_feed_streams_and_resumes_by_the_last_event_id() {
         assert_eq!(stream.hears().await.0["messageId"], "msg_2");
         assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
     }
+    // An empty one is none; what is no cursor does not begin the feed somewhere else.
+    let mut stream = Stream::open(post(&chat, FEED).header("last-event-id", "")).await;
+    assert_eq!(stream.hears().await.0["kind"], "CAUGHT_UP");
+    let wrong = HeaderValue::from_bytes("é".as_bytes()).unwrap();
+    let (_, _, answer) = Stream::open(post(&chat, FEED).header("last-event-id", wrong)).await.next().await.unwrap();
+    assert!(answer.contains("BAD_USER_INPUT"), "{answer}");
 }
 
 /// A client would send it back as if it were a place in a feed.

@@ -97,6 +97,12 @@ async fn invalid_documents_are_not_run() {
             ("query ($i: ID) { user(id: $i) { id } }", json!({ "i": 1 })),
             ("query ($i: [ID]) { nodes(ids: $i) { id } }", json!({ "i": [1] })),
             ("query ($b: Boolean) { server @skip(if: $b) { version } }", json!({ "b": false })),
+            ("query ($b: Boolean = null) { server @skip(if: $b) { version } }", json!({ "b": false })),
+            ("query ($i: ID = null) { user(id: $i) { id } }", json!({ "i": 1 })),
+            (
+                "mutation ($i: ID = null) { markRead(userId: 1, messageId: $i) { userErrors { code } } }",
+                json!({ "i": 1 }),
+            ),
             ("{ server { __typename(x: 1) } }", json!({})),
             ("{ server { __typename { version } } }", json!({})),
             ("{ server { __typename @skip } }", json!({})),
