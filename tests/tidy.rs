@@ -192,6 +192,37 @@ fn every_file_says_what_it_is_for_and_is_not_too_long() {
 }
 
 #[test]
+fn functions_of_the_executor_are_short() {
+    for (path, room, code) in sources() {
+        if !["execution", "graphql"].contains(&&*room) {
+            continue;
+        }
+        let mut begun: Option<(usize, &str)> = None;
+        for (number, line) in code.lines().enumerate() {
+            let is_head = line.split_whitespace().take(4).any(|word| word == "fn");
+            match begun {
+                None if is_head && !line.ends_with([';', '}']) => begun = Some((number, line)),
+                // As rustfmt indents it, this is its last line.
+                Some((first, head))
+                    if line.trim_end() == format!("{}}}", " ".repeat(head.len() - head.trim_start().len())) =>
+                {
+                    assert!(
+                        number - first < 60,
+                        "{}: {} has {} lines",
+                        path.display(),
+                        head.trim(),
+                        number - first + 1
+                    );
+                    begun = None;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(begun, None, "{}", path.display());
+    }
+}
+
+#[test]
 fn nothing_is_left_for_later_without_a_word() {
     for (path, _, code) in sources() {
         for word in ["todo!(", "unimplemented!(", "dbg!(", "#[ignore", "allow(dead_code"] {

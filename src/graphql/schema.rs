@@ -62,7 +62,8 @@ impl Declare for Mutation {
     const NAME: &'static str = "Mutation";
 
     fn describe(registry: &mut Registry) -> MetaType {
-        let description = "Everything that can be changed. Several changes in one request are made in their order, each on its own, until one fails with an error.";
+        let description = "Everything that can be changed. Several changes in one request are made in their order, each on its own, \
+                           until one fails with an error.";
         Self::fields().describe(Self::NAME, description, registry)
     }
 }
