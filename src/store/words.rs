@@ -4,7 +4,7 @@
 //!
 //! The ids of a message's members are words, too, so that a user's messages are found in the index.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use diesel::{
     QueryResult, RunQueryDsl,
@@ -247,19 +247,35 @@ fn fts5(phrases: &Phrases, members: &[UserId]) -> String {
 fn tsquery(phrases: &Phrases, members: &[UserId]) -> String {
     let members = members.iter().map(|user| format!("'@{}'", user.key()));
     let phrase = |phrase: &Phrase| {
-        let words: Vec<String> = phrase.words().iter().map(|word| format!("'{word}'")).collect();
-        format!("({}{})", words.join(" <-> "), if phrase.is_prefix() { ":*" } else { "" })
+        let count = phrase.words().len();
+        let words = phrase.words().iter().zip(1..).map(|(word, at)| match (phrase.is_prefix() && at == count, count) {
+            (true, _) => format!("'{word}':*"),
+            (false, 1) => format!("'{word}'"),
+            // At any of its places.
+            (false, _) => format!("('{word}' | '{word}@':*)"),
+        });
+        format!("({})", words.collect::<Vec<_>>().join(" <-> "))
     };
     members.chain(phrases.iter().map(phrase)).collect::<Vec<_>>().join(" & ")
 }
+
+/// So many places of a word PostgreSQL keeps (<https://www.postgresql.org/docs/current/textsearch-limitations.html>). Those after them are
+/// places of `word@1`, `word@2` and so on, which no text has.
+const PLACES_PER_WORD: usize = 256;
 
 /// The words of a text with their places, and its members, as PostgreSQL has them.
 fn tsvector(conversation: ConversationId, words: &MessageWords) -> String {
     let [low, high] = conversation.members();
     let mut vector = format!("'@{}' '@{}'", low.key(), high.key());
+    let mut counts: HashMap<&str, usize> = HashMap::new();
     for (place, word) in (1..).zip(words.0.split(' ').filter(|word| !word.is_empty())) {
+        let count = counts.entry(word).or_default();
         // Writing to a text does not fail.
-        let _ = write!(vector, " '{word}':{place}");
+        let _ = match *count / PLACES_PER_WORD {
+            0 => write!(vector, " '{word}':{place}"),
+            full => write!(vector, " '{word}@{full}':{place}"),
+        };
+        *count += 1;
     }
     vector
 }

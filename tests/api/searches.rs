@@ -88,6 +88,37 @@ async fn languages_without_blanks_are_searched_by_their_characters() {
     }
 }
 
+/// PostgreSQL keeps 256 places of a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn phrases_are_found_behind_many_occurrences_of_their_words() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let photo = format!("{} the end 照片", "照 ".repeat(600));
+    let dog = format!("{} the dog barks", "the cat ".repeat(400));
+    let id = ada.sends("the end", &bob).await;
+    ada.sends(&photo, &bob).await;
+    ada.edits(&id, &dog).await;
+    for (words, expected) in [
+        ("照片", vec![&photo]),
+        ("片照", vec![]),
+        ("\"照 照 the end 照片\"", vec![&photo]),
+        ("\"end 照\"", vec![&photo]),
+        ("\"the end\"", vec![&photo]),
+        ("\"the dog\"", vec![&dog]),
+        ("\"the cat the dog\"", vec![&dog]),
+        ("\"the do*\"", vec![&dog]),
+        ("\"cat th*\"", vec![&dog]),
+        ("\"dog the\"", vec![]),
+        ("\"cat dog\"", vec![]),
+        ("the", vec![&photo, &dog]),
+    ] {
+        assert_eq!(finds(&bob, words).await, expected.into_iter().map(String::as_str).collect::<Vec<_>>(), "{words}");
+        // Of one user's few messages, the texts are read for words that begin with a prefix.
+        let among_all = json!({ "text": words, "mode": "TEXT", "order": "NEWEST" });
+        assert_eq!(texts(&chat, among_all).await, finds(&bob, words).await, "{words}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_text_is_a_query_of_the_database() {
     let chat = Chat::open().await;
