@@ -12,7 +12,7 @@ use crate::{
     app::App,
     model::{
         ids::{ConversationId, MessageId},
-        messages::IndexedMessage,
+        messages::{IndexedMessage, List},
         timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
@@ -66,9 +66,11 @@ pub async fn count_pending(app: &App, limit: i64) -> Result<Option<i64>> {
     let Some(embedder) = &app.embedder else { return Ok(None) };
     let identity = embedder.identity().to_owned();
     let count = move |conn: &mut Conn<'_>| {
-        let model = store::vectors::model(conn, &identity)?;
-        let range = model.map_or((i64::MAX, i64::MAX), |model| (model.from, model.through));
-        store::indexing::count_outside(conn, range, limit)
+        let Some(model) = store::vectors::model(conn, &identity)? else {
+            return store::indexing::count_outside(conn, (i64::MAX, i64::MAX), limit);
+        };
+        let outside = store::indexing::count_outside(conn, (model.from, model.through), limit)?;
+        Ok(outside + store::vectors::count_missing(conn, &model, List::All, limit - outside)?)
     };
     Ok(Some(app.store.read(count).await?))
 }
@@ -138,7 +140,7 @@ struct NextMessages {
 enum Progress {
     /// Changed messages are indexed again.
     Changes,
-    /// Messages were tried again that had been refused.
+    /// Messages were tried again that had been refused, or that were changed while another model was used.
     Attempts,
     /// All messages from one id through another have vectors.
     Range(i64, i64),
@@ -147,6 +149,8 @@ enum Progress {
 pub(super) struct Indexer {
     app: Arc<App>,
     embedder: Arc<Embedder>,
+    /// Whether the model makes vectors like those of the index.
+    is_checked: bool,
     /// Held by the only one of several servers that makes vectors.
     lock: Option<Lock>,
     earlier: Option<Unsettled>,
@@ -158,7 +162,8 @@ pub(super) struct Indexer {
 
 impl Indexer {
     pub(super) fn new(app: &Arc<App>, embedder: Arc<Embedder>) -> Self {
-        Self { app: app.clone(), embedder, lock: None, earlier: None, ahead: HashSet::new(), left: None }
+        let (app, ahead) = (app.clone(), HashSet::new());
+        Self { app, embedder, is_checked: false, lock: None, earlier: None, ahead, left: None }
     }
 
     /// Gives some messages vectors, if there are any without.
@@ -166,10 +171,23 @@ impl Indexer {
         if !self.is_only_one().await? {
             return Ok(Outcome::Elsewhere);
         }
+        if !self.is_checked {
+            self.check_dimensions().await?;
+            self.is_checked = true;
+        }
         match self.next_work().await? {
             Some(Work::AddModel(through)) => self.add_model(through).await,
             Some(Work::Embed(next)) => self.embed(next).await,
             None => self.clean_up().await,
+        }
+    }
+
+    /// An endpoint may have another model of the same name than before.
+    async fn check_dimensions(&self) -> Result<(), EmbeddingError> {
+        let identity = self.embedder.identity().to_owned();
+        match self.app.store.read(move |conn| store::vectors::model(conn, &identity)).await? {
+            Some(model) => fits(model, self.embedder.dimensions().await?),
+            None => Ok(()),
         }
     }
 
@@ -186,13 +204,7 @@ impl Indexer {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let live: Vec<_> = messages.into_iter().filter(|message| !message.is_deleted).collect();
         let vectors = self.embedder.embed_each(live.iter().map(|message| message.content.clone()).collect()).await?;
-        if let Some(other) = vectors.iter().flatten().find(|vector| !model.has_dimensions(vector)) {
-            let dimensions = other.dimensions();
-            let reason = format!(
-                "it makes vectors of {dimensions} dimensions, unlike those of the index: run `duologue reindex --vectors`"
-            );
-            return Err(EmbedError::Misconfigured { reason }.into());
-        }
+        vectors.iter().flatten().try_for_each(|vector| fits(model, vector.dimensions()))?;
         let refused = vectors.iter().filter(|vector| vector.is_none()).count();
         self.app.counters.count_embeddings("refused", refused);
         self.app.counters.count_embeddings("ok", vectors.len() - refused);
@@ -266,6 +278,17 @@ impl Indexer {
     }
 }
 
+/// Whether vectors of so many dimensions can be added to those of the index.
+fn fits(model: EmbeddingModel, dimensions: usize) -> Result<(), EmbeddingError> {
+    if model.has_dimensions(dimensions) {
+        return Ok(());
+    }
+    let reason = format!(
+        "it makes vectors of {dimensions} dimensions, unlike those of the index: run `duologue reindex --vectors`"
+    );
+    Err(EmbedError::Misconfigured { reason }.into())
+}
+
 /// The next messages that have no vector, if there are some. All through `settled` are committed.
 fn next_messages(
     conn: &mut Conn<'_>,
@@ -333,9 +356,7 @@ fn save(
     let now = store::indexing::messages_by_ids(conn, &ids)?;
     let versions: HashMap<_, _> = now.iter().filter(|now| !now.is_deleted).map(|now| (now.id, now.version)).collect();
     let mut of_conversation: BTreeMap<ConversationId, Vec<(Entry, Vector)>> = BTreeMap::new();
-    // What was deleted or hidden gets none.
-    let mut done: Vec<MessageId> = now.iter().filter(|now| now.is_deleted).map(|now| now.id).collect();
-    let mut refused = Vec::new();
+    let (mut done, mut refused) = (Vec::new(), Vec::new());
     for (message, vector) in live {
         // One that was edited since is noted as changed.
         if versions.get(&message.id) != Some(&message.version) {
@@ -356,7 +377,12 @@ fn save(
         store::vectors::note_failure(conn, &model, *message, retry_at, MAX_ATTEMPTS)?;
     }
     match progress {
-        Progress::Changes => store::indexing::finish_removed(conn, &done)?,
+        Progress::Changes => {
+            store::vectors::note_missing(conn, &model, &done)?;
+            // What was deleted or hidden gets none.
+            done.extend(now.iter().filter(|now| now.is_deleted).map(|now| now.id));
+            store::indexing::finish_removed(conn, &done)?;
+        }
         Progress::Attempts => {
             // Those too that were deleted, or edited: there is nothing to try again.
             ids.retain(|id| !refused.contains(id));

@@ -36,6 +36,9 @@ pub enum Error {
     /// A lock or a connection of the database was not free in time: retry.
     #[error("the database is busy")]
     Busy,
+    /// There are more vectors than can be compared in time: search fewer messages.
+    #[error("there are too many vectors to compare")]
+    ScanTimeout,
     /// What is asked for has more text than an answer may have.
     #[error("there is more text than an answer may have")]
     TooLarge,

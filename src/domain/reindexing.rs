@@ -17,7 +17,7 @@ use crate::{
 /// same database may do a part of it.
 ///
 /// # Errors
-/// When the model fails; what is done stays.
+/// When the model fails; what is done stays. If it does not answer at all, nothing is removed.
 pub async fn reindex(
     app: &Arc<App>,
     viewer: &Viewer,
@@ -25,6 +25,8 @@ pub async fn reindex(
 ) -> Result<(), EmbeddingError> {
     policy::require_operator(viewer)?;
     let Some(embedder) = app.embedder.clone() else { return Ok(()) };
+    // Before anything is removed it must be there.
+    embedder.dimensions().await?;
     let remove = |embedder: Arc<Embedder>| move |conn: &mut Conn<'_>| remove_vectors(conn, embedder.identity());
     while !app.store.write(remove(embedder.clone())).await? {}
     let (mut indexer, mut total) = (Indexer::new(app, embedder), 0);

@@ -40,7 +40,8 @@ const MAX_PENDING: i64 = 100_000;
 /// Changed messages that are left out before the best ones are chosen. Of more, those that were deleted take the places of others, and are
 /// left out afterwards.
 const MAX_CHANGED: i64 = 100_000;
-/// How long the searches of an answer compare vectors, at most; and no longer than a request may take.
+/// How long the searches of an answer compare vectors, at most; and no longer than half of what a request may take, so that words can
+/// be found afterwards.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
 /// After how many chunks the time is looked at.
 const CHUNKS_PER_LOOK: usize = 256;
@@ -144,11 +145,13 @@ pub async fn prepare(app: &App, viewer: &Viewer, search: &Search) -> Result<Opti
 const NO_EMBEDDER: &str = "This server has no embedding model, and finds messages by their words only: search with the mode TEXT or \
                            HYBRID. `server { features }` has `search:semantic` where there is one.";
 const NO_VECTOR: &str = "The embedding model does not answer. Try again, or search with the mode TEXT.";
+const OTHER_DIMENSIONS: &str = "The embedding model has changed, and the index has not: its vectors cannot be compared. Search with the \
+                                mode TEXT, and tell who runs this server.";
 
 /// Until when the searches of an answer may begin and compare vectors, from the first of them on.
 #[must_use]
 pub fn deadline(app: &App) -> Instant {
-    Instant::now() + SCAN_TIMEOUT.min(app.request_timeout)
+    Instant::now() + SCAN_TIMEOUT.min(app.request_timeout / 2)
 }
 
 /// A page of what is found. The vector is the one of [`prepare`], the deadline that of [`deadline`].
@@ -224,25 +227,21 @@ impl PageReader<'_> {
 
     /// The best messages.
     fn best(
-        &self,
+        mut self,
         conn: &mut Conn<'_>,
         app: &App,
         filter: Filter,
         vector: Option<&Vector>,
         budget: &mut TextBudget,
     ) -> Result<Found> {
-        let mode = self.start.mode;
         let mut by_words = Vec::new();
-        if mode != Mode::Semantic && !self.phrases.is_empty() {
+        if self.start.mode != Mode::Semantic && !self.phrases.is_empty() {
             let newest = store::words::find(conn, &self.phrases, &filter, MAX_RANKED, MAX_RANKED_BYTES)?;
             by_words =
                 ranking::by_relevance(&self.phrases, newest.iter().map(|message| (message.id, &message.content)));
             by_words.truncate(MAX_HITS);
         }
-        let by_meaning = match vector {
-            Some(vector) if mode != Mode::Text => nearest(conn, app, vector, &filter, self.deadline)?,
-            _ => Vec::new(),
-        };
+        let by_meaning = self.by_meaning(conn, app, &filter, vector)?;
         let [words, meaning] = WEIGHTS;
         let mut ranked = ranking::fuse(&[(words, &by_words), (meaning, &by_meaning)]);
         ranked.truncate(MAX_HITS);
@@ -258,7 +257,26 @@ impl PageReader<'_> {
             Some(self.hit(messages.remove(id)?, phrases, *score, rank))
         });
         let has_next = ranked.len() > before + limit;
-        Ok(Found { hits: hits.collect(), mode, has_next, list: Some(filter.list) })
+        Ok(Found { hits: hits.collect(), mode: self.start.mode, has_next, list: Some(filter.list) })
+    }
+
+    /// The nearest messages, if vectors are compared. Where words are wanted too and vectors cannot be compared, they alone decide; on
+    /// the pages that follow as on the first.
+    fn by_meaning(
+        &mut self,
+        conn: &mut Conn<'_>,
+        app: &App,
+        filter: &Filter,
+        vector: Option<&Vector>,
+    ) -> Result<Vec<MessageId>> {
+        let Some(vector) = vector.filter(|_| self.start.mode != Mode::Text) else { return Ok(Vec::new()) };
+        let found = nearest(conn, app, vector, filter, self.deadline);
+        let falls_back = self.start.mode == Mode::Hybrid && self.search.after.is_none();
+        if falls_back && matches!(found, Err(Error::Overloaded(_) | Error::ScanTimeout)) {
+            self.start.mode = Mode::Text;
+            return Ok(Vec::new());
+        }
+        found
     }
 
     fn hit(&self, message: Message, phrases: &Phrases, score: f64, at: i64) -> Hit {
@@ -267,7 +285,8 @@ impl PageReader<'_> {
     }
 }
 
-/// The messages whose vectors are nearest, of all that the filter lets through, the nearest first.
+/// The messages whose vectors are nearest, of all that the filter lets through, the nearest first. [`Error::Overloaded`] if none of the
+/// index can be compared, [`Error::ScanTimeout`] if not all could be in time.
 fn nearest(
     conn: &mut Conn<'_>,
     app: &App,
@@ -275,7 +294,10 @@ fn nearest(
     filter: &Filter,
     deadline: Instant,
 ) -> Result<Vec<MessageId>> {
-    let Some(model) = model(conn, app)?.filter(|model| model.has_dimensions(vector)) else { return Ok(Vec::new()) };
+    let Some(model) = model(conn, app)? else { return Ok(Vec::new()) };
+    if !model.has_dimensions(vector.dimensions()) {
+        return Err(Error::Overloaded(OTHER_DIMENSIONS));
+    }
     // Both are hidden at once, and their vectors are removed in the background.
     let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
     let changed: HashSet<MessageId> = store::indexing::changes(conn, false, MAX_CHANGED)?.into_iter().collect();
@@ -283,7 +305,7 @@ fn nearest(
     store::vectors::scan(conn, &model, filter.list, |(low, high, entries, vectors)| {
         chunks += 1;
         if chunks.is_multiple_of(CHUNKS_PER_LOOK) && Instant::now() > deadline {
-            return Err(Error::Busy);
+            return Err(Error::ScanTimeout);
         }
         for (entry, score) in query.scores(&entries, &vectors).into_iter().flatten() {
             let sender = if entry.is_from_low { low } else { high };
@@ -318,7 +340,8 @@ pub fn pending(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, list: List, mode
     }
     let Some(model) = model(conn, app)? else { return count_pending(conn, list, &[(i64::MIN, i64::MAX)], 0) };
     let changed = store::indexing::count_changed(conn, list, MAX_CHANGED)?;
-    count_pending(conn, list, &[(i64::MIN, model.from), (model.through, i64::MAX)], changed)
+    let missing = store::vectors::count_missing(conn, &model, list, MAX_PENDING - changed)?;
+    count_pending(conn, list, &[(i64::MIN, model.from), (model.through, i64::MAX)], changed + missing)
 }
 
 fn count_pending(conn: &mut Conn<'_>, list: List, ranges: &[(i64, i64)], others: i64) -> Result<i64> {

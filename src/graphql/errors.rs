@@ -18,6 +18,10 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
         }
         domain::Error::Overloaded(why) => Error::new(Code::Unavailable, why),
         domain::Error::Busy => Error::new(Code::DatabaseBusy, "The database is busy. Try again."),
+        domain::Error::ScanTimeout => Error::new(
+            Code::DatabaseBusy,
+            "There are too many messages to compare them all in time. Search in one conversation or as one user, or with the mode TEXT.",
+        ),
         domain::Error::TooLarge => Error::new(
             Code::QueryTooComplex,
             "The messages that are asked for are too large for one answer. Ask for fewer at once.",

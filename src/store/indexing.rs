@@ -167,7 +167,7 @@ pub fn count_changed(conn: &mut Conn<'_>, list: List, limit: i64) -> Result<i64>
 }
 
 /// What the messages of a list have in common, in SQL.
-fn condition(list: List) -> String {
+pub(super) fn condition(list: List) -> String {
     match list {
         List::All => "TRUE".to_owned(),
         List::SentBy(user) => format!("sender_id = {}", user.key()),

@@ -1,11 +1,16 @@
 //! The tables `embedding_models`, `embedding_chunks` and `embedding_failures`: vectors of messages, many in one row, which are
 //! all read to find the nearest.
 
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, Queryable, RunQueryDsl, connection::DefaultLoadingMode};
+use diesel::{
+    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, RunQueryDsl, connection::DefaultLoadingMode, dsl::sql,
+    sql_types::BigInt,
+};
 
 use super::{
     Conn, Error, Result,
     conn::on,
+    indexing::condition,
+    messages::lists,
     schema::{embedding_chunks, embedding_failures, embedding_models},
 };
 use crate::model::{
@@ -28,10 +33,10 @@ pub struct EmbeddingModel {
 }
 
 impl EmbeddingModel {
-    /// Whether its vectors can be compared with this one.
+    /// Whether its vectors can be compared with those of so many dimensions.
     #[must_use]
-    pub fn has_dimensions(&self, vector: &Vector) -> bool {
-        self.size() == vector.dimensions()
+    pub fn has_dimensions(&self, dimensions: usize) -> bool {
+        self.size() == dimensions
     }
 
     /// The same with other messages that have vectors: those from an id through another.
@@ -277,7 +282,48 @@ pub fn note_failure(
     Ok(())
 }
 
-/// Messages whose texts were refused, and are to be tried again now.
+/// Notes that of all models but this one messages have no vector any more, as they were changed; at most 2,048, because the number of
+/// parameters is limited. The index must be locked.
+pub fn note_missing(conn: &mut Conn<'_>, model: &EmbeddingModel, messages: &[MessageId]) -> Result<()> {
+    for other in models(conn)?.into_iter().filter(|other| other.id != model.id) {
+        let row = |message: &MessageId| {
+            (
+                embedding_failures::model_id.eq(other.id),
+                embedding_failures::message_id.eq(*message),
+                embedding_failures::attempts.eq(0),
+                embedding_failures::retry_at.eq(Timestamp::MIN),
+            )
+        };
+        let insert = || {
+            let rows: Vec<_> = messages.iter().map(row).collect();
+            let into = diesel::insert_into(embedding_failures::table).values(rows);
+            into.on_conflict((embedding_failures::model_id, embedding_failures::message_id)).do_update()
+        };
+        let fresh = (embedding_failures::attempts.eq(0), embedding_failures::retry_at.eq(Timestamp::MIN));
+        on!(conn, |c| insert().set(fresh).execute(c))?;
+    }
+    Ok(())
+}
+
+/// How many messages of a list have no vector, of those that the range of the model includes, as [`note_missing`] has noted; `limit` if
+/// there are more. Those that were changed again are not counted.
+pub fn count_missing(conn: &mut Conn<'_>, model: &EmbeddingModel, list: List, limit: i64) -> Result<i64> {
+    let EmbeddingModel { id, from, through, .. } = model;
+    let mut count = 0;
+    for list in lists(list) {
+        let (which, limit) = (condition(list), limit - count);
+        // Raw for the condition. There are numbers in it, and no texts.
+        let query = sql::<BigInt>(&format!(
+            "SELECT count(*) FROM (SELECT 1 FROM embedding_failures JOIN messages ON id = message_id WHERE model_id = {id} AND \
+             attempts = 0 AND message_id BETWEEN {from} AND {through} AND message_id NOT IN (SELECT message_id FROM index_changes) \
+             AND deleted_at IS NULL AND {which} LIMIT {limit}) AS counted"
+        ));
+        count += on!(conn, |c| query.get_result::<i64>(c))?;
+    }
+    Ok(count)
+}
+
+/// Messages that have no vector any more, and those whose texts were refused and are to be tried again now.
 pub fn failures(conn: &mut Conn<'_>, model: &EmbeddingModel, now: Timestamp, limit: i64) -> Result<Vec<MessageId>> {
     let query = embedding_failures::table
         .select(embedding_failures::message_id)

@@ -3,17 +3,20 @@
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
+use aho_corasick::AhoCorasick;
+use axum::response::Response;
 use duologue::{
     app::{App, open_embedder},
-    domain::{embedding, indexing::index_words},
+    domain::{changes, indexing::index_words},
     model::{
         ids::{ConversationId, MessageId},
         messages::List,
-        timestamps::Timestamp,
         vectors::Chunk,
     },
-    store::{self, Removal},
+    store,
 };
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -79,19 +82,24 @@ async fn messages_of_an_earlier_release_are_indexed_while_people_search() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn words_and_vectors_of_what_was_deleted_are_in_no_byte_of_the_file() {
-    let endpoint = Program::start(good).await;
+    let endpoint = Program::start(long_vectors).await;
     let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
     let chat = &reader.chat;
     if !chat.database.is_sqlite() {
         return;
     }
-    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
     let mut sent = Vec::new();
     for number in 0..120 {
         // Each is as long as no other: so are the vectors.
         sent.push(ada.sends(&format!("zqword{number}zq {}", "x".repeat(number)), &bob).await);
     }
-    is_indexed(&ada).await;
+    for number in 120..150 {
+        eve.sends(&format!("zqword{number}zq {}", "x".repeat(number)), &bob).await;
+    }
+    is_indexed(&bob).await;
+    let vectors = vectors(&chat.app).await;
+    assert_eq!(vectors.len(), 150);
     // It answers no more: what is deleted goes all the same.
     endpoint.set(|_| status(503, &json!({})));
     for (number, id) in sent.iter().enumerate() {
@@ -101,18 +109,55 @@ async fn words_and_vectors_of_what_was_deleted_are_in_no_byte_of_the_file() {
             _ => {}
         }
     }
+    eve.leaves(true).await;
+    changes::finish_all(&chat.app).await.unwrap();
     soon(async { while with_vectors(&chat.app).await.len() > 40 {} }).await;
-    soon(async { while chat.app.store.remove_remains().await.unwrap() != Removal::Done {} }).await;
+    let words: Vec<_> = (0..150).map(|number| format!("zqword{number}zq").into_bytes()).collect();
+    let (words, vectors) = (AhoCorasick::new(words).unwrap(), AhoCorasick::new(vectors).unwrap());
     let path = chat.database.path();
-    let mut bytes = fs::read(&path).unwrap();
-    bytes.extend(fs::read(format!("{}-wal", path.display())).unwrap_or_default());
-    let left = |number: usize| {
-        let word = format!("zqword{number}zq");
-        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+    let left = |of: &AhoCorasick| {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend(fs::read(format!("{}-wal", path.display())).unwrap_or_default());
+        of.find_overlapping_iter(&bytes).map(|found| found.pattern().as_usize()).collect::<BTreeSet<_>>()
     };
-    let left: Vec<usize> = (0..120).filter(|number| left(*number)).collect();
-    assert!(left.iter().all(|number| number % 3 == 2), "{left:?}");
-    assert_eq!(left.len(), 40);
+    let kept: BTreeSet<usize> = (0..120).filter(|number| number % 3 == 2).collect();
+    let app = chat.app.clone();
+    let removal = tokio::spawn(async move { app.run_removal_job().await });
+    let removes = async {
+        while left(&words) != kept || left(&vectors) != kept {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), removes).await.unwrap();
+    removal.abort();
+}
+
+/// Vectors of some numbers, each unlike the others. Those of texts of the same length are the same.
+fn long_vectors(body: &Value) -> Option<Response> {
+    let vector = |text: &Value| {
+        let mut dice = ChaCha8Rng::seed_from_u64(text.as_str().unwrap().len() as u64);
+        (0..64).map(|_| dice.random_range(-1.0..1.0)).collect::<Vec<f32>>()
+    };
+    let texts = body["input"].as_array().unwrap().iter().enumerate();
+    let data: Vec<_> = texts.map(|(index, text)| json!({ "index": index, "embedding": vector(text) })).collect();
+    status(200, &json!({ "data": data }))
+}
+
+/// Of each stored vector, in the order of the messages, 16 bytes.
+async fn vectors(app: &App) -> Vec<Vec<u8>> {
+    let read = |conn: &mut store::Conn<'_>| {
+        let (model, mut found) = (store::vectors::models(conn)?.pop().unwrap(), Vec::new());
+        store::vectors::scan(conn, &model, List::All, |(_, _, entries, vectors)| {
+            let (count, size) = (entries.len() / 16, vectors.len() / (entries.len() / 16));
+            let messages = Chunk::from_bytes(entries, vectors.clone(), size - 4).unwrap();
+            assert_eq!(messages.len(), count);
+            found.extend(messages.messages().zip(vectors.chunks(size).map(|vector| vector[4..20].to_vec())));
+            Ok::<_, store::Error>(())
+        })?;
+        found.sort();
+        Ok::<_, store::Error>(found.into_iter().map(|(_, vector)| vector).collect())
+    };
+    app.store.read(read).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,30 +287,20 @@ async fn a_server_that_is_killed_while_it_indexes_indexes_each_message_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_servers_on_one_database_give_each_message_one_vector() {
+async fn the_index_stays_if_the_model_that_is_to_make_it_anew_does_not_answer() {
     let endpoint = Program::start(good).await;
     let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];
     let reader = Reader::open(&flags).await;
-    let settings = reader.chat.database.settings(&flags);
-    let mut other = App::open(&settings.database).await.unwrap();
-    other.configure(&settings).await.unwrap();
-    let other = std::sync::Arc::new(other);
-    let job = tokio::spawn(embedding::run_job(other.clone()));
     let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
-    for number in 0..200 {
-        ada.sends(&format!("message {number}"), &bob).await;
-    }
+    ada.sends("one", &bob).await;
     is_indexed(&ada).await;
-    job.abort();
-    assert_eq!(with_vectors(&other).await.len(), 200);
-    if reader.chat.database.is_sqlite() {
-        // Several servers do not use a file.
-        return;
-    }
-    let batches: Vec<Value> = endpoint.seen().into_iter().map(|(_, mut body)| body["input"].take()).collect();
-    let texts = batches.iter().flat_map(|batch| batch.as_array().unwrap()).map(Value::to_string);
-    let texts: Vec<_> = texts.filter(|text| text.contains("message")).collect();
-    assert_eq!(texts.iter().collect::<BTreeSet<_>>().len(), texts.len(), "none was asked for twice");
+    endpoint.set(|body| status(503, body));
+    let mut command: Command =
+        program(&[&["reindex", "--vectors", "--database", &reader.chat.database.url], &flags[..]].concat());
+    let output = soon(command.env_remove("DUOLOGUE_NO_EMBEDDINGS").output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("the endpoint answers 503"), "{said}");
+    assert_eq!(with_vectors(&reader.chat.app).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,46 +370,6 @@ async fn vectors_of_another_model_than_that_of_the_server_are_not_begun() {
     let large = app.store.read(move |conn| store::vectors::model(conn, &identity)).await.unwrap();
     assert!(large.is_some());
     app.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_model_is_ready_before_the_first_message_and_what_cannot_be_embedded_is_given_up() {
-    let endpoint = Program::start(good).await;
-    let reader = Reader::open(&["--embedding-url", &endpoint.url, "--embedding-name", "small"]).await;
-    let app = &reader.chat.app;
-    let model = soon(async {
-        loop {
-            if let Some(model) = app.store.read(store::vectors::models).await.unwrap().pop() {
-                break model;
-            }
-        }
-    });
-    model.await;
-    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
-    let first = ada.sends("first", &bob).await;
-    is_indexed(&ada).await;
-    assert_eq!(with_vectors(app).await.len(), 1);
-    // Refused a while ago, and deleted since: it is not tried for ever.
-    let id: MessageId = first.parse().unwrap();
-    ada.deletes(&first).await;
-    let fail = move |conn: &mut store::Conn<'_>| {
-        let model = store::vectors::models(conn)?.pop().unwrap();
-        store::vectors::note_failure(conn, &model, id, Timestamp::MIN, 3)
-    };
-    app.store.write::<_, store::Error>(fail).await.unwrap();
-    app.unembedded.notify_one();
-    let is_left = |conn: &mut store::Conn<'_>| {
-        let model = store::vectors::models(conn)?.pop().unwrap();
-        Ok::<_, store::Error>(!store::vectors::failures(conn, &model, Timestamp::MAX, 1)?.is_empty())
-    };
-    soon(async { while app.store.read(is_left).await.unwrap() {} }).await;
-    // After the last attempt it is forgotten.
-    let exhaust = move |conn: &mut store::Conn<'_>| {
-        let model = store::vectors::models(conn)?.pop().unwrap();
-        (0..3).try_for_each(|_| store::vectors::note_failure(conn, &model, id, Timestamp::MIN, 3))?;
-        is_left(conn)
-    };
-    assert!(!app.store.write(exhaust).await.unwrap());
 }
 
 /// While servers are replaced, both releases use one database.

@@ -34,6 +34,7 @@ mod retention;
 mod expiry;
 mod searches;
 mod meanings;
+mod embedding;
 mod relevance;
 mod indexing;
 mod receipts;
