@@ -34,7 +34,8 @@ enum SearchMode {
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Order")]
 enum SearchOrder {
-    /// Best match first: the best 200, for TEXT of the newest 2,000 messages with all words.
+    /// Best match first: the best 200. By words they are chosen among the newest 2,000 messages with all words, or fewer if these have
+    /// more than 1 MiB of text.
     Relevance,
     /// Newest first: all messages with all words. Not with SEMANTIC.
     Newest,
