@@ -72,6 +72,7 @@ older: web
 check: $(TOOLS)/typos $(TOOLS)/cargo-deny promtool book
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
+	cargo check --no-default-features
 	cd examples/rust && cargo fmt --check && cargo clippy --locked --target-dir ../../target/examples -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
 	$(TOOLS)/typos

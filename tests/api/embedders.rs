@@ -18,10 +18,12 @@ use duologue::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 
 use crate::{
     harness::{Database, soon},
     ports::own_port,
+    program::{server, started, terminate},
 };
 
 /// What tests/embeddings/reference.py wrote.
@@ -275,6 +277,27 @@ async fn a_model_that_was_asked_for_must_be_there() {
         assert_eq!(open(&["--embedding-model", folder.to_str().unwrap()]).await, Ok(true));
         // The default is there, in the folder in which tests run.
         assert_eq!(open(&["--embedding-batch", "8"]).await, Ok(true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_name_wants_prefixes_is_said_to_find_more_with_them() {
+    let prefixes = ["--embedding-query-prefix", "query: ", "--embedding-passage-prefix", "passage: "];
+    for (name, prefixes, expected) in [
+        ("multilingual-e5-small", &[][..], true),
+        ("multilingual-e5-small", &prefixes[..], false),
+        ("large", &[], false),
+    ] {
+        let flags = ["--embedding-url", "http://127.0.0.1:1/v1", "--embedding-name", name];
+        let database = Database::new().await;
+        let mut server = server(&database, &[&flags, prefixes].concat());
+        server.env_remove("DUOLOGUE_NO_EMBEDDINGS").stderr(Stdio::piped());
+        let (mut child, _) = started(server).await;
+        let mut log = child.stderr.take().unwrap();
+        assert_eq!(terminate(child).await, Some(0));
+        let mut said = String::new();
+        soon(log.read_to_string(&mut said)).await.unwrap();
+        assert_eq!(said.contains("models of this name find more with prefixes"), expected, "{said}");
     }
 }
 
