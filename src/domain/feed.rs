@@ -154,7 +154,9 @@ struct ReadPosition {
 
 impl ReadPosition {
     fn of(conn: &mut Conn<'_>, app: &App, epoch: &Arc<str>, user: UserId, after: Option<&Cursor>) -> Result<Self> {
-        if after.and_then(|cursor| cursor.user).is_some_and(|its| its != user) {
+        // In another epoch the same id may be somebody else.
+        let of_here = after.filter(|cursor| cursor.epoch == *epoch);
+        if of_here.and_then(|cursor| cursor.user).is_some_and(|its| its != user) {
             return Err(Rejection::NotCursorOf(user).into());
         }
         let head = head(conn, app, user)?.ok_or(Rejection::NoUser(user))?;

@@ -93,13 +93,13 @@ async fn a_cursor_that_does_not_fit_says_reset() {
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     ada.sends("one", &bob).await;
     let other = Chat::open().await;
-    other.person("Eve").await;
-    let foreign = cursor(&other.person("Eva").await).await;
+    // There they have other ids, or the same.
+    let foreign = [cursor(&other.person("Eve").await).await, cursor(&other.person("Eva").await).await];
     // Cursors are opaque; these are made as the server makes them.
     let epoch = chat.app.epoch().clone();
     let ahead = Cursor { epoch: epoch.clone(), user: UserId::new(2), position: 99 }.to_string();
     let of_an_earlier_version = Cursor { epoch, user: None, position: 0 }.to_string();
-    for wrong in [foreign, json!(ahead), json!(of_an_earlier_version)] {
+    for wrong in foreign.into_iter().chain([json!(ahead), json!(of_an_earlier_version)]) {
         let mut feed = resumed(&bob, &wrong).await;
         let reset = feed.next().await;
         assert_eq!(reset["kind"], "RESET");
