@@ -34,6 +34,8 @@ const MOVE_PAUSE: Duration = Duration::from_millis(500);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A server whose changes wait for longer is not ready.
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
+/// What [`App::problem`] says while the file of the database is gone.
+const GONE: &str = "the file of the database is not there any more, and nothing is written: see the log";
 /// What [`App::problem`] says once damage was found.
 const DAMAGED: &str = "the database is damaged, and nothing is written to it: see the log";
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
@@ -116,6 +118,14 @@ impl App {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let store = Store::open(&database_url(settings)?, settings.database_connections.into()).await?;
+        let opening = async {
+            Self::bring_up_to_date(&store).await?;
+            Self::on(store.clone(), clock).await
+        };
+        opening.await.map_err(|why| store.explain(why))
+    }
+
+    async fn bring_up_to_date(store: &Store) -> Result<(), Error> {
         store.read(store::moving::require_not_moved).await?;
         if store.read(store::moving::is_move_target).await? {
             tracing::warn!("the database is being moved here: waiting until `duologue move` is done");
@@ -128,8 +138,7 @@ impl App {
                 "`duologue move` was begun and has not ended: until it is run again, each change is noted for it"
             );
         }
-        store.migrate(Direction::Up).await?;
-        Self::on(store, clock).await
+        store.migrate(Direction::Up).await.map(drop)
     }
 
     /// Opens a database that is there and of this version: creates, migrates and checks nothing.
@@ -299,7 +308,8 @@ impl App {
             return Some(DAMAGED);
         }
         match timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await {
-            Ok(Ok(_)) => {}
+            // Without its file it may be read still, and takes no changes.
+            Ok(Ok(_) | Err(Error::Gone(_))) => {}
             Ok(Err(Error::Damaged)) => return Some(DAMAGED),
             Ok(Err(_)) | Err(_) => return Some("the database does not answer"),
         }
@@ -311,7 +321,8 @@ impl App {
             Ok(Err(Error::Damaged)) => return Some(DAMAGED),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the database takes no changes");
-                return Some("the database takes no changes: see the log");
+                let is_gone = matches!(error, Error::Gone(_));
+                return Some(if is_gone { GONE } else { "the database takes no changes: see the log" });
             }
         };
         // Others may use the database for a while, and many may send at once.

@@ -69,7 +69,8 @@ impl From<store::Error> for Error {
             | store::Error::ReadOnly
             | store::Error::Unopened
             | store::Error::Disk
-            | store::Error::Damaged => Self::Unavailable(error),
+            | store::Error::Damaged
+            | store::Error::Gone(_) => Self::Unavailable(error),
             store::Error::ConstraintViolated(_) | store::Error::Unusable(_) | store::Error::Failed(_) => {
                 Self::Failed(error)
             }

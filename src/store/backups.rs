@@ -363,8 +363,8 @@ fn remove_unfinished(database: &Path, folder: &Folder) -> Result<()> {
 
 /// Whether both are names of one file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let id = |path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    id(one).is_some() && id(one) == id(other)
+    let [one, other] = [one, other].map(|path| inspection::identity(path).ok());
+    one.is_some() && one == other
 }
 
 /// This name, or one with a number.

@@ -1,6 +1,6 @@
 //! Errors of the database, classified by how to react to them.
 
-use std::cell::Cell;
+use std::{cell::Cell, path::PathBuf};
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
@@ -46,6 +46,13 @@ pub enum Error {
     /// The file is corrupt, or not a database.
     #[error("the database is damaged: stop the server, keep a copy of the files, and restore a backup")]
     Damaged,
+    /// The file is not there any more under its name.
+    #[error(
+        "{} is not there any more, or another file has its name: nothing is written until it is back; to replace it, stop \
+         the server first",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// The database cannot be used as it is. The message is for the operator.
     #[error("{0}")]
     Unusable(String),

@@ -6,11 +6,12 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, ErrorKind, Read},
     mem,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use diesel::{
-    Connection, QueryableByName, RunQueryDsl, SqliteConnection,
+    Connection, OptionalExtension, QueryableByName, RunQueryDsl, SqliteConnection,
     connection::SimpleConnection,
     dsl::sql,
     sql_types::{BigInt, Integer, Text},
@@ -25,11 +26,33 @@ pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
 /// A larger file is not checked before it is used, because that takes more than a second.
 const LARGE_FILE: u64 = 256 << 20;
 
+/// What is shorter has no page of a database; SQLite takes a single byte for nothing, and would begin anew.
+const SHORTEST_FILE: u64 = 512;
+
+/// The index of words, which can be made anew.
+const WORDS: &str = "message_words";
+
 /// Symbolic links in a row that Linux follows.
 const MAX_LINKS: usize = 40;
 
 pub(super) const RESTORE_ADVICE: &str =
     "keep a copy of it and of the -wal beside it, then restore a backup, or name another file";
+
+const REINDEX_ADVICE: &str = "keep a copy of it and of the -wal beside it, then try `duologue reindex --words` first; if that does \
+                              not help, restore a backup, or name another file";
+
+/// Damage that was found in a file, and what to do about it.
+pub(super) struct Damage {
+    pub(super) what: String,
+    pub(super) advice: &'static str,
+}
+
+impl Damage {
+    /// Damage of which nothing but a backup helps.
+    pub(super) fn of_file(what: &str) -> Self {
+        Self { what: what.to_owned(), advice: RESTORE_ADVICE }
+    }
+}
 
 /// The absolute path of the file with symbolic links resolved, even if it does not exist yet: SQLite keeps the log beside
 /// the file itself, and would take a path that begins with `file:` for a URI.
@@ -128,8 +151,8 @@ fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl Fn
     let tables = tables(conn)?;
     for (done, table) in tables.iter().enumerate() {
         progress(done, tables.len());
-        if let Some(what) = integrity_check(conn, "integrity_check", table)? {
-            return Err(damaged(path, &what));
+        if let Some(damage) = integrity_check(conn, "integrity_check", table)? {
+            return Err(damaged(path, &damage));
         }
     }
     Ok(())
@@ -139,8 +162,9 @@ fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl Fn
 /// if its last user did not close it.
 fn inspected(path: &Path, may_read_all: bool) -> Result<Option<SqliteConnection>> {
     let shown = path.display();
-    // The log first: another process may be creating the file, and creates the log last.
-    let log = size(&wal_path(path));
+    // The log first: another process may be creating the file, and creates the log last. The last connection that is closed
+    // removes it; while the file is used it may be empty.
+    let (was_closed, log) = (!wal_path(path).exists(), size(&wal_path(path)));
     let size = size(path);
     if size == 0 && log > 0 {
         // SQLite would discard the log.
@@ -152,18 +176,24 @@ fn inspected(path: &Path, may_read_all: bool) -> Result<Option<SqliteConnection>
     if size == 0 {
         return Ok(None);
     }
+    if size < SHORTEST_FILE {
+        return Err(Error::Damaged);
+    }
     // SQLite would open it read-only without an error.
     OpenOptions::new().read(true).write(true).open(path).map_err(|why| {
         let refused = matches!(why.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
         if refused { Error::ReadOnly } else { Error::Unopened }
     })?;
     let mut conn = SqliteConnection::establish(&shown.to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
-    // The last connection that is closed removes the log.
-    let was_closed = log == 0;
     match check_database(&mut conn, path, may_read_all && !was_closed && size < LARGE_FILE) {
         Ok(()) => Ok(Some(conn)),
         Err(why) => {
-            close(conn, path);
+            if was_closed {
+                close(conn, path);
+            } else {
+                // Without its log, even an empty one, the next start would take it for closed.
+                mem::forget(conn);
+            }
             Err(why)
         }
     }
@@ -179,12 +209,12 @@ fn check_database(conn: &mut SqliteConnection, path: &Path, whole: bool) -> Resu
     }
     // Twice: another process may copy pages from the log into the file meanwhile.
     if is_cut_off(path, &header) && is_cut_off(path, &header) {
-        return Err(damaged(path, "its end is missing"));
+        return Err(damaged(path, &Damage::of_file("its end is missing")));
     }
     if whole {
         for table in tables(conn)? {
-            if let Some(what) = quick_check(conn, &table)? {
-                return Err(damaged(path, &what));
+            if let Some(damage) = quick_check(conn, &table)? {
+                return Err(damaged(path, &damage));
             }
         }
     }
@@ -246,24 +276,41 @@ pub(super) fn header(conn: &mut SqliteConnection) -> Result<Header> {
     Ok(diesel::sql_query(query).get_result(conn)?)
 }
 
-/// The names of the tables.
+/// The names of the tables. That of the schema stands for the list of free pages, too; the index of words comes after the tables in which
+/// it is kept.
 pub(super) fn tables(conn: &mut SqliteConnection) -> Result<Vec<String>> {
     // Raw, because it is no table of the schema.
-    let query = sql::<Text>("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0");
+    let query = sql::<Text>(
+        "SELECT 'sqlite_schema' UNION ALL SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 \
+         UNION ALL SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage = 0",
+    );
     Ok(query.load(conn)?)
 }
 
 /// Reads all of a table and of its indexes; gives the first damage that it finds.
-pub(super) fn quick_check(conn: &mut SqliteConnection, table: &str) -> Result<Option<String>> {
+pub(super) fn quick_check(conn: &mut SqliteConnection, table: &str) -> Result<Option<Damage>> {
     integrity_check(conn, "quick_check", table)
 }
 
 /// The same by one of the two pragmas; `integrity_check` compares the indexes with the table, too.
-fn integrity_check(conn: &mut SqliteConnection, pragma: &str, table: &str) -> Result<Option<String>> {
+fn integrity_check(conn: &mut SqliteConnection, pragma: &str, table: &str) -> Result<Option<Damage>> {
     // Raw, because pragmas are no tables of the schema. The names are those of the schema.
-    let found: Vec<String> = sql::<Text>(&format!("PRAGMA {pragma}('{table}')")).load(conn)?;
+    let check = sql::<Text>(&format!("PRAGMA {pragma}('{table}')"));
+    let found: Vec<String> = if table == WORDS {
+        conn.transaction(|conn| {
+            // What the connection remembers of the index is renewed by a query, and not by the check: others may have changed it.
+            let query = sql::<Integer>("SELECT 1 FROM message_words LIMIT 1");
+            query.get_result::<i32>(conn).optional()?;
+            check.load(conn)
+        })
+    } else {
+        check.load(conn)
+    }?;
     let damage = found.into_iter().find(|line| line != "ok");
-    Ok(damage.map(|line| line.lines().last().unwrap_or_default().to_owned()))
+    Ok(damage.map(|line| Damage {
+        what: line.lines().last().unwrap_or_default().to_owned(),
+        advice: if table == WORDS { REINDEX_ADVICE } else { RESTORE_ADVICE },
+    }))
 }
 
 /// Explains to the operator why a file cannot be used, and what to do.
@@ -286,12 +333,13 @@ pub(super) fn explain(path: &Path, why: Error) -> Error {
         ),
         Error::Full => format!("there is no room left on the disk of {path}: make some"),
         Error::Busy => format!("{path} is held by another process: end it, or try again later"),
+        Error::Failed(what) => format!("the database {path} failed: {what}; if it does so again, {RESTORE_ADVICE}"),
         why @ (Error::ConstraintViolated(_)
         | Error::Overloaded
         | Error::TooMuchText
         | Error::Unavailable(_)
-        | Error::Unusable(_)
-        | Error::Failed(_)) => return why,
+        | Error::Gone(_)
+        | Error::Unusable(_)) => return why,
     })
 }
 
@@ -302,8 +350,13 @@ fn not_there(path: &Path) -> Error {
     ))
 }
 
-fn damaged(path: &Path, what: &str) -> Error {
-    Error::Unusable(format!("{} is damaged ({what}); nothing was changed: {RESTORE_ADVICE}", path.display()))
+fn damaged(path: &Path, Damage { what, advice }: &Damage) -> Error {
+    Error::Unusable(format!("{} is damaged ({what}); nothing was changed: {advice}", path.display()))
+}
+
+/// The device and the number of a file, which stay the same whatever its name.
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 pub(super) fn size(path: &Path) -> u64 {

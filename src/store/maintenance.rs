@@ -39,6 +39,15 @@ impl Store {
         Some(Space { database, log, free, disk })
     }
 
+    /// Explains an error to the operator: which file cannot be used, and what to do.
+    #[must_use]
+    pub fn explain(&self, why: Error) -> Error {
+        match &self.pools {
+            Pools::Sqlite { file, .. } => inspection::explain(&file.path, why),
+            Pools::Postgres { .. } => why,
+        }
+    }
+
     /// Checks that changes can be made. Something is written for it, the value that is there, on PostgreSQL and once a change of a
     /// SQLite file has failed; otherwise the lock is taken alone, so that a server that nobody uses does not write whenever it is asked.
     ///
@@ -69,8 +78,8 @@ impl Store {
     ) -> Result<T> {
         match &self.pools {
             Pools::Sqlite { file, .. } => {
-                let mut conn = file.create().await?;
-                blocking(move || work(&mut Conn::Sqlite(&mut conn))).await
+                let (mut conn, observed) = (file.create().await?, self.observed.clone());
+                blocking(move || observed.observe(|| work(&mut Conn::Sqlite(&mut conn)))).await
             }
             Pools::Postgres { pool, .. } => {
                 let pool = pool.clone();

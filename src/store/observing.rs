@@ -1,6 +1,7 @@
 //! Observes what the statements of all connections do: counts them, and notices the first that meets a damaged page.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -10,13 +11,19 @@ use std::{
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
-use super::{errors, inspection::RESTORE_ADVICE, metrics::Metrics};
+use super::{
+    Error, Result, errors,
+    inspection::{Damage, identity},
+    metrics::Metrics,
+};
 
 /// What was observed of a database.
 #[derive(Default)]
 pub(super) struct Observations {
     /// The file, for the log; empty for a server.
     path: PathBuf,
+    /// Which file that is; `None` if there was none when it was opened.
+    identity: Option<(u64, u64)>,
     statements: AtomicU64,
     connections: AtomicU64,
     damaged: AtomicBool,
@@ -28,7 +35,20 @@ pub(super) struct Observations {
 impl Observations {
     /// Nothing yet.
     pub(super) fn of_file(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, ..Self::default() })
+        let identity = identity(&path).ok();
+        Arc::new(Self { path, identity, ..Self::default() })
+    }
+
+    /// Checks that the file still has its name. What is written to it otherwise is lost.
+    pub(super) fn require_file(&self) -> Result<()> {
+        let is_there = match identity(&self.path) {
+            Ok(found) => self.identity.is_none_or(|opened| opened == found),
+            Err(why) => why.kind() != io::ErrorKind::NotFound,
+        };
+        if is_there {
+            return Ok(());
+        }
+        Err(if self.identity.is_none() { Error::Unopened } else { Error::Gone(self.path.clone()) })
     }
 
     /// The number of statements, including those that begin and end transactions.
@@ -52,11 +72,11 @@ impl Observations {
     }
 
     /// From now on the file is known to be damaged.
-    pub(super) fn found_damage(&self, what: &str) {
+    pub(super) fn found_damage(&self, Damage { what, advice }: &Damage) {
         if !self.damaged.swap(true, Ordering::AcqRel) {
             let path = self.path.display();
             tracing::error!(
-                "{path} is damaged ({what}): from now on nothing is written to it; stop the server, {RESTORE_ADVICE}"
+                "{path} is damaged ({what}): from now on nothing is written to it; stop the server, {advice}"
             );
         }
     }
@@ -67,7 +87,7 @@ impl Observations {
         errors::take_damage();
         let done = work();
         if errors::take_damage() {
-            self.found_damage("a statement met a malformed page");
+            self.found_damage(&Damage::of_file("a statement met it; `duologue check` tells where it is"));
         }
         done
     }

@@ -52,10 +52,8 @@ impl Manager for SqliteFile {
 impl SqliteFile {
     /// A new connection.
     pub(super) fn open(&self) -> Result<SqliteConnection> {
-        // SQLite would create it, even if its disk is only unmounted for a moment.
-        if !self.path.exists() {
-            return Err(Error::Unopened);
-        }
+        // SQLite would create it, even if its disk is only unmounted for a moment, or use another one beside the log of this one.
+        self.observed.require_file()?;
         let path = self.path.display().to_string();
         let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
         configure(&mut conn, self.write)?;

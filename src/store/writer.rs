@@ -204,6 +204,9 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
     if file.observed.is_damaged() {
         return Commit::Done(Err(Error::Damaged));
     }
+    if let Err(gone) = file.observed.require_file() {
+        return Commit::Done(Err(gone));
+    }
     let mut conn = match conn_slot.take().map_or_else(|| open(file), Ok) {
         Ok(conn) => conn,
         Err(error) => return Commit::Done(Err(error)),

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// With 5,000 messages, and as a server leaves it that was told to stop.
-async fn filled() -> Database {
+pub(crate) async fn filled() -> Database {
     let database = Database::at("chat.db");
     let fill = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
     assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
@@ -22,7 +22,7 @@ async fn filled() -> Database {
 }
 
 /// What the program says when it is to serve from this database.
-async fn refusal(mut serve: Command) -> String {
+pub(crate) async fn refusal(mut serve: Command) -> String {
     let ended = soon(serve.output()).await.unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.stdout.is_empty());
@@ -31,21 +31,21 @@ async fn refusal(mut serve: Command) -> String {
     said
 }
 
-fn serve(database: &Database) -> Command {
+pub(crate) fn serve(database: &Database) -> Command {
     program(&["serve", "--listen", "127.0.0.1:0", "--database", &database.url])
 }
 
-const PAGE: usize = 4_096;
+pub(crate) const PAGE: usize = 4_096;
 
 /// A page in the middle of the file.
-fn middle(database: &Database) -> usize {
+pub(crate) fn middle(database: &Database) -> usize {
     bytes(database)[0].as_ref().unwrap().len() / 2 / PAGE * PAGE
 }
 
 type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
 
 /// The bytes of all files of a database.
-fn bytes(database: &Database) -> Vec<Option<Vec<u8>>> {
+pub(crate) fn bytes(database: &Database) -> Vec<Option<Vec<u8>>> {
     let named = |ending: &str| fs::read(format!("{}{ending}", database.path().display())).ok();
     [named(""), named("-wal"), named("-journal")].into()
 }
@@ -79,8 +79,9 @@ async fn a_damaged_file_is_named_and_left_as_it_is() {
         let middle = middle(&whole);
         let application = |file: &mut Vec<u8>| file[68..72].copy_from_slice(b"SeeD");
         let inside: (&str, Damage<'_>) = ("is damaged", &|file| file[middle..middle + PAGE].fill(0));
-        let cases: [(&str, Damage<'_>); 4] = [
+        let cases: [(&str, Damage<'_>); 5] = [
             ("is damaged", &|file| file.truncate(middle)),
+            ("is damaged", &|file| file.truncate(1)),
             ("is damaged", &|file| file[..200].fill(b'x')),
             ("is damaged", &|file| file.fill(7)),
             ("is the database of another program", &application),

@@ -76,6 +76,7 @@ mod presences;
 mod overload;
 mod storage;
 mod damage;
+mod soundness;
 mod checks;
 mod nodes;
 mod paging;

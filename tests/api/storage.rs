@@ -1,8 +1,10 @@
-//! A disk without room, a disk that fails, and somebody else who holds the database: each has its code, reading goes on, and
-//! so does writing once it can.
+//! A disk without room, a disk that fails, a file that is gone, and somebody else who holds the database: each has its code, reading goes
+//! on, and so does writing once it can.
 
 use std::{
+    fs,
     net::SocketAddr,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -13,8 +15,9 @@ use tokio::process::Child;
 use crate::{crashes::assert_sound, disk::Disk};
 use crate::{
     crowd::{Crowd, short_or_long},
-    harness::{Chat, Database, code, signed_in, soon},
-    program::{server, started},
+    harness::{Chat, Database, Person, SEND, code, signed_in, soon},
+    program::{run, server, started, terminate},
+    upgrades::undo_from,
 };
 
 const USERS: &str = "{ users { nodes { id } } }";
@@ -86,6 +89,67 @@ async fn a_disk_that_fails_stops_what_writes_as_long_as_it_fails() {
     crowd.rests_and_finds_everything().await;
     child.kill().await.unwrap();
     assert_sound(&database.path());
+}
+
+/// With nothing there yet, and with a database of an earlier release.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_full_disk_says_so_and_the_next_one_is_fine() {
+    let database = Database::new().await;
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    for is_new in [true, false] {
+        if !is_new {
+            assert!(run(&["migrate", "--database", &database.url]).await.status.success());
+            undo_from(&database, "2026-11-29-000000_index_changes").await;
+        }
+        let before = fs::read(database.path()).ok();
+        let (disk, mut full) = (Disk::under(&database), server(&database, &[]));
+        disk.carries(&mut full);
+        disk.fails("write 28");
+        let ended = soon(full.stderr(Stdio::piped()).output()).await.unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        let expected = format!("duologue: cannot open the database {}: ", database.path().display());
+        assert!(said.starts_with(&expected) && said.contains("No space left on device"), "{said}");
+        assert_eq!((ended.status.code(), fs::read(database.path()).ok()), (Some(1), before));
+        let (child, _) = started(server(&database, &[])).await;
+        assert_eq!(terminate(child).await, Some(0));
+        assert_sound(&database.path());
+    }
+}
+
+/// What was answered would be lost with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_to_a_file_that_is_gone() {
+    let chat = Chat::open().await;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("before", &bob).await;
+    let (path, away) = (chat.database.path(), chat.database.folder().join("away"));
+    for is_replaced in [false, true] {
+        fs::rename(&path, &away).unwrap();
+        if is_replaced {
+            fs::write(&path, "something else").unwrap();
+        }
+        let input = json!({ "senderId": ada.id, "receiverId": bob.id, "content": "lost" });
+        assert_eq!(chat.code(SEND, json!({ "input": input })).await, "UNAVAILABLE");
+        let why = chat.app.problem().await.unwrap();
+        assert!(why.contains("the file of the database is not there any more"), "{why}");
+        let why = chat.app.store.remove_remains().await.unwrap_err().to_string();
+        assert!(why.starts_with(&format!("{} is not there any more, or another", path.display())), "{why}");
+        assert_eq!(chat.texts(&ada, &bob).await.len(), if is_replaced { 2 } else { 1 });
+        // Back again, it is as it was.
+        fs::rename(&away, &path).unwrap();
+        assert_eq!(chat.app.problem().await, None);
+        ada.sends("after", &bob).await;
+    }
+    let (ada, bob) = (ada.id.clone(), bob.id.clone());
+    let chat = Chat::on(chat.stop().await, &[]).await;
+    let person = |id| Person { chat: &chat, id };
+    assert_eq!(chat.texts(&person(ada), &person(bob)).await, ["before", "after", "after"]);
 }
 
 #[cfg(target_os = "linux")]
