@@ -293,7 +293,8 @@ fn message_line(row: MessageRow) -> MessageLine {
         created_at: row.created_at.to_string(),
         reply_to_id: row.reply_to_id.map(MessageId::key),
         client_id: row.client_id,
-        version: (row.version != 1).then_some(row.version),
+        // Without it an import takes an edited message for one that was edited once.
+        version: (row.version != 1 || row.edited_at.is_some()).then_some(row.version),
         edited_at: row.edited_at.map(|at| at.to_string()),
         send_digest: row.client_digest.map(|digest| STANDARD.encode(digest)),
         deleted_at: row.deleted_at.map(|at| at.to_string()),

@@ -91,8 +91,8 @@ pub fn remove(conn: &mut Conn<'_>, removed: &[Expired]) -> Result<()> {
     conversations.into_iter().try_for_each(|conversation| leave(conn, conversation))
 }
 
-/// After the removal of messages of a conversation: marks are at messages that are there, and a conversation without messages is in
-/// no list.
+/// After the removal of messages of a conversation: marks are at messages that are there, what was read has been delivered, and a
+/// conversation without messages is in no list.
 fn leave(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<()> {
     let [low, high] = conversation.members().map(UserId::key);
     let members = format!("((user_id = {low} AND peer_id = {high}) OR (user_id = {high} AND peer_id = {low}))");
@@ -103,12 +103,17 @@ fn leave(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<()> {
              WHERE {members} AND {mark} > 0 AND NOT EXISTS (SELECT 1 FROM messages WHERE id = {mark})"
         )
     };
+    // A mark that stays where its message was deleted may be left behind by one that moves: only the rows of others are indexed.
+    let follow = format!(
+        "UPDATE members SET delivered_through = read_through, delivered_at = read_at \
+         WHERE {members} AND delivered_through < read_through"
+    );
     let delete = format!(
         "DELETE FROM members WHERE {members} AND NOT EXISTS (SELECT 1 {left}) \
          AND NOT EXISTS (SELECT 1 FROM messages WHERE id = last_message_id)"
     );
     // Raw, because diesel has no subquery on a column of the row that is changed. There are numbers in it, and no texts.
-    for statement in [move_mark("delivered_through"), move_mark("read_through"), delete] {
+    for statement in [move_mark("delivered_through"), move_mark("read_through"), follow, delete] {
         on!(conn, |c| sql_query(&statement).execute(c))?;
     }
     Ok(())

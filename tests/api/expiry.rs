@@ -35,14 +35,14 @@ pub(crate) async fn keep_for(chat: &Chat, retention: Duration) {
 }
 
 /// Where messages are kept for a day.
-async fn kept_for_a_day() -> Chat {
+pub(crate) async fn kept_for_a_day() -> Chat {
     let chat = Chat::in_real_time(Database::new().await, &["--message-retention", "1"]).await;
     hide_expired(&chat.app).await.unwrap();
     chat
 }
 
 /// Makes messages older than that.
-async fn age(chat: &Chat, ids: &[&String]) {
+pub(crate) async fn age(chat: &Chat, ids: &[&String]) {
     let keys: Vec<&str> = ids.iter().map(|id| id.strip_prefix("msg_").unwrap()).collect();
     let update = format!("UPDATE messages SET created_at = 1000 WHERE id IN ({})", keys.join(", "));
     drop(chat.database.run(&update).await);

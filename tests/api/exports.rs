@@ -1,17 +1,30 @@
 //! Exports: what they have of everybody and of one user, and that an import takes them back whole.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::{Read, Seek},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Stdio,
+};
 
 use duologue::{
-    domain::{Viewer, admin},
+    domain::{
+        Viewer, admin,
+        expiry::{Extent, delete_expired},
+        exports::export,
+        indexing::index_words,
+    },
     model::texts::{Email, Name, Password},
 };
+use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    harness::{ACCOUNTS, Chat, Database, soon, text},
-    imports::LINES,
+    expiry::{age, kept_for_a_day},
+    harness::{ACCOUNTS, Chat, Database, Person, soon, text},
+    imports::{LINES, import},
     program::{error, program, run},
     unread::{assert_counts, marks},
 };
@@ -160,6 +173,83 @@ async fn what_is_exported_is_the_same_after_an_import_into_another_database() {
     }
 }
 
+/// What an import gives back as it was exported; gives the lines.
+pub(crate) async fn is_imported_whole(chat: &Chat) -> String {
+    let exported = async |of: &Chat| {
+        let (mut file, mut lines) = (tempfile::tempfile().unwrap(), String::new());
+        let output = file.try_clone().unwrap();
+        export(&of.app, &Viewer::operator(&of.app), None, output, |_| ()).await.unwrap();
+        file.rewind().unwrap();
+        file.read_to_string(&mut lines).unwrap();
+        lines
+    };
+    let lines = exported(chat).await;
+    let other = Chat::on(other(), &["--auth", "open"]).await;
+    import(&other, &lines).await.unwrap();
+    assert_eq!(exported(&other).await, lines);
+    assert_counts(&other).await;
+    lines
+}
+
+#[test]
+fn whatever_happens_is_the_same_after_an_import() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let steps = proptest::collection::vec((0..17_u8, any::<Index>(), any::<Index>()), 20..60);
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() });
+    runner
+        .run(&steps, |steps| {
+            runtime.block_on(change_and_export(&steps));
+            Ok(())
+        })
+        .unwrap();
+}
+
+async fn change_and_export(steps: &[(u8, Index, Index)]) {
+    let chat = kept_for_a_day().await;
+    let people = [chat.person("Ada").await, chat.person("Bob").await];
+    let mut sent: Vec<String> = Vec::new();
+    for (number, (step, one, other)) in steps.iter().enumerate() {
+        let (from, to) = (&people[one.index(2)], &people[1 - one.index(2)]);
+        // One of the last, so that much happens to the same ones.
+        let index = sent.len().saturating_sub(1 + other.index(3));
+        match (step, sent.get(index)) {
+            (0..=3, some) => {
+                let mut input = json!({ "receiverId": to.id, "content": format!("{number}") });
+                if number % 3 == 0 {
+                    input["clientId"] = json!(number.to_string());
+                }
+                if let Some(answered) = some.filter(|_| number % 2 == 0) {
+                    input["replyToId"] = json!(answered);
+                }
+                sent.extend(from.tries_to_send(input).await["message"]["id"].as_str().map(str::to_owned));
+            }
+            (4..=7, Some(message)) => marks(from, message, *step <= 5).await,
+            (8, Some(message)) => drop(from.edits(message, "edited").await),
+            (9 | 10, Some(message)) => drop(from.deletes(message).await),
+            (11..=14, Some(_)) => {
+                if *step != 11 {
+                    index_words(&chat.app).await.unwrap();
+                }
+                age(&chat, &sent[..=index].iter().collect::<Vec<_>>()).await;
+                delete_expired(&chat.app, Extent::All).await.unwrap();
+                is_imported_whole(&chat).await;
+            }
+            (15, _) => blocks(from, to, number % 2 == 0).await,
+            (16, _) if number % 3 == 0 => drop(from.leaves(other.index(2) == 0).await),
+            _ => {}
+        }
+    }
+    is_imported_whole(&chat).await;
+}
+
+async fn blocks(person: &Person<'_>, other: &Person<'_>, blocked: bool) {
+    let verb = if blocked { "blockUser" } else { "unblockUser" };
+    let query =
+        format!("mutation ($id: ID!, $other: ID!) {{ {verb}(userId: $id, id: $other) {{ userErrors {{ code }} }} }}");
+    person.chat.data(&query, json!({ "id": person.id, "other": other.id })).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_of_many_rows_is_imported_whole() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
@@ -276,6 +366,11 @@ async fn an_export_overwrites_nothing_and_says_what_is_wrong() {
             "clientId": "a\tb" } }),
         json!({ "message": { "id": 4_503_599_627_370_497_i64, "senderId": 2, "receiverId": 1, "content": "earlier",
             "createdAt": "2026-01-31T12:00:00.000Z", "replyToId": 5 } }),
+        json!({ "message": { "id": 4_503_599_627_370_498_i64, "senderId": 2, "receiverId": 1, "content": "edited",
+            "createdAt": "2026-01-31T12:00:02.000Z", "version": 1, "editedAt": "2026-01-31T12:00:03.000Z" } }),
+        json!({ "message": { "id": 4_503_599_627_370_499_i64, "senderId": 2, "receiverId": 1,
+            "createdAt": "2026-01-31T12:00:02.000Z", "version": 1, "editedAt": "2026-01-31T12:00:03.000Z",
+            "deletedAt": "2026-01-31T12:00:04.000Z" } }),
     ];
     fs::write(&odd, lines.map(|line| line.to_string()).join("\n")).unwrap();
     let one = other();

@@ -1,8 +1,16 @@
 //! Receipts: how far messages got, and that marks only move forward.
 
+use duologue::domain::{
+    expiry::{Extent, delete_expired},
+    indexing::index_words,
+};
 use serde_json::{Value, json};
 
-use crate::harness::{Chat, Feed, Person};
+use crate::{
+    expiry::{age, kept_for_a_day},
+    exports::is_imported_whole,
+    harness::{Chat, Feed, Person},
+};
 
 async fn mark(verb: &str, reader: &Person<'_>, message: &str) -> Value {
     let query = format!(
@@ -103,4 +111,30 @@ async fn only_a_member_can_mark() {
     let nobody = chat.data("mutation { markRead(messageId: 1) { userErrors { code field } } }", json!({})).await;
     assert_eq!(nobody["markRead"]["userErrors"], json!([{ "code": "INVALID", "field": ["userId"] }]));
     assert_eq!(state(&chat).await, json!([0, 1, ["SENT"]]));
+}
+
+/// Of two marks one may be at a message whose row goes before that of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_has_been_delivered_also_while_messages_expire() {
+    let chat = kept_for_a_day().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let (first, second) = (ada.sends("first", &bob).await, ada.sends("second", &bob).await);
+    mark("markRead", &bob, &first).await;
+    mark("markDelivered", &bob, &second).await;
+    ada.deletes(&second).await;
+    index_words(&chat.app).await.unwrap();
+    age(&chat, &[&first, &second]).await;
+    // The text of the first, and the row of the second.
+    assert_eq!(delete_expired(&chat.app, Extent::All).await.unwrap(), 1);
+    let query = "{ conversation(user1: 1, user2: 2) {
+        members { user { id } deliveredThrough { messageId } readThrough { messageId } }
+    } }";
+    let members = chat.data(query, json!({})).await["conversation"]["members"].take();
+    let place = json!({ "messageId": first });
+    assert_eq!(members[1], json!({ "user": { "id": bob.id }, "deliveredThrough": place, "readThrough": place }));
+    let lines = is_imported_whole(&chat).await;
+    assert!(
+        lines.contains("\"delivered\":{\"messageId\":1,") && lines.contains("\"read\":{\"messageId\":1,"),
+        "{lines}"
+    );
 }
