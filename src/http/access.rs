@@ -128,6 +128,17 @@ impl Drop for Access {
     }
 }
 
+/// Counts and logs what hyper has refused by itself, as it could not read it: there is no request, and no id of one.
+pub(super) fn note_unreadable(error: &hyper::Error, counters: &HttpCounters) {
+    // To the preface of HTTP/2 it answers nothing.
+    let is_answered = !error.is_parse_version_h2();
+    let status = is_answered.then_some(if error.is_parse_too_large() { 431_u16 } else { 400 });
+    if let Some(status) = status {
+        counters.responses.get_or_create(&[("status", status)]).inc();
+    }
+    tracing::info!(status, %error, "request that could not be read");
+}
+
 /// The body of a response, of which the bytes are counted that are sent.
 pub(super) struct AccessedBody {
     body: Body,

@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    access::{Access, AccessedBody, REQUEST_ID},
+    access::{Access, AccessedBody, REQUEST_ID, note_unreadable},
     addresses::{RemoteAddress, is_trusted},
     connections::{Connection, ConnectionSlot, Connections, Unread, raise_descriptor_limit},
     counters::HttpCounters,
@@ -40,6 +40,8 @@ use crate::{
 
 /// Bytes of the head of a request at most.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Headers of a request at most: each request takes 64 bytes for each of them while it is read.
+const MAX_HEADERS: usize = 256;
 /// The accept backlog. The usual 128 are too few when all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
 
@@ -128,7 +130,7 @@ pub(super) async fn accept(
 ) -> TaskTracker {
     let mut protocol = http1::Builder::new();
     // hyper refuses a head of twice this by itself; and no more waits for a client that does not read.
-    protocol.max_buf_size(MAX_HEAD_BYTES);
+    protocol.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_HEADERS);
     let accepting = Accepting {
         protocol,
         limits,
@@ -198,20 +200,31 @@ impl Accepting<'_> {
         let (router, counters) = (self.router.clone(), self.counters.clone());
         let service = ConnectionService { router, remote, has_trusted_ids, slot, unread, counters };
         let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        self.connections.spawn(serve_connection(connection, evicted, self.stopping.clone()));
+        let (counters, stopping) = (self.counters.clone(), self.stopping.clone());
+        self.connections.spawn(async move {
+            // How a client disconnects does not matter.
+            if let Err(error) = serve_connection(connection, evicted, stopping).await
+                && error.is_parse()
+            {
+                note_unreadable(&error, &counters);
+            }
+        });
     }
 }
 
 /// Answers the requests of a connection; once the server stops, only the one in flight.
-async fn serve_connection(connection: HttpConnection, evicted: CancellationToken, stopping: CancellationToken) {
+async fn serve_connection(
+    connection: HttpConnection,
+    evicted: CancellationToken,
+    stopping: CancellationToken,
+) -> hyper::Result<()> {
     let mut connection = pin!(connection);
     tokio::select! {
-        // How a client disconnects does not matter.
-        _ = connection.as_mut() => {}
-        () = evicted.cancelled() => {}
+        served = connection.as_mut() => served,
+        () = evicted.cancelled() => Ok(()),
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            connection.await
         }
     }
 }

@@ -9,6 +9,7 @@ const LIMITS: &str = include_str!("../../docs/reference/limits.md");
 /// How a row begins, and what makes its numbers: constants in files of `src`, or numbers that are nowhere else.
 const ROWS: &[(&str, &[&str])] = &[
     ("bytes of the head of a request", &["http/listeners.rs:MAX_HEAD_BYTES"]),
+    ("headers of a request", &["http/listeners.rs:MAX_HEADERS"]),
     ("bytes of a query string", &["http/mod.rs:MAX_QUERY_STRING"]),
     (
         "bytes of a request that are read and discarded",
