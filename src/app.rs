@@ -36,6 +36,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 /// What [`App::problem`] says while the file of the database is gone.
 const GONE: &str = "the file of the database is not there any more, and nothing is written: see the log";
+/// How soon it is asked again whether they still do.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(200);
 /// What [`App::problem`] says once damage was found.
 const DAMAGED: &str = "the database is damaged, and nothing is written to it: see the log";
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
@@ -92,8 +94,8 @@ pub struct App {
     pub offline_after: Duration,
     /// After which time nobody waits for the answer to a request any more.
     pub request_timeout: Duration,
-    /// Since when changes had to wait each time that somebody asked.
-    blocked_since: Mutex<Option<Instant>>,
+    /// Since when changes have to wait, if somebody has noticed it.
+    blocked_since: Arc<Mutex<Option<Instant>>>,
     epoch: RwLock<Arc<str>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Milliseconds to add to what the clock shows.
@@ -186,7 +188,7 @@ impl App {
             is_sign_up_open: true,
             offline_after: OFFLINE_AFTER,
             request_timeout: Duration::MAX,
-            blocked_since: Mutex::default(),
+            blocked_since: Arc::default(),
             epoch: RwLock::new(epoch),
             clock: Arc::new(clock),
             clock_offset: AtomicI64::new(0),
@@ -326,12 +328,25 @@ impl App {
             }
         };
         // Others may use the database for a while, and many may send at once.
+        problem.filter(|_| self.blocked_for() >= BLOCKED_AFTER)
+    }
+
+    /// For how long changes have had to wait, which they do now. From the first time until they no longer do it is watched, as nobody
+    /// may ask meanwhile.
+    fn blocked_for(&self) -> Duration {
         let mut blocked_since = self.blocked_since.lock();
-        if problem.is_none() {
-            *blocked_since = None;
-            return None;
+        if let Some(since) = *blocked_since {
+            return since.elapsed();
         }
-        problem.filter(|_| blocked_since.get_or_insert_with(Instant::now).elapsed() >= BLOCKED_AFTER)
+        *blocked_since = Some(Instant::now());
+        let (store, blocked_since) = (self.store.clone(), self.blocked_since.clone());
+        tokio::spawn(async move {
+            while let Err(Error::Busy | Error::Overloaded) = store.check_writable().await {
+                tokio::time::sleep(BLOCKED_PAUSE).await;
+            }
+            *blocked_since.lock() = None;
+        });
+        Duration::ZERO
     }
 
     /// Checks the whole database after a while, as it is used. What is found is in the log and in [`App::problem`].

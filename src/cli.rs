@@ -143,7 +143,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     );
     systemd::notify(NotifyState::Ready);
     let mut jobs = jobs::spawn(&app, Retention { events: settings.feed_retention, audit: settings.audit_retention });
-    jobs.spawn(systemd::run_watchdog());
+    jobs.spawn(systemd::run_watchdog(app.clone()));
     let (job, after) = (app.clone(), settings.check_after);
     jobs.spawn(async move { job.check_database(after).await });
     let (node, member, why_ended) = (membership.id(), app.clone(), ended.clone());

@@ -63,6 +63,16 @@ impl Store {
         Ok(())
     }
 
+    /// Waits until the writer of a SQLite file has had a turn, however it went: also if another program has locked the file, or the disk
+    /// is full, but not if the writer is stuck. On PostgreSQL there is nothing to wait for.
+    pub async fn await_writer(&self) {
+        let Pools::Sqlite { writer, .. } = &self.pools else { return };
+        // A full queue is waited for: a writer that is stuck soon has one.
+        if let Ok(slot) = self.pending_writes.clone().acquire_owned().await {
+            let _turn: Result<()> = writer.write(slot, |_| Ok(()), |()| ()).await;
+        }
+    }
+
     /// Runs the migrations; gives the names of those that ran.
     ///
     /// # Errors

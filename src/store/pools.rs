@@ -54,7 +54,7 @@ pub struct Snapshot {
 #[derive(Clone)]
 pub struct Store {
     pub(super) pools: Pools,
-    pending_writes: Arc<Semaphore>,
+    pub(super) pending_writes: Arc<Semaphore>,
     /// For whatever uses a pooled connection, except lookups.
     permits: Arc<Semaphore>,
     pub(super) observed: Arc<Observations>,

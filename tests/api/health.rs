@@ -1,36 +1,71 @@
 //! What those who look after the server are told: containers, load balancers and systemd.
 
+use std::{path::Path, time::Duration};
+
+use duologue::store::Error;
+use serde_json::json;
+use tokio::{net::UnixDatagram, time::timeout};
+
 use crate::{
-    harness::{Chat, Database, soon},
+    harness::{Chat, Database, authorization, client, soon},
+    logs::slow_users,
     program::{run, serve, server, started, terminate},
 };
+
+/// As a unit of systemd with a watchdog starts it, but ten times a second.
+fn watched(database: &Database, path: &Path) -> (tokio::process::Command, UnixDatagram) {
+    let mut server = server(database, &[]);
+    server.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "300000");
+    (server, UnixDatagram::bind(path).unwrap())
+}
+
+/// Waits for a state that systemd is told.
+async fn hears(notified: &UnixDatagram, wanted: &str) {
+    let mut bytes = [0; 256];
+    loop {
+        let length = notified.recv(&mut bytes).await.unwrap();
+        if bytes[..length].starts_with(wanted.as_bytes()) {
+            return;
+        }
+    }
+}
 
 /// As the unit in deploy asks for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_is_told_that_the_server_is_ready_alive_and_stopping() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
-    let path = folder.path().join("notify");
-    let notified = tokio::net::UnixDatagram::bind(&path).unwrap();
-    let hears = async |wanted: &str| {
-        let mut bytes = [0; 256];
-        soon(async {
-            loop {
-                let length = notified.recv(&mut bytes).await.unwrap();
-                if bytes[..length].starts_with(wanted.as_bytes()) {
-                    return;
-                }
-            }
-        })
-        .await;
-    };
-    let mut server = server(&database, &[]);
-    server.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000");
+    let (server, notified) = watched(&database, &folder.path().join("notify"));
     let (child, _) = started(server).await;
     for state in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
-        hears(state).await;
+        soon(hears(&notified, state)).await;
     }
+    // What others do with the database is no reason to start the server again. The first ones may have been on their way.
+    let lock = database.locked().await;
+    for _ in 0..3 {
+        soon(hears(&notified, "WATCHDOG=1")).await;
+    }
+    drop(lock);
     assert_eq!(terminate(child).await, Some(0));
-    hears("STOPPING=1").await;
+    soon(hears(&notified, "STOPPING=1")).await;
+}
+
+/// By a statement that does not end, as on a disk that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_writer_is_stuck_is_not_alive() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    if !database.is_sqlite() {
+        return;
+    }
+    let http = client(authorization(&database).await.as_deref());
+    let (server, notified) = watched(&database, &folder.path().join("notify"));
+    let (_child, address) = started(server).await;
+    soon(hears(&notified, "WATCHDOG=1")).await;
+    drop(database.run(&slow_users("")).await);
+    let create =
+        json!({ "query": "mutation { createUser(input: { name: \"Ada\", email: \"ada@x\" }) { user { id } } }" });
+    let creating = http.post(format!("http://{address}/graphql")).json(&create).send();
+    let silent = async { while timeout(Duration::from_secs(2), hears(&notified, "WATCHDOG=1")).await.is_ok() {} };
+    soon(async { tokio::join!(creating, silent) }).await.0.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,4 +115,26 @@ async fn nothing_is_written_because_somebody_asks() {
     assert_eq!(version(), before);
     chat.person("Ada").await;
     assert_ne!(version(), before);
+}
+
+/// They are apart from each other, but nobody asks in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_waits_do_not_add_up() {
+    let chat = Chat::open().await;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let change = async || chat.app.store.write(|_| Ok::<_, Error>(())).await;
+    let lock = chat.database.locked().await;
+    assert_eq!(chat.app.problem().await, None);
+    drop(lock);
+    change().await.unwrap();
+    let lock = chat.database.locked().await;
+    // It waits for as long as makes a server not ready.
+    assert!(matches!(change().await, Err(Error::Busy)));
+    assert_eq!(chat.app.problem().await, None);
+    soon(async { while chat.app.problem().await.is_none() {} }).await;
+    drop(lock);
+    change().await.unwrap();
+    assert_eq!(chat.app.problem().await, None);
 }

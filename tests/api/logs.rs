@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
     process::{Child, ChildStderr},
 };
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
@@ -14,6 +15,7 @@ use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use crate::{
     harness::{
         ACCOUNTS, Database, SEND, Socket, authorization, authorization_of_a_program, client, code, signed_in, soon,
+        text,
     },
     metrics::scraped,
     ports::own_address,
@@ -124,6 +126,49 @@ async fn each_request_is_one_line_with_the_id_of_its_answer() {
     assert!(soon(http.get(log.url("/health/ready")).send()).await.unwrap().status().is_success());
     soon(http.get(log.url("/")).send()).await.unwrap();
     assert_eq!(log.next("request").await["route"], "/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_as_a_request_is_one_line_too() {
+    let database = Database::new().await;
+    let metrics = own_address();
+    let mut log = Logged::by(&database, &["--metrics-listen", &metrics]).await;
+    let many = |headers: usize| (0..headers).map(|number| format!("x-{number}: y\r\n")).collect::<String>();
+    let head =
+        |headers: &str| format!("GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
+    let address = log.address;
+    let answer = async |request: String| {
+        let (mut stream, mut answer) = (TcpStream::connect(address).await.unwrap(), String::new());
+        soon(async {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.read_to_string(&mut answer).await.unwrap();
+        })
+        .await;
+        answer
+    };
+    // Many headers are none too many.
+    let found = answer(head(&many(150))).await;
+    let line = log.next("request").await;
+    assert!(found.contains(&format!("x-request-id: {}\r\n", text(&line["request.id"]))), "{found}");
+    assert_eq!(line["status"], 404);
+
+    let unreadable = [
+        ("secret\r\n\r\n".to_owned(), 400),
+        (head("a secret\r\n"), 400),
+        ("GET /secret HTTP/9.9\r\n\r\n".to_owned(), 400),
+        (head(&many(300)), 431),
+        (head(&format!("x: {}\r\n", "y".repeat(80_000))), 431),
+    ];
+    for (request, status) in unreadable {
+        let refused = answer(request).await;
+        assert!(refused.starts_with(&format!("HTTP/1.1 {status} ")), "{refused}");
+        let line = log.next("request that could not be read").await;
+        assert_eq!(line["status"], status, "{line}");
+        assert!(line["request.id"].is_null() && !line.to_string().contains("secret"), "{line}");
+    }
+    let counted = scraped(&format!("http://{metrics}/metrics")).await;
+    let of = |status: &str| counted[&format!("duologue_http_responses_total{{status=\"{status}\"}}")];
+    assert_eq!((of("404"), of("400"), of("431")), (1.0, 3.0, 2.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +300,7 @@ async fn the_settings_choose_how_much_is_logged() {
     let mut log = child.stderr.take().unwrap();
     assert_eq!(crate::program::terminate(child).await, Some(0));
     let mut text = String::new();
-    soon(tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap();
+    soon(log.read_to_string(&mut text)).await.unwrap();
     assert_eq!(text, "");
 }
 
@@ -307,13 +352,27 @@ async fn what_is_slow_is_named() {
     let answer = soon(http.post(log.url("/graphql")).json(&request).send()).await.unwrap();
     let id = id_of(&answer);
     assert_eq!(code(&answer.json().await.unwrap()), "DATABASE_BUSY");
+    let unit = "duologue::domain::users::create";
     // A change of a SQLite file has not begun before it has the lock.
     if !database.is_sqlite() {
-        let unit = log.next("a slow unit of work").await;
-        assert_eq!(unit["unit"], "duologue::domain::users::create", "{unit}");
+        assert_eq!(log.next("a slow unit of work").await["unit"], unit);
     }
     let operation = log.next("a slow operation").await;
     assert_eq!(json!([operation["request.id"], operation["operation"]]), json!([id, "Slow"]), "{operation}");
     assert!(operation["ms"].as_f64().is_some_and(|ms| ms > 1_000.0), "{operation}");
     drop(lock);
+    if database.is_sqlite() {
+        drop(database.run(&slow_users("WHERE n < 10000000")).await);
+        soon(http.post(log.url("/graphql")).json(&request).send()).await.unwrap();
+        assert_eq!(log.next("a slow unit of work").await["unit"], unit);
+    }
+}
+
+/// Makes each new user of a SQLite file wait until there are so many numbers.
+pub(crate) fn slow_users(end: &str) -> String {
+    format!(
+        "CREATE VIEW slow AS WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers {end})
+         SELECT count(*) FROM numbers;
+         CREATE TRIGGER slowly AFTER INSERT ON users BEGIN SELECT * FROM slow; END"
+    )
 }
