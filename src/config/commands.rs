@@ -235,9 +235,9 @@ meanwhile.";
 const EXPORT: &str = "Write everything, or the data of one user, to a JSON Lines file, while servers use the database.
 
 The lines are those that `duologue import` reads. Everything is all users with the hashes of their passwords, all messages, what was \
-read, and blocks; not the sessions and service tokens. Of one user it is the account, its sessions and blocks, and all messages that \
-were sent and received and not deleted; of others their ids and names, and when they were created. The file can be read by its owner \
-alone.";
+read, and blocks; not the sessions, the service tokens and the audit log, which `duologue audit --json` lists. Of one user it is the \
+account, its sessions and blocks, and all messages that were sent and received and not deleted; of others their ids and names, and when \
+they were created. The file can be read by its owner alone.";
 
 const AUDIT: &str = "List what was done on behalf of others and with accounts, by whom, and the commands of the operator, oldest first.
 

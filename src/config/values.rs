@@ -90,14 +90,17 @@ pub(super) fn any_seconds(text: &str) -> Result<Duration, String> {
     duration(text, 1.0)
 }
 
+/// At most 100 years, so that what ends after it ends at an instant that can be written.
 fn duration(text: &str, unit_seconds: f64) -> Result<Duration, String> {
-    if let Ok(number) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(number * unit_seconds).map_err(|error| error.to_string());
-    }
-    let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-    let duration = span.ok().and_then(|duration| Duration::try_from(duration).ok());
-    duration
-        .ok_or_else(|| "not a duration: write a number, or one with a unit, such as 30s, 15m, 12h or 30d".to_owned())
+    const MAX: Duration = Duration::from_hours(24 * 36_500);
+    let duration = if let Ok(number) = text.parse::<f64>() {
+        Duration::try_from_secs_f64(number * unit_seconds).map_err(|error| error.to_string())?
+    } else {
+        let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        let duration = span.ok().and_then(|duration| Duration::try_from(duration).ok());
+        duration.ok_or("not a duration: write a number, or one with a unit, such as 30s, 15m, 12h or 30d")?
+    };
+    (duration <= MAX).then_some(duration).ok_or_else(|| "must be at most 100 years, which is 36500d".to_owned())
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -142,8 +145,9 @@ mod tests {
         }
         assert_eq!((any_seconds("0.25"), days("0.5")), (Ok(Duration::from_millis(250)), Ok(Duration::from_hours(12))));
         assert_eq!((days("36h"), days("30d")), (any_seconds("129600"), days("30")));
+        assert_eq!((days("36500"), days("36500.1").is_err()), (any_seconds("876000h"), true));
         assert_eq!((one_day_or_more("1"), one_day_or_more("23h").is_err()), (days("24h"), true));
-        for wrong in ["", "m", "15 parsecs", "-5s", "-1", "1 month", "NaN", "inf"] {
+        for wrong in ["", "m", "15 parsecs", "-5s", "-1", "1 month", "NaN", "inf", "36501d", "1e15", "876001h"] {
             assert!(any_seconds(wrong).is_err(), "{wrong}");
         }
     }
