@@ -155,7 +155,16 @@ fn every_setting_is_in_a_table() {
         let (flag, variable) = (setting.get_long().unwrap(), setting.get_env().unwrap().to_str().unwrap());
         let is_limit = setting.get_help_heading().is_some_and(|heading| heading.contains("imits"));
         if !is_limit {
-            assert!(SETTINGS.contains(&format!("| `--{flag}` | `{variable}` |")), "{flag}");
+            let start = format!("| `--{flag}` | `{variable}` | ");
+            let default =
+                SETTINGS.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{flag}"));
+            let expected = setting.get_default_values().first().map(|value| value.to_str().unwrap());
+            let is_right = match expected {
+                _ if !setting.get_action().takes_values() => default.starts_with("off"),
+                Some(value) => [format!("`{value}`"), format!("{value} ")].iter().any(|its| default.starts_with(its)),
+                None => default.starts_with(|c: char| c.is_alphabetic()),
+            };
+            assert!(is_right, "{flag}: it is {expected:?}, not {default}");
             settings.insert(flag);
             continue;
         }
