@@ -4,13 +4,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 
 use crate::{
     config::{self, AuthMode, SignUp},
@@ -24,22 +24,13 @@ use crate::{
     store::{self, Direction, Error, Removal, Store},
 };
 
+mod readiness;
 mod settings;
 
 pub use settings::{BadSettings, database_url, open_embedder, open_issuer, read_signing_keys};
 
 /// Between two looks at whether a database is whole that is moved here.
 const MOVE_PAUSE: Duration = Duration::from_millis(500);
-/// A database that takes longer for nothing is not ready.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A server whose changes wait for longer is not ready.
-const BLOCKED_AFTER: Duration = Duration::from_secs(5);
-/// What [`App::problem`] says while the file of the database is gone.
-const GONE: &str = "the file of the database is not there any more, and nothing is written: see the log";
-/// How soon it is asked again whether they still do.
-const BLOCKED_PAUSE: Duration = Duration::from_millis(200);
-/// What [`App::problem`] says once damage was found.
-const DAMAGED: &str = "the database is damaged, and nothing is written to it: see the log";
 const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// Before each table that is checked in the background.
 const CHECK_PAUSE: Duration = Duration::from_millis(250);
@@ -96,6 +87,8 @@ pub struct App {
     pub request_timeout: Duration,
     /// Since when changes have to wait, if somebody has noticed it.
     blocked_since: Arc<Mutex<Option<Instant>>>,
+    /// Whether another database has taken the place of this one.
+    is_moved: AtomicBool,
     epoch: RwLock<Arc<str>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Milliseconds to add to what the clock shows.
@@ -189,6 +182,7 @@ impl App {
             offline_after: OFFLINE_AFTER,
             request_timeout: Duration::MAX,
             blocked_since: Arc::default(),
+            is_moved: AtomicBool::new(false),
             epoch: RwLock::new(epoch),
             clock: Arc::new(clock),
             clock_offset: AtomicI64::new(0),
@@ -304,49 +298,15 @@ impl App {
         }
     }
 
-    /// Why requests cannot be served now; `None` if they can: if the database can be read, and takes changes.
-    pub async fn problem(&self) -> Option<&'static str> {
-        if self.store.is_damaged() {
-            return Some(DAMAGED);
-        }
-        match timeout(PROBE_TIMEOUT, self.store.read(store::server::epoch)).await {
-            // Without its file it may be read still, and takes no changes.
-            Ok(Ok(_) | Err(Error::Gone(_))) => {}
-            Ok(Err(Error::Damaged)) => return Some(DAMAGED),
-            Ok(Err(_)) | Err(_) => return Some("the database does not answer"),
-        }
-        let problem = match timeout(PROBE_TIMEOUT, self.store.check_writable()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(Error::Overloaded)) => Some("too many changes wait for the database"),
-            Err(_) | Ok(Err(Error::Busy)) => Some("changes wait for the database: another program may have locked it"),
-            Ok(Err(Error::Full)) => return Some("the disk is full"),
-            Ok(Err(Error::Damaged)) => return Some(DAMAGED),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the database takes no changes");
-                let is_gone = matches!(error, Error::Gone(_));
-                return Some(if is_gone { GONE } else { "the database takes no changes: see the log" });
-            }
-        };
-        // Others may use the database for a while, and many may send at once.
-        problem.filter(|_| self.blocked_for() >= BLOCKED_AFTER)
+    /// Whether another database has taken the place of this one.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        self.is_moved.load(Ordering::SeqCst)
     }
 
-    /// For how long changes have had to wait, which they do now. From the first time until they no longer do it is watched, as nobody
-    /// may ask meanwhile.
-    fn blocked_for(&self) -> Duration {
-        let mut blocked_since = self.blocked_since.lock();
-        if let Some(since) = *blocked_since {
-            return since.elapsed();
-        }
-        *blocked_since = Some(Instant::now());
-        let (store, blocked_since) = (self.store.clone(), self.blocked_since.clone());
-        tokio::spawn(async move {
-            while let Err(Error::Busy | Error::Overloaded) = store.check_writable().await {
-                tokio::time::sleep(BLOCKED_PAUSE).await;
-            }
-            *blocked_since.lock() = None;
-        });
-        Duration::ZERO
+    /// Another database has taken its place: from now on no requests are answered.
+    pub fn set_moved(&self) {
+        self.is_moved.store(true, Ordering::SeqCst);
     }
 
     /// Checks the whole database after a while, as it is used. What is found is in the log and in [`App::problem`].

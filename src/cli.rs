@@ -13,6 +13,7 @@ mod settings;
 mod systemd;
 
 use std::{
+    future::pending,
     io::{Write, stdout},
     net::SocketAddr,
     path::Path,
@@ -94,7 +95,7 @@ async fn serve(settings: &Serve) -> Result<()> {
         tracing::warn!("{why}");
     }
     let (origins, url) = prepared(settings)?;
-    let _lock = ServingLock::take(&url)?;
+    let mut lock = ServingLock::take(&url)?;
     let listeners = http::listen(&settings.addresses.listen)?;
     let metrics_listeners = http::listen(settings.metrics_listen.as_slice())?;
     let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
@@ -153,7 +154,17 @@ async fn serve(settings: &Serve) -> Result<()> {
     if let Some(nats) = nats {
         jobs.spawn(relaying::run_job(app.clone(), nats, node));
     }
-    http::serve(listeners, metrics_listeners, &app, api, settings, origins, stop).await;
+    let freed = async {
+        if let CannotServe::Moved = ended.wait().await {
+            // The move waits for it before the new database is served.
+            drop(lock.take());
+        }
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = http::serve(listeners, metrics_listeners, &app, api, settings, origins, stop) => {}
+        () = freed => {}
+    }
     jobs.shutdown().await;
     // Otherwise its lease expires soon.
     let _ = tokio::time::timeout(LEAVE_TIMEOUT, nodes::leave(&app, node)).await;

@@ -9,10 +9,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 pub use super::moving_steps::CannotMove;
-use super::moving_steps::{Copied, Result, Step, complete, read, rows_of_all, tables_to_copy, text, write};
+use super::{
+    moving_steps::{Copied, Result, Step, complete, read, require_own, rows_of_all, tables_to_copy, text, write},
+    nodes::RENEWAL_INTERVAL,
+};
 
 use crate::store::{
     self, Conn, Direction, Error, Lock, Snapshot, Store, Unserved,
@@ -38,6 +44,11 @@ const VACUUM_TRIES: u32 = 5;
 const TRIES: usize = 100;
 /// … after this pause.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// By then the servers of the former database know that it is being moved, and look often whether it is closed.
+const KNOWN_AFTER: Duration = Duration::from_secs(3);
+/// Between two looks at whether they have stopped.
+const STOP_PAUSE: Duration = Duration::from_millis(20);
 
 /// A move.
 pub struct Move {
@@ -76,11 +87,21 @@ impl Move {
             if from.read(moving::is_moved).await? {
                 return Err(CannotMove::Moved);
             }
+            if source.is_some() {
+                return Err(CannotMove::BegunElsewhere);
+            }
             let is_begun = target.is_some();
             if !is_begun {
                 unserved = Some(to.unserved().await?.ok_or(CannotMove::Served)?);
             }
-            to.read(move |conn| require_free(conn, is_begun)).await?;
+            let check = move |conn: &mut Conn<'_>| {
+                if is_begun && moving::is_complete(conn)? {
+                    Err(CannotMove::Filled)
+                } else {
+                    require_free(conn, is_begun)
+                }
+            };
+            to.read(check).await?;
         }
         to.migrate(Direction::Up).await?;
         Ok(Self { from, to, lock, unserved, id: String::new(), done: HashSet::new() })
@@ -103,6 +124,7 @@ impl Move {
             return self.finish().await;
         }
         self.begin().await?;
+        let begun = Instant::now();
         self.unserved = None;
         // Only to be shown.
         let mut rows = self.to.read(rows_of_all).await.unwrap_or_default();
@@ -124,6 +146,9 @@ impl Move {
         if !and_switch {
             return end_change_log(&self.from).await;
         }
+        if self.is_served().await {
+            sleep_until(begun + KNOWN_AFTER).await;
+        }
         self.follow().await?;
         self.switch().await?;
         self.finish().await
@@ -139,11 +164,16 @@ impl Move {
             return Ok(());
         }
         if source.is_some() {
+            if source != target {
+                return Err(CannotMove::Running);
+            }
             end_change_log(&self.from).await?;
         }
         self.id = format!("{:016x}", rand::random::<u64>());
         let (id, is_begun) = (self.id.clone(), target.is_some());
         let prepare = move |conn: &mut Conn<'_>| {
+            // A server that starts comes before, or finds that it is being moved here.
+            store::nodes::lock(conn)?;
             require_free(conn, is_begun)?;
             moving::clear(conn)?;
             Ok::<_, CannotMove>(moving::begin_target(conn, &id)?)
@@ -152,7 +182,11 @@ impl Move {
         let id = &self.id;
         retried(|| {
             let id = id.clone();
-            self.from.write(move |conn| Ok(moving::begin_change_log(conn, &id)?))
+            let begin = move |conn: &mut Conn<'_>| match moving::source_id(conn)? {
+                Some(_) => Err(CannotMove::Running),
+                None => Ok(moving::begin_change_log(conn, &id)?),
+            };
+            self.from.write(begin)
         })
         .await
     }
@@ -167,8 +201,8 @@ impl Move {
 
     async fn carry_over(&mut self, copied: Option<Copied>) -> Result<Arc<Step>> {
         let step = retried(|| {
-            let (copied, done) = (copied.clone(), self.done.clone());
-            self.from.snapshot(ready(()), SNAPSHOT, move |conn| read(conn, copied, &done))
+            let (id, copied, done) = (self.id.clone(), copied.clone(), self.done.clone());
+            self.from.snapshot(ready(()), SNAPSHOT, move |conn| read(conn, &id, copied, &done))
         });
         let step = Arc::new(step.await?);
         if !self.lock.is_held().await {
@@ -190,8 +224,12 @@ impl Move {
     async fn discard(&mut self) -> Result<()> {
         let done: Arc<[i64]> = self.done.iter().copied().collect();
         retried(|| {
-            let done = done.clone();
-            self.from.write(move |conn| Ok(moving::discard(conn, &done)?))
+            let (id, done) = (self.id.clone(), done.clone());
+            let discard = move |conn: &mut Conn<'_>| {
+                require_own(conn, &id)?;
+                Ok(moving::discard(conn, &done)?)
+            };
+            self.from.write(discard)
         })
         .await?;
         self.done.clear();
@@ -229,7 +267,12 @@ impl Move {
                     continue;
                 }
                 // Last of all: whatever has changed since the last time is in the log.
-                let changed = self.from.read(move |conn| moving::logged_keys(conn, table)).await?;
+                let id = self.id.clone();
+                let logged = move |conn: &mut Conn<'_>| {
+                    require_own(conn, &id)?;
+                    Ok::<_, CannotMove>(moving::logged_keys(conn, table)?)
+                };
+                let changed = self.from.read(logged).await?;
                 let changed: HashSet<_> = changed.iter().map(|key| text(key)).collect();
                 if let Some(key) = different.into_iter().find(|key| !changed.contains(key)) {
                     return Err(CannotMove::Differs(table.name, key));
@@ -252,7 +295,7 @@ impl Move {
             self.from.write(move |conn| {
                 store::allow_pauses(conn)?;
                 moving::lock(conn, patience_ms)?;
-                let step = read(conn, None, &HashSet::new())?;
+                let step = read(conn, &id, None, &HashSet::new())?;
                 let numbers = moving::numbers(conn)?;
                 runtime.block_on(to.write(move |conn| complete(conn, &step, &numbers, &id)))?;
                 Ok::<_, CannotMove>(moving::close(conn)?)
@@ -261,8 +304,20 @@ impl Move {
         .await
     }
 
-    /// Opens the new database, now that the former one is closed.
+    /// Whether a server uses the former database, as far as it is known.
+    async fn is_served(&self) -> bool {
+        !matches!(self.from.unserved().await, Ok(Some(_)))
+    }
+
+    /// Opens the new database, now that the former one is closed: not before its servers answer nothing any more, who would contradict the
+    /// new ones. What is left of one that was killed is not waited for.
     async fn finish(&self) -> Result<()> {
+        let stopped = async {
+            while self.is_served().await {
+                sleep(STOP_PAUSE).await;
+            }
+        };
+        let _ = timeout(RENEWAL_INTERVAL, stopped).await;
         let id = self.from.read(moving::source_id).await?;
         let finish = move |conn: &mut Conn<'_>| {
             if id.is_none() || moving::target_id(conn)? != id || !moving::is_complete(conn)? {
@@ -334,7 +389,7 @@ fn require_free(conn: &mut Conn<'_>, is_begun: bool) -> Result<()> {
 async fn retried<T, F: Future<Output = Result<T>>>(mut work: impl FnMut() -> F) -> Result<T> {
     for _ in 0..TRIES {
         match work().await {
-            Err(CannotMove::Store(Error::Busy | Error::Overloaded)) => tokio::time::sleep(PAUSE).await,
+            Err(CannotMove::Store(Error::Busy | Error::Overloaded)) => sleep(PAUSE).await,
             done => return done,
         }
     }

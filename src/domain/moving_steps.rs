@@ -41,6 +41,14 @@ pub enum CannotMove {
     /// The new database was moved elsewhere itself.
     #[error("the new database was moved elsewhere, and is closed: name another one")]
     Closed,
+    /// Its changes are logged for another target.
+    #[error("a move of the former database to another one was begun: run that one again, or give it up with --cancel")]
+    BegunElsewhere,
+    /// It would be lost, and its former database is closed.
+    #[error(
+        "another move has filled the new database and only has to be finished: run that one again, or name another new database"
+    )]
+    Filled,
     /// Another process does the same.
     #[error("another `duologue move` runs: let it end first")]
     Running,
@@ -99,9 +107,19 @@ pub(super) fn tables_to_copy(conn: &mut Conn<'_>) -> Result<&'static [Table]> {
     Ok(TABLES.get(begun..).unwrap_or_default())
 }
 
+/// Refuses a former database whose changes are not logged for this move any more.
+pub(super) fn require_own(conn: &mut Conn<'_>, id: &str) -> Result<()> {
+    match moving::source_id(conn)? {
+        Some(source) if source == id => Ok(()),
+        Some(_) => Err(CannotMove::Running),
+        None => Err(CannotMove::NotBegun),
+    }
+}
+
 /// Reads rows of a table after a key, and the present rows of all that has changed and is not done, as far as they were copied: others
 /// will be copied as they are then.
-pub(super) fn read(conn: &mut Conn<'_>, copied: Option<Copied>, done: &HashSet<i64>) -> Result<Step> {
+pub(super) fn read(conn: &mut Conn<'_>, id: &str, copied: Option<Copied>, done: &HashSet<i64>) -> Result<Step> {
+    require_own(conn, id)?;
     let mut step = Step { changes: Vec::new(), parts: Vec::new(), copied: None };
     let mut batch = None;
     if let Some((table, after)) = copied {

@@ -19,17 +19,19 @@ use crate::{
     store::{
         self, Conn,
         feed::{Addition, Unsettled},
-        nodes::Node,
+        nodes::{LEASE, Node, Nodes},
     },
 };
 
 /// How often a server says that it is there: several times in the time of a lease.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a server looks for changes of others, while there are others and NATS does not notify it of changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often it looks while NATS does, as messages may be lost. Without others it looks as often as it renews its lease: a
 /// command may change the database, too.
 const LINKED_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it looks, while the database is being moved, whether it is closed: its clients must not see what it was.
+const MOVING_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often servers exchange who is connected to them.
 const EXCHANGE_INTERVAL: Duration = Duration::from_millis(500);
 /// A clock that differs by more is corrected.
@@ -40,6 +42,8 @@ const MAX_OFFSET_MS: i64 = 5 * 60_000;
 const LEFT_LIFETIME_MS: i64 = 10 * 60_000;
 /// Entries that are looked at one by one; if there are more, all followers look for what is theirs.
 const MAX_ADDITIONS: usize = 50_000;
+/// A transaction that goes on for longer is warned of: all that was added since it began is read at each look.
+const LONG_TRANSACTION: Duration = Duration::from_secs(30);
 
 /// Why a server cannot use the database, or not any more. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -79,10 +83,14 @@ pub struct Membership {
     /// Whether all transactions have ended that went on when it began to read: they may add something before where it began.
     has_settled: bool,
     earlier: Unsettled,
+    /// When that was read; `None` once it was warned of a transaction that has not ended since.
+    earlier_at: Option<Instant>,
     /// The other servers.
     others: Vec<i64>,
-    /// Whether it was checked that they agree since this one was the last to come.
-    is_agreed: bool,
+    /// Whether it has come back, and what it knows may be out of date still.
+    was_away: bool,
+    /// Whether the database is being moved elsewhere.
+    is_moving: bool,
     presences: Exchange,
     exchanged: Instant,
 }
@@ -91,7 +99,7 @@ impl Membership {
     /// Says that this server uses the database.
     ///
     /// # Errors
-    /// When it does not agree with the others on the time or on the signing keys.
+    /// When it does not agree with the others on the time or on the signing keys, or the database must not be used.
     pub async fn join(app: &App) -> Result<Self, CannotServe> {
         let offset = app.clock_offset().await?;
         if offset.abs() > MAX_OFFSET_MS {
@@ -100,15 +108,22 @@ impl Membership {
         correct_clock(app, offset);
         let key_ids = app.keys.as_ref().map_or_else(Vec::new, |keys| keys.ids());
         let knows = store::last_known_migration()?;
-        let node = Node { id: rand::random(), version: env!("CARGO_PKG_VERSION").to_owned(), key_ids, knows };
-        let joining = node.clone();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let mut node = Node { id: rand::random(), version, key_ids, knows, started_at: app.now() };
         let join = move |conn: &mut Conn<'_>| {
             store::nodes::lock(conn)?;
-            Ok::<_, store::Error>((store::nodes::renew(conn, &joining)?, store::feed::unsettled(conn)?))
+            // It may have been moved, or another one to here, since it was opened.
+            store::moving::require_usable(conn)?;
+            node.started_at = store::nodes::clock(conn)?.unwrap_or(node.started_at);
+            let nodes = store::nodes::renew(conn, &node)?;
+            if !nodes.others.iter().all(|other| agree(&node, other)) {
+                return Err(CannotServe::Keys);
+            }
+            Ok((node, nodes, store::moving::source_id(conn)?.is_some(), store::feed::unsettled(conn)?))
         };
-        let (nodes, earlier) = app.store.write(join).await?;
+        let (node, nodes, is_moving, earlier) = app.store.write(join).await?;
         // Now that others know of it.
-        if let Err(why) = check_agreement(app, &node, &nodes.others).await {
+        if let Err(why) = require_compatible(app).await {
             leave(app, node.id).await?;
             return Err(why);
         }
@@ -121,8 +136,10 @@ impl Membership {
             seen: HashSet::new(),
             has_settled: earlier.is_settled(),
             earlier,
+            earlier_at: Some(Instant::now()),
             others: nodes.others.iter().map(|other| other.id).collect(),
-            is_agreed: true,
+            was_away: false,
+            is_moving,
             presences: Exchange::default(),
             exchanged: Instant::now(),
         })
@@ -157,13 +174,27 @@ impl Membership {
         leave(app, self.id()).await
     }
 
-    /// Keeps in touch with the others; returns when the server must not use the database any more.
+    /// Keeps in touch with the others; returns when the server must not use the database any more. From then on no requests are answered
+    /// of one that was moved.
     pub async fn run(mut self, app: Arc<App>) -> CannotServe {
+        let why = self.stay(&app).await;
+        if let CannotServe::Moved = why {
+            app.set_moved();
+            // Whoever moves it waits for that.
+            let _ = self.leave(&app).await;
+        }
+        why
+    }
+
+    async fn stay(&mut self, app: &Arc<App>) -> CannotServe {
         let (mut renewed, mut is_failing) = (Instant::now(), false);
         loop {
-            tokio::time::sleep(self.interval(&app)).await;
+            tokio::time::sleep(self.interval(app)).await;
+            if self.is_moving && app.store.read(store::moving::is_moved).await.unwrap_or_default() {
+                return CannotServe::Moved;
+            }
             // A panic must not end the lease.
-            let polled = AssertUnwindSafe(self.poll(&app)).catch_unwind().await;
+            let polled = AssertUnwindSafe(self.poll(app)).catch_unwind().await;
             let polled = polled.unwrap_or_else(|_panic| Err(store::Error::Failed("a panic".to_owned())));
             match &polled {
                 Err(error) if !is_failing => tracing::warn!(%error, "reading the changes of other servers failed"),
@@ -174,7 +205,7 @@ impl Membership {
             if !is_failing && renewed.elapsed() < RENEWAL_INTERVAL {
                 continue;
             }
-            match self.renew(&app).await {
+            match self.renew(app).await {
                 Ok(()) => renewed = Instant::now(),
                 Err(CannotServe::Store(error)) => {
                     tracing::warn!(%error, "the lease of this server could not be renewed");
@@ -197,6 +228,7 @@ impl Membership {
 
     fn interval(&self, app: &App) -> Duration {
         match self.others.as_slice() {
+            _ if self.is_moving => MOVING_POLL_INTERVAL,
             [] => RENEWAL_INTERVAL,
             _ if app.relay.is_linked() => LINKED_POLL_INTERVAL,
             _ => POLL_INTERVAL,
@@ -211,25 +243,31 @@ impl Membership {
             let left_before = Timestamp::from_milliseconds(app.now().milliseconds() - LEFT_LIFETIME_MS);
             let renew = move |conn: &mut Conn<'_>| {
                 store::presences::forget_left(conn, node.id, left_before)?;
-                store::nodes::renew(conn, &node)
+                let nodes = store::nodes::renew(conn, &node)?;
+                let must_leave = |other: &Node| !agree(&node, other) && came_before(other, &nodes);
+                // In the transaction: if it has come back, nobody hears of it.
+                if nodes.others.iter().any(must_leave) { Err(CannotServe::Keys) } else { Ok(nodes) }
             };
             let nodes = app.store.write(renew).await?;
-            // Also if the check fails at first: by then the others believe again that it is there.
-            self.is_agreed &= !nodes.is_new;
-            if !self.is_agreed {
-                // It was away for longer than others believed that it is there: what it knows of them may be out of date.
-                check_agreement(app, &self.node, &nodes.others).await?;
-                self.is_agreed = true;
+            self.node.started_at = nodes.started_at;
+            // Also if what follows fails at first: by then the others believe again that it is there.
+            self.was_away |= nodes.is_new;
+            if self.was_away {
+                require_compatible(app).await?;
+                self.was_away = false;
                 app.presences.share_all();
                 self.presences.poll_anew(app);
             }
             self.others = nodes.others.iter().map(|other| other.id).collect();
             check_history(app).await?;
         }
-        let read =
-            |conn: &mut Conn<'_>| Ok::<_, store::Error>((store::server::epoch(conn)?, store::moving::is_moved(conn)?));
-        let (epoch, is_moved) = app.store.read(read).await?;
+        let read = |conn: &mut Conn<'_>| {
+            let is_moving = store::moving::source_id(conn)?.is_some();
+            Ok::<_, store::Error>((store::server::epoch(conn)?, is_moving, store::moving::is_moved(conn)?))
+        };
+        let (epoch, is_moving, is_moved) = app.store.read(read).await?;
         app.set_epoch(&epoch);
+        self.is_moving = is_moving;
         if is_moved {
             return Err(CannotServe::Moved);
         }
@@ -251,7 +289,7 @@ impl Membership {
         let (unsettled, additions) = app.store.read(read).await?;
         if unsettled.is_behind(&self.earlier) {
             (self.settled, self.has_settled) = (unsettled.last_id(), unsettled.is_settled());
-            (self.seen, self.earlier) = (HashSet::new(), unsettled);
+            (self.seen, self.earlier, self.earlier_at) = (HashSet::new(), unsettled, Some(Instant::now()));
             app.notifier.invalidate_all();
             return check_history(app).await;
         }
@@ -277,21 +315,38 @@ impl Membership {
             if !mem::replace(&mut self.has_settled, true) {
                 app.notifier.invalidate_all();
             }
-            (self.settled, self.earlier) = (settled, unsettled);
+            (self.settled, self.earlier, self.earlier_at) = (settled, unsettled, Some(Instant::now()));
             self.seen.retain(|position| *position > settled);
+        } else if self.earlier_at.is_some_and(|at| at.elapsed() >= LONG_TRANSACTION) {
+            self.earlier_at = None;
+            let processes = unsettled.remaining(&self.earlier);
+            tracing::warn!(
+                ?processes,
+                "transactions of these processes of PostgreSQL have not ended for 30 seconds: until they do, what was added since is \
+                 read each time that changes are looked for"
+            );
         }
         Ok(())
     }
 }
 
-/// Whether this server knows what the database and the others need, and they what it needs.
-async fn check_agreement(app: &App, node: &Node, others: &[Node]) -> Result<(), CannotServe> {
-    if !app.store.read(store::is_compatible).await? {
-        return Err(CannotServe::TooOld);
-    }
+/// Refuses a database that needs a newer release than this one.
+async fn require_compatible(app: &App) -> Result<(), CannotServe> {
+    if app.store.read(store::is_compatible).await? { Ok(()) } else { Err(CannotServe::TooOld) }
+}
+
+/// Whether each of two servers knows the key that the other one signs with.
+fn agree(one: &Node, other: &Node) -> bool {
     let signs = |one: &Node, other: &Node| one.key_ids.first().is_none_or(|key| other.key_ids.contains(key));
-    let is_agreed = others.iter().all(|other| signs(other, node) && signs(node, other));
-    if is_agreed { Ok(()) } else { Err(CannotServe::Keys) }
+    signs(one, other) && signs(other, one)
+}
+
+/// Whether another server came before this one, so that this one leaves if they do not agree. A crash of PostgreSQL empties the table, and
+/// who comes first after it is not who was there first: but only for the time of a lease, in which those that were there come back.
+fn came_before(other: &Node, Nodes { is_new, started_at, renewed_at, .. }: &Nodes) -> bool {
+    let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+    let is_settled = other.started_at.milliseconds() < renewed_at.milliseconds() - lease;
+    other.started_at < *started_at || *is_new && is_settled
 }
 
 /// Begins a new epoch if one of the last entries that were delivered is not in the database any more, or another one has taken its

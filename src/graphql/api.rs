@@ -98,12 +98,17 @@ impl Api {
         &self.limits
     }
 
-    /// Checks a request without running anything.
+    /// Checks a request without running anything. Once the database was moved elsewhere all are refused.
     ///
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
-        let prepared = self.engine.prepare(request);
+        let prepared = if self.app.is_moved() {
+            // What it reads is out of date by now.
+            Err(Answer::refusal(Code::Unavailable, "The database was moved to another server: connect to that one."))
+        } else {
+            self.engine.prepare(request)
+        };
         prepared.inspect_err(|refusal| self.metrics.count("none", refusal.code()))
     }
 

@@ -3,7 +3,7 @@
 //! Messages and events draw their ids from one sequence, while the users concerned are locked. So the entries of a user
 //! grow in commit order. Ids have gaps; what was trimmed of a user's events is known by `users.trimmed_through`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::{
     ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
@@ -250,15 +250,22 @@ pub fn additions(conn: &mut Conn<'_>, after: i64, limit: usize) -> Result<Vec<Ad
 pub struct Unsettled {
     /// The highest id that was given.
     last_id: i64,
-    /// The transactions that may have been given one of these, and go on.
-    writers: HashSet<String>,
+    /// The transactions that may have been given one of these, and go on; each with its process of PostgreSQL.
+    writers: HashMap<String, i32>,
 }
 
 impl Unsettled {
     /// Up to which id all messages and events are committed, if it was the highest one when `earlier` was read.
     #[must_use]
     pub fn settled_since(&self, earlier: &Self) -> Option<i64> {
-        self.writers.is_disjoint(&earlier.writers).then_some(earlier.last_id)
+        self.remaining(earlier).is_empty().then_some(earlier.last_id)
+    }
+
+    /// The processes of PostgreSQL whose transactions went on already when `earlier` was read; 0 for one that was prepared and left.
+    #[must_use]
+    pub fn remaining(&self, earlier: &Self) -> Vec<i32> {
+        let remain = self.writers.iter().filter(|(writer, _)| earlier.writers.contains_key(*writer));
+        remain.map(|(_, process)| *process).collect()
     }
 
     /// Whether ids went back since, as after a crash of PostgreSQL, or if another server became the primary which did not have all that was
@@ -285,19 +292,19 @@ impl Unsettled {
 pub fn unsettled(conn: &mut Conn<'_>) -> Result<Unsettled> {
     match conn {
         // There is only one writer.
-        Conn::Sqlite(_) => Ok(Unsettled { last_id: last_id(conn)?, writers: HashSet::new() }),
+        Conn::Sqlite(_) => Ok(Unsettled { last_id: last_id(conn)?, writers: HashMap::new() }),
         Conn::Postgres(c) => {
             // Raw, because diesel has neither. Two statements, as the ids must be those given before.
             let last_id = sql::<BigInt>("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messages_id_seq")
                 .get_result(*c)?;
             // Who inserts locks the table before the id is given, and until the commit can be seen. A snapshot would also wait for
             // transactions that have nothing to do with these tables, even of other databases.
-            let writers = sql::<Text>(
-                "SELECT virtualtransaction FROM pg_locks WHERE mode = 'RowExclusiveLock' \
+            let writers = sql::<(Text, Integer)>(
+                "SELECT virtualtransaction, coalesce(pid, 0) FROM pg_locks WHERE mode = 'RowExclusiveLock' \
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
                  AND relation IN (CAST('messages' AS REGCLASS), CAST('events' AS REGCLASS))",
             );
-            let writers: Vec<String> = writers.load(*c)?;
+            let writers: Vec<(String, i32)> = writers.load(*c)?;
             Ok(Unsettled { last_id, writers: writers.into_iter().collect() })
         }
     }

@@ -98,7 +98,7 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
     }
     if applied(conn)?.contains(COMPATIBILITY)
         && oldest(conn)?.is_some_and(|oldest| *oldest < *OLDEST_COMPATIBLE)
-        && let Some(version) = nodes::version_without(conn, OLDEST_COMPATIBLE)?
+        && let Some(version) = older_server(conn)?
     {
         return Err(Error::Unusable(format!(
             "a server of Duologue {version} uses the database, and could not after it is brought up to date; nothing was changed: stop \
@@ -106,6 +106,25 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// The version of a server that uses the database and does not know [`OLDEST_COMPATIBLE`]. When none has said that it uses it, PostgreSQL
+/// may have crashed: those that still run say so again within the time of a lease.
+fn older_server(conn: &mut Conn<'_>) -> Result<Option<String>> {
+    let mut seconds = 0..if nodes::is_empty(conn)? { nodes::LEASE.as_secs() } else { 0 };
+    if !seconds.is_empty() {
+        tracing::warn!(
+            "waiting {} seconds for servers that may come back, as this release cannot run beside all others",
+            seconds.end
+        );
+    }
+    loop {
+        let version = nodes::version_without(conn, OLDEST_COMPATIBLE)?;
+        if version.is_some() || seconds.next().is_none() {
+            return Ok(version);
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// From now on only programs that know [`OLDEST_COMPATIBLE`] may use the database.

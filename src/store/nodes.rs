@@ -9,7 +9,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use super::{Conn, Result, moved::has_table};
+use super::{Conn, Result, conn::Postgres, moved::has_table};
 use crate::model::timestamps::Timestamp;
 
 /// A server.
@@ -23,10 +23,12 @@ pub struct Node {
     pub key_ids: Vec<String>,
     /// The last migration that it knows.
     pub knows: String,
+    /// When it said for the first time that it uses the database, by the clock of PostgreSQL.
+    pub started_at: Timestamp,
 }
 
 /// How long others believe that a server uses the database.
-const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(10);
 /// Now, by the clock of PostgreSQL. Not `now()`, which is when the transaction began.
 const CLOCK: &str = "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
 
@@ -49,43 +51,69 @@ pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
 pub struct Nodes {
     /// Whether this one was not among them, or not any more.
     pub is_new: bool,
+    /// Since when it counts as there: since it came back, if its lease had ended. It is not younger only because the table was emptied.
+    pub started_at: Timestamp,
+    /// Now.
+    pub renewed_at: Timestamp,
     /// Those besides it.
     pub others: Vec<Node>,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Lease {
+    #[diesel(sql_type = BigInt)]
+    started_at: Timestamp,
+    #[diesel(sql_type = BigInt)]
+    renewed_at: Timestamp,
 }
 
 /// Says that a server uses the database, from now on for the time of a lease, and gives the others that do. Removes those that
 /// have not said so for long.
 pub fn renew(conn: &mut Conn<'_>, node: &Node) -> Result<Nodes> {
-    let Conn::Postgres(c) = conn else { return Ok(Nodes { is_new: true, others: Vec::new() }) };
+    let Conn::Postgres(c) = conn else {
+        let started_at = node.started_at;
+        return Ok(Nodes { is_new: true, started_at, renewed_at: started_at, others: Vec::new() });
+    };
     let lease = LEASE.as_millis();
     // Raw for the clock.
-    let renew = format!("UPDATE nodes SET renewed_at = {CLOCK} WHERE id = $1 AND renewed_at >= {CLOCK} - {lease}");
-    let is_new = sql_query(renew).bind::<BigInt, _>(node.id).execute(*c)? == 0;
-    if is_new {
-        let insert = format!(
-            "INSERT INTO nodes (id, version, key_ids, knows, renewed_at) VALUES ($1, $2, $3, $4, {CLOCK}) \
-             ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at"
-        );
-        sql_query(insert)
-            .bind::<BigInt, _>(node.id)
-            .bind::<Text, _>(&node.version)
-            .bind::<Text, _>(node.key_ids.join(","))
-            .bind::<Text, _>(&node.knows)
-            .execute(*c)?;
-    }
+    let renew = format!(
+        "UPDATE nodes SET renewed_at = {CLOCK} WHERE id = $1 AND renewed_at >= {CLOCK} - {lease} RETURNING started_at, renewed_at"
+    );
+    let renewed: Option<Lease> = sql_query(renew).bind::<BigInt, _>(node.id).get_result(*c).optional()?;
+    let is_new = renewed.is_none();
+    let Lease { started_at, renewed_at } = match renewed {
+        Some(lease) => lease,
+        None => insert(c, node)?,
+    };
     sql_query(format!("DELETE FROM nodes WHERE renewed_at < {CLOCK} - {}", lease * 6)).execute(*c)?;
-    let others = sql::<(BigInt, Text, Text, Text)>(&format!(
-        "SELECT id, version, key_ids, knows FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND id <> "
+    let others = sql::<(BigInt, Text, Text, Text, BigInt)>(&format!(
+        "SELECT id, version, key_ids, knows, started_at FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND id <> "
     ));
-    let others: Vec<(i64, String, String, String)> = others.bind::<BigInt, _>(node.id).load(*c)?;
+    let others: Vec<(i64, String, String, String, Timestamp)> = others.bind::<BigInt, _>(node.id).load(*c)?;
     let key_ids = |text: &str| text.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
-    let other = |(id, version, keys, knows): (i64, String, String, String)| Node {
+    let other = |(id, version, keys, knows, started_at): (i64, String, String, String, Timestamp)| Node {
         id,
         version,
         key_ids: key_ids(&keys),
         knows,
+        started_at,
     };
-    Ok(Nodes { is_new, others: others.into_iter().map(other).collect() })
+    Ok(Nodes { is_new, started_at, renewed_at, others: others.into_iter().map(other).collect() })
+}
+
+fn insert(conn: &mut Postgres, node: &Node) -> Result<Lease> {
+    let insert = format!(
+        "INSERT INTO nodes (id, version, key_ids, knows, started_at, renewed_at) VALUES ($1, $2, $3, $4, $5, {CLOCK}) \
+         ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, started_at = excluded.renewed_at \
+         RETURNING started_at, renewed_at"
+    );
+    let query = sql_query(insert)
+        .bind::<BigInt, _>(node.id)
+        .bind::<Text, _>(&node.version)
+        .bind::<Text, _>(node.key_ids.join(","))
+        .bind::<Text, _>(&node.knows)
+        .bind::<BigInt, _>(node.started_at);
+    Ok(query.get_result(conn)?)
 }
 
 /// The version of a server that uses the database and does not know a migration.
@@ -94,6 +122,12 @@ pub(super) fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Op
     let lease = LEASE.as_millis();
     let query = sql::<Text>(&format!("SELECT version FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND knows < "));
     Ok(query.bind::<Text, _>(migration).sql(" LIMIT 1").get_result(*c).optional()?)
+}
+
+/// Whether no server has said that it uses the database, not even long ago. A crash of PostgreSQL empties the table, too.
+pub(super) fn is_empty(conn: &mut Conn<'_>) -> Result<bool> {
+    let Conn::Postgres(c) = conn else { return Ok(false) };
+    Ok(sql::<BigInt>("SELECT count(*) FROM nodes").get_result::<i64>(*c)? == 0)
 }
 
 /// How many connections PostgreSQL lets ordinary users have; `None` on SQLite.

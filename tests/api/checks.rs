@@ -63,7 +63,7 @@ async fn what_a_server_needs_is_checked_while_it_runs_and_before() {
     assert!(lines[9].starts_with("open files: "), "{lines:?}");
     assert_eq!(terminate(child).await, Some(0));
 
-    undo_from(&database, "2026-11-29-000000_index_changes").await;
+    undo_from(&database, "2026-11-29-000001_nodes_started").await;
     let of_old = format!("database: {}; the next start, or `duologue migrate`, runs a migration", sound(&database));
     for _ in 0..2 {
         // It is not run by the check.

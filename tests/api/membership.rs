@@ -1,6 +1,6 @@
 //! Servers on one PostgreSQL database agree on the time, the signing keys and the schema, or do not use it together.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use duologue::{
     app::App,
@@ -8,7 +8,14 @@ use duologue::{
     model::timestamps::Timestamp,
 };
 
-use crate::harness::{ACCOUNTS, Database, soon};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{
+    crowd::short_or_long,
+    damage::NEWER,
+    harness::{ACCOUNTS, Database, soon},
+    program::server,
+};
 
 /// Another signing key than that of the tests.
 const OTHER_KEY: &str = "ZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZzZz";
@@ -103,4 +110,69 @@ async fn a_server_that_was_away_ends_if_it_does_not_agree_with_those_that_came_m
     let newer = signing(&database, OTHER_KEY).await;
     Membership::join(&newer).await.unwrap();
     assert!(matches!(soon(away.run(app)).await, CannotServe::Keys));
+}
+
+/// A crash of PostgreSQL empties the table of servers, and one that was refused may come before those that were there.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_of_the_database_who_was_there_first_stays() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let (first, refused) = (signing(&database, ACCOUNTS[3]).await, signing(&database, OTHER_KEY).await);
+    let stays = Membership::join(&first).await.unwrap();
+    assert!(matches!(Membership::join(&refused).await, Err(CannotServe::Keys)));
+    drop(database.run("TRUNCATE nodes CASCADE").await);
+    let leaves = Membership::join(&refused).await.unwrap();
+    let staying = tokio::spawn(stays.run(first));
+    assert!(matches!(soon(leaves.run(refused)).await, CannotServe::Keys));
+    assert!(!staying.is_finished());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_ends_if_it_does_not_agree_with_those_that_have_been_there_for_long() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let app = signing(&database, ACCOUNTS[3]).await;
+    let away = Membership::join(&app).await.unwrap();
+    drop(database.run("UPDATE nodes SET started_at = started_at - 60000").await);
+    let away = tokio::spawn(away.run(app));
+    let is_renewed = "SELECT FROM nodes WHERE renewed_at > started_at + 61000";
+    let waits = format!("DO $$ BEGIN WHILE NOT EXISTS ({is_renewed}) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$");
+    drop(soon(database.run(&waits)).await);
+    // Nobody remembers it.
+    let others = "DELETE FROM nodes; INSERT INTO nodes (id, version, key_ids, knows, started_at, renewed_at)
+        SELECT 1, '', 'other', '', now - 30000, now FROM (SELECT CAST(extract(epoch FROM now()) * 1000 AS BIGINT) AS now) AS clock";
+    drop(database.run(others).await);
+    assert!(matches!(soon(away).await.unwrap(), CannotServe::Keys));
+    // The others do not even hear of it.
+    drop(database.run("DO $$ BEGIN ASSERT (SELECT array_agg(id) FROM nodes) = ARRAY[1::BIGINT]; END $$").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_become_too_old_since_it_was_opened_does_not_join() {
+    let database = Database::new().await;
+    let app = opened(&database, Duration::ZERO, &[]).await;
+    drop(database.run(NEWER).await);
+    let Err(why @ CannotServe::TooOld) = Membership::join(&app).await else { panic!("it joined") };
+    assert!(why.to_string().contains("this release is too old for it"), "{why}");
+    if !database.is_sqlite() {
+        drop(database.run("DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM nodes); END $$").await);
+    }
+}
+
+/// It takes half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_do_not_end_are_warned_of() {
+    let database = Database::new().await;
+    if database.is_sqlite() || short_or_long(true, false) {
+        return;
+    }
+    App::open(&database.settings(&[]).database).await.unwrap().close().await;
+    let _open = database.run("BEGIN; LOCK TABLE messages IN ROW EXCLUSIVE MODE").await;
+    let mut server = server(&database, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+    soon(async { while !log.next_line().await.unwrap().unwrap().contains("have not ended for 30 seconds") {} }).await;
 }

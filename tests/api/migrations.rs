@@ -1,6 +1,6 @@
 //! Migrations: up, down and up again, the same names on both databases; and files that are not ours.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
 
 use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
 use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper};
@@ -10,9 +10,11 @@ use duologue::{
     store::{Direction, Error},
 };
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
     harness::{Chat, Database, soon},
+    program::server,
     upgrades::undo_from,
 };
 
@@ -133,6 +135,24 @@ async fn a_release_that_others_cannot_run_beside_waits_until_they_are_gone() {
     // Now it is the older one that must not start, and the database says so: no row is the former one.
     drop(database.run("DELETE FROM server WHERE oldest = '20200101000000'").await);
     assert_eq!(opened().await, epoch);
+}
+
+/// A crash of PostgreSQL empties the table of servers, and those that still run say only a moment later that they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_others_cannot_run_beside_waits_for_those_that_come_back() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    App::open(&database.settings(&[]).database).await.unwrap().close().await;
+    drop(database.run("UPDATE server SET oldest = '20200101000000'").await);
+    let mut newer = server(&database, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(newer.stderr.take().unwrap()).lines();
+    soon(async { while !log.next_line().await.unwrap().unwrap().contains("waiting 10 seconds for servers") {} }).await;
+    database.used_by("0.0.9", "20200101000000").await;
+    let why = "a server of Duologue 0.0.9 uses the database";
+    soon(async { while !log.next_line().await.unwrap().unwrap().contains(why) {} }).await;
+    assert!(!soon(newer.wait()).await.unwrap().success());
 }
 
 /// Who changes the tables meanwhile waits for the migration, and that for whoever reads them: never for long.

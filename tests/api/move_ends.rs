@@ -1,14 +1,16 @@
-//! A move that is killed in its last steps: between the moment in which the new database is whole and the one in which it may be served.
+//! The last steps of a move: between the moment in which the new database is whole and the one in which it may be served.
 
 use std::process::Stdio;
 
 use diesel::{dsl::sql, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::{
     database::Lock,
-    harness::{Database, soon},
+    harness::{Chat, Database, Socket, code, soon},
     move_targets::{interrupted, is_gone},
     moving::{checks, dump, moves, postgres_database},
     program::{program, run, serve, terminate},
@@ -83,6 +85,11 @@ async fn a_move_that_is_killed_in_its_last_steps_is_finished_by_the_next_one() {
     is_gone(&postgres).await;
     assert!(checks(&file).await.1.contains("database: PROBLEM: the database was moved with `duologue move`"));
     assert!(checks(&postgres).await.1.contains("database: PROBLEM: the database is being moved here"));
+    // It is all that there is now, and no other one may begin anew there.
+    let other = Database::at("other.db");
+    assert!(run(&["migrate", "--database", &other.url]).await.status.success());
+    let (done, said) = moves(&other, &postgres, &[]).await;
+    assert!(!done && said.contains("another move has filled the new database"), "{said}");
 
     let (done, said) = moves(&file, &postgres, &[]).await;
     assert!(done && said.contains("is closed"), "{said}");
@@ -95,4 +102,43 @@ async fn a_move_that_is_killed_in_its_last_steps_is_finished_by_the_next_one() {
     assert!(dump(&postgres).await == dump(&file).await);
     let (done, said) = moves(&file, &postgres, &[]).await;
     assert!(!done && said.contains("was moved already"), "{said}");
+}
+
+/// Otherwise it would contradict the new one: a cursor of that one is none of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_former_server_answers_nothing_any_more_when_the_new_one_may_begin() {
+    let Some(postgres) = postgres_database().await else { return };
+    let (file, back) = (Database::at("chat.db"), Database::at("back.db"));
+    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
+    assert!(run(&demo).await.status.success());
+    let http = reqwest::Client::new();
+    for (from, to) in [(&file, &postgres), (&postgres, &back)] {
+        let (mut former, address) = serve(from, &[]).await;
+        let asks = async || {
+            let query = json!({ "query": "{ feedCursor(userId: 1) }" });
+            http.post(format!("http://{address}/graphql")).json(&query).send().await
+        };
+        assert!(soon(asks()).await.unwrap().status().is_success());
+        let (done, said) = moves(from, to, &[]).await;
+        assert!(done, "{said}");
+        if let Ok(answer) = soon(asks()).await {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(code(&answer.json::<Value>().await.unwrap()), "UNAVAILABLE");
+        }
+        assert!(soon(former.wait()).await.unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_database_was_moved_refuses_all_that_it_is_asked() {
+    let chat = Chat::open().await;
+    let mut socket = Socket::ready(&chat).await;
+    chat.app.set_moved();
+    assert_eq!(chat.code("{ server { version } }", json!({})).await, "UNAVAILABLE");
+    socket.subscribes("1", "subscription { feed(userId: 1) { kind } }", json!({})).await;
+    let heard = socket.hears().await;
+    assert_eq!(heard["payload"][0]["extensions"]["code"], "UNAVAILABLE", "{heard}");
+    let ready = soon(reqwest::get(chat.url("/health/ready"))).await.unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(soon(ready.text()).await.unwrap().contains("moved elsewhere"));
 }

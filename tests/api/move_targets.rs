@@ -1,8 +1,15 @@
-//! What a database may be moved to: one that is empty and that no server uses, or that this move has begun to fill.
+//! What a database may be moved to: one that is empty and that no server uses, or that this move has begun to fill; and one move at a time.
 
-use std::process::Stdio;
+use std::{pin::pin, process::Stdio};
 
-use duologue::{app::database_url, domain::moving::Move, store::Store};
+use duologue::{
+    app::{App, database_url},
+    domain::{
+        moving::{self, CannotMove, Move},
+        nodes::{CannotServe, Membership},
+    },
+    store::{Error, Store},
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::Notify,
@@ -47,8 +54,7 @@ async fn a_database_that_is_not_empty_or_that_is_served_is_not_even_brought_up_t
 /// Begins a move, and breaks it off when something has arrived.
 pub(crate) async fn interrupted(from: &Database, to: &Database) {
     let postgres = if from.is_sqlite() { to } else { from };
-    let [from, to] = [from, to].map(|database| database_url(&database.settings(&[]).database).unwrap());
-    let (from, to) = (Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap());
+    let [from, to] = stores(from, to).await;
     let (mut moving, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
     tokio::select! {
         biased;
@@ -59,6 +65,12 @@ pub(crate) async fn interrupted(from: &Database, to: &Database) {
     to.close().await;
     from.close().await;
     is_gone(postgres).await;
+}
+
+/// The databases, as a move opens them.
+async fn stores(from: &Database, to: &Database) -> [Store; 2] {
+    let [from, to] = [from, to].map(|database| database_url(&database.settings(&[]).database).unwrap());
+    [Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap()]
 }
 
 /// The lock of a move is gone a moment after its connection.
@@ -116,4 +128,61 @@ async fn a_move_that_is_given_up_leaves_the_former_database_as_it_was() {
     let (done, said) = moves(&file, &elsewhere, &[]).await;
     assert!(done, "{said}");
     assert!(error(&["move", "--from", &file.url, "--cancel"]).await.contains("was moved already"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_moved_to_one_place_at_a_time() {
+    let Some(postgres) = postgres_database().await else { return };
+    let (file, elsewhere) = (Database::at("chat.db"), postgres_database().await.unwrap());
+    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
+    assert!(run(&demo).await.status.success());
+    let [from, to] = stores(&file, &postgres).await;
+    let (mut first, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
+    let mut first = pin!(first.run(true, |_, _| begun.notify_one()));
+    tokio::select! {
+        biased;
+        () = begun.notified() => {}
+        done = &mut first => panic!("it ended before: {done:?}"),
+    }
+    drop(file.run("UPDATE users SET name = 'Changed' WHERE id = 1").await);
+    let (done, said) = moves(&file, &elsewhere, &[]).await;
+    assert!(!done && said.contains("to another one was begun: run that one again, or give it up"), "{said}");
+
+    // The first one has not carried over the change, and must not end with the log of the second one, which does not have it.
+    moving::cancel(&from).await.unwrap();
+    interrupted(&file, &elsewhere).await;
+    let done = first.await;
+    assert!(matches!(done, Err(CannotMove::Running)), "{done:?}");
+    to.close().await;
+    from.close().await;
+    let (done, said) = moves(&file, &elsewhere, &[]).await;
+    assert!(done, "{said}");
+    drop(elsewhere.run("DELETE FROM audit WHERE action = 'move'").await);
+    assert!(dump(&elsewhere).await == dump(&file).await);
+    assert!(checks(&postgres).await.1.contains("database: PROBLEM: the database is being moved here"));
+}
+
+/// As one that waits for the keys of an issuer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_slowly_looks_again_before_it_serves() {
+    let Some(postgres) = postgres_database().await else { return };
+    let file = Database::at("chat.db");
+    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
+    assert!(run(&demo).await.status.success());
+    let [new, former] = [&postgres, &file].map(|database| database.settings(&[]).database);
+    let (new, former) = (App::open(&new).await.unwrap(), App::open(&former).await.unwrap());
+    let refusal = async |app: &App| match Membership::join(app).await {
+        Err(CannotServe::Store(Error::Unusable(why))) => why,
+        joined => panic!("{:?}", joined.err()),
+    };
+    interrupted(&file, &postgres).await;
+    assert!(refusal(&new).await.contains("the database is being moved here"));
+    let (done, said) = moves(&file, &postgres, &[]).await;
+    assert!(done, "{said}");
+    assert!(refusal(&former).await.contains("the database was moved with `duologue move`"));
+    let membership = Membership::join(&new).await.unwrap();
+    membership.leave(&new).await.unwrap();
+    for app in [new, former] {
+        app.close().await;
+    }
 }

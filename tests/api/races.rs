@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel::{dsl::sql, sql_types::Integer};
 use diesel_async::SimpleAsyncConnection;
 use duologue::{
     domain::{
@@ -43,7 +44,11 @@ async fn ids_are_settled_once_all_who_may_have_drawn_them_are_done() {
     let insert = "BEGIN; INSERT INTO messages (sender_id, receiver_id, content, created_at) VALUES (1, 2, 'late', 0)";
     let Lock::Postgres(mut late) = chat.database.run(insert).await else { unreachable!() };
     let earlier = unsettled().await.unwrap();
-    assert_eq!(unsettled().await.unwrap().settled_since(&earlier), None);
+    let now = unsettled().await.unwrap();
+    assert_eq!(now.settled_since(&earlier), None);
+    let process = diesel::select(sql::<Integer>("pg_backend_pid()"));
+    let process: i32 = diesel_async::RunQueryDsl::get_result(process, &mut *late).await.unwrap();
+    assert_eq!(now.remaining(&earlier), [process]);
     late.batch_execute("COMMIT").await.unwrap();
     assert_eq!(unsettled().await.unwrap().settled_since(&earlier), Some(2));
 }

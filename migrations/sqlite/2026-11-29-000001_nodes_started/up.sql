@@ -1,0 +1,2 @@
+-- Only one server uses a SQLite file.
+SELECT 1;
