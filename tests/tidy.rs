@@ -198,24 +198,18 @@ fn functions_of_the_executor_are_short() {
             continue;
         }
         let mut begun: Option<(usize, &str)> = None;
+        let mut has_body = false;
         for (number, line) in code.lines().enumerate() {
-            let is_head = line.split_whitespace().take(4).any(|word| word == "fn");
-            match begun {
-                None if is_head && !line.ends_with([';', '}']) => begun = Some((number, line)),
-                // As rustfmt indents it, this is its last line.
-                Some((first, head))
-                    if line.trim_end() == format!("{}}}", " ".repeat(head.len() - head.trim_start().len())) =>
-                {
-                    assert!(
-                        number - first < 60,
-                        "{}: {} has {} lines",
-                        path.display(),
-                        head.trim(),
-                        number - first + 1
-                    );
-                    begun = None;
-                }
-                _ => {}
+            if begun.is_none() && line.split_whitespace().take(4).any(|word| word == "fn") {
+                (begun, has_body) = (Some((number, line)), false);
+            }
+            let Some((first, head)) = begun else { continue };
+            has_body |= line.ends_with('{');
+            // As rustfmt indents it, this is its last line.
+            let is_end = line.trim_end() == format!("{}}}", " ".repeat(head.len() - head.trim_start().len()));
+            assert!(number - first < 60, "{}: {} has more than 60 lines", path.display(), head.trim());
+            if is_end || (!has_body && line.ends_with([';', '}'])) {
+                begun = None;
             }
         }
         assert_eq!(begun, None, "{}", path.display());

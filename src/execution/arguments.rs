@@ -13,7 +13,10 @@ use apollo_compiler::{
 use async_graphql::{InputType, Pos, Value, indexmap::IndexMap};
 use serde_json::{Map, Number};
 
-use super::{CollectedField, Error, LineIndex, Location, MAX_HELD_BYTES, Schema, limits::too_large};
+use super::{
+    CollectedField, Error, LineIndex, Location, MAX_HELD_BYTES, Schema,
+    limits::{ASK_FOR_LESS, too_large},
+};
 
 /// The values of an operation's variables: those that were sent, or their defaults. What has neither is not there.
 #[derive(Default)]
@@ -49,27 +52,27 @@ impl Variables {
         if let Value::Boolean(value) = self.0.get(name)?.value { Some(value) } else { None }
     }
 
-    /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any. As fields may share
-    /// variables and fragments, their bytes are counted before they are copied.
+    /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any. And the bytes that they
+    /// hold: as fields may share variables and fragments, these are counted before anything is copied.
     pub(super) fn arguments(
         &self,
         fields: &[CollectedField],
         places: usize,
         schema: &Schema,
-    ) -> Result<Vec<Value>, Error> {
-        let (mut values, mut bytes) = (vec![Value::Null; places], 0);
+    ) -> Result<(Vec<Value>, usize), Error> {
+        let (mut values, mut bytes) = (vec![Value::Null; places], places * size_of::<Value>());
         let mut remaining: Vec<&CollectedField> = fields.iter().collect();
         while let Some(field) = remaining.pop() {
             if let Some(place) = field.arguments.and_then(|place| values.get_mut(place)) {
                 bytes += field.field.arguments.iter().map(|given| literal_bytes(&given.value, self)).sum::<usize>();
                 if bytes > MAX_HELD_BYTES {
-                    return Err(too_large("The arguments of the operation").at(field.location));
+                    return Err(too_large("The arguments of the operation", ASK_FOR_LESS).at(field.location));
                 }
                 *place = self.arguments_of(field, schema)?;
             }
             remaining.extend(field.selections.iter().flat_map(|(_, fields)| fields));
         }
-        Ok(values)
+        Ok((values, bytes))
     }
 
     fn arguments_of(&self, field: &CollectedField, schema: &Schema) -> Result<Value, Error> {
@@ -300,8 +303,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn parse(cost: u64, values: Vec<Value>, parsers: &[Parser], schema: Arc<Schema>) -> Result<Self, Error> {
-        let bytes = values.iter().map(held_bytes).sum();
+    pub(super) fn parse(
+        cost: u64,
+        (values, bytes): (Vec<Value>, usize),
+        parsers: &[Parser],
+        schema: Arc<Schema>,
+    ) -> Result<Self, Error> {
         let parse = |(value, (parse, location)): (Value, &Parser)| parse(value).map_err(|error| error.at(*location));
         let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>()?;
         Ok(Self { cost, bytes, parsed, schema })

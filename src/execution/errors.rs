@@ -150,6 +150,7 @@ impl Error {
         if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
             message.truncate(end);
             message.push('…');
+            message.shrink_to_fit();
         }
         let extensions = Extensions { code, retry_after_ms: None, request_id: None };
         Self { message, locations: None, path: Vec::new(), extensions }

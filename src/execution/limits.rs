@@ -16,8 +16,8 @@ const USUAL_PAGE: u64 = 50;
 pub const MAX_PAGE: u16 = 100;
 /// Characters of an alias at most: each item of a list repeats it.
 pub(super) const MAX_ALIAS: usize = 128;
-/// Bytes that the arguments of an operation hold at most, estimated; and those of all operations of a batch. For as long as they go on,
-/// a subscription with its plan, and all operations of a connection with theirs, hold no more.
+/// Bytes that the plan and the arguments of an operation hold at most, estimated; and those of all operations of a batch, or of a
+/// connection, together.
 pub const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
 const MAX_INTROSPECTION_DEPTH: u32 = 20;
@@ -48,13 +48,13 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
         directives += u64::from(kind == TokenKind::At);
         tokens += 1;
         bytes += token.data().len();
-        for (is, at_most, what) in
-            [(tokens as u64, limits.max_tokens as u64, "tokens"), (directives, limits.max_directives, "directives")]
-        {
-            if is > at_most {
-                let message = format!("The document has more than {at_most} {what}. Ask for less at once.");
-                return Err(Error::new(Code::QueryTooComplex, message));
-            }
+        if tokens > limits.max_tokens {
+            let message = format!("The document has more than {} tokens. Ask for less at once.", limits.max_tokens);
+            return Err(Error::new(Code::QueryTooComplex, message));
+        }
+        if directives > limits.max_directives {
+            let message = format!("The document has more than {} directives.", limits.max_directives);
+            return Err(Error::new(Code::QueryTooComplex, message));
         }
         if depth > limits.max_recursion {
             let message = format!("The document has brackets nested more than {} deep.", limits.max_recursion);
@@ -64,10 +64,11 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
     Ok(bytes)
 }
 
-/// What would hold more than [`MAX_HELD_BYTES`].
-pub fn too_large(what: &str) -> Error {
-    let why = format!("{what} would hold more than {MAX_HELD_BYTES} bytes of memory. Ask for less at once.");
-    Error::new(Code::QueryTooComplex, why)
+pub(super) const ASK_FOR_LESS: &str = "Ask for less at once.";
+
+/// What would hold more than [`MAX_HELD_BYTES`], and what to do.
+pub fn too_large(what: &str, advice: &str) -> Error {
+    Error::new(Code::QueryTooComplex, format!("{what} would hold more than {MAX_HELD_BYTES} bytes of memory. {advice}"))
 }
 
 /// What a part of a plan asks for. Sums do not overflow: they stay at the highest number.
@@ -176,7 +177,7 @@ impl Counter<'_> {
         let once = if let Some(first) = first {
             // Its default is not filled in for `null`.
             let usual = first.default_value.as_ref().and_then(|default| u64::try_from(default.to_i32()?).ok());
-            let items = items.or(usual).unwrap_or(USUAL_PAGE).min(MAX_PAGE.into());
+            let items = items.or(usual).unwrap_or(USUAL_PAGE).clamp(1, MAX_PAGE.into());
             inner.once.saturating_add(inner.per_item.saturating_mul(items))
         } else if is_list && (on.ends_with("Connection") || on.ends_with("Page")) {
             return Cost { once: 1, per_item: inner.total().saturating_add(1), ..cost };

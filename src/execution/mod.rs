@@ -56,6 +56,7 @@ use arguments::Variables;
 use caches::ByteCache;
 use documents::{CACHED_BYTES, Document};
 use errors::{LineIndex, Location, MAX_ERRORS, Segment};
+use limits::ASK_FOR_LESS;
 use plan::BindRoot;
 
 use crate::config::Limits;
@@ -112,7 +113,12 @@ impl<R> Engine<R> {
         let variables = Variables::coerce(operation, &request.variables, &document.lines, &self.schema)?;
         let plan = self.plan(&document, operation, &variables)?;
         let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
-        Ok(Prepared { plan, arguments })
+        let prepared = Prepared { plan, arguments };
+        if prepared.bytes() > MAX_HELD_BYTES {
+            Err(too_large("The operation", ASK_FOR_LESS).into())
+        } else {
+            Ok(prepared)
+        }
     }
 
     /// The document with this text, from the cache if it is there.
@@ -141,7 +147,7 @@ impl<R> Engine<R> {
         }
         let plan = Arc::new(Plan::new(document, operation, variables, &self.schema, &self.limits, self.bind)?);
         if !document.is_mostly_whitespace {
-            self.plans.insert(key, plan.clone(), plan.bytes);
+            self.plans.insert(key, plan.clone(), plan.cached_bytes());
         }
         Ok(plan)
     }

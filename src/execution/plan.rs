@@ -41,7 +41,7 @@ pub struct Plan<R> {
     parsers: Vec<Parser>,
     /// The arguments, if no variable decides about them.
     constant: Option<Arc<Arguments>>,
-    /// Bytes that it holds, estimated.
+    /// Bytes that it holds without arguments, estimated.
     pub(super) bytes: u64,
 }
 
@@ -68,11 +68,14 @@ impl<R> Plan<R> {
         let (name, kind, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers);
         let mut plan = Self { operation: kind, name, fields, root, parsers, constant: None, bytes };
         if operation.variables.is_empty() {
-            let arguments = plan.arguments(variables, schema, limits)?;
-            plan.bytes += arguments.bytes as u64;
-            plan.constant = Some(arguments);
+            plan.constant = Some(plan.arguments(variables, schema, limits)?);
         }
         Ok(plan)
+    }
+
+    /// Bytes that it holds in the cache, estimated.
+    pub(super) fn cached_bytes(&self) -> u64 {
+        self.bytes + self.constant.as_ref().map_or(0, |arguments| arguments.bytes as u64)
     }
 
     /// The arguments of all fields, if they fit and keep the limits.
@@ -86,7 +89,7 @@ impl<R> Plan<R> {
             return Ok(constant.clone());
         }
         let values = variables.arguments(&self.fields, self.parsers.len(), schema)?;
-        let cost = check_costs(self.operation, &self.fields, &values, schema.additional_cost, limits)?;
+        let cost = check_costs(self.operation, &self.fields, &values.0, schema.additional_cost, limits)?;
         Ok(Arc::new(Arguments::parse(cost, values, &self.parsers, schema.clone())?))
     }
 }

@@ -266,6 +266,8 @@ async fn renew_connection(
         let why = "There is nothing to renew: this is no WebSocket of a session.";
         return Err(Error::new(Code::BadRequest, why).into());
     };
+    // Its session may have ended in the same request.
+    call.outcome(call.viewer().user().ok_or(domain::Error::Unauthenticated))?;
     // Whose the socket is, and not who has signed in before this in the same request: what runs on it goes on as that user.
     let viewer = call.outcome(accounts::renewed(&call.app, &call.caller.viewer, &access_token).await)?;
     let until = viewer.credential().and_then(|(_, until)| until);

@@ -186,7 +186,7 @@ impl Api {
         let prepared = self.prepare(&request.try_into()?)?;
         let bytes = u32::try_from(prepared.bytes()).unwrap_or(u32::MAX);
         let held = connection.held_bytes.clone().try_acquire_many_owned(bytes);
-        let held = held.map_err(|_too_many| too_large("The operations of this socket"))?;
+        let held = held.map_err(|_too_many| too_large("The operations of this socket", "End one first."))?;
         let answers = if prepared.plan.operation == OperationType::Subscription {
             drop(token.take());
             let answers = connection.drain.clone().of_subscription(self.stream(&caller, prepared));

@@ -249,7 +249,9 @@ async fn handle_post(
         Ok(caller) => caller,
         Err(refusal) => return format.response(refusal, None),
     };
-    match requests::parse(&body, server.limits.max_batch) {
+    let parsed = requests::parse(&body, server.limits.max_batch);
+    drop(body);
+    match parsed {
         Ok(requests::PostBody::One(request)) => {
             let prepared = server.api.prepare(&request);
             drop(request);
@@ -269,8 +271,11 @@ async fn run_batch(server: &Server, caller: &Caller, batch: Vec<Result<GraphqlRe
     let mut bytes = 0;
     let prepare = |request: Result<GraphqlRequest, _>| {
         let prepared = server.api.prepare(&request?)?;
-        bytes += prepared.arguments.bytes;
-        if bytes > MAX_HELD_BYTES { Err(too_large("The arguments of the batch").into()) } else { Ok(prepared) }
+        if bytes + prepared.bytes() > MAX_HELD_BYTES {
+            return Err(too_large("The operations of this batch", "Send them one by one.").into());
+        }
+        bytes += prepared.bytes();
+        Ok(prepared)
     };
     let prepared: Vec<Result<Prepared, Answer>> = batch.into_iter().map(prepare).collect();
     let mut answers = Chunks::from("[".to_owned());

@@ -56,7 +56,7 @@ impl Operations {
         }
         let held_bytes = prepared.bytes();
         if self.held_bytes + held_bytes > MAX_HELD_BYTES {
-            return Err(too_large("The operations of this socket").into());
+            return Err(too_large("The operations of this socket", "End one first.").into());
         }
         let id: Arc<str> = id.into();
         let (named, ended) = (id.clone(), id.clone());

@@ -57,11 +57,18 @@ async fn arguments_and_aliases_are_counted_before_they_are_copied() {
     refused(HELD, in_a_list, json!({ "x": long(250_000) })).await;
     let in_aliases = format!("{} fragment Last on User {{ {}: id }}", doubled(9, "", "...Last"), "A".repeat(240_000));
     refused("An alias", in_aliases, json!({})).await;
-    // The requests of a batch have no more room than one of them.
-    let half = format!("query ($x: String!) {{ {} }}", aliased(3, "users(after: $x) { nodes { id } }"));
-    let half = json!({ "query": half, "variables": { "x": long(24_000) } });
-    let batch = world.post("", &json!(vec![half; 10])).await;
-    assert!(batch.as_array().unwrap().iter().all(|answer| code(answer) != "QUERY_TOO_COMPLEX"), "{batch}");
+    // All of a batch have no more room than one of them.
+    let part = format!("query ($x: String!) {{ {} }}", aliased(9, "users(after: $x) { nodes { id } }"));
+    let part = json!({ "query": part, "variables": { "x": long(25_000) } });
+    let plan = json!({ "query": format!("{{ server {{ {} }} }}", "version ".repeat(1_500)) });
+    for (large, fitting) in [(part, 4), (plan, 1)] {
+        let small = json!({ "query": "{ server { version } }" });
+        let batch = world.post("", &json!([vec![large; 9], vec![small]].concat())).await;
+        let of_batch = |answer: &&Value| answer.to_string().contains("of this batch would hold more");
+        let batch = batch.as_array().unwrap();
+        assert_eq!(batch.iter().filter(of_batch).count(), 9 - fitting, "{batch:?}");
+        assert!(batch[9]["data"]["server"].is_object(), "what has room is run: {batch:?}");
+    }
     world.held_little_since(before);
 }
 
