@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use duologue::{
-    app::{App, database_url, random_epoch},
+    app::{App, random_epoch},
     config::{Cli, Command, Database, Demo, Listen, Serve},
     domain::{
         self, Viewer, demo, jobs,
@@ -47,7 +47,7 @@ use duologue::{
 };
 use progress::Progress;
 pub(crate) use settings::UnusableSettings;
-use settings::{prepared, verified};
+use settings::{database_url, prepared, verified};
 
 /// A server that takes longer to say that it is ready is not.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -295,7 +295,7 @@ async fn probe(url: &str, (path, is_expected): Probe) -> Result<()> {
 }
 
 async fn new_epoch(database: &Database) -> Result<()> {
-    let app = App::open_existing(database).await?;
+    let app = open_existing(database).await?;
     domain::admin::begin_new_epoch(&app, &Viewer::operator(&app)).await?;
     app.close().await;
     writeln!(
@@ -303,6 +303,12 @@ async fn new_epoch(database: &Database) -> Result<()> {
         "The database has a new epoch: clients that come back with an old cursor load everything again."
     )?;
     Ok(())
+}
+
+/// Opens a database that is there and up to date.
+async fn open_existing(database: &Database) -> Result<App> {
+    database_url(database)?;
+    Ok(App::open_existing(database).await?)
 }
 
 /// Opens a database, and brings it up to date if it must be: but not a SQLite file under a server, which is of an earlier release then.

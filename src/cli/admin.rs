@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 use duologue::{
     app::App,
     config::Admin,
-    domain::{self, Rejection, Viewer, admin},
+    domain::{Viewer, admin},
     model::{
         texts::{Email, Name, Password},
         users::{Account, Role},
     },
 };
 
-use super::{printable, user_named};
+use super::{open_existing, printable, user_named};
 
 pub(super) async fn run(task: Admin) -> Result<()> {
     let database = match &task {
@@ -30,7 +30,7 @@ pub(super) async fn run(task: Admin) -> Result<()> {
         | Admin::Tokens { database }
         | Admin::RevokeToken { database, .. } => database.clone(),
     };
-    let app = App::open_existing(&database).await?;
+    let app = open_existing(&database).await?;
     let done = run_on(&app, task).await;
     app.close().await;
     done
@@ -41,21 +41,20 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
     match task {
         Admin::Create { name, email, .. } => {
             let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
-            let user = match admin::create(app, &operator, name, email, new_password()?).await {
-                Err(domain::Error::Rejected(Rejection::EmailTaken)) => {
-                    bail!(
-                        "there is an account with this address: if it is not theirs, change its password with `duologue admin \
-                         reset-password`; then `duologue admin grant` makes it an admin"
-                    )
-                }
-                created => created?,
-            };
+            // Before anybody types a password.
+            if admin::user_with(app, &operator, email.clone()).await?.is_some() {
+                bail!(
+                    "there is an account with this address: if it is not theirs, change its password with `duologue admin \
+                     reset-password`; then `duologue admin grant` makes it an admin"
+                );
+            }
+            let user = admin::create(app, &operator, name, email, new_password()?).await?;
             writeln!(stdout(), "{} is an admin.", user.id)?;
         }
         Admin::Users { .. } => list_users(app, &operator).await?,
-        Admin::Grant { email, .. } => {
-            let user = admin::grant(app, &operator, Email::of_account(&email)?).await?;
-            let user = user.context("there is no account with this address")?;
+        Admin::Grant { user, .. } => {
+            let id = user_named(app, &operator, &user).await?;
+            let user = admin::grant(app, &operator, id).await?;
             writeln!(
                 stdout(),
                 "{} ({}, since {}) is an admin, with the password as before.",
@@ -64,12 +63,14 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
                 user.created_at
             )?;
         }
-        Admin::Revoke { email, .. } => {
+        Admin::Revoke { user, .. } => {
+            let id = user_named(app, &operator, &user).await?;
             let had_admins = admin::has_admins(app, &operator).await?;
-            let user = admin::revoke(app, &operator, Email::of_account(&email)?).await?;
-            let user = user.context("there is no admin with this address")?;
+            if !admin::revoke(app, &operator, id).await? {
+                bail!("{id} is no admin");
+            }
             warn_without_admins(app, &operator, had_admins).await?;
-            writeln!(stdout(), "{} is a user again, and all of its sessions have ended.", user.id)?;
+            writeln!(stdout(), "{id} is a user again, and all of its sessions have ended.")?;
         }
         Admin::Suspend { user, .. } => {
             let id = user_named(app, &operator, &user).await?;
@@ -87,15 +88,14 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
             }
             writeln!(stdout(), "{id} may sign in again.")?;
         }
-        Admin::ResetPassword { email, .. } => {
-            let email = Email::of_account(&email)?;
-            let user = admin::reset_password(app, &operator, email, new_password()?).await?;
-            let user = user.context("there is no account with this address")?;
-            writeln!(stdout(), "{} has the new password, and all of its sessions have ended.", user.id)?;
+        Admin::ResetPassword { user, .. } => {
+            let id = user_named(app, &operator, &user).await?;
+            admin::reset_password(app, &operator, id, new_password()?).await?;
+            writeln!(stdout(), "{id} has the new password, and all of its sessions have ended.")?;
         }
-        Admin::Sessions { email, .. } => {
-            let sessions = admin::sessions(app, &operator, Email::of_account(&email)?).await?;
-            let sessions = sessions.context("there is no account with this address")?;
+        Admin::Sessions { user, .. } => {
+            let id = user_named(app, &operator, &user).await?;
+            let sessions = admin::sessions(app, &operator, id).await?;
             writeln!(stdout(), "SESSION\tSIGNED IN\tLAST USED\tDEVICE")?;
             for session in sessions {
                 let device = printable(session.device.as_deref().unwrap_or("-"));
@@ -104,7 +104,10 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
         }
         Admin::EndSession { id, .. } => {
             let id = id.parse()?;
-            writeln!(stdout(), "{id} of {} has ended.", admin::end_session(app, &operator, id).await?)?;
+            let Some(user) = admin::end_session(app, &operator, id).await? else {
+                bail!("there is no active session {id}");
+            };
+            writeln!(stdout(), "{id} of {user} has ended.")?;
         }
         Admin::IssueToken { name, .. } => {
             let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;

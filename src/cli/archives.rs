@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use duologue::{
-    app::App,
     config::Database,
     domain::{
         Viewer,
@@ -38,7 +37,7 @@ async fn write_export(file: &Path, user: Option<&str>, database: &Database) -> R
         Some(part) => Box::new(part.part.reopen().with_context(cannot)?),
         None => Box::new(stdout()),
     };
-    let app = App::open_existing(database).await?;
+    let app = super::open_existing(database).await?;
     let operator = Viewer::operator(&app);
     let user = match user {
         Some(user) => Some(user_named(&app, &operator, user).await?),
@@ -101,8 +100,14 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
     let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
         progress.advance(line.as_ref().map_or(0, |text| text.len() as u64 + 1));
         let line = match line {
-            Ok(text) if text.trim().is_empty() => return None,
-            Ok(text) => serde_json::from_str(&text).map_err(|why| format!("This is no line of an import: {why}.")),
+            Ok(text) => {
+                // Some programs begin a file with a byte order mark.
+                let text = text.strip_prefix('\u{FEFF}').filter(|_| number == 1).unwrap_or(&text);
+                if text.trim().is_empty() {
+                    return None;
+                }
+                serde_json::from_str(text).map_err(|why| format!("This is no line of an import: {why}."))
+            }
             Err(why) => Err(format!("This cannot be read: {why}.")),
         };
         if let Ok(Line::Export(ExportLine { user_id: Some(_), .. })) = &line {

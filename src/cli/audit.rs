@@ -17,13 +17,13 @@ use duologue::{
 };
 use serde_json::json;
 
-use super::user_named;
+use super::{open_existing, user_named};
 
 /// What of it is listed: since when, of whom, and which actions.
 type Wanted<'a> = (Option<Duration>, Option<&'a str>, Option<String>);
 
 pub(super) async fn run(wanted: Wanted<'_>, json: bool, database: &Database) -> Result<()> {
-    let app = App::open_existing(database).await?;
+    let app = open_existing(database).await?;
     let listed = list(&app, wanted, json).await;
     app.close().await;
     listed

@@ -5,16 +5,16 @@ use std::io::{Write, stdout};
 use anyhow::Result;
 use duologue::{
     domain::moving::{self, Move},
-    store::{DatabaseUrl, Store},
+    store::Store,
 };
 
-use super::progress::Progress;
+use super::{progress::Progress, settings::url};
 
 /// Connections to PostgreSQL.
 const CONNECTIONS: usize = 8;
 
 pub(super) async fn run(from: &str, to: &str, copy_only: bool) -> Result<()> {
-    let [old, new] = [from.parse::<DatabaseUrl>()?, to.parse()?];
+    let [old, new] = [url(from)?, url(to)?];
     let places = [old.to_string(), new.to_string()];
     let (old, new) = (Store::open_existing(&old, CONNECTIONS).await?, Store::open(&new, CONNECTIONS).await?);
     let mut progress = Progress::of(0, "{bar:30} {human_pos} of {human_len} rows, {eta} left");
@@ -44,7 +44,7 @@ pub(super) async fn run(from: &str, to: &str, copy_only: bool) -> Result<()> {
 
 /// Gives up a move that was interrupted.
 pub(super) async fn cancel(from: &str) -> Result<()> {
-    let url: DatabaseUrl = from.parse()?;
+    let url = url(from)?;
     let place = url.to_string();
     let database = Store::open_existing(&url, CONNECTIONS).await?;
     let cancelled = moving::cancel(&database).await;

@@ -7,17 +7,16 @@ use std::{
 
 use anyhow::{Result, bail};
 use duologue::{
-    app::App,
     config::{Database, Embeddings},
     domain::{Viewer, indexing, reindexing},
     store,
 };
 
-use super::progress::Progress;
+use super::{open_existing, progress::Progress};
 
 /// Makes the words, the vectors, or both anew.
 pub(super) async fn run(database: &Database, embeddings: &Embeddings, (words, vectors): (bool, bool)) -> Result<()> {
-    let mut app = App::open_existing(database).await?;
+    let mut app = open_existing(database).await?;
     let is_vectors_only = vectors && !words;
     if vectors {
         app.open_embedder(embeddings).await?;

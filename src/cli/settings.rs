@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use reqwest::header::HeaderValue;
 
 use duologue::{
-    app::{database_url, read_signing_keys},
-    config::{AuthMode, Listen, Serve, SignUp},
+    app::{self, read_signing_keys},
+    config::{AuthMode, Database, Listen, Serve, SignUp},
     http,
-    store::DatabaseUrl,
+    store::{BadUrl, DatabaseUrl},
 };
 
 /// Settings that a server cannot start with, however often it is tried.
@@ -17,17 +17,29 @@ use duologue::{
 #[error("{0:#}")]
 pub(crate) struct UnusableSettings(anyhow::Error);
 
+/// What is in a file of its own may be mended before the next start.
+fn wrong(error: anyhow::Error, is_in_file: bool) -> anyhow::Error {
+    if is_in_file { error } else { UnusableSettings(error).into() }
+}
+
+/// The URL of the database that the settings name.
+pub(super) fn database_url(database: &Database) -> Result<DatabaseUrl> {
+    app::database_url(database).map_err(|error| wrong(error.into(), database.database_file.is_some()))
+}
+
+/// The URL of a database on the command line.
+pub(super) fn url(text: &str) -> Result<DatabaseUrl> {
+    text.parse().map_err(|error: BadUrl| wrong(error.into(), false))
+}
+
 /// The origins of web pages that may use the server, and the URL of the database.
 pub(super) fn prepared(settings: &Serve) -> Result<(Vec<HeaderValue>, DatabaseUrl)> {
-    // What is in a file of its own may be mended before the next start.
-    let wrong = |error, is_in_file: bool| if is_in_file { error } else { UnusableSettings(error).into() };
     let Serve { auth, database, .. } = settings;
     let origins = verified(settings).map_err(|error| wrong(error, false))?;
     if auth.mode != AuthMode::Open {
         read_signing_keys(auth).map_err(|error| wrong(error.into(), auth.signing_key.is_none()))?;
     }
-    let url = database_url(database).map_err(|error| wrong(error.into(), database.database_file.is_some()))?;
-    Ok((origins, url))
+    Ok((origins, database_url(database)?))
 }
 
 /// The origins of web pages that may use the server, if the settings do not contradict each other.

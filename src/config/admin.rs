@@ -33,8 +33,8 @@ pub enum Admin {
     /// account it is
     #[command(after_help = help(["admin grant ada@example.com", "admin grant ada@example.com --database sqlite:chat.db"], DATABASE))]
     Grant {
-        /// Address of the account
-        email: String,
+        /// Id or address of the account, such as usr_7
+        user: String,
         /// The database.
         #[command(flatten)]
         database: Database,
@@ -42,8 +42,8 @@ pub enum Admin {
     /// Make an admin a user again, and end their sessions
     #[command(after_help = help(["admin revoke ada@example.com", "admin revoke ada@example.com --database sqlite:chat.db"], DATABASE))]
     Revoke {
-        /// Address of the account
-        email: String,
+        /// Id or address of the account, such as usr_7
+        user: String,
         /// The database.
         #[command(flatten)]
         database: Database,
@@ -72,8 +72,8 @@ pub enum Admin {
         DATABASE
     ))]
     ResetPassword {
-        /// Address of the account
-        email: String,
+        /// Id or address of the account, such as usr_7
+        user: String,
         /// The database.
         #[command(flatten)]
         database: Database,
@@ -81,8 +81,8 @@ pub enum Admin {
     /// List the sessions of an account
     #[command(after_help = help(["admin sessions ada@example.com", "admin sessions ada@example.com --database sqlite:chat.db"], DATABASE))]
     Sessions {
-        /// Address of the account
-        email: String,
+        /// Id or address of the account, such as usr_7
+        user: String,
         /// The database.
         #[command(flatten)]
         database: Database,

@@ -174,6 +174,7 @@ pub enum Command {
         database: Database,
     },
     /// Look after accounts: admins, service tokens, lost passwords, sessions
+    #[command(after_help = help(["admin create ada@example.com", "admin users"], DATABASE))]
     Admin {
         /// What to do.
         #[command(subcommand)]
@@ -229,8 +230,8 @@ was delivered to a user (delivered), and the newest one that the user has read (
 `duologue export` is taken back whole.
 
 On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
-must be in the order of their times; with --renumber they are brought into it. Stop servers that use the database, or they wait \
-meanwhile.";
+must be in the order of their times; with --renumber they are brought into it, with each answer after its message. Stop servers \
+that use the database, or they wait meanwhile.";
 
 const EXPORT: &str = "Write everything, or the data of one user, to a JSON Lines file, while servers use the database.
 

@@ -24,10 +24,10 @@ mod tests {
     use crate::config::Cli;
 
     fn each_command(command: &Command, found: &mut impl FnMut(&Command)) {
-        if command.get_subcommands().next().is_none() {
+        for command in command.get_subcommands() {
             found(command);
+            each_command(command, found);
         }
-        command.get_subcommands().for_each(|command| each_command(command, found));
     }
 
     #[test]

@@ -37,7 +37,13 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
         (Ok(port), _) => vec![(Ipv4Addr::LOCALHOST, port).into()],
         (_, Some(Ok(port))) => of_this_machine(port).map(SocketAddr::from).into(),
         // Others are looked up, if they are names.
-        _ => text.to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+        _ => match (text.to_socket_addrs(), text.rsplit_once(':')) {
+            (Ok(found), _) => found.collect(),
+            (Err(why), Some((name, port))) if is_name(name) && port.parse::<u16>().is_ok() => {
+                return Err(format!("{name} is not found: {why}"));
+            }
+            _ => Vec::new(),
+        },
     };
     if addresses.is_empty() {
         return Err(
@@ -45,6 +51,11 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
         );
     }
     Ok(Listen(addresses))
+}
+
+/// Whether a text may be the name of a host.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-._".contains(c))
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {

@@ -48,22 +48,21 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
         .await
 }
 
-/// Makes the account with this address an admin, who keeps the password, and ends its sessions. `None` if there is no such account; one
-/// that was made for a user of an issuer cannot be an admin.
-pub async fn grant(app: &App, viewer: &Viewer, email: Email) -> Result<Option<User>> {
+/// Makes an account an admin, who keeps the password, and ends its sessions; one that was made for a user of an issuer cannot be an admin.
+pub async fn grant(app: &App, viewer: &Viewer, id: UserId) -> Result<User> {
     policy::require_operator(viewer)?;
     let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
-            let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
-            if store::identities::has_any(conn, user.id)? {
+            let user = existing(conn, id)?;
+            if store::identities::has_any(conn, id)? {
                 return Err(Rejection::IssuersAccount.into());
             }
-            if store::users::set_role(conn, user.id, Role::Admin)? {
-                store::sessions::end_all(conn, user.id, None, at)?;
-                audit::record(conn, &viewer, at, "admin grant", (Some(user.id), None))?;
+            if store::users::set_role(conn, id, Role::Admin)? {
+                store::sessions::end_all(conn, id, None, at)?;
+                audit::record(conn, &viewer, at, "admin grant", (Some(id), None))?;
             }
-            Ok::<_, Error>(Some(user))
+            Ok::<_, Error>(user)
         })
         .await
 }
@@ -74,19 +73,19 @@ pub async fn has_admins(app: &App, viewer: &Viewer) -> Result<bool> {
     Ok(app.store.read(|conn| store::users::any_with_role(conn, Role::Admin)).await?)
 }
 
-/// Makes an admin a user again, and ends their sessions. `None` if no admin has this address.
-pub async fn revoke(app: &App, viewer: &Viewer, email: Email) -> Result<Option<User>> {
+/// Makes an admin a user again, and ends their sessions. False if it is no admin.
+pub async fn revoke(app: &App, viewer: &Viewer, id: UserId) -> Result<bool> {
     policy::require_operator(viewer)?;
     let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
-            let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
-            if !store::users::set_role(conn, user.id, Role::User)? {
-                return Ok(None);
+            existing(conn, id)?;
+            let has_changed = store::users::set_role(conn, id, Role::User)?;
+            if has_changed {
+                store::sessions::end_all(conn, id, None, at)?;
+                audit::record(conn, &viewer, at, "admin revoke", (Some(id), None))?;
             }
-            store::sessions::end_all(conn, user.id, None, at)?;
-            audit::record(conn, &viewer, at, "admin revoke", (Some(user.id), None))?;
-            Ok::<_, Error>(Some(user))
+            Ok::<_, Error>(has_changed)
         })
         .await
 }
@@ -98,9 +97,7 @@ pub async fn set_suspended(app: &App, viewer: &Viewer, id: UserId, is_suspended:
     let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
-            if store::users::lock(conn, &[id])?.is_empty() {
-                return Err(Rejection::NoUser(id).into());
-            }
+            existing(conn, id)?;
             let has_changed = store::users::set_suspended(conn, id, is_suspended.then_some(at))?;
             // Also those that a server of an earlier release has begun since.
             if is_suspended {
@@ -174,44 +171,52 @@ pub async fn tokens(app: &App, viewer: &Viewer) -> Result<Vec<(ServiceTokenId, S
     Ok(app.store.read(store::service_tokens::all).await?)
 }
 
-/// Sets the password of the account with this address, and ends its sessions. `None` if there is no such account; one that was
-/// made for a user of an issuer has no password.
-pub async fn reset_password(app: &App, viewer: &Viewer, email: Email, password: Password) -> Result<Option<User>> {
+/// Sets the password of an account, and ends its sessions; one that was made for a user of an issuer has no password.
+pub async fn reset_password(app: &App, viewer: &Viewer, id: UserId, password: Password) -> Result<()> {
     policy::require_operator(viewer)?;
     let hash = app.passwords.hash(password).await?;
     let (viewer, at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
-            let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
-            replace_password(conn, user.id, &hash, at)?;
-            audit::record(conn, &viewer, at, "admin reset-password", (Some(user.id), None))?;
-            Ok::<_, Error>(Some(user))
+            existing(conn, id)?;
+            replace_password(conn, id, &hash, at)?;
+            audit::record(conn, &viewer, at, "admin reset-password", (Some(id), None))?;
+            Ok::<_, Error>(())
         })
         .await
 }
 
-/// The sessions of the account with this address, the newest first. `None` if there is no such account.
-pub async fn sessions(app: &App, viewer: &Viewer, email: Email) -> Result<Option<Vec<Session>>> {
+/// The sessions of an account, the newest first.
+pub async fn sessions(app: &App, viewer: &Viewer, id: UserId) -> Result<Vec<Session>> {
     policy::require_operator(viewer)?;
     let at = app.now();
     app.store
         .read(move |conn| {
-            let Some((user, _)) = store::users::by_email(conn, &email)? else { return Ok(None) };
-            Ok::<_, Error>(Some(store::sessions::of_user(conn, user.id, at, MAX_LISTED)?))
+            if !store::users::exists(conn, id)? {
+                return Err(Error::from(Rejection::NoUser(id)));
+            }
+            Ok(store::sessions::of_user(conn, id, at, MAX_LISTED)?)
         })
         .await
 }
 
-/// Ends a session; gives its user.
-pub async fn end_session(app: &App, viewer: &Viewer, id: SessionId) -> Result<UserId> {
+/// Ends a session; gives its user, and `None` if there is no active one.
+pub async fn end_session(app: &App, viewer: &Viewer, id: SessionId) -> Result<Option<UserId>> {
     policy::require_operator(viewer)?;
     let (viewer, at) = (viewer.clone(), app.now());
     let end = move |conn: &mut Conn<'_>| {
-        let user = store::sessions::end(conn, id, at)?.ok_or(Rejection::NoSession)?;
-        audit::record(conn, &viewer, at, "admin end-session", (Some(user), Some(id.to_string())))?;
-        Ok(user)
+        let user = store::sessions::end(conn, id, at)?;
+        if user.is_some() {
+            audit::record(conn, &viewer, at, "admin end-session", (user, Some(id.to_string())))?;
+        }
+        Ok::<_, store::Error>(user)
     };
-    app.store.write(end).await
+    Ok(app.store.write(end).await?)
+}
+
+/// The user with this id, locked.
+fn existing(conn: &mut Conn<'_>, id: UserId) -> Result<User> {
+    store::users::lock(conn, &[id])?.pop().ok_or_else(|| Rejection::NoUser(id).into())
 }
 
 /// Sets the password of an account, and ends its sessions.

@@ -12,7 +12,7 @@ pub use super::lines::{
 use super::{
     Result, Viewer, audit,
     import_errors::{LineError, MAX_EXPORTED_ID, MAX_ID, bad_id, check_last_id, digest, email_in_use, invalid, valid},
-    lines::FORMAT,
+    lines::{FORMAT, Source, in_order},
     policy,
 };
 use crate::{
@@ -41,7 +41,8 @@ where
     run(app, viewer, lines, false).await
 }
 
-/// The same, but messages get new ids in the order of their times. All lines with messages are held in memory.
+/// The same, but messages get new ids in the order of their times, and answers after their messages. All lines with messages are held in
+/// memory.
 pub async fn import_renumbered<I>(app: &App, viewer: &Viewer, lines: I) -> Result<Count, ImportError>
 where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
@@ -71,24 +72,6 @@ where
         .await
 }
 
-/// Who wrote the lines.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// Somebody else.
-    Elsewhere,
-    /// A server, with all that it had accepted.
-    Server,
-    /// A server, of one user: some messages are missing.
-    User,
-}
-
-impl Source {
-    /// Whether a server has accepted the lines before.
-    fn is_server(self) -> bool {
-        self != Self::Elsewhere
-    }
-}
-
 /// The state of an import.
 struct Import {
     source: Source,
@@ -101,11 +84,12 @@ struct Import {
     /// The new ids by those of the lines.
     users: HashMap<i64, UserId>,
     messages: HashMap<i64, (MessageId, ConversationId)>,
-    client_ids: HashSet<(UserId, String)>,
+    /// With the senders, as the lines have them.
+    client_ids: HashSet<(i64, String)>,
     conversations: HashMap<ConversationId, Imported>,
     pending: Vec<MessageRow>,
-    /// Messages that wait for those with earlier times, with their lines and times.
-    postponed: Vec<(Timestamp, u64, MessageLine)>,
+    /// Messages that wait for those with earlier times, by the ids of the lines.
+    postponed: HashMap<i64, (Timestamp, u64, MessageLine)>,
     /// These wait for all messages.
     marks: Vec<(u64, MarksLine)>,
     marked: HashSet<(UserId, UserId)>,
@@ -133,7 +117,7 @@ impl Import {
             client_ids: HashSet::new(),
             conversations: HashMap::new(),
             pending: Vec::with_capacity(ROWS_PER_INSERT),
-            postponed: Vec::new(),
+            postponed: HashMap::new(),
             marks: Vec::new(),
             marked: HashSet::new(),
             count: Count::default(),
@@ -157,10 +141,13 @@ impl Import {
                 self.reserved_through = last_id.filter(|_| self.keeps_ids()).unwrap_or_default();
             }
             Line::User(user) => self.add_user(conn, user)?,
-            Line::Message(message) if self.renumbers => {
-                self.postponed.push((valid(message.created_at.parse())?, number, message));
+            Line::Message(message) => {
+                self.check_new(&message)?;
+                if !self.renumbers {
+                    return self.add_message(conn, message);
+                }
+                self.postponed.insert(message.id, (valid(message.created_at.parse())?, number, message));
             }
-            Line::Message(message) => self.add_message(conn, message)?,
             Line::Marks(marks) => self.marks.push((number, marks)),
             Line::Block(BlockLine { user_id, blocked_id, created_at }) => {
                 let (user, blocked) = (self.user(user_id, "userId")?, self.user(blocked_id, "blockedId")?);
@@ -225,12 +212,21 @@ impl Import {
         Ok(())
     }
 
+    /// That no message of an earlier line has the id, or the `clientId` of the same sender.
+    fn check_new(&mut self, line: &MessageLine) -> Result<(), LineError> {
+        if self.messages.contains_key(&line.id) || self.postponed.contains_key(&line.id) {
+            return Err(invalid(format!("There is a message {} in an earlier line.", line.id)));
+        }
+        let of_sender = line.client_id.clone().map(|id| (line.sender_id, id));
+        if of_sender.is_some_and(|id| !self.client_ids.insert(id)) {
+            return Err(invalid("The sender has a message with this clientId in an earlier line."));
+        }
+        Ok(())
+    }
+
     fn add_message(&mut self, conn: &mut Conn<'_>, line: MessageLine) -> Result<(), LineError> {
         let max = self.max_id();
         let own_id = MessageId::new(line.id).filter(|id| id.key() <= max).ok_or_else(|| bad_id(max))?;
-        if self.messages.contains_key(&line.id) {
-            return Err(invalid(format!("There is a message {} in an earlier line.", line.id)));
-        }
         let (sender_id, receiver_id) = (self.user(line.sender_id, "sender")?, self.user(line.receiver_id, "receiver")?);
         let conversation = ConversationId::between(sender_id, receiver_id)
             .ok_or_else(|| invalid("The sender and the receiver must be two users."))?;
@@ -246,11 +242,6 @@ impl Import {
         let client_digest = line.send_digest.as_deref().map(digest).transpose()?;
         let parse_client_id = if self.source.is_server() { ClientId::of_message } else { ClientId::parse };
         let client_id = line.client_id.map(|id| valid(parse_client_id(id))).transpose()?;
-        if let Some(id) = &client_id
-            && !self.client_ids.insert((sender_id, id.as_str().to_owned()))
-        {
-            return Err(invalid("The sender has a message with this clientId in an earlier line."));
-        }
         let reply_to_id = line.reply_to_id.and_then(|id| self.message(id, conversation, "replyToId").transpose());
         let reply_to_id = reply_to_id.transpose()?;
         let id = if self.keeps_ids() { own_id } else { self.next_message_id()? };
@@ -264,14 +255,15 @@ impl Import {
         let (before, after) = (imported.times.range(..id).next_back(), imported.times.range(id..).next());
         let is_disordered =
             before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
-        // Of an export they are not kept: servers give ids in the order of commits, in which the times of two senders may differ.
         if is_disordered {
             return Err(invalid(
                 "The times of the conversation's messages are in another order than their ids, or than their lines if they get new ids; \
                  with --renumber they get new ids in the order of their times.",
             ));
         }
-        if self.source == Source::Elsewhere {
+        // Of an export they are not kept: servers give ids in the order of commits, in which the times of two senders may differ. Nor
+        // where messages are in the right order already, in which an answer may have an earlier time.
+        if !self.source.is_server() && !self.renumbers {
             imported.times.insert(id, created_at);
         }
         (imported.is_left, imported.activity.last) = (imported.is_left, imported.activity.last).max((is_left, id));
@@ -379,9 +371,7 @@ impl Import {
     }
 
     fn finish(mut self, conn: &mut Conn<'_>) -> Result<Count, ImportError> {
-        let mut postponed = mem::take(&mut self.postponed);
-        postponed.sort_by_key(|(at, number, _)| (*at, *number));
-        for (_, number, line) in postponed {
+        for (number, line) in in_order(mem::take(&mut self.postponed).into_values().collect()) {
             self.add_message(conn, line).map_err(|error| error.of_line(number))?;
         }
         self.flush(conn)?;

@@ -1,8 +1,14 @@
 //! The lines of an export or an import, as they are in a file of JSON Lines.
 
-use std::{fmt, ops::Not};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    ops::Not,
+};
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::timestamps::Timestamp;
 
 /// One line: the first one of an export, a user, a message between two users of earlier lines, how far a user has read a
 /// conversation, whom a user has blocked, or where a user signed in.
@@ -39,6 +45,24 @@ pub struct ExportLine {
 
 /// The format of exports. It grows when an earlier version could not import them.
 pub(super) const FORMAT: u32 = 1;
+
+/// Who wrote the lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Somebody else.
+    Elsewhere,
+    /// A server, with all that it had accepted.
+    Server,
+    /// A server, of one user: some messages are missing.
+    User,
+}
+
+impl Source {
+    /// Whether a server has accepted the lines before.
+    pub(super) fn is_server(self) -> bool {
+        self != Self::Elsewhere
+    }
+}
 
 /// A user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +129,7 @@ pub struct MessageLine {
     pub content: String,
     /// RFC 3339. In a conversation it does not go backwards as the ids go up, except in an export.
     pub created_at: String,
-    /// A message of an earlier line in the same conversation.
+    /// A message of an earlier line in the same conversation; of any line if messages get new ids in the order of their times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to_id: Option<i64>,
     /// See [`ClientId`](crate::model::texts::ClientId); of no other message of the sender.
@@ -123,6 +147,32 @@ pub struct MessageLine {
     /// RFC 3339, if it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<String>,
+}
+
+/// Messages with their times and the numbers of their lines in the order in which they get new ids: that of their times, and then of
+/// their ids, but an answer comes after its message, whatever its time says.
+pub(super) fn in_order(mut messages: Vec<(Timestamp, u64, MessageLine)>) -> Vec<(u64, MessageLine)> {
+    messages.sort_by_key(|(at, _, message)| (*at, message.id));
+    let mut to_come: HashSet<i64> = messages.iter().map(|(_, _, message)| message.id).collect();
+    let mut answers: HashMap<i64, Vec<(u64, MessageLine)>> = HashMap::new();
+    let mut ordered = Vec::with_capacity(messages.len());
+    for (_, number, message) in messages {
+        if let Some(answered) = message.reply_to_id.filter(|id| to_come.contains(id)) {
+            answers.entry(answered).or_default().push((number, message));
+            continue;
+        }
+        let mut next = vec![(number, message)];
+        while let Some((number, message)) = next.pop() {
+            to_come.remove(&message.id);
+            next.extend(answers.remove(&message.id).into_iter().flatten().rev());
+            ordered.push((number, message));
+        }
+    }
+    // What is left is in a circle of answers, or after one: its first line answers itself or a later one, and is refused.
+    let mut left: Vec<_> = answers.into_values().flatten().collect();
+    left.sort_by_key(|(number, _)| *number);
+    ordered.extend(left);
+    ordered
 }
 
 /// How far a conversation has arrived at a user, and how far they have read it.

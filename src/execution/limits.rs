@@ -67,6 +67,7 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
 pub(super) const ASK_FOR_LESS: &str = "Ask for less at once.";
 
 /// What would hold more than [`MAX_HELD_BYTES`], and what to do.
+#[must_use]
 pub fn too_large(what: &str, advice: &str) -> Error {
     Error::new(Code::QueryTooComplex, format!("{what} would hold more than {MAX_HELD_BYTES} bytes of memory. {advice}"))
 }

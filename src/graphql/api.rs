@@ -248,9 +248,9 @@ impl Subscribed {
         let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else { return Err(internal(&call.request_id)) };
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
-        let begun = begin(call.clone(), &prepared.arguments).await;
+        let source = begin(call.clone(), &prepared.arguments).await;
         let field = prepared.plan.fields.first();
-        let source = begun.map_err(|error| match field {
+        let source = source.map_err(|error| match field {
             Some(field) => error.at(field.location).within(&field.key),
             None => error,
         })?;

@@ -33,8 +33,8 @@ const MAX_ORIGIN_BYTES: usize = 300;
 /// A setting that is not a valid origin.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no origin: write it like https://chat.example.com, without a path, and without the port 443 of https or 80 of http; \
-     pages without an origin have null or file://"
+    "{0:?} is no origin for --cors-origin (DUOLOGUE_CORS_ORIGIN): write it like https://chat.example.com, without a path, and without \
+     the port 443 of https or 80 of http; pages without an origin have null or file://"
 )]
 pub struct BadOrigin(String);
 

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use base64::{
@@ -33,7 +33,7 @@ pub(super) struct Upgrade {
 impl Upgrade {
     /// The handshake of a request; `None` if it is none, and a refusal if it is a wrong one.
     pub(super) fn of(parts: &mut Parts) -> Option<Result<Self, Response>> {
-        let Parts { method, headers, extensions, .. } = parts;
+        let Parts { method, version, headers, extensions, .. } = parts;
         let asks = has_token(headers, &header::UPGRADE, "websocket");
         if *method != Method::GET || !(asks || headers.contains_key(header::SEC_WEBSOCKET_KEY)) {
             return None;
@@ -42,6 +42,12 @@ impl Upgrade {
             return Some(Err(upgrade_required(
                 "A WebSocket needs the headers Upgrade: websocket and Connection: Upgrade. A proxy on the way has dropped them: \
                  let it pass them on, with HTTP/1.1.",
+            )));
+        }
+        // It could not go on as one.
+        if *version < Version::HTTP_11 {
+            return Some(Err(upgrade_required(
+                "A WebSocket needs HTTP/1.1, and a proxy on the way speaks HTTP/1.0: let it use HTTP/1.1 (nginx: proxy_http_version 1.1).",
             )));
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&VERSION) {

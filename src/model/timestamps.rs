@@ -16,6 +16,9 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const FIRST: Timestamp = Timestamp(-62_167_219_200_000);
 const LAST: Timestamp = Timestamp(253_402_300_799_999);
 
+const MINUTE: i64 = 60_000;
+const DAY: i64 = 24 * 60 * MINUTE;
+
 /// An instant in UTC, to the millisecond, in the years 0000 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = BigInt)]
@@ -95,7 +98,10 @@ impl FromStr for Timestamp {
         };
         let local = i64::try_from(date_time.duration_since(EPOCH).as_millis()).map_err(|_too_far| NotAnInstant)?;
         let instant = Self(local + milliseconds - offset_milliseconds(offset)?);
-        let is_valid = separators == b"--T::".map(Some) && (FIRST..=LAST).contains(&instant);
+        // What has leap seconds is the last minute of a day in UTC.
+        let is_leap_second = text.get(17..19) == Some("60");
+        let is_second = !is_leap_second || instant.0.rem_euclid(DAY) >= DAY - MINUTE;
+        let is_valid = is_second && separators == b"--T::".map(Some) && (FIRST..=LAST).contains(&instant);
         if is_valid { Ok(instant) } else { Err(NotAnInstant) }
     }
 }
@@ -113,7 +119,7 @@ fn offset_milliseconds(text: &str) -> Result<i64, NotAnInstant> {
     };
     let [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] = *text.as_bytes() else { return Err(NotAnInstant) };
     let minutes = number([h1, h2], 24)? * 60 + number([m1, m2], 60)?;
-    Ok(if sign == b'-' { -minutes } else { minutes } * 60_000)
+    Ok(if sign == b'-' { -minutes } else { minutes } * MINUTE)
 }
 
 impl<DB: Backend> ToSql<BigInt, DB> for Timestamp
@@ -149,6 +155,8 @@ mod tests {
             ("2026-01-31t12:00:00.5z", "2026-01-31T12:00:00.500Z"),
             ("2026-01-31T00:00:00-23:59", "2026-01-31T23:59:00.000Z"),
             ("1969-12-31T23:59:59.999-00:00", "1969-12-31T23:59:59.999Z"),
+            ("1990-12-31T23:59:60Z", "1990-12-31T23:59:59.000Z"),
+            ("1990-12-31T15:59:60.5-08:00", "1990-12-31T23:59:59.500Z"),
         ] {
             let instant: Timestamp = text.parse().unwrap();
             assert_eq!(instant.to_string(), expected, "{text}");
@@ -168,6 +176,9 @@ mod tests {
             "2026-01-31T12:00:00Z[UTC]",
             "2026-02-29T12:00:00Z",
             "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:61Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-31T23:59:60+01:00",
             "2026-01-31 12:00:00Z",
             "20260131T120000.000Z",
             "-000001-01-01T00:00:00Z",

@@ -38,7 +38,7 @@ async fn admin(database: &Database, arguments: &[&str], input: &str) -> (bool, S
 }
 
 /// The same on a terminal, where each prompt gets an answer: whether it was done, and all that the terminal shows.
-async fn admin_on_a_terminal(database: &Database, arguments: &[&str], answers: [(&str, &str); 2]) -> (bool, String) {
+async fn admin_on_a_terminal(database: &Database, arguments: &[&str], answers: &[(&str, &str)]) -> (bool, String) {
     let all = [&["admin"], arguments, &["--database", &*database.url]].concat();
     let command = program(&all);
     let words = [command.as_std().get_program()].into_iter().chain(command.as_std().get_args());
@@ -64,15 +64,23 @@ async fn a_password_is_typed_twice() {
     let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
     let create = ["create", "ada@example.com"];
     let mistyped = [("New password: ", PASSWORD), ("Once more: ", "correct horse batterz")];
-    let (is_done, shown) = admin_on_a_terminal(&chat.database, &create, mistyped).await;
+    let (is_done, shown) = admin_on_a_terminal(&chat.database, &create, &mistyped).await;
     assert!(!is_done && shown.contains("the passwords do not match; nothing was changed"), "{shown}");
     assert_eq!(
         admin(&chat.database, &["revoke", "ada@example.com"], "").await.2,
-        "duologue: there is no admin with this address\n"
+        "duologue: there is no account with this address\n"
     );
     let typed = [("New password: ", PASSWORD), ("Once more: ", PASSWORD)];
-    let (is_done, shown) = admin_on_a_terminal(&chat.database, &create, typed).await;
+    let (is_done, shown) = admin_on_a_terminal(&chat.database, &create, &typed).await;
     assert!(is_done, "{shown}");
+    // Nobody types one in vain.
+    for (task, said) in [
+        (create, "there is an account with this address"),
+        (["reset-password", "eve@example.com"], "there is no account with this address"),
+    ] {
+        let (is_done, shown) = admin_on_a_terminal(&chat.database, &task, &[]).await;
+        assert!(!is_done && shown.contains(said) && !shown.contains("New password"), "{shown}");
+    }
     assert!(Member::signs_in(&chat, "Ada").await.is_signed_in(&chat).await);
 }
 
@@ -99,9 +107,13 @@ async fn an_admin_is_made_a_user_again() {
     assert!(ada.asks(&chat, read, json!({})).await["data"]["user"]["email"].is_null());
 
     // Whoever is none stays signed in.
-    for (email, session) in [("ada@example.com", &ada), ("bob@example.com", &bob), ("nobody@example.com", &bob)] {
-        let none = admin(&chat.database, &["revoke", email], "").await;
-        assert_eq!(none, (false, String::new(), "duologue: there is no admin with this address\n".into()));
+    for (user, session, said) in [
+        ("ada@example.com", &ada, "usr_2 is no admin"),
+        ("usr_1", &bob, "usr_1 is no admin"),
+        ("nobody@example.com", &bob, "there is no account with this address"),
+    ] {
+        let none = admin(&chat.database, &["revoke", user], "").await;
+        assert_eq!(none, (false, String::new(), format!("duologue: {said}\n")));
         assert!(session.is_signed_in(&chat).await);
     }
     let last = "This was the last admin: `duologue admin create` or `grant` makes another.\n";
@@ -127,8 +139,14 @@ async fn an_account_becomes_an_admin_and_keeps_its_password() {
     let ada = Member::signs_in(&chat, "Ada").await;
     let read = ada.asks(&chat, "{ user(id: 2) { email } }", json!({})).await;
     assert_eq!(read["data"]["user"]["email"], "bob@example.com");
-    let nobody = admin(&chat.database, &["grant", "nobody@example.com"], "").await;
-    assert_eq!(nobody, (false, String::new(), "duologue: there is no account with this address\n".into()));
+    let again = admin(&chat.database, &["grant", "usr_1"], "").await;
+    assert!(again == granted && ada.is_signed_in(&chat).await, "{again:?}");
+    for (user, said) in
+        [("nobody@example.com", "there is no account with this address"), ("usr_9", "There is no user usr_9.")]
+    {
+        let nobody = admin(&chat.database, &["grant", user], "").await;
+        assert_eq!(nobody, (false, String::new(), format!("duologue: {said}\n")));
+    }
 
     let (done, listed, _) = admin(&chat.database, &["users"], "").await;
     assert!(done);
@@ -214,11 +232,7 @@ async fn sessions_and_tokens_are_listed_in_columns_with_heads() {
     Member::signs_in(&chat, "Ada").await;
     assert!(admin(&chat.database, &["issue-token", "billing"], "").await.0);
     for (task, head, [first, last]) in [
-        (
-            &["sessions", "ada@example.com"][..],
-            "SESSION\tSIGNED IN\tLAST USED\tDEVICE",
-            [&["ses_2", "phone"], &["ses_1", "-"]],
-        ),
+        (&["sessions", "usr_1"][..], "SESSION\tSIGNED IN\tLAST USED\tDEVICE", [&["ses_2", "phone"], &["ses_1", "-"]]),
         (&["tokens"][..], "TOKEN\tISSUED\tNAME", [&["svc_1", "billing"], &["svc_1", "billing"]]),
     ] {
         let (is_done, said, errors) = admin(&chat.database, task, "").await;
@@ -236,6 +250,8 @@ async fn sessions_and_tokens_are_listed_in_columns_with_heads() {
             assert_eq!([row[0], row[row.len() - 1]], *expected, "{said}");
         }
     }
+    let none = admin(&chat.database, &["end-session", "ses_77"], "").await;
+    assert_eq!(none, (false, String::new(), "duologue: there is no active session ses_77\n".into()));
 }
 
 /// As it may be while a password is hashed.

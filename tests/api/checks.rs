@@ -63,7 +63,7 @@ async fn what_a_server_needs_is_checked_while_it_runs_and_before() {
     assert!(lines[9].starts_with("open files: "), "{lines:?}");
     assert_eq!(terminate(child).await, Some(0));
 
-    undo_from(&database, "2026-11-29-000001_nodes_started").await;
+    undo_from(&database, "2026-11-29-000002_plain_letters").await;
     let of_old = format!("database: {}; the next start, or `duologue migrate`, runs a migration", sound(&database));
     for _ in 0..2 {
         // It is not run by the check.
@@ -308,7 +308,7 @@ async fn settings_that_no_server_can_start_with_have_an_exit_code_of_their_own_a
     let of_key = ["--auth", "jwt", "--signing-key", "c2hvcnQ="];
     for (flags, why) in [
         (&["--listen", "0.0.0.0:0"][..], "duologue: 0.0.0.0:0 can be reached by others"),
-        (&["--cors-origin", "*"], "duologue: \"*\" is no origin"),
+        (&["--cors-origin", "*"], "duologue: \"*\" is no origin for --cors-origin (DUOLOGUE_CORS_ORIGIN)"),
         (&["--cors-origin", "https://a.example:443"], "duologue: \"https://a.example:443\" is no origin"),
         (&["--cors-origin", "https://a.example?b"], "duologue: \"https://a.example?b\" is no origin"),
         (&["--ping-interval", "9", "--dead-after", "9"], "duologue: --dead-after must be longer than --ping-interval"),
@@ -327,6 +327,14 @@ async fn settings_that_no_server_can_start_with_have_an_exit_code_of_their_own_a
         assert!(output.status.code() == Some(2) && said.starts_with(why), "{flags:?} {said}");
     }
     assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 0);
+    // Of other commands, too.
+    for command in [&["admin", "users"][..], &["export", "-"], &["demo"], &["backup", "/no/such/copy"], &["audit"]] {
+        let output = run(&[command, &["--database", "mysql://x/y"]].concat()).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains("must be given as sqlite:PATH"), "{command:?} {said}");
+    }
+    let output = run(&["move", "--from", "sqlite:chat.db", "--to", "mysql://x/y"]).await;
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

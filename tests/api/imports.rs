@@ -1,11 +1,8 @@
-//! Imports and demo data: all of it or nothing, ids kept on an empty database.
+//! Imports: all of it or nothing, ids kept on an empty database.
 
-use duologue::{
-    domain::{
-        Viewer, demo,
-        imports::{self, Count, ImportError, Line},
-    },
-    model::timestamps::Timestamp,
+use duologue::domain::{
+    Viewer,
+    imports::{self, Count, ImportError, Line},
 };
 use serde_json::json;
 
@@ -17,6 +14,11 @@ use crate::{
 /// Imports lines, which may be those of `LINES`.
 pub(crate) async fn import(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
     imports::import(&chat.app, &Viewer::operator(&chat.app), (1..).zip(parsed(lines))).await
+}
+
+/// The same, with new ids in the order of the times.
+async fn import_renumbered(chat: &Chat, lines: &str) -> Result<Count, ImportError> {
+    imports::import_renumbered(&chat.app, &Viewer::operator(&chat.app), (1..).zip(parsed(lines))).await
 }
 
 fn parsed(lines: &str) -> Vec<Result<Line, String>> {
@@ -219,38 +221,6 @@ async fn a_bad_line_is_named_and_nothing_is_kept() {
     }
 }
 
-/// An export may have ids that came after an import of the highest ones; there is an end to its ids, too.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_export_leaves_room_for_ids_to_come() {
-    let chat = Chat::open().await;
-    let message = |id: i64| {
-        format!(
-            r#"{{"message": {{"id": {id}, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-02T00:00:00Z"}}}}"#
-        )
-    };
-    let user = |id: i64| {
-        format!(r#"{{"user": {{"id": {id}, "name": "x", "email": "x@y", "createdAt": "2026-01-31T12:00:00Z"}}}}"#)
-    };
-    let (most, exported) = (3_i64 << 51, r#"{"export": {"format": 1}}"#);
-    let of_user = r#"{"export": {"format": 1, "userId": 7}}"#;
-    for id in [most + 1, (1 << 53) - 1] {
-        let bad_id = "line 6: The id must be from 1 to 6755399441055744: leave room for ids to come.";
-        let bad_last = "line 1: The lastId must be at most 6755399441055744: leave room for ids to come.";
-        for (lines, why) in [
-            (format!("{exported}\n{LINES}\n{}", message(id)), bad_id),
-            (format!("{of_user}\n{LINES}\n{}", message(id)), bad_id),
-            (format!("{exported}\n{LINES}\n{}", user(id)), bad_id),
-            (format!("{{\"export\": {{\"format\": 1, \"lastId\": {id}}}}}\n{LINES}"), bad_last),
-        ] {
-            let error = import(&chat, &lines).await.unwrap_err().to_string();
-            assert_eq!(error, format!("{why} Nothing was imported."));
-        }
-    }
-    import(&chat, &format!("{{\"export\": {{\"format\": 1, \"lastId\": {most}}}}}\n{LINES}")).await.unwrap();
-    let (eve, pal) = (chat.person("Eve").await, chat.person("Pal").await);
-    assert_eq!(eve.sends("Hi", &pal).await, format!("msg_{}", most + 1));
-}
-
 /// What was answered, edited and read is so afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_edits_marks_and_client_ids_come_along() {
@@ -321,8 +291,7 @@ async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wan
         json!({ "marks": { "userId": 10, "peerId": 7, "read": { "messageId": 5, "at": "2026-02-06T00:00:00Z" } } }),
     ];
     let late = late.map(|line| line.to_string()).join("\n");
-    let lines = parsed(&format!("{LINES}\n{late}"));
-    let count = imports::import_renumbered(&chat.app, &Viewer::operator(&chat.app), (1..).zip(lines)).await.unwrap();
+    let count = import_renumbered(&chat, &format!("{LINES}\n{late}")).await.unwrap();
     assert_eq!(count, Count { users: 2, admins: 0, messages: 5 });
     let query =
         "{ conversation(user1: 7, user2: 10) { messages { nodes { id content replyTo { content } status } } } }";
@@ -340,58 +309,60 @@ async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wan
     assert_counts(&chat).await;
 }
 
-async fn make_demo(chat: &Chat, users: u32, messages: u32, seed: u64) -> Option<Count> {
-    let size = demo::Size { users, messages, seed };
-    demo::make(&chat.app, &Viewer::operator(&chat.app), size, || {}).await.unwrap()
+fn message(id: i64, seconds: &str, reply_to_id: Option<i64>, client_id: Option<&str>) -> String {
+    let mut line = json!({ "id": id, "senderId": 7, "receiverId": 10, "content": format!("number {id}") });
+    line["createdAt"] = format!("2026-01-05T00:00:{seconds}Z").into();
+    (line["replyToId"], line["clientId"]) = (json!(reply_to_id), json!(client_id));
+    json!({ "message": line }).to_string()
 }
 
+/// As in a file that begins with what is newest, and of clients whose clocks differ.
 #[tokio::test(flavor = "multi_thread")]
-async fn demo_data_has_marks_for_most_and_is_made_once_for_each_seed() {
+async fn an_answer_is_after_its_message_whatever_its_time_and_its_line_say() {
     let chat = Chat::open().await;
-    // Others are there: the ids are not those of the lines.
-    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    ada.sends("Hi", &bob).await;
-    assert!(make_demo(&chat, 20, 600, 1).await.is_some());
-    assert!(make_demo(&chat, 20, 600, 2).await.is_some());
-    assert_eq!(make_demo(&chat, 20, 600, 2).await, None);
-    assert_counts(&chat).await;
-    let query = "{ users(first: 50) { nodes { id conversations(first: 20) { nodes { lastMessage { status } } } } } }";
+    let lines = [
+        message(9, "01", Some(7), None),
+        message(7, "01", None, None),
+        message(3, "00", Some(9), None),
+        message(2, "01", Some(7), None),
+        message(5, "00.5", None, None),
+    ];
+    let count = import_renumbered(&chat, &format!("{LINES}\n{}", lines.join("\n"))).await.unwrap();
+    assert_eq!(count.messages, 7);
+    let query =
+        "{ conversation(user1: 7, user2: 10) { messages(first: 5) { nodes { content replyTo { content } } } } }";
     let data = chat.data(query, json!({})).await;
-    let users = data["users"]["nodes"].as_array().unwrap();
-    assert_eq!(users.len(), 42);
-    let last = users.iter().flat_map(|user| user["conversations"]["nodes"].as_array().unwrap());
-    let statuses: Vec<_> = last.map(|conversation| text(&conversation["lastMessage"]["status"])).collect();
-    let count = |status: &str| statuses.iter().filter(|its| *its == status).count();
-    assert!(count("READ") > statuses.len() / 2, "{statuses:?}");
-    assert!(count("DELIVERED") > 0 && count("SENT") > 0, "{statuses:?}");
+    let said = |id: i64| json!({ "content": format!("number {id}"), "replyTo": null });
+    let answered =
+        |id: i64, to: i64| json!({ "content": said(id)["content"], "replyTo": { "content": said(to)["content"] } });
+    let expected = json!([said(5), said(7), answered(2, 7), answered(9, 7), answered(3, 9)]);
+    assert_eq!(data["conversation"]["messages"]["nodes"], expected);
+    assert_counts(&chat).await;
 }
 
+/// Also if its time is an earlier one.
 #[tokio::test(flavor = "multi_thread")]
-async fn demo_data_is_believable() {
+async fn of_messages_that_are_renumbered_the_later_line_is_named_that_cannot_be() {
     let chat = Chat::open().await;
-    let made = make_demo(&chat, 30, 3_000, 1).await;
-    assert_eq!(made, Some(Count { users: 30, admins: 0, messages: 3_000 }));
-    let data = chat
-        .data(
-            "{
-                users(first: 100) { nodes { name } }
-                conversation(user1: 1, user2: 2) {
-                    lastMessage { createdAt }
-                    messages(last: 100) { nodes { content } }
-                }
-            }",
-            json!({}),
-        )
-        .await;
-    assert_eq!(data["users"]["nodes"].as_array().unwrap().len(), 30);
-    let texts: String = data["conversation"]["messages"]["nodes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|node| text(&node["content"]))
-        .collect();
-    assert!(texts.chars().any(|c| ('\u{4E00}'..'\u{9FFF}').contains(&c)), "no CJK");
-    assert!(texts.chars().any(|c| ('\u{1F300}'..'\u{1FAFF}').contains(&c)), "no emoji");
-    let last: Timestamp = text(&data["conversation"]["lastMessage"]["createdAt"]).parse().unwrap();
-    assert!(chat.app.now().milliseconds() - last.milliseconds() < 24 * 60 * 60 * 1_000, "{last}");
+    for (lines, why) in [
+        (
+            [message(8, "02", None, None), message(8, "01", None, None)],
+            "line 6: There is a message 8 in an earlier line.",
+        ),
+        (
+            [message(8, "02", None, Some("a")), message(9, "01", None, Some("a"))],
+            "line 6: The sender has a message with this clientId in an earlier line.",
+        ),
+        (
+            [message(8, "02", Some(9), None), message(9, "01", Some(8), None)],
+            "line 5: The replyToId 9 is no message of an earlier line in this conversation.",
+        ),
+        (
+            [message(8, "02", Some(8), None), message(9, "01", Some(8), None)],
+            "line 5: The replyToId 8 is no message of an earlier line in this conversation.",
+        ),
+    ] {
+        let error = import_renumbered(&chat, &format!("{LINES}\n{}", lines.join("\n"))).await.unwrap_err().to_string();
+        assert_eq!(error, format!("{why} Nothing was imported."));
+    }
 }

@@ -58,6 +58,8 @@ async fn an_address_that_cannot_be_is_explained_with_an_example_and_its_variable
     let by_flag = refusal(program(&["serve", "--listen", "localhost"])).await;
     assert!(by_flag.contains("such as 127.0.0.1:8000, [::1]:8000, localhost:8000"), "{by_flag}");
     assert!(!by_flag.contains("DUOLOGUE_LISTEN"), "{by_flag}");
+    let unknown = refusal(program(&["serve", "--listen", "nohost.invalid:8000"])).await;
+    assert!(unknown.contains("nohost.invalid is not found: ") && !unknown.contains("such as"), "{unknown}");
     let mut server = program(&["serve"]);
     server.env("DUOLOGUE_LISTEN", "127.0.0.1:8000,nonsense");
     let by_variable = refusal(server).await;

@@ -198,6 +198,24 @@ async fn people_who_were_there_before_are_found_by_any_word_of_their_names() {
     assert_eq!(former["users"]["nodes"], json!([]));
 }
 
+/// Those of an earlier release, which compared some letters in another way.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_were_indexed_in_another_way_are_indexed_anew() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Yılmaz").await);
+    ada.sends("Yılmaz geldi", &bob).await;
+    let database = chat.stop().await;
+    undo_from(&database, "2026-11-29-000002_plain_letters").await;
+    drop(database.run("INSERT INTO name_words (word, user_id) VALUES ('ada', 1), ('yılmaz', 2)").await);
+    let chat = Chat::on(database, &[]).await;
+    let found = chat.data("{ users(search: \"YILMAZ\") { nodes { id } } }", json!({})).await;
+    assert_eq!(found["users"]["nodes"], json!([{ "id": "usr_2" }]));
+    indexing::index_words(&chat.app).await.unwrap();
+    let search = "{ searchMessages(input: { text: \"YILMAZ\", mode: TEXT }) { pending edges { node { content } } } }";
+    let found = chat.data(search, json!({})).await["searchMessages"].take();
+    assert_eq!(found, json!({ "pending": 0, "edges": [{ "node": { "content": "Yılmaz geldi" } }] }));
+}
+
 /// Longer than anything else waits for a lock on PostgreSQL.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_starts_while_another_one_migrates_waits_for_it() {

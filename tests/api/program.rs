@@ -267,7 +267,8 @@ async fn files_are_imported_and_demo_data_made() {
     assert!(said.starts_with(&format!("{path}: line 3: This is no line of an import: ")), "{said}");
     assert!(!said.contains("ada@example.com"), "{said}");
 
-    fs::write(&file, format!("{ada}\n")).unwrap();
+    // As some editors write it.
+    fs::write(&file, format!("\u{FEFF}{ada}\n")).unwrap();
     let imported = run(&["import", path, "--database", &database.url]).await;
     assert_eq!(String::from_utf8(imported.stdout).unwrap(), "Imported 1 user and 0 messages.\n");
     let made = run(&["demo", "--users", "20", "--messages", "500", "--database", &database.url]).await;

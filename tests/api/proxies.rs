@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     accounts::{Member, PASSWORD, SIGN_UP},
-    harness::{ACCOUNTS, Database, SEND, Socket, code, signed_in, soon},
+    harness::{ACCOUNTS, Database, SEND, Socket, code, signed_in, soon, text},
     ports::own_port,
     program::{server, started},
     proxy_files::{Adapted, bare_caddy, bare_nginx, caddy, haproxy, naming_nginx, nginx, nginx_before_two, with},
@@ -153,6 +153,14 @@ async fn hears_but_pings(socket: &mut Socket) -> Value {
     }
 }
 
+/// The status and the message with which a WebSocket is refused.
+async fn upgrade_refused(behind: &Behind) -> (u16, String) {
+    let upgrade = Client::new().get(format!("http://{}/graphql", behind.address)).header("connection", "Upgrade");
+    let upgrade = upgrade.header("upgrade", "websocket").header("sec-websocket-version", "13");
+    let (status, answer) = answered(upgrade.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")).await;
+    (status, text(&answer["errors"][0]["message"]))
+}
+
 /// The server sees the addresses of the clients, and ids that the proxy has made.
 async fn tells_who_asks_whatever_they_say(behind: &Behind, from_ada: &Client, from_bob: &Client) -> [Member; 2] {
     // With their own addresses both may sign up, once.
@@ -272,11 +280,22 @@ async fn nginx_with_nothing_but_a_proxy_pass_passes_on_all_but_sockets() {
     let members = [behind.signs_up(&http, "Ada").await, behind.signs_up(&http, "Bob").await];
     passes_events_on_at_once(&mut behind, &http, &members, None).await;
     lets_bodies_through(&behind, &http).await;
-    let upgrade = http.get(format!("http://{}/graphql", behind.address)).header("connection", "Upgrade");
-    let upgrade = upgrade.header("upgrade", "websocket").header("sec-websocket-version", "13");
-    let (status, answer) = answered(upgrade.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")).await;
-    let why = answer["errors"][0]["message"].as_str().unwrap();
+    let (status, why) = upgrade_refused(&behind).await;
     assert!(status == 426 && why.contains("A proxy on the way has dropped them"), "{status} {why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_that_passes_upgrades_on_over_an_old_version_is_told_which_one_to_take() {
+    let upgrading = |folder: &Path, port: u16, server: &str| {
+        let command = bare_nginx(folder, port, server);
+        let site = fs::read_to_string(folder.join("site.conf")).unwrap();
+        let headers = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass";
+        fs::write(folder.join("site.conf"), with(&site, "proxy_pass", headers)).unwrap();
+        command
+    };
+    let Some(behind) = Behind::start(upgrading, &[]).await else { return };
+    let (status, why) = upgrade_refused(&behind).await;
+    assert!(status == 426 && why.contains("(nginx: proxy_http_version 1.1)"), "{status} {why}");
 }
 
 /// docs/how-to/proxies.md warns of the former.

@@ -41,9 +41,13 @@ async fn finds(person: &Person<'_>, words: &str) -> Vec<String> {
 async fn messages_are_found_by_their_words() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    for content in
-        ["We meet at the Café", "the train to Größenhausen is late", "our station: early flight", "an early train"]
-    {
+    for content in [
+        "We meet at the Café",
+        "the train to Größenhausen is late",
+        "our station: early flight",
+        "an early train",
+        "Yılmaz geldi",
+    ] {
         ada.sends(content, &bob).await;
     }
     for (words, expected) in [
@@ -51,6 +55,7 @@ async fn messages_are_found_by_their_words() {
         ("TRAIN early", vec!["an early train"]),
         ("cafe", vec!["We meet at the Café"]),
         ("CAFÉ", vec!["We meet at the Café"]),
+        ("YILMAZ", vec!["Yılmaz geldi"]),
         ("grossen*", vec!["the train to Größenhausen is late"]),
         ("grossen", vec![]),
         ("\"early flight\"", vec!["our station: early flight"]),

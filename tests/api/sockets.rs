@@ -1,5 +1,6 @@
 //! The protocol graphql-transport-ws: what is answered, and with which code a wrong turn ends.
 
+use reqwest::Version;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{
@@ -195,8 +196,9 @@ async fn who_breaks_the_protocol_of_websocket_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_cannot_be_is_told_what_is_missing() {
     let chat = Chat::open().await;
-    let ask = async |drop: &str, version: Option<&str>| {
-        let mut request = chat.http.get(chat.url("/graphql")).header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let ask_over = async |http: Version, drop: &str, version: Option<&str>| {
+        let request = chat.http.get(chat.url("/graphql")).version(http);
+        let mut request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         for (name, value) in [("upgrade", "websocket"), ("connection", "Upgrade")] {
             if !drop.contains(name) {
                 request = request.header(name, value);
@@ -213,6 +215,8 @@ async fn a_handshake_that_cannot_be_is_told_what_is_missing() {
         let body: Value = response.json().await.unwrap();
         body["errors"][0]["message"].as_str().unwrap().to_owned()
     };
+    let ask = async |drop: &str, version: Option<&str>| ask_over(Version::HTTP_11, drop, version).await;
+    assert!(ask_over(Version::HTTP_10, "", Some("13")).await.contains("a proxy on the way speaks HTTP/1.0"));
     for version in [None, Some("8"), Some("0")] {
         assert!(ask("", version).await.contains("version 13"), "{version:?}");
     }

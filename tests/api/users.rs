@@ -216,6 +216,8 @@ async fn users_are_found_by_the_start_of_any_word_of_a_name_without_case_and_acc
         "ＡＬＡＮ Turing",
         "王小明",
         "Anne-Marie O'Hara",
+        "Işık Yılmaz",
+        "Łukasz Øvergård",
     ];
     for (number, name) in names.iter().enumerate() {
         let email = format!("{number}@example.com");
@@ -237,6 +239,10 @@ async fn users_are_found_by_the_start_of_any_word_of_a_name_without_case_and_acc
         ("alan", vec!["ＡＬＡＮ Turing"]),
         ("小", vec!["王小明"]),
         ("a m", vec!["Anne-Marie O'Hara"]),
+        ("YILMAZ ışık", vec!["Işık Yılmaz"]),
+        ("yilmaz IŞIK", vec!["Işık Yılmaz"]),
+        ("lukasz OVER", vec!["Łukasz Øvergård"]),
+        ("Łuk øvergard", vec!["Łukasz Øvergård"]),
         ("a", vec!["Ada Lovelace", "André", "ＡＬＡＮ Turing", "Anne-Marie O'Hara"]),
         ("' OR '' = '", vec![]),
     ] {
