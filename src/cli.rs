@@ -307,7 +307,10 @@ async fn new_epoch(database: &Database) -> Result<()> {
 
 /// Opens a database that is there and up to date.
 async fn open_existing(database: &Database) -> Result<App> {
-    database_url(database)?;
+    // A file, which may be a pipe, is read once.
+    if database.database_file.is_none() {
+        database_url(database)?;
+    }
     Ok(App::open_existing(database).await?)
 }
 

@@ -90,6 +90,7 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
         }
         Admin::ResetPassword { user, .. } => {
             let id = user_named(app, &operator, &user).await?;
+            admin::check_has_password(app, &operator, id).await?;
             admin::reset_password(app, &operator, id, new_password()?).await?;
             writeln!(stdout(), "{id} has the new password, and all of its sessions have ended.")?;
         }

@@ -55,7 +55,8 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
 
 /// Whether a text may be the name of a host.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-._".contains(c))
+    // One of digits alone is meant as an address.
+    text.contains(char::is_alphabetic) && text.chars().all(|c| c.is_alphanumeric() || "-._".contains(c))
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {

@@ -171,6 +171,24 @@ pub async fn tokens(app: &App, viewer: &Viewer) -> Result<Vec<(ServiceTokenId, S
     Ok(app.store.read(store::service_tokens::all).await?)
 }
 
+/// Checks that the password of an account can be set.
+pub async fn check_has_password(app: &App, viewer: &Viewer, id: UserId) -> Result<()> {
+    policy::require_operator(viewer)?;
+    app.store
+        .read(move |conn| {
+            if !store::users::exists(conn, id)? {
+                return Err(Error::from(Rejection::NoUser(id)));
+            }
+            require_own_password(conn, id)
+        })
+        .await
+}
+
+/// The account of a user of an issuer has none.
+fn require_own_password(conn: &mut Conn<'_>, id: UserId) -> Result<()> {
+    if store::identities::has_any(conn, id)? { Err(Rejection::IssuersAccount.into()) } else { Ok(()) }
+}
+
 /// Sets the password of an account, and ends its sessions; one that was made for a user of an issuer has no password.
 pub async fn reset_password(app: &App, viewer: &Viewer, id: UserId, password: Password) -> Result<()> {
     policy::require_operator(viewer)?;
@@ -221,9 +239,7 @@ fn existing(conn: &mut Conn<'_>, id: UserId) -> Result<User> {
 
 /// Sets the password of an account, and ends its sessions.
 fn replace_password(conn: &mut Conn<'_>, user: UserId, hash: &str, at: Timestamp) -> Result<()> {
-    if store::identities::has_any(conn, user)? {
-        return Err(Rejection::IssuersAccount.into());
-    }
+    require_own_password(conn, user)?;
     store::users::set_password(conn, user, hash)?;
     store::sessions::end_all(conn, user, None, at)?;
     Ok(())

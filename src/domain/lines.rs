@@ -1,7 +1,7 @@
 //! The lines of an export or an import, as they are in a file of JSON Lines.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     ops::Not,
 };
@@ -154,22 +154,23 @@ pub struct MessageLine {
 pub(super) fn in_order(mut messages: Vec<(Timestamp, u64, MessageLine)>) -> Vec<(u64, MessageLine)> {
     messages.sort_by_key(|(at, _, message)| (*at, message.id));
     let mut to_come: HashSet<i64> = messages.iter().map(|(_, _, message)| message.id).collect();
-    let mut answers: HashMap<i64, Vec<(u64, MessageLine)>> = HashMap::new();
+    let mut answers: HashMap<i64, BTreeMap<usize, (u64, MessageLine)>> = HashMap::new();
     let mut ordered = Vec::with_capacity(messages.len());
-    for (_, number, message) in messages {
+    for (place, (_, number, message)) in messages.into_iter().enumerate() {
         if let Some(answered) = message.reply_to_id.filter(|id| to_come.contains(id)) {
-            answers.entry(answered).or_default().push((number, message));
+            answers.entry(answered).or_default().insert(place, (number, message));
             continue;
         }
-        let mut next = vec![(number, message)];
-        while let Some((number, message)) = next.pop() {
+        // What has waited for it, and for what has waited.
+        let mut next = BTreeMap::from([(place, (number, message))]);
+        while let Some((_, (number, message))) = next.pop_first() {
             to_come.remove(&message.id);
-            next.extend(answers.remove(&message.id).into_iter().flatten().rev());
+            next.extend(answers.remove(&message.id).into_iter().flatten());
             ordered.push((number, message));
         }
     }
     // What is left is in a circle of answers, or after one: its first line answers itself or a later one, and is refused.
-    let mut left: Vec<_> = answers.into_values().flatten().collect();
+    let mut left: Vec<_> = answers.into_values().flatten().map(|(_, line)| line).collect();
     left.sort_by_key(|(number, _)| *number);
     ordered.extend(left);
     ordered
@@ -256,4 +257,28 @@ impl fmt::Display for Count {
 
 fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of messages with these ids, seconds, and messages that they answer.
+    fn order(messages: &[(i64, i64, Option<i64>)]) -> Vec<i64> {
+        let message = |&(id, seconds, reply_to_id): &(i64, i64, Option<i64>)| {
+            let message = MessageLine { id, reply_to_id, ..MessageLine::default() };
+            (Timestamp::from_milliseconds(seconds * 1_000), 1, message)
+        };
+        in_order(messages.iter().map(message).collect()).into_iter().map(|(_, message)| message.id).collect()
+    }
+
+    #[test]
+    fn answers_come_after_their_messages_and_all_else_in_the_order_of_times() {
+        assert_eq!(order(&[(1, 5, None), (2, 3, None), (3, 3, None)]), [2, 3, 1]);
+        // The clock of the sender of 1 was ahead.
+        let waiting = [(1, 600, None), (4, 4, Some(2)), (3, 2, Some(1)), (2, 1, Some(1)), (5, 601, None)];
+        assert_eq!(order(&waiting), [1, 2, 3, 4, 5]);
+        // In a circle.
+        assert_eq!(order(&[(1, 1, Some(2)), (2, 2, Some(1)), (3, 3, None)]).first(), Some(&3));
+    }
 }

@@ -16,8 +16,8 @@ const USUAL_PAGE: u64 = 50;
 pub const MAX_PAGE: u16 = 100;
 /// Characters of an alias at most: each item of a list repeats it.
 pub(super) const MAX_ALIAS: usize = 128;
-/// Bytes that the plan and the arguments of an operation hold at most, estimated; and those of all operations of a batch, or of a
-/// connection, together.
+/// Bytes that the fields of an operation, and its arguments, hold at most, estimated; a subscription, all operations of a batch, and all
+/// of a connection with their documents, too.
 pub const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Fields inside fields in introspection. The usual query of clients is about 15 deep.
 const MAX_INTROSPECTION_DEPTH: u32 = 20;
@@ -64,7 +64,8 @@ pub(super) fn check_text(text: &str, limits: &Limits) -> Result<usize, Error> {
     Ok(bytes)
 }
 
-pub(super) const ASK_FOR_LESS: &str = "Ask for less at once.";
+/// What to do about an operation that is too large.
+pub const ASK_FOR_LESS: &str = "Ask for less at once.";
 
 /// What would hold more than [`MAX_HELD_BYTES`], and what to do.
 #[must_use]

@@ -35,7 +35,7 @@ pub use declarations::{Declare, Declared, field, interface};
 pub use errors::{Code, Error};
 pub use fields::{Fields, Object, Selection};
 pub use json::parse_json;
-pub use limits::{MAX_HELD_BYTES, MAX_PAGE, too_large};
+pub use limits::{ASK_FOR_LESS, MAX_HELD_BYTES, MAX_PAGE, too_large};
 pub use loads::Batch;
 pub(crate) use outputs::leaf;
 pub use outputs::{Enum, Id, Output, Text};
@@ -56,7 +56,6 @@ use arguments::Variables;
 use caches::ByteCache;
 use documents::{CACHED_BYTES, Document};
 use errors::{LineIndex, Location, MAX_ERRORS, Segment};
-use limits::ASK_FOR_LESS;
 use plan::BindRoot;
 
 use crate::config::Limits;
@@ -113,12 +112,7 @@ impl<R> Engine<R> {
         let variables = Variables::coerce(operation, &request.variables, &document.lines, &self.schema)?;
         let plan = self.plan(&document, operation, &variables)?;
         let arguments = plan.arguments(&variables, &self.schema, &self.limits)?;
-        let prepared = Prepared { plan, arguments };
-        if prepared.bytes() > MAX_HELD_BYTES {
-            Err(too_large("The operation", ASK_FOR_LESS).into())
-        } else {
-            Ok(prepared)
-        }
+        Ok(Prepared { plan, arguments })
     }
 
     /// The document with this text, from the cache if it is there.

@@ -15,7 +15,7 @@ use super::{
     collected::CollectedField,
     documents::Document,
     errors::{Code, Error},
-    limits::{MAX_ALIAS, check_costs, too_deep},
+    limits::{ASK_FOR_LESS, MAX_ALIAS, MAX_HELD_BYTES, check_costs, too_deep, too_large},
     schema::Schema,
 };
 use crate::config::Limits;
@@ -62,9 +62,13 @@ impl<R> Plan<R> {
         let fields = collector.collect(operation.object_type(), &[&operation.selection_set], 0)?;
         let mut binder = Binder::new(collector.arguments);
         let root = bind(operation.operation_type, &fields, &mut binder);
+        let bytes = bytes_of(&fields);
+        if bytes > MAX_HELD_BYTES as u64 {
+            return Err(too_large("The fields of the operation", ASK_FOR_LESS));
+        }
         // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
         // cached is too large as well.
-        let bytes = BYTES_PER_PLAN + document.bytes + bytes_of(&fields);
+        let bytes = BYTES_PER_PLAN + document.bytes + bytes;
         let (name, kind, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers);
         let mut plan = Self { operation: kind, name, fields, root, parsers, constant: None, bytes };
         if operation.variables.is_empty() {

@@ -29,8 +29,8 @@ use crate::{
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, OperationType, Part, Request,
-        RootFieldsAnswer, Schema, Write,
+        self, ASK_FOR_LESS, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, MAX_HELD_BYTES,
+        OperationType, Part, Request, RootFieldsAnswer, Schema, Write, too_large,
     },
 };
 
@@ -246,6 +246,9 @@ struct Subscribed {
 impl Subscribed {
     async fn begin(api: &Api, call: Arc<Call>, prepared: Prepared) -> Result<Self, Error> {
         let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else { return Err(internal(&call.request_id)) };
+        if prepared.bytes() > MAX_HELD_BYTES {
+            return Err(too_large("The subscription", ASK_FOR_LESS));
+        }
         let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
         let permits = call.answer(permits)?;
         let source = begin(call.clone(), &prepared.arguments).await;

@@ -1,6 +1,6 @@
 //! Looking after a database: migrations, and what a SQLite file needs now and then.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{future::pending, sync::atomic::Ordering, time::Duration};
 
 use deadpool::managed::Manager;
 
@@ -64,12 +64,15 @@ impl Store {
     }
 
     /// Waits until the writer of a SQLite file has had a turn, however it went: also if another program has locked the file, or the disk
-    /// is full, but not if the writer is stuck. On PostgreSQL there is nothing to wait for.
+    /// is full, but not if the writer is stuck or gone. On PostgreSQL there is nothing to wait for.
     pub async fn await_writer(&self) {
         let Pools::Sqlite { writer, .. } = &self.pools else { return };
         // A full queue is waited for: a writer that is stuck soon has one.
         if let Ok(slot) = self.pending_writes.clone().acquire_owned().await {
             let _turn: Result<()> = writer.write(slot, |_| Ok(()), |()| ()).await;
+        }
+        if !writer.is_running() {
+            pending::<()>().await;
         }
     }
 

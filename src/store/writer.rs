@@ -82,6 +82,11 @@ impl SqliteWriter {
         if taken { answered.await.unwrap_or_else(|_gone| Err(closed())) } else { Err(closed()) }
     }
 
+    /// Whether its thread is there still.
+    pub(super) fn is_running(&self) -> bool {
+        self.running().as_ref().is_some_and(|running| !running.thread.is_finished())
+    }
+
     /// Finishes the queued work and closes the file.
     pub(super) async fn close(&self) {
         let Some(Running { queue, thread }) = self.running().take() else { return };

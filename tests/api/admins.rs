@@ -77,6 +77,7 @@ async fn a_password_is_typed_twice() {
     for (task, said) in [
         (create, "there is an account with this address"),
         (["reset-password", "eve@example.com"], "there is no account with this address"),
+        (["reset-password", "usr_9"], "There is no user usr_9"),
     ] {
         let (is_done, shown) = admin_on_a_terminal(&chat.database, &task, &[]).await;
         assert!(!is_done && shown.contains(said) && !shown.contains("New password"), "{shown}");

@@ -274,6 +274,15 @@ async fn what_follows_a_sign_out_in_the_same_request_is_not_done() {
     assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer}");
     let messages = bob.asks(&chat, "{ messages { nodes { content } } }", json!({})).await;
     assert_eq!(messages["data"]["messages"]["nodes"], json!([{ "content": "before" }]));
+    // Nor does the socket go on with another session.
+    let eve = Member::signs_up(&chat, "Eve").await;
+    let mut socket = eve.connects(&chat).await;
+    let other = Member::signs_in(&chat, "Eve").await;
+    let renew =
+        "mutation ($token: String!) { signOut { sessionId } renewConnection(accessToken: $token) { expiresAt } }";
+    socket.subscribes("1", renew, json!({ "token": other.access })).await;
+    let answer = socket.hears().await;
+    assert_eq!(code(&answer["payload"]), "UNAUTHENTICATED", "{answer}");
     // Others may sign in then.
     let mutation = "mutation ($input: SignInInput!) {
         signOut { sessionId }
