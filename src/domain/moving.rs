@@ -360,8 +360,10 @@ fn require_begun(conn: &mut Conn<'_>) -> Result<()> {
     if moving::source_id(conn)?.is_none() { Err(CannotMove::NotBegun) } else { Ok(()) }
 }
 
-/// The former database is what it was.
+/// The former database is what it was. If this is interrupted, only [`cancel`] goes on with it.
 async fn end_change_log(from: &Store) -> Result<()> {
+    let disown = |conn: &mut Conn<'_>| require_begun(conn).and_then(|()| Ok(moving::disown_change_log(conn)?));
+    retried(|| from.write(disown)).await?;
     for table in &TABLES {
         retried(|| from.write(move |conn| Ok(moving::end_change_log_of(conn, table)?))).await?;
     }

@@ -41,12 +41,16 @@ pub enum CannotMove {
     /// The new database was moved elsewhere itself.
     #[error("the new database was moved elsewhere, and is closed: name another one")]
     Closed,
-    /// Its changes are logged for another target.
-    #[error("a move of the former database to another one was begun: run that one again, or give it up with --cancel")]
+    /// Its changes are logged for another target, or for one that is gone, or not all of them any more.
+    #[error(
+        "a move of the former database to another one was begun: run that one again, or give it up with --cancel; if what it had \
+         copied is gone, or it was being given up, only --cancel is left"
+    )]
     BegunElsewhere,
     /// It would be lost, and its former database is closed.
     #[error(
-        "another move has filled the new database and only has to be finished: run that one again, or name another new database"
+        "another move has filled the new database and only has to be finished: run that one again, or name another new database, or \
+         empty it, if that move was given up"
     )]
     Filled,
     /// Another process does the same.

@@ -211,6 +211,11 @@ pub fn end_change_log_of(conn: &mut Conn<'_>, table: &Table) -> Result<()> {
     Ok(())
 }
 
+/// No move goes on with the logged changes, as they will not be whole any more.
+pub fn disown_change_log(conn: &mut Conn<'_>) -> Result<()> {
+    Ok(on!(conn, |c| c.batch_execute("UPDATE moving_source SET id = ''"))?)
+}
+
 /// No changes are logged any more, of any table.
 pub fn end_change_log(conn: &mut Conn<'_>) -> Result<()> {
     Ok(on!(conn, |c| c.batch_execute("DROP TABLE IF EXISTS moving_changes; DROP TABLE IF EXISTS moving_source"))?)

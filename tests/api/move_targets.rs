@@ -68,7 +68,7 @@ pub(crate) async fn interrupted(from: &Database, to: &Database) {
 }
 
 /// The databases, as a move opens them.
-async fn stores(from: &Database, to: &Database) -> [Store; 2] {
+pub(crate) async fn stores(from: &Database, to: &Database) -> [Store; 2] {
     let [from, to] = [from, to].map(|database| database_url(&database.settings(&[]).database).unwrap());
     [Store::open_existing(&from, 4).await.unwrap(), Store::open(&to, 4).await.unwrap()]
 }
@@ -128,6 +128,34 @@ async fn a_move_that_is_given_up_leaves_the_former_database_as_it_was() {
     let (done, said) = moves(&file, &elsewhere, &[]).await;
     assert!(done, "{said}");
     assert!(error(&["move", "--from", &file.url, "--cancel"]).await.contains("was moved already"));
+}
+
+/// Changes of some tables are not logged any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_whose_end_is_interrupted_does_not_go_on() {
+    let Some(postgres) = postgres_database().await else { return };
+    let file = Database::at("chat.db");
+    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &postgres.url];
+    assert!(run(&demo).await.status.success());
+    let schema = described(&postgres);
+    interrupted(&postgres, &file).await;
+    let [from, to] = stores(&postgres, &file).await;
+    let read = postgres.run("BEGIN; LOCK TABLE messages IN ACCESS SHARE MODE").await;
+    let is_logged = "SELECT FROM pg_trigger WHERE tgname = 'moving' AND tgrelid = CAST('users' AS regclass)";
+    let waits = format!("DO $$ BEGIN WHILE EXISTS ({is_logged}) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$");
+    tokio::select! {
+        ended = moving::cancel(&from) => panic!("{ended:?}"),
+        lock = soon(postgres.run(&waits)) => drop(lock),
+    }
+    from.close().await;
+    to.close().await;
+    drop(read);
+    is_gone(&postgres).await;
+    drop(postgres.run("UPDATE users SET name = 'Changed' WHERE id = 1").await);
+    let (done, said) = moves(&postgres, &file, &[]).await;
+    assert!(!done && said.contains("it was being given up, only --cancel is left"), "{said}");
+    assert!(run(&["move", "--from", &postgres.url, "--cancel"]).await.status.success());
+    assert_eq!(described(&postgres), schema);
 }
 
 #[tokio::test(flavor = "multi_thread")]
