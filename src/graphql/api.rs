@@ -103,13 +103,14 @@ impl Api {
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
-        let prepared = if self.app.is_moved() {
-            // What it reads is out of date by now.
-            Err(Answer::refusal(Code::Unavailable, "The database was moved to another server: connect to that one."))
-        } else {
-            self.engine.prepare(request)
-        };
+        let prepared = self.require_not_moved().and_then(|()| self.engine.prepare(request));
         prepared.inspect_err(|refusal| self.metrics.count("none", refusal.code()))
+    }
+
+    /// What is read of a database that was moved is out of date.
+    fn require_not_moved(&self) -> Result<(), Answer> {
+        let why = "The database was moved to another server: connect to that one.";
+        if self.app.is_moved() { Err(Answer::refusal(Code::Unavailable, why)) } else { Ok(()) }
     }
 
     /// The answer to a request that is not run because of this error.
@@ -118,12 +119,16 @@ impl Api {
         top_level(error, request_id).into()
     }
 
-    /// Runs a query or a mutation, for as long as the limit allows. What would have more than `max_bytes` of data is refused.
+    /// Runs a query or a mutation, for as long as the limit allows. What would have more than `max_bytes` of data is refused, and all is
+    /// once the database was moved.
     pub async fn execute(&self, caller: &Caller, prepared: Prepared, max_bytes: usize) -> Answer {
         let (record, plan) = (&caller.record, prepared.plan.clone());
         record.begins(plan.operation, plan.name.as_deref());
         let began = Instant::now();
-        let answer = self.run_in_time(Arc::new(Call::new(&self.app, caller)), prepared, max_bytes).await;
+        let answer = match self.require_not_moved() {
+            Ok(()) => self.run_in_time(Arc::new(Call::new(&self.app, caller)), prepared, max_bytes).await,
+            Err(refusal) => refusal,
+        };
         record.is_answered(&answer);
         let took = began.elapsed();
         self.metrics.count_answered(plan.operation, answer.code(), took);

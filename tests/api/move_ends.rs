@@ -1,9 +1,18 @@
 //! The last steps of a move: between the moment in which the new database is whole and the one in which it may be served.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use diesel::{dsl::sql, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use duologue::{
+    domain::Viewer,
+    execution::Request,
+    graphql::Api,
+    store::{Store, moving},
+};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -11,7 +20,7 @@ use tokio::process::{Child, Command};
 use crate::{
     database::Lock,
     harness::{Chat, Database, Socket, code, soon},
-    move_targets::{interrupted, is_gone},
+    move_targets::{interrupted, is_gone, stores},
     moving::{checks, dump, moves, postgres_database},
     program::{program, run, serve, terminate},
 };
@@ -104,6 +113,14 @@ async fn a_move_that_is_killed_in_its_last_steps_is_finished_by_the_next_one() {
     assert!(!done && said.contains("was moved already"), "{said}");
 }
 
+/// For how long neither database may be used.
+async fn closed([from, to]: &[Store; 2]) -> Duration {
+    while !from.read(moving::is_moved).await.unwrap() {}
+    let begun = Instant::now();
+    while to.read(moving::is_move_target).await.unwrap() {}
+    begun.elapsed()
+}
+
 /// Otherwise it would contradict the new one: a cursor of that one is none of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_former_server_answers_nothing_any_more_when_the_new_one_may_begin() {
@@ -119,8 +136,14 @@ async fn the_former_server_answers_nothing_any_more_when_the_new_one_may_begin()
             http.post(format!("http://{address}/graphql")).json(&query).send().await
         };
         assert!(soon(asks()).await.unwrap().status().is_success());
-        let (done, said) = moves(from, to, &[]).await;
+        let stores = stores(from, to).await;
+        let ((done, said), closed) = tokio::join!(moves(from, to, &[]), soon(closed(&stores)));
         assert!(done, "{said}");
+        // Had the former server not stopped, it would be waited for longer.
+        assert!(closed < Duration::from_millis(1_500), "{closed:?}");
+        for store in stores {
+            store.close().await;
+        }
         if let Ok(answer) = soon(asks()).await {
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(code(&answer.json::<Value>().await.unwrap()), "UNAVAILABLE");
@@ -133,7 +156,13 @@ async fn the_former_server_answers_nothing_any_more_when_the_new_one_may_begin()
 async fn a_server_whose_database_was_moved_refuses_all_that_it_is_asked() {
     let chat = Chat::open().await;
     let mut socket = Socket::ready(&chat).await;
+    let api = Api::open(&chat.app, &chat.database.settings(&[]).limits).unwrap();
+    let request: Request = serde_json::from_value(json!({ "query": "{ server { version } }" })).unwrap();
+    let prepared = api.prepare(&request).ok().unwrap();
     chat.app.set_moved();
+    let answer = Api::execute(&api, &Viewer::operator(&chat.app).into(), prepared, 1_000).await.into_json();
+    let answer: Value = serde_json::from_slice(&answer.into_bytes()).unwrap();
+    assert_eq!(code(&answer), "UNAVAILABLE", "{answer}");
     assert_eq!(chat.code("{ server { version } }", json!({})).await, "UNAVAILABLE");
     socket.subscribes("1", "subscription { feed(userId: 1) { kind } }", json!({})).await;
     let heard = socket.hears().await;
