@@ -45,6 +45,9 @@ const MAX_ADDITIONS: usize = 50_000;
 /// A transaction that goes on for longer is warned of: all that was added since it began is read at each look.
 const LONG_TRANSACTION: Duration = Duration::from_secs(30);
 
+/// Servers that do not know this migration leave by themselves when they come back and do not agree with the others.
+const KNOWS_WHO_CAME_FIRST: &str = "20261129000001";
+
 /// Why a server cannot use the database, or not any more. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotServe {
@@ -190,7 +193,7 @@ impl Membership {
         let (mut renewed, mut is_failing) = (Instant::now(), false);
         loop {
             tokio::time::sleep(self.interval(app)).await;
-            if self.is_moving && app.store.read(store::moving::is_moved).await.unwrap_or_default() {
+            if self.is_moving && app.store.lookup(store::moving::is_moved).await.unwrap_or_default() {
                 return CannotServe::Moved;
             }
             // A panic must not end the lease.
@@ -244,7 +247,7 @@ impl Membership {
             let renew = move |conn: &mut Conn<'_>| {
                 store::presences::forget_left(conn, node.id, left_before)?;
                 let nodes = store::nodes::renew(conn, &node)?;
-                let must_leave = |other: &Node| !agree(&node, other) && came_before(other, &nodes);
+                let must_leave = |other: &Node| !agree(&node, other) && came_before(other, &node, &nodes);
                 // In the transaction: if it has come back, nobody hears of it.
                 if nodes.others.iter().any(must_leave) { Err(CannotServe::Keys) } else { Ok(nodes) }
             };
@@ -343,10 +346,13 @@ fn agree(one: &Node, other: &Node) -> bool {
 
 /// Whether another server came before this one, so that this one leaves if they do not agree. A crash of PostgreSQL empties the table, and
 /// who comes first after it is not who was there first: but only for the time of a lease, in which those that were there come back.
-fn came_before(other: &Node, Nodes { is_new, started_at, renewed_at, .. }: &Nodes) -> bool {
+fn came_before(other: &Node, node: &Node, Nodes { is_new, started_at, renewed_at, .. }: &Nodes) -> bool {
+    if *other.knows < *KNOWS_WHO_CAME_FIRST {
+        return false;
+    }
     let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
     let is_settled = other.started_at.milliseconds() < renewed_at.milliseconds() - lease;
-    other.started_at < *started_at || *is_new && is_settled
+    (other.started_at, other.id) < (*started_at, node.id) || *is_new && is_settled
 }
 
 /// Begins a new epoch if one of the last entries that were delivered is not in the database any more, or another one has taken its

@@ -3,7 +3,11 @@
 //! Releases may run side by side on one database: a migration adds columns, tables and indexes that an older release need not know.
 //! What such a migration made superfluous, a migration of a later release removes; it raises [`OLDEST_COMPATIBLE`].
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
 
 use diesel::{
     OptionalExtension, RunQueryDsl,
@@ -108,19 +112,21 @@ fn require_compatible(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The version of a server that uses the database and does not know [`OLDEST_COMPATIBLE`]. When none has said that it uses it, PostgreSQL
-/// may have crashed: those that still run say so again within the time of a lease.
+/// The version of a server that uses the database and does not know [`OLDEST_COMPATIBLE`]. When no lease holds, PostgreSQL may have been
+/// away or crashed: those that still run say again within the time of a lease that they use it.
 fn older_server(conn: &mut Conn<'_>) -> Result<Option<String>> {
-    let mut seconds = 0..if nodes::is_empty(conn)? { nodes::LEASE.as_secs() } else { 0 };
-    if !seconds.is_empty() {
+    let may_come_back = matches!(conn, Conn::Postgres(_)) && !nodes::is_any_alive(conn)?;
+    let wait = if may_come_back { nodes::LEASE } else { Duration::ZERO };
+    if may_come_back {
         tracing::warn!(
             "waiting {} seconds for servers that may come back, as this release cannot run beside all others",
-            seconds.end
+            wait.as_secs()
         );
     }
+    let begun = Instant::now();
     loop {
         let version = nodes::version_without(conn, OLDEST_COMPATIBLE)?;
-        if version.is_some() || seconds.next().is_none() {
+        if version.is_some() || begun.elapsed() >= wait {
             return Ok(version);
         }
         thread::sleep(Duration::from_secs(1));

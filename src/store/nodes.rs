@@ -51,7 +51,7 @@ pub fn lock(conn: &mut Conn<'_>) -> Result<()> {
 pub struct Nodes {
     /// Whether this one was not among them, or not any more.
     pub is_new: bool,
-    /// Since when it counts as there: since it came back, if its lease had ended. It is not younger only because the table was emptied.
+    /// When it said so for the first time. It is not younger only because its lease had ended, or the table was emptied.
     pub started_at: Timestamp,
     /// Now.
     pub renewed_at: Timestamp,
@@ -104,7 +104,7 @@ pub fn renew(conn: &mut Conn<'_>, node: &Node) -> Result<Nodes> {
 fn insert(conn: &mut Postgres, node: &Node) -> Result<Lease> {
     let insert = format!(
         "INSERT INTO nodes (id, version, key_ids, knows, started_at, renewed_at) VALUES ($1, $2, $3, $4, $5, {CLOCK}) \
-         ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, started_at = excluded.renewed_at \
+         ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at \
          RETURNING started_at, renewed_at"
     );
     let query = sql_query(insert)
@@ -122,12 +122,6 @@ pub(super) fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Op
     let lease = LEASE.as_millis();
     let query = sql::<Text>(&format!("SELECT version FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND knows < "));
     Ok(query.bind::<Text, _>(migration).sql(" LIMIT 1").get_result(*c).optional()?)
-}
-
-/// Whether no server has said that it uses the database, not even long ago. A crash of PostgreSQL empties the table, too.
-pub(super) fn is_empty(conn: &mut Conn<'_>) -> Result<bool> {
-    let Conn::Postgres(c) = conn else { return Ok(false) };
-    Ok(sql::<BigInt>("SELECT count(*) FROM nodes").get_result::<i64>(*c)? == 0)
 }
 
 /// How many connections PostgreSQL lets ordinary users have; `None` on SQLite.
