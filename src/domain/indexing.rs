@@ -13,6 +13,8 @@ use crate::{
     store::{self, Conn, indexing::WordsIndex, words::MessageWords},
 };
 
+/// The migration that came with this [`words::VERSION`]: a server that does not know it splits texts in another way.
+const SPLIT_SINCE: &str = "20261129000002";
 /// Messages whose words are indexed in one transaction: more would hold others up for longer than some milliseconds.
 const WORDS_PER_STEP: i64 = 64;
 /// Users whose names are indexed in one transaction.
@@ -51,12 +53,20 @@ async fn has_words_to_index(app: &App) -> Result<bool> {
     app.store
         .read(|conn| {
             let index = store::indexing::words(conn)?;
-            Ok(index.from > 0
-                || index.version < words::VERSION
-                || !store::indexing::messages_after(conn, index.through, 1)?.is_empty()
-                || !store::indexing::changes(conn, false, 1)?.is_empty())
+            if !store::indexing::changes(conn, false, 1)?.is_empty() {
+                return Ok(true);
+            }
+            Ok(index.version <= words::VERSION
+                && (index.from > 0
+                    || is_outdated(conn, &index)?
+                    || !store::indexing::messages_after(conn, index.through, 1)?.is_empty()))
         })
         .await
+}
+
+/// Whether words were split in another way before, and no server does so any more.
+fn is_outdated(conn: &mut Conn<'_>, index: &WordsIndex) -> Result<bool> {
+    Ok(index.version < words::VERSION && store::nodes::version_without(conn, SPLIT_SINCE)?.is_none())
 }
 
 fn next_step(conn: &mut Conn<'_>) -> Result<()> {
@@ -66,7 +76,11 @@ fn next_step(conn: &mut Conn<'_>) -> Result<()> {
         return remove(conn, &changed);
     }
     let index = store::indexing::words(conn)?;
-    if index.version < words::VERSION {
+    if index.version > words::VERSION {
+        // That is left to the servers of a later release.
+        return Ok(());
+    }
+    if is_outdated(conn, &index)? {
         return begin_words_anew(conn);
     }
     let sent = store::indexing::messages_after(conn, index.through, WORDS_PER_STEP)?;
@@ -75,9 +89,13 @@ fn next_step(conn: &mut Conn<'_>) -> Result<()> {
         return Ok(store::indexing::set_words(conn, WordsIndex { through: last.id.key(), ..index })?);
     }
     let earlier = store::indexing::messages_before(conn, index.from, WORDS_PER_STEP)?;
-    index_all(conn, &earlier)?;
+    let earlier: Vec<_> = earlier.into_iter().map(|message| message.id).collect();
+    // They may have words that were split in another way. An edit that is under way waits for this, or this for it: then its text is read.
+    store::words::delete(conn, &earlier)?;
+    let texts = store::indexing::messages_by_ids(conn, &earlier)?;
+    index_all(conn, &texts)?;
     let is_last = earlier.len() < usize::try_from(WORDS_PER_STEP).unwrap_or_default();
-    let from = earlier.last().filter(|_| !is_last).map_or(0, |message| message.id.key());
+    let from = earlier.last().filter(|_| !is_last).map_or(0, |id| id.key());
     Ok(store::indexing::set_words(conn, WordsIndex { from, ..index })?)
 }
 
@@ -97,7 +115,7 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
         let step = move |conn: &mut Conn<'_>| store::users::reindex_names(conn, after, NAMES_PER_STEP);
         named = app.store.write(step).await?;
     }
-    while step(app.store.write(begin_words_anew)).await?.is_none() {}
+    while step(app.store.write(clear_words)).await?.is_none() {}
     let total = count_pending(app, i64::MAX).await?;
     let mut done = 0;
     while has_words_to_index(app).await? {
@@ -118,9 +136,14 @@ pub async fn count_pending(app: &App, limit: i64) -> Result<i64> {
 }
 
 /// Removes the words of all messages: all count as not indexed.
-fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
+fn clear_words(conn: &mut Conn<'_>) -> Result<()> {
     store::indexing::lock(conn)?;
     store::words::clear(conn)?;
+    begin_words_anew(conn)
+}
+
+/// All messages count as not indexed. The words that they have are found until they are replaced.
+fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
     let last = store::feed::last_id(conn)?;
     let through = store::indexing::words(conn)?.through.max(last);
     Ok(store::indexing::set_words(conn, WordsIndex { from: last + 1, through, version: words::VERSION })?)

@@ -117,7 +117,7 @@ fn insert(conn: &mut Postgres, node: &Node) -> Result<Lease> {
 }
 
 /// The version of a server that uses the database and does not know a migration.
-pub(super) fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Option<String>> {
+pub fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Option<String>> {
     let Conn::Postgres(c) = conn else { return Ok(None) };
     let lease = LEASE.as_millis();
     let query = sql::<Text>(&format!("SELECT version FROM nodes WHERE renewed_at >= {CLOCK} - {lease} AND knows < "));

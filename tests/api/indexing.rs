@@ -371,18 +371,3 @@ async fn vectors_of_another_model_than_that_of_the_server_are_not_begun() {
     assert!(large.is_some());
     app.close().await;
 }
-
-/// While servers are replaced, both releases use one database.
-#[tokio::test(flavor = "multi_thread")]
-async fn words_that_a_later_release_has_split_stay() {
-    let chat = Chat::open().await;
-    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
-    ada.sends("Good morning", &bob).await;
-    index_words(&chat.app).await.unwrap();
-    let words = || chat.app.store.read(store::indexing::words);
-    let before = words().await.unwrap();
-    drop(chat.database.run("UPDATE indexing SET words_version = 1000").await);
-    index_words(&chat.app).await.unwrap();
-    let after = words().await.unwrap();
-    assert_eq!((after.version, after.from, after.through), (1000, before.from, before.through));
-}

@@ -7,7 +7,8 @@ use diesel_async::{AsyncPgConnection, async_connection_wrapper::AsyncConnectionW
 use duologue::{
     app::App,
     domain::{Viewer, indexing},
-    store::{Direction, Error},
+    model::words::VERSION,
+    store::{self, Direction, Error},
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -46,30 +47,40 @@ type Postgres = AsyncConnectionWrapper<AsyncPgConnection>;
 
 /// The schema in words: SQLite keeps them, PostgreSQL is asked for its columns and indexes.
 pub(crate) fn described(database: &Database) -> Vec<String> {
-    #[derive(diesel::QueryableByName)]
-    struct Line {
-        #[diesel(sql_type = diesel::sql_types::Text)]
-        line: String,
-    }
-    let lines: Vec<Line> = if let Some(path) = database.url.strip_prefix("sqlite:") {
-        let query = "SELECT coalesce(sql, name) AS line FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY name";
-        diesel::sql_query(query).load(&mut SqliteConnection::establish(path).unwrap()).unwrap()
-    } else {
-        let query = "SELECT line FROM (
+    let lines = lines(
+        database,
+        if database.is_sqlite() {
+            "SELECT coalesce(sql, name) AS line FROM sqlite_schema WHERE name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY name"
+        } else {
+            "SELECT line FROM (
                 SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default, generation_expression,
                                  collation_name) AS line
                     FROM information_schema.columns WHERE table_schema = current_schema()
                 UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
                 UNION ALL SELECT concat(conrelid::regclass, ' ', conname, ' ', pg_get_constraintdef(oid))
                     FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
-            ) AS lines ORDER BY line";
-        let url = database.url.clone();
+            ) AS lines ORDER BY line"
+        },
+    );
+    assert!(lines.len() > 5, "{lines:?}");
+    lines
+}
+
+/// What a query gives, whose column is `line`.
+fn lines(database: &Database, query: &str) -> Vec<String> {
+    #[derive(diesel::QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        line: String,
+    }
+    let lines: Vec<Line> = if let Some(path) = database.url.strip_prefix("sqlite:") {
+        diesel::sql_query(query).load(&mut SqliteConnection::establish(path).unwrap()).unwrap()
+    } else {
+        let (url, query) = (database.url.clone(), query.to_owned());
         let ask = move || diesel::sql_query(query).load(&mut Postgres::establish(&url).unwrap()).unwrap();
         std::thread::spawn(ask).join().unwrap()
     };
-    let lines: Vec<String> = lines.into_iter().map(|line| line.line).collect();
-    assert!(lines.len() > 5, "{lines:?}");
-    lines
+    lines.into_iter().map(|line| line.line).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,18 +220,80 @@ async fn people_who_were_there_before_are_found_by_any_word_of_their_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn words_that_were_indexed_in_another_way_are_indexed_anew() {
     let chat = Chat::open().await;
-    let (ada, bob) = (chat.person("Ada").await, chat.person("Yılmaz").await);
-    ada.sends("Yılmaz geldi", &bob).await;
-    let database = chat.stop().await;
-    undo_from(&database, "2026-11-29-000002_plain_letters").await;
-    drop(database.run("INSERT INTO name_words (word, user_id) VALUES ('ada', 1), ('yılmaz', 2)").await);
-    let chat = Chat::on(database, &[]).await;
-    let found = chat.data("{ users(search: \"YILMAZ\") { nodes { id } } }", json!({})).await;
-    assert_eq!(found["users"]["nodes"], json!([{ "id": "usr_2" }]));
+    let names = ["Ada", "Yılmaz", "Ħøłđðŧ-ıþæœ", "Ib-Øøøø-Oooo"];
+    let mut people = Vec::new();
+    for name in names {
+        people.push(chat.person(name).await);
+    }
+    people[0].sends("Yılmaz geldi", &people[1]).await;
     indexing::index_words(&chat.app).await.unwrap();
+    let name_words = "SELECT word || ' ' || user_id AS line FROM name_words ORDER BY word, user_id";
+    let database = chat.stop().await;
+    let words = lines(&database, name_words);
+    undo_from(&database, "2026-11-29-000002_plain_letters").await;
+    let former = "UPDATE name_words SET word = 'yılmaz' WHERE user_id = 2;
+        UPDATE name_words SET word = 'ħøłđðŧ' WHERE word = 'holddt'; UPDATE name_words SET word = 'ıþæœ' WHERE word = 'ithaeoe';
+        INSERT INTO name_words (word, user_id) VALUES ('øøøø', 4)";
+    drop(database.run(former).await);
+    // Those of no message are removed only when all are.
+    drop(database.run(if database.is_sqlite() {
+        "REPLACE INTO message_words (rowid, member_ids, words) VALUES (1, '1 2', 'yılmaz geldi'), (1000, '1 2', 'none')"
+    } else {
+        "UPDATE message_words SET words = '''@1'' ''@2'' ''yılmaz'':1 ''geldi'':2';
+         INSERT INTO message_words (message_id, words) VALUES (1000, '''none''')"
+    }).await);
+    let chat = Chat::on(database, &[]).await;
+    assert_eq!(lines(&chat.database, name_words), words);
+    indexing::index_words(&chat.app).await.unwrap();
+    let index = chat.app.store.read(store::indexing::words).await.unwrap();
+    assert_eq!((index.version, index.from), (VERSION, 0));
+    let id = if chat.database.is_sqlite() { "rowid" } else { "message_id" };
+    let kept = format!("SELECT CAST({id} AS TEXT) AS line FROM message_words ORDER BY {id}");
+    assert_eq!(lines(&chat.database, &kept), ["1", "1000"]);
     let search = "{ searchMessages(input: { text: \"YILMAZ\", mode: TEXT }) { pending edges { node { content } } } }";
     let found = chat.data(search, json!({})).await["searchMessages"].take();
     assert_eq!(found, json!({ "pending": 0, "edges": [{ "node": { "content": "Yılmaz geldi" } }] }));
+}
+
+/// While servers are replaced, both releases use one database.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_a_later_release_has_split_stay() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Good morning", &bob).await;
+    indexing::index_words(&chat.app).await.unwrap();
+    let words = || chat.app.store.read(store::indexing::words);
+    let before = words().await.unwrap();
+    for from in [before.from, 2] {
+        drop(chat.database.run(&format!("UPDATE indexing SET words_version = 1000, words_from = {from}")).await);
+        indexing::index_words(&chat.app).await.unwrap();
+        let after = words().await.unwrap();
+        assert_eq!((after.version, after.from, after.through), (1000, from, before.through));
+    }
+    // What was deleted is removed all the same.
+    ada.deletes("msg_1").await;
+    indexing::index_words(&chat.app).await.unwrap();
+    assert!(chat.app.store.read(|conn| store::indexing::changes(conn, false, 1)).await.unwrap().is_empty());
+}
+
+/// It splits what it sends as it always did.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_split_anew_once_no_earlier_release_is_left() {
+    let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    chat.person("Ada").await.sends("Good morning", &chat.person("Bob").await).await;
+    let words = async || {
+        indexing::index_words(&chat.app).await.unwrap();
+        let words = chat.app.store.read(store::indexing::words).await.unwrap();
+        (words.version, words.from)
+    };
+    drop(chat.database.run("UPDATE indexing SET words_version = 1").await);
+    chat.database.used_by("0.0.9", "20261129000001").await;
+    assert_eq!(words().await.0, 1);
+    drop(chat.database.run("DELETE FROM nodes WHERE version = '0.0.9'").await);
+    assert_eq!(words().await, (VERSION, 0));
 }
 
 /// Longer than anything else waits for a lock on PostgreSQL.

@@ -1,3 +1,2 @@
--- The former program fills the table with its words.
-DELETE FROM name_words;
-UPDATE indexing SET words_version = 1 WHERE words_version = 2;
+-- The former program indexes messages anew, and finds people by the words that are there.
+UPDATE indexing SET words_version = 0 WHERE words_version = 2;

@@ -1,4 +1,9 @@
--- Letters with strokes and ligatures are compared without them. The program that runs this migration fills the table.
-DELETE FROM name_words;
+-- Letters with strokes and ligatures are compared without them. A word has at most 64 characters.
+INSERT OR IGNORE INTO name_words (word, user_id)
+    SELECT substr(replace(replace(replace(replace(replace(
+        replace(replace(replace(replace(replace(word, 'ı', 'i'), 'ø', 'o'), 'ł', 'l'), 'đ', 'd'), 'ð', 'd'),
+        'ħ', 'h'), 'ŧ', 't'), 'þ', 'th'), 'æ', 'ae'), 'œ', 'oe'), 1, 64), user_id
+    FROM name_words WHERE word GLOB '*[ıøłđðħŧþæœ]*';
+DELETE FROM name_words WHERE word GLOB '*[ıøłđðħŧþæœ]*';
 -- Where there are messages, a server indexes them anew.
 UPDATE indexing SET words_version = 2 WHERE NOT EXISTS (SELECT 1 FROM messages);
