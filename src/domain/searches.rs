@@ -148,7 +148,7 @@ const NO_VECTOR: &str = "The embedding model does not answer. Try again, or sear
 const OTHER_DIMENSIONS: &str = "The embedding model has changed, and the index has not: its vectors cannot be compared. Search with the \
                                 mode TEXT, and tell who runs this server.";
 
-/// Until when the searches of an answer may begin and compare vectors, from the first of them on.
+/// Until when the searches of an answer may compare vectors, from the first of them on.
 #[must_use]
 pub fn deadline(app: &App) -> Instant {
     Instant::now() + SCAN_TIMEOUT.min(app.request_timeout / 2)
@@ -164,10 +164,6 @@ pub fn find(
     deadline: Instant,
     budget: &mut TextBudget,
 ) -> Result<Found> {
-    if Instant::now() > deadline {
-        // Of the searches of an answer the first ones have taken all of its time.
-        return Err(Error::Busy);
-    }
     let digest = search.digest();
     if search.after.is_some_and(|after| after.digest != digest) {
         return Err(Rejection::NotPlaceOf.into());
@@ -297,6 +293,10 @@ fn nearest(
     let Some(model) = model(conn, app)? else { return Ok(Vec::new()) };
     if !model.has_dimensions(vector.dimensions()) {
         return Err(Error::Overloaded(OTHER_DIMENSIONS));
+    }
+    if Instant::now() > deadline {
+        // The searches before it in the answer have taken all of the time.
+        return Err(Error::ScanTimeout);
     }
     // Both are hidden at once, and their vectors are removed in the background.
     let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();

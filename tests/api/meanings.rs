@@ -305,6 +305,11 @@ async fn vectors_are_compared_for_no_longer_than_a_request_may_take() {
     // Where words are wanted too, they are found without.
     let both = found(&chat, json!({ "text": "one" })).await;
     assert_eq!((&both["mode"], &both["nodes"]), (&json!("TEXT"), &json!([{ "id": "msg_1" }])));
+    // For all that one answer looks for.
+    let two = "{ a: searchMessages(input: { text: \"one\" }) { mode nodes { id } }
+        b: searchMessages(input: { text: \"ONE\" }) { mode nodes { id } } }";
+    let by_words = json!({ "mode": "TEXT", "nodes": [{ "id": "msg_1" }] });
+    assert_eq!(chat.data(two, json!({})).await, json!({ "a": by_words, "b": by_words }));
     // It needs one of these connections.
     assert_eq!(found(&chat, json!({ "text": "one", "mode": "TEXT" })).await["nodes"], json!([{ "id": "msg_1" }]));
 }
