@@ -192,7 +192,8 @@ impl Part {
         Ok(Self { path, is_put: false, file })
     }
 
-    /// Copies what is in a database at one moment, without what was deleted and without unused pages, and checks it.
+    /// Copies what is in a database at one moment, without what was deleted and without unused pages, and checks it. A damaged index of
+    /// words is copied as it is.
     fn fill(&self, source: &Path) -> Result<()> {
         inspection::check_usable(source)?;
         let mut conn = connect(source)?;
@@ -203,7 +204,7 @@ impl Part {
             Err(Error::Damaged) => return Err(inspection::explain(source, Error::Damaged)),
             Err(why) => return Err(inspection::explain(&self.path, why)),
         }
-        inspection::check_file(&self.path, &mut |_, _| {}).map_err(|why| {
+        inspection::check_copy(&self.path).map_err(|why| {
             let why = inspection::explain(&self.path, why).to_string();
             // What is wrong with the copy is wrong with what was copied.
             Error::Unusable(why.replace(&*self.path.to_string_lossy(), &source.to_string_lossy()))

@@ -138,7 +138,9 @@ impl Error {
             Self::Unopened
         } else if contains(&["disk I/O error"]) {
             Self::Disk
-        } else if contains(&["disk image is malformed", "file is not a database"]) {
+        } else if message.starts_with("fts5: corrupt")
+            || contains(&["disk image is malformed", "file is not a database"])
+        {
             DAMAGE.set(true);
             Self::Damaged
         } else if contains(UNAVAILABLE_MESSAGES) {

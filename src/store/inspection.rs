@@ -103,7 +103,7 @@ pub(super) async fn check(
             let may_create = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
             return may_create.map(|()| None).map_err(|_no_folder_or_not_allowed| Error::Unopened);
         };
-        let checked = check_tables(&mut conn, path, &mut progress);
+        let checked = check_tables(&mut conn, path, |_| true, &mut progress);
         let pending = checked.and_then(|()| migrations::pending(&mut Conn::Sqlite(&mut conn)));
         close(conn, path);
         pending.map(Some)
@@ -124,10 +124,10 @@ pub(super) fn check_usable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks all of a file, on the calling thread.
-pub(super) fn check_file(path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
+/// Checks all of a file but whether the index of words is sound, which can be made anew; on the calling thread.
+pub(super) fn check_copy(path: &Path) -> Result<()> {
     let mut conn = inspected(path, true)?.ok_or_else(|| not_there(path))?;
-    let outcome = check_tables(&mut conn, path, progress);
+    let outcome = check_tables(&mut conn, path, |table| table != WORDS, &mut |_, _| {});
     close(conn, path);
     outcome
 }
@@ -147,8 +147,14 @@ pub(super) fn close(conn: SqliteConnection, path: &Path) {
     }
 }
 
-fn check_tables(conn: &mut SqliteConnection, path: &Path, progress: &mut impl FnMut(usize, usize)) -> Result<()> {
-    let tables = tables(conn)?;
+fn check_tables(
+    conn: &mut SqliteConnection,
+    path: &Path,
+    is_checked: impl Fn(&str) -> bool,
+    progress: &mut impl FnMut(usize, usize),
+) -> Result<()> {
+    let mut tables = tables(conn)?;
+    tables.retain(|table| is_checked(table));
     for (done, table) in tables.iter().enumerate() {
         progress(done, tables.len());
         if let Some(damage) = integrity_check(conn, "integrity_check", table)? {
@@ -297,15 +303,23 @@ fn integrity_check(conn: &mut SqliteConnection, pragma: &str, table: &str) -> Re
     // Raw, because pragmas are no tables of the schema. The names are those of the schema.
     let check = sql::<Text>(&format!("PRAGMA {pragma}('{table}')"));
     let found: Vec<String> = if table == WORDS {
-        conn.transaction(|conn| {
+        let found = conn.transaction(|conn| {
             // What the connection remembers of the index is renewed by a query, and not by the check: others may have changed it.
             let query = sql::<Integer>("SELECT 1 FROM message_words LIMIT 1");
             query.get_result::<i32>(conn).optional()?;
             check.load(conn)
-        })
+        });
+        // The tables in which it is kept were read before: what is wrong is the index.
+        found.or_else(|why: diesel::result::Error| {
+            let line = why.to_string();
+            match Error::from(why) {
+                Error::Damaged => Ok(vec![line]),
+                other => Err(other),
+            }
+        })?
     } else {
-        check.load(conn)
-    }?;
+        check.load(conn)?
+    };
     let damage = found.into_iter().find(|line| line != "ok");
     Ok(damage.map(|line| Damage {
         what: line.lines().last().unwrap_or_default().to_owned(),

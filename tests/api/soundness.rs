@@ -100,6 +100,34 @@ async fn a_damaged_index_of_words_is_found_and_made_anew() {
     assert!(is_sound, "{said}");
 }
 
+/// The index can be made anew, the rest cannot. The row 10 says what the index consists of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_damaged_index_of_words_is_copied_and_mended() {
+    if signed_in() || !Database::new().await.is_sqlite() {
+        return;
+    }
+    for damage in ["randomblob(length(block)) WHERE id > 10", "x'ffffffffffffffffffffffffffffffff' WHERE id = 10"] {
+        let database = filled().await;
+        let on = async |arguments: &[&str]| run(&[arguments, &["--database", &database.url]].concat()).await;
+        assert!(on(&["reindex", "--words", "--no-embeddings"]).await.status.success());
+        drop(database.run(&format!("UPDATE message_words_data SET block = {damage}")).await);
+        let copy = database.folder().join("copy.db");
+        for task in ["backup", "restore"] {
+            let done = on(&[task, copy.to_str().unwrap()]).await;
+            assert!(done.status.success(), "{task}: {}", String::from_utf8_lossy(&done.stderr));
+            let (is_sound, said) = checked(&database).await;
+            assert!(!is_sound && said.contains("then try `duologue reindex --words` first"), "{said}");
+        }
+        as_if_killed(&database);
+        let said = refusal(serve(&database)).await;
+        assert!(said.contains("then try `duologue reindex --words` first"), "{said}");
+        fs::remove_file(format!("{}-wal", database.path().display())).unwrap();
+        assert!(on(&["reindex", "--words", "--no-embeddings"]).await.status.success());
+        let (is_sound, said) = checked(&database).await;
+        assert!(is_sound, "{said}");
+    }
+}
+
 /// SQLite would compare what it remembers of the index with what is there now.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_of_words_that_changes_meanwhile_is_sound() {
