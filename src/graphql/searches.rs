@@ -22,7 +22,7 @@ pub(super) const FIELD: &str = "searchMessages";
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Mode")]
 enum SearchMode {
-    /// Messages with all of the words, regardless of case, accents, strokes and ligatures.
+    /// Messages with all of the words, regardless of case, accents, and strokes and ligatures of the usual Latin letters.
     Text,
     /// Messages with a similar meaning, also in other words.
     Semantic,

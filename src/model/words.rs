@@ -13,8 +13,8 @@ use icu_properties::{
 
 use crate::model::characters::{cluster_length, each_normal, stands_alone};
 
-/// Changes with [`tokens`]: what was indexed before is indexed again. For the names of users it takes a migration that empties
-/// `name_words`.
+/// Changes with [`tokens`]: what was indexed before is indexed again. For the names of users it takes a migration that rewrites the words
+/// in `name_words`.
 pub const VERSION: i32 = 2;
 /// The longest word, in characters; what follows in a longer one is ignored. A lexeme of PostgreSQL has at most 2,046 bytes.
 pub const MAX_WORD: usize = 64;
@@ -33,8 +33,8 @@ pub struct Token {
 /// gap. Each character of Han, kana, Hangul, Thai, Lao, Khmer and Myanmar is a word, for these have no blanks between words.
 ///
 /// Words are compared without case, compatibility forms, the accents of Latin, Greek and Cyrillic letters, the strokes and ligatures of
-/// Latin ones, and characters that show nothing, such as soft hyphens: `Größe` is `grosse`, `ﬁancé` is `fiance`, `Øyvind` is `oyvind`.
-/// The marks of other scripts stay.
+/// the usual Latin ones, and characters that show nothing, such as soft hyphens: `Größe` is `grosse`, `ﬁancé` is `fiance`, `Øyvind` is
+/// `oyvind`. The marks of other scripts stay.
 pub fn tokens(text: &str) -> impl Iterator<Item = Token> + '_ {
     let mut found = Vec::new();
     each_word(text, |word, bytes| found.push(Token { word: word.to_owned(), bytes }));
