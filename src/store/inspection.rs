@@ -311,11 +311,8 @@ fn integrity_check(conn: &mut SqliteConnection, pragma: &str, table: &str) -> Re
         });
         // The tables in which it is kept were read before: what is wrong is the index.
         found.or_else(|why: diesel::result::Error| {
-            let line = why.to_string();
-            match Error::from(why) {
-                Error::Damaged => Ok(vec![line]),
-                other => Err(other),
-            }
+            let (line, why) = (why.to_string(), Error::from(why));
+            if matches!(why, Error::Damaged) { Ok(vec![line]) } else { Err(why) }
         })?
     } else {
         check.load(conn)?
