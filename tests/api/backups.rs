@@ -19,6 +19,7 @@ use crate::{
     crashes::assert_sound,
     crowd::{Crowd, short_or_long},
     damage::NEWER,
+    demo::fill,
     harness::{ACCOUNTS, Chat, Database, Person, Socket, code, signed_in, soon},
     program::{program, run, serve},
 };
@@ -109,8 +110,7 @@ async fn a_power_cut_loses_nothing_of_a_backup_or_a_restore_that_was_answered() 
     if signed_in() || !database.is_sqlite() {
         return;
     }
-    let demo = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
-    assert!(run(&demo).await.status.success());
+    fill(&database, 20, 5_000).await;
     let disk = Disk::under(&database);
     let file = database.folder().canonicalize().unwrap().join("backup.db");
     let url = format!("sqlite:{}", file.with_file_name("chat.db").display());
@@ -269,8 +269,7 @@ async fn a_restore_keeps_what_was_there_and_refuses_what_others_use() {
     if signed_in() || !database.is_sqlite() {
         return;
     }
-    let demo = ["demo", "--users", "3", "--messages", "5", "--database", &database.url];
-    assert!(run(&demo).await.status.success());
+    fill(&database, 3, 5).await;
     let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
     let backup = folder.path().join("backup.db");
     command(&path, &backup);
@@ -327,8 +326,7 @@ async fn a_kill_leaves_the_old_file_or_the_new_one() {
     if signed_in() || !database.is_sqlite() {
         return;
     }
-    let demo = ["demo", "--users", "20", "--messages", "20000", "--database", &database.url];
-    assert!(run(&demo).await.status.success());
+    fill(&database, 20, 20_000).await;
     let (path, folder) = (database.path(), tempfile::tempdir().unwrap());
     let whole = folder.path().join("whole.db");
     let begun = Instant::now();

@@ -1,13 +1,14 @@
 //! Files that cannot be used: the program says in one sentence which and what to do, does not start, and leaves them as
 //! they are.
 
-use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+use std::{fs, net::SocketAddr, path::Path};
 
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
+    demo::fill,
     harness::{Chat, Database, code, signed_in, soon},
     ports::own_port,
     program::{program, started, terminate},
@@ -16,8 +17,7 @@ use crate::{
 /// With 5,000 messages, and as a server leaves it that was told to stop.
 pub(crate) async fn filled() -> Database {
     let database = Database::at("chat.db");
-    let fill = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
-    assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
+    fill(&database, 20, 5_000).await;
     database
 }
 

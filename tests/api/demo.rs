@@ -7,10 +7,17 @@ use duologue::{
 use serde_json::json;
 
 use crate::{
-    harness::{Chat, text},
+    harness::{Chat, Database, text},
     program::run,
     unread::assert_counts,
 };
+
+/// Fills a database by the command.
+pub(crate) async fn fill(database: &Database, users: usize, messages: usize) {
+    let (users, messages) = (users.to_string(), messages.to_string());
+    let filled = run(&["demo", "--users", &users, "--messages", &messages, "--database", &database.url]).await;
+    assert!(filled.status.success(), "{filled:?}");
+}
 
 async fn make_demo(chat: &Chat, users: u32, messages: u32, seed: u64) -> Option<Count> {
     let size = demo::Size { users, messages, seed };
@@ -82,8 +89,7 @@ async fn a_server_that_runs_shows_at_once_what_others_import() {
     }";
     let before = chat.data(query, json!({})).await;
     assert_eq!((&before["user"], before["users"]["nodes"].as_array().unwrap().len()), (&json!(null), 2));
-    let made = run(&["demo", "--users", "20", "--messages", "90", "--database", &chat.database.url]).await;
-    assert!(made.status.success(), "{made:?}");
+    fill(&chat.database, 20, 90).await;
     let after = chat.data(query, json!({})).await;
     let count = |list: &str| after[list]["nodes"].as_array().unwrap().len();
     assert_eq!((count("users"), count("messages")), (22, 91));

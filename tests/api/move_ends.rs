@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 
 use crate::{
     database::Lock,
+    demo::fill,
     harness::{Chat, Database, Socket, code, soon},
     move_targets::{interrupted, is_gone, stores},
     moving::{checks, dump, moves, postgres_database},
@@ -57,8 +58,7 @@ async fn goes_on(file: &Database, number: usize) {
 async fn a_move_that_is_killed_in_its_last_steps_is_finished_by_the_next_one() {
     let Some(postgres) = postgres_database().await else { return };
     let file = Database::at("chat.db");
-    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
-    assert!(run(&demo).await.status.success());
+    fill(&file, 20, 500).await;
     interrupted(&file, &postgres).await;
     goes_on(&file, 1).await;
     let waits = |what: &str| {
@@ -126,8 +126,7 @@ async fn closed([from, to]: &[Store; 2]) -> Duration {
 async fn the_former_server_answers_nothing_any_more_when_the_new_one_may_begin() {
     let Some(postgres) = postgres_database().await else { return };
     let (file, back) = (Database::at("chat.db"), Database::at("back.db"));
-    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
-    assert!(run(&demo).await.status.success());
+    fill(&file, 20, 500).await;
     let http = reqwest::Client::new();
     for (from, to) in [(&file, &postgres), (&postgres, &back)] {
         let (mut former, address) = serve(from, &[]).await;

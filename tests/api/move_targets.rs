@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    demo::fill,
     harness::{Database, soon},
     migrations::described,
     moving::{checks, dump, moves, postgres_database, ready},
@@ -84,8 +85,7 @@ pub(crate) async fn is_gone(postgres: &Database) {
 async fn a_server_on_a_new_file_is_in_the_way_of_a_move_that_begins_and_waits_for_one_that_goes_on() {
     let Some(postgres) = postgres_database().await else { return };
     let file = Database::at("chat.db");
-    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &postgres.url];
-    assert!(run(&demo).await.status.success());
+    fill(&postgres, 20, 500).await;
     let (child, _) = serve(&file, &[]).await;
     let (done, said) = moves(&postgres, &file, &[]).await;
     assert!(!done && said.contains("a server uses the new database"), "{said}");
@@ -113,8 +113,7 @@ async fn a_move_that_is_given_up_leaves_the_former_database_as_it_was() {
     let (file, new_file, elsewhere) =
         (Database::at("chat.db"), Database::at("new.db"), postgres_database().await.unwrap());
     for (from, to) in [(&file, &elsewhere), (&postgres, &new_file)] {
-        let demo = ["demo", "--users", "20", "--messages", "500", "--database", &from.url];
-        assert!(run(&demo).await.status.success());
+        fill(from, 20, 500).await;
         let (schema, rows) = (described(from), dump(from).await);
         interrupted(from, to).await;
         assert_ne!(described(from), schema);
@@ -135,8 +134,7 @@ async fn a_move_that_is_given_up_leaves_the_former_database_as_it_was() {
 async fn a_move_whose_end_is_interrupted_does_not_go_on() {
     let Some(postgres) = postgres_database().await else { return };
     let file = Database::at("chat.db");
-    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &postgres.url];
-    assert!(run(&demo).await.status.success());
+    fill(&postgres, 20, 500).await;
     let schema = described(&postgres);
     interrupted(&postgres, &file).await;
     let [from, to] = stores(&postgres, &file).await;
@@ -162,8 +160,7 @@ async fn a_move_whose_end_is_interrupted_does_not_go_on() {
 async fn a_database_is_moved_to_one_place_at_a_time() {
     let Some(postgres) = postgres_database().await else { return };
     let (file, elsewhere) = (Database::at("chat.db"), postgres_database().await.unwrap());
-    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
-    assert!(run(&demo).await.status.success());
+    fill(&file, 20, 500).await;
     let [from, to] = stores(&file, &postgres).await;
     let (mut first, begun) = (Move::new(from.clone(), to.clone()).await.unwrap(), Notify::new());
     let mut first = pin!(first.run(true, |_, _| begun.notify_one()));
@@ -195,8 +192,7 @@ async fn a_database_is_moved_to_one_place_at_a_time() {
 async fn a_server_that_starts_slowly_looks_again_before_it_serves() {
     let Some(postgres) = postgres_database().await else { return };
     let file = Database::at("chat.db");
-    let demo = ["demo", "--users", "20", "--messages", "500", "--database", &file.url];
-    assert!(run(&demo).await.status.success());
+    fill(&file, 20, 500).await;
     let [new, former] = [&postgres, &file].map(|database| database.settings(&[]).database);
     let (new, former) = (App::open(&new).await.unwrap(), App::open(&former).await.unwrap());
     let refusal = async |app: &App| match Membership::join(app).await {

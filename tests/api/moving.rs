@@ -23,6 +23,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::{
     crowd::short_or_long,
     database::Lock,
+    demo::fill,
     harness::{Chat, Database, Person, signed_in, soon},
     program::{program, run},
     resume::{cursor, resumed},
@@ -165,8 +166,7 @@ async fn a_database_that_is_used_is_moved_there_and_back_and_nobody_misses_anyth
 async fn a_row_that_is_refused_is_named_and_the_former_database_is_as_it_was() {
     let Some(postgres) = postgres_database().await else { return };
     let file = Database::at("chat.db");
-    let demo = ["demo", "--users", "30", "--messages", "2000", "--database", &file.url];
-    assert!(run(&demo).await.status.success());
+    fill(&file, 30, 2_000).await;
     let before = dump(&file).await;
     let objects = "SELECT count(*) FROM sqlite_schema";
     let count = || rusqlite::Connection::open(file.path()).unwrap().query_row(objects, (), |row| row.get::<_, i64>(0));

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     damage::NEWER,
+    demo::fill,
     harness::{ACCOUNTS, Chat, Database, authorization, client, signed_in, soon, text},
     migrations::described,
     upgrades::undo_from,
@@ -372,8 +373,7 @@ async fn who_looks_after_a_file_does_not_read_all_of_it() {
     if signed_in() || !Database::new().await.is_sqlite() {
         return;
     }
-    let demo = ["demo", "--users", "20", "--messages", "5000", "--database", &database.url];
-    assert!(run(&demo).await.status.success());
+    fill(&database, 20, 5_000).await;
     // A log that was not closed, and damage inside the file: a server would find it at its start.
     let mut holder = SqliteConnection::establish(database.path().to_str().unwrap()).unwrap();
     holder.batch_execute("PRAGMA wal_autocheckpoint = 0; UPDATE users SET name = name || '!'").unwrap();

@@ -18,10 +18,11 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
+    demo::fill,
     harness::{Database, Socket, client, signed_in, soon},
     outages::Cluster,
     ports::own_port,
-    program::{run, serve},
+    program::serve,
     servers::{nats_server, without_nats},
 };
 
@@ -43,9 +44,7 @@ impl Side {
     async fn of(count: usize, users: usize) -> Self {
         let (postgresql, port) = (Cluster::new().await, own_port());
         let database = Database::on(&postgresql.url);
-        let users = users.to_string();
-        let demo = ["demo", "--users", &users, "--messages", "1", "--database", &database.url];
-        assert!(run(&demo).await.status.success());
+        fill(&database, users, 1).await;
         let (nats, url) = (nats_server(port), format!("nats://127.0.0.1:{port}"));
         let flags = ["--nats", &url, "--database-connections", "8"];
         let servers = join_all((0..count).map(|_| serve(&database, &flags))).await;

@@ -4,13 +4,14 @@
 #[cfg(target_os = "linux")]
 mod anywhere;
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, path::Path};
 
 use duologue::store::{DatabaseUrl, ServingLock};
 use serde_json::json;
 use tokio::process::Command;
 
 use crate::{
+    demo::fill,
     harness::{Chat, Database, Person, signed_in, soon},
     migrations::described,
     program::program,
@@ -24,9 +25,7 @@ pub(crate) const FEED: &str = "2026-11-26-000001_events";
 
 /// Undoes the change of the feed; there are users and messages.
 async fn step_back(database: &Database) {
-    let count = MESSAGES.to_string();
-    let fill = ["demo", "--users", "5", "--messages", &count, "--database", &database.url];
-    assert!(soon(program(&fill).stderr(Stdio::null()).output()).await.unwrap().status.success());
+    fill(database, 5, MESSAGES).await;
     undo_from(database, FEED).await;
 }
 
