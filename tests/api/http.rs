@@ -1,5 +1,7 @@
 //! GraphQL over HTTP: media types, methods, bodies, and what is not a request at all.
 
+use std::collections::HashSet;
+
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -337,7 +339,7 @@ async fn health_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_takes_too_long_is_given_up() {
-    let chat = Chat::with(&["--request-timeout", "0.3"]).await;
+    let chat = Chat::with(&["--request-timeout", "2"]).await;
     let lock = chat.database.locked().await;
     let create =
         |name: &str| format!("createUser(input: {{ name: \"{name}\", email: \"{name}@x\" }}) {{ user {{ id }} }}");
@@ -361,6 +363,8 @@ async fn an_answer_that_takes_too_long_is_given_up() {
     } else {
         // What was begun goes on to its end; the second field was not.
         while users().await.as_array().is_none_or(|users| users.len() < 2) {}
-        assert_eq!(users().await, json!([{ "name": "Ada" }, { "name": "Dan" }]));
+        let names = users().await.as_array().unwrap().iter().map(|user| user["name"].clone()).collect::<HashSet<_>>();
+        // Both waited for the same lock, and either may have got it first.
+        assert_eq!(names, HashSet::from([json!("Ada"), json!("Dan")]));
     }
 }
