@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
     access::Client,
@@ -101,10 +101,7 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, c
     let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
     let credentials = Credentials { authorization: requests::authorization(headers), client };
     let (closing, open) = server.closings.add();
-    tokio::spawn(async move {
-        run_socket(server, connection, protocol, credentials, closing).await;
-        drop(open);
-    });
+    tokio::spawn(run_socket(server, connection, protocol, credentials, closing, open));
     response
 }
 
@@ -114,6 +111,7 @@ async fn run_socket(
     protocol: Option<&'static str>,
     credentials: Credentials,
     closing: CancellationToken,
+    _tracked: TaskTrackerToken,
 ) {
     // How a client disconnects does not matter.
     let Ok(connection) = upgrade.await else { return };
@@ -124,7 +122,7 @@ async fn run_socket(
     let close = match protocol {
         Some(PROTOCOL) => {
             let operations = Operations::new(server.clone());
-            let session = SocketSession { server, credentials: Some(credentials), initialized: None, operations };
+            let mut session = SocketSession { server, credentials: Some(credentials), initialized: None, operations };
             session.run(&mut wire, &closing).await
         }
         Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut wire, &closing)).await,
@@ -153,8 +151,8 @@ enum SocketEvent {
 
 impl SocketSession {
     /// Runs until there is a reason to close; `None` when the client is gone. There are many idle sockets, each with a future of this
-    /// size: what is not awaited then is boxed.
-    async fn run(mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
+    /// size: what is not awaited then is boxed, and the session is borrowed, as a future has room for an argument twice.
+    async fn run(&mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
         let Limits { init_timeout, ping_interval, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
@@ -193,7 +191,7 @@ impl SocketSession {
     }
 
     /// Answers the queries and mutations that were received before the server stops.
-    async fn drain(mut self, wire: &mut Wire) -> Option<Close> {
+    async fn drain(&mut self, wire: &mut Wire) -> Option<Close> {
         self.operations.end_all(|kind| kind == OperationType::Subscription);
         while !self.operations.is_empty() {
             let done = tokio::select! {
@@ -209,7 +207,7 @@ impl SocketSession {
     }
 
     /// Answers the mutations that were received before the session ended.
-    async fn answer_mutations(mut self, wire: &mut Wire, why: &'static str) -> Option<Close> {
+    async fn answer_mutations(&mut self, wire: &mut Wire, why: &'static str) -> Option<Close> {
         self.operations.end_all(|kind| kind != OperationType::Mutation);
         self.initialized = None;
         let answering = async {
