@@ -156,13 +156,9 @@ fn delete_texts(conn: &mut Conn<'_>, live: &[Expired], at: Timestamp) -> Result<
     let last_of: BTreeMap<UserId, MessageId> =
         messages.iter().flat_map(|it| [(it.sender_id, it.id), (it.receiver_id, it.id)]).collect();
     // First of all: every transaction changes users before messages, which prevents deadlocks with locks of whole tables.
-    for (user, last) in &last_of {
-        store::feed::note_trimmed(conn, *user, last.key())?;
-    }
+    store::feed::note_trimmed(conn, &last_of)?;
     store::messages::erase(conn, &ids, at)?;
     store::indexing::note_changes(conn, &ids)?;
-    for message in messages {
-        store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), message.id)?;
-    }
+    store::members::decrement_unread(conn, &ids)?;
     Ok((ids.len(), last_of.into_keys().collect()))
 }

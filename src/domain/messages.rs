@@ -180,7 +180,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
         let (message, conversation) = locked(conn, &viewer, id)?;
         store::messages::delete(conn, id, at)?;
         store::indexing::note_changes(conn, &[id])?;
-        store::members::decrement_unread(conn, (message.receiver_id, message.sender_id), id)?;
+        store::members::decrement_unread(conn, &[id])?;
         store::members::follow_last_message(conn, &[id], message.sender_id, &[message.receiver_id])?;
         store::feed::insert(conn, Kind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
         audit::record_for_other(conn, &viewer, at, "deleteMessage", (message.sender_id, id))?;

@@ -341,10 +341,15 @@ pub fn first_event_until(conn: &mut Conn<'_>, time: Timestamp) -> Result<Option<
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
-/// Notes that entries of a user up to a position are missing. The user must be locked.
-pub fn note_trimmed(conn: &mut Conn<'_>, user: UserId, through: i64) -> Result<()> {
-    let note = diesel::update(users::table.find(user).filter(users::trimmed_through.lt(through)))
-        .set(users::trimmed_through.eq(through));
+/// Notes that entries of users, up to this message of each, are missing; there must be one, and the users must be locked.
+pub fn note_trimmed(conn: &mut Conn<'_>, last_of: &BTreeMap<UserId, MessageId>) -> Result<()> {
+    let rows: Vec<_> = last_of.iter().map(|(user, last)| format!("({}, {})", user.key(), last.key())).collect();
+    // Raw, because diesel has no values of several rows to be set. There are numbers in it, and no texts.
+    let note = sql_query(format!(
+        "UPDATE users SET trimmed_through = noted.column2 FROM (VALUES {}) AS noted \
+         WHERE users.id = noted.column1 AND trimmed_through < noted.column2",
+        rows.join(", ")
+    ));
     on!(conn, |c| note.execute(c))?;
     Ok(())
 }

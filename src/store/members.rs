@@ -3,6 +3,7 @@
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, IntoSql, QueryDsl, RunQueryDsl,
     dsl::{count_star, sql},
+    sql_query,
     sql_types::{BigInt, Bool, Integer},
     upsert::excluded,
 };
@@ -136,10 +137,18 @@ pub fn set_mark(
     Ok(())
 }
 
-/// For a deleted message: decrements the unread count of its receiver, unless it was read.
-pub fn decrement_unread(conn: &mut Conn<'_>, (receiver, sender): (UserId, UserId), message: MessageId) -> Result<()> {
-    let row = members::table.find((receiver, sender)).filter(members::read_through.lt(message.key()));
-    let query = diesel::update(row).set(members::unread.eq(members::unread - 1));
+/// For deleted messages, at least one: decrements the unread counts of their receivers, who must be locked, by those that were not read.
+pub fn decrement_unread(conn: &mut Conn<'_>, deleted: &[MessageId]) -> Result<()> {
+    let ids: Vec<_> = deleted.iter().map(|id| id.key().to_string()).collect();
+    // Raw, because diesel has no join in an update. There are numbers in it, and no texts.
+    let query = sql_query(format!(
+        "UPDATE members SET unread = unread - deleted.count FROM (\
+         SELECT user_id, peer_id, count(*) AS count FROM messages \
+         JOIN members ON user_id = receiver_id AND peer_id = sender_id \
+         WHERE id IN ({}) AND id > read_through GROUP BY user_id, peer_id) AS deleted \
+         WHERE members.user_id = deleted.user_id AND members.peer_id = deleted.peer_id",
+        ids.join(", ")
+    ));
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }
