@@ -5,7 +5,7 @@ use diesel::{
     Selectable, SelectableHelper,
 };
 
-use super::{Conn, Result, conn::on, schema::audit};
+use super::{Conn, Result, conn::on, nodes, schema::audit};
 use crate::model::{
     ids::{ServiceTokenId, SessionId, UserId},
     timestamps::Timestamp,
@@ -88,9 +88,9 @@ pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Inserts a row of a command that the operator runs on the whole database.
+/// Inserts a row of a command that the operator runs on the whole database, with the time by the clock of the other rows.
 pub fn insert_command(conn: &mut Conn<'_>, command: &str) -> Result<()> {
-    let at = Timestamp::now();
+    let at = nodes::clock(conn)?.unwrap_or_else(Timestamp::now);
     insert(conn, &Act { at, actor: OPERATOR, session_id: None, action: command, user_id: None, object: None })
 }
 
