@@ -5,7 +5,7 @@ use crate::{
     app::{App, random_epoch},
     model::{
         ids::{ServiceTokenId, SessionId, UserId},
-        sessions::{Credential, Session},
+        sessions::Session,
         texts::{Email, Name, Password},
         timestamps::Timestamp,
         users::{Account, Role, User},
@@ -142,9 +142,7 @@ pub async fn revoke_token(app: &App, viewer: &Viewer, id: ServiceTokenId) -> Res
         }
         Ok::<_, store::Error>(is_revoked)
     };
-    let revoked = app.store.write(revoke).await?;
-    app.revocations.publish([Credential::Service(id)]);
-    Ok(revoked)
+    Ok(app.store.write(revoke).await?)
 }
 
 /// The account with this address; `None` if there is none.
