@@ -19,7 +19,7 @@ use super::{
     cached::CachedStatement,
     conn::{Postgres, on},
     schema::{events, messages, server, users},
-    visibility::IS_READABLE,
+    visibility::{IS_READABLE, SQL_COLUMNS, SqlColumns},
 };
 use crate::model::{
     feed::{Entry, Kind, NewEvent},
@@ -108,15 +108,12 @@ pub struct FeedSlice {
 }
 
 /// Whether the user was erased, [`FeedSlice::trimmed_through`], and an entry if there is one.
-type Row = (Bool, BigInt, Nullable<(BigInt, SmallInt, BigInt, BigInt, BigInt, Nullable<MessageColumns>)>);
+type Row = (Bool, BigInt, Nullable<(BigInt, SmallInt, BigInt, BigInt, BigInt, Nullable<SqlColumns>)>);
 /// The same as it is loaded.
 type LoadedRow = (bool, i64, Option<Entry>);
-type MessageColumns =
-    (BigInt, BigInt, BigInt, Text, Nullable<BigInt>, Nullable<Text>, Integer, BigInt, Nullable<BigInt>);
 
-/// What is selected of a user, [`Row`], where `entry` is an entry of their feed.
-const SHOWN: &str = "users.erased_at IS NOT NULL, users.trimmed_through, entry.*, messages.id, sender_id, receiver_id, content, \
-     reply_to_id, client_id, version, messages.created_at, edited_at FROM";
+/// What is selected of a user, before [`SQL_COLUMNS`]: together [`Row`], where `entry` is an entry of their feed.
+const SHOWN: &str = "users.erased_at IS NOT NULL, users.trimmed_through, entry.*,";
 /// The messages of a feed that a user has sent; the id of the user follows.
 const SENT: &str = "SELECT id AS position, CAST(1 AS SMALLINT) AS kind, id AS message_id, receiver_id AS peer_id, created_at AS at \
      FROM messages WHERE sender_id = ";
@@ -149,7 +146,7 @@ fn after_on_sqlite(
 ) -> Result<Option<FeedSlice>> {
     // Raw, because diesel has no ordered union. Each part is read in the order of its index. The order of the union is kept, and
     // an order of the whole would sort the rows once more.
-    let query = sql::<Row>(&format!("SELECT {SHOWN} users LEFT JOIN ({SENT}"))
+    let query = sql::<Row>(&format!("SELECT {SHOWN} {SQL_COLUMNS} FROM users LEFT JOIN ({SENT}"))
         .bind::<BigInt, _>(user)
         .sql(" AND id > ")
         .bind::<BigInt, _>(position)
@@ -174,7 +171,7 @@ fn after_on_postgres(conn: &mut Postgres, wanted: &[(UserId, i64)], limit: usize
     let after = "wanted.user_id AND id > wanted.after";
     let readable_after = format!("{after} AND {IS_READABLE}");
     // Raw, because diesel has neither ordered unions nor tables of arrays. One statement, because each has a snapshot of its own.
-    let query = sql::<(BigInt, Row)>(&format!("SELECT wanted.number, {SHOWN} unnest("))
+    let query = sql::<(BigInt, Row)>(&format!("SELECT wanted.number, {SHOWN} {SQL_COLUMNS} FROM unnest("))
         .bind::<Array<BigInt>, _>(users)
         .sql(", ")
         .bind::<Array<BigInt>, _>(positions)

@@ -14,7 +14,7 @@ use super::{
     feed::next_sqlite_id,
     pages::{PAGES_PER_STATEMENT, UnionAll, assemble_each, slices},
     schema::messages,
-    visibility::{is_kept, is_readable},
+    visibility::{COLUMNS, is_kept, is_readable},
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
@@ -23,29 +23,6 @@ use crate::model::{
     texts::{ClientId, Content},
     timestamps::Timestamp,
 };
-
-type Columns = (
-    messages::id,
-    messages::sender_id,
-    messages::receiver_id,
-    messages::content,
-    messages::reply_to_id,
-    messages::client_id,
-    messages::version,
-    messages::created_at,
-    messages::edited_at,
-);
-const COLUMNS: Columns = (
-    messages::id,
-    messages::sender_id,
-    messages::receiver_id,
-    messages::content,
-    messages::reply_to_id,
-    messages::client_id,
-    messages::version,
-    messages::created_at,
-    messages::edited_at,
-);
 
 /// A page of each list, by id: one statement for up to 75 of them. It reads no further than the budget goes.
 pub fn pages(

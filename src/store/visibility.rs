@@ -1,10 +1,39 @@
-//! Which messages can be read: those that are kept (neither deleted, nor of a sender whose account is being erased, who is in the table
+//! What can be read of messages, and of which: those that are kept (neither deleted, nor of a sender whose account is being erased, who is in the table
 //! `erasures`) and recent (within the retention). The others are about to be deleted, and are hidden already. Those that are kept and not
 //! recent count as unread until they are deleted.
 
 use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, dsl};
 
 use super::schema::{erasures, messages, retention};
+
+/// The columns of a message, as [`Message`](crate::model::messages::Message) has them.
+type Columns = (
+    messages::id,
+    messages::sender_id,
+    messages::receiver_id,
+    messages::content,
+    messages::reply_to_id,
+    messages::client_id,
+    messages::version,
+    messages::created_at,
+    messages::edited_at,
+);
+pub(super) const COLUMNS: Columns = (
+    messages::id,
+    messages::sender_id,
+    messages::receiver_id,
+    messages::content,
+    messages::reply_to_id,
+    messages::client_id,
+    messages::version,
+    messages::created_at,
+    messages::edited_at,
+);
+/// [`COLUMNS`] in SQL: whoever changes one changes the other.
+pub(super) const SQL_COLUMNS: &str = "messages.id, messages.sender_id, messages.receiver_id, messages.content, \
+     messages.reply_to_id, messages.client_id, messages.version, messages.created_at, messages.edited_at";
+/// The types of [`SQL_COLUMNS`].
+pub(super) type SqlColumns = dsl::SqlTypeOf<Columns>;
 
 /// The condition [`is_readable`] in SQL: whoever changes one changes the other.
 pub(super) const IS_READABLE: &str = "messages.deleted_at IS NULL AND messages.sender_id NOT IN (SELECT user_id FROM erasures) \

@@ -11,10 +11,16 @@ use diesel::{
     connection::{DefaultLoadingMode, SimpleConnection},
     dsl::sql,
     sql_query,
-    sql_types::{Array, BigInt, Integer, Nullable, Text},
+    sql_types::{Array, BigInt, Integer, Text},
 };
 
-use super::{Conn, Result, cached::run_cached, conn::on, indexing, visibility::IS_READABLE};
+use super::{
+    Conn, Result,
+    cached::run_cached,
+    conn::on,
+    indexing,
+    visibility::{IS_READABLE, SQL_COLUMNS, SqlColumns},
+};
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
     messages::{List, Message},
@@ -114,11 +120,6 @@ pub fn clear(conn: &mut Conn<'_>) -> Result<()> {
     }
 }
 
-/// The columns of a message, as in `messages`.
-type Columns = (BigInt, BigInt, BigInt, Text, Nullable<BigInt>, Nullable<Text>, Integer, BigInt, Nullable<BigInt>);
-const COLUMNS: &str =
-    "messages.id, sender_id, receiver_id, content, reply_to_id, client_id, version, created_at, edited_at";
-
 /// Of so many messages at most, words that begin with a prefix are looked for in the texts: the indexes of both databases list such
 /// words in the messages of everybody.
 const MAX_READ_FOR_PREFIXES: i64 = 2_000;
@@ -141,8 +142,8 @@ pub fn find(
     if index.through < through {
         let after = indexing::scanned_after(conn, &index)?;
         // Raw for the conditions.
-        let query = sql::<Columns>(&format!(
-            "SELECT {COLUMNS} FROM messages WHERE id > {after} AND id <= {through} AND {conditions} ORDER BY id DESC"
+        let query = sql::<SqlColumns>(&format!(
+            "SELECT {SQL_COLUMNS} FROM messages WHERE id > {after} AND id <= {through} AND {conditions} ORDER BY id DESC"
         ));
         on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, Some(phrases)))?;
     }
@@ -172,7 +173,7 @@ pub fn find(
         ),
     };
     let limit = if reads_texts { String::new() } else { format!("LIMIT {limit}") };
-    let query = sql::<Columns>(&format!("SELECT {COLUMNS} FROM {hits}"))
+    let query = sql::<SqlColumns>(&format!("SELECT {SQL_COLUMNS} FROM {hits}"))
         .bind::<Text, _>(wanted)
         .sql(&format!("{and_then} AND {id} <= {through} AND {conditions} ORDER BY {id} DESC {limit}"));
     on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, in_texts))?;
