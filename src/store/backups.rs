@@ -19,9 +19,10 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Conn, DatabaseUrl, Error, Result, ServingLock, audit,
+    conn::has_table,
     connections::blocking,
     inspection::{self, size, with_ending},
-    moved, server, serving,
+    server, serving,
     timeouts::BUSY_TIMEOUT,
 };
 
@@ -217,7 +218,7 @@ impl Part {
             let conn = &mut Conn::Sqlite(&mut conn);
             server::set_epoch(conn, epoch)?;
             // A backup of an earlier release has no audit log.
-            if moved::has_table(conn, "audit")? { audit::insert_command(conn, "restore") } else { Ok(()) }
+            if has_table(conn, "audit")? { audit::insert_command(conn, "restore") } else { Ok(()) }
         };
         connect(&self.path).and_then(begin).map_err(|why| inspection::explain(&self.path, why))
     }

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use deadpool::managed::Object;
-use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, sql_query};
+use diesel::{
+    Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::BigInt,
+};
 use diesel_async::{
     AsyncPgConnection, async_connection_wrapper::AsyncConnectionWrapper,
     pooled_connection::AsyncDieselConnectionManager,
@@ -53,6 +55,16 @@ macro_rules! on {
     };
 }
 pub(super) use on;
+
+/// Whether there is a table of this name.
+pub(super) fn has_table(conn: &mut Conn<'_>, name: &str) -> Result<bool> {
+    // Raw, because diesel knows only the tables of the schema.
+    let query = match conn {
+        Conn::Sqlite(_) => format!("SELECT count(*) FROM sqlite_schema WHERE name = '{name}'"),
+        Conn::Postgres(_) => format!("SELECT count(to_regclass('{name}'))"),
+    };
+    Ok(on!(conn, |c| sql::<BigInt>(&query).get_result::<i64>(c))? > 0)
+}
 
 impl Conn<'_> {
     /// Runs the work in a savepoint of the transaction: if it fails, what it did is rolled back, and the transaction can go on.

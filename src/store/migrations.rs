@@ -10,19 +10,14 @@ use std::{
 };
 
 use diesel::{
-    OptionalExtension, RunQueryDsl,
-    backend::Backend,
-    connection::SimpleConnection,
-    dsl::sql,
-    migration::MigrationSource,
-    sql_types::{BigInt, Text},
-    sqlite::Sqlite,
+    OptionalExtension, RunQueryDsl, backend::Backend, connection::SimpleConnection, dsl::sql,
+    migration::MigrationSource, sql_types::Text, sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{
     Conn, Error, Result,
-    conn::{Postgres, on, transaction},
+    conn::{Postgres, has_table, on, transaction},
     moving, names, nodes,
     timeouts::postgres_timeouts,
 };
@@ -185,12 +180,7 @@ pub(super) fn pending(conn: &mut Conn<'_>) -> Result<Vec<String>> {
 
 /// The versions of the migrations that were run. Raw, because diesel would create the table that it keeps them in.
 fn applied(conn: &mut Conn<'_>) -> Result<BTreeSet<String>> {
-    let is_there = match conn {
-        Conn::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = '__diesel_schema_migrations'",
-        Conn::Postgres(_) => "SELECT count(to_regclass('__diesel_schema_migrations'))",
-    };
-    let is_there: i64 = on!(conn, |c| sql::<BigInt>(is_there).get_result(c))?;
-    if is_there == 0 {
+    if !has_table(conn, "__diesel_schema_migrations")? {
         return Ok(BTreeSet::new());
     }
     let versions: Vec<String> = on!(conn, |c| sql::<Text>("SELECT version FROM __diesel_schema_migrations").load(c))?;

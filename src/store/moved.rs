@@ -1,18 +1,6 @@
 //! Whether a database may be used: not any more once it was moved elsewhere, and not yet while one is being moved to it.
 
-use diesel::{RunQueryDsl, dsl::sql, sql_types::BigInt};
-
-use super::{Conn, Error, Result, conn::on};
-
-/// Whether there is a table of this name.
-pub(super) fn has_table(conn: &mut Conn<'_>, name: &str) -> Result<bool> {
-    // Raw, because it is no table of the schema.
-    let query = match conn {
-        Conn::Sqlite(_) => format!("SELECT count(*) FROM sqlite_schema WHERE name = '{name}'"),
-        Conn::Postgres(_) => format!("SELECT count(to_regclass('{name}'))"),
-    };
-    Ok(on!(conn, |c| sql::<BigInt>(&query).get_result::<i64>(c))? > 0)
-}
+use super::{Conn, Error, Result, conn::has_table};
 
 /// Whether it was moved elsewhere, and must not be used any more.
 pub fn is_moved(conn: &mut Conn<'_>) -> Result<bool> {

@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 
 use super::{
     Conn, Error, Result,
-    conn::on,
+    conn::{has_table, on},
     feed,
-    moved::has_table,
     moved_tables::{Column, Kind, NUMBERED, from_json},
 };
 pub use super::{

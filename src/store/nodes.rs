@@ -9,7 +9,10 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use super::{Conn, Result, conn::Postgres, moved::has_table};
+use super::{
+    Conn, Result,
+    conn::{Postgres, has_table},
+};
 use crate::model::timestamps::Timestamp;
 
 /// A server.
