@@ -59,7 +59,7 @@ impl PageArguments {
         list: L,
     ) -> Result<&'a Page<T>, Unresolved> {
         let page = pages.get((list, self.request::<T>()?))?;
-        Ok(page.unwrap_or(Page::EMPTY))
+        Ok(page.unwrap_or(const { &Page::empty() }))
     }
 
     /// The part of a list that is meant.

@@ -57,15 +57,10 @@ pub struct Page<T> {
     pub has_previous: bool,
 }
 
-impl<T: 'static> Page<T> {
-    /// A page of an empty list.
-    pub const EMPTY: &'static Self = &Self { items: Vec::new(), has_next: false, has_previous: false };
-}
-
 impl<T> Page<T> {
     /// A page of an empty list.
     #[must_use]
-    pub fn empty() -> Self {
+    pub const fn empty() -> Self {
         Self { items: Vec::new(), has_next: false, has_previous: false }
     }
 

@@ -141,11 +141,6 @@ impl Chunk {
         self.place(message).is_some()
     }
 
-    /// The messages whose vectors it has.
-    pub fn messages(&self) -> impl Iterator<Item = MessageId> {
-        self.entries.as_chunks().0.iter().filter_map(|entry| Some(Entry::from_bytes(*entry)?.message))
-    }
-
     /// The number of its vectors.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -11,7 +11,7 @@ use duologue::{
     model::{
         ids::{ConversationId, MessageId},
         messages::List,
-        vectors::Chunk,
+        vectors::{QueryVector, Vector},
     },
     store,
 };
@@ -35,14 +35,20 @@ use crate::{
 /// The migration that adds the index.
 const SEARCH_TABLES: &str = "2026-11-26-000004_search";
 
+/// The messages of a stored chunk.
+fn messages(entries: &[u8], vectors: &[u8]) -> Vec<MessageId> {
+    let dimensions = vectors.len() / (entries.len() / 16) - 4;
+    let any = QueryVector::from(&Vector::new(vec![1.0; dimensions]).unwrap());
+    any.scores(entries, vectors).unwrap().map(|(entry, _)| entry.message).collect()
+}
+
 /// The messages that have vectors, each as often as it has one.
 pub(crate) async fn with_vectors(app: &App) -> Vec<MessageId> {
     let read = |conn: &mut store::Conn<'_>| {
         let mut found = Vec::new();
         for model in store::vectors::models(conn)? {
             store::vectors::scan(conn, &model, List::All, |(_, _, entries, vectors)| {
-                let size = vectors.len() / (entries.len() / 16) - 4;
-                found.extend(Chunk::from_bytes(entries, vectors, size).unwrap().messages());
+                found.extend(messages(&entries, &vectors));
                 Ok::<_, store::Error>(())
             })?;
         }
@@ -149,9 +155,9 @@ async fn vectors(app: &App) -> Vec<Vec<u8>> {
         let (model, mut found) = (store::vectors::models(conn)?.pop().unwrap(), Vec::new());
         store::vectors::scan(conn, &model, List::All, |(_, _, entries, vectors)| {
             let (count, size) = (entries.len() / 16, vectors.len() / (entries.len() / 16));
-            let messages = Chunk::from_bytes(entries, vectors.clone(), size - 4).unwrap();
+            let messages = messages(&entries, &vectors);
             assert_eq!(messages.len(), count);
-            found.extend(messages.messages().zip(vectors.chunks(size).map(|vector| vector[4..20].to_vec())));
+            found.extend(messages.into_iter().zip(vectors.chunks(size).map(|vector| vector[4..20].to_vec())));
             Ok::<_, store::Error>(())
         })?;
         found.sort();
