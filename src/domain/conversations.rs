@@ -98,8 +98,14 @@ fn mark_reached(
     let mut has_moved = false;
     for step in [Reach::Delivered, Reach::Read].into_iter().filter(|step| *step <= reach) {
         if member.mark(step).is_none_or(|mark| mark.message_id < message) {
-            let unread = if step == Reach::Read { unread_after(conn, &member, message)? } else { member.unread };
-            store::members::set_mark(conn, (reader, peer), step, Mark { message_id: message, at }, unread)?;
+            let mark = Mark { message_id: message, at };
+            match step {
+                Reach::Delivered => store::members::set_delivered(conn, (reader, peer), mark)?,
+                Reach::Read => {
+                    let unread = unread_after(conn, &member, message)?;
+                    store::members::set_read(conn, (reader, peer), mark, unread)?;
+                }
+            }
             has_moved = true;
         }
     }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::imports::{Line, MessageLine};
 use crate::{
     model::{
-        conversations::{Mark, Reach},
+        conversations::Mark,
         ids::{MessageId, UserId},
         timestamps::Timestamp,
     },
@@ -54,12 +54,12 @@ pub(super) fn set(
             if delivered > 0
                 && let Some(mark) = mark(delivered)
             {
-                store::members::set_mark(conn, (user, peer), Reach::Delivered, mark, unread)?;
+                store::members::set_delivered(conn, (user, peer), mark)?;
             }
             if read > 0
                 && let Some(mark) = mark(read)
             {
-                store::members::set_mark(conn, (user, peer), Reach::Read, mark, unread)?;
+                store::members::set_read(conn, (user, peer), mark, unread)?;
             }
         }
     }

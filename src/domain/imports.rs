@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app::App,
     model::{
-        conversations::{Mark, Reach},
+        conversations::Mark,
         ids::{ConversationId, MessageId, UserId},
         texts::{ClientId, Content, Email, Name},
         timestamps::Timestamp,
@@ -345,11 +345,11 @@ impl Import {
         // What was read has arrived.
         let delivered = read.into_iter().chain(delivered).max_by_key(|mark| mark.message_id);
         if let Some(mark) = delivered {
-            store::members::set_mark(conn, (user, peer), Reach::Delivered, mark, 0)?;
+            store::members::set_delivered(conn, (user, peer), mark)?;
         }
         if let Some(mark) = read {
             let unread = store::messages::count_received(conn, conversation, user, (mark.message_id.key(), last))?;
-            store::members::set_mark(conn, (user, peer), Reach::Read, mark, unread)?;
+            store::members::set_read(conn, (user, peer), mark, unread)?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::{
     schema::members,
 };
 use crate::model::{
-    conversations::{Mark, Member, Reach},
+    conversations::{Mark, Member},
     ids::{ConversationId, MessageId, UserId},
     pages::{End, Page, PageRequest},
 };
@@ -112,28 +112,19 @@ pub fn unread_of(conn: &mut Conn<'_>, users: &[UserId]) -> Result<Vec<(UserId, i
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// Moves a member's mark. With [`Reach::Read`] the unread count is set to `unread`.
-pub fn set_mark(
-    conn: &mut Conn<'_>,
-    (user, peer): (UserId, UserId),
-    reach: Reach,
-    mark: Mark,
-    unread: i64,
-) -> Result<()> {
-    let row = members::table.find((user, peer));
-    let (message, at) = (mark.message_id, mark.at);
-    match reach {
-        Reach::Delivered => {
-            let marks = (members::delivered_through.eq(message), members::delivered_at.eq(at));
-            let query = diesel::update(row).set(marks);
-            on!(conn, |c| query.execute(c))?;
-        }
-        Reach::Read => {
-            let marks = (members::read_through.eq(message), members::read_at.eq(at), members::unread.eq(unread));
-            let query = diesel::update(row).set(marks);
-            on!(conn, |c| query.execute(c))?;
-        }
-    }
+/// Moves the mark of what has arrived at a member.
+pub fn set_delivered(conn: &mut Conn<'_>, (user, peer): (UserId, UserId), mark: Mark) -> Result<()> {
+    let marks = (members::delivered_through.eq(mark.message_id), members::delivered_at.eq(mark.at));
+    let query = diesel::update(members::table.find((user, peer))).set(marks);
+    on!(conn, |c| query.execute(c))?;
+    Ok(())
+}
+
+/// Moves the mark of what a member has read, and sets how many are unread after it.
+pub fn set_read(conn: &mut Conn<'_>, (user, peer): (UserId, UserId), mark: Mark, unread: i64) -> Result<()> {
+    let marks = (members::read_through.eq(mark.message_id), members::read_at.eq(mark.at), members::unread.eq(unread));
+    let query = diesel::update(members::table.find((user, peer))).set(marks);
+    on!(conn, |c| query.execute(c))?;
     Ok(())
 }
 
