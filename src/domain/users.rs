@@ -52,7 +52,7 @@ pub async fn create(app: &App, viewer: &Viewer, name: Name, email: Email, passwo
     let (viewer, created_at) = (viewer.clone(), app.now());
     app.store
         .write(move |conn| {
-            viewer.check_session(conn, created_at)?;
+            viewer.require_active(conn, created_at)?;
             let (name, email, role) = (&name, Some(&email), Role::User);
             let user = NewUser { id: None, name, email, created_at, password_hash: hash.as_deref(), role };
             let user = store::users::insert(conn, &user).map_err(email_taken)?;
@@ -88,7 +88,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     let (at, viewer) = (app.now(), viewer.clone());
     let revocations = app.revocations.clone();
     let change = move |conn: &mut Conn<'_>, user: User, peers: &[UserId]| {
-        viewer.check_session(conn, at)?;
+        viewer.require_active(conn, at)?;
         let mut after = user.clone();
         if name.is_some() || email.is_some() {
             let updated = store::users::update(conn, id, name.as_ref(), email.as_ref()).map_err(email_taken)?;
@@ -143,7 +143,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
     let (viewer, signals, revocations) = (viewer.clone(), app.signals.clone(), app.revocations.clone());
     let notifier = app.notifier.clone();
     let erase = move |conn: &mut Conn<'_>, _: User, peers: &[UserId]| {
-        viewer.check_session(conn, at)?;
+        viewer.require_active(conn, at)?;
         let revoked = store::sessions::end_all(conn, id, None, at)?;
         store::users::erase(conn, id, at)?;
         store::sessions::forget_devices(conn, id)?;

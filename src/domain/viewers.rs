@@ -90,7 +90,7 @@ impl Viewer {
 
     /// Checks again that the session or the service token is active, or the account of who has neither: for work that is long enough
     /// for it to have been revoked meanwhile.
-    pub(super) fn check_session(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
+    pub(super) fn require_active(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
         let is_active = match self.who {
             Who::User { session: Some(session), .. } => store::sessions::active(conn, session, at)?.is_some(),
             Who::User { id, .. } => store::users::is_active(conn, id)? == Some(true),
@@ -109,18 +109,14 @@ impl Viewer {
     }
 
     async fn check_credential(&self, app: &App) -> Result<()> {
-        let is_valid = match self.who {
-            Who::Operator | Who::Unrestricted | Who::Anonymous => true,
-            Who::User { expires_at, .. } => {
-                let (viewer, now) = (self.clone(), app.now());
-                if expires_at > now {
-                    return app.store.lookup(move |conn| viewer.check_session(conn, now)).await;
-                }
-                false
-            }
-            Who::Service(id) => app.store.lookup(move |conn| store::service_tokens::is_active(conn, id)).await?,
-        };
-        if is_valid { Ok(()) } else { Err(Error::Unauthenticated) }
+        let Some((_, expires_at)) = self.credential() else { return Ok(()) };
+        // Service tokens do not expire.
+        let now = expires_at.map_or(Timestamp::MIN, |_| app.now());
+        if expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Error::Unauthenticated);
+        }
+        let viewer = self.clone();
+        app.store.lookup(move |conn| viewer.require_active(conn, now)).await
     }
 
     /// Counts a change against the viewer's rate limit; privileged viewers have none.
