@@ -1,6 +1,11 @@
 //! Commands of the operator: admins, service tokens, password resets, and sessions.
 
-use super::{Error, Rejection, Result, Viewer, audit, errors::email_taken, policy};
+use super::{
+    Error, Rejection, Result, Viewer, audit,
+    errors::email_taken,
+    policy,
+    users::{require_own_password, require_user},
+};
 use crate::{
     app::{App, random_epoch},
     model::{
@@ -55,9 +60,7 @@ pub async fn grant(app: &App, viewer: &Viewer, id: UserId) -> Result<User> {
     app.store
         .write(move |conn| {
             let user = existing(conn, id)?;
-            if store::identities::has_any(conn, id)? {
-                return Err(Rejection::IssuersAccount.into());
-            }
+            require_own_password(conn, id)?;
             if store::users::set_role(conn, id, Role::Admin)? {
                 store::sessions::end_all(conn, id, None, at)?;
                 audit::record(conn, &viewer, at, "admin grant", (Some(id), None))?;
@@ -174,17 +177,10 @@ pub async fn check_has_password(app: &App, viewer: &Viewer, id: UserId) -> Resul
     policy::require_operator(viewer)?;
     app.store
         .read(move |conn| {
-            if !store::users::exists(conn, id)? {
-                return Err(Error::from(Rejection::NoUser(id)));
-            }
+            require_user(conn, id)?;
             require_own_password(conn, id)
         })
         .await
-}
-
-/// The account of a user of an issuer has none.
-fn require_own_password(conn: &mut Conn<'_>, id: UserId) -> Result<()> {
-    if store::identities::has_any(conn, id)? { Err(Rejection::IssuersAccount.into()) } else { Ok(()) }
 }
 
 /// Sets the password of an account, and ends its sessions; one that was made for a user of an issuer has no password.
@@ -195,7 +191,9 @@ pub async fn reset_password(app: &App, viewer: &Viewer, id: UserId, password: Pa
     app.store
         .write(move |conn| {
             existing(conn, id)?;
-            replace_password(conn, id, &hash, at)?;
+            require_own_password(conn, id)?;
+            store::users::set_password(conn, id, &hash)?;
+            store::sessions::end_all(conn, id, None, at)?;
             audit::record(conn, &viewer, at, "admin reset-password", (Some(id), None))?;
             Ok::<_, Error>(())
         })
@@ -208,10 +206,8 @@ pub async fn sessions(app: &App, viewer: &Viewer, id: UserId) -> Result<Vec<Sess
     let at = app.now();
     app.store
         .read(move |conn| {
-            if !store::users::exists(conn, id)? {
-                return Err(Error::from(Rejection::NoUser(id)));
-            }
-            Ok(store::sessions::of_user(conn, id, at, MAX_LISTED)?)
+            require_user(conn, id)?;
+            Ok::<_, Error>(store::sessions::of_user(conn, id, at, MAX_LISTED)?)
         })
         .await
 }
@@ -233,12 +229,4 @@ pub async fn end_session(app: &App, viewer: &Viewer, id: SessionId) -> Result<Op
 /// The user with this id, locked.
 fn existing(conn: &mut Conn<'_>, id: UserId) -> Result<User> {
     store::users::lock(conn, &[id])?.pop().ok_or_else(|| Rejection::NoUser(id).into())
-}
-
-/// Sets the password of an account, and ends its sessions.
-fn replace_password(conn: &mut Conn<'_>, user: UserId, hash: &str, at: Timestamp) -> Result<()> {
-    require_own_password(conn, user)?;
-    store::users::set_password(conn, user, hash)?;
-    store::sessions::end_all(conn, user, None, at)?;
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 
-use super::{Rejection, Result, Snapshot, Viewer, policy, presences::PresenceGuard, snapshot};
+use super::{Rejection, Result, Snapshot, Viewer, policy, presences::PresenceGuard, snapshot, users::require_user};
 use crate::{
     app::App,
     model::{
@@ -60,9 +60,7 @@ pub async fn subscribe(
     let about = conversation.map(|id| id.peer_of(user).ok_or(Rejection::NoConversation)).transpose()?;
     // Subscribe before reading, so that an erasure in between ends the subscription.
     let subscription = app.signals.subscribe(user, about);
-    if !app.store.read(move |conn| store::users::exists(conn, user)).await? {
-        return Err(Rejection::NoUser(user).into());
-    }
+    app.store.read(move |conn| require_user(conn, user)).await?;
     let presence = PresenceGuard::acquire(app, viewer, user);
     let state = (app.clone(), viewer.clone(), subscription, presence);
     Ok(stream::try_unfold(state, move |(app, viewer, mut subscription, presence)| async move {

@@ -106,9 +106,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
             audit::record(conn, &viewer, at, "updateUser", (Some(id), Some(fields.join(","))))?;
         }
         let Some(hash) = &hash else { return Ok((after, Vec::new())) };
-        if store::identities::has_any(conn, id)? {
-            return Err(Rejection::IssuersAccount.into());
-        }
+        require_own_password(conn, id)?;
         store::users::set_password(conn, id, hash)?;
         Ok((after, store::sessions::end_all(conn, id, viewer.session(), at)?))
     };
@@ -117,6 +115,16 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     };
     let (user, _) = with_locked_peers(app, id, change, publish).await?;
     Ok(user)
+}
+
+/// Refuses a user who is not there.
+pub(super) fn require_user(conn: &mut Conn<'_>, id: UserId) -> Result<()> {
+    if store::users::exists(conn, id)? { Ok(()) } else { Err(Rejection::NoUser(id).into()) }
+}
+
+/// Refuses the account of a user of an issuer, which has no password.
+pub(super) fn require_own_password(conn: &mut Conn<'_>, id: UserId) -> Result<()> {
+    if store::identities::has_any(conn, id)? { Err(Rejection::IssuersAccount.into()) } else { Ok(()) }
 }
 
 /// Counts a change of a user against the viewer's rate limit; one that peers are notified of as much as so many changes.
