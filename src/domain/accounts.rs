@@ -11,6 +11,7 @@ use super::{
     attempts::{self, Attempt},
     errors::email_taken,
     policy,
+    steps::step,
 };
 use crate::{
     app::App,
@@ -33,13 +34,11 @@ const MAX_OWN_SESSIONS: i64 = 100;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How soon it looks when another server has announced some.
 const POLL_DELAY: Duration = Duration::from_millis(100);
-/// How often ended sessions are purged.
-const PURGE_INTERVAL: Duration = Duration::from_mins(10);
-/// How long ago sessions have ended that are purged, in milliseconds: a day.
-const PURGE_AFTER_MS: i64 = 86_400_000;
-/// Milliseconds before the last successful poll from which the next one looks: another process may have stamped a revocation
-/// by a clock that is behind, and committed it some seconds later.
-const POLL_OVERLAP_MS: i64 = 60_000;
+/// How long ago sessions have ended that are purged.
+const PURGE_AFTER: Duration = Duration::from_hours(24);
+/// So long before the last successful poll the next one looks: another process may have stamped a revocation by a clock that is behind,
+/// and committed it some seconds later.
+const POLL_OVERLAP: Duration = Duration::from_mins(1);
 
 /// The outcome of signing in.
 pub struct SignedIn {
@@ -279,9 +278,9 @@ pub fn sessions(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, user: UserId) -
     Ok(store::sessions::of_user(conn, user, app.now(), MAX_OWN_SESSIONS)?)
 }
 
-/// Periodically publishes revocations by other processes, evicts idle rate limits and purges old sessions; never returns.
+/// Periodically publishes revocations by other processes and evicts idle rate limits; never returns.
 pub async fn run_session_poller(app: Arc<App>) {
-    let (mut purged, mut evicted) = (Instant::now(), Instant::now());
+    let mut evicted = Instant::now();
     // Connections are opened from now on.
     app.revocations.set_polled_at(app.now());
     loop {
@@ -293,24 +292,18 @@ pub async fn run_session_poller(app: Arc<App>) {
             app.rates.evict_idle();
         }
         poll_revocations(&app).await;
-        if purged.elapsed() > PURGE_INTERVAL {
-            let before = app.now().milliseconds().saturating_sub(PURGE_AFTER_MS);
-            let now = app.now();
-            let purge = move |conn: &mut Conn<'_>| {
-                let attempts = store::attempts::purge(conn, now)?;
-                Ok::<_, store::Error>(attempts + store::sessions::purge(conn, Timestamp::from_milliseconds(before))?)
-            };
-            match app.store.write(purge).await {
-                Ok(0) => purged = Instant::now(),
-                // There may be more, for the next turn.
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "old sessions and attempts to sign in could not be deleted");
-                    purged = Instant::now();
-                }
-            }
-        }
     }
+}
+
+/// Deletes sessions that ended long ago, and attempts to sign in that do not count any more, in small batches.
+pub(super) async fn purge(app: &App) -> Result<()> {
+    let now = app.now();
+    let purge = move |conn: &mut Conn<'_>| {
+        let attempts = store::attempts::purge(conn, now)?;
+        Ok::<_, store::Error>(attempts + store::sessions::purge(conn, now.earlier(PURGE_AFTER))?)
+    };
+    while step(app.store.write(purge)).await? != Some(0) {}
+    Ok(())
 }
 
 /// Publishes the sessions and service tokens that other processes have revoked, and the accounts that they have erased or suspended,
@@ -319,7 +312,7 @@ pub async fn poll_revocations(app: &App) {
     let now = app.now();
     // If the clock was set back since, the last poll counts as of now.
     let last = app.revocations.polled_at().unwrap_or(now).min(now);
-    let since = Timestamp::from_milliseconds(last.milliseconds() - POLL_OVERLAP_MS);
+    let since = last.earlier(POLL_OVERLAP);
     let recent = move |conn: &mut Conn<'_>| {
         let sessions = store::sessions::ended_since(conn, since)?;
         let services = store::service_tokens::revoked_since(conn, since)?;

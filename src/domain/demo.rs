@@ -1,6 +1,6 @@
 //! Demo data: realistic users and messages up to now, the same for the same seed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,10 +21,10 @@ use crate::{
 const BUSY_SHARE: u32 = 10;
 /// Messages of the busy pair, at most.
 const BUSY_MAX: u32 = 10_000;
-/// So long before the last message is the first one, in milliseconds.
-const SPAN: i64 = 30 * 24 * 60 * 60 * 1_000;
-/// Between two users who join, in milliseconds.
-const JOIN_INTERVAL: i64 = 60_000;
+/// So long before the last message is the first one.
+const SPAN: Duration = Duration::from_hours(30 * 24);
+/// Between two users who join.
+const JOIN_INTERVAL: Duration = Duration::from_mins(1);
 /// At most so many messages follow each other when two people talk.
 const MAX_TALK: u32 = 9;
 
@@ -79,16 +79,15 @@ fn address(line: Line) -> Option<Email> {
 pub fn lines(users: u32, messages: u32, seed: u64, end: Timestamp) -> impl Iterator<Item = Line> + Send {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let mut names = ChaCha8Rng::seed_from_u64(!seed);
-    let end = end.milliseconds();
     let user_lines = (1..=users).map(move |number| {
-        let joined = end - SPAN - i64::from(users - number + 1) * JOIN_INTERVAL;
+        let joined = end.earlier(SPAN + JOIN_INTERVAL * (users - number + 1));
         Line::User(user(&mut names, number, seed, joined))
     });
     let busy = (messages / BUSY_SHARE).min(BUSY_MAX);
-    let interval = SPAN / i64::from(messages.max(1));
-    let mut talk = Talk { pair: (1, 2), left: 0, time: end - SPAN };
+    let interval = SPAN / messages.max(1);
+    let mut talk = Talk { pair: (1, 2), left: 0, time: end.earlier(SPAN) };
     let message_lines = (1..=messages).map(move |number| {
-        let latest = end - i64::from(messages - number) * interval;
+        let latest = end.earlier(interval * (messages - number));
         // The busy pair's messages are spread evenly among the others.
         let in_turn = |number: u32| u64::from(number) * u64::from(busy) / u64::from(messages.max(1));
         let pair = if in_turn(number) > in_turn(number - 1) {
@@ -106,43 +105,43 @@ pub fn lines(users: u32, messages: u32, seed: u64, end: Timestamp) -> impl Itera
 struct Talk {
     pair: (u32, u32),
     left: u32,
-    time: i64,
+    time: Timestamp,
 }
 
 impl Talk {
     /// Who talks now: within a talk after some seconds, and never later than at `latest`.
-    fn next(&mut self, dice: &mut impl Rng, users: u32, latest: i64) -> (u32, u32) {
+    fn next(&mut self, dice: &mut impl Rng, users: u32, latest: Timestamp) -> (u32, u32) {
         if self.left == 0 {
             self.pair = pair(dice, users);
             self.left = dice.random_range(0..MAX_TALK);
             self.time = latest;
         } else {
             self.left -= 1;
-            self.time = latest.min(self.time + dice.random_range(3_000..90_000));
+            self.time = latest.min(self.time.later(Duration::from_millis(dice.random_range(3_000..90_000))));
         }
         self.pair
     }
 }
 
-fn user(dice: &mut impl Rng, number: u32, seed: u64, joined: i64) -> UserLine {
+fn user(dice: &mut impl Rng, number: u32, seed: u64, joined: Timestamp) -> UserLine {
     let (first, last) = name(dice);
     UserLine {
         id: number.into(),
         name: format!("{first} {last}"),
         email: Some(format!("{}.{number}@demo-{seed}.example.com", first.to_lowercase())),
-        created_at: Timestamp::from_milliseconds(joined).to_string(),
+        created_at: joined.to_string(),
         ..UserLine::default()
     }
 }
 
-fn message(dice: &mut impl Rng, number: u32, (one, other): (u32, u32), time: i64) -> MessageLine {
+fn message(dice: &mut impl Rng, number: u32, (one, other): (u32, u32), time: Timestamp) -> MessageLine {
     let (sender, receiver) = if dice.random_bool(0.5) { (one, other) } else { (other, one) };
     MessageLine {
         id: number.into(),
         sender_id: sender.into(),
         receiver_id: receiver.into(),
         content: text(dice),
-        created_at: Timestamp::from_milliseconds(time).to_string(),
+        created_at: time.to_string(),
         ..MessageLine::default()
     }
 }
@@ -194,7 +193,7 @@ mod tests {
         let times: Vec<Timestamp> = messages.iter().map(|message| message.created_at.parse().unwrap()).collect();
         assert!(times.is_sorted());
         assert_eq!(times.last(), Some(&end()));
-        assert!(times.iter().all(|time| end().milliseconds() - time.milliseconds() <= SPAN));
+        assert!(times.iter().all(|time| *time >= end().earlier(SPAN)));
         let lengths: Vec<_> = messages.iter().map(|message| message.content.chars().count()).collect();
         assert!(lengths.iter().any(|length| *length <= 2) && lengths.iter().any(|length| *length > 600));
         assert!(messages.iter().any(|message| message.content.contains("https://")));

@@ -1,8 +1,9 @@
-//! What is kept for a certain time only, besides messages: events of the feeds and records of the audit log.
+//! What is kept for a certain time only, besides messages: events of the feeds, records of the audit log, ended
+//! sessions, and attempts to sign in.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Result, audit, feed};
+use super::{Result, accounts, audit, feed};
 use crate::app::App;
 
 /// 'Trim': the lock of the server that deletes.
@@ -33,6 +34,7 @@ async fn run(app: &App, retention: Retention) -> Result<()> {
     // One of several servers is enough.
     let Some(_lock) = app.store.try_lock(LOCK).await? else { return Ok(()) };
     let trimmed = feed::trim(app, retention.events).await;
+    let purged = accounts::purge(app).await;
     audit::trim(app, retention.audit).await?;
-    trimmed.map(drop)
+    trimmed.map(drop).and(purged)
 }

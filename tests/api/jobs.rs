@@ -138,7 +138,8 @@ async fn what_ends_at_one_server_ends_at_another_within_five_seconds_without_nat
 
 /// How many rows there are of those that a server deletes when they are old.
 async fn count(database: &Database) -> i64 {
-    let query = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM audit)";
+    let query = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM audit)
+        + (SELECT count(*) FROM sessions WHERE device = 'x') + (SELECT count(*) FROM attempts)";
     if database.is_sqlite() {
         return rusqlite::Connection::open(database.path()).unwrap().query_row(query, (), |row| row.get(0)).unwrap();
     }
@@ -147,7 +148,7 @@ async fn count(database: &Database) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_and_records_that_are_too_old_are_deleted() {
+async fn what_is_too_old_is_deleted() {
     let chat = Chat::open().await;
     let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let id = ada.sends("Hello", &bob).await;
@@ -158,19 +159,32 @@ async fn events_and_records_that_are_too_old_are_deleted() {
     drop(database.run(&format!("UPDATE events SET at = {recent} WHERE id = (SELECT max(id) FROM events)")).await);
     let records = format!("INSERT INTO audit (at, actor, action) VALUES ({old}, 'a', 'x'), ({recent}, 'a', 'x')");
     drop(database.run(&format!("DELETE FROM audit; {records}")).await);
-    assert!(count(&database).await > 3);
+    let [hour, to_come] =
+        [Timestamp::now().earlier(Duration::from_hours(1)), Timestamp::now().later(Duration::from_hours(1))];
+    let [one, other] = if database.is_sqlite() { ["x'01'", "x'02'"] } else { [r"'\x01'", r"'\x02'"] };
+    let sessions = format!(
+        "INSERT INTO sessions (user_id, device, refresh_hash, created_at, last_used_at, expires_at)
+         VALUES (1, 'x', {one}, 1, 1, {old}), (1, 'x', {other}, 1, 1, {})",
+        hour.milliseconds()
+    );
+    drop(database.run(&sessions).await);
+    let attempts = format!("VALUES (1, 1, {old}), (2, 1, {})", to_come.milliseconds());
+    drop(
+        database.run(&format!("DELETE FROM attempts; INSERT INTO attempts (key, count, expires_at) {attempts}")).await,
+    );
+    assert!(count(&database).await > 7);
     // The lock is of these servers: others may have another schema of the same PostgreSQL database.
     let elsewhere = Chat::open().await;
     let _lock = elsewhere.app.store.try_lock(0x5472_696D).await.unwrap().expect("nobody else has this schema");
     let (server, _) = serve(&database, &["--feed-retention", "5", "--audit-retention", "5"]).await;
     soon(async {
-        while count(&database).await > 2 {
+        while count(&database).await > 4 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert_eq!(terminate(server).await, Some(0));
-    assert_eq!(count(&database).await, 2, "what is recent stays");
+    assert_eq!(count(&database).await, 4, "what is recent stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
