@@ -1,7 +1,5 @@
 //! A connection to either database, a macro to write a query once for both, and transactions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use deadpool::managed::Object;
 use diesel::{
     Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::BigInt,
@@ -114,12 +112,8 @@ pub(super) fn sqlite_snapshot<T, E: From<Error>>(
     conn: &mut SqliteConnection,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let read = conn.transaction(|conn| {
-        // A panic must not leave the transaction open.
-        let read = catch_unwind(AssertUnwindSafe(|| work(&mut Conn::Sqlite(conn))));
-        read.unwrap_or_else(|_panic| Err(E::from(Error::Failed("a read panicked".into())))).map_err(Abort::Work)
-    });
-    read.map_err(Abort::into_error)
+    let outcome = conn.transaction(|conn| work(&mut Conn::Sqlite(conn)).map_err(Abort::Work));
+    outcome.map_err(Abort::into_error)
 }
 
 /// Whether the work or the database caused a rollback.

@@ -39,8 +39,8 @@ impl Manager for SqliteFile {
         tokio::task::spawn_blocking(move || file.open()).await.map_err(|panic| Error::Failed(panic.to_string()))?
     }
 
-    /// Readers leave no transaction open. But where the disk failed SQLite may have ended one by itself, after which diesel refuses every
-    /// other one.
+    /// A reader that panicked has left its transaction open. And where the disk failed SQLite may have ended one by itself, after which
+    /// diesel refuses every other one.
     async fn recycle(&self, conn: &mut SqliteConnection, _: &Metrics) -> RecycleResult<Error> {
         if <SqliteConnection as Connection>::TransactionManager::is_broken_transaction_manager(conn) {
             return Err(RecycleError::message("its transaction was not ended"));
