@@ -83,7 +83,7 @@ struct Import {
     reserved_through: i64,
     /// The new ids by those of the lines.
     users: HashMap<i64, UserId>,
-    messages: HashMap<i64, (MessageId, ConversationId)>,
+    messages: BTreeMap<i64, (MessageId, ConversationId)>,
     /// With the senders, as the lines have them.
     client_ids: HashSet<(i64, String)>,
     conversations: HashMap<ConversationId, Imported>,
@@ -113,7 +113,7 @@ impl Import {
             last_message_id: store::feed::last_id(conn)?.max(store::feed::unsettled(conn)?.last_id()),
             reserved_through: 0,
             users: HashMap::new(),
-            messages: HashMap::new(),
+            messages: BTreeMap::new(),
             client_ids: HashSet::new(),
             conversations: HashMap::new(),
             pending: Vec::with_capacity(ROWS_PER_INSERT),
@@ -318,8 +318,8 @@ impl Import {
     /// The same for a mark; in an export of one user the last message before it.
     fn marked_message(&self, id: i64, conversation: ConversationId) -> Result<Option<MessageId>, LineError> {
         let earlier = || {
-            let of_conversation = self.messages.iter().filter(|(_, (_, its))| *its == conversation);
-            of_conversation.filter(|(its, _)| **its < id).max_by_key(|(its, _)| **its).map(|(_, (new, _))| *new)
+            let mut before = self.messages.range(..id).rev();
+            before.find(|(_, (_, its))| *its == conversation).map(|(_, (new, _))| *new)
         };
         Ok(self.message(id, conversation, "messageId")?.or_else(earlier))
     }
