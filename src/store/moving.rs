@@ -24,8 +24,8 @@ pub use super::{
     moved_tables::{Row, TABLES, Table},
 };
 
-/// A statement for either database, with one text bound as `$1`.
-fn given(conn: &Conn<'_>) -> &'static str {
+/// What a FROM has for the elements of the JSON array that is bound as `$1`: rows of `given.value`.
+fn json_elements(conn: &Conn<'_>) -> &'static str {
     match conn {
         Conn::Sqlite(_) => "json_each($1) AS given",
         Conn::Postgres(_) => "json_array_elements(CAST($1 AS JSON)) AS given (value)",
@@ -72,13 +72,13 @@ pub fn rows_after(conn: &mut Conn<'_>, table: &'static Table, after: &[Value], l
 pub fn rows_of(conn: &mut Conn<'_>, table: &'static Table, keys: &[Row]) -> Result<Vec<Row>> {
     let is_sqlite = matches!(conn, Conn::Sqlite(_));
     let wanted = from_json(table.keys.iter(), "given.value", is_sqlite);
-    let (row, name, names, given) = (table.to_json(is_sqlite), table.name, table.key_names(), given(conn));
+    let (row, name, names, given) = (table.to_json(is_sqlite), table.name, table.key_names(), json_elements(conn));
     load(conn, format!("SELECT {row} AS json FROM {name} WHERE ({names}) IN (SELECT {wanted} FROM {given})"), &keys)
 }
 
 /// Inserts rows, or replaces those with their keys.
 pub fn put(conn: &mut Conn<'_>, table: &'static Table, rows: &[Row]) -> Result<()> {
-    let (is_sqlite, source) = (matches!(conn, Conn::Sqlite(_)), given(conn));
+    let (is_sqlite, source) = (matches!(conn, Conn::Sqlite(_)), json_elements(conn));
     let name = table.name;
     if name == "users" {
         // Whoever has the address of one of these here has another one there by now, or none, and is put later.
@@ -107,7 +107,7 @@ pub fn put(conn: &mut Conn<'_>, table: &'static Table, rows: &[Row]) -> Result<(
 /// Deletes the rows with these keys.
 pub fn remove(conn: &mut Conn<'_>, table: &'static Table, keys: &[Row]) -> Result<()> {
     let key = from_json(table.keys.iter(), "given.value", matches!(conn, Conn::Sqlite(_)));
-    let (name, names, given) = (table.name, table.key_names(), given(conn));
+    let (name, names, given) = (table.name, table.key_names(), json_elements(conn));
     if name == "messages" {
         // Whatever refers to one of these here refers to none there by now, and is put later.
         let freed = format!("UPDATE messages SET reply_to_id = NULL WHERE reply_to_id IN (SELECT {key} FROM {given})");
@@ -261,7 +261,7 @@ const SEQ: [Column; 1] = [Column("seq", Kind::Integer)];
 pub fn discard(conn: &mut Conn<'_>, seqs: &[i64]) -> Result<()> {
     let rows: Vec<Row> = seqs.iter().map(|seq| vec![json!(seq)]).collect();
     let key = from_json(SEQ.iter(), "given.value", matches!(conn, Conn::Sqlite(_)));
-    let given = given(conn);
+    let given = json_elements(conn);
     execute(conn, format!("DELETE FROM moving_changes WHERE seq IN (SELECT {key} FROM {given})"), &rows)
 }
 
