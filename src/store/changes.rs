@@ -17,14 +17,13 @@ pub fn unfinished(conn: &mut Conn<'_>, limit: i64) -> Result<Vec<UserId>> {
 
 /// Up to which of their peers, by id, are notified of a user's change; `None` if no change is unfinished.
 pub fn notified_through(conn: &mut Conn<'_>, user: UserId) -> Result<Option<i64>> {
-    let query = user_changes::table.select(user_changes::told_through).find(user);
+    let query = user_changes::table.select(user_changes::notified_through).find(user);
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 
 /// Begins a change, or records that peers up to this one are notified of it. The user must be locked.
 pub fn set_notified(conn: &mut Conn<'_>, user: UserId, through: Option<UserId>) -> Result<()> {
-    // The column has an earlier name of it.
-    let notified = user_changes::told_through.eq(through.map_or(0, UserId::key));
+    let notified = user_changes::notified_through.eq(through.map_or(0, UserId::key));
     let query = diesel::insert_into(user_changes::table)
         .values((user_changes::user_id.eq(user), notified))
         .on_conflict(user_changes::user_id)

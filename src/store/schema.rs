@@ -118,7 +118,8 @@ diesel::table! {
 diesel::table! {
     user_changes (user_id) {
         user_id -> BigInt,
-        told_through -> BigInt,
+        #[sql_name = "told_through"]
+        notified_through -> BigInt,
     }
 }
 
