@@ -349,7 +349,7 @@ async fn user_named(app: &App, operator: &Viewer, text: &str) -> Result<UserId> 
     if !text.contains('@') {
         return Ok(text.parse()?);
     }
-    let user = domain::admin::user_with(app, operator, Email::of_account(text)?).await?;
+    let user = domain::admin::user_by_email(app, operator, Email::of_account(text)?).await?;
     user.context("there is no account with this address")
 }
 

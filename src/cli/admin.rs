@@ -42,7 +42,7 @@ async fn run_on(app: &App, task: Admin) -> Result<()> {
         Admin::Create { name, email, .. } => {
             let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
             // Before anybody types a password.
-            if admin::user_with(app, &operator, email.clone()).await?.is_some() {
+            if admin::user_by_email(app, &operator, email.clone()).await?.is_some() {
                 bail!(
                     "there is an account with this address: if it is not theirs, change its password with `duologue admin \
                      reset-password`; then `duologue admin grant` makes it an admin"

@@ -11,7 +11,7 @@ use duologue::{
     config::Database,
     domain::{
         Viewer,
-        audit::{self, Concerned, Filter, OPERATOR},
+        audit::{self, AuditFilter, OPERATOR, Subject},
     },
     model::ids::{ServiceTokenId, SessionId, UserId},
 };
@@ -31,15 +31,15 @@ pub(super) async fn run(wanted: Wanted<'_>, json: bool, database: &Database) -> 
 
 async fn list(app: &App, (since, user, action): Wanted<'_>, json: bool) -> Result<()> {
     let operator = Viewer::operator(app);
-    let concerned = match user {
+    let subject = match user {
         Some(token) if token.starts_with("svc_") && !token.contains('@') => {
             Some(token.parse::<ServiceTokenId>()?.into())
         }
-        Some(OPERATOR) => Some(Concerned::of_commands()),
+        Some(OPERATOR) => Some(Subject::of_commands()),
         Some(user) => Some(user_named(app, &operator, user).await?.into()),
         None => None,
     };
-    let filter = Filter { since: since.map(|since| app.now().earlier(since)), concerned, action };
+    let filter = AuditFilter { since: since.map(|since| app.now().earlier(since)), subject, action };
     let mut output = stdout().lock();
     if !json {
         writeln!(output, "AT\tACTOR\tSESSION\tACTION\tUSER\tOBJECT")?;

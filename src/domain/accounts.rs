@@ -174,7 +174,7 @@ pub async fn refresh(app: &App, token: &str, from: Option<IpAddr>) -> Result<Sig
     let keys = keys(app)?;
     let id = keys.session_of_refresh_token(token).ok_or(Rejection::TokenExpired)?;
     app.rates.check_refresh(id, from)?;
-    let exchange = Exchange {
+    let exchange = TokenExchange {
         session: id,
         hash: digest(token),
         next: keys.next_refresh_tokens(id, token),
@@ -197,7 +197,7 @@ pub async fn refresh(app: &App, token: &str, from: Option<IpAddr>) -> Result<Sig
 }
 
 /// An exchange of a refresh token.
-struct Exchange {
+struct TokenExchange {
     session: SessionId,
     hash: Vec<u8>,
     /// What may follow the token: first what is issued now.
@@ -208,7 +208,7 @@ struct Exchange {
     grace: Duration,
 }
 
-impl Exchange {
+impl TokenExchange {
     /// The session and its current refresh token, if that was issued for the same token a moment ago.
     fn repeated(&self, session: Session, current: &[u8]) -> Option<(Session, String)> {
         // Both ways: the clock of another process may be behind.

@@ -149,7 +149,7 @@ pub async fn revoke_token(app: &App, viewer: &Viewer, id: ServiceTokenId) -> Res
 }
 
 /// The account with this address; `None` if there is none.
-pub async fn user_with(app: &App, viewer: &Viewer, email: Email) -> Result<Option<UserId>> {
+pub async fn user_by_email(app: &App, viewer: &Viewer, email: Email) -> Result<Option<UserId>> {
     policy::require_operator(viewer)?;
     let found = app.store.read(move |conn| store::users::by_email(conn, &email)).await?;
     Ok(found.map(|(user, _)| user.id))

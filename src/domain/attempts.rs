@@ -122,7 +122,7 @@ impl Drop for Attempt {
         }
         let (app, key) = (self.app.clone(), self.failures.key);
         self.runtime.spawn(async move {
-            if let Err(error) = app.store.write(move |conn| store::attempts::discount(conn, key)).await {
+            if let Err(error) = app.store.write(move |conn| store::attempts::uncount(conn, key)).await {
                 tracing::debug!(%error, "an attempt to sign in counts as failed");
             }
         });

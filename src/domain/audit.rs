@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use super::{Result, Viewer, policy, steps::step};
-pub use crate::store::audit::{Concerned, Filter, OPERATOR};
+pub use crate::store::audit::{AuditFilter, OPERATOR, Subject};
 use crate::{
     app::App,
     model::{ids::UserId, timestamps::Timestamp},
     store::{
         self, Conn,
-        audit::{Act, Record},
+        audit::{NewRecord, Record},
     },
 };
 
@@ -26,7 +26,7 @@ pub(super) fn record(
 ) -> store::Result<()> {
     let Some(actor) = viewer.actor() else { return Ok(()) };
     let (session_id, object) = (viewer.session(), object.as_deref());
-    store::audit::insert(conn, &Act { at, actor: &actor, session_id, action, user_id: user, object })
+    store::audit::insert(conn, &NewRecord { at, actor: &actor, session_id, action, user_id: user, object })
 }
 
 /// The same, if the viewer is not this user.
@@ -44,7 +44,12 @@ pub(super) fn record_for_other(
 }
 
 /// The next records with higher ids that a filter lets through, and after which id to go on; `None` after the last one.
-pub async fn records(app: &App, viewer: &Viewer, after: i64, filter: Filter) -> Result<(Vec<Record>, Option<i64>)> {
+pub async fn records(
+    app: &App,
+    viewer: &Viewer,
+    after: i64,
+    filter: AuditFilter,
+) -> Result<(Vec<Record>, Option<i64>)> {
     policy::require_operator(viewer)?;
     Ok(app.store.read(move |conn| store::audit::after(conn, after, &filter)).await?)
 }

@@ -7,7 +7,7 @@ use super::{Result, steps::step};
 use crate::{
     app::App,
     model::{
-        feed::{Kind, NewEvent},
+        feed::{EventKind, NewEvent},
         ids::{ConversationId, MessageId, UserId},
         timestamps::Timestamp,
     },
@@ -190,7 +190,7 @@ fn notify(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp)
     let blocked = if is_erased { Vec::new() } else { store::blocks::among(conn, changed, peers)? };
     let affected = peers.iter().copied().filter(|peer| !blocked.contains(peer));
     let new: Vec<NewEvent> = affected.map(|user| NewEvent { user, message: None, peer: changed }).collect();
-    Ok(store::feed::insert(conn, Kind::UserChanged, &new, at)?)
+    Ok(store::feed::insert(conn, EventKind::UserChanged, &new, at)?)
 }
 
 fn delete_messages(conn: &mut Conn<'_>, sender: UserId, sent: &[(MessageId, UserId)], at: Timestamp) -> Result<()> {
@@ -203,5 +203,5 @@ fn delete_messages(conn: &mut Conn<'_>, sender: UserId, sent: &[(MessageId, User
     let deleted: Vec<NewEvent> = sent.iter().filter_map(event).flatten().collect();
     let receivers: Vec<UserId> = sent.iter().map(|(_, receiver)| *receiver).collect();
     store::members::follow_last_message(conn, &ids, sender, &receivers)?;
-    Ok(store::feed::insert(conn, Kind::Deleted, &deleted, at)?)
+    Ok(store::feed::insert(conn, EventKind::Deleted, &deleted, at)?)
 }

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     model::{
         conversations::{Mark, Member, Reach},
-        feed::{Kind, NewEvent},
+        feed::{EventKind, NewEvent},
         ids::{ConversationId, MessageId, UserId},
         pages::{Page, PageRequest, Pages},
         timestamps::Timestamp,
@@ -111,9 +111,9 @@ fn mark_reached(
     }
     if has_moved {
         let message = Some(message);
-        store::feed::insert(conn, Kind::OwnMark, &[NewEvent { user: reader, message, peer }], at)?;
+        store::feed::insert(conn, EventKind::OwnMark, &[NewEvent { user: reader, message, peer }], at)?;
         if !store::blocks::exists_between(conn, reader, peer)? {
-            store::feed::insert(conn, Kind::PeerMark, &[NewEvent { user: peer, message, peer: reader }], at)?;
+            store::feed::insert(conn, EventKind::PeerMark, &[NewEvent { user: peer, message, peer: reader }], at)?;
         }
     }
     Ok((id, has_moved))

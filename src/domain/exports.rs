@@ -91,7 +91,7 @@ pub async fn export(
         export.output.flush()?;
         Ok(export.count)
     };
-    snapshot(app, viewer, Snapshot { always: true, light: false }, read).await?
+    snapshot(app, viewer, Snapshot { also_on_postgres: true, is_light: false }, read).await?
 }
 
 struct Export<W, P> {
@@ -180,7 +180,7 @@ impl<W: Write, P: FnMut(&Line)> Export<W, P> {
 
     fn person(&mut self, conn: &mut Conn<'_>, user: UserId) -> Result<(), ExportError> {
         let peers = store::members::peers_of(conn, user)?;
-        let blocks = store::blocks::by(conn, user)?;
+        let blocks = store::blocks::made_by(conn, user)?;
         let concerned: BTreeSet<UserId> =
             peers.iter().copied().chain(blocks.iter().map(|(_, blocked, _)| *blocked)).chain([user]).collect();
         let concerned: Vec<UserId> = concerned.into_iter().collect();

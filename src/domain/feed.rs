@@ -14,7 +14,7 @@ use crate::{
     app::App,
     events::{Resource, Watch},
     model::{
-        feed::{Change, Cursor, Entry, Event, EventBody, FeedPage, Kind},
+        feed::{Change, Cursor, Entry, Event, EventBody, EventKind, FeedPage},
         ids::{ConversationId, UserId},
         timestamps::Timestamp,
     },
@@ -368,11 +368,11 @@ fn page(slice: FeedSlice, epoch: &Arc<str>, user: UserId, after: i64) -> Option<
 
 /// The event of an entry; `None` for a kind of a later version.
 fn event(epoch: &Arc<str>, user: UserId, entry: Entry) -> Option<Event> {
-    let kind = Kind::from_code(entry.kind)?;
+    let kind = EventKind::from_code(entry.kind)?;
     let concerned = match kind {
-        Kind::OwnMark => Some(user),
-        Kind::PeerMark | Kind::UserChanged => Some(entry.peer_id),
-        Kind::Sent | Kind::Updated | Kind::Deleted => None,
+        EventKind::OwnMark => Some(user),
+        EventKind::PeerMark | EventKind::UserChanged => Some(entry.peer_id),
+        EventKind::Sent | EventKind::Updated | EventKind::Deleted => None,
     };
     let conversation = ConversationId::between(user, entry.peer_id);
     let message_id = entry.message_id();

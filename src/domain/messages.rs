@@ -4,7 +4,7 @@ use super::{Error, Rejection, Result, Viewer, audit, policy};
 use crate::{
     app::App,
     model::{
-        feed::{Kind, NewEvent},
+        feed::{EventKind, NewEvent},
         ids::{ConversationId, MessageId},
         messages::{Draft, List, Message},
         pages::{PageRequest, Pages},
@@ -160,7 +160,7 @@ pub async fn update(
         let message = store::messages::update(conn, id, before.version, (&content, first), at)?;
         store::words::replace(conn, id, conversation, &words)?;
         store::indexing::note_changes(conn, &[id])?;
-        store::feed::insert(conn, Kind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
+        store::feed::insert(conn, EventKind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
         audit::record_for_other(conn, &viewer, at, "updateMessage", (before.sender_id, id))?;
         Ok(message.ok_or(Rejection::NoMessage)?)
     };
@@ -182,7 +182,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<()> {
         store::indexing::note_changes(conn, &[id])?;
         store::members::decrement_unread(conn, &[id])?;
         store::members::follow_last_message(conn, &[id], message.sender_id, &[message.receiver_id])?;
-        store::feed::insert(conn, Kind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
+        store::feed::insert(conn, EventKind::Deleted, &NewEvent::for_both_members(id, conversation), at)?;
         audit::record_for_other(conn, &viewer, at, "deleteMessage", (message.sender_id, id))?;
         Ok::<_, Error>(conversation)
     };

@@ -78,7 +78,7 @@ async fn go_offline_later(app: Arc<App>, user: UserId) {
 async fn broadcast(app: Arc<App>, user: UserId, kind: SignalKind) {
     let find = move |conn: &mut Conn<'_>| {
         let mut peers = store::members::peers_of(conn, user)?;
-        let blocked = store::blocks::of(conn, user)?;
+        let blocked = store::blocks::in_either_direction(conn, user)?;
         peers.retain(|peer| !blocked.contains(peer));
         Ok::<_, store::Error>((peers, blocked))
     };
@@ -167,8 +167,8 @@ impl Exchange {
 }
 
 /// A user has connected to another server, or left it.
-fn apply(app: &Arc<App>, change: &store::presences::Presence) {
-    let store::presences::Presence { node, user, left_at, .. } = *change;
+fn apply(app: &Arc<App>, change: &store::presences::PresenceRow) {
+    let store::presences::PresenceRow { node, user, left_at, .. } = *change;
     match left_at {
         None if app.presences.connect_elsewhere(user, node) => {
             tokio::spawn(broadcast(app.clone(), user, SignalKind::Online));

@@ -4,7 +4,7 @@ use super::{Error, Rejection, Result, Viewer, audit, changes, errors::email_take
 use crate::{
     app::App,
     model::{
-        feed::{Kind, NewEvent},
+        feed::{EventKind, NewEvent},
         ids::{SessionId, UserId},
         pages::{Page, PageRequest},
         sessions::Credential,
@@ -83,7 +83,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
     if name.is_some() || email.is_some() || password.is_some() {
         viewer.check_credential_rate(app).await?;
     }
-    check_write_rate(app, viewer, name.is_some() || email.is_some()).await?;
+    check_change_rate(app, viewer, name.is_some() || email.is_some()).await?;
     let hash = hashed(app, password).await?;
     let (at, viewer) = (app.now(), viewer.clone());
     let revocations = app.revocations.clone();
@@ -96,7 +96,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: UserId, changes: Changes) ->
         }
         if (&after.name, &after.email) != (&user.name, &user.email) {
             changes::begin(conn, id, peers, at)?;
-            store::feed::insert(conn, Kind::UserChanged, &[NewEvent { user: id, message: None, peer: id }], at)?;
+            store::feed::insert(conn, EventKind::UserChanged, &[NewEvent { user: id, message: None, peer: id }], at)?;
         }
         let is_new =
             [("name", after.name != user.name), ("email", after.email != user.email), ("password", hash.is_some())];
@@ -128,7 +128,7 @@ pub(super) fn require_own_password(conn: &mut Conn<'_>, id: UserId) -> Result<()
 }
 
 /// Counts a change of a user against the viewer's rate limit; one that peers are notified of as much as so many changes.
-async fn check_write_rate(app: &App, viewer: &Viewer, notifies_peers: bool) -> Result<()> {
+async fn check_change_rate(app: &App, viewer: &Viewer, notifies_peers: bool) -> Result<()> {
     let Some(user) = viewer.user().filter(|_| notifies_peers && !viewer.is_privileged()) else {
         return viewer.check_write_rate(app);
     };
@@ -172,15 +172,15 @@ pub async fn delete(app: &App, viewer: &Viewer, id: UserId, erase_messages: bool
 }
 
 /// Changes a user in one transaction in which the user and their first peers are locked, as many as the first step of a change
-/// concerns. After the commit all their feeds are invalidated, `committed` runs, and the job does the other steps.
+/// concerns. After the commit all their feeds are invalidated, `on_commit` runs, and the job does the other steps.
 async fn with_locked_peers<T: Send + 'static>(
     app: &App,
     id: UserId,
     work: impl Fn(&mut Conn<'_>, User, &[UserId]) -> Result<T> + Clone + Send + 'static,
-    committed: impl FnOnce(&T) + Clone + Send + 'static,
+    on_commit: impl FnOnce(&T) + Clone + Send + 'static,
 ) -> Result<T> {
     for _ in 0..MAX_ATTEMPTS {
-        let (work, committed, notifier) = (work.clone(), committed.clone(), app.notifier.clone());
+        let (work, on_commit, notifier) = (work.clone(), on_commit.clone(), app.notifier.clone());
         let (unfinished_changes, unindexed) = (app.unfinished_changes.clone(), app.unindexed.clone());
         let change = move |conn: &mut Conn<'_>| {
             let Some((user, peers)) = lock_with_peers(conn, id)? else { return Ok(None) };
@@ -189,7 +189,7 @@ async fn with_locked_peers<T: Send + 'static>(
         let publish = move |changed: &Option<(T, Vec<UserId>)>| {
             if let Some((done, peers)) = changed {
                 notifier.invalidate(peers.iter().copied().chain([id]));
-                committed(done);
+                on_commit(done);
                 unfinished_changes.notify_one();
                 unindexed.notify_one();
             }

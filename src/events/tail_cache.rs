@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::model::feed::{Change, Event, EventBody, FeedPage, Kind};
+use crate::model::feed::{Change, Event, EventBody, EventKind, FeedPage};
 
 /// Cached events, at most. They are kept for as long as several follow the feed.
 const MAX_EVENTS: usize = 64;
@@ -102,9 +102,9 @@ impl TailCache {
 fn invalidates_earlier(event: &Event) -> bool {
     let EventBody::Changed(Change { kind, .. }) = &event.body else { return true };
     match kind {
-        Kind::Updated | Kind::Deleted | Kind::UserChanged => true,
+        EventKind::Updated | EventKind::Deleted | EventKind::UserChanged => true,
         // A mark does not change the events of messages that came before it.
-        Kind::Sent | Kind::OwnMark | Kind::PeerMark => false,
+        EventKind::Sent | EventKind::OwnMark | EventKind::PeerMark => false,
     }
 }
 

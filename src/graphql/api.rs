@@ -186,8 +186,8 @@ async fn run(call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
     let arguments = &prepared.arguments;
     match &prepared.plan.root.0 {
         Root::Query(write) => {
-            let always = wants_one_moment(&prepared.plan.fields);
-            let part = written_one(&call, arguments, write.clone(), always, max_bytes).await;
+            let is_one_moment = wants_one_moment(&prepared.plan.fields);
+            let part = written_one(&call, arguments, write.clone(), is_one_moment, max_bytes).await;
             part.map_or_else(Answer::failure, Answer::new)
         }
         Root::Mutation(resolvers) => {

@@ -13,7 +13,7 @@ use crate::{
     domain::feed::{self, Follower},
     execution::{self, Error, Fields, Id, Object, Selection, Text},
     model::{
-        feed::{Change, Cursor, Event, EventBody, Kind},
+        feed::{Change, Cursor, Event, EventBody, EventKind},
         ids::{ConversationId, MessageId},
         messages::Message,
         users::User,
@@ -48,7 +48,7 @@ impl Object for Arc<Event> {
             |it, _| change(it)?.message_id,
         );
         fields.plain::<Option<Member>>("member", "For RECEIPT: whose marks moved.", |it, _| {
-            let change = change(it).filter(|change| matches!(change.kind, Kind::OwnMark | Kind::PeerMark))?;
+            let change = change(it).filter(|change| matches!(change.kind, EventKind::OwnMark | EventKind::PeerMark))?;
             let user = change.user?;
             Some(Member { user, peer: change.conversation?.peer_of(user)? })
         });
@@ -56,7 +56,7 @@ impl Object for Arc<Event> {
             "user",
             "For USER_CHANGED: the user as they are now; null once the account was erased.",
             |it, context| match change(it) {
-                Some(Change { kind: Kind::UserChanged, user: Some(user), .. }) => context.loaded.users.get(*user),
+                Some(Change { kind: EventKind::UserChanged, user: Some(user), .. }) => context.loaded.users.get(*user),
                 _ => Ok(None),
             },
         );
@@ -86,14 +86,14 @@ enum FeedEventKind {
     Reset,
 }
 
-impl From<Kind> for FeedEventKind {
-    fn from(kind: Kind) -> Self {
+impl From<EventKind> for FeedEventKind {
+    fn from(kind: EventKind) -> Self {
         match kind {
-            Kind::Sent => Self::MessageSent,
-            Kind::Updated => Self::MessageUpdated,
-            Kind::Deleted => Self::MessageDeleted,
-            Kind::OwnMark | Kind::PeerMark => Self::Receipt,
-            Kind::UserChanged => Self::UserChanged,
+            EventKind::Sent => Self::MessageSent,
+            EventKind::Updated => Self::MessageUpdated,
+            EventKind::Deleted => Self::MessageDeleted,
+            EventKind::OwnMark | EventKind::PeerMark => Self::Receipt,
+            EventKind::UserChanged => Self::UserChanged,
         }
     }
 }

@@ -18,10 +18,10 @@ pub(super) async fn written_one(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
     write: Write<Context>,
-    always: bool,
+    is_one_moment: bool,
     max_bytes: usize,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments, vec![write], always, max_bytes).await;
+    let mut parts = written(call, arguments, vec![write], is_one_moment, max_bytes).await;
     parts.pop().ok_or_else(|| internal(&call.request_id))
 }
 
@@ -60,7 +60,7 @@ async fn written(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
     writes: Vec<Write<Context>>,
-    always: bool,
+    is_one_moment: bool,
     max_bytes: usize,
 ) -> Vec<Part> {
     let mut context = call.context(max_bytes);
@@ -68,7 +68,10 @@ async fn written(
         return parts;
     }
     context.prepare().await;
-    let how = Snapshot { always, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
+    let how = Snapshot {
+        also_on_postgres: is_one_moment,
+        is_light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT,
+    };
     let writes = Arc::new(writes);
     let (all, shared) = (writes.clone(), arguments.clone());
     let viewer = call.viewer();

@@ -18,7 +18,7 @@ use super::{
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i16)]
-pub enum Kind {
+pub enum EventKind {
     /// A message was sent. The message itself is the entry: no row of the table of events has this number.
     Sent = 1,
     /// The text of a message was changed.
@@ -33,7 +33,7 @@ pub enum Kind {
     UserChanged = 6,
 }
 
-impl Kind {
+impl EventKind {
     /// The number in the table of events.
     #[must_use]
     pub fn code(self) -> i16 {
@@ -54,7 +54,7 @@ impl Kind {
 pub struct Entry {
     /// The id of the message or of the event. Both are from one sequence: for each user they are in commit order, with gaps.
     pub position: i64,
-    /// See [`Kind`].
+    /// See [`EventKind`].
     pub kind: i16,
     /// 0 if it is not about a message.
     message_id: i64,
@@ -67,7 +67,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The message that it is about; `None` for [`Kind::UserChanged`].
+    /// The message that it is about; `None` for [`EventKind::UserChanged`].
     #[must_use]
     pub fn message_id(&self) -> Option<MessageId> {
         MessageId::new(self.message_id)
@@ -120,7 +120,7 @@ pub enum EventBody {
 #[derive(Clone)]
 pub struct Change {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// Where; `None` for a change of the user whose feed it is.
     pub conversation: Option<ConversationId>,
     /// To which message, or which one was reached by a mark; `None` for a change of a user.

@@ -47,7 +47,7 @@ pub fn count(conn: &mut Conn<'_>, key: i64, max: i32, now: Timestamp, window: Du
 }
 
 /// An attempt does not count after all.
-pub fn discount(conn: &mut Conn<'_>, key: i64) -> Result<()> {
+pub fn uncount(conn: &mut Conn<'_>, key: i64) -> Result<()> {
     let query = diesel::update(attempts::table.find(key))
         .filter(attempts::count.gt(0))
         .set(attempts::count.eq(attempts::count - 1));

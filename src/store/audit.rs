@@ -11,15 +11,15 @@ use crate::model::{
     timestamps::Timestamp,
 };
 
-/// The operator at the command line, as [`Act::actor`].
+/// The operator at the command line, as [`NewRecord::actor`].
 pub const OPERATOR: &str = "operator";
 /// Ids that one statement looks at.
 const ROWS_PER_LOOK: i64 = 5_000;
 
-/// Something that somebody did.
+/// A record of something that somebody did, to be inserted.
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = audit)]
-pub struct Act<'a> {
+pub struct NewRecord<'a> {
     /// When.
     pub at: Timestamp,
     /// Who: [`OPERATOR`], or the id of a user or a service token.
@@ -42,26 +42,26 @@ pub struct Record {
     pub id: i64,
     /// When.
     pub at: Timestamp,
-    /// [`Act::actor`]
+    /// [`NewRecord::actor`]
     pub actor: String,
-    /// [`Act::session_id`]
+    /// [`NewRecord::session_id`]
     pub session_id: Option<SessionId>,
-    /// [`Act::action`]
+    /// [`NewRecord::action`]
     pub action: String,
-    /// [`Act::user_id`]
+    /// [`NewRecord::user_id`]
     pub user_id: Option<UserId>,
-    /// [`Act::object`]
+    /// [`NewRecord::object`]
     pub object: Option<String>,
 }
 
 /// Whom records concern: a user, or a service token.
 #[derive(Debug, Clone)]
-pub struct Concerned {
+pub struct Subject {
     actor: String,
     user: Option<UserId>,
 }
 
-impl Concerned {
+impl Subject {
     /// The operator.
     #[must_use]
     pub fn of_commands() -> Self {
@@ -69,21 +69,21 @@ impl Concerned {
     }
 }
 
-impl From<UserId> for Concerned {
+impl From<UserId> for Subject {
     fn from(user: UserId) -> Self {
         Self { actor: user.to_string(), user: Some(user) }
     }
 }
 
-impl From<ServiceTokenId> for Concerned {
+impl From<ServiceTokenId> for Subject {
     fn from(token: ServiceTokenId) -> Self {
         Self { actor: token.to_string(), user: None }
     }
 }
 
 /// Inserts a row.
-pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
-    let query = diesel::insert_into(audit::table).values(act);
+pub fn insert(conn: &mut Conn<'_>, record: &NewRecord<'_>) -> Result<()> {
+    let query = diesel::insert_into(audit::table).values(record);
     on!(conn, |c| query.execute(c))?;
     Ok(())
 }
@@ -91,23 +91,23 @@ pub fn insert(conn: &mut Conn<'_>, act: &Act<'_>) -> Result<()> {
 /// Inserts a row of a command that the operator runs on the whole database, with the time by the clock of the other rows.
 pub fn insert_command(conn: &mut Conn<'_>, command: &str) -> Result<()> {
     let at = nodes::clock(conn)?.unwrap_or_else(Timestamp::now);
-    insert(conn, &Act { at, actor: OPERATOR, session_id: None, action: command, user_id: None, object: None })
+    insert(conn, &NewRecord { at, actor: OPERATOR, session_id: None, action: command, user_id: None, object: None })
 }
 
 /// Which records are listed.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct AuditFilter {
     /// Since when, if not all.
     pub since: Option<Timestamp>,
     /// Only what this one did, or what was done to them.
-    pub concerned: Option<Concerned>,
-    /// Only this, as [`Act::action`].
+    pub subject: Option<Subject>,
+    /// Only this, as [`NewRecord::action`].
     pub action: Option<String>,
 }
 
 /// The rows with higher ids that a filter lets through, by id, and through which id was looked; `None` instead of it after the last one.
 /// It looks at no more than some thousand rows.
-pub fn after(conn: &mut Conn<'_>, after: i64, filter: &Filter) -> Result<(Vec<Record>, Option<i64>)> {
+pub fn after(conn: &mut Conn<'_>, after: i64, filter: &AuditFilter) -> Result<(Vec<Record>, Option<i64>)> {
     let through = after + ROWS_PER_LOOK;
     let found = on!(conn, |c: Db| {
         let mut query = audit::table
@@ -118,7 +118,7 @@ pub fn after(conn: &mut Conn<'_>, after: i64, filter: &Filter) -> Result<(Vec<Re
         if let Some(since) = filter.since {
             query = query.filter(audit::at.ge(since));
         }
-        if let Some(Concerned { actor, user }) = &filter.concerned {
+        if let Some(Subject { actor, user }) = &filter.subject {
             query = query.filter(audit::actor.eq(actor).nullable().or(audit::user_id.eq(user)));
         }
         if let Some(action) = &filter.action {

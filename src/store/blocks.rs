@@ -55,7 +55,7 @@ pub fn among(conn: &mut Conn<'_>, user: UserId, others: &[UserId]) -> Result<Vec
 }
 
 /// All users that a user has blocked, or that have blocked the user.
-pub fn of(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
+pub fn in_either_direction(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
     let query = blocks::table
         .select((blocks::user_id, blocks::blocked_id))
         .filter(blocks::user_id.eq(user).or(blocks::blocked_id.eq(user)));
@@ -63,8 +63,8 @@ pub fn of(conn: &mut Conn<'_>, user: UserId) -> Result<HashSet<UserId>> {
     Ok(found.into_iter().map(|(one, other)| if one == user { other } else { one }).collect())
 }
 
-/// The blocks of a user, by blocked user.
-pub fn by(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<(UserId, UserId, Timestamp)>> {
+/// The blocks that a user has made, by blocked user.
+pub fn made_by(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<(UserId, UserId, Timestamp)>> {
     let query = blocks::table
         .select((blocks::user_id, blocks::blocked_id, blocks::created_at))
         .filter(blocks::user_id.eq(user))

@@ -22,7 +22,7 @@ use super::{
     visibility::{IS_READABLE, SQL_COLUMNS, SqlColumns},
 };
 use crate::model::{
-    feed::{Entry, Kind, NewEvent},
+    feed::{Entry, EventKind, NewEvent},
     ids::{MessageId, UserId},
     timestamps::Timestamp,
 };
@@ -68,7 +68,7 @@ pub(super) fn next_sqlite_id(conn: &mut SqliteConnection) -> Result<i64> {
 }
 
 /// Inserts events. The users must be locked.
-pub fn insert(conn: &mut Conn<'_>, kind: Kind, new: &[NewEvent], at: Timestamp) -> Result<()> {
+pub fn insert(conn: &mut Conn<'_>, kind: EventKind, new: &[NewEvent], at: Timestamp) -> Result<()> {
     let row = |event: &NewEvent| {
         (
             events::user_id.eq(event.user),
@@ -233,7 +233,7 @@ pub fn additions(conn: &mut Conn<'_>, after: i64, limit: usize) -> Result<Vec<Ad
     .sql(" LIMIT ")
     .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows: Vec<(i64, UserId, UserId, i16)> = on!(conn, |c| CachedStatement(query).load(c))?;
-    let harmless = [Kind::Sent, Kind::OwnMark, Kind::PeerMark].map(Kind::code);
+    let harmless = [EventKind::Sent, EventKind::OwnMark, EventKind::PeerMark].map(EventKind::code);
     let addition = |(position, one, other, kind)| Addition {
         position,
         users: [one, other],

@@ -42,8 +42,10 @@ impl Metrics {
     }
 }
 
-/// The same work, which the log names if it is slow: by the function that it is a part of.
-pub(super) fn named<T, W: FnOnce(&mut Conn<'_>) -> T>(work: W) -> impl FnOnce(&mut Conn<'_>) -> T + use<T, W> {
+/// Work that the log names if it is slow, by the function that it is a part of.
+pub(super) fn logging_if_slow<T, W: FnOnce(&mut Conn<'_>) -> T>(
+    work: W,
+) -> impl FnOnce(&mut Conn<'_>) -> T + use<T, W> {
     move |conn| {
         let began = Instant::now();
         let done = work(conn);
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     fn takes<T: Default>(time: Duration) -> impl FnOnce(&mut Conn<'_>) -> T {
-        named(move |_: &mut Conn<'_>| {
+        logging_if_slow(move |_: &mut Conn<'_>| {
             thread::sleep(time);
             T::default()
         })

@@ -13,16 +13,16 @@ pub struct Table {
     pub(super) others: &'static [Column],
 }
 
-pub(super) struct Column(pub(super) &'static str, pub(super) Kind);
+pub(super) struct Column(pub(super) &'static str, pub(super) ColumnType);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnType {
     Integer,
     Text,
     Binary,
     Boolean,
 }
-use Kind::{Binary, Boolean, Integer, Text as Characters};
+use ColumnType::{Binary, Boolean, Integer, Text as Characters};
 
 /// All tables but the words of messages and of names, which are made anew; those come first that others refer to.
 pub static TABLES: [Table; 17] = [

@@ -17,7 +17,7 @@ use super::{
     Conn, Error, Result,
     conn::{has_table, on},
     feed,
-    moved_tables::{Column, Kind, NUMBERED, from_json},
+    moved_tables::{Column, ColumnType, NUMBERED, from_json},
 };
 pub use super::{
     moved::{is_move_target, is_moved, require_not_moved, require_usable},
@@ -255,7 +255,7 @@ pub fn count_logged(conn: &mut Conn<'_>, limit: i64) -> Result<i64> {
     Ok(on!(conn, |c| sql::<BigInt>(&query).get_result(c))?)
 }
 
-const SEQ: [Column; 1] = [Column("seq", Kind::Integer)];
+const SEQ: [Column; 1] = [Column("seq", ColumnType::Integer)];
 
 /// Removes logged changes by their numbers. Not all up to one: those of PostgreSQL are not committed in their order.
 pub fn discard(conn: &mut Conn<'_>, seqs: &[i64]) -> Result<()> {

@@ -33,20 +33,20 @@ const SAMPLE: u8 = 64;
 
 diesel::alias!(name_words as other_words: OtherWords);
 
-/// The beginnings of words that a name must have to be found, each once. Empty if there are no letters or digits in the search, or if
+/// The prefixes of words that a name must have to be found, each once. Empty if there are no letters or digits in the search, or if
 /// it is the start of an address.
-pub(super) fn beginnings(search: &str) -> Vec<String> {
+pub(super) fn prefixes(search: &str) -> Vec<String> {
     if search.contains('@') {
         return Vec::new();
     }
     let words: BTreeSet<String> = tokens(search).map(|token| token.word).collect();
-    let mut beginnings: Vec<String> = Vec::new();
+    let mut prefixes: Vec<String> = Vec::new();
     for word in words {
         // Whoever has a word that starts with the one before it is found by this one alone.
-        beginnings.pop_if(|before| word.starts_with(before.as_str()));
-        beginnings.push(word);
+        prefixes.pop_if(|before| word.starts_with(before.as_str()));
+        prefixes.push(word);
     }
-    beginnings
+    prefixes
 }
 
 /// The upper bound of the keys that start with `prefix`, except those that continue with the noncharacter U+10FFFF.
@@ -124,7 +124,7 @@ fn named_after(conn: &mut Conn<'_>, id: i64) -> Result<Vec<(UserId, String)>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// The users with a word for each of some beginnings in their names.
+/// The users with a word for each of some prefixes in their names.
 pub(super) enum Matches<'a> {
     /// All of them, in no order.
     Few(Vec<UserId>),
@@ -134,54 +134,54 @@ pub(super) enum Matches<'a> {
     Many,
 }
 
-/// Users with one of these words in their names, and with a word for each of the other beginnings: the index has those of a word in the
+/// Users with one of these words in their names, and with a word for each of the other prefixes: the index has those of a word in the
 /// order of their ids.
 pub(super) struct Ordered<'a> {
     words: Vec<String>,
     others: Vec<&'a str>,
 }
 
-/// How those are found who have a word for each of these beginnings in their names, on a page of these slices.
-pub(super) fn matches<'a>(conn: &mut Conn<'_>, beginnings: &'a [String], slices: &[Slice]) -> Result<Matches<'a>> {
-    let is_one = beginnings.len() == 1;
+/// How those are found who have a word for each of these prefixes in their names, on a page of these slices.
+pub(super) fn matches<'a>(conn: &mut Conn<'_>, prefixes: &'a [String], slices: &[Slice]) -> Result<Matches<'a>> {
+    let is_one = prefixes.len() == 1;
     // Among several a rare one is worth the counting: all users who have another one may have to be looked at instead.
-    if let Some(ids) = at_most(conn, if is_one { FEW } else { MAX_MATCHES }, beginnings)? {
+    if let Some(ids) = at_most(conn, if is_one { FEW } else { MAX_MATCHES }, prefixes)? {
         return Ok(Matches::Few(ids));
     }
     let mut sparsest = None;
-    for beginning in beginnings {
-        let words = words(conn, beginning)?;
+    for prefix in prefixes {
+        let words = words(conn, prefix)?;
         if words.len() > usize::from(MAX_WORDS) {
             continue;
         }
         let mut ordered = Ordered { words, others: Vec::new() };
         let distance = if is_one { 0 } else { ordered.distance(conn, slices)? };
         if sparsest.as_ref().is_none_or(|(farthest, _)| distance > *farthest) {
-            ordered.others = without(beginnings, beginning);
+            ordered.others = without(prefixes, prefix);
             sparsest = Some((distance, ordered));
         }
     }
     Ok(match sparsest {
         Some((_, ordered)) => Matches::Ordered(ordered),
-        None if is_one => at_most(conn, MAX_MATCHES, beginnings)?.map_or(Matches::Many, Matches::Few),
+        None if is_one => at_most(conn, MAX_MATCHES, prefixes)?.map_or(Matches::Many, Matches::Few),
         None => Matches::Many,
     })
 }
 
-/// The users with a word for each of these beginnings in their names, in no order and some of them twice; `None` if more than `limit`
-/// entries of the index start with the rarest beginning.
-pub(super) fn at_most(conn: &mut Conn<'_>, limit: i64, beginnings: &[String]) -> Result<Option<Vec<UserId>>> {
-    if beginnings.is_empty() || beginnings.len() > MAX_NAME {
+/// The users with a word for each of these prefixes in their names, in no order and some of them twice; `None` if more than `limit`
+/// entries of the index start with the rarest prefix.
+pub(super) fn at_most(conn: &mut Conn<'_>, limit: i64, prefixes: &[String]) -> Result<Option<Vec<UserId>>> {
+    if prefixes.is_empty() || prefixes.len() > MAX_NAME {
         return Ok(Some(Vec::new()));
     }
     let (mut rarest, mut fewest) = (None, i64::MAX);
-    for beginning in beginnings {
-        let count = count(conn, "name_words", "word", beginning, limit.min(fewest).min(MAX_COUNTED))?;
+    for prefix in prefixes {
+        let count = count(conn, "name_words", "word", prefix, limit.min(fewest).min(MAX_COUNTED))?;
         if count == 0 {
             return Ok(Some(Vec::new()));
         }
         if count < fewest {
-            (rarest, fewest) = (Some(beginning), count);
+            (rarest, fewest) = (Some(prefix), count);
         }
     }
     let Some(rarest) = rarest.filter(|_| fewest <= limit) else { return Ok(None) };
@@ -189,7 +189,7 @@ pub(super) fn at_most(conn: &mut Conn<'_>, limit: i64, beginnings: &[String]) ->
         .select(name_words::user_id)
         .filter(name_words::word.ge(rarest))
         .filter(name_words::word.lt(end_of(rarest)));
-    let others = without(beginnings, rarest);
+    let others = without(prefixes, rarest);
     Ok(Some(on!(conn, |c: Db| {
         let query = query.into_boxed::<Db>();
         let query = others.iter().fold(query, |query, other| query.filter(has_word((*other).to_owned())));
@@ -197,17 +197,17 @@ pub(super) fn at_most(conn: &mut Conn<'_>, limit: i64, beginnings: &[String]) ->
     })?))
 }
 
-fn without<'a>(beginnings: &'a [String], one: &str) -> Vec<&'a str> {
-    beginnings.iter().map(String::as_str).filter(|beginning| *beginning != one).collect()
+fn without<'a>(prefixes: &'a [String], one: &str) -> Vec<&'a str> {
+    prefixes.iter().map(String::as_str).filter(|prefix| *prefix != one).collect()
 }
 
-/// Whether a user whose words are read has one that starts with `beginning` as well.
+/// Whether a user whose words are read has one that starts with `prefix` as well.
 #[auto_type]
-fn has_word(beginning: String) -> _ {
+fn has_word(prefix: String) -> _ {
     let user = other_words.field(name_words::user_id);
     let word = other_words.field(name_words::word);
-    let end: String = end_of(&beginning);
-    exists(other_words.filter(user.eq(name_words::user_id)).filter(word.ge(beginning)).filter(word.lt(end)))
+    let end: String = end_of(&prefix);
+    exists(other_words.filter(user.eq(name_words::user_id)).filter(word.ge(prefix)).filter(word.lt(end)))
 }
 
 /// The words that start with `prefix`, up to one more than [`MAX_WORDS`].

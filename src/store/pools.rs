@@ -21,7 +21,7 @@ use super::{
     feed_reads::FeedReads,
     inspection,
     locks::Lock,
-    metrics::{Metrics, named},
+    metrics::{Metrics, logging_if_slow},
     migrations,
     observing::Observations,
     postgres::{postgres, warnings},
@@ -44,10 +44,10 @@ const MAX_PENDING_WRITES: usize = 512;
 /// How several reads are isolated.
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshot {
-    /// One snapshot also on PostgreSQL; on SQLite it always is.
-    pub always: bool,
+    /// One snapshot on PostgreSQL, too; on SQLite it always is one.
+    pub also_on_postgres: bool,
     /// The reads take less than a millisecond. Those that take longer leave one SQLite reader to those that do not.
-    pub light: bool,
+    pub is_light: bool,
 }
 
 /// The database. Clones share its connection pools.
@@ -184,7 +184,7 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (store, work) = (self.clone(), named(work));
+        let (store, work) = (self.clone(), logging_if_slow(work));
         run(async move { store.begin(store.permit().await?, work).await }).await
     }
 
@@ -197,7 +197,7 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (store, work) = (self.clone(), named(work));
+        let (store, work) = (self.clone(), logging_if_slow(work));
         run(async move { store.begin((), work).await }).await
     }
 
@@ -241,7 +241,7 @@ impl Store {
         answer.await
     }
 
-    /// Reads on one snapshot: always on SQLite, and with `always` on PostgreSQL, where it takes three more round trips. Not on
+    /// Reads on one snapshot: always on SQLite, and with `also_on_postgres` on PostgreSQL, where it takes three more round trips. Not on
     /// the calling thread: a disk that is slow for a moment would block every other task on it. It begins after `permits`, which are
     /// kept until its end.
     ///
@@ -257,11 +257,11 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (store, work) = (self.clone(), named(work));
+        let (store, work) = (self.clone(), logging_if_slow(work));
         let begin = async move {
             let permits = permits.await;
             let heavy = match &store.pools {
-                Pools::Sqlite { heavy_permits, .. } if !snapshot.light => {
+                Pools::Sqlite { heavy_permits, .. } if !snapshot.is_light => {
                     Some(acquire(heavy_permits, BUSY_TIMEOUT).await?)
                 }
                 Pools::Sqlite { .. } | Pools::Postgres { .. } => None,
@@ -269,7 +269,7 @@ impl Store {
             let held = (permits, heavy, store.permit().await?);
             let isolated = move |conn: &mut Conn<'_>| match conn {
                 Conn::Sqlite(conn) => sqlite_snapshot(conn, work),
-                Conn::Postgres(conn) if snapshot.always => repeatable_read(conn, work),
+                Conn::Postgres(conn) if snapshot.also_on_postgres => repeatable_read(conn, work),
                 Conn::Postgres(_) => work(conn),
             };
             store.begin(held, isolated).await
@@ -292,23 +292,23 @@ impl Store {
         self.write_then(work, |_| ()).await
     }
 
-    /// The same, and runs `committed` on the result after the commit, even if this future is dropped. It must not block.
+    /// The same, and runs `on_commit` on the result after the commit, even if this future is dropped. It must not block.
     ///
     /// # Errors
     /// As [`Store::write`].
     pub async fn write_then<T, E>(
         &self,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-        committed: impl FnOnce(&T) + Send + 'static,
+        on_commit: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
         let slot = self.pending_writes.clone().try_acquire_owned().map_err(|_none_left| Error::Overloaded)?;
-        let work = named(work);
+        let work = logging_if_slow(work);
         match &self.pools {
-            Pools::Sqlite { writer, .. } => writer.write(slot, work, committed).await,
+            Pools::Sqlite { writer, .. } => writer.write(slot, work, on_commit).await,
             Pools::Postgres { pool, write_permits } => {
                 let (store, pool, write_permits) = (self.clone(), pool.clone(), write_permits.clone());
                 let begin = async move {
@@ -322,7 +322,7 @@ impl Store {
                         let done = transaction(conn, work)?;
                         store.observed.metrics.count_commit(began, 1);
                         // A panic is in the log; the change is made.
-                        let _ = catch_unwind(AssertUnwindSafe(|| committed(&done)));
+                        let _ = catch_unwind(AssertUnwindSafe(|| on_commit(&done)));
                         Ok(done)
                     };
                     begin_on_postgres(&pool, write).await

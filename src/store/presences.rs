@@ -12,7 +12,7 @@ use super::{Conn, Result};
 use crate::model::{ids::UserId, timestamps::Timestamp};
 
 /// What another server has published of a user.
-pub struct Presence {
+pub struct PresenceRow {
     /// The server.
     pub node: i64,
     /// The user.
@@ -45,7 +45,7 @@ pub fn publish(conn: &mut Conn<'_>, node: i64, version: i64, changes: &[(UserId,
 }
 
 /// What servers have published since: each is given with the version up to which it is known. By server and version, at most `limit`.
-pub fn changes(conn: &mut Conn<'_>, known: &[(i64, i64)], limit: usize) -> Result<Vec<Presence>> {
+pub fn changes(conn: &mut Conn<'_>, known: &[(i64, i64)], limit: usize) -> Result<Vec<PresenceRow>> {
     let Conn::Postgres(c) = conn else { return Ok(Vec::new()) };
     let (nodes, versions): (Vec<i64>, Vec<i64>) = known.iter().copied().unzip();
     let query = sql::<(BigInt, BigInt, Nullable<BigInt>, BigInt)>(
@@ -57,7 +57,7 @@ pub fn changes(conn: &mut Conn<'_>, known: &[(i64, i64)], limit: usize) -> Resul
     .sql(") AS known (node_id, known) WHERE version > known ORDER BY node_id, version LIMIT ")
     .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows: Vec<(i64, UserId, Option<Timestamp>, i64)> = query.load(*c)?;
-    Ok(rows.into_iter().map(|(node, user, left_at, version)| Presence { node, user, left_at, version }).collect())
+    Ok(rows.into_iter().map(|(node, user, left_at, version)| PresenceRow { node, user, left_at, version }).collect())
 }
 
 /// Forgets who left a server before a time.

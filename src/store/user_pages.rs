@@ -39,18 +39,18 @@ struct Search<'a> {
     /// What an address starts with.
     prefix: &'a str,
     /// What words of a name start with. If there are none, the name as a whole starts with `prefix`.
-    beginnings: &'a [String],
+    word_prefixes: &'a [String],
     addresses: Addresses,
 }
 
 /// A page of all users, by id. With `search` only those in whose names words start with all of its words, or whose address starts
 /// with it, if the search may match it. Names are compared as [`tokens`](crate::model::words::tokens) are, addresses without case.
 pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: PageRequest) -> Result<Page<User>> {
-    let search = search.map(|(text, addresses)| (folded(text), names::beginnings(text), addresses));
-    let Some((prefix, beginnings, addresses)) = search.filter(|(prefix, _, _)| !prefix.is_empty()) else {
+    let search = search.map(|(text, addresses)| (folded(text), names::prefixes(text), addresses));
+    let Some((prefix, word_prefixes, addresses)) = search.filter(|(prefix, _, _)| !prefix.is_empty()) else {
         return Ok(assemble(request, in_order(conn, None, slices(0, &request))?, key));
     };
-    let search = Search { prefix: &prefix, beginnings: &beginnings, addresses };
+    let search = Search { prefix: &prefix, word_prefixes: &word_prefixes, addresses };
     if let Some(page) = from_indexes(conn, &search, request)? {
         return Ok(page);
     }
@@ -58,7 +58,7 @@ pub fn page(conn: &mut Conn<'_>, search: Option<(&str, Addresses)>, request: Pag
         return Ok(page);
     }
     let mut ids = by_keys(conn, &search)?;
-    ids.extend(names::at_most(conn, i64::MAX, search.beginnings)?.unwrap_or_default());
+    ids.extend(names::at_most(conn, i64::MAX, search.word_prefixes)?.unwrap_or_default());
     of_ids(conn, ids, Vec::new(), request)
 }
 
@@ -67,12 +67,12 @@ fn from_indexes(conn: &mut Conn<'_>, search: &Search<'_>, request: PageRequest) 
     let mut is_frequent =
         |key| Ok::<_, Error>(names::count(conn, "users", key, search.prefix, MAX_MATCHES)? > MAX_MATCHES);
     if (search.addresses == Addresses::All && is_frequent("email_key")?)
-        || (search.beginnings.is_empty() && is_frequent("name_key")?)
+        || (search.word_prefixes.is_empty() && is_frequent("name_key")?)
     {
         return Ok(None);
     }
     let slices: Vec<Slice> = slices(0, &request).collect();
-    let by_words = names::matches(conn, search.beginnings, &slices)?;
+    let by_words = names::matches(conn, search.word_prefixes, &slices)?;
     let (mut ids, mut rows) = (by_keys(conn, search)?, Vec::new());
     match by_words {
         Matches::Few(few) => ids.extend(few),
@@ -93,7 +93,7 @@ fn by_keys(conn: &mut Conn<'_>, search: &Search<'_>) -> Result<Vec<UserId>> {
             Addresses::Of(user) => emails.filter(users::id.eq(user)),
         };
         let names = select().filter(users::name_key.ge(prefix)).filter(users::name_key.lt(&end));
-        let names = search.beginnings.is_empty().then_some(names);
+        let names = search.word_prefixes.is_empty().then_some(names);
         UnionAll::new([Some(emails), names].into_iter().flatten().collect()).load::<UserId>(c)
     })?)
 }
@@ -165,15 +165,15 @@ fn in_order(
                 .into_boxed::<Db>();
             let select = match search {
                 None => select,
-                Some(Search { prefix, beginnings, addresses }) => {
+                Some(Search { prefix, word_prefixes, addresses }) => {
                     type Condition<'a> = Box<dyn BoxableExpression<users::table, Db, SqlType = Bool> + 'a>;
                     let end = names::end_of(prefix);
                     let whole: Condition<'_> =
                         Box::new(users::name_key.ge(*prefix).and(users::name_key.lt(end.clone())));
-                    let words = beginnings.iter().map(|beginning| -> Condition<'_> {
+                    let words = word_prefixes.iter().map(|word| -> Condition<'_> {
                         let its = name_words::table.filter(name_words::user_id.eq(users::id));
-                        let its = its.filter(name_words::word.ge(beginning));
-                        Box::new(dsl::exists(its.filter(name_words::word.lt(names::end_of(beginning)))))
+                        let its = its.filter(name_words::word.ge(word));
+                        Box::new(dsl::exists(its.filter(name_words::word.lt(names::end_of(word)))))
                     });
                     let name = words.reduce(|all, one| Box::new(all.and(one))).unwrap_or(whole);
                     let email = users::email_key.ge(*prefix).and(users::email_key.lt(end));
@@ -190,7 +190,7 @@ fn in_order(
                 End::Last => select.order(users::id.desc()),
             }
         });
-        let has_few_words = search.is_none_or(|search| search.beginnings.len() < 2);
+        let has_few_words = search.is_none_or(|search| search.word_prefixes.len() < 2);
         UnionAll::new(selects.collect()).cached_if(has_few_words).load(c)
     })?)
 }

@@ -68,14 +68,14 @@ impl SqliteWriter {
         &self,
         slot: OwnedSemaphorePermit,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
-        committed: impl FnOnce(&T) + Send + 'static,
+        on_commit: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let unit = Unit { work: Some(work), outcome: None, failed_batch: false, committed, answer, _slot: slot };
+        let unit = Unit { work: Some(work), outcome: None, failed_batch: false, on_commit, answer, _slot: slot };
         let queued = Queued { since: Instant::now(), job: Box::new(unit) };
         let taken = self.running().as_ref().is_some_and(|running| running.queue.send(queued).is_ok());
         let closed = || E::from(Error::Unavailable("it is being closed".into()));
@@ -118,7 +118,7 @@ struct Unit<W, C, T, E> {
     outcome: Option<Result<T, E>>,
     /// Whether it was this unit that made the whole transaction fail.
     failed_batch: bool,
-    committed: C,
+    on_commit: C,
     answer: oneshot::Sender<Result<T, E>>,
     _slot: OwnedSemaphorePermit,
 }
@@ -144,7 +144,7 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
-        let Self { outcome, failed_batch, committed: publish, answer, .. } = *self;
+        let Self { outcome, failed_batch, on_commit, answer, .. } = *self;
         let outcome = match (outcome, committed) {
             (Some(Err(error)), Err(_)) if failed_batch => Err(error),
             // Its outcome may depend on the changes of another unit, which were rolled back.
@@ -154,7 +154,7 @@ where
         };
         if let Ok(done) = &outcome {
             // A panic is in the log, and must not end the writer.
-            let _ = catch_unwind(AssertUnwindSafe(|| publish(done)));
+            let _ = catch_unwind(AssertUnwindSafe(|| on_commit(done)));
         }
         let _ = answer.send(outcome);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use duologue::{
     domain::{
         Viewer, admin,
-        audit::{self, Concerned, Filter},
+        audit::{self, AuditFilter, Subject},
         imports,
     },
     model::{
@@ -25,9 +25,9 @@ use crate::{
 /// Who, what, to whom, with what.
 type Record = (String, String, Option<String>, Option<String>);
 
-async fn records(chat: &Chat, concerned: Option<Concerned>) -> Vec<Record> {
+async fn records(chat: &Chat, subject: Option<Subject>) -> Vec<Record> {
     let operator = Viewer::operator(&chat.app);
-    let filter = Filter { concerned, ..Filter::default() };
+    let filter = AuditFilter { subject, ..AuditFilter::default() };
     let (found, rest) = audit::records(&chat.app, &operator, 0, filter).await.unwrap();
     assert_eq!(rest, None);
     let user = |user: Option<UserId>| user.map(|user| user.to_string());
@@ -105,7 +105,7 @@ async fn what_a_program_does_on_behalf_of_users_is_recorded() {
             by("deleteUser", "usr_2", ""),
         ]
     );
-    let of_bot = records(&chat, UserId::new(1).map(Concerned::from)).await;
+    let of_bot = records(&chat, UserId::new(1).map(Subject::from)).await;
     assert_eq!(of_bot.len(), 8);
 }
 
@@ -124,7 +124,7 @@ async fn of_what_users_do_themselves_only_changes_of_their_accounts_are_recorded
     }
     let found = records(&chat, None).await;
     assert_eq!(found, [record("usr_1", "updateUser", "usr_1", "email"), record("usr_1", "deleteUser", "usr_1", "")]);
-    let (all, _) = audit::records(&chat.app, &Viewer::operator(&chat.app), 0, Filter::default()).await.unwrap();
+    let (all, _) = audit::records(&chat.app, &Viewer::operator(&chat.app), 0, AuditFilter::default()).await.unwrap();
     assert_eq!(all[0].session_id.as_ref().map(ToString::to_string).as_deref(), Some("ses_1"));
     assert_eq!(bob.id, "usr_2");
 
@@ -239,6 +239,7 @@ async fn records_of_a_clock_that_was_ahead_keep_no_others() {
     drop(chat.database.run(&many).await);
     drop(chat.database.run("INSERT INTO audit (at, actor, action) VALUES (1, 'operator', 'old')").await);
     audit::trim(&chat.app, Duration::from_hours(1)).await.unwrap();
-    let (last, _) = audit::records(&chat.app, &Viewer::operator(&chat.app), 1_050, Filter::default()).await.unwrap();
+    let (last, _) =
+        audit::records(&chat.app, &Viewer::operator(&chat.app), 1_050, AuditFilter::default()).await.unwrap();
     assert!(!last.is_empty() && last.iter().all(|record| record.action == "ahead"));
 }
