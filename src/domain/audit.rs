@@ -29,7 +29,7 @@ pub(super) fn record(
     store::audit::insert(conn, &NewRecord { at, actor: &actor, session_id, action, user_id: user, object })
 }
 
-/// The same, if the viewer is not this user.
+/// Records what the viewer did on behalf of a user, if that is not the viewer.
 pub(super) fn record_for_other(
     conn: &mut Conn<'_>,
     viewer: &Viewer,

@@ -73,7 +73,7 @@ pub(super) fn begin(conn: &mut Conn<'_>, user: UserId, peers: &[UserId], at: Tim
     Ok(())
 }
 
-/// The same for an account that was erased. Its messages are hidden from now on, if they are to be deleted.
+/// The first step of a change, as [`begin`], of an account that was erased. Its messages are hidden from now on, if they are to be deleted.
 pub(super) fn begin_erasure(
     conn: &mut Conn<'_>,
     user: UserId,

@@ -101,7 +101,7 @@ pub fn begin_request(app: &App, viewer: &Viewer, from: Option<IpAddr>) -> Result
     })
 }
 
-/// The same, once the viewer has fewer requests in hand.
+/// A permit as of [`begin_request`], once the viewer has fewer requests in hand.
 pub async fn wait_for_request(app: &App, viewer: &Viewer, from: Option<IpAddr>) -> Option<Permit> {
     app.permits.acquire(holder(viewer, from), Resource::Request).await
 }

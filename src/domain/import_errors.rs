@@ -7,7 +7,7 @@ use crate::store::{self, Constraint};
 
 /// The highest id of an import: half of all ids are left for what comes after it.
 pub(super) const MAX_ID: i64 = 1 << 52;
-/// The same of an export, which may have ids that came after such an import: a quarter of all ids is left.
+/// The highest id of an export, which may have ids that came after such an import: a quarter of all ids is left.
 pub(super) const MAX_EXPORTED_ID: i64 = 3 << 51;
 
 /// Why an import failed. It was rolled back.

@@ -41,8 +41,8 @@ where
     run(app, viewer, lines, false).await
 }
 
-/// The same, but messages get new ids in the order of their times, and answers after their messages. All lines with messages are held in
-/// memory.
+/// Imports lines as [`import`], but messages get new ids in the order of their times, and answers after their messages. All lines with
+/// messages are held in memory.
 pub async fn import_renumbered<I>(app: &App, viewer: &Viewer, lines: I) -> Result<Count, ImportError>
 where
     I: Iterator<Item = (u64, Result<Line, String>)> + Send + 'static,
@@ -315,7 +315,7 @@ impl Import {
         Err(invalid(format!("The {what} {id} is no message of an earlier line in this conversation.")))
     }
 
-    /// The same for a mark; in an export of one user the last message before it.
+    /// The message of a mark; in an export of one user the last message before it.
     fn marked_message(&self, id: i64, conversation: ConversationId) -> Result<Option<MessageId>, LineError> {
         let earlier = || {
             let mut before = self.messages.range(..id).rev();

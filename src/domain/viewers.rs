@@ -124,7 +124,7 @@ impl Viewer {
         Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_write(user))?)
     }
 
-    /// The same for a change of a password or an address.
+    /// Counts a change of a password or an address against the viewer's rate limit.
     pub(super) async fn check_credential_rate(&self, app: &App) -> Result<()> {
         match self.limited_user() {
             Some(user) => attempts::count_credential_change(app, user).await,
@@ -132,7 +132,7 @@ impl Viewer {
         }
     }
 
-    /// The same for a search.
+    /// Counts a search against the viewer's rate limit.
     pub(super) fn check_search_rate(&self, app: &App) -> Result<()> {
         Ok(self.limited_user().map_or(Ok(()), |user| app.rates.check_search(user))?)
     }

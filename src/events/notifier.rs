@@ -82,7 +82,7 @@ impl Notifier {
         });
     }
 
-    /// The same for an entry that some of them may have read already: they go on waiting.
+    /// Notifies those who follow the feed of a user of an entry that some of them may have read already: they go on waiting.
     pub fn announce(&self, user: UserId, position: i64) {
         self.feeds.with(&user, |feed| {
             feed.version.send_modify(|version| {
@@ -101,7 +101,7 @@ impl Notifier {
         }
     }
 
-    /// The same for all users, and no other server.
+    /// Notifies all who follow feeds here, and no other server, of a change of what earlier events show.
     pub fn invalidate_all(&self) {
         self.feeds.with_range(.., |feeds| feeds.for_each(|(_, feed)| feed.value.notify(true)));
     }

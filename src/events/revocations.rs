@@ -43,7 +43,7 @@ impl Revocations {
         }
     }
 
-    /// The same, for what other servers know already.
+    /// Notifies the connections here that were opened with these credentials, of which other servers know already.
     pub fn publish_here(&self, credentials: impl IntoIterator<Item = Credential>) {
         for credential in credentials {
             self.credentials.with(&credential, |revoked| {

@@ -50,7 +50,7 @@ impl TailCache {
         self.end
     }
 
-    /// The same, without events that were read before an invalidation.
+    /// The end, after the removal of events that were read before an invalidation.
     pub(super) fn valid_end(&mut self, invalidated: u64) -> Option<TailEnd> {
         if self.end.is_some_and(|end| end.invalidated < invalidated) {
             self.clear();

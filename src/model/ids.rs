@@ -118,7 +118,7 @@ impl ConversationId {
         (one != other).then(|| Self::of_two(one, other))
     }
 
-    /// The same for two who are known to differ, as the schema of the database has it.
+    /// The conversation of two users who are known to differ, as the schema of the database has it.
     pub(super) fn of_two(one: UserId, other: UserId) -> Self {
         Self { low: one.min(other), high: one.max(other) }
     }

@@ -107,7 +107,7 @@ pub(super) fn repeatable_read<T, E: From<Error>>(
     })
 }
 
-/// The same on SQLite, where every transaction reads a snapshot.
+/// Runs the work on one snapshot of SQLite, as every transaction reads there.
 pub(super) fn sqlite_snapshot<T, E: From<Error>>(
     conn: &mut SqliteConnection,
     work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,

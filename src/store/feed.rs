@@ -109,7 +109,7 @@ pub struct FeedSlice {
 
 /// Whether the user was erased, [`FeedSlice::trimmed_through`], and an entry if there is one.
 type Row = (Bool, BigInt, Nullable<(BigInt, SmallInt, BigInt, BigInt, BigInt, Nullable<SqlColumns>)>);
-/// The same as it is loaded.
+/// [`Row`] as it is loaded.
 type LoadedRow = (bool, i64, Option<Entry>);
 
 /// What is selected of a user, before [`SQL_COLUMNS`]: together [`Row`], where `entry` is an entry of their feed.
@@ -130,7 +130,7 @@ pub fn after(conn: &mut Conn<'_>, user: UserId, position: i64, limit: usize) -> 
     Ok(after_each(conn, &[(user, position)], limit)?.pop().flatten())
 }
 
-/// The same of several users, in their order; on PostgreSQL from one snapshot.
+/// The feeds of several users, in their order, each [`after`] a position; on PostgreSQL from one snapshot.
 pub fn after_each(conn: &mut Conn<'_>, wanted: &[(UserId, i64)], limit: usize) -> Result<Vec<Option<FeedSlice>>> {
     match conn {
         Conn::Sqlite(c) => wanted.iter().map(|(user, position)| after_on_sqlite(c, *user, *position, limit)).collect(),

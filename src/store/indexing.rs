@@ -228,7 +228,8 @@ pub fn finish_changes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
     Ok(())
 }
 
-/// The same of those whose former vectors are removed: of others, such as those that were deleted since, more is to be removed.
+/// The index of those of these messages whose former vectors are removed is up to date: of others, such as those that were deleted
+/// since, more is to be removed.
 pub fn finish_removed(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<()> {
     let removed = index_changes::table.filter(index_changes::message_id.eq_any(ids)).filter(index_changes::is_removed);
     let query = diesel::delete(removed);

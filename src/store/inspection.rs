@@ -298,7 +298,7 @@ pub(super) fn quick_check(conn: &mut SqliteConnection, table: &str) -> Result<Op
     integrity_check(conn, "quick_check", table)
 }
 
-/// The same by one of the two pragmas; `integrity_check` compares the indexes with the table, too.
+/// Reads all of a table by one of two pragmas; `integrity_check` compares the indexes with the table, too.
 fn integrity_check(conn: &mut SqliteConnection, pragma: &str, table: &str) -> Result<Option<Damage>> {
     // Raw, because pragmas are no tables of the schema. The names are those of the schema.
     let check = sql::<Text>(&format!("PRAGMA {pragma}('{table}')"));

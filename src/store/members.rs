@@ -180,7 +180,7 @@ pub fn peers_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<UserId>> {
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// The next of them by id, at most `limit`.
+/// The users with higher ids with whom a user has ever exchanged messages, by id, at most `limit`.
 pub fn peers_after(conn: &mut Conn<'_>, user: UserId, after: i64, limit: i64) -> Result<Vec<UserId>> {
     let query = members::table
         .select(members::peer_id)
@@ -191,7 +191,7 @@ pub fn peers_after(conn: &mut Conn<'_>, user: UserId, after: i64, limit: i64) ->
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// How many they are.
+/// With how many users a user has ever exchanged messages.
 pub fn count_peers(conn: &mut Conn<'_>, user: UserId) -> Result<i64> {
     let query = members::table.select(count_star()).filter(members::user_id.eq(user));
     Ok(on!(conn, |c| query.first(c))?)

@@ -194,7 +194,7 @@ fn known() -> Result<BTreeSet<String>> {
     Ok(known.iter().map(|migration| migration.name().version().to_string()).collect())
 }
 
-/// The last of them.
+/// The version of the last migration that this program knows.
 ///
 /// # Errors
 /// None, unless the program was built wrongly.

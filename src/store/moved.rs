@@ -2,12 +2,12 @@
 
 use super::{Conn, Error, Result, conn::has_table};
 
-/// Whether it was moved elsewhere, and must not be used any more.
+/// Whether the database was moved elsewhere, and must not be used any more.
 pub fn is_moved(conn: &mut Conn<'_>) -> Result<bool> {
     has_table(conn, "moved")
 }
 
-/// Whether it is being filled with another one, and must not be used yet.
+/// Whether the database is being filled with another one, and must not be used yet.
 pub fn is_move_target(conn: &mut Conn<'_>) -> Result<bool> {
     has_table(conn, "moving")
 }

@@ -249,7 +249,7 @@ pub fn logged_keys(conn: &mut Conn<'_>, table: &Table) -> Result<Vec<Row>> {
     keys.iter().map(|key| serde_json::from_str(key).map_err(unreadable)).collect()
 }
 
-/// How many they are; `limit` if there are more.
+/// How many changes are logged; `limit` if there are more.
 pub fn count_logged(conn: &mut Conn<'_>, limit: i64) -> Result<i64> {
     let query = format!("SELECT count(*) FROM (SELECT 1 FROM moving_changes LIMIT {limit}) AS counted");
     Ok(on!(conn, |c| sql::<BigInt>(&query).get_result(c))?)
@@ -335,14 +335,14 @@ fn set_sequence(table: &str, last: i64) -> String {
     format!("SELECT setval(pg_get_serial_sequence('{table}', 'id'), greatest({last}, 1), {last} > 0)")
 }
 
-/// It is being filled by a move, and must not be used yet.
+/// From now on the database is being filled by a move, and must not be used yet.
 pub fn begin_target(conn: &mut Conn<'_>, id: &str) -> Result<()> {
     let create = "DROP TABLE IF EXISTS moving; CREATE TABLE moving (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
     on!(conn, |c| c.batch_execute(create))?;
     set_target_state(conn, ID, id)
 }
 
-/// The move that fills it; `None` if there is none.
+/// The move that fills the database; `None` if there is none.
 pub fn target_id(conn: &mut Conn<'_>) -> Result<Option<String>> {
     if is_move_target(conn)? { target_state(conn, ID) } else { Ok(None) }
 }
@@ -385,7 +385,7 @@ fn set_target_state(conn: &mut Conn<'_>, name: &str, value: &str) -> Result<()> 
     Ok(())
 }
 
-/// It may be used.
+/// From now on the database may be used.
 pub fn end_target(conn: &mut Conn<'_>) -> Result<()> {
     Ok(on!(conn, |c| c.batch_execute("DROP TABLE moving"))?)
 }

@@ -105,7 +105,7 @@ impl<S: Query> UnionAll<S, S::SqlType> {
         Self { is_cached: selects.len() <= 3, selects, row: PhantomData }
     }
 
-    /// The same, not cached where the text depends on what somebody has written: the cache of a connection has no limit.
+    /// The statement, not cached where the text depends on what somebody has written: the cache of a connection has no limit.
     pub(super) fn cached_if(self, has_few_texts: bool) -> Self {
         Self { is_cached: self.is_cached && has_few_texts, ..self }
     }

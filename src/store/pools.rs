@@ -188,7 +188,7 @@ impl Store {
         run(async move { store.begin(store.permit().await?, work).await }).await
     }
 
-    /// The same for a short read without which nothing else begins, such as of a session. One connection is left to these.
+    /// A [`Store::read`] that is short, without which nothing else begins, such as of a session. One connection is left to these.
     ///
     /// # Errors
     /// As [`Store::read`].
@@ -292,7 +292,7 @@ impl Store {
         self.write_then(work, |_| ()).await
     }
 
-    /// The same, and runs `on_commit` on the result after the commit, even if this future is dropped. It must not block.
+    /// A [`Store::write`] that runs `on_commit` on the result after the commit, even if this future is dropped. It must not block.
     ///
     /// # Errors
     /// As [`Store::write`].

@@ -58,8 +58,8 @@ pub(super) fn postgres(
     Ok(AsyncDieselConnectionManager::new_with_config("", config))
 }
 
-/// The same, where the URL does not say otherwise: a server whose machine vanished is noticed within seconds. Linux itself waits for a
-/// quarter of an hour, or for two hours for an answer to what has arrived.
+/// The configuration with timeouts, where the URL does not say otherwise: a server whose machine vanished is noticed within seconds.
+/// Linux itself waits for a quarter of an hour, or for two hours for an answer to what has arrived.
 fn with_timeouts(config: &tokio_postgres::Config) -> tokio_postgres::Config {
     let (mut config, defaults) = (config.clone(), tokio_postgres::Config::new());
     if config.get_connect_timeout().is_none() {

@@ -189,7 +189,8 @@ pub(super) fn skip_ids(conn: &mut Conn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The same if nobody has signed in here yet: the accounts may have had sessions in the database that they come from.
+/// Skips ids of sessions, as [`skip_ids`], if nobody has signed in here yet: the accounts may have had sessions in the database that
+/// they come from.
 pub(super) fn skip_ids_of_first(conn: &mut Conn<'_>) -> Result<()> {
     let any: Option<SessionId> = on!(conn, |c| sessions::table.select(sessions::id).first(c).optional())?;
     if any.is_none() { skip_ids(conn) } else { Ok(()) }

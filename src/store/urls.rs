@@ -60,7 +60,7 @@ impl fmt::Display for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// The same, with the whole path of a file.
+    /// The URL with the whole path of a file.
     #[must_use]
     pub fn absolute(&self) -> Self {
         match self {

@@ -39,7 +39,7 @@ impl EmbeddingModel {
         self.size() == dimensions
     }
 
-    /// The same with other messages that have vectors: those from an id through another.
+    /// The model with other messages that have vectors: those from an id through another.
     #[must_use]
     pub fn with_range(self, from: i64, through: i64) -> Self {
         Self { from, through, ..self }
