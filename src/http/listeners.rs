@@ -19,6 +19,7 @@ use hyper::{
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use ipnet::IpNet;
+use rustix::io::Errno;
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -168,9 +169,12 @@ impl Accepting<'_> {
             };
             match accepted {
                 Ok((stream, remote)) => self.serve(stream, RemoteAddress(remote.ip())),
+                Err(error) if is_of_client(&error) => {}
                 Err(error) => {
-                    // Out of file descriptors, most likely: some will be free again.
-                    self.open_connections.evict_waiting();
+                    // Some will be free again.
+                    if is_out_of_descriptors(&error) {
+                        self.open_connections.evict_waiting();
+                    }
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -227,6 +231,17 @@ async fn serve_connection(
             connection.await
         }
     }
+}
+
+/// Whether a client gave its connection up before it was accepted: the next one may be fine.
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Whether the process, or the machine, has as many files open as it may.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&code))
 }
 
 type HttpConnection = http1::UpgradeableConnection<TokioIo<Connection>, ConnectionService>;
