@@ -1,7 +1,7 @@
 //! Loading in batches, as the dataloader pattern has it: fields ask for keys, all that were asked for are loaded together,
 //! and each is loaded once for an answer.
 
-use std::{cell::RefCell, hash::Hash};
+use std::{cell::RefCell, hash::Hash, mem};
 
 use apollo_compiler::collections::{HashMap, IndexSet};
 
@@ -36,25 +36,19 @@ impl<K: Eq + Hash + Clone, V> Batch<K, V> {
         }
     }
 
-    /// What was loaded for a key for which there is always something, if loading does not fail.
-    ///
-    /// # Errors
-    /// [`Unresolved::NotLoaded`] if it has to be loaded first.
-    pub fn one(&self, key: K) -> Result<&V, Unresolved> {
-        self.get(key)?.ok_or(Unresolved::NotLoaded)
-    }
-
     /// What was asked for, and is not loaded: each once, in the order in which it was.
-    pub fn wanted(&self) -> Vec<K> {
-        let each_once: IndexSet<K> = self.wanted.borrow().iter().cloned().collect();
-        each_once.into_iter().collect()
+    pub fn wanted(&self) -> IndexSet<K> {
+        self.wanted.borrow().iter().cloned().collect()
     }
 
-    /// The same, to be loaded now.
+    /// Takes what was asked for, to be loaded now: each once, in the order in which it was.
     pub fn take_wanted(&mut self) -> Vec<K> {
-        let wanted = self.wanted();
-        self.wanted.take();
-        wanted
+        let wanted = mem::take(self.wanted.get_mut());
+        // Of most kinds it is nothing.
+        if wanted.is_empty() {
+            return wanted;
+        }
+        wanted.into_iter().collect::<IndexSet<K>>().into_iter().collect()
     }
 
     /// Takes what was loaded for these keys, or why that failed. A key that was not found has no value.

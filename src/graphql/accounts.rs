@@ -44,7 +44,7 @@ impl Object for Viewer {
         fields.field::<Vec<Session>>(
             "sessions",
             "Devices signed in to your account, newest first; at most 100.",
-            |me, context| Ok(context.loaded.sessions.one(me)?.iter().collect()),
+            |me, context| Ok(context.require(&context.loaded.sessions, me)?.iter().collect()),
         );
         fields.with::<Page<User>, PageArguments>(
             "blockedUsers",

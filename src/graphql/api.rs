@@ -146,10 +146,7 @@ impl Api {
         let running = AssertUnwindSafe(run(call, prepared, max_bytes)).catch_unwind();
         match tokio::time::timeout(limit, running).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => {
-                tracing::error!(request.id = &*request_id, "the request panicked");
-                Answer::failure(internal(&request_id))
-            }
+            Ok(Err(_panic)) => Answer::failure(internal(&request_id, "it panicked")),
             Err(_elapsed) => {
                 let why = format!("The answer took longer than {} seconds.", limit.as_secs());
                 Answer::failure(Error::new(Code::Timeout, why))
@@ -250,7 +247,9 @@ struct Subscribed {
 
 impl Subscribed {
     async fn begin(api: &Api, call: Arc<Call>, prepared: Prepared) -> Result<Self, Error> {
-        let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else { return Err(internal(&call.request_id)) };
+        let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else {
+            return Err(internal(&call.request_id, "a subscription has no source of events"));
+        };
         if prepared.bytes() > MAX_HELD_BYTES {
             return Err(too_large("The subscription", ASK_FOR_LESS));
         }
@@ -327,7 +326,10 @@ impl Subscribed {
     async fn written(&mut self, events: Vec<SourceEvent>) -> (Vec<Answer>, Option<Error>) {
         let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
         let (writes, cursors): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.cursor)).unzip();
-        let parts = written_events(&self.call, &self.prepared.arguments, &writes, self.max_bytes).await;
+        let parts = match written_events(&self.call, &self.prepared.arguments, &writes, self.max_bytes).await {
+            Ok(parts) => parts,
+            Err(error) => return (vec![self.answer_of(Err(error.clone()))], Some(error)),
+        };
         let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
         self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
         let mut answers = Vec::with_capacity(parts.len());

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Instant};
 
-use super::top_level;
+use super::{internal, top_level};
 use crate::{
     app::App,
     domain::{
@@ -116,6 +116,16 @@ impl Context {
         loads.each(&mut loaded.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
         loads.each(&mut loaded.pending, |conn, (list, mode)| searches::pending(conn, app, viewer, *list, *mode));
         loads.any
+    }
+
+    /// What was loaded for a key for which there is always something, if loading does not fail.
+    pub(super) fn require<'a, K: Eq + Hash + Clone, V>(
+        &self,
+        batch: &'a Batch<K, V>,
+        key: K,
+    ) -> Result<&'a V, Unresolved> {
+        let found = batch.get(key)?;
+        Ok(found.ok_or_else(|| internal(&self.request_id, "nothing was loaded for a key that has something"))?)
     }
 
     /// The conversation, if the viewer may see it: there is one between any two users, and one whose members were erased is

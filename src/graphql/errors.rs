@@ -1,6 +1,8 @@
 //! Errors as clients see them. What only the operator may know is logged here, once, with the id of the request, and never
 //! sent.
 
+use std::fmt::Display;
+
 use crate::{
     domain,
     execution::{Code, Error},
@@ -31,10 +33,7 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
             tracing::warn!(request.id = request_id, %cause, "database unavailable");
             unavailable()
         }
-        domain::Error::Failed(cause) => {
-            tracing::error!(request.id = request_id, %cause, "request failed");
-            internal(request_id)
-        }
+        domain::Error::Failed(cause) => internal(request_id, cause),
     }
 }
 
@@ -54,7 +53,8 @@ fn unavailable() -> Error {
     Error::new(Code::Unavailable, "The database does not answer. Try again.")
 }
 
-/// A defect or an accident, of which the log knows more.
-pub(super) fn internal(request_id: &str) -> Error {
+/// A defect or an accident. Only the log has its cause.
+pub(super) fn internal(request_id: &str, cause: impl Display) -> Error {
+    tracing::error!(request.id = request_id, %cause, "request failed");
     Error::new(Code::Internal, "Something went wrong on the server.").of_request(request_id)
 }

@@ -139,7 +139,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "The current end of a user's feed. Query it in the same request as your first page, then pass it to `feed(after:)`.",
         |(), context, FeedCursorArguments { user_id }| {
             let user = target_user(&context.viewer, user_id.as_ref())?;
-            context.loaded.cursors.one(user).cloned()
+            context.require(&context.loaded.cursors, user).cloned()
         },
     );
     fields.with::<feed::Events, FeedEventsArguments>(
@@ -149,7 +149,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
             let limit = page_size("`first`", first.unwrap_or(100), 1)?;
             let after = after.parse::<Cursor>().map_err(Error::bad_input)?;
             let user = target_user(&context.viewer, user_id.as_ref())?;
-            context.loaded.feeds.one((user, after, limit))
+            context.require(&context.loaded.feeds, (user, after, limit))
         },
     );
 }

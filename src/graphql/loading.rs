@@ -21,8 +21,8 @@ pub(super) async fn written_one(
     is_one_moment: bool,
     max_bytes: usize,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments, vec![write], is_one_moment, max_bytes).await;
-    parts.pop().ok_or_else(|| internal(&call.request_id))
+    let mut parts = written(call, arguments, vec![write], is_one_moment, max_bytes).await?;
+    parts.pop().ok_or_else(|| incomplete(call))
 }
 
 /// Writes the answers to events, as [`written`] does. What is loaded for several may be too much for one answer, where it is not for each:
@@ -32,11 +32,11 @@ pub(super) async fn written_events(
     arguments: &Arc<Arguments>,
     writes: &[Write<Context>],
     max_bytes: usize,
-) -> Vec<Part> {
-    let mut parts = written(call, arguments, writes.to_vec(), false, max_bytes).await;
+) -> Result<Vec<Part>, Error> {
+    let mut parts = written(call, arguments, writes.to_vec(), false, max_bytes).await?;
     let is_too_large = |(_, errors): &Part| errors.iter().any(|error| error.code() == Code::QueryTooComplex);
     if parts.len() < 2 || !parts.iter().any(is_too_large) {
-        return parts;
+        return Ok(parts);
     }
     let (mut bytes, mut count) = (0, 0);
     for (part, write) in parts.iter_mut().zip(writes) {
@@ -51,7 +51,7 @@ pub(super) async fn written_events(
         }
     }
     parts.truncate(count);
-    parts
+    Ok(parts)
 }
 
 /// Writes parts of an answer, or answers, with all that has to be loaded for them: each of at most `max_bytes`, and only the
@@ -62,10 +62,10 @@ async fn written(
     writes: Vec<Write<Context>>,
     is_one_moment: bool,
     max_bytes: usize,
-) -> Vec<Part> {
+) -> Result<Vec<Part>, Error> {
     let mut context = call.context(max_bytes);
     if let Some(parts) = attempt(&context, arguments, &writes, max_bytes) {
-        return parts;
+        return Ok(parts);
     }
     context.prepare().await;
     let how = Snapshot {
@@ -78,12 +78,12 @@ async fn written(
     let loaded = domain::snapshot(&call.app, &viewer, how, move |conn| {
         while context.load(Ok(conn)) {
             if let Some(parts) = attempt(&context, &shared, &all, max_bytes) {
-                return parts;
+                return Some(parts);
             }
         }
-        Vec::new()
+        None
     });
-    match loaded.await {
+    let parts = match loaded.await {
         Ok(parts) => parts,
         Err(error) => {
             let error = top_level(error, &call.request_id);
@@ -91,11 +91,17 @@ async fn written(
             loop {
                 let parts = attempt(&context, arguments, &writes, max_bytes);
                 if parts.is_some() || !context.load(Err(&error)) {
-                    return parts.unwrap_or_default();
+                    break parts;
                 }
             }
         }
-    }
+    };
+    parts.ok_or_else(|| incomplete(call))
+}
+
+/// A defect: an answer waits for something that nobody loads.
+fn incomplete(call: &Call) -> Error {
+    internal(&call.request_id, "an answer is not complete, and nothing is left to be loaded")
 }
 
 /// Writes as [`written`] does; `None` if something has to be loaded first.

@@ -39,7 +39,7 @@ impl NodeRow<'_> {
             Ok(AnyId::Conversation(id)) => context.conversation(id)?.map(Conversation::of).map(NodeRow::Conversation),
             Ok(AnyId::Session(id)) => {
                 let Some(me) = context.viewer.user() else { return Ok(None) };
-                let mine = context.loaded.sessions.one(me)?;
+                let mine = context.require(&context.loaded.sessions, me)?;
                 mine.iter().find(|session| session.id == id).map(NodeRow::Session)
             }
             Err(_no_id) => None,

@@ -128,7 +128,7 @@ impl Object for Found {
              TEXT, otherwise by meaning. 100,000 if there are more.",
             |found, context| {
                 let Some(list) = found.list else { return Ok(0) };
-                context.loaded.pending.one((list, found.mode)).copied().map(count)
+                context.require(&context.loaded.pending, (list, found.mode)).copied().map(count)
             },
         );
     }
@@ -164,6 +164,6 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Found, SearchArguments>(
         FIELD,
         "Find messages you may see, by words, by meaning, or both.",
-        |(), context, arguments| context.loaded.searches.one(arguments.search()?),
+        |(), context, arguments| context.require(&context.loaded.searches, arguments.search()?),
     );
 }
