@@ -61,8 +61,8 @@
 //! - Each layer counts what happens in it ([`store::Metrics`], [`events::Counters`], [`graphql::OperationMetrics`]), and
 //!   `http/metrics.rs` gives it names. Labels come from closed lists.
 //! - Of what clients send, only names of operations are logged ([`graphql::AccessRecord`]), and origins that are refused.
-//! - There is no global state but the log, of which a process has one:
-//!   several [`app::App`]s can live in one process, and every test has its own.
+//! - There is no global state but what a process can have only one of: the log, and free buffers for answers (`execution/chunks.rs`).
+//!   So several [`app::App`]s can live in one process, and every test has its own.
 //! - The data of fields is loaded in batches, level by level; a test counts the statements of each operation.
 
 pub mod config;

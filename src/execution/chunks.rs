@@ -6,12 +6,35 @@ use parking_lot::Mutex;
 
 /// A chunk that has so many bytes is full; the last field in it may go beyond.
 pub const CHUNK_BYTES: usize = 64 * 1024;
-/// Large chunks that are kept for later answers, at most: some 16 MiB, or twice as much where fields are long.
-const MAX_FREE: usize = 256;
+/// A buffer with room for more is of no use to others: its last field was very long.
+const MAX_BUFFER: usize = 4 * CHUNK_BYTES;
+/// Bytes of the buffers that are kept for later answers, at most.
+const MAX_POOL: usize = 32 * 1024 * 1024;
 
-/// Large chunks that are free. An allocator keeps what a thread has freed for that thread: without these, each of many threads would
-/// keep as much as the largest answer that it has written.
-static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Buffers of large chunks that are free, of the whole process. An allocator keeps what a thread has freed for that thread: without these,
+/// each of many threads would keep as much as the largest answer that it has written.
+static BUFFER_POOL: Mutex<BufferPool> = Mutex::new(BufferPool { free: Vec::new(), bytes: 0 });
+
+struct BufferPool {
+    free: Vec<Vec<u8>>,
+    /// For how many bytes they have room together.
+    bytes: usize,
+}
+
+impl BufferPool {
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.free.pop()?;
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn put(&mut self, buffer: Vec<u8>) {
+        if self.bytes + buffer.capacity() <= MAX_POOL {
+            self.bytes += buffer.capacity();
+            self.free.push(buffer);
+        }
+    }
+}
 
 /// A part of a text. A large one is free for another text once it is dropped.
 #[derive(Debug, Default)]
@@ -19,7 +42,7 @@ pub struct Chunk(Vec<u8>);
 
 impl Chunk {
     fn large() -> Self {
-        Self(FREE.lock().pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES)))
+        Self(BUFFER_POOL.lock().take().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES)))
     }
 }
 
@@ -31,13 +54,9 @@ impl AsRef<[u8]> for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        // One whose last field was very long is of no use to others.
-        if (CHUNK_BYTES..=4 * CHUNK_BYTES).contains(&self.0.capacity()) {
+        if (CHUNK_BYTES..=MAX_BUFFER).contains(&self.0.capacity()) {
             self.0.clear();
-            let mut free = FREE.lock();
-            if free.len() < MAX_FREE {
-                free.push(mem::take(&mut self.0));
-            }
+            BUFFER_POOL.lock().put(mem::take(&mut self.0));
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Documents: parsed and validated once for each text, and cached for whoever sends the same text again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use apollo_compiler::{ExecutableDocument, Name, Node, executable::Operation, validation::Valid};
 
 use super::{
@@ -26,7 +24,7 @@ const COPIES_OF_TEXT: u64 = 3;
 
 /// A document that fits the schema.
 pub(super) struct Document {
-    /// Tells it from every other document of this process.
+    /// Tells it from every other document of the engine.
     pub(super) id: u64,
     pub(super) parsed: Valid<ExecutableDocument>,
     pub(super) lines: LineIndex,
@@ -40,12 +38,10 @@ pub(super) struct Document {
 
 impl Document {
     /// The document with this text, if it fits the schema and the limits.
-    pub(super) fn parse(text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
-        static IDS: AtomicU64 = AtomicU64::new(0);
+    pub(super) fn parse(id: u64, text: &str, schema: &Schema, limits: &Limits) -> Result<Self, Vec<Error>> {
         let tokens = check_text(text, limits).map_err(|error| vec![error])?;
         let lines = LineIndex::of(text);
         let (parsed, DocumentStats { nodes, conditions, .. }) = validated(text, &lines, schema)?;
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
         let definitions = parsed.operations.len() + parsed.fragments.len();
         let bytes = BYTES_PER_DOCUMENT
             + COPIES_OF_TEXT * text.len() as u64

@@ -3,7 +3,6 @@
 //! And a server may have a list of documents that it trusts: then it runs no others.
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, HashSet},
     fmt::Write,
     fs, io,
@@ -14,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{ByteCache, Code, Error, Request};
+use super::{Answer, Code, Error, Request, caches::ByteCache};
 
 /// Bytes of the texts that are cached, at most; of one text, a sixteenth.
 const CACHED_BYTES: u64 = 512 * 1024;
@@ -69,46 +68,39 @@ impl Persisted {
         Ok(Self { sent: ByteCache::new(CACHED_BYTES), trusted })
     }
 
-    /// The text of the document that a request is about, if it is known, trusted, and the one that its hash says.
-    pub(super) fn text<'a>(&'a self, request: &'a Request) -> Result<Cow<'a, str>, Error> {
+    /// The document that a request is about, if it is known, trusted, and the one that its hash says. One that came with a hash, and that
+    /// `parse` finds to fit the schema, is kept, unless it has more than some 32,000 bytes: the next request need not have it.
+    pub(super) fn document<T>(
+        &self,
+        request: &Request,
+        parse: impl FnOnce(&str) -> Result<T, Answer>,
+    ) -> Result<T, Answer> {
         let bad = |why| Error::new(Code::BadRequest, why);
         // Libraries that cannot leave the text out, such as graphql-ws, send an empty one beside the hash.
         let text = request.query.as_deref().filter(|text| !text.is_empty() || request.hash.is_none());
         let hash = request.hash.as_ref().map(|hash| hash.as_deref().map_err(|why| bad(*why))).transpose()?;
-        let not_found = || Error::new(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
         if let Some(trusted) = &self.trusted {
-            return match (text, hash.and_then(|hash| trusted.by_id.get(hash))) {
-                (Some(text), Some(its)) if text != its => Err(bad("`query` is not the document with this id.")),
-                (_, Some(text)) => Ok(text.into()),
-                (Some(text), None) if trusted.texts.contains(text) => Ok(text.into()),
-                (None, None) => Err(not_found()),
-                (Some(_), None) => {
-                    let why = "This server runs only the documents of its own list, and this is none of them.";
-                    Err(Error::new(Code::Forbidden, why))
-                }
-            };
+            return parse(trusted.text(text, hash)?);
         }
         match (text, hash) {
-            (Some(text), None) => Ok(text.into()),
-            (None, hash) => Ok(hash.and_then(|hash| self.sent.get(hash)).ok_or_else(not_found)?.to_string().into()),
+            (Some(text), None) => parse(text),
+            (None, hash) => parse(&hash.and_then(|hash| self.sent.get(hash)).ok_or_else(not_found)?),
             (Some(text), Some(hash)) => {
                 if hash != hexadecimal(&Sha256::digest(text)) {
-                    return Err(bad("`sha256Hash` is not the SHA-256 of `query`."));
+                    return Err(bad("`sha256Hash` is not the SHA-256 of `query`.").into());
                 }
-                Ok(text.into())
+                let document = parse(text)?;
+                if self.sent.get(hash).is_none() {
+                    self.sent.insert(hash.to_owned(), text.into(), (hash.len() + text.len()) as u64);
+                }
+                Ok(document)
             }
         }
     }
+}
 
-    /// Keeps the text that came with a hash, so that the next request need not have it: once it was found to be a document
-    /// that fits the schema. A text of more than some 32,000 bytes is not kept.
-    pub(super) fn keep(&self, request: &Request, text: &str) {
-        if let (Some(_), Some(Ok(hash)), None) = (&request.query, &request.hash, &self.trusted)
-            && self.sent.get(hash).is_none()
-        {
-            self.sent.insert(hash.clone(), text.into(), (hash.len() + text.len()) as u64);
-        }
-    }
+fn not_found() -> Error {
+    Error::new(Code::PersistedQueryNotFound, "PersistedQueryNotFound")
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -129,5 +121,21 @@ impl Trusted {
         };
         let texts = by_id.values().cloned().collect();
         Ok(Self { by_id, texts })
+    }
+
+    /// The text of a document of the list that is named by its text, its id, or both.
+    fn text<'a>(&'a self, text: Option<&'a str>, id: Option<&str>) -> Result<&'a str, Error> {
+        match (text, id.and_then(|id| self.by_id.get(id))) {
+            (Some(text), Some(its)) if text != its => {
+                Err(Error::new(Code::BadRequest, "`query` is not the document with this id."))
+            }
+            (_, Some(text)) => Ok(text),
+            (Some(text), None) if self.texts.contains(text) => Ok(text),
+            (None, None) => Err(not_found()),
+            (Some(_), None) => {
+                let why = "This server runs only the documents of its own list, and this is none of them.";
+                Err(Error::new(Code::Forbidden, why))
+            }
+        }
     }
 }
