@@ -92,6 +92,12 @@ impl Answer {
         errors_json(&self.errors).into()
     }
 
+    /// The first error alone.
+    #[must_use]
+    pub fn into_first_error_json(self) -> Chunks {
+        self.errors.first().and_then(|error| serde_json::to_string(error).ok()).unwrap_or_default().into()
+    }
+
     /// By what a client names this event to go on after it.
     #[must_use]
     pub fn event_id(&self) -> Option<&(dyn Display + Send + Sync)> {

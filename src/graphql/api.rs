@@ -93,11 +93,6 @@ impl Api {
         if viewer.is_anonymous() { most.min(MAX_ANONYMOUS_ANSWER) } else { most }
     }
 
-    /// What a client may ask for.
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Checks a request without running anything. Once the database was moved elsewhere all are refused.
     ///
     /// # Errors
@@ -137,6 +132,24 @@ impl Api {
             tracing::warn!(request.id = &*record.request_id, operation = name, ms, "a slow operation");
         }
         answer
+    }
+
+    /// Runs a query or a mutation of a connection, once it is its turn among all requests of the user: it counts as one until the permit is
+    /// dropped.
+    pub async fn execute_in_turn(&self, caller: &Caller, prepared: Prepared) -> (Answer, Option<connections::Permit>) {
+        let permit = connections::wait_for_request(&self.app, &caller.viewer, caller.from).await;
+        let is_mutation = prepared.plan.operation == OperationType::Mutation;
+        // Its session may have ended since it was asked for.
+        let valid = if is_mutation { caller.viewer.check(&self.app).await } else { Ok(()) };
+        let answer = match valid {
+            Ok(()) => self.execute(caller, prepared, self.max_answer(&caller.viewer)).await,
+            Err(error) => {
+                let refusal = Self::refuse(error, &caller.record.request_id);
+                caller.record.is_answered(&refusal);
+                refusal
+            }
+        };
+        (answer, permit)
     }
 
     /// Fields of a mutation that have not begun when the time is over, or when nobody waits for the answer any more, do not begin.

@@ -13,7 +13,7 @@ mod wires;
 mod sessions;
 mod closings;
 mod operations;
-mod older_sockets;
+mod protocols;
 mod sockets;
 mod streams;
 mod hosts;

@@ -6,20 +6,21 @@ use futures_util::{
     StreamExt,
     stream::{self, AbortHandle, Abortable, BoxStream, SelectAll},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::server::Server;
 use crate::{
-    execution::{Answer, Code, MAX_HELD_BYTES, OperationType, too_large},
-    graphql::{Caller, Prepared, RequestPermits},
+    domain::connections::Permit,
+    execution::{Answer, MAX_HELD_BYTES, OperationType, too_large},
+    graphql::{Caller, Prepared},
 };
 
 /// An answer of the operation with this id; `None` when it is complete.
 pub(super) struct Delivery {
     pub(super) id: Arc<str>,
     pub(super) answer: Option<Answer>,
-    /// Released once the answer was sent.
-    pub(super) permits: Option<RequestPermits>,
+    /// Released once the answer was sent: of the socket, and of the user.
+    pub(super) permits: (Option<OwnedSemaphorePermit>, Option<Permit>),
 }
 
 /// The operations of a socket.
@@ -47,13 +48,13 @@ impl Operations {
         self.by_id.contains_key(id)
     }
 
+    /// Whether there are so many.
+    pub(super) fn are_as_many_as(&self, max: usize) -> bool {
+        self.by_id.len() >= max
+    }
+
     /// Starts an operation, or lets it wait for its turn.
     pub(super) fn start(&mut self, caller: &Caller, id: &str, prepared: Prepared) -> Result<(), Answer> {
-        let max = self.server.limits.max_socket_operations;
-        if self.by_id.len() >= max {
-            let why = format!("This socket has {max} operations already: end one first.");
-            return Err(Answer::refusal(Code::BadRequest, why));
-        }
         let held_bytes = prepared.bytes();
         if self.held_bytes + held_bytes > MAX_HELD_BYTES {
             return Err(too_large("The operations of this socket", "End one first.").into());
@@ -63,12 +64,14 @@ impl Operations {
         let kind = prepared.plan.operation;
         let deliveries = if kind == OperationType::Subscription {
             let answers = self.server.api.stream(caller, prepared);
-            answers.map(move |answer| Delivery { id: named.clone(), answer: Some(answer), permits: None }).boxed()
+            answers
+                .map(move |answer| Delivery { id: named.clone(), answer: Some(answer), permits: (None, None) })
+                .boxed()
         } else {
             let run = run(self.server.clone(), self.request_permits.clone(), caller.clone(), named, prepared);
             stream::once(run).boxed()
         };
-        let end = stream::once(async move { Delivery { id: ended, answer: None, permits: None } });
+        let end = stream::once(async move { Delivery { id: ended, answer: None, permits: (None, None) } });
         let (handle, registration) = AbortHandle::new_pair();
         self.running.push(Abortable::new(deliveries.chain(end).boxed(), registration));
         self.by_id.insert(id, Operation { handle, kind, held_bytes });
@@ -76,12 +79,12 @@ impl Operations {
         Ok(())
     }
 
-    /// Ends an operation, if it goes on still.
-    pub(super) fn end(&mut self, id: &str) {
-        if let Some(operation) = self.by_id.remove(id) {
-            operation.handle.abort();
-            self.held_bytes -= operation.held_bytes;
-        }
+    /// Ends an operation; false if it has ended already.
+    pub(super) fn end(&mut self, id: &str) -> bool {
+        let Some(operation) = self.by_id.remove(id) else { return false };
+        operation.handle.abort();
+        self.held_bytes -= operation.held_bytes;
+        true
     }
 
     /// Ends all operations of some kinds.
@@ -110,6 +113,7 @@ async fn run(
     id: Arc<str>,
     prepared: Prepared,
 ) -> Delivery {
-    let (answer, permits) = server.api.execute_in_turn(&caller, socket, prepared).await;
-    Delivery { id, answer: Some(answer), permits: Some(permits) }
+    let turn = socket.acquire_owned().await.ok();
+    let (answer, permit) = server.api.execute_in_turn(&caller, prepared).await;
+    Delivery { id, answer: Some(answer), permits: (turn, permit) }
 }

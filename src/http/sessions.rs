@@ -33,13 +33,13 @@ pub(super) struct Credentials {
     pub(super) client: Client,
 }
 
-/// How long nothing came from the client, and since when it is pinged.
-pub(super) struct Silence {
+/// When the last message came from the client, and since when it is pinged.
+pub(super) struct KeepAlive {
     begun: Instant,
     pinged: Option<Instant>,
 }
 
-impl Silence {
+impl KeepAlive {
     /// The client has said something.
     pub(super) fn begin() -> Self {
         Self { begun: Instant::now(), pinged: None }
@@ -140,7 +140,7 @@ pub(super) async fn unless_ended(
 ) -> WireResult {
     tokio::select! {
         biased;
-        why = session_ended(initialized) => Err(Some(Close::new(4403, why))),
+        why = session_ended(initialized) => Err(Close::new(4403, why).into()),
         sent = sending => sent,
     }
 }

@@ -1,5 +1,4 @@
-//! GraphQL over WebSocket: the protocol graphql-transport-ws
-//! (<https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>).
+//! GraphQL over WebSocket, in either protocol.
 //!
 //! One task per socket handles messages and answers of running operations one at a time, and takes the next answer only
 //! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
@@ -14,7 +13,6 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -23,72 +21,23 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 use super::{
     access::Client,
     hosts::WRONG_ORIGIN,
-    older_sockets,
     operations::{Delivery, Operations},
+    protocols::{ClientMessage, Protocol, ServerMessage, Time},
     requests,
     responses::refused,
     server::Server,
-    sessions::{Credentials, Initialized, LAST_ANSWERS_TIMEOUT, MAX_ID_BYTES, Silence, session_ended, unless_ended},
-    upgrades::{self, Upgrade},
-    wires::{Close, Wire, WireResult},
+    sessions::{Credentials, Initialized, KeepAlive, LAST_ANSWERS_TIMEOUT, MAX_ID_BYTES, session_ended, unless_ended},
+    upgrades::Upgrade,
+    wires::{Close, Disconnect, WebSocket, WireResult},
 };
 use crate::{
     config::Limits,
-    execution::{Code, OperationType, Request, parse_json},
+    execution::{Answer, Code, OperationType, Request},
     graphql::Caller,
 };
 
-const PROTOCOL: &str = "graphql-transport-ws";
 /// Answers that are sent together, if they are there together.
 const MAX_DELIVERED_TOGETHER: usize = 32;
-
-/// Messages of the client.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ClientMessage {
-    ConnectionInit {
-        #[serde(default)]
-        payload: Option<Map<String, Value>>,
-    },
-    Ping {
-        #[serde(default)]
-        payload: Option<Map<String, Value>>,
-    },
-    Pong {
-        #[serde(default, rename = "payload")]
-        _payload: Option<Map<String, Value>>,
-    },
-    Subscribe {
-        id: String,
-        payload: Box<Request>,
-    },
-    Complete {
-        id: String,
-    },
-}
-
-/// Messages of the server.
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ServerMessage<'a> {
-    ConnectionAck,
-    Ping {
-        payload: Time,
-    },
-    Pong {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<Map<String, Value>>,
-    },
-    Complete {
-        id: &'a str,
-    },
-}
-
-/// The payload of a ping.
-#[derive(Serialize)]
-struct Time {
-    at: String,
-}
 
 /// Accepts a socket, unless a page of another site opened it: browsers do not ask before they open one.
 pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, client: Client) -> Response {
@@ -96,9 +45,8 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, c
     if headers.get(header::ORIGIN).is_some_and(|origin| !server.hosts.allows(origin, headers)) {
         return refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_ORIGIN);
     }
-    let offers = |protocol: &&str| upgrades::has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    let protocol = [PROTOCOL, older_sockets::PROTOCOL].into_iter().find(offers);
-    let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
+    let protocol = Protocol::offered(headers);
+    let (response, connection) = upgrade.accept(protocol.map(Protocol::name).map(HeaderValue::from_static));
     let credentials = Credentials { authorization: requests::authorization(headers), client };
     let (closing, open) = server.closings.add();
     tokio::spawn(run_socket(server, connection, protocol, credentials, closing, open));
@@ -108,7 +56,7 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, c
 async fn run_socket(
     server: Arc<Server>,
     upgrade: OnUpgrade,
-    protocol: Option<&'static str>,
+    protocol: Option<Protocol>,
     credentials: Credentials,
     closing: CancellationToken,
     _tracked: TaskTrackerToken,
@@ -116,26 +64,29 @@ async fn run_socket(
     // How a client disconnects does not matter.
     let Ok(connection) = upgrade.await else { return };
     let (request_id, counters) = (credentials.client.record.request_id.clone(), server.counters.clone());
-    let _open = counters.open_socket(protocol.unwrap_or("none"));
+    let _open = counters.open_socket(protocol.map_or("none", Protocol::name));
     let Limits { max_body, stall_timeout, .. } = server.limits;
-    let mut wire = Wire::new(connection, max_body, stall_timeout).await;
-    let close = match protocol {
-        Some(PROTOCOL) => {
-            let operations = Operations::new(server.clone());
-            let mut session = SocketSession { server, credentials: Some(credentials), initialized: None, operations };
-            session.run(&mut wire, &closing).await
+    let mut socket = WebSocket::new(connection, max_body, stall_timeout).await;
+    let why = match protocol {
+        Some(protocol) => {
+            let (credentials, operations) = (Some(credentials), Operations::new(server.clone()));
+            let mut session = SocketSession { server, protocol, credentials, initialized: None, operations };
+            session.run(&mut socket, &closing).await
         }
-        Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut wire, &closing)).await,
-        None => Some(Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws")),
+        None => Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws").into(),
     };
-    let code = close.as_ref().map(|Close(code, _)| *code);
+    let code = match &why {
+        Disconnect::Close(Close { code, .. }) => Some(*code),
+        Disconnect::Gone => None,
+    };
     counters.count_close(code);
     tracing::info!(request.id = &*request_id, code, "socket closed");
-    Box::pin(wire.close(close)).await;
+    Box::pin(socket.close(why)).await;
 }
 
 struct SocketSession {
     server: Arc<Server>,
+    protocol: Protocol,
     /// Taken by `connection_init`.
     credentials: Option<Credentials>,
     /// Set by `connection_init`.
@@ -150,151 +101,178 @@ enum SocketEvent {
 }
 
 impl SocketSession {
-    /// Runs until there is a reason to close; `None` when the client is gone. There are many idle sockets, each with a future of this
+    /// Runs until there is a reason to end it. There are many idle sockets, each with a future of this
     /// size: what is not awaited then is boxed, and the session is borrowed, as a future has room for an argument twice.
-    async fn run(&mut self, wire: &mut Wire, closing: &CancellationToken) -> Option<Close> {
+    async fn run(&mut self, socket: &mut WebSocket, closing: &CancellationToken) -> Disconnect {
         let Limits { init_timeout, ping_interval, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
         let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silence = Silence::begin();
+        let mut keep_alive = KeepAlive::begin();
         loop {
             let done = tokio::select! {
                 // Ends come before all else, however much the client sends. Received messages come before the ping timer: they prove
                 // that the client is alive.
                 biased;
-                () = closing.cancelled() => return Box::pin(self.drain(wire)).await,
-                why = session_ended(&mut self.initialized) => return Box::pin(self.answer_mutations(wire, why)).await,
+                () = closing.cancelled() => return Box::pin(self.drain(socket)).await,
+                why = session_ended(&mut self.initialized) => return Box::pin(self.answer_mutations(socket, why)).await,
                 () = &mut init_deadline, if self.initialized.is_none() => {
-                    Err(Some(Close::new(4408, "Connection initialisation timeout")))
+                    Err(Close::new(4408, "Connection initialisation timeout").into())
                 }
-                happened = next(wire, &mut self.operations) => match happened {
+                happened = next(socket, &mut self.operations) => match happened {
                     Ok(SocketEvent::Received(message)) => {
-                        silence = Silence::begin();
-                        Box::pin(self.on_message(wire, message)).await
+                        keep_alive = KeepAlive::begin();
+                        Box::pin(self.on_message(socket, message)).await
                     }
-                    Ok(SocketEvent::Answered(delivery)) => Box::pin(self.deliver_all(wire, delivery)).await,
-                    Err(close) => return close,
+                    Ok(SocketEvent::Answered(delivery)) => Box::pin(self.deliver_all(socket, delivery)).await,
+                    Err(why) => return why,
                 },
                 _ = pings.tick() => {
-                    if !silence.may_ping(&self.server.limits) {
-                        return None;
+                    if !keep_alive.may_ping(&self.server.limits) {
+                        return Disconnect::Gone;
                     }
-                    let is_initialized = self.initialized.is_some();
-                    Box::pin(unless_ended(&mut self.initialized, ping(&self.server, is_initialized, wire))).await
+                    // Older clients take no such message.
+                    let time = self.initialized.is_some() && self.protocol == Protocol::Newer;
+                    let time = time.then(|| self.server.app.now().to_string());
+                    Box::pin(unless_ended(&mut self.initialized, ping(time, socket))).await
                 }
             };
-            if let Err(close) = done {
-                return close;
+            if let Err(why) = done {
+                return why;
             }
         }
     }
 
-    /// Answers the queries and mutations that were received before the server stops.
-    async fn drain(&mut self, wire: &mut Wire) -> Option<Close> {
+    /// Answers the queries and mutations that were received before the server stops. Nothing says that the subscriptions end: after
+    /// `complete` their client would not begin them again when it reconnects.
+    async fn drain(&mut self, socket: &mut WebSocket) -> Disconnect {
         self.operations.end_all(|kind| kind == OperationType::Subscription);
         while !self.operations.is_empty() {
             let done = tokio::select! {
                 biased;
-                why = session_ended(&mut self.initialized) => return self.answer_mutations(wire, why).await,
-                Some(delivery) = self.operations.next() => self.deliver_all(wire, delivery).await,
+                why = session_ended(&mut self.initialized) => return self.answer_mutations(socket, why).await,
+                Some(delivery) = self.operations.next() => self.deliver_all(socket, delivery).await,
             };
-            if let Err(close) = done {
-                return close;
+            if let Err(why) = done {
+                return why;
             }
         }
-        Some(Close::new(1012, "The server restarts"))
+        Close::new(1012, "The server restarts").into()
     }
 
     /// Answers the mutations that were received before the session ended.
-    async fn answer_mutations(&mut self, wire: &mut Wire, why: &'static str) -> Option<Close> {
+    async fn answer_mutations(&mut self, socket: &mut WebSocket, why: &'static str) -> Disconnect {
         self.operations.end_all(|kind| kind != OperationType::Mutation);
         self.initialized = None;
         let answering = async {
             while !self.operations.is_empty() {
                 let Some(delivery) = self.operations.next().await else { break };
-                self.deliver_all(wire, delivery).await?;
+                self.deliver_all(socket, delivery).await?;
             }
             Ok(())
         };
         match timeout(LAST_ANSWERS_TIMEOUT, answering).await {
-            Ok(Err(close)) => close,
-            Ok(Ok(())) | Err(_) => Some(Close::new(4403, why)),
+            Ok(Err(why)) => why,
+            Ok(Ok(())) | Err(_) => Close::new(4403, why).into(),
         }
     }
 
-    async fn on_message(&mut self, wire: &mut Wire, message: Message) -> WireResult {
+    async fn on_message(&mut self, socket: &mut WebSocket, message: Message) -> WireResult {
         let text = match message {
             Message::Text(text) => text,
-            Message::Binary(_) => return Err(Some(Close::new(4400, "Send text, not binary"))),
+            Message::Binary(_) => return Err(Close::new(4400, "Send text, not binary").into()),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
-            Message::Close(_) => return Err(None),
+            Message::Close(_) => return Err(Disconnect::Gone),
         };
-        let message = parse_json(text.as_bytes())
-            .map_err(|_why| Close::new(4400, "This is no message of graphql-transport-ws"))?;
-        match message {
-            ClientMessage::ConnectionInit { .. } if self.initialized.is_some() => {
-                Err(Some(Close::new(4429, "Too many initialisation requests")))
-            }
-            ClientMessage::ConnectionInit { payload } => {
-                // Taken only once: who comes a second time is refused, or has gone.
-                let Some(credentials) = self.credentials.take() else { return Err(None) };
-                let payload = payload.unwrap_or_default();
-                self.initialized = Some(Initialized::authenticate(&self.server, payload, credentials).await?);
-                wire.send(ServerMessage::ConnectionAck).await
-            }
+        match self.protocol.parse(&text)? {
+            ClientMessage::ConnectionInit { payload } => self.initialize(socket, payload.unwrap_or_default()).await,
             ClientMessage::Ping { payload } => {
-                unless_ended(&mut self.initialized, wire.send(ServerMessage::Pong { payload })).await
+                unless_ended(&mut self.initialized, socket.send(ServerMessage::Pong { payload })).await
             }
             ClientMessage::Pong { .. } => Ok(()),
-            ClientMessage::Subscribe { id, payload } => {
+            ClientMessage::Subscribe { id, payload } | ClientMessage::Start { id, payload } => {
                 match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
-                    Some(caller) => self.start_operation(wire, &caller, &id, *payload).await,
-                    None => Err(Some(Close::new(4401, "Unauthorized"))),
+                    Some(caller) => self.start_operation(socket, &caller, &id, *payload).await,
+                    None => Err(self.protocol.not_initialized().into()),
                 }
             }
-            ClientMessage::Complete { id } => {
-                self.operations.end(&id);
+            ClientMessage::Complete { id } | ClientMessage::Stop { id } => {
+                if self.operations.end(&id) && self.protocol == Protocol::Older {
+                    let complete = socket.send(ServerMessage::Complete { id: &id });
+                    unless_ended(&mut self.initialized, complete).await?;
+                }
                 Ok(())
             }
+            ClientMessage::ConnectionTerminate => Err(Close::new(1000, "").into()),
         }
     }
 
-    async fn start_operation(&mut self, wire: &mut Wire, caller: &Caller, id: &str, request: Request) -> WireResult {
+    async fn initialize(&mut self, socket: &mut WebSocket, payload: Map<String, Value>) -> WireResult {
+        // Taken only once: who comes a second time is refused.
+        let initialized = match self.credentials.take() {
+            Some(credentials) => Initialized::authenticate(&self.server, payload, credentials).await,
+            None => Err(Close::new(4429, "Too many initialisation requests")),
+        };
+        match initialized {
+            Ok(initialized) => {
+                self.initialized = Some(initialized);
+                socket.send(ServerMessage::ConnectionAck).await
+            }
+            Err(close) => Err(self.protocol.refuse_init(socket, close).await),
+        }
+    }
+
+    async fn start_operation(
+        &mut self,
+        socket: &mut WebSocket,
+        caller: &Caller,
+        id: &str,
+        request: Request,
+    ) -> WireResult {
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            return Err(Some(Close::new(4400, "The id of an operation must have 1 to 128 bytes")));
+            return Err(Close::new(4400, "The id of an operation must have 1 to 128 bytes").into());
         }
         if self.operations.contains(id) {
-            // A close reason has at most 123 bytes.
-            let id: String = id.chars().take(20).collect();
-            return Err(Some(Close::new(4409, format!("Subscriber for {id} already exists"))));
-        }
-        let caller = caller.on_socket(caller.viewer.clone());
-        let prepared = self.server.api.prepare(&request);
-        drop(request);
-        match prepared.and_then(|prepared| self.operations.start(&caller, id, prepared)) {
-            Ok(()) => Ok(()),
-            Err(refusal) => {
-                caller.record.is_answered(&refusal);
-                let refuse = async {
-                    wire.feed_json("error", id, refusal.into_errors_json()).await?;
-                    wire.flush().await
-                };
-                unless_ended(&mut self.initialized, refuse).await
+            if self.protocol == Protocol::Newer {
+                // A close reason has at most 123 bytes.
+                let id: String = id.chars().take(20).collect();
+                return Err(Close::new(4409, format!("Subscriber for {id} already exists")).into());
             }
+            self.operations.end(id);
         }
+        let (caller, protocol) = (caller.on_socket(caller.viewer.clone()), self.protocol);
+        let max = self.server.limits.max_socket_operations;
+        let is_excess = self.operations.are_as_many_as(max);
+        let started = if is_excess {
+            let why = format!("This socket has {max} operations already: end one first.");
+            Err(Answer::refusal(Code::BadRequest, why))
+        } else {
+            self.server.api.prepare(&request).and_then(|prepared| self.operations.start(&caller, id, prepared))
+        };
+        drop(request);
+        let Err(refusal) = started else { return Ok(()) };
+        caller.record.is_answered(&refusal);
+        let refuse = async {
+            if is_excess {
+                protocol.feed_excess(socket, id, refusal).await?;
+            } else {
+                protocol.feed_refusal(socket, id, refusal).await?;
+            }
+            socket.flush().await
+        };
+        unless_ended(&mut self.initialized, refuse).await
     }
 
     /// Sends an answer, and with it those that are there already.
-    async fn deliver_all(&mut self, wire: &mut Wire, first: Delivery) -> WireResult {
-        let Self { operations, initialized, .. } = self;
+    async fn deliver_all(&mut self, socket: &mut WebSocket, first: Delivery) -> WireResult {
+        let Self { operations, initialized, protocol, .. } = self;
         let mut sending = pin!(async {
-            deliver(operations, wire, first).await?;
+            deliver(*protocol, operations, socket, first).await?;
             for _ in 1..MAX_DELIVERED_TOGETHER {
                 let Some(Some(delivery)) = operations.next().now_or_never() else { break };
-                deliver(operations, wire, delivery).await?;
+                deliver(*protocol, operations, socket, delivery).await?;
             }
-            wire.flush().await
+            socket.flush().await
         });
         let why = tokio::select! {
             biased;
@@ -302,41 +280,45 @@ impl SocketSession {
             why = session_ended(initialized) => why,
         };
         // It may be the answer of the mutation that has ended the session.
-        timeout(LAST_ANSWERS_TIMEOUT, sending).await.unwrap_or_else(|_late| Err(Some(Close::new(4403, why))))
+        timeout(LAST_ANSWERS_TIMEOUT, sending).await.unwrap_or_else(|_late| Err(Close::new(4403, why).into()))
     }
 }
 
 /// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
 /// payload has the server's time, for clients whose clock is wrong.
-async fn ping(server: &Server, is_initialized: bool, wire: &mut Wire) -> WireResult {
-    wire.send_frame(Message::Ping(Bytes::new())).await?;
-    if is_initialized {
-        let payload = Time { at: server.app.now().to_string() };
-        wire.send(ServerMessage::Ping { payload }).await?;
+async fn ping(time: Option<String>, socket: &mut WebSocket) -> WireResult {
+    socket.send_frame(Message::Ping(Bytes::new())).await?;
+    if let Some(at) = time {
+        socket.send(ServerMessage::Ping { payload: Time { at } }).await?;
     }
     Ok(())
 }
 
-async fn deliver(operations: &mut Operations, wire: &mut Wire, delivery: Delivery) -> WireResult {
+async fn deliver(
+    protocol: Protocol,
+    operations: &mut Operations,
+    socket: &mut WebSocket,
+    delivery: Delivery,
+) -> WireResult {
     // Its permits are released when it was sent.
     let Delivery { id, answer, permits: _permits } = delivery;
     match answer {
         Some(answer) if answer.is_refusal() => {
             operations.end(&id);
-            wire.feed_json("error", &id, answer.into_errors_json()).await
+            protocol.feed_refusal(socket, &id, answer).await
         }
-        Some(answer) => wire.feed_json("next", &id, answer.into_json()).await,
+        Some(answer) => protocol.feed_answer(socket, &id, answer).await,
         None => {
             operations.end(&id);
-            wire.feed(ServerMessage::Complete { id: &id }).await
+            socket.feed(ServerMessage::Complete { id: &id }).await
         }
     }
 }
 
 /// What the client says or an operation answers next, neither of them always before the other.
-async fn next(wire: &mut Wire, operations: &mut Operations) -> WireResult<SocketEvent> {
+async fn next(socket: &mut WebSocket, operations: &mut Operations) -> WireResult<SocketEvent> {
     tokio::select! {
-        received = wire.receive() => received.map(SocketEvent::Received),
+        received = socket.receive() => received.map(SocketEvent::Received),
         Some(delivery) = operations.next() => Ok(SocketEvent::Answered(delivery)),
     }
 }

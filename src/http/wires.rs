@@ -1,4 +1,4 @@
-//! A WebSocket as a wire: messages in both directions, how long a write may take, and the closing handshake.
+//! A WebSocket: messages in both directions, how long a write may take, and the closing handshake.
 
 use std::{fmt, time::Duration};
 
@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::execution::{CHUNK_BYTES, Chunks};
+use crate::execution::Chunks;
 
 /// The client has this long to complete the closing handshake.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,27 +35,44 @@ const WRITE_BUFFER: usize = 4 * 1_024;
 /// Bytes of a reason at most (RFC 6455, 5.5: with the code a close frame has at most 125).
 const MAX_REASON_BYTES: usize = 123;
 
-/// Why a socket ends: a close code and a reason for people.
-pub(super) struct Close(pub(super) u16, pub(super) String);
+/// What a close frame says: a code, and a reason for people.
+pub(super) struct Close {
+    pub(super) code: u16,
+    pub(super) reason: String,
+}
 
 impl Close {
     pub(super) fn new(code: u16, reason: impl Into<String>) -> Self {
         let mut reason = reason.into();
         reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-        Self(code, reason)
+        Self { code, reason }
     }
 }
 
-/// `Err` ends the socket: with a close frame, or `None` when the client is gone.
-pub(super) type WireResult<T = ()> = Result<T, Option<Close>>;
+/// Why a socket ends.
+pub(super) enum Disconnect {
+    /// The server closes it.
+    Close(Close),
+    /// The client is gone.
+    Gone,
+}
+
+impl From<Close> for Disconnect {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
+/// `Err` ends the socket.
+pub(super) type WireResult<T = ()> = Result<T, Disconnect>;
 
 /// The socket, and how long a write may take.
-pub(super) struct Wire {
+pub(super) struct WebSocket {
     socket: WebSocketStream<TokioIo<Upgraded>>,
     stall_timeout: Duration,
 }
 
-impl Wire {
+impl WebSocket {
     /// A connection that goes on as a WebSocket, with messages of at most `max_message` bytes from the client.
     pub(super) async fn new(connection: Upgraded, max_message: usize, stall_timeout: Duration) -> Self {
         let config = WebSocketConfig::default()
@@ -78,13 +95,13 @@ impl Wire {
                 Ok(message)
             }
             Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                Err(Some(Close::new(1009, "Message too large")))
+                Err(Close::new(1009, "Message too large").into())
             }
-            Some(Err(tungstenite::Error::Utf8(_))) => Err(Some(Close::new(1007, "A text is not UTF-8"))),
+            Some(Err(tungstenite::Error::Utf8(_))) => Err(Close::new(1007, "A text is not UTF-8").into()),
             Some(Err(tungstenite::Error::Protocol(violation))) if !is_end(&violation) => {
-                Err(Some(Close::new(1002, violation.to_string())))
+                Err(Close::new(1002, violation.to_string()).into())
             }
-            Some(Err(_)) | None => Err(None),
+            Some(Err(_)) | None => Err(Disconnect::Gone),
         }
     }
 
@@ -94,7 +111,7 @@ impl Wire {
         self.flush().await
     }
 
-    /// The same, but it may wait for [`Wire::flush`].
+    /// Sends a message, which may wait for [`WebSocket::flush`].
     pub(super) async fn feed(&mut self, message: impl Serialize) -> WireResult {
         let text = serde_json::to_string(&message).map_err(serialization_failed)?;
         // As values it may hold a hundred times as much.
@@ -108,26 +125,15 @@ impl Wire {
         self.flush().await
     }
 
-    /// The same for one whose payload is JSON already; it may wait for [`Wire::flush`]. A large one is sent in fragments (RFC 6455,
-    /// 5.4), so that no buffer has to hold all of it.
+    /// Sends a message whose payload is JSON already; it may wait for [`WebSocket::flush`]. A large one is sent in fragments (RFC 6455, 5.4),
+    /// so that no buffer has to hold all of it. Each of them may take as long as a message.
     pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> WireResult {
         let id = serde_json::to_string(id).map_err(serialization_failed)?;
         let mut message = Chunks::with_room_for(&payload);
         message.push_str(&format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
         message.append(payload);
         message.push_str("}");
-        self.feed_fragments(message.into_iter().map(Bytes::from_owner)).await
-    }
-
-    /// Sends a text, in fragments if it is large: each of them may take as long as a message.
-    pub(super) async fn send_text(&mut self, text: Bytes) -> WireResult {
-        let fragments = (0..text.len()).step_by(CHUNK_BYTES);
-        self.feed_fragments(fragments.map(|at| text.slice(at..text.len().min(at + CHUNK_BYTES)))).await?;
-        self.flush().await
-    }
-
-    async fn feed_fragments(&mut self, fragments: impl Iterator<Item = Bytes>) -> WireResult {
-        let (mut fragments, mut opcode) = (fragments.peekable(), Data::Text);
+        let (mut fragments, mut opcode) = (message.into_iter().map(Bytes::from_owner).peekable(), Data::Text);
         while let Some(fragment) = fragments.next() {
             let frame = Frame::message(fragment, OpCode::Data(opcode), fragments.peek().is_none());
             self.feed_frame(Message::Frame(frame)).await?;
@@ -146,9 +152,9 @@ impl Wire {
     }
 
     /// Says why, and completes the closing handshake.
-    pub(super) async fn close(mut self, close: Option<Close>) {
+    pub(super) async fn close(mut self, why: Disconnect) {
         let handshake = async {
-            if let Some(Close(code, reason)) = close {
+            if let Disconnect::Close(Close { code, reason }) = why {
                 let frame = CloseFrame { code: code.into(), reason: reason.into() };
                 let _ = self.socket.send(Message::Close(Some(frame))).await;
             }
@@ -172,8 +178,8 @@ fn is_end(violation: &ProtocolError) -> bool {
 async fn in_time(limit: Duration, write: impl Future<Output = Result<(), tungstenite::Error>>) -> WireResult {
     match tokio::time::timeout(limit, write).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_gone)) => Err(None),
-        Err(_elapsed) => Err(Some(Close::new(1013, "The client does not read"))),
+        Ok(Err(_gone)) => Err(Disconnect::Gone),
+        Err(_elapsed) => Err(Close::new(1013, "The client does not read").into()),
     }
 }
 
