@@ -114,7 +114,7 @@ async fn serve(settings: &Serve) -> Result<()> {
     });
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let opened = http::answering_meanwhile(listeners.iter().chain(&metrics_listeners), settings, opening);
+    let opened = http::serve_while_starting(listeners.iter().chain(&metrics_listeners), settings, opening);
     let (app, api, membership, nats, contents) = tokio::select! {
         opened = opened => opened?,
         // In a container nothing else ends the first process. Migrations are transactions: what is under way is undone.

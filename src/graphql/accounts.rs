@@ -215,7 +215,7 @@ pub(super) fn mutations(fields: &mut Mutations) {
 
 /// What follows in the same request is done as who signed in.
 fn signed_in(call: &Call, outcome: domain::Result<SignedIn>) -> Result<SignedIn, Failure> {
-    call.outcome(outcome).inspect(|signed_in| call.switch_viewer(signed_in.viewer.clone()))
+    call.or_failure(outcome).inspect(|signed_in| call.switch_viewer(signed_in.viewer.clone()))
 }
 
 async fn sign_up(call: Arc<Call>, SignUpArguments { input }: SignUpArguments) -> Result<SignedIn, Failure> {
@@ -251,7 +251,7 @@ async fn sign_out(call: Arc<Call>, SignOutArguments { session_id }: SignOutArgum
     let id = session_id.and_then(|id| parser.id("sessionId", &id));
     let id = parser.finish(Some(id))?;
     let viewer = call.viewer();
-    let ended = call.outcome(accounts::sign_out(&call.app, &viewer, id, call.caller.from).await)?;
+    let ended = call.or_failure(accounts::sign_out(&call.app, &viewer, id, call.caller.from).await)?;
     if viewer.session() == Some(ended) {
         call.switch_viewer(domain::Viewer::anonymous());
     }
@@ -267,9 +267,9 @@ async fn renew_connection(
         return Err(Error::new(Code::BadRequest, why).into());
     };
     // Its session may have ended in the same request.
-    call.outcome(call.viewer().user().ok_or(domain::Error::Unauthenticated))?;
+    call.or_failure(call.viewer().user().ok_or(domain::Error::Unauthenticated))?;
     // Whose the socket is, and not who has signed in before this in the same request: what runs on it goes on as that user.
-    let viewer = call.outcome(accounts::renewed(&call.app, &call.caller.viewer, &access_token).await)?;
+    let viewer = call.or_failure(accounts::renewed(&call.app, &call.caller.viewer, &access_token).await)?;
     let until = viewer.credential().and_then(|(_, until)| until);
     connection.send_replace(viewer);
     Ok(Renewed(until))

@@ -1,7 +1,6 @@
-//! The one way in: requests are prepared, run for as long as the limit allows, and answered.
+//! Entry point for GraphQL requests: they are prepared, run for as long as the limit allows, and answered.
 
 use std::{
-    mem,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,7 +8,7 @@ use std::{
 
 use async_graphql::http::GraphiQLSource;
 use futures_util::{
-    FutureExt as _, StreamExt,
+    FutureExt as _, StreamExt as _,
     stream::{self, BoxStream},
 };
 
@@ -17,27 +16,24 @@ use super::{
     Context,
     access::{milliseconds, truncated_name},
     calls::{Call, Caller},
-    errors::{internal, retried, top_level},
-    loading::{written_events, written_one},
-    metrics::{OperationMetrics, Subscribing},
-    retries::Retries,
-    schema::{Mutation, Root, RootPlan, additional_cost, sdl},
-    sources::{Source, SourceEvent},
+    errors::{internal, top_level},
+    loading::written_one,
+    metrics::OperationMetrics,
+    schema::{Mutation, Prepared, Root, RootPlan, additional_cost, sdl},
+    subscriptions::RunningSubscription,
 };
 use crate::{
     app::App,
     config::Limits,
     domain::{self, Viewer, connections},
     execution::{
-        self, ASK_FOR_LESS, Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, MAX_HELD_BYTES,
-        OperationType, Part, Request, RootFieldsAnswer, Schema, Write, too_large,
+        Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, OperationType, Request, RootFieldsAnswer,
+        Schema, Write,
     },
 };
 
 /// Bytes of data of an answer to somebody who has not signed in, at most: the whole schema has a third of it.
 const MAX_ANONYMOUS_ANSWER: usize = 512 * 1024;
-/// Answers to events of more bytes are counted while they wait, so that one user cannot have many of them.
-const LARGE_EVENTS: usize = 64 * 1024;
 /// Queries and mutations that take longer are named in the log.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -47,10 +43,7 @@ pub fn library_graphiql(endpoint: &str) -> String {
     GraphiQLSource::build().title("Duologue").endpoint(endpoint).subscription_endpoint(endpoint).finish()
 }
 
-/// A request that keeps the limits and names an operation.
-pub type Prepared = execution::Prepared<RootPlan>;
-
-/// The one way in. Clones share it.
+/// Entry point for GraphQL requests. Clones share it.
 #[derive(Clone)]
 pub struct Api {
     app: Arc<App>,
@@ -179,8 +172,9 @@ impl Api {
         record.begins(prepared.plan.operation, prepared.plan.name.as_deref());
         let begin = async move {
             let call = Arc::new(Call::new(&api.app, &caller));
-            match Box::pin(Subscribed::begin(&api, call, prepared)).await {
-                Ok(subscribed) => stream::unfold(subscribed, Subscribed::next).boxed(),
+            let begin = RunningSubscription::begin(&api.metrics, call, prepared, api.limits.max_answer);
+            match Box::pin(begin).await {
+                Ok(running) => stream::unfold(running, RunningSubscription::next).boxed(),
                 Err(refusal) => {
                     api.metrics.count(OperationType::Subscription.name(), Some(refusal.code()));
                     stream::once(async { refusal.into() }).boxed()
@@ -229,7 +223,7 @@ async fn change(
     change: impl Future<Output = Result<Write<Context>, Error>>,
 ) -> Result<Write<Context>, Error> {
     if index > 0 {
-        call.answer(call.viewer().check(&call.app).await)?;
+        call.or_error(call.viewer().check(&call.app).await)?;
     }
     change.await
 }
@@ -237,130 +231,4 @@ async fn change(
 /// Where something else is asked for beside a feed's cursor, neither may be newer than the other.
 fn wants_one_moment(fields: &[CollectedField]) -> bool {
     fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
-}
-
-/// A subscription that goes on.
-struct Subscribed {
-    call: Arc<Call>,
-    prepared: Prepared,
-    source: Box<dyn Source>,
-    /// Answers to events that came together.
-    answers: std::vec::IntoIter<Answer>,
-    taken: usize,
-    failed: bool,
-    /// While the database is away.
-    retries: Option<Box<Retries>>,
-    /// Bytes that an answer may have.
-    max_bytes: usize,
-    counted: Subscribing,
-    _permits: Option<[connections::Permit; 2]>,
-    /// While answers wait that are large.
-    event_permit: Option<connections::Permit>,
-}
-
-impl Subscribed {
-    async fn begin(api: &Api, call: Arc<Call>, prepared: Prepared) -> Result<Self, Error> {
-        let Root::Subscription(Some(begin)) = &prepared.plan.root.0 else {
-            return Err(internal(&call.request_id, "a subscription has no source of events"));
-        };
-        if prepared.bytes() > MAX_HELD_BYTES {
-            return Err(too_large("The subscription", ASK_FOR_LESS));
-        }
-        let permits = connections::begin_subscription(&call.app, &call.viewer(), prepared.arguments.cost);
-        let permits = call.answer(permits)?;
-        let source = begin(call.clone(), &prepared.arguments).await;
-        let field = prepared.plan.fields.first();
-        let source = source.map_err(|error| match field {
-            Some(field) => error.at(field.location).within(&field.key),
-            None => error,
-        })?;
-        let name = field.map_or("", |field| field.field.name.as_str());
-        let counted = api.metrics.subscribe(name);
-        Ok(Self {
-            call,
-            prepared,
-            source,
-            answers: Vec::new().into_iter(),
-            taken: 0,
-            failed: false,
-            retries: None,
-            max_bytes: api.limits.max_answer,
-            counted,
-            _permits: permits,
-            event_permit: None,
-        })
-    }
-
-    /// The next answer, and what goes on after it. What was answered before something changed is answered anew.
-    async fn next(mut self) -> Option<(Answer, Self)> {
-        if !self.source.is_current() && !self.answers.as_slice().is_empty() {
-            (self.answers, self.failed) = (Vec::new().into_iter(), false);
-        }
-        loop {
-            if let Some(answer) = self.answers.next() {
-                self.taken += 1;
-                return Some((answer, self));
-            }
-            self.event_permit = None;
-            if self.failed {
-                return None;
-            }
-            let events = self.source.next(mem::take(&mut self.taken)).await?;
-            Box::pin(self.answer(events)).await;
-        }
-    }
-
-    /// Answers events. While the database is away, there are no answers: after a pause the events are read again, if they can be.
-    async fn answer(&mut self, events: domain::Result<Vec<SourceEvent>>) {
-        let (answers, error) = match events {
-            Ok(events) => self.written(events).await,
-            Err(error) => {
-                let error = retried(error, &self.call.request_id);
-                (vec![self.answer_of(Err(error.clone()))], Some(error))
-            }
-        };
-        if let Some(error) = error {
-            let retries = self.retries.get_or_insert_default();
-            if retries.allow(&error) && self.source.read_again() {
-                self.event_permit = None;
-                drop(answers);
-                return retries.pause().await;
-            }
-            self.failed = true;
-        } else {
-            self.retries = None;
-        }
-        self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));
-        self.answers = answers.into_iter();
-    }
-
-    /// Writes the answers to events: all, or those up to one that cannot be loaded for the moment, with the error. That one has no id: it
-    /// comes again to whoever goes on after the event before it.
-    async fn written(&mut self, events: Vec<SourceEvent>) -> (Vec<Answer>, Option<Error>) {
-        let permit = connections::begin_event(&self.call.app, &self.call.viewer()).await;
-        let (writes, cursors): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.write, event.cursor)).unzip();
-        let parts = match written_events(&self.call, &self.prepared.arguments, &writes, self.max_bytes).await {
-            Ok(parts) => parts,
-            Err(error) => return (vec![self.answer_of(Err(error.clone()))], Some(error)),
-        };
-        let bytes: usize = parts.iter().map(|(data, _)| data.len()).sum();
-        self.event_permit = permit.filter(|_| bytes > LARGE_EVENTS);
-        let mut answers = Vec::with_capacity(parts.len());
-        for (part, cursor) in parts.into_iter().zip(cursors) {
-            let temporary = part.1.iter().find(|error| error.code().is_temporary()).cloned();
-            answers.push(self.answer_of(Ok(part)).with_event_id(cursor.filter(|_| temporary.is_none())));
-            if temporary.is_some() {
-                return (answers, temporary);
-            }
-        }
-        (answers, None)
-    }
-
-    fn answer_of(&self, part: Result<Part, Error>) -> Answer {
-        let mut answer = RootFieldsAnswer::new(self.max_bytes);
-        if let Some(field) = self.prepared.plan.fields.first() {
-            answer.add(field, part);
-        }
-        answer.finish()
-    }
 }

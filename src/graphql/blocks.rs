@@ -33,7 +33,7 @@ async fn change(call: Arc<Call>, block: bool, arguments: BlockArguments) -> Resu
     let user = parser.user(&call, "userId", arguments.user_id.as_ref())?;
     let (other, user) = parser.finish(other.zip(user))?;
     let viewer = call.viewer();
-    call.outcome(if block {
+    call.or_failure(if block {
         blocks::block(&call.app, &viewer, user, other).await
     } else {
         blocks::unblock(&call.app, &viewer, user, other).await

@@ -1,40 +1,22 @@
-//! The roots of the schema, to which each noun adds its fields. And a call: what the fields of one request have at hand while they do
-//! something, and how their arguments are parsed.
+//! Calls: who sends a request, and what its fields have at hand while they do something.
 
 use std::{
-    fmt::Display,
     net::IpAddr,
-    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use async_graphql::{ID, InputType};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{
-    access::AccessRecord,
-    context::Context,
-    errors::{top_level, unauthenticated},
-    payloads::{Failure, Outcome, Payload, UserError, UserErrorCode},
-    sources::Source,
-};
+use super::{access::AccessRecord, context::Context, errors::top_level, payloads::Failure};
 use crate::{
     app::App,
     domain::{self, Viewer},
-    execution::{Code, Error, RootFields, Write},
-    model::{ids::UserId, texts::BadText},
+    execution::{Code, Error},
 };
-
-/// What can be asked.
-pub(super) struct Query;
-/// Fields that do something: each gives what is to be written.
-pub(super) type Mutations = RootFields<Call, Write<Context>>;
-/// Fields that can be followed: each gives the source of its events.
-pub(super) type Subscriptions = RootFields<Call, Box<dyn Source>>;
 
 /// Who calls, and how; in a batch, for all of it.
 #[derive(Clone)]
@@ -115,12 +97,12 @@ impl Call {
     }
 
     /// What the verb of a subscription gave.
-    pub(super) fn answer<T>(&self, outcome: domain::Result<T>) -> Result<T, Error> {
+    pub(super) fn or_error<T>(&self, outcome: domain::Result<T>) -> Result<T, Error> {
         outcome.map_err(|error| top_level(error, &self.request_id))
     }
 
     /// What a mutation's verb gave: what a person can fix comes as `userErrors`.
-    pub(super) fn outcome<T>(&self, outcome: domain::Result<T>) -> Result<T, Failure> {
+    pub(super) fn or_failure<T>(&self, outcome: domain::Result<T>) -> Result<T, Failure> {
         match outcome {
             Ok(done) => Ok(done),
             Err(domain::Error::Rejected(rejection)) => Err(Failure::UserErrors(vec![rejection.into()])),
@@ -133,86 +115,4 @@ impl Call {
 #[must_use]
 pub fn new_request_id() -> Arc<str> {
     format!("{:016x}", rand::random::<u64>()).into()
-}
-
-/// An id in an argument of a query or of a subscription.
-pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T, Error> {
-    id.parse().map_err(Error::bad_input)
-}
-
-/// The user whose feed or signals are meant: the viewer, if it is not said.
-pub(super) fn target_user(viewer: &Viewer, user_id: Option<&ID>) -> Result<UserId, Error> {
-    match user_id {
-        Some(user) => id(user),
-        None if viewer.is_anonymous() => Err(unauthenticated()),
-        None => {
-            let why = "Say whose with `userId`: you did not sign in as a user.";
-            viewer.user().ok_or_else(|| Error::bad_input(why))
-        }
-    }
-}
-
-/// Adds a field that changes something, with the fields of `A` as its arguments.
-pub(super) fn mutation<T, A, F>(
-    fields: &mut Mutations,
-    name: &'static str,
-    description: &'static str,
-    change: impl Fn(Arc<Call>, A) -> F + Copy + Send + Sync + 'static,
-) where
-    T: Payload,
-    A: InputType + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<T, Failure>> + Send + 'static,
-{
-    fields.field::<Outcome<T>, A, _>(name, description, move |call, arguments, selection| {
-        let changing = change(call, arguments);
-        async move {
-            match changing.await {
-                Ok(done) => Ok(selection.write_later(Ok(done))),
-                Err(Failure::UserErrors(errors)) => Ok(selection.write_later(Err(errors))),
-                Err(Failure::Failed(error)) => Err(error),
-            }
-        }
-    });
-}
-
-/// Parses the arguments of a mutation: all that is wrong is reported at once.
-#[derive(Default)]
-pub(super) struct ArgumentParser {
-    errors: Vec<UserError>,
-}
-
-impl ArgumentParser {
-    /// What was parsed, if nothing was wrong.
-    pub(super) fn finish<T>(self, parsed: Option<T>) -> Result<T, Failure> {
-        parsed.filter(|_| self.errors.is_empty()).ok_or(Failure::UserErrors(self.errors))
-    }
-
-    /// A text at this path, such as `input.email`.
-    pub(super) fn text<T>(&mut self, path: &'static str, parsed: Result<T, BadText>) -> Option<T> {
-        let code = |why: &BadText| match why {
-            BadText::Invalid(_) => UserErrorCode::Invalid,
-            BadText::TooLong(_) => UserErrorCode::TooLong,
-        };
-        parsed.map_err(|why| self.errors.push(UserError::new(code(&why), path, why))).ok()
-    }
-
-    /// The user at this path: the viewer, if it is not said.
-    pub(super) fn user(&mut self, call: &Call, path: &'static str, id: Option<&ID>) -> Result<Option<UserId>, Error> {
-        let viewer = call.viewer();
-        match (id, viewer.user()) {
-            (Some(id), _) => Ok(self.id(path, id)),
-            (None, Some(user)) => Ok(Some(user)),
-            (None, None) if viewer.is_anonymous() => Err(unauthenticated()),
-            (None, None) => {
-                let why = "Say who it is: you did not sign in as a user.";
-                self.errors.push(UserError::new(UserErrorCode::Invalid, path, why));
-                Ok(None)
-            }
-        }
-    }
-
-    /// An id at this path.
-    pub(super) fn id<T: FromStr<Err: Display>>(&mut self, path: &'static str, id: &ID) -> Option<T> {
-        id.parse().map_err(|why| self.errors.push(UserError::new(UserErrorCode::Invalid, path, why))).ok()
-    }
 }

@@ -234,5 +234,5 @@ async fn mark(call: Arc<Call>, reach: Reach, arguments: MarkArguments) -> Result
     let message = parser.id("messageId", &arguments.message_id);
     let user = parser.user(&call, "userId", arguments.user_id.as_ref())?;
     let (message, user) = parser.finish(message.zip(user))?;
-    call.outcome(conversations::mark(&call.app, &call.viewer(), user, message, reach).await).map(Marked)
+    call.or_failure(conversations::mark(&call.app, &call.viewer(), user, message, reach).await).map(Marked)
 }

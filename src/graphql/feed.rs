@@ -6,8 +6,8 @@ use async_graphql::{Enum, ID, InputObject};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    Call, Context, Conversation, DateTime, Query, Source, SourceEvent, SourceEvents, Subscriptions,
-    conversations::Member, id, page_size, target_user,
+    Call, Context, Conversation, DateTime, Query, Source, SourceEvent, SourceEvents, Subscriptions, acting_user,
+    conversations::Member, id, page_size,
 };
 use crate::{
     domain::feed::{self, Follower},
@@ -138,7 +138,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "feedCursor",
         "The current end of a user's feed. Query it in the same request as your first page, then pass it to `feed(after:)`.",
         |(), context, FeedCursorArguments { user_id }| {
-            let user = target_user(&context.viewer, user_id.as_ref())?;
+            let user = acting_user(&context.viewer, user_id.as_ref())?;
             context.require(&context.loaded.cursors, user).cloned()
         },
     );
@@ -148,7 +148,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         |(), context, FeedEventsArguments { user_id, after, first }| {
             let limit = page_size("`first`", first.unwrap_or(100), 1)?;
             let after = after.parse::<Cursor>().map_err(Error::bad_input)?;
-            let user = target_user(&context.viewer, user_id.as_ref())?;
+            let user = acting_user(&context.viewer, user_id.as_ref())?;
             context.require(&context.loaded.feeds, (user, after, limit))
         },
     );
@@ -183,12 +183,12 @@ async fn follow(
     selection: Arc<Selection<Arc<Event>>>,
 ) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
-    let user = target_user(&viewer, arguments.user_id.as_ref())?;
+    let user = acting_user(&viewer, arguments.user_id.as_ref())?;
     // Who comes back over HTTP has their place in a header.
     let after = call.caller.last_event_id.clone().or(arguments.after);
     let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;
     let conversation: Option<ConversationId> = arguments.conversation_id.as_ref().map(id).transpose()?;
-    let follower = call.answer(feed::follow(&call.app, &viewer, user, after, conversation).await)?;
+    let follower = call.or_error(feed::follow(&call.app, &viewer, user, after, conversation).await)?;
     Ok(Box::new(FeedSource { follower, selection }))
 }
 

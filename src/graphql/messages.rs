@@ -215,7 +215,7 @@ async fn send(call: Arc<Call>, SendMessageArguments { input }: SendMessageArgume
     let client_id = input.client_id.and_then(|id| parser.text("input.clientId", ClientId::parse(id)));
     let ((sender_id, receiver_id), content) = parser.finish(sender.zip(receiver).zip(content))?;
     let draft = Draft { sender_id, receiver_id, content, reply_to_id, client_id };
-    call.outcome(messages::send(&call.app, &call.viewer(), draft).await)
+    call.or_failure(messages::send(&call.app, &call.viewer(), draft).await)
 }
 
 async fn update(
@@ -226,13 +226,13 @@ async fn update(
     let id = parser.id("id", &id);
     let content = parser.text("input.content", Content::parse(input.content));
     let (id, content) = parser.finish(id.zip(content))?;
-    call.outcome(messages::update(&call.app, &call.viewer(), id, content, input.expected_version).await)
+    call.or_failure(messages::update(&call.app, &call.viewer(), id, content, input.expected_version).await)
 }
 
 async fn delete(call: Arc<Call>, MessageArguments { id }: MessageArguments) -> Result<Deleted, Failure> {
     let mut parser = ArgumentParser::default();
     let id = parser.id::<MessageId>("id", &id);
     let id = parser.finish(id)?;
-    call.outcome(messages::delete(&call.app, &call.viewer(), id).await)?;
+    call.or_failure(messages::delete(&call.app, &call.viewer(), id).await)?;
     Ok(Deleted(id.to_string()))
 }

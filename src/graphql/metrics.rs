@@ -49,22 +49,22 @@ impl OperationMetrics {
     }
 
     /// Counts a subscription until what this gives is dropped.
-    pub(super) fn subscribe(&self, field: &str) -> Subscribing {
+    pub(super) fn subscribe(&self, field: &str) -> SubscriptionMetrics {
         let gauge = self.subscriptions.get_or_create_owned(&[("field", field.to_owned())]);
         gauge.inc();
-        Subscribing { metrics: self.clone(), gauge, code: None }
+        SubscriptionMetrics { metrics: self.clone(), gauge, code: None }
     }
 }
 
 /// A subscription that is counted as one that goes on.
-pub(super) struct Subscribing {
+pub(super) struct SubscriptionMetrics {
     metrics: OperationMetrics,
     gauge: Gauge,
     /// Of the error that it ends with.
     pub(super) code: Option<Code>,
 }
 
-impl Drop for Subscribing {
+impl Drop for SubscriptionMetrics {
     fn drop(&mut self) {
         self.gauge.dec();
         self.metrics.count(OperationType::Subscription.name(), self.code);

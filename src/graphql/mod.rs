@@ -18,9 +18,12 @@ mod nodes;
 
 mod access;
 mod api;
+mod subscriptions;
 mod loading;
 mod executors;
 mod schema;
+mod roots;
+mod arguments;
 mod calls;
 mod context;
 mod errors;
@@ -32,16 +35,18 @@ mod scalars;
 mod sources;
 
 pub use access::{AccessFacts, AccessRecord, milliseconds};
-pub use api::{Api, Prepared, library_graphiql};
+pub use api::{Api, library_graphiql};
 pub use calls::{Caller, new_request_id};
 pub use metrics::OperationMetrics;
-pub use schema::sdl;
+pub use schema::{Prepared, sdl};
 
-use calls::{ArgumentParser, Call, Mutations, Query, Subscriptions, id, mutation, target_user};
+use arguments::{ArgumentParser, acting_user, id};
+use calls::Call;
 use context::Context;
 use conversations::{Conversation, count};
 use errors::{internal, top_level};
 use pages::{Listed, PageArguments, page_size};
 use payloads::{Deleted, Failure, Outcome, Payload};
+use roots::{Mutations, Query, Subscriptions, mutation};
 use scalars::DateTime;
 use sources::{Source, SourceEvent, SourceEvents};

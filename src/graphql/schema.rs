@@ -12,7 +12,7 @@ use super::{
     searches, signals, users,
 };
 use crate::execution::{
-    Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Write,
+    self, Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Write,
 };
 
 type PublishedSchema = async_graphql::Schema<Declared<Fields<Query>>, Declared<Mutation>, Declared<Subscription>>;
@@ -111,6 +111,9 @@ pub(super) fn additional_cost(field: &str, arguments: &Value) -> u64 {
 
 /// How the fields at the root of an operation are resolved.
 pub struct RootPlan(pub(super) Root);
+
+/// A request that keeps the limits and names an operation.
+pub type Prepared = execution::Prepared<RootPlan>;
 
 /// `None` stands for `__typename`.
 pub(super) enum Root {

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
     ArgumentParser, Call, Context, DateTime, Failure, Mutations, Outcome, Payload, Source, SourceEvent, SourceEvents,
-    Subscriptions, id, mutation, target_user,
+    Subscriptions, acting_user, id, mutation,
 };
 use crate::{
     domain::{self, signals},
@@ -90,7 +90,7 @@ async fn set_typing(call: Arc<Call>, arguments: SetTypingArguments) -> Result<Ty
     let conversation = parser.id("conversationId", &arguments.conversation_id);
     let user = parser.user(&call, "userId", arguments.user_id.as_ref())?;
     let (conversation, user) = parser.finish(conversation.zip(user))?;
-    call.outcome(signals::set_typing(&call.app, &call.viewer(), user, conversation, arguments.typing).await)?;
+    call.or_failure(signals::set_typing(&call.app, &call.viewer(), user, conversation, arguments.typing).await)?;
     Ok(TypingSet)
 }
 
@@ -118,8 +118,8 @@ async fn listen(
 ) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
-    let user = target_user(&viewer, arguments.user_id.as_ref())?;
-    let signals = call.answer(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
+    let user = acting_user(&viewer, arguments.user_id.as_ref())?;
+    let signals = call.or_error(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
     Ok(Box::new(SignalSource { signals: signals.boxed(), selection }))
 }
 

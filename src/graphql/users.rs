@@ -185,7 +185,7 @@ async fn create(call: Arc<Call>, CreateUserArguments { input }: CreateUserArgume
     let email = parser.text("input.email", Email::parse(&input.email));
     let password = input.password.and_then(|text| parser.text("input.password", Password::parse(text)));
     let (name, email) = parser.finish(name.zip(email))?;
-    call.outcome(users::create(&call.app, &call.viewer(), name, email, password).await)
+    call.or_failure(users::create(&call.app, &call.viewer(), name, email, password).await)
 }
 
 async fn update(call: Arc<Call>, UpdateUserArguments { id, input }: UpdateUserArguments) -> Result<User, Failure> {
@@ -195,7 +195,7 @@ async fn update(call: Arc<Call>, UpdateUserArguments { id, input }: UpdateUserAr
     let email = input.email.and_then(|email| parser.text("input.email", Email::parse(&email)));
     let password = input.password.and_then(|text| parser.text("input.password", Password::parse(text)));
     let id = parser.finish(id)?;
-    call.outcome(users::update(&call.app, &call.viewer(), id, Changes { name, email, password }).await)
+    call.or_failure(users::update(&call.app, &call.viewer(), id, Changes { name, email, password }).await)
 }
 
 async fn delete(
@@ -205,6 +205,6 @@ async fn delete(
     let mut parser = ArgumentParser::default();
     let id = parser.id::<UserId>("id", &id);
     let id = parser.finish(id)?;
-    call.outcome(users::delete(&call.app, &call.viewer(), id, erase_messages).await)?;
+    call.or_failure(users::delete(&call.app, &call.viewer(), id, erase_messages).await)?;
     Ok(Deleted(id.to_string()))
 }
