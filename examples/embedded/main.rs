@@ -1,8 +1,7 @@
 //! Duologue's API inside a program of one's own, beside its other routes: `cargo run --example embedded`, and then
 //! <http://127.0.0.1:8001/api>.
 //!
-//! What `duologue serve` does around the API is then yours: limits of connections, pages, and what is below of the checks of `Host`
-//! and `Origin` and of sockets whose token ends.
+//! What `duologue serve` does around the API is then yours: limits of connections, pages, and what is below of sockets whose token ends.
 
 use std::{future::pending, io, net::SocketAddr, sync::Arc};
 
@@ -10,9 +9,9 @@ use async_graphql::{Data, Executor, Request, http::ALL_WEBSOCKET_PROTOCOLS};
 use async_graphql_axum::{GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
 use axum::{
     Json, Router,
-    extract::{self, ConnectInfo, State, WebSocketUpgrade},
-    http::{HeaderMap, StatusCode, header, uri::Authority},
-    middleware::{Next, from_fn_with_state},
+    extract::{ConnectInfo, State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode, header},
+    middleware::from_fn_with_state,
     response::Response,
     routing::{get, post},
 };
@@ -21,6 +20,7 @@ use duologue::{
     config::{Cli, Command, Serve},
     domain::{Error, Viewer, connections::ClientConnection, jobs, retention::Retention},
     graphql::{Api, Caller},
+    http::{Hosts, check_sites},
 };
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
@@ -43,31 +43,14 @@ pub(crate) fn begin_jobs(app: &Arc<App>, settings: &Serve) -> JoinSet<()> {
 
 /// The routes. Whoever has no token in `Authorization` is nobody; on an open server, everybody.
 fn routes(app: Arc<App>, api: Api) -> Router {
+    // Pages of its own, and without accounts only names of this machine: a site may give its own name this address (DNS rebinding).
+    let hosts = Arc::new(Hosts::new(app.keys.is_none(), Vec::new()));
     let state = (app, api);
     Router::new()
         .route("/api", post(graphql).get(socket))
-        .route_layer(from_fn_with_state(state.clone(), guard))
+        .route_layer(from_fn_with_state(hosts, check_sites))
         .route("/", get(async || "This program is another one.\n"))
         .with_state(state)
-}
-
-/// Refuses the pages of other sites: browsers let each of them open a WebSocket. On an open server also any name that is not this
-/// machine's: a site may give its own name this address (DNS rebinding), so that its pages have the same origin.
-async fn guard(
-    State((app, _)): Shared,
-    headers: HeaderMap,
-    request: extract::Request,
-    next: Next,
-) -> Result<Response, StatusCode> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let host = text(header::HOST).unwrap_or_default();
-    let is_loopback = |its: Authority| matches!(its.host(), "localhost" | "127.0.0.1" | "[::1]");
-    let is_here = app.keys.is_some() || host.parse().is_ok_and(is_loopback);
-    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, its)| its.eq_ignore_ascii_case(host));
-    if is_here && text(header::ORIGIN).is_none_or(is_own) {
-        return Ok(next.run(request).await);
-    }
-    Err(StatusCode::FORBIDDEN)
 }
 
 /// Whether it is because of the token: a client drops it then, and not when the database is away for a moment.

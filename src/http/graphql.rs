@@ -15,7 +15,7 @@ use super::{
     accepts::Accepted,
     access::Client,
     connections::Unread,
-    hosts, pages, requests,
+    pages, requests,
     responses::{self, Format, refused},
     server::Server,
     sockets, streams,
@@ -36,8 +36,8 @@ pub(super) async fn answer(State(server): State<Arc<Server>>, request: Request) 
     let upgrade = Upgrade::of(&mut parts);
     let Parts { method, uri, headers, extensions, .. } = parts;
     let client = Client::of(&extensions, &headers, &server.trusted_proxies);
-    if !server.hosts.accepts_host(&headers) {
-        return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_HOST);
+    if let Err(refusal) = server.hosts.check_host(&headers) {
+        return refusal;
     }
     match upgrade {
         Some(Ok(upgrade)) => return sockets::open(server, upgrade, &headers, client),
@@ -51,8 +51,8 @@ pub(super) async fn answer(State(server): State<Arc<Server>>, request: Request) 
             if responses::prefers_page(&accepted) {
                 return pages::graphiql(headers).await;
             }
-            if server.hosts.is_of_refused_page(&headers) {
-                return refused(StatusCode::FORBIDDEN, Code::Forbidden, hosts::WRONG_ORIGIN);
+            if let Err(refusal) = server.hosts.check_page(&headers) {
+                return refusal;
             }
             handle_get(&server, &headers, &accepted, client, uri.query().unwrap_or_default()).await
         }

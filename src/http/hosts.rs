@@ -6,21 +6,27 @@
 use std::{
     collections::VecDeque,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    middleware::Next,
+    response::Response,
+};
 use parking_lot::Mutex;
 
-use crate::config::Serve;
+use super::responses::refused;
+use crate::{config::Serve, execution::Code};
 
 /// The error for a request with another host.
-pub(super) const WRONG_HOST: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \
+const WRONG_HOST: &str = "This server answers to names of its own machine, such as localhost, because nobody has to \
                               sign in. Start it with --allow-open-network to answer to any name.";
 
 /// The error for a page of an origin that is not allowed.
-pub(super) const WRONG_ORIGIN: &str =
-    "This origin may not use the server. The server's setting cors-origin names those that may.";
+const WRONG_ORIGIN: &str = "This origin may not use the server. The server's setting cors-origin names those that may.";
 
 /// Warnings of refused origins in a minute, at most: anybody can make up any number of them.
 const MAX_WARNINGS: usize = 10;
@@ -60,7 +66,7 @@ pub fn origins(settings: &Serve) -> Result<Vec<HeaderValue>, BadOrigin> {
 }
 
 /// The names under which the server is used, and the origins whose pages may use it.
-pub(super) struct Hosts {
+pub struct Hosts {
     /// Only names of this machine are answered.
     is_loopback_only: bool,
     /// Origins of other sites that are allowed (CORS).
@@ -69,13 +75,18 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    pub(super) fn new(is_loopback_only: bool, origins: Vec<HeaderValue>) -> Self {
+    /// Where `is_loopback_only`, only names of this machine are answered.
+    #[must_use]
+    pub fn new(is_loopback_only: bool, origins: Vec<HeaderValue>) -> Self {
         Self { is_loopback_only, origins, warned: Mutex::default() }
     }
 
-    /// Whether the server answers to the host of the request.
-    pub(super) fn accepts_host(&self, headers: &HeaderMap) -> bool {
-        !self.is_loopback_only || host(headers).is_some_and(is_loopback)
+    /// Refuses a request for a host to which the server does not answer.
+    pub(super) fn check_host(&self, headers: &HeaderMap) -> Result<(), Response> {
+        if !self.is_loopback_only || host(headers).is_some_and(is_loopback) {
+            return Ok(());
+        }
+        Err(refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_HOST))
     }
 
     /// Whether pages of the origin may use the server: its own, those of the settings, and on a server that only answers to this
@@ -91,9 +102,16 @@ impl Hosts {
         is_allowed
     }
 
-    /// Whether it is a page of an origin which may not use the server that asks. Browsers send what needs no preflight without asking, such
-    /// as images and event streams, and only keep the answer from the page.
-    pub(super) fn is_of_refused_page(&self, headers: &HeaderMap) -> bool {
+    /// Refuses a request of a page that may not use the server. Browsers send what needs no preflight without asking, such as images, event
+    /// streams and the handshakes of WebSockets, and only keep the answer from the page.
+    pub(super) fn check_page(&self, headers: &HeaderMap) -> Result<(), Response> {
+        if !self.is_of_refused_page(headers) {
+            return Ok(());
+        }
+        Err(refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_ORIGIN))
+    }
+
+    fn is_of_refused_page(&self, headers: &HeaderMap) -> bool {
         let says = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
         if let Some(origin) = headers.get(header::ORIGIN) {
             return !self.allows(origin, headers);
@@ -115,6 +133,16 @@ impl Hosts {
             tracing::warn!("a page of {text} was refused; if such pages may use this server, say --cors-origin {text}");
         }
     }
+}
+
+/// Middleware for programs with routes of their own: refuses requests for other hosts, and those of pages that may not use the server.
+///
+/// # Errors
+/// The refusal.
+pub async fn check_sites(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Result<Response, Response> {
+    hosts.check_host(request.headers())?;
+    hosts.check_page(request.headers())?;
+    Ok(next.run(request).await)
 }
 
 /// Refused origins that were warned of, and when; the last one is the newest.

@@ -32,7 +32,7 @@ use super::{
     counters::HttpCounters,
     responses::refused,
     timeouts::HeadTimer,
-    wires,
+    websockets,
 };
 use crate::{
     config::{Limits, Listen},
@@ -195,8 +195,12 @@ impl Accepting<'_> {
         }
         let Some((slot, evicted)) = self.open_connections.admit(remote.0) else { return };
         let (slot, unread) = (Arc::new(slot), Unread::default());
-        let stream =
-            Connection::new(stream, self.limits.stall_timeout + wires::CLOSE_TIMEOUT, slot.clone(), unread.clone());
+        let stream = Connection::new(
+            stream,
+            self.limits.stall_timeout + websockets::CLOSE_TIMEOUT,
+            slot.clone(),
+            unread.clone(),
+        );
         // A connection that does not send a complete head in time is closed.
         let mut protocol = self.protocol.clone();
         protocol.timer(HeadTimer::new(slot.clone(), self.limits)).header_read_timeout(self.limits.header_timeout);

@@ -19,16 +19,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{
-    hosts::{Hosts, WRONG_HOST},
-    process::Process,
-    responses::refused,
-    server::Server,
-};
+use super::{hosts::Hosts, process::Process, server::Server};
 use crate::{
     app::App,
     domain::{embedding, indexing},
-    execution::Code,
     telemetry,
 };
 
@@ -71,8 +65,8 @@ pub(super) fn router(server: Arc<Server>, is_loopback_only: bool) -> Router {
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
-    if !metrics.hosts.accepts_host(&headers) {
-        return refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_HOST);
+    if let Err(refusal) = metrics.hosts.check_host(&headers) {
+        return refusal;
     }
     metrics.gauges.read(&metrics.server).await;
     let mut text = String::new();

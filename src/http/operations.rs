@@ -48,9 +48,8 @@ impl Operations {
         self.by_id.contains_key(id)
     }
 
-    /// Whether there are so many.
-    pub(super) fn are_as_many_as(&self, max: usize) -> bool {
-        self.by_id.len() >= max
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     /// Starts an operation, or lets it wait for its turn.

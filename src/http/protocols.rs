@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     upgrades::has_token,
-    wires::{Close, Disconnect, WebSocket, WireResult},
+    websockets::{Close, Disconnect, SocketResult, WebSocket},
 };
 use crate::execution::{Answer, Chunks, Request, parse_json};
 
@@ -137,13 +137,13 @@ impl Protocol {
     }
 
     /// Sends an answer of an operation that goes on; it may wait for [`WebSocket::flush`].
-    pub(super) async fn feed_answer(self, socket: &mut WebSocket, id: &str, answer: Answer) -> WireResult {
+    pub(super) async fn feed_answer(self, socket: &mut WebSocket, id: &str, answer: Answer) -> SocketResult {
         let kind = if self == Self::Newer { "next" } else { "data" };
         socket.feed_json(kind, id, answer.into_json()).await
     }
 
     /// Sends the only answer of an operation that is not run; it may wait for [`WebSocket::flush`].
-    pub(super) async fn feed_refusal(self, socket: &mut WebSocket, id: &str, refusal: Answer) -> WireResult {
+    pub(super) async fn feed_refusal(self, socket: &mut WebSocket, id: &str, refusal: Answer) -> SocketResult {
         if self == Self::Newer {
             return socket.feed_json("error", id, refusal.into_errors_json()).await;
         }
@@ -155,7 +155,7 @@ impl Protocol {
     }
 
     /// Sends the only answer of an operation for which the socket has no room; it may wait for [`WebSocket::flush`].
-    pub(super) async fn feed_excess(self, socket: &mut WebSocket, id: &str, refusal: Answer) -> WireResult {
+    pub(super) async fn feed_excess(self, socket: &mut WebSocket, id: &str, refusal: Answer) -> SocketResult {
         let payload = if self == Self::Newer { refusal.into_errors_json() } else { refusal.into_first_error_json() };
         socket.feed_json("error", id, payload).await
     }

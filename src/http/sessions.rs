@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     access::Client,
     server::Server,
-    wires::{Close, WireResult},
+    websockets::{Close, SocketResult},
 };
 use crate::{
     config::Limits,
@@ -136,8 +136,8 @@ fn given_authorization(payload: &Map<String, Value>) -> &Value {
 /// Sends something, but no longer than until the session ends: however slowly the client reads.
 pub(super) async fn unless_ended(
     initialized: &mut Option<Initialized>,
-    sending: impl Future<Output = WireResult>,
-) -> WireResult {
+    sending: impl Future<Output = SocketResult>,
+) -> SocketResult {
     tokio::select! {
         biased;
         why = session_ended(initialized) => Err(Close::new(4403, why).into()),

@@ -8,7 +8,7 @@ use std::{pin::pin, sync::Arc};
 
 use axum::{
     body::Bytes,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
 use futures_util::FutureExt as _;
@@ -20,15 +20,13 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
     access::Client,
-    hosts::WRONG_ORIGIN,
     operations::{Delivery, Operations},
     protocols::{ClientMessage, Protocol, ServerMessage, Time},
     requests,
-    responses::refused,
     server::Server,
     sessions::{Credentials, Initialized, KeepAlive, LAST_ANSWERS_TIMEOUT, MAX_ID_BYTES, session_ended, unless_ended},
     upgrades::Upgrade,
-    wires::{Close, Disconnect, WebSocket, WireResult},
+    websockets::{Close, Disconnect, SocketResult, WebSocket},
 };
 use crate::{
     config::Limits,
@@ -42,8 +40,10 @@ const MAX_DELIVERED_TOGETHER: usize = 32;
 /// Accepts a socket, unless a page of another site opened it: browsers do not ask before they open one.
 pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, client: Client) -> Response {
     // Without an origin it is no browser.
-    if headers.get(header::ORIGIN).is_some_and(|origin| !server.hosts.allows(origin, headers)) {
-        return refused(StatusCode::FORBIDDEN, Code::Forbidden, WRONG_ORIGIN);
+    if headers.contains_key(header::ORIGIN)
+        && let Err(refusal) = server.hosts.check_page(headers)
+    {
+        return refusal;
     }
     let protocol = Protocol::offered(headers);
     let (response, connection) = upgrade.accept(protocol.map(Protocol::name).map(HeaderValue::from_static));
@@ -101,8 +101,8 @@ enum SocketEvent {
 }
 
 impl SocketSession {
-    /// Runs until there is a reason to end it. There are many idle sockets, each with a future of this
-    /// size: what is not awaited then is boxed, and the session is borrowed, as a future has room for an argument twice.
+    /// Runs until there is a reason to end it. There are many idle sockets, each with a future of this size: what is not awaited then is
+    /// boxed, and the session is borrowed, as a future has room for an argument twice.
     async fn run(&mut self, socket: &mut WebSocket, closing: &CancellationToken) -> Disconnect {
         let Limits { init_timeout, ping_interval, .. } = self.server.limits;
         let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
@@ -177,7 +177,7 @@ impl SocketSession {
         }
     }
 
-    async fn on_message(&mut self, socket: &mut WebSocket, message: Message) -> WireResult {
+    async fn on_message(&mut self, socket: &mut WebSocket, message: Message) -> SocketResult {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Close::new(4400, "Send text, not binary").into()),
@@ -207,7 +207,7 @@ impl SocketSession {
         }
     }
 
-    async fn initialize(&mut self, socket: &mut WebSocket, payload: Map<String, Value>) -> WireResult {
+    async fn initialize(&mut self, socket: &mut WebSocket, payload: Map<String, Value>) -> SocketResult {
         // Taken only once: who comes a second time is refused.
         let initialized = match self.credentials.take() {
             Some(credentials) => Initialized::authenticate(&self.server, payload, credentials).await,
@@ -228,7 +228,7 @@ impl SocketSession {
         caller: &Caller,
         id: &str,
         request: Request,
-    ) -> WireResult {
+    ) -> SocketResult {
         if id.is_empty() || id.len() > MAX_ID_BYTES {
             return Err(Close::new(4400, "The id of an operation must have 1 to 128 bytes").into());
         }
@@ -242,7 +242,7 @@ impl SocketSession {
         }
         let (caller, protocol) = (caller.on_socket(caller.viewer.clone()), self.protocol);
         let max = self.server.limits.max_socket_operations;
-        let is_excess = self.operations.are_as_many_as(max);
+        let is_excess = self.operations.len() >= max;
         let started = if is_excess {
             let why = format!("This socket has {max} operations already: end one first.");
             Err(Answer::refusal(Code::BadRequest, why))
@@ -264,7 +264,7 @@ impl SocketSession {
     }
 
     /// Sends an answer, and with it those that are there already.
-    async fn deliver_all(&mut self, socket: &mut WebSocket, first: Delivery) -> WireResult {
+    async fn deliver_all(&mut self, socket: &mut WebSocket, first: Delivery) -> SocketResult {
         let Self { operations, initialized, protocol, .. } = self;
         let mut sending = pin!(async {
             deliver(*protocol, operations, socket, first).await?;
@@ -286,7 +286,7 @@ impl SocketSession {
 
 /// Pings on both layers: some clients answer only pings of WebSocket, others see only those of graphql-transport-ws. The
 /// payload has the server's time, for clients whose clock is wrong.
-async fn ping(time: Option<String>, socket: &mut WebSocket) -> WireResult {
+async fn ping(time: Option<String>, socket: &mut WebSocket) -> SocketResult {
     socket.send_frame(Message::Ping(Bytes::new())).await?;
     if let Some(at) = time {
         socket.send(ServerMessage::Ping { payload: Time { at } }).await?;
@@ -299,7 +299,7 @@ async fn deliver(
     operations: &mut Operations,
     socket: &mut WebSocket,
     delivery: Delivery,
-) -> WireResult {
+) -> SocketResult {
     // Its permits are released when it was sent.
     let Delivery { id, answer, permits: _permits } = delivery;
     match answer {
@@ -316,7 +316,7 @@ async fn deliver(
 }
 
 /// What the client says or an operation answers next, neither of them always before the other.
-async fn next(socket: &mut WebSocket, operations: &mut Operations) -> WireResult<SocketEvent> {
+async fn next(socket: &mut WebSocket, operations: &mut Operations) -> SocketResult<SocketEvent> {
     tokio::select! {
         received = socket.receive() => received.map(SocketEvent::Received),
         Some(delivery) = operations.next() => Ok(SocketEvent::Answered(delivery)),

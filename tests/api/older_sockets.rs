@@ -94,6 +94,53 @@ async fn the_older_protocol_has_the_limits_of_the_newer_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_said_as_the_older_protocol_has_it() {
+    let chat = Chat::with(&["--max-socket-operations", "1"]).await;
+    chat.person("Ada").await;
+    let mut early = Socket::open(chat.address, "graphql-ws").await;
+    starts(&mut early, "1", "{ __typename }").await;
+    assert_eq!(early.hears_close().await, 1011);
+
+    let mut socket = initialized(&chat, json!({})).await;
+    let feed = "subscription { feed(userId: 1) { kind } }";
+    // The second one replaces the first.
+    for _ in 0..2 {
+        starts(&mut socket, "1", feed).await;
+        assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    }
+    starts(&mut socket, "2", feed).await;
+    let refused = socket.hears().await;
+    assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("2")));
+    assert_eq!(refused["payload"]["extensions"], json!({ "code": "BAD_REQUEST" }));
+    socket.says(json!({ "type": "stop", "id": "1" })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "complete", "id": "1" }));
+    starts(&mut socket, "3", "{ nothing }").await;
+    let refused = socket.hears().await;
+    assert_eq!((&refused["type"], refused["payload"].get("data")), (&json!("data"), Some(&Value::Null)));
+    assert_eq!(socket.hears().await, json!({ "type": "complete", "id": "3" }));
+
+    socket.says(json!({ "type": "ping", "payload": { "a": 1 } })).await;
+    assert_eq!(socket.hears().await, json!({ "type": "pong", "payload": { "a": 1 } }));
+    socket.says(json!({ "type": "connection_init" })).await;
+    let why = json!({ "message": "Too many initialisation requests" });
+    assert_eq!(socket.hears().await, json!({ "type": "connection_error", "payload": why }));
+    assert_eq!(socket.hears_close().await, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newer_protocol_does_not_take_the_names_of_the_older_one() {
+    let chat = Chat::open().await;
+    let start = json!({ "type": "start", "id": "1", "payload": { "query": "{ __typename }" } });
+    for message in [start, json!({ "type": "stop", "id": "1" }), json!({ "type": "connection_terminate" })] {
+        let mut socket = Socket::open(chat.address, "graphql-transport-ws").await;
+        socket.says(json!({ "type": "connection_init" })).await;
+        assert_eq!(socket.hears().await, json!({ "type": "connection_ack" }));
+        socket.says(message).await;
+        assert_eq!(socket.hears_close().await, 4400);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_socket_of_the_older_protocol_is_a_users_and_ends_with_the_session() {
     let chat = accounts().await;
     let ada = Member::signs_up(&chat, "Ada").await;

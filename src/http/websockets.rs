@@ -64,7 +64,7 @@ impl From<Close> for Disconnect {
 }
 
 /// `Err` ends the socket.
-pub(super) type WireResult<T = ()> = Result<T, Disconnect>;
+pub(super) type SocketResult<T = ()> = Result<T, Disconnect>;
 
 /// The socket, and how long a write may take.
 pub(super) struct WebSocket {
@@ -85,7 +85,7 @@ impl WebSocket {
     }
 
     /// The next message of the client.
-    pub(super) async fn receive(&mut self) -> WireResult<Message> {
+    pub(super) async fn receive(&mut self) -> SocketResult<Message> {
         match self.socket.next().await {
             Some(Ok(message)) => {
                 // Its pong is sent before anything more is read: those that a client does not read would gather.
@@ -106,13 +106,13 @@ impl WebSocket {
     }
 
     /// Sends a message.
-    pub(super) async fn send(&mut self, message: impl Serialize) -> WireResult {
+    pub(super) async fn send(&mut self, message: impl Serialize) -> SocketResult {
         self.feed(message).await?;
         self.flush().await
     }
 
     /// Sends a message, which may wait for [`WebSocket::flush`].
-    pub(super) async fn feed(&mut self, message: impl Serialize) -> WireResult {
+    pub(super) async fn feed(&mut self, message: impl Serialize) -> SocketResult {
         let text = serde_json::to_string(&message).map_err(serialization_failed)?;
         // As values it may hold a hundred times as much.
         drop(message);
@@ -120,14 +120,14 @@ impl WebSocket {
     }
 
     /// Sends a message at once.
-    pub(super) async fn send_frame(&mut self, message: Message) -> WireResult {
+    pub(super) async fn send_frame(&mut self, message: Message) -> SocketResult {
         self.feed_frame(message).await?;
         self.flush().await
     }
 
     /// Sends a message whose payload is JSON already; it may wait for [`WebSocket::flush`]. A large one is sent in fragments (RFC 6455, 5.4),
     /// so that no buffer has to hold all of it. Each of them may take as long as a message.
-    pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> WireResult {
+    pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> SocketResult {
         let id = serde_json::to_string(id).map_err(serialization_failed)?;
         let mut message = Chunks::with_room_for(&payload);
         message.push_str(&format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
@@ -143,11 +143,11 @@ impl WebSocket {
     }
 
     /// Sends what waits.
-    pub(super) async fn flush(&mut self) -> WireResult {
+    pub(super) async fn flush(&mut self) -> SocketResult {
         in_time(self.stall_timeout, self.socket.flush()).await
     }
 
-    async fn feed_frame(&mut self, message: Message) -> WireResult {
+    async fn feed_frame(&mut self, message: Message) -> SocketResult {
         in_time(self.stall_timeout, self.socket.feed(message)).await
     }
 
@@ -175,7 +175,7 @@ fn is_end(violation: &ProtocolError) -> bool {
     matches!(violation, ProtocolError::ResetWithoutClosingHandshake | ProtocolError::ReceivedAfterClosing)
 }
 
-async fn in_time(limit: Duration, write: impl Future<Output = Result<(), tungstenite::Error>>) -> WireResult {
+async fn in_time(limit: Duration, write: impl Future<Output = Result<(), tungstenite::Error>>) -> SocketResult {
     match tokio::time::timeout(limit, write).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_gone)) => Err(Disconnect::Gone),
