@@ -1,4 +1,4 @@
-//! Duologue: a GraphQL chat server in one binary. SQLite is inside, PostgreSQL is beside it.
+//! Duologue: a GraphQL chat server in one binary. It stores data in an embedded SQLite database or in PostgreSQL.
 //!
 //! # Modules
 //!
@@ -21,7 +21,7 @@
 //! | [`http`] | HTTP, event streams, WebSocket | `config`, `telemetry`, `app`, `domain` (viewers and connections), `execution`, `graphql` |
 //!
 //! The program (`main.rs`, `cli.rs`) is a thin shell around this library. `tests/tidy.rs` checks these imports,
-//! and that the files of a room do not import each other in a circle.
+//! and that the files of a layer do not import each other in a circle.
 //!
 //! ```text
 //! request -> http -> execution (a plan) -> graphql -> domain -> store -> SQLite | PostgreSQL

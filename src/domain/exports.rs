@@ -91,7 +91,7 @@ pub async fn export(
         export.output.flush()?;
         Ok(export.count)
     };
-    snapshot(app, viewer, Snapshot { also_on_postgres: true, is_light: false }, read).await?
+    snapshot(app, viewer, Snapshot { one_snapshot: true, light: false }, read).await?
 }
 
 struct Export<W, P> {

@@ -61,7 +61,7 @@ pub async fn snapshot<T: Send + 'static>(
     let (user, permits) = (viewer.limited_user(), app.permits.clone());
     let permits = async move {
         // In this order: who waits for a heavy read must not keep light ones waiting.
-        let heavy = permits.acquire(user.filter(|_| !how.is_light), Resource::HeavyRead).await;
+        let heavy = permits.acquire(user.filter(|_| !how.light), Resource::HeavyRead).await;
         (heavy, permits.acquire(user, Resource::Read).await)
     };
     app.store.snapshot(permits, how, |conn| Ok(read(conn))).await

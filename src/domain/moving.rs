@@ -34,7 +34,7 @@ const MAX_DONE: usize = 5_000;
 /// With more changes since it was interrupted, a move begins anew: they are read together.
 const MAX_LOGGED: i64 = 200_000;
 /// It takes long, and is of one moment on either database.
-const SNAPSHOT: Snapshot = Snapshot { also_on_postgres: true, is_light: false };
+const SNAPSHOT: Snapshot = Snapshot { one_snapshot: true, light: false };
 /// How many milliseconds the switch waits for locks of others, …
 const PATIENCE_MS: u32 = 300;
 /// … and how many each time after so many tries: a vacuum gives way only after `deadlock_timeout`, usually a second.

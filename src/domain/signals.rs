@@ -80,5 +80,5 @@ async fn sender(app: &App, viewer: &Viewer, signal: Signal, subscriber: UserId) 
         let blocked = store::blocks::exists_between(conn, signal.user, subscriber)?;
         Ok::<_, store::Error>(store::users::by_ids(conn, &[signal.user])?.pop().filter(|_| !blocked))
     };
-    Ok(snapshot(app, viewer, Snapshot { also_on_postgres: false, is_light: true }, find).await??)
+    Ok(snapshot(app, viewer, Snapshot { one_snapshot: false, light: true }, find).await??)
 }

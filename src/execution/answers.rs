@@ -55,7 +55,7 @@ impl Answer {
         Self { json, data, errors, event_id: None }
     }
 
-    /// The same answer, as an event that a client may name to go on after it.
+    /// Makes the answer an event that a client may name to go on after it.
     #[must_use]
     pub fn with_event_id(self, id: Option<impl Display + Send + Sync + 'static>) -> Self {
         let event_id = id.map(|id| Box::new(id) as Box<dyn Display + Send + Sync>);
@@ -143,7 +143,7 @@ const DATA: &str = "{\"data\":";
 pub type Part = (Chunks, Vec<Error>);
 
 /// Writes a part of an answer, of at most `max_bytes`; `None` if something has to be loaded first.
-pub fn write(
+pub fn write_part(
     arguments: &Arguments,
     max_bytes: usize,
     write: impl FnOnce(&mut Writer<'_>) -> Result<(), NullPropagated>,

@@ -52,23 +52,23 @@ impl Variables {
         if let Value::Boolean(value) = self.0.get(name)?.value { Some(value) } else { None }
     }
 
-    /// The values of the arguments of each field, by the fields' places: `Value::Null` for a field without any. And the bytes that they
+    /// The values of the arguments of each field, by the fields' slots: `Value::Null` for a field without any. And the bytes that they
     /// hold: as fields may share variables and fragments, these are counted before anything is copied.
     pub(super) fn arguments(
         &self,
         fields: &[CollectedField],
-        places: usize,
+        slots: usize,
         schema: &Schema,
     ) -> Result<(Vec<Value>, usize), Error> {
-        let (mut values, mut bytes) = (vec![Value::Null; places], places * size_of::<Value>());
+        let (mut values, mut bytes) = (vec![Value::Null; slots], slots * size_of::<Value>());
         let mut remaining: Vec<&CollectedField> = fields.iter().collect();
         while let Some(field) = remaining.pop() {
-            if let Some(place) = field.arguments.and_then(|place| values.get_mut(place)) {
+            if let Some(slot) = field.arguments.and_then(|slot| values.get_mut(slot)) {
                 bytes += field.field.arguments.iter().map(|given| literal_bytes(&given.value, self)).sum::<usize>();
                 if bytes > MAX_HELD_BYTES {
                     return Err(too_large("The arguments of the operation", ASK_FOR_LESS).at(field.location));
                 }
-                *place = self.arguments_of(field, schema)?;
+                *slot = self.arguments_of(field, schema)?;
             }
             remaining.extend(field.selections.iter().flat_map(|(_, fields)| fields));
         }
@@ -254,41 +254,44 @@ fn whole(number: &Number) -> Option<i64> {
     number.as_i64().or_else(|| number.as_f64().filter(is_whole).map(|float| float as i64))
 }
 
-/// Makes a Rust value of the arguments of a field, which is at this place of the document.
-pub(super) type Parser = (fn(Value) -> Result<Parsed, Error>, Option<Location>);
-type Parsed = Box<dyn Any + Send + Sync>;
+/// Makes a Rust value of the arguments of a field, which is at this location of the document.
+pub(super) type ArgumentDecoder = (fn(Value) -> Result<Decoded, Error>, Option<Location>);
+type Decoded = Box<dyn Any + Send + Sync>;
 
 /// Makes a value of this type.
-fn parser<A: InputType + 'static>(value: Value) -> Result<Parsed, Error> {
-    let parsed = A::parse(Some(value)).map_err(|error| {
+fn decoded<A: InputType + 'static>(value: Value) -> Result<Decoded, Error> {
+    let decoded = A::parse(Some(value)).map_err(|error| {
         let why = error.into_server_error(Pos::default()).message;
         // What follows names the types around it, of which clients know only some.
         Error::bad_input(why.split_once(" (occurred while").map_or(why.as_str(), |(why, _)| why))
     })?;
-    Ok(Box::new(parsed))
+    Ok(Box::new(decoded))
 }
 
 /// Leaves the arguments as they are: introspection reads them so.
-#[allow(clippy::unnecessary_wraps, reason = "it is a parser")]
-fn unparsed(value: Value) -> Result<Parsed, Error> {
+#[allow(clippy::unnecessary_wraps, reason = "it is a decoder")]
+fn unchanged(value: Value) -> Result<Decoded, Error> {
     Ok(Box::new(value))
 }
 
-/// Collects the parsers of the fields' arguments while the fields of a plan are bound to their resolvers.
+/// Collects the decoders of the fields' arguments while the fields of a plan are bound to their resolvers.
 pub struct Binder {
-    pub(super) parsers: Vec<Parser>,
+    pub(super) decoders: Vec<ArgumentDecoder>,
 }
 
 impl Binder {
-    pub(super) fn new(places: usize) -> Self {
-        Self { parsers: vec![(unparsed, None); places] }
+    pub(super) fn new(slots: usize) -> Self {
+        Self { decoders: vec![(unchanged, None); slots] }
     }
 
-    /// The place of a field's arguments, which are of this type.
-    pub(super) fn parse<A: InputType + Send + Sync + 'static>(&mut self, field: &CollectedField) -> Option<usize> {
-        let place = field.arguments?;
-        *self.parsers.get_mut(place)? = (parser::<A>, field.location);
-        Some(place)
+    /// Adds the arguments of a field, which are of this type; gives their slot.
+    pub(super) fn add_arguments<A: InputType + Send + Sync + 'static>(
+        &mut self,
+        field: &CollectedField,
+    ) -> Option<usize> {
+        let slot = field.arguments?;
+        *self.decoders.get_mut(slot)? = (decoded::<A>, field.location);
+        Some(slot)
     }
 }
 
@@ -298,25 +301,26 @@ pub struct Arguments {
     pub cost: u64,
     /// Bytes that they hold, estimated.
     pub bytes: usize,
-    parsed: Vec<Parsed>,
+    decoded: Vec<Decoded>,
     pub(super) schema: Arc<Schema>,
 }
 
 impl Arguments {
-    pub(super) fn parse(
+    pub(super) fn decode(
         cost: u64,
         (values, bytes): (Vec<Value>, usize),
-        parsers: &[Parser],
+        decoders: &[ArgumentDecoder],
         schema: Arc<Schema>,
     ) -> Result<Self, Error> {
-        let parse = |(value, (parse, location)): (Value, &Parser)| parse(value).map_err(|error| error.at(*location));
-        let parsed = values.into_iter().zip(parsers).map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { cost, bytes, parsed, schema })
+        let decode =
+            |(value, (decode, location)): (Value, &ArgumentDecoder)| decode(value).map_err(|error| error.at(*location));
+        let decoded = values.into_iter().zip(decoders).map(decode).collect::<Result<_, _>>()?;
+        Ok(Self { cost, bytes, decoded, schema })
     }
 
-    /// Those at this place, which are of this type.
-    pub(super) fn get<A: 'static>(&self, place: Option<usize>) -> Result<&A, Error> {
-        let found = place.and_then(|place| self.parsed.get(place)?.downcast_ref());
+    /// Those in this slot, which are of this type.
+    pub(super) fn get<A: 'static>(&self, slot: Option<usize>) -> Result<&A, Error> {
+        let found = slot.and_then(|slot| self.decoded.get(slot)?.downcast_ref());
         found.ok_or_else(|| Error::bad_input("The arguments of this field are missing."))
     }
 }

@@ -5,7 +5,7 @@ use std::{iter, mem, vec};
 use parking_lot::Mutex;
 
 /// A chunk that has so many bytes is full; the last field in it may go beyond.
-pub const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 /// A buffer with room for more is of no use to others: its last field was very long.
 const MAX_BUFFER: usize = 4 * CHUNK_BYTES;
 /// Bytes of the buffers that are kept for later answers, at most.
@@ -167,6 +167,16 @@ impl From<String> for Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pool_has_so_many_bytes_at_most() {
+        let mut pool = BufferPool { free: Vec::new(), bytes: 0 };
+        let max = MAX_POOL / MAX_BUFFER;
+        (0..=max).for_each(|_| pool.put(Vec::with_capacity(MAX_BUFFER)));
+        assert_eq!((pool.free.len(), pool.bytes), (max, MAX_POOL));
+        assert!(pool.take().is_some());
+        assert_eq!(pool.bytes, MAX_POOL - MAX_BUFFER);
+    }
 
     #[test]
     fn chunks_are_put_together_and_cut_as_one_text_would_be() {

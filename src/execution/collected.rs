@@ -12,7 +12,7 @@ pub struct CollectedField {
     pub key: Name,
     /// The first field with that key: the others are the same, but for what they select.
     pub field: Node<Field>,
-    /// Its place among the arguments of the plan, if the schema gives it any.
+    /// Its slot among the arguments of the plan, if the schema gives it any.
     pub arguments: Option<usize>,
     /// What is selected, for each type that an object here can have.
     pub selections: Vec<(Name, Vec<CollectedField>)>,

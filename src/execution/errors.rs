@@ -166,27 +166,27 @@ impl Error {
         Self::new(Code::GraphqlParseFailed, format!("The document is not GraphQL: {why}."))
     }
 
-    /// The same error, at a place of the document.
+    /// Says where in the document the error is.
     #[must_use]
     pub fn at(self, location: Option<Location>) -> Self {
         Self { locations: location.map(|location| [location]), ..self }
     }
 
-    /// The same error, somewhere within this field of the answer.
+    /// Says that the error is somewhere within this field of the answer.
     #[must_use]
     pub fn within(mut self, key: &str) -> Self {
         self.path.push(Segment::Key(key.to_owned()));
         self
     }
 
-    /// The same error, with the time after which the request may be repeated.
+    /// Says after which time the request may be repeated.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.extensions.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
         self
     }
 
-    /// The same error, with the id by which the log names the request.
+    /// Adds the id by which the log names the request.
     #[must_use]
     pub fn of_request(mut self, request_id: &str) -> Self {
         self.extensions.request_id = Some(request_id.to_owned());

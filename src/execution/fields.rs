@@ -101,9 +101,10 @@ impl<O: Object> Fields<O> {
         get: impl for<'a> Fn(O::Row<'a>, &'a O::Context, &A) -> Result<T::Of<'a>, Unresolved> + Copy + Send + Sync + 'static,
     ) {
         let bind = move |field: &CollectedField, binder: &mut Binder| -> Resolver<O> {
-            let (selection, location, place) = (T::bind(field, binder), field.location, binder.parse::<A>(field));
+            let (selection, location, slot) =
+                (T::bind(field, binder), field.location, binder.add_arguments::<A>(field));
             Box::new(move |row, context, writer| {
-                let arguments = writer.arguments.get::<A>(place).map_err(Unresolved::from);
+                let arguments = writer.arguments.get::<A>(slot).map_err(Unresolved::from);
                 let got = arguments.and_then(|arguments| get(row, context, arguments));
                 write_resolved::<T, _>(got, &selection, context, writer, location)
             })

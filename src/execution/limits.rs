@@ -174,7 +174,7 @@ impl Counter<'_> {
         let definition = &field.field.definition;
         let is_list = matches!(definition.ty, Type::List(_) | Type::NonNullList(_));
         let first = definition.argument_by_name("first");
-        let arguments = field.arguments.and_then(|place| self.arguments.get(place));
+        let arguments = field.arguments.and_then(|slot| self.arguments.get(slot));
         let items = arguments.and_then(size);
         let once = if let Some(first) = first {
             // Its default is not filled in for `null`.

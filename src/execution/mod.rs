@@ -28,9 +28,9 @@ mod declarations;
 mod exchange;
 mod engine;
 
-pub use answers::{Answer, Part, RootFieldsAnswer, write};
+pub use answers::{Answer, Part, RootFieldsAnswer, write_part};
 pub use arguments::{Arguments, Binder};
-pub use chunks::{CHUNK_BYTES, Chunk, Chunks};
+pub use chunks::{Chunk, Chunks};
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
 pub use engine::{Engine, Prepared};
@@ -44,7 +44,7 @@ pub use outputs::{Enum, Id, Output, Text};
 pub use persisted::{BadDocuments, Persisted};
 pub use plan::Plan;
 pub use requests::Request;
-pub use roots::{RootFields, RootResolver, Write};
+pub use roots::{RootFields, RootResolver, WriteFn};
 pub use schema::{AdditionalCost, Schema};
 pub use writer::{NullPropagated, Unresolved, Writer};
 

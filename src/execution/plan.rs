@@ -11,7 +11,7 @@ use apollo_compiler::{
 };
 
 use super::{
-    arguments::{Arguments, Binder, Parser, Variables},
+    arguments::{ArgumentDecoder, Arguments, Binder, Variables},
     collected::CollectedField,
     documents::Document,
     errors::{Code, Error},
@@ -38,7 +38,7 @@ pub struct Plan<R> {
     pub fields: Vec<CollectedField>,
     /// How they are answered.
     pub root: R,
-    parsers: Vec<Parser>,
+    decoders: Vec<ArgumentDecoder>,
     /// The arguments, if no variable decides about them.
     constant: Option<Arc<Arguments>>,
     /// Bytes that it holds without arguments, estimated.
@@ -69,8 +69,8 @@ impl<R> Plan<R> {
         // The fields hold parts of the document, also once that is evicted. So the plan of a document that is too large to be
         // cached is too large as well.
         let bytes = BYTES_PER_PLAN + document.bytes + bytes;
-        let (name, kind, parsers) = (operation.name.clone(), operation.operation_type, binder.parsers);
-        let mut plan = Self { operation: kind, name, fields, root, parsers, constant: None, bytes };
+        let (name, kind, decoders) = (operation.name.clone(), operation.operation_type, binder.decoders);
+        let mut plan = Self { operation: kind, name, fields, root, decoders, constant: None, bytes };
         if operation.variables.is_empty() {
             plan.constant = Some(plan.arguments(variables, schema, limits)?);
         }
@@ -92,9 +92,9 @@ impl<R> Plan<R> {
         if let Some(constant) = &self.constant {
             return Ok(constant.clone());
         }
-        let values = variables.arguments(&self.fields, self.parsers.len(), schema)?;
+        let values = variables.arguments(&self.fields, self.decoders.len(), schema)?;
         let cost = check_costs(self.operation, &self.fields, &values.0, schema.additional_cost, limits)?;
-        Ok(Arc::new(Arguments::parse(cost, values, &self.parsers, schema.clone())?))
+        Ok(Arc::new(Arguments::decode(cost, values, &self.decoders, schema.clone())?))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Writes a value for which everything may have to be loaded first.
-pub type Write<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), NullPropagated> + Send + Sync>;
+pub type WriteFn<C> = Arc<dyn Fn(&C, &mut Writer<'_>) -> Result<(), NullPropagated> + Send + Sync>;
 /// Resolves a field at a root, with its arguments. That of a mutation does something, and gives what is to be written; that of
 /// a subscription gives the source of its events.
 pub type RootResolver<K, T> = Box<dyn Fn(Arc<K>, &Arguments) -> BoxFuture<'static, Result<T, Error>> + Send + Sync>;
@@ -54,8 +54,8 @@ impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
     {
         let bind = move |field: &CollectedField, binder: &mut Binder| -> RootResolver<K, T> {
             let selection = Arc::new(O::bind(field, binder));
-            let place = binder.parse::<A>(field);
-            Box::new(move |call, arguments| match arguments.get::<A>(place) {
+            let slot = binder.add_arguments::<A>(field);
+            Box::new(move |call, arguments| match arguments.get::<A>(slot) {
                 Ok(arguments) => resolve(call, arguments.clone(), selection.clone()).boxed(),
                 Err(error) => ready(Err(error)).boxed(),
             })
@@ -67,7 +67,7 @@ impl<K: Send + Sync + 'static, T: Send + 'static> RootFields<K, T> {
 
 impl<O: Object> Selection<O> {
     /// Writes this object later.
-    pub fn write_later(self: Arc<Self>, object: O) -> Write<O::Context>
+    pub fn write_later(self: Arc<Self>, object: O) -> WriteFn<O::Context>
     where
         for<'a> O: Object<Row<'a> = &'a O> + Send + Sync,
     {

@@ -28,7 +28,7 @@ use crate::{
     domain::{self, Viewer, connections},
     execution::{
         Answer, BadDocuments, Code, CollectedField, Declare, Engine, Error, OperationType, Request, RootFieldsAnswer,
-        Schema, Write,
+        Schema, WriteFn,
     },
 };
 
@@ -190,8 +190,8 @@ async fn run(call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
     let arguments = &prepared.arguments;
     match &prepared.plan.root.0 {
         Root::Query(write) => {
-            let is_one_moment = wants_one_moment(&prepared.plan.fields);
-            let part = written_one(&call, arguments, write.clone(), is_one_moment, max_bytes).await;
+            let one_snapshot = needs_one_snapshot(&prepared.plan.fields);
+            let part = written_one(&call, arguments, write.clone(), one_snapshot, max_bytes).await;
             part.map_or_else(Answer::failure, Answer::new)
         }
         Root::Mutation(resolvers) => {
@@ -220,8 +220,8 @@ async fn run(call: Arc<Call>, prepared: Prepared, max_bytes: usize) -> Answer {
 async fn change(
     call: &Call,
     index: usize,
-    change: impl Future<Output = Result<Write<Context>, Error>>,
-) -> Result<Write<Context>, Error> {
+    change: impl Future<Output = Result<WriteFn<Context>, Error>>,
+) -> Result<WriteFn<Context>, Error> {
     if index > 0 {
         call.or_error(call.viewer().check(&call.app).await)?;
     }
@@ -229,6 +229,6 @@ async fn change(
 }
 
 /// Where something else is asked for beside a feed's cursor, neither may be newer than the other.
-fn wants_one_moment(fields: &[CollectedField]) -> bool {
+fn needs_one_snapshot(fields: &[CollectedField]) -> bool {
     fields.len() > 1 && fields.iter().any(|field| field.field.name == "feedCursor")
 }

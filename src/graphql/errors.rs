@@ -37,7 +37,7 @@ pub(super) fn top_level(error: domain::Error, request_id: &str) -> Error {
     }
 }
 
-/// The same of a read that is tried again: the log does not have each failure while the database is away.
+/// A read that failed and is tried again: the log does not have each failure while the database is away.
 pub(super) fn retried(error: domain::Error, request_id: &str) -> Error {
     let domain::Error::Unavailable(cause) = error else { return top_level(error, request_id) };
     tracing::debug!(request.id = request_id, %cause, "database unavailable");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Call, Context, internal, top_level};
 use crate::{
     domain::{self, Snapshot},
-    execution::{self, Arguments, Code, Error, Part, Write},
+    execution::{self, Arguments, Code, Error, Part, WriteFn},
 };
 
 /// Fields that are filled in well under a millisecond.
@@ -17,11 +17,11 @@ const MAX_WAITING_BYTES: usize = 256 * 1024;
 pub(super) async fn written_one(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
-    write: Write<Context>,
-    is_one_moment: bool,
+    write: WriteFn<Context>,
+    one_snapshot: bool,
     max_bytes: usize,
 ) -> Result<Part, Error> {
-    let mut parts = written(call, arguments, vec![write], is_one_moment, max_bytes).await?;
+    let mut parts = written(call, arguments, vec![write], one_snapshot, max_bytes).await?;
     parts.pop().ok_or_else(|| incomplete(call))
 }
 
@@ -30,7 +30,7 @@ pub(super) async fn written_one(
 pub(super) async fn written_events(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
-    writes: &[Write<Context>],
+    writes: &[WriteFn<Context>],
     max_bytes: usize,
 ) -> Result<Vec<Part>, Error> {
     let mut parts = written(call, arguments, writes.to_vec(), false, max_bytes).await?;
@@ -59,8 +59,8 @@ pub(super) async fn written_events(
 async fn written(
     call: &Arc<Call>,
     arguments: &Arc<Arguments>,
-    writes: Vec<Write<Context>>,
-    is_one_moment: bool,
+    writes: Vec<WriteFn<Context>>,
+    one_snapshot: bool,
     max_bytes: usize,
 ) -> Result<Vec<Part>, Error> {
     let mut context = call.context(max_bytes);
@@ -68,10 +68,7 @@ async fn written(
         return Ok(parts);
     }
     context.prepare().await;
-    let how = Snapshot {
-        also_on_postgres: is_one_moment,
-        is_light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT,
-    };
+    let how = Snapshot { one_snapshot, light: arguments.cost.saturating_mul(writes.len() as u64) <= LIGHT };
     let writes = Arc::new(writes);
     let (all, shared) = (writes.clone(), arguments.clone());
     let viewer = call.viewer();
@@ -105,11 +102,16 @@ fn incomplete(call: &Call) -> Error {
 }
 
 /// Writes as [`written`] does; `None` if something has to be loaded first.
-fn attempt(context: &Context, arguments: &Arguments, writes: &[Write<Context>], max_bytes: usize) -> Option<Vec<Part>> {
+fn attempt(
+    context: &Context,
+    arguments: &Arguments,
+    writes: &[WriteFn<Context>],
+    max_bytes: usize,
+) -> Option<Vec<Part>> {
     let (mut parts, mut bytes, mut is_complete) = (Vec::with_capacity(writes.len()), 0, true);
     // All are looked through, also once one is not complete: what they want is loaded together.
     for write in writes {
-        match execution::write(arguments, max_bytes, |writer| write(context, writer)) {
+        match execution::write_part(arguments, max_bytes, |writer| write(context, writer)) {
             Some((data, errors)) => {
                 bytes += data.len();
                 parts.push((data, errors));

@@ -9,12 +9,12 @@ use super::{
     payloads::{Failure, Outcome, Payload},
     sources::Source,
 };
-use crate::execution::{RootFields, Write};
+use crate::execution::{RootFields, WriteFn};
 
 /// What can be asked.
 pub(super) struct Query;
 /// Fields that do something: each gives what is to be written.
-pub(super) type Mutations = RootFields<Call, Write<Context>>;
+pub(super) type Mutations = RootFields<Call, WriteFn<Context>>;
 /// Fields that can be followed: each gives the source of its events.
 pub(super) type Subscriptions = RootFields<Call, Box<dyn Source>>;
 

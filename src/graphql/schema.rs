@@ -12,7 +12,7 @@ use super::{
     searches, signals, users,
 };
 use crate::execution::{
-    self, Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, Write,
+    self, Binder, CollectedField, Declare, Declared, Fields, Object, OperationType, RootResolver, Selection, WriteFn,
 };
 
 type PublishedSchema = async_graphql::Schema<Declared<Fields<Query>>, Declared<Mutation>, Declared<Subscription>>;
@@ -90,9 +90,9 @@ impl Declare for Subscription {
 
 /// Fields that a search for users counts for besides those that it fills.
 const USER_SEARCH: u64 = 500;
-/// The same of the sessions of an account: a list without pages, of up to 100.
+/// What the sessions of an account count for besides: they are a list without pages, of up to 100.
 const SESSIONS: u64 = 500;
-/// The same of a search over messages, which compares thousands of texts.
+/// What a search over messages counts for besides: it compares thousands of texts.
 const MESSAGE_SEARCH: u64 = 1_000;
 
 /// What searches and long lists count for besides the fields that they fill.
@@ -117,8 +117,8 @@ pub type Prepared = execution::Prepared<RootPlan>;
 
 /// `None` stands for `__typename`.
 pub(super) enum Root {
-    Query(Write<Context>),
-    Mutation(Vec<Option<RootResolver<Call, Write<Context>>>>),
+    Query(WriteFn<Context>),
+    Mutation(Vec<Option<RootResolver<Call, WriteFn<Context>>>>),
     /// It has one field.
     Subscription(Option<RootResolver<Call, Box<dyn Source>>>),
 }

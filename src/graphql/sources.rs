@@ -3,12 +3,12 @@
 use futures_util::future::BoxFuture;
 
 use super::Context;
-use crate::{domain, execution::Write, model::feed::Cursor};
+use crate::{domain, execution::WriteFn, model::feed::Cursor};
 
 /// An event of a subscription.
 pub(super) struct SourceEvent {
     /// Writes it.
-    pub(super) write: Write<Context>,
+    pub(super) write: WriteFn<Context>,
     /// What a client passes to go on after it.
     pub(super) cursor: Option<Cursor>,
 }

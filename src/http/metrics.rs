@@ -129,7 +129,11 @@ fn registry(server: &Server, gauges: &Gauges) -> Registry {
     let dropped = "Lines of the log that were lost because nobody read it";
     own.register("log_lines_dropped", dropped, gauges.log_lines_dropped.clone());
 
-    let process = registry.sub_registry_with_prefix("process");
+    register_process(registry.sub_registry_with_prefix("process"), gauges);
+    registry
+}
+
+fn register_process(process: &mut Registry, gauges: &Gauges) {
     process.register("cpu_seconds", "CPU time of all threads", gauges.cpu_seconds.clone());
     process.register("resident_memory_bytes", "Memory", gauges.resident_bytes.clone());
     process.register("open_fds", "Open file descriptors", gauges.open_files.clone());
@@ -139,7 +143,6 @@ fn registry(server: &Server, gauges: &Gauges) -> Registry {
         "When the process started, in seconds since 1970",
         gauges.started_at.clone(),
     );
-    registry
 }
 
 impl Gauges {

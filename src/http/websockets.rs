@@ -125,8 +125,8 @@ impl WebSocket {
         self.flush().await
     }
 
-    /// Sends a message whose payload is JSON already; it may wait for [`WebSocket::flush`]. A large one is sent in fragments (RFC 6455, 5.4),
-    /// so that no buffer has to hold all of it. Each of them may take as long as a message.
+    /// Sends a message whose payload is JSON already; it may wait for [`WebSocket::flush`]. A large one is sent in fragments
+    /// (RFC 6455, 5.4), so that no buffer has to hold all of it. Each of them may take as long as a message.
     pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> SocketResult {
         let id = serde_json::to_string(id).map_err(serialization_failed)?;
         let mut message = Chunks::with_room_for(&payload);

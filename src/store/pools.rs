@@ -44,10 +44,10 @@ const MAX_PENDING_WRITES: usize = 512;
 /// How several reads are isolated.
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshot {
-    /// One snapshot on PostgreSQL, too; on SQLite it always is one.
-    pub also_on_postgres: bool,
+    /// One snapshot also on PostgreSQL; on SQLite it always is.
+    pub one_snapshot: bool,
     /// The reads take less than a millisecond. Those that take longer leave one SQLite reader to those that do not.
-    pub is_light: bool,
+    pub light: bool,
 }
 
 /// The database. Clones share its connection pools.
@@ -241,7 +241,7 @@ impl Store {
         answer.await
     }
 
-    /// Reads on one snapshot: always on SQLite, and with `also_on_postgres` on PostgreSQL, where it takes three more round trips. Not on
+    /// Reads on one snapshot: always on SQLite, and with `one_snapshot` on PostgreSQL, where it takes three more round trips. Not on
     /// the calling thread: a disk that is slow for a moment would block every other task on it. It begins after `permits`, which are
     /// kept until its end.
     ///
@@ -261,7 +261,7 @@ impl Store {
         let begin = async move {
             let permits = permits.await;
             let heavy = match &store.pools {
-                Pools::Sqlite { heavy_permits, .. } if !snapshot.is_light => {
+                Pools::Sqlite { heavy_permits, .. } if !snapshot.light => {
                     Some(acquire(heavy_permits, BUSY_TIMEOUT).await?)
                 }
                 Pools::Sqlite { .. } | Pools::Postgres { .. } => None,
@@ -269,7 +269,7 @@ impl Store {
             let held = (permits, heavy, store.permit().await?);
             let isolated = move |conn: &mut Conn<'_>| match conn {
                 Conn::Sqlite(conn) => sqlite_snapshot(conn, work),
-                Conn::Postgres(conn) if snapshot.also_on_postgres => repeatable_read(conn, work),
+                Conn::Postgres(conn) if snapshot.one_snapshot => repeatable_read(conn, work),
                 Conn::Postgres(_) => work(conn),
             };
             store.begin(held, isolated).await
