@@ -229,9 +229,9 @@ suspendedAt; a message may also have replyToId, clientId and editedAt; marks nam
 was delivered to a user (delivered), and the newest one that the user has read (read). What is not marked as read is unread. A file of \
 `duologue export` is taken back whole.
 
-On an empty database the ids are kept; on one that has users already, everything gets new ids. The messages of a conversation \
-must be in the order of their times; with --renumber they are brought into it, with each answer after its message. Stop servers \
-that use the database, or they wait meanwhile.";
+On an empty database the ids are kept; on one that has users already, everything gets new ids, after those that are there. All lists \
+are in the order of the ids. So the messages of all conversations must be in the order of their times; with --renumber they are brought \
+into it, with each answer after its message. Stop servers that use the database, or they wait meanwhile.";
 
 const EXPORT: &str = "Write everything, or the data of one user, to a JSON Lines file, while servers use the database.
 

@@ -87,6 +87,8 @@ struct Import {
     /// With the senders, as the lines have them.
     client_ids: HashSet<(i64, String)>,
     conversations: HashMap<ConversationId, Imported>,
+    /// Of messages that must be in the order of their times.
+    times: BTreeMap<MessageId, Timestamp>,
     pending: Vec<MessageRow>,
     /// Messages that wait for those with earlier times, by the ids of the lines.
     postponed: HashMap<i64, (Timestamp, u64, MessageLine)>,
@@ -99,9 +101,8 @@ struct Import {
 /// What was imported of a conversation.
 struct Imported {
     activity: Activity,
-    /// Whether the last message is left: one that was deleted is the last one only where none is left.
-    is_left: bool,
-    times: BTreeMap<MessageId, Timestamp>,
+    /// Until when the last message was left: where none is, it is the one that was deleted last.
+    left_until: Timestamp,
 }
 
 impl Import {
@@ -116,6 +117,7 @@ impl Import {
             messages: BTreeMap::new(),
             client_ids: HashSet::new(),
             conversations: HashMap::new(),
+            times: BTreeMap::new(),
             pending: Vec::with_capacity(ROWS_PER_INSERT),
             postponed: HashMap::new(),
             marks: Vec::new(),
@@ -249,26 +251,14 @@ impl Import {
             return Err(invalid("The replyToId is higher than the id: an answer comes after its message."));
         }
         self.messages.insert(line.id, (id, conversation));
-        let (activity, is_left) = (Activity { conversation, last: id, received: [0, 0] }, deleted_at.is_none());
-        let new = Imported { activity, is_left, times: BTreeMap::new() };
-        let imported = self.conversations.entry(conversation).or_insert(new);
-        let (before, after) = (imported.times.range(..id).next_back(), imported.times.range(id..).next());
-        let is_disordered =
-            before.is_some_and(|(_, at)| *at > created_at) || after.is_some_and(|(_, at)| *at < created_at);
-        if is_disordered {
-            return Err(invalid(
-                "The times of the conversation's messages are in another order than their ids, or than their lines if they get new ids; \
-                 with --renumber they get new ids in the order of their times.",
-            ));
-        }
-        // Of an export they are not kept: servers give ids in the order of commits, in which the times of two senders may differ. Nor
-        // where messages are in the right order already, in which an answer may have an earlier time.
-        if !self.source.is_server() && !self.renumbers {
-            imported.times.insert(id, created_at);
-        }
-        (imported.is_left, imported.activity.last) = (imported.is_left, imported.activity.last).max((is_left, id));
+        self.check_order(id, created_at)?;
+        let (activity, left_until) =
+            (Activity { conversation, last: id, received: [0, 0] }, deleted_at.unwrap_or(Timestamp::MAX));
+        let imported = self.conversations.entry(conversation).or_insert(Imported { activity, left_until });
+        let (last, new) = ((imported.left_until, imported.activity.last), (left_until, id));
+        (imported.left_until, imported.activity.last) = last.max(new);
         for (member, received) in conversation.members().into_iter().zip(&mut imported.activity.received) {
-            *received += i64::from(member == receiver_id && is_left);
+            *received += i64::from(member == receiver_id && deleted_at.is_none());
         }
         self.pending.push(MessageRow {
             id,
@@ -287,6 +277,24 @@ impl Import {
         if self.pending.len() == ROWS_PER_INSERT {
             self.flush(conn)?;
         }
+        Ok(())
+    }
+
+    /// That a message is in the order of the times: all lists are in the order of the ids. What an export has is not compared: servers
+    /// give ids in the order of commits, and their clocks may have gone back. Nor are messages that were brought into the right order
+    /// already, in which an answer may have an earlier time.
+    fn check_order(&mut self, id: MessageId, at: Timestamp) -> Result<(), LineError> {
+        if self.source.is_server() || self.renumbers {
+            return Ok(());
+        }
+        let (before, after) = (self.times.range(..id).next_back(), self.times.range(id..).next());
+        if before.is_some_and(|(_, before)| *before > at) || after.is_some_and(|(_, after)| *after < at) {
+            return Err(invalid(
+                "The times of the messages are in another order than their ids, or than their lines if they get new ids; with --renumber \
+                 they get new ids in the order of their times.",
+            ));
+        }
+        self.times.insert(id, at);
         Ok(())
     }
 

@@ -127,7 +127,7 @@ pub struct MessageLine {
     /// See [`Content`](crate::model::texts::Content); none if the message was deleted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub content: String,
-    /// RFC 3339. In a conversation it does not go backwards as the ids go up, except in an export.
+    /// RFC 3339. It does not go backwards as the ids go up, except in an export.
     pub created_at: String,
     /// A message of an earlier line in the same conversation; of any line if messages get new ids in the order of their times.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,7 +96,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
     );
     fields.with::<Page<User>, UsersArguments>(
         "users",
-        "Users, by creation time; with no arguments the first 50. `search` matches the start of words of a name, or of an email you \
+        "Users, by their ids; with no arguments the first 50. `search` matches the start of words of a name, or of an email you \
          may see.",
         |(), context, UsersArguments { search, page: wanted }| {
             let search = search.clone().filter(|text| !text.trim().is_empty());

@@ -166,11 +166,11 @@ const BAD_LINES: &[(&str, &str)] = &[
     ),
     (
         r#"{"message": {"id": 72, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.999Z"}}"#,
-        "The times of the conversation's messages are in another order than their ids",
+        "The times of the messages are in another order than their ids",
     ),
     (
         r#"{"message": {"id": 69, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-02-01T00:00:00.001Z"}}"#,
-        "The times of the conversation's messages are in another order than their ids",
+        "The times of the messages are in another order than their ids",
     ),
     (
         r#"{"message": {"replyToId":3, "id":9, "senderId": 7, "receiverId": 10, "content": "x", "createdAt": "2026-01-01T00:00:00Z"}}"#,
@@ -307,6 +307,36 @@ async fn messages_that_are_not_in_the_order_of_their_times_are_renumbered_if_wan
         ])
     );
     assert_counts(&chat).await;
+}
+
+/// All lists are in the order of the ids. Only an export is taken as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_different_conversations_are_in_the_order_of_their_times() {
+    let chat = Chat::open().await;
+    let cem = json!({ "user": { "id": 8, "name": "Cem", "createdAt": "2026-01-31T12:00:00Z" } });
+    let at = "2026-01-31T12:00:01Z";
+    let late = |id: i64| json!({ "message": { "id": id, "senderId": 10, "receiverId": 8, "content": "Before", "createdAt": at } });
+    let lines = |id: i64| format!("{LINES}\n{cem}\n{}", late(id));
+    let why = "line 6: The times of the messages are in another order than their ids";
+    let refused = import(&chat, &lines(72)).await.unwrap_err().to_string();
+    assert!(refused.starts_with(why), "{refused}");
+    let exported = format!("{}\n{}", json!({ "export": { "format": 1 } }), lines(72));
+    import(&chat, &exported.replace("example.com", "example.net")).await.unwrap();
+    // Where all get new ids, these are in the order of the lines.
+    let refused = import(&chat, &lines(69)).await.unwrap_err().to_string();
+    assert!(refused.starts_with(why), "{refused}");
+    import_renumbered(&chat, &lines(72)).await.unwrap();
+    let query = "query ($name: String!) { users(search: $name, first: 2) { nodes {
+        conversations(first: 9) { nodes { lastMessage { content } } } messages: sentMessages(last: 2) { nodes { content } }
+    } } }";
+    let found = chat.data(query, json!({ "name": "Ada" })).await["users"]["nodes"].take();
+    let said = |texts: [&str; 2]| json!({ "nodes": texts.map(|text| json!({ "content": text })) });
+    let rows = |texts: [&str; 2]| json!({ "nodes": texts.map(|text| json!({ "lastMessage": { "content": text } })) });
+    let expected = [
+        json!({ "conversations": rows(["Before", "Hello 👋"]), "messages": said(["Hi", "Before"]) }),
+        json!({ "conversations": rows(["Hello 👋", "Before"]), "messages": said(["Before", "Hi"]) }),
+    ];
+    assert_eq!(found, json!(expected));
 }
 
 fn message(id: i64, seconds: &str, reply_to_id: Option<i64>, client_id: Option<&str>) -> String {
