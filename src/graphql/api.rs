@@ -15,7 +15,7 @@ use futures_util::{
 use super::{
     Context,
     access::{milliseconds, truncated_name},
-    calls::{Call, Caller},
+    calls::{Call, Caller, signs_in_twice},
     errors::{internal, top_level},
     loading::written_one,
     metrics::OperationMetrics,
@@ -91,7 +91,7 @@ impl Api {
     /// # Errors
     /// The answer to a request that must not be run.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
-        let prepared = self.require_not_moved().and_then(|()| self.engine.prepare(request));
+        let prepared = self.require_not_moved().and_then(|()| self.engine.prepare(request)).and_then(signing_in_once);
         prepared.inspect_err(|refusal| self.metrics.count("none", refusal.code()))
     }
 
@@ -226,6 +226,15 @@ async fn change(
         call.or_error(call.viewer().check(&call.app).await)?;
     }
     change.await
+}
+
+/// An operation that signs in or up more than once is not begun: the tokens of the first time would be lost with an error of the second.
+fn signing_in_once(prepared: Prepared) -> Result<Prepared, Answer> {
+    let is_sign_in = |field: &&CollectedField| matches!(field.field.name.as_str(), "signIn" | "signUp");
+    match prepared.plan.fields.iter().filter(is_sign_in).nth(1) {
+        Some(second) => Err(signs_in_twice().at(second.location).into()),
+        None => Ok(prepared),
+    }
 }
 
 /// Where something else is asked for beside a feed's cursor, neither may be newer than the other.

@@ -20,12 +20,15 @@ pub(super) fn id<T: FromStr<Err: Display>>(id: &ID) -> Result<T, Error> {
     id.parse().map_err(Error::bad_input)
 }
 
-/// The user who acts, or whose feed or signals are meant: the viewer, if it is not said.
-pub(super) fn acting_user(viewer: &Viewer, user_id: Option<&ID>) -> Result<UserId, Error> {
+/// The user who acts, or whose feed or signals are meant, as the argument at this path says: the viewer, if it is left out.
+pub(super) fn acting_user(viewer: &Viewer, path: &str, user_id: Option<&ID>) -> Result<UserId, Error> {
     match user_id {
         Some(user) => id(user),
         None if viewer.is_anonymous() => Err(unauthenticated()),
-        None => viewer.user().ok_or_else(|| Error::bad_input("Say which user: you did not sign in as one.")),
+        None => {
+            let why = || format!("Say which user with `{path}`: you did not sign in as one.");
+            viewer.user().ok_or_else(|| Error::bad_input(why()))
+        }
     }
 }
 
@@ -52,7 +55,7 @@ impl ArgumentParser {
 
     /// The user at this path who acts: the viewer, if it is not said.
     pub(super) fn user(&mut self, call: &Call, path: &'static str, id: Option<&ID>) -> Result<Option<UserId>, Error> {
-        match acting_user(&call.viewer(), id) {
+        match acting_user(&call.viewer(), path, id) {
             Err(error) if error.code() == Code::BadUserInput => {
                 self.errors.push(UserError::new(UserErrorCode::Invalid, path, error.message));
                 Ok(None)

@@ -93,7 +93,7 @@ impl Call {
         if self.caller.sign_ins.fetch_add(1, Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        Err(Error::new(Code::QueryTooComplex, "Sign in or up only once in a request."))
+        Err(signs_in_twice())
     }
 
     /// What the verb of a subscription gave.
@@ -109,6 +109,11 @@ impl Call {
             Err(error) => Err(top_level(error, &self.request_id).into()),
         }
     }
+}
+
+/// The error where somebody signs in or up twice in a request.
+pub(super) fn signs_in_twice() -> Error {
+    Error::new(Code::QueryTooComplex, "Sign in or up only once in a request.")
 }
 
 /// A new id of a request for the log.

@@ -6,7 +6,7 @@ use async_graphql::{ID, InputObject};
 
 use super::{
     ArgumentParser, Call, Context, DateTime, Failure, Listed, Mutations, Outcome, PageArguments, Payload, Query, id,
-    mutation,
+    mutation, acting_user,
 };
 use crate::{
     domain::conversations,
@@ -57,8 +57,7 @@ impl Object for Conversation {
             "The member that is not you, or not the user named; null for somebody who is not a member, and when the account \
              was erased.",
             |it, context, PeerArguments { of }| {
-                let user = of.as_ref().map(id).transpose()?.or_else(|| context.viewer.user());
-                let peer = user.and_then(|user| it.id.peer_of(user));
+                let peer = it.id.peer_of(acting_user(&context.viewer, "of", of.as_ref())?);
                 peer.map_or(Ok(None), |peer| context.loaded.users.get(peer))
             },
         );
@@ -72,10 +71,8 @@ impl Object for Conversation {
             "unreadCount",
             "Messages that you, or the user named, have not read. 0 for somebody who is not a member.",
             |it, context, UnreadArguments { user_id }| {
-                let reader = user_id.as_ref().map(id).transpose()?.or_else(|| context.viewer.user());
-                let Some((reader, peer)) = reader.and_then(|reader| Some((reader, it.id.peer_of(reader)?))) else {
-                    return Ok(0);
-                };
+                let reader = acting_user(&context.viewer, "userId", user_id.as_ref())?;
+                let Some(peer) = it.id.peer_of(reader) else { return Ok(0) };
                 let member = context.loaded.members.get((reader, peer))?;
                 Ok(count(member.map_or(0, |member| member.unread)))
             },
@@ -118,13 +115,13 @@ impl Listed for model::conversations::Member {
 
 #[derive(Clone, InputObject)]
 struct PeerArguments {
-    /// The user whose peer is returned; by default you. Required in open mode, where nobody is signed in.
+    /// The user whose peer is returned; by default you. Required in open mode and for service tokens.
     of: Option<ID>,
 }
 
 #[derive(Clone, InputObject)]
 struct UnreadArguments {
-    /// The reader. Required in open mode, where nobody is signed in.
+    /// The reader; by default you. Required in open mode and for service tokens.
     user_id: Option<ID>,
 }
 
@@ -187,7 +184,8 @@ struct ConversationArguments {
 pub(super) fn queries(fields: &mut Fields<Query>) {
     fields.with::<Option<Conversation>, ConversationArguments>(
         "conversation",
-        "The conversation of two users. Null if a user does not exist, if both are the same, or if you may not see it.",
+        "The conversation of two users. Null if a user never existed, or was erased without a message between the two; if both are the \
+         same; or if you may not see it.",
         |(), context, ConversationArguments { user1, user2 }| {
             let between = ConversationId::between(id(user1)?, id(user2)?);
             between.map_or(Ok(None), |id| Ok(context.conversation(id)?.map(Conversation::of)))

@@ -138,7 +138,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         "feedCursor",
         "The current end of a user's feed. Query it in the same request as your first page, then pass it to `feed(after:)`.",
         |(), context, FeedCursorArguments { user_id }| {
-            let user = acting_user(&context.viewer, user_id.as_ref())?;
+            let user = acting_user(&context.viewer, "userId", user_id.as_ref())?;
             context.require(&context.loaded.cursors, user).cloned()
         },
     );
@@ -148,7 +148,7 @@ pub(super) fn queries(fields: &mut Fields<Query>) {
         |(), context, FeedEventsArguments { user_id, after, first }| {
             let limit = page_size("`first`", first.unwrap_or(100), 1)?;
             let after = after.parse::<Cursor>().map_err(Error::bad_input)?;
-            let user = acting_user(&context.viewer, user_id.as_ref())?;
+            let user = acting_user(&context.viewer, "userId", user_id.as_ref())?;
             context.require(&context.loaded.feeds, (user, after, limit))
         },
     );
@@ -183,7 +183,7 @@ async fn follow(
     selection: Arc<Selection<Arc<Event>>>,
 ) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
-    let user = acting_user(&viewer, arguments.user_id.as_ref())?;
+    let user = acting_user(&viewer, "userId", arguments.user_id.as_ref())?;
     // Who comes back over HTTP has their place in a header.
     let after = call.caller.last_event_id.clone().or(arguments.after);
     let after = after.map(|after| after.parse::<Cursor>()).transpose().map_err(Error::bad_input)?;

@@ -46,9 +46,9 @@ enum SignalKind {
     Typing,
     /// The user stopped typing.
     StoppedTyping,
-    /// The user came online.
+    /// The user came online; or a block between you ends, and the user is.
     Online,
-    /// The user has been disconnected for a while (30 seconds, unless the server has another setting).
+    /// The user has been disconnected for a while (30 seconds, unless the server has another setting); or a block between you begins.
     Offline,
 }
 
@@ -118,7 +118,7 @@ async fn listen(
 ) -> Result<Box<dyn Source>, Error> {
     let viewer = call.viewer();
     let conversation = arguments.conversation_id.as_ref().map(id).transpose()?;
-    let user = acting_user(&viewer, arguments.user_id.as_ref())?;
+    let user = acting_user(&viewer, "userId", arguments.user_id.as_ref())?;
     let signals = call.or_error(signals::subscribe(&call.app, &viewer, user, conversation).await)?;
     Ok(Box::new(SignalSource { signals: signals.boxed(), selection }))
 }

@@ -294,3 +294,36 @@ async fn what_follows_a_sign_out_in_the_same_request_is_not_done() {
     let answer = bob.asks(&chat, mutation, json!({ "input": input })).await;
     assert_eq!(answer["data"]["signIn"]["viewer"]["user"]["id"], json!(bob.id), "{answer}");
 }
+
+/// Otherwise the tokens of the first would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_done_where_somebody_signs_in_twice_in_an_operation() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let up = |name: &str| {
+        format!(
+            "signUp(input: {{ name: \"{name}\", email: \"{name}@example.com\", password: \"{PASSWORD}\" }}) {{ accessToken }}"
+        )
+    };
+    let sign_in =
+        format!("signIn(input: {{ email: \"Ada@example.com\", password: \"{PASSWORD}\" }}) {{ accessToken }}");
+    for twice in [
+        format!("mutation {{ a: {} b: {} }}", up("Ada"), up("Bob")),
+        format!("mutation {{ {} ...B }} fragment B on Mutation {{ {sign_in} }}", up("Ada")),
+        format!("mutation {{ {} ... @include(if: true) {{ {sign_in} }} }}", up("Ada")),
+    ] {
+        let answer = chat.ask(&twice, json!({})).await;
+        assert_eq!((code(&answer), answer.get("data")), ("QUERY_TOO_COMPLEX".to_owned(), None), "{answer}");
+    }
+    let once = format!("mutation ($no: Boolean!) {{ {} ... @include(if: $no) {{ {sign_in} }} }}", up("Ada"));
+    let answer = chat.ask(&once, json!({ "no": true })).await;
+    assert_eq!(code(&answer), "QUERY_TOO_COMPLEX");
+    // Had she signed up before, her address were taken.
+    let answer = chat.data(&once, json!({ "no": false })).await;
+    assert!(answer["signUp"]["accessToken"].is_string(), "{answer}");
+    // In a batch the first one keeps its tokens.
+    let batch =
+        json!([{ "query": format!("mutation {{ {} }}", up("Bob")) }, { "query": format!("mutation {{ {sign_in} }}") }]);
+    let batch = chat.http.post(chat.url("/graphql")).json(&batch).send().await.unwrap().json::<Value>().await.unwrap();
+    assert!(batch[0]["data"]["signUp"]["accessToken"].is_string(), "{batch}");
+    assert_eq!(code(&batch[1]), "QUERY_TOO_COMPLEX");
+}
