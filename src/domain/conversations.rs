@@ -93,7 +93,10 @@ fn mark_reached(
     let found = store::messages::by_ids(conn, &[message])?.pop().ok_or(Rejection::NoMarkedMessage)?;
     let id = found.conversation_id();
     let peer = id.peer_of(reader).ok_or(Rejection::NoMarkedMessage)?;
-    store::users::lock(conn, &id.members())?;
+    let present = store::users::lock(conn, &id.members())?;
+    if !present.iter().any(|user| user.id == reader) {
+        return Err(Rejection::NoMarkedMessage.into());
+    }
     let member = store::members::by_keys(conn, &[(reader, peer)])?.pop().ok_or(Rejection::NoMarkedMessage)?;
     let mut has_moved = false;
     for step in [Reach::Delivered, Reach::Read].into_iter().filter(|step| *step <= reach) {

@@ -113,6 +113,19 @@ async fn only_a_member_can_mark() {
     assert_eq!(state(&chat).await, json!([0, 1, ["SENT"]]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_erased_marks_nothing() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Hi", &bob).await;
+    bob.leaves(false).await;
+    let not_found = json!({ "conversation": null, "userErrors": [{ "code": "NOT_FOUND", "field": ["messageId"] }] });
+    for verb in ["markRead", "markDelivered"] {
+        assert_eq!(mark(verb, &bob, "msg_1").await, not_found);
+    }
+    assert_eq!(state(&chat).await, json!([0, 1, ["SENT"]]));
+}
+
 /// Of two marks one may be at a message whose row goes before that of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_has_been_delivered_also_while_messages_expire() {
