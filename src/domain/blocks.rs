@@ -1,11 +1,12 @@
 //! Blocks between users. A block works both ways: for messages, typing and presence.
 
-use super::{Error, Rejection, Result, Viewer, audit, policy};
+use super::{Error, Rejection, Result, Viewer, audit, policy, presences::signal_block};
 use crate::{
     app::App,
     model::{
         ids::UserId,
         pages::{Page, PageRequest},
+        signals::SignalKind,
         users::User,
     },
     store::{self, Conn},
@@ -19,7 +20,8 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
         return Err(Rejection::BlocksOneself.into());
     }
     let (viewer, at) = (viewer.clone(), app.now());
-    app.store
+    let blocked = app
+        .store
         .write(move |conn| {
             // Locked, so that no send that is under way commits after the block.
             let mut present = store::users::lock(conn, &[user, other])?;
@@ -32,7 +34,9 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
             }
             Ok::<_, Error>(present.swap_remove(found))
         })
-        .await
+        .await?;
+    signal_block(app, (user, other), SignalKind::Offline);
+    Ok(blocked)
 }
 
 /// Removes a block; gives the user who was blocked.
@@ -40,7 +44,8 @@ pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) ->
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
     viewer.check_write_rate(app)?;
     let (viewer, at) = (viewer.clone(), app.now());
-    app.store
+    let unblocked = app
+        .store
         .write(move |conn| {
             let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;
             if store::blocks::delete(conn, user, other)? {
@@ -48,7 +53,10 @@ pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) ->
             }
             Ok::<_, Error>(found)
         })
-        .await
+        .await?;
+    // Who is blocked by the other still does not hear it.
+    signal_block(app, (user, other), SignalKind::Online);
+    Ok(unblocked)
 }
 
 /// A page of the users whom a user has blocked, by id.

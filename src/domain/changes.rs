@@ -183,13 +183,9 @@ impl Step {
     }
 }
 
-/// Appends to the feeds of peers that a user changed: to all if the account was erased, otherwise to those whom no block
-/// separates from the user.
+/// Appends to the feeds of peers that a user changed: also where one of the two has blocked the other, as everybody may read names.
 fn notify(conn: &mut Conn<'_>, changed: UserId, peers: &[UserId], at: Timestamp) -> Result<()> {
-    let is_erased = !store::users::exists(conn, changed)?;
-    let blocked = if is_erased { Vec::new() } else { store::blocks::among(conn, changed, peers)? };
-    let affected = peers.iter().copied().filter(|peer| !blocked.contains(peer));
-    let new: Vec<NewEvent> = affected.map(|user| NewEvent { user, message: None, peer: changed }).collect();
+    let new: Vec<NewEvent> = peers.iter().map(|&user| NewEvent { user, message: None, peer: changed }).collect();
     Ok(store::feed::insert(conn, EventKind::UserChanged, &new, at)?)
 }
 

@@ -95,6 +95,18 @@ async fn broadcast(app: Arc<App>, user: UserId, kind: SignalKind) {
     }
 }
 
+/// Signals to each of two users what they see of the other's presence from now on, because a block begins (`OFFLINE`) or ends (`ONLINE`):
+/// nothing if the other is offline anyway. Other servers hear of it as of typing.
+pub(super) fn signal_block(app: &App, (one, other): (UserId, UserId), kind: SignalKind) {
+    for (to, user) in [(one, other), (other, one)] {
+        if app.presences.of(user).online {
+            let signal = Signal { kind, user, conversation: None, expires_at: None };
+            app.signals.send(to, signal);
+            app.relay.queue_signal(to, signal);
+        }
+    }
+}
+
 /// What this server and the others know of each other's connections.
 #[derive(Default)]
 pub(super) struct Exchange {

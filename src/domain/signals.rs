@@ -74,10 +74,12 @@ pub async fn subscribe(
     }))
 }
 
-/// The user who sent a signal; `None` if they are erased, or one of the two has blocked the other.
+/// The user who sent a signal; `None` if they are erased, or one of the two has blocked the other: then all that is heard is that they are
+/// offline from now on.
 async fn sender(app: &App, viewer: &Viewer, signal: Signal, subscriber: UserId) -> Result<Option<User>> {
     let find = move |conn: &mut Conn<'_>| {
-        let blocked = store::blocks::exists_between(conn, signal.user, subscriber)?;
+        let blocked =
+            signal.kind != SignalKind::Offline && store::blocks::exists_between(conn, signal.user, subscriber)?;
         Ok::<_, store::Error>(store::users::by_ids(conn, &[signal.user])?.pop().filter(|_| !blocked))
     };
     Ok(snapshot(app, viewer, Snapshot { one_snapshot: false, light: true }, find).await??)

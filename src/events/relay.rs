@@ -68,7 +68,7 @@ pub struct RelayMessage {
     pub revokes: bool,
 }
 
-/// Somebody types, or has stopped.
+/// Somebody types, or has stopped; or a block between the two begins or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Typing {
     to: i64,
@@ -76,6 +76,9 @@ struct Typing {
     /// When the signal expires, in milliseconds since 1970 by the clock of the database, which all servers follow; `None` if it is about
     /// having stopped.
     until: Option<i64>,
+    /// Whether the one is online for the other from now on; `None` if it is about typing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    online: Option<bool>,
 }
 
 impl Relay {
@@ -109,7 +112,12 @@ impl Relay {
     /// A signal is sent to one user.
     pub fn queue_signal(&self, to: UserId, signal: Signal) {
         let until = signal.expires_at.map(Timestamp::milliseconds);
-        let typing = Typing { to: to.key(), from: signal.user.key(), until };
+        let online = match signal.kind {
+            SignalKind::Online => Some(true),
+            SignalKind::Offline => Some(false),
+            SignalKind::Typing | SignalKind::StoppedTyping => None,
+        };
+        let typing = Typing { to: to.key(), from: signal.user.key(), until, online };
         self.queue(|pending| pending.typing.push(typing));
     }
 
@@ -169,8 +177,14 @@ impl RelayMessage {
         let signal = |typing: &Typing| {
             let (to, user) = (UserId::new(typing.to)?, UserId::new(typing.from)?);
             let expires_at = typing.until.map(Timestamp::from_milliseconds);
-            let kind = if expires_at.is_some() { SignalKind::Typing } else { SignalKind::StoppedTyping };
-            Some((to, Signal { kind, user, conversation: ConversationId::between(to, user), expires_at }))
+            let kind = match typing.online {
+                Some(true) => SignalKind::Online,
+                Some(false) => SignalKind::Offline,
+                None if expires_at.is_some() => SignalKind::Typing,
+                None => SignalKind::StoppedTyping,
+            };
+            let conversation = ConversationId::between(to, user).filter(|_| typing.online.is_none());
+            Some((to, Signal { kind, user, conversation, expires_at }))
         };
         let signals = self.typing.iter().filter_map(signal);
         signals.filter(move |(_, signal)| signal.expires_at.is_none_or(|at| at > now))
@@ -198,16 +212,23 @@ mod tests {
         let conversation = ConversationId::between(user(17), user(18));
         let expires_at = Some(now.later(Duration::from_secs(6)));
         relay.queue_signal(user(17), Signal { kind: SignalKind::Typing, user: user(18), conversation, expires_at });
+        let offline = Signal { kind: SignalKind::Offline, user: user(18), conversation: None, expires_at: None };
+        relay.queue_signal(user(17), offline);
         relay.queue_revocation();
         let message = relay.next(7).await;
         let text = serde_json::to_string(&message).unwrap();
-        assert_eq!(text, r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"until":7000}],"r":true}"#);
+        assert_eq!(
+            text,
+            r#"{"n":7,"f":[[17,0],[18,1]],"t":[{"to":17,"from":18,"until":7000},{"to":17,"from":18,"until":null,"online":false}],"r":true}"#
+        );
         let read: RelayMessage = serde_json::from_str(&text.replace("\"n\"", "\"later\":[1],\"n\"")).unwrap();
         assert_eq!(read, message);
         assert_eq!(read.feeds().collect::<Vec<_>>(), [(user(17), false), (user(18), true)]);
         let (to, signal) = read.signals(now.later(Duration::from_secs(5))).next().unwrap();
         assert_eq!((to, signal.conversation, signal.expires_at), (user(17), conversation, expires_at));
-        assert!(read.signals(now.later(Duration::from_secs(6))).next().is_none(), "it has waited until NATS was back");
+        // The other one has waited until NATS was back.
+        let left: Vec<_> = read.signals(now.later(Duration::from_secs(6))).map(|(_, signal)| signal).collect();
+        assert_eq!(left, [offline]);
     }
 
     #[tokio::test]

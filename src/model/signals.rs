@@ -6,7 +6,7 @@ use super::{
 };
 
 /// What one user lets another know for the moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
     /// What it is.
     pub kind: SignalKind,

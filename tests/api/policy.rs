@@ -329,6 +329,8 @@ async fn a_block_stands_between_two() {
     let mut feed = bob.feed().await;
     let rename = r#"mutation { updateUser(id: 1, input: { name: "x" }) { userErrors { code } } }"#;
     chat.data(rename, json!({})).await;
+    // The name can be read all the same.
+    assert_eq!(feed.next().await["kind"], "USER_CHANGED");
     block("unblockUser").await;
     ada.sends("again", &bob).await;
     assert_eq!(feed.next().await["kind"], "MESSAGE_SENT");

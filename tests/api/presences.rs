@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::{
     database::Lock,
     harness::soon,
-    servers::{Servers, followed},
+    ports::own_port,
+    servers::{Servers, followed, nats_server, without_nats},
     signals::{Ear, presence, types},
 };
 
@@ -83,6 +84,29 @@ async fn a_crash_of_postgresql_which_empties_the_tables_brings_nobody_offline() 
     .await;
     drop(feed);
     all_hear(&mut ears, "OFFLINE", "Bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_is_heard_of_at_another_server_over_nats() {
+    if without_nats() {
+        return;
+    }
+    let port = own_port();
+    let Some(servers) = Servers::told_by(&format!("nats://127.0.0.1:{port}")).await else { return };
+    let _nats = nats_server(port);
+    servers.hear(true).await;
+    let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    let mut ears = [Ear::of(&servers.at_b(&bob), None).await];
+    let _online = followed(&ada).await;
+    for (verb, kind) in [("blockUser", "OFFLINE"), ("unblockUser", "ONLINE")] {
+        let query = format!(
+            "mutation {{ {verb}(userId: {}, id: {}) {{ userErrors {{ code }} }} }}",
+            &bob.id[4..],
+            &ada.id[4..]
+        );
+        servers.a.data(&query, json!({})).await;
+        all_hear(&mut ears, kind, "Ada").await;
+    }
 }
 
 async fn all_hear(ears: &mut [Ear], kind: &str, name: &str) {

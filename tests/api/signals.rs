@@ -125,6 +125,47 @@ async fn who_comes_back_at_once_was_never_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_hides_the_presence_of_both_until_it_ends() {
+    let chat = Chat::open_to_all(&[]).await;
+    let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
+    for peer in [&bob, &eve] {
+        ada.sends("Hi", peer).await;
+    }
+    let mut ears = [Ear::of(&ada, None).await, Ear::of(&bob, None).await];
+    let change = async |verb: &str, by: &Person<'_>, other: &Person<'_>| {
+        let query =
+            format!("mutation ($by: ID!, $id: ID!) {{ {verb}(userId: $by, id: $id) {{ userErrors {{ code }} }} }}");
+        let changed = chat.data(&query, json!({ "by": by.id, "id": other.id })).await;
+        assert_eq!(changed[verb]["userErrors"], json!([]));
+    };
+    let hear = |kind: &'static str| {
+        [&bob, &ada].map(|of| {
+            json!({ "kind": kind, "user": { "name": if of.id == "usr_1" { "Ada" } else { "Bob" } },
+            "conversationId": null, "expiresAt": null })
+        })
+    };
+    change("blockUser", &ada, &bob).await;
+    for (ear, offline) in ears.iter_mut().zip(hear("OFFLINE")) {
+        // They may have heard each other come online.
+        while ear.hears().await != offline {}
+    }
+    change("blockUser", &bob, &ada).await;
+    for (ear, offline) in ears.iter_mut().zip(hear("OFFLINE")) {
+        assert_eq!(ear.hears().await, offline);
+    }
+    // While one of the blocks is left, nothing is heard.
+    change("unblockUser", &ada, &bob).await;
+    for (ear, conversation) in ears.iter_mut().zip(["cnv_1_3", "cnv_2_3"]) {
+        types(&eve, conversation, None).await;
+        assert_eq!(ear.hears().await["user"]["name"], "Eve");
+    }
+    change("unblockUser", &bob, &ada).await;
+    for (ear, online) in ears.iter_mut().zip(hear("ONLINE")) {
+        assert_eq!(ear.hears().await, online);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_listen_is_told_so() {
     let chat = Chat::open_to_all(&[]).await;
     let ada = chat.person("Ada").await;
