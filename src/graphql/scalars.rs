@@ -13,7 +13,8 @@ pub(super) struct DateTime(pub(super) Timestamp);
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
-        Ok(Self(text.parse().map_err(InputValueError::custom)?))
+        // What is given here bounds times to the millisecond: those from it on, or before it.
+        Ok(Self(Timestamp::not_before(text).map_err(InputValueError::custom)?))
     }
 
     fn to_value(&self) -> Value {

@@ -41,6 +41,16 @@ impl Timestamp {
         Self(jiff::Timestamp::now().as_millisecond())
     }
 
+    /// The first millisecond that is not before the instant in this text, which may be between two. Whatever has a time to the millisecond
+    /// is before the one if it is before the other.
+    ///
+    /// # Errors
+    /// When the text is no instant.
+    pub fn not_before(text: &str) -> Result<Self, NotAnInstant> {
+        let (instant, is_exact) = parse(text)?;
+        Ok(if is_exact { instant } else { instant.later(Duration::from_millis(1)).min(LAST) })
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn from_milliseconds(milliseconds: i64) -> Self {
@@ -83,27 +93,34 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = NotAnInstant;
 
-    /// What RFC 3339 has (<https://www.rfc-editor.org/rfc/rfc3339#section-5.6>), and no other form of ISO 8601.
+    /// The last millisecond that is not after the instant in this text.
     fn from_str(text: &str) -> Result<Self, NotAnInstant> {
-        let (date_time, rest) = text.split_at_checked("2026-01-31T12:00:00".len()).ok_or(NotAnInstant)?;
-        let separators = [4, 7, 10, 13, 16].map(|place| date_time.as_bytes().get(place).map(u8::to_ascii_uppercase));
-        let date_time: DateTime = date_time.parse().map_err(|_why| NotAnInstant)?;
-        let (milliseconds, offset) = match rest.strip_prefix('.') {
-            Some(fraction) => {
-                let end = fraction.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0).ok_or(NotAnInstant)?;
-                let (digits, offset) = fraction.split_at(end);
-                (format!("{digits:0<3.3}").parse().map_err(|_no_digits| NotAnInstant)?, offset)
-            }
-            None => (0, rest),
-        };
-        let local = i64::try_from(date_time.duration_since(EPOCH).as_millis()).map_err(|_too_far| NotAnInstant)?;
-        let instant = Self(local + milliseconds - offset_milliseconds(offset)?);
-        // What has leap seconds is the last minute of a day in UTC.
-        let is_leap_second = text.get(17..19) == Some("60");
-        let is_second = !is_leap_second || instant.0.rem_euclid(DAY) >= DAY - MINUTE;
-        let is_valid = is_second && separators == b"--T::".map(Some) && (FIRST..=LAST).contains(&instant);
-        if is_valid { Ok(instant) } else { Err(NotAnInstant) }
+        Ok(parse(text)?.0)
     }
+}
+
+/// What RFC 3339 has (<https://www.rfc-editor.org/rfc/rfc3339#section-5.6>), and no other form of ISO 8601: to the millisecond, and whether
+/// that is all of it.
+fn parse(text: &str) -> Result<(Timestamp, bool), NotAnInstant> {
+    let (date_time, rest) = text.split_at_checked("2026-01-31T12:00:00".len()).ok_or(NotAnInstant)?;
+    let separators = [4, 7, 10, 13, 16].map(|place| date_time.as_bytes().get(place).map(u8::to_ascii_uppercase));
+    let date_time: DateTime = date_time.parse().map_err(|_why| NotAnInstant)?;
+    let (digits, offset) = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let end = fraction.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0).ok_or(NotAnInstant)?;
+            fraction.split_at(end)
+        }
+        None => ("", rest),
+    };
+    let milliseconds: i64 = format!("{digits:0<3.3}").parse().map_err(|_no_digits| NotAnInstant)?;
+    let is_exact = digits.bytes().skip(3).all(|digit| digit == b'0');
+    let local = i64::try_from(date_time.duration_since(EPOCH).as_millis()).map_err(|_too_far| NotAnInstant)?;
+    let instant = Timestamp(local + milliseconds - offset_milliseconds(offset)?);
+    // What has leap seconds is the last minute of a day in UTC.
+    let is_leap_second = text.get(17..19) == Some("60");
+    let is_second = !is_leap_second || instant.0.rem_euclid(DAY) >= DAY - MINUTE;
+    let is_valid = is_second && separators == b"--T::".map(Some) && (FIRST..=LAST).contains(&instant);
+    if is_valid { Ok((instant, is_exact)) } else { Err(NotAnInstant) }
 }
 
 /// The offset from UTC that a text such as `Z` or `+01:30` stands for.
@@ -160,6 +177,15 @@ mod tests {
         ] {
             let instant: Timestamp = text.parse().unwrap();
             assert_eq!(instant.to_string(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("2026-01-31T12:00:00.123Z", "2026-01-31T12:00:00.123Z"),
+            ("2026-01-31T12:00:00.123000Z", "2026-01-31T12:00:00.123Z"),
+            ("2026-01-31T13:00:00.1230001+01:00", "2026-01-31T12:00:00.124Z"),
+            ("2026-01-31T23:59:59.9999Z", "2026-02-01T00:00:00.000Z"),
+            ("9999-12-31T23:59:59.9999Z", "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::not_before(text).unwrap().to_string(), expected, "{text}");
         }
         for text in [
             "",

@@ -189,6 +189,8 @@ async fn what_is_found_can_be_narrowed_down() {
     let third = eve.sends("three plan", &ada).await;
     let at = chat.data("query ($id: ID!) { message(id: $id) { createdAt } }", json!({ "id": third })).await;
     let at = text(&at["message"]["createdAt"]);
+    // Half a millisecond after it.
+    let after = at.replace('Z', "5Z");
     let conversation = format!("cnv_{}_{}", &ada.id[4..], &bob.id[4..]);
     for (filter, expected) in [
         (json!({}), vec!["three plan", "two plan", "one plan"]),
@@ -198,6 +200,8 @@ async fn what_is_found_can_be_narrowed_down() {
         (json!({ "conversationId": conversation, "userId": eve.id }), vec![]),
         (json!({ "since": at }), vec!["three plan"]),
         (json!({ "until": at }), vec!["two plan", "one plan"]),
+        (json!({ "since": after }), vec![]),
+        (json!({ "until": after }), vec!["three plan", "two plan", "one plan"]),
         (json!({ "userId": bob.id }), vec!["two plan", "one plan"]),
         (json!({ "userId": eve.id }), vec!["three plan"]),
         (json!({ "userId": "usr_999999" }), vec![]),
