@@ -100,10 +100,16 @@ async fn handle_post(
             drop(request);
             respond(server, format, &accepted, &caller, prepared).await
         }
-        Ok(requests::PostBody::Batch(batch)) => match begin_request(&server.app, &caller.viewer, caller.from) {
-            Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
-            Err(error) => format.response(Api::refuse(error, &caller.record.request_id), None),
-        },
+        Ok(requests::PostBody::Batch(batch)) => {
+            let format = match Format::of_batch(&accepted) {
+                Ok(format) => format,
+                Err(refusal) => return refusal,
+            };
+            match begin_request(&server.app, &caller.viewer, caller.from) {
+                Ok(permit) => format.batch(run_batch(server, &caller, batch).await, permit),
+                Err(error) => format.response(Api::refuse(error, &caller.record.request_id), None),
+            }
+        }
         Err(why) => format.response(Answer::refusal(Code::BadRequest, why), None),
     }
 }

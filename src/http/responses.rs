@@ -13,7 +13,7 @@ use axum::{
 };
 use hyper::body::{Frame, SizeHint};
 
-use super::accepts::Accepted;
+use super::accepts::{Accepted, Weight};
 use crate::{
     domain::connections::Permit,
     execution::{Answer, Chunks, Code},
@@ -33,19 +33,30 @@ pub(super) enum Format {
 impl Format {
     /// The format that is wanted most. If it is all the same to the client, it is JSON.
     pub(super) fn wanted(accepted: &Accepted) -> Result<Self, Response> {
-        let [json, graphql, events] = [Self::Json, Self::GraphqlResponse, Self::EventStream].map(Self::media_type);
-        let [json, graphql, events] = [json, graphql, events].map(|media_type| accepted.weight(media_type));
-        if !json.max(graphql).max(events).is_accepted() {
+        let ((json, weight), events) = (Self::json(accepted), accepted.weight(Self::EventStream.media_type()));
+        if !weight.max(events).is_accepted() {
             let why = "Accept application/graphql-response+json, application/json or text/event-stream.";
             return Err(refused(StatusCode::NOT_ACCEPTABLE, Code::BadRequest, why));
         }
-        Ok(if events > json.max(graphql) {
-            Self::EventStream
-        } else if graphql > json || (graphql == json && graphql.is_named()) {
-            Self::GraphqlResponse
+        Ok(if events > weight { Self::EventStream } else { json })
+    }
+
+    /// The format of the answers to a batch: they are no stream of events.
+    pub(super) fn of_batch(accepted: &Accepted) -> Result<Self, Response> {
+        let (json, weight) = Self::json(accepted);
+        let why = "A batch is answered as JSON: accept application/graphql-response+json or application/json.";
+        let refusal = || refused(StatusCode::NOT_ACCEPTABLE, Code::BadRequest, why);
+        weight.is_accepted().then_some(json).ok_or_else(refusal)
+    }
+
+    /// The form of JSON that is wanted more, and how much.
+    fn json(accepted: &Accepted) -> (Self, Weight) {
+        let [json, graphql] = [Self::Json, Self::GraphqlResponse].map(|it| accepted.weight(it.media_type()));
+        if graphql > json || (graphql == json && graphql.is_named()) {
+            (Self::GraphqlResponse, graphql)
         } else {
-            Self::Json
-        })
+            (Self::Json, json)
+        }
     }
 
     /// The format of the answers to a subscription: it has more than one, so that it can only be a stream of events.

@@ -298,6 +298,25 @@ async fn a_batch_is_answered_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_answered_as_json_or_not_run() {
+    let chat = Chat::open().await;
+    let create = r#"[{ "query": "mutation { createUser(input: { name: \"Ada\", email: \"ada@example.com\" }) { user { id } } }" }]"#;
+    let with = |accept: &str, body: &'static str| post(&chat, "application/json", body).header("accept", accept);
+    let (status, media_type, body) = response(with("text/event-stream", create)).await;
+    assert_eq!((status, media_type.as_str(), code(&body).as_str()), (406, JSON, "BAD_REQUEST"));
+    assert_eq!(chat.data("{ users { nodes { id } } }", json!({})).await["users"]["nodes"], json!([]));
+    for (accept, expected) in [
+        ("text/event-stream, application/json;q=0.1", JSON),
+        ("text/event-stream, application/*;q=0.1", JSON),
+        ("text/event-stream, application/graphql-response+json;q=0.1", GRAPHQL),
+    ] {
+        let (status, media_type, body) = response(with(accept, r#"[{ "query": "{ __typename }" }]"#)).await;
+        assert_eq!((status, media_type.as_str()), (200, expected), "{accept}");
+        assert_eq!(body, json!([{ "data": { "__typename": "Query" } }]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_is_refused_unread() {
     let chat = Chat::open().await;
     let body = |size: usize| {
