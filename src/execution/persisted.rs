@@ -15,8 +15,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Answer, Code, Error, Request, caches::ByteCache};
 
-/// Bytes of the texts that are cached, at most; of one text, a sixteenth.
+/// Bytes of the texts that are cached, at most.
 const CACHED_BYTES: u64 = 512 * 1024;
+/// Bytes of one text that is cached, at most.
+const MAX_TEXT: usize = 32_000;
 
 /// Why there is no list of trusted documents: a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +71,7 @@ impl Persisted {
     }
 
     /// The document that a request is about, if it is known, trusted, and the one that its hash says. One that came with a hash, and that
-    /// `parse` finds to fit the schema, is kept, unless it has more than some 32,000 bytes: the next request need not have it.
+    /// `parse` finds to fit the schema, is kept, unless it is too long: the next request need not have it.
     pub(super) fn document<T>(
         &self,
         request: &Request,
@@ -90,7 +92,7 @@ impl Persisted {
                     return Err(bad("`sha256Hash` is not the SHA-256 of `query`.").into());
                 }
                 let document = parse(text)?;
-                if self.sent.get(hash).is_none() {
+                if text.len() <= MAX_TEXT && self.sent.get(hash).is_none() {
                     self.sent.insert(hash.to_owned(), text.into(), (hash.len() + text.len()) as u64);
                 }
                 Ok(document)

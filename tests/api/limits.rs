@@ -64,8 +64,7 @@ const ROWS: &[(&str, &[&str])] = &[
         // As much again for the plans.
         &["execution/documents.rs:CACHED_BYTES * 2 + execution/persisted.rs:CACHED_BYTES"],
     ),
-    // A sixteenth of what is cached of them, less what the cache itself takes.
-    ("bytes of a persisted text", &["32000"]),
+    ("bytes of a persisted text", &["execution/persisted.rs:MAX_TEXT"]),
     ("ids of an import", &["domain/import_errors.rs:MAX_ID", "domain/import_errors.rs:MAX_EXPORTED_ID"]),
     ("seconds for what runs when the server stops", &["http/mod.rs:DRAIN_TIMEOUT"]),
     (

@@ -87,8 +87,8 @@ fn of_size(bytes: usize, name: &str) -> String {
 async fn only_a_document_that_can_be_run_is_kept_and_none_of_any_size() {
     let chat = Chat::open().await;
     for (query, is_kept) in [
-        (of_size(30_000, "Q"), true),
-        (of_size(40_000, "Q"), false),
+        (of_size(32_000, "Q"), true),
+        (of_size(32_001, "Q"), false),
         ("{ server { nothing } }".into(), false),
         ("{ server ".into(), false),
         ("rubbish ".repeat(20_000), false),
