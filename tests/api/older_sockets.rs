@@ -83,11 +83,36 @@ async fn the_older_protocol_has_the_limits_of_the_newer_one() {
     let named = |kind: &str| json!({ "type": kind, "id": "x".repeat(129), "payload": { "query": "{a}" } }).to_string();
     let raw =
         r#"{"type":"start","id":"1","payload":{"query":"{a}","variables":{"$serde_json::private::RawValue":"1"}}}"#;
-    for wrong in ["{", "5", "{\"type\":\"nonsense\"}", &named("start"), &named("subscribe"), &named("nonsense"), raw] {
+    let without_id = r#"{"type":"start","payload":{"query":"{a}"}}"#;
+    let no_text = r#"{"type":"start","id":5,"payload":{"query":"{a}"}}"#;
+    for wrong in [
+        "{",
+        "5",
+        "{\"type\":\"nonsense\"}",
+        &named("start"),
+        &named("subscribe"),
+        &named("nonsense"),
+        raw,
+        without_id,
+        no_text,
+    ] {
         let mut socket = initialized(&chat, json!({})).await;
         socket.says_raw(Message::text(wrong)).await;
         assert_eq!(socket.hears_close().await, 4400, "{wrong}");
     }
+    // Its fields are read by the library.
+    for wrong in [
+        json!({ "type": "start", "id": "1" }),
+        json!({ "type": "start", "id": "1", "payload": 5 }),
+        json!({ "type": "stop" }),
+    ] {
+        let mut socket = initialized(&chat, json!({})).await;
+        socket.says(wrong.clone()).await;
+        assert_eq!(socket.hears_close().await, 1002, "{wrong}");
+    }
+    let mut empty = initialized(&chat, json!({})).await;
+    empty.says(json!({ "type": "start", "id": "1", "payload": {} })).await;
+    assert_eq!(code(&empty.hears().await["payload"]), "GRAPHQL_PARSE_FAILED");
     let mut large = initialized(&chat, json!({})).await;
     large.says_raw(Message::text("x".repeat(256 * 1024 + 1))).await;
     assert_eq!(large.hears_close().await, 1009);
