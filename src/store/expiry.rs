@@ -88,12 +88,12 @@ pub fn remove(conn: &mut Conn<'_>, removed: &[Expired]) -> Result<()> {
     on!(conn, |c| diesel::delete(messages::table.filter(messages::id.eq_any(&ids))).execute(c))?;
     let between = |message: &Expired| ConversationId::between(message.sender_id, message.receiver_id);
     let conversations: BTreeSet<_> = removed.iter().filter_map(between).collect();
-    conversations.into_iter().try_for_each(|conversation| leave(conn, conversation))
+    conversations.into_iter().try_for_each(|conversation| repair_members(conn, conversation))
 }
 
-/// After the removal of messages of a conversation: marks are at messages that are there, what was read has been delivered, and a
-/// conversation without messages is in no list.
-fn leave(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<()> {
+/// After the removal of messages of a conversation: marks are at messages that are there, what was read has been delivered, its place is
+/// that of the last message that is left, and a conversation without messages is in no list.
+fn repair_members(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<()> {
     let [low, high] = conversation.members().map(UserId::key);
     let members = format!("((user_id = {low} AND peer_id = {high}) OR (user_id = {high} AND peer_id = {low}))");
     let left = format!("FROM messages WHERE low_id = {low} AND high_id = {high} AND deleted_at IS NULL");
@@ -108,12 +108,17 @@ fn leave(conn: &mut Conn<'_>, conversation: ConversationId) -> Result<()> {
         "UPDATE members SET delivered_through = read_through, delivered_at = read_at \
          WHERE {members} AND delivered_through < read_through"
     );
+    // Where the clock was set back, or after an import, older messages may be left than the one that is removed.
+    let place = format!(
+        "UPDATE members SET last_message_id = coalesce((SELECT max(id) {left}), last_message_id) \
+         WHERE {members} AND NOT EXISTS (SELECT 1 FROM messages WHERE id = last_message_id)"
+    );
     let delete = format!(
         "DELETE FROM members WHERE {members} AND NOT EXISTS (SELECT 1 {left}) \
          AND NOT EXISTS (SELECT 1 FROM messages WHERE id = last_message_id)"
     );
     // Raw, because diesel has no subquery on a column of the row that is changed. There are numbers in it, and no texts.
-    for statement in [move_mark("delivered_through"), move_mark("read_through"), follow, delete] {
+    for statement in [move_mark("delivered_through"), move_mark("read_through"), follow, place, delete] {
         on!(conn, |c| sql_query(&statement).execute(c))?;
     }
     Ok(())

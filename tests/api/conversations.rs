@@ -1,9 +1,15 @@
 //! Conversations: what two users say to each other, and the lists of them.
 
+use duologue::domain::{
+    expiry::{Extent, delete_expired},
+    indexing::index_words,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Chat, text},
+    expiry::{age, kept_for_a_day},
+    exports::is_imported_whole,
+    harness::{Chat, code, text},
     imports::{LINES, import},
 };
 
@@ -25,7 +31,7 @@ async fn a_conversation_exists_before_its_first_message() {
         },
     });
     let fields = "id members { user { name } deliveredThrough { messageId } readThrough { messageId } }
-        lastMessage { id } unreadCount messages {
+        lastMessage { id } unreadCount(userId: 1) messages {
             nodes { id } edges { cursor } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
         }";
     for (one, other) in [("usr_1", "usr_2"), ("usr_2", "usr_1")] {
@@ -44,10 +50,10 @@ async fn the_peer_is_the_other_member() {
     let chat = Chat::open().await;
     let (ada_herself, bob) = (chat.person("Ada").await, chat.person("Bob").await);
     let query = "{ conversation(user1: 1, user2: 2) {
-        of_ada: peer(of: 1) { name } of_bob: peer(of: 2) { name } of_nobody: peer { name } of_others: peer(of: 3) { name }
+        of_ada: peer(of: 1) { name } of_bob: peer(of: 2) { name } of_others: peer(of: 3) { name }
     } }";
     let (ada, none) = (json!({ "name": "Ada" }), json!(null));
-    let peers = |of_ada: Value| json!({ "of_ada": of_ada, "of_bob": ada, "of_nobody": none, "of_others": none });
+    let peers = |of_ada: Value| json!({ "of_ada": of_ada, "of_bob": ada, "of_others": none });
     assert_eq!(chat.data(query, json!({})).await["conversation"], peers(json!({ "name": "Bob" })));
     bob.sends("Hi", &ada_herself).await;
     bob.leaves(false).await;
@@ -189,6 +195,45 @@ async fn a_conversation_is_where_its_last_message_that_is_left_puts_it_after_an_
     );
 }
 
+/// The conversations of the user with the id 1 as they are listed.
+async fn listed(chat: &Chat) -> Vec<String> {
+    let query = "{ user(id: 1) { conversations(first: 9) { nodes { id } } } }";
+    let list = chat.data(query, json!({})).await["user"]["conversations"]["nodes"].take();
+    list.as_array().unwrap().iter().map(|node| text(&node["id"])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_whose_messages_are_all_deleted_stays_where_it_was_also_after_an_import() {
+    let chat = Chat::open().await;
+    let (ada, bob, cem) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Cem").await);
+    let oldest = ada.sends("one", &bob).await;
+    ada.sends("two", &cem).await;
+    let newest = bob.sends("three", &ada).await;
+    bob.deletes(&newest).await;
+    ada.deletes(&oldest).await;
+    assert_eq!(listed(&chat).await, ["cnv_1_3", "cnv_1_2"]);
+    let (lines, again) = (is_imported_whole(&chat).await, Chat::open().await);
+    import(&again, &lines).await.unwrap();
+    assert_eq!(listed(&again).await, ["cnv_1_3", "cnv_1_2"]);
+}
+
+/// As where the clock was set back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_whose_last_message_has_expired_is_where_the_one_that_is_left_puts_it() {
+    let chat = kept_for_a_day().await;
+    let (ada, bob, cem) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Cem").await);
+    ada.sends("one", &bob).await;
+    ada.sends("two", &cem).await;
+    let expired = ada.sends("three", &bob).await;
+    assert_eq!(listed(&chat).await, ["cnv_1_2", "cnv_1_3"]);
+    age(&chat, &[&expired]).await;
+    assert_eq!(delete_expired(&chat.app, Extent::All).await.unwrap(), 1);
+    index_words(&chat.app).await.unwrap();
+    assert_eq!(delete_expired(&chat.app, Extent::All).await.unwrap(), 0);
+    assert_eq!(listed(&chat).await, ["cnv_1_3", "cnv_1_2"]);
+    is_imported_whole(&chat).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unread_messages_are_those_to_the_reader() {
     let chat = Chat::open().await;
@@ -201,10 +246,25 @@ async fn unread_messages_are_those_to_the_reader() {
     let data = chat
         .data(
             "{ conversation(user1: 1, user2: 2) {
-                ada: unreadCount(userId: 1) bob: unreadCount(userId: 2) eve: unreadCount(userId: 3) you: unreadCount
+                ada: unreadCount(userId: 1) bob: unreadCount(userId: 2) eve: unreadCount(userId: 3)
             } }",
             json!({}),
         )
         .await;
-    assert_eq!(data["conversation"], json!({ "ada": 1, "bob": 3, "eve": 0, "you": 0 }));
+    assert_eq!(data["conversation"], json!({ "ada": 1, "bob": 3, "eve": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_meant_must_be_said_where_nobody_has_signed_in() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("Hi", &bob).await;
+    for (field, path, conversation) in [
+        ("unreadCount", json!(["conversation", "unreadCount"]), Value::Null),
+        ("peer { id }", json!(["conversation", "peer"]), json!({ "id": "cnv_1_2", "peer": null })),
+    ] {
+        let answer = chat.ask(&format!("{{ conversation(user1: 1, user2: 2) {{ id {field} }} }}"), json!({})).await;
+        assert_eq!((code(&answer).as_str(), &answer["errors"][0]["path"]), ("BAD_USER_INPUT", &path), "{answer}");
+        assert_eq!(answer["data"], json!({ "conversation": conversation }));
+    }
 }
