@@ -38,7 +38,7 @@
 //! - A future that a client's connection polls holds no lock across an await: a stalled client blocks nobody. Work that
 //!   several clients share runs in a task of its own.
 //! - Only `domain` begins transactions that write, and `app` once, at the start; only `store` names tables; only `execution`
-//!   and `graphql` know async-graphql; only `execution` knows apollo-compiler, only `http` axum.
+//!   and `graphql` know async-graphql, and `http` its older WebSocket protocol; only `execution` knows apollo-compiler, only `http` axum.
 //! - A response key is executed once, and a query reads one snapshot: on SQLite always, on PostgreSQL if it selects a
 //!   feed's cursor and something else.
 //! - A unit of work on the database is one synchronous closure ([`store::Store::write`]): it waits for nothing but the

@@ -47,7 +47,7 @@ const DOORS: [(&str, &[&str]); 14] = [
 const KNOWN_BY: [(&str, &[&str]); 23] = [
     ("axum", &["http"]),
     ("async_graphql", &["execution", "graphql"]),
-    ("async_graphql_axum", &[]),
+    ("async_graphql_axum", &["http"]),
     ("apollo_compiler", &["execution"]),
     ("diesel", &["model", "store"]),
     ("deadpool", &["store"]),

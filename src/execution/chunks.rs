@@ -5,7 +5,7 @@ use std::{iter, mem, vec};
 use parking_lot::Mutex;
 
 /// A chunk that has so many bytes is full; the last field in it may go beyond.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub const CHUNK_BYTES: usize = 64 * 1024;
 /// A buffer with room for more is of no use to others: its last field was very long.
 const MAX_BUFFER: usize = 4 * CHUNK_BYTES;
 /// Bytes of the buffers that are kept for later answers, at most.

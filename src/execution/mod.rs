@@ -30,7 +30,7 @@ mod engine;
 
 pub use answers::{Answer, Part, RootFieldsAnswer, write_part};
 pub use arguments::{Arguments, Binder};
-pub use chunks::{Chunk, Chunks};
+pub use chunks::{CHUNK_BYTES, Chunk, Chunks};
 pub use collected::CollectedField;
 pub use declarations::{Declare, Declared, field, interface};
 pub use engine::{Engine, Prepared};

@@ -72,6 +72,11 @@ impl Api {
         &self.app
     }
 
+    /// What a client may ask for.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// What is measured of its operations.
     #[must_use]
     pub fn metrics(&self) -> &OperationMetrics {

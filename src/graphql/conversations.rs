@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ID, InputObject};
 
 use super::{
-    ArgumentParser, Call, Context, DateTime, Failure, Listed, Mutations, Outcome, PageArguments, Payload, Query, id,
-    mutation, acting_user,
+    ArgumentParser, Call, Context, DateTime, Failure, Listed, Mutations, Outcome, PageArguments, Payload, Query,
+    acting_user, id, mutation,
 };
 use crate::{
     domain::conversations,

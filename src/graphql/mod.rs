@@ -37,6 +37,7 @@ mod sources;
 pub use access::{AccessFacts, AccessRecord, milliseconds};
 pub use api::{Api, library_graphiql};
 pub use calls::{Caller, new_request_id};
+pub use executors::{Connection as SocketConnection, Drain, RequestPermits, session_data};
 pub use metrics::OperationMetrics;
 pub use schema::{Prepared, sdl};
 

@@ -13,7 +13,7 @@ mod websockets;
 mod sessions;
 mod closings;
 mod operations;
-mod protocols;
+mod older_sockets;
 mod sockets;
 mod streams;
 mod graphql;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::server::Server;
 use crate::{
     domain::connections::Permit,
-    execution::{Answer, MAX_HELD_BYTES, OperationType, too_large},
+    execution::{Answer, Code, MAX_HELD_BYTES, OperationType, too_large},
     graphql::{Caller, Prepared},
 };
 
@@ -48,12 +48,12 @@ impl Operations {
         self.by_id.contains_key(id)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     /// Starts an operation, or lets it wait for its turn.
     pub(super) fn start(&mut self, caller: &Caller, id: &str, prepared: Prepared) -> Result<(), Answer> {
+        let max = self.server.limits.max_socket_operations;
+        if self.by_id.len() >= max {
+            return Err(too_many_operations(max));
+        }
         let held_bytes = prepared.bytes();
         if self.held_bytes + held_bytes > MAX_HELD_BYTES {
             return Err(too_large("The operations of this socket", "End one first.").into());
@@ -78,12 +78,12 @@ impl Operations {
         Ok(())
     }
 
-    /// Ends an operation; false if it has ended already.
-    pub(super) fn end(&mut self, id: &str) -> bool {
-        let Some(operation) = self.by_id.remove(id) else { return false };
-        operation.handle.abort();
-        self.held_bytes -= operation.held_bytes;
-        true
+    /// Ends an operation, if it goes on still.
+    pub(super) fn end(&mut self, id: &str) {
+        if let Some(operation) = self.by_id.remove(id) {
+            operation.handle.abort();
+            self.held_bytes -= operation.held_bytes;
+        }
     }
 
     /// Ends all operations of some kinds.
@@ -102,6 +102,11 @@ impl Operations {
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         self.running.next().await
     }
+}
+
+/// The answer to an operation for which a socket has no room.
+pub(super) fn too_many_operations(max: usize) -> Answer {
+    Answer::refusal(Code::BadRequest, format!("This socket has {max} operations already: end one first."))
 }
 
 /// Runs a query or a mutation, once it is its turn.

@@ -24,7 +24,12 @@ const AUTHENTICATION_TIME: Duration = Duration::from_secs(1);
 /// For so long mutations are answered after the session has ended: one of them may have ended it.
 pub(super) const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest id of an operation, in bytes.
-pub(super) const MAX_ID_BYTES: usize = 128;
+const MAX_ID_BYTES: usize = 128;
+
+/// Whether an operation may have this id.
+pub(super) fn is_operation_id(id: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len())
+}
 
 /// What the request that opened the socket says about its client.
 pub(super) struct Credentials {

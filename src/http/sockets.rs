@@ -1,4 +1,5 @@
-//! GraphQL over WebSocket, in either protocol.
+//! GraphQL over WebSocket: the protocol graphql-transport-ws
+//! (<https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>).
 //!
 //! One task per socket handles messages and answers of running operations one at a time, and takes the next answer only
 //! when the last one is written. This is the back-pressure: a client that does not read suspends its own operations, and
@@ -13,6 +14,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -20,22 +22,73 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
     access::Client,
+    older_sockets,
     operations::{Delivery, Operations},
-    protocols::{ClientMessage, Protocol, ServerMessage, Time},
     requests,
     server::Server,
-    sessions::{Credentials, Initialized, KeepAlive, LAST_ANSWERS_TIMEOUT, MAX_ID_BYTES, session_ended, unless_ended},
-    upgrades::Upgrade,
+    sessions::{
+        Credentials, Initialized, KeepAlive, LAST_ANSWERS_TIMEOUT, is_operation_id, session_ended, unless_ended,
+    },
+    upgrades::{Upgrade, has_token},
     websockets::{Close, Disconnect, SocketResult, WebSocket},
 };
 use crate::{
     config::Limits,
-    execution::{Answer, Code, OperationType, Request},
+    execution::{OperationType, Request, parse_json},
     graphql::Caller,
 };
 
+const PROTOCOL: &str = "graphql-transport-ws";
 /// Answers that are sent together, if they are there together.
 const MAX_DELIVERED_TOGETHER: usize = 32;
+
+/// Messages of the client.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ClientMessage {
+    ConnectionInit {
+        #[serde(default)]
+        payload: Option<Map<String, Value>>,
+    },
+    Ping {
+        #[serde(default)]
+        payload: Option<Map<String, Value>>,
+    },
+    Pong {
+        #[serde(default, rename = "payload")]
+        _payload: Option<Map<String, Value>>,
+    },
+    Subscribe {
+        id: String,
+        payload: Box<Request>,
+    },
+    Complete {
+        id: String,
+    },
+}
+
+/// Messages of the server, but for answers.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ServerMessage<'a> {
+    ConnectionAck,
+    Ping {
+        payload: Time,
+    },
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<Map<String, Value>>,
+    },
+    Complete {
+        id: &'a str,
+    },
+}
+
+/// The payload of a ping.
+#[derive(Serialize)]
+struct Time {
+    at: String,
+}
 
 /// Accepts a socket, unless a page of another site opened it: browsers do not ask before they open one.
 pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, client: Client) -> Response {
@@ -45,8 +98,9 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, c
     {
         return refusal;
     }
-    let protocol = Protocol::offered(headers);
-    let (response, connection) = upgrade.accept(protocol.map(Protocol::name).map(HeaderValue::from_static));
+    let offers = |protocol: &&str| has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    let protocol = [PROTOCOL, older_sockets::PROTOCOL].into_iter().find(offers);
+    let (response, connection) = upgrade.accept(protocol.map(HeaderValue::from_static));
     let credentials = Credentials { authorization: requests::authorization(headers), client };
     let (closing, open) = server.closings.add();
     tokio::spawn(run_socket(server, connection, protocol, credentials, closing, open));
@@ -56,7 +110,7 @@ pub(super) fn open(server: Arc<Server>, upgrade: Upgrade, headers: &HeaderMap, c
 async fn run_socket(
     server: Arc<Server>,
     upgrade: OnUpgrade,
-    protocol: Option<Protocol>,
+    protocol: Option<&'static str>,
     credentials: Credentials,
     closing: CancellationToken,
     _tracked: TaskTrackerToken,
@@ -64,15 +118,16 @@ async fn run_socket(
     // How a client disconnects does not matter.
     let Ok(connection) = upgrade.await else { return };
     let (request_id, counters) = (credentials.client.record.request_id.clone(), server.counters.clone());
-    let _open = counters.open_socket(protocol.map_or("none", Protocol::name));
+    let _open = counters.open_socket(protocol.unwrap_or("none"));
     let Limits { max_body, stall_timeout, .. } = server.limits;
     let mut socket = WebSocket::new(connection, max_body, stall_timeout).await;
     let why = match protocol {
-        Some(protocol) => {
+        Some(PROTOCOL) => {
             let (credentials, operations) = (Some(credentials), Operations::new(server.clone()));
-            let mut session = SocketSession { server, protocol, credentials, initialized: None, operations };
+            let mut session = SocketSession { server, credentials, initialized: None, operations };
             session.run(&mut socket, &closing).await
         }
+        Some(_older) => Box::pin(older_sockets::serve(&server, credentials, &mut socket, &closing)).await,
         None => Close::new(4406, "Subprotocol not acceptable: use graphql-transport-ws").into(),
     };
     let code = match &why {
@@ -86,7 +141,6 @@ async fn run_socket(
 
 struct SocketSession {
     server: Arc<Server>,
-    protocol: Protocol,
     /// Taken by `connection_init`.
     credentials: Option<Credentials>,
     /// Set by `connection_init`.
@@ -116,9 +170,7 @@ impl SocketSession {
                 biased;
                 () = closing.cancelled() => return Box::pin(self.drain(socket)).await,
                 why = session_ended(&mut self.initialized) => return Box::pin(self.answer_mutations(socket, why)).await,
-                () = &mut init_deadline, if self.initialized.is_none() => {
-                    Err(Close::new(4408, "Connection initialisation timeout").into())
-                }
+                () = &mut init_deadline, if self.initialized.is_none() => Err(Close::not_initialized_in_time().into()),
                 happened = next(socket, &mut self.operations) => match happened {
                     Ok(SocketEvent::Received(message)) => {
                         keep_alive = KeepAlive::begin();
@@ -131,9 +183,7 @@ impl SocketSession {
                     if !keep_alive.may_ping(&self.server.limits) {
                         return Disconnect::Gone;
                     }
-                    // Older clients take no such message.
-                    let time = self.initialized.is_some() && self.protocol == Protocol::Newer;
-                    let time = time.then(|| self.server.app.now().to_string());
+                    let time = self.initialized.is_some().then(|| self.server.app.now().to_string());
                     Box::pin(unless_ended(&mut self.initialized, ping(time, socket))).await
                 }
             };
@@ -180,46 +230,38 @@ impl SocketSession {
     async fn on_message(&mut self, socket: &mut WebSocket, message: Message) -> SocketResult {
         let text = match message {
             Message::Text(text) => text,
-            Message::Binary(_) => return Err(Close::new(4400, "Send text, not binary").into()),
+            Message::Binary(_) => return Err(Close::binary().into()),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
             Message::Close(_) => return Err(Disconnect::Gone),
         };
-        match self.protocol.parse(&text)? {
+        let message = parse_json(text.as_bytes())
+            .map_err(|_why| Close::new(4400, "This is no message of graphql-transport-ws"))?;
+        match message {
             ClientMessage::ConnectionInit { payload } => self.initialize(socket, payload.unwrap_or_default()).await,
             ClientMessage::Ping { payload } => {
                 unless_ended(&mut self.initialized, socket.send(ServerMessage::Pong { payload })).await
             }
             ClientMessage::Pong { .. } => Ok(()),
-            ClientMessage::Subscribe { id, payload } | ClientMessage::Start { id, payload } => {
+            ClientMessage::Subscribe { id, payload } => {
                 match self.initialized.as_ref().map(|initialized| initialized.caller.clone()) {
                     Some(caller) => self.start_operation(socket, &caller, &id, *payload).await,
-                    None => Err(self.protocol.not_initialized().into()),
+                    None => Err(Close::new(4401, "Unauthorized").into()),
                 }
             }
-            ClientMessage::Complete { id } | ClientMessage::Stop { id } => {
-                if self.operations.end(&id) && self.protocol == Protocol::Older {
-                    let complete = socket.send(ServerMessage::Complete { id: &id });
-                    unless_ended(&mut self.initialized, complete).await?;
-                }
+            ClientMessage::Complete { id } => {
+                self.operations.end(&id);
                 Ok(())
             }
-            ClientMessage::ConnectionTerminate => Err(Close::new(1000, "").into()),
         }
     }
 
     async fn initialize(&mut self, socket: &mut WebSocket, payload: Map<String, Value>) -> SocketResult {
         // Taken only once: who comes a second time is refused.
-        let initialized = match self.credentials.take() {
-            Some(credentials) => Initialized::authenticate(&self.server, payload, credentials).await,
-            None => Err(Close::new(4429, "Too many initialisation requests")),
+        let Some(credentials) = self.credentials.take() else {
+            return Err(Close::new(4429, "Too many initialisation requests").into());
         };
-        match initialized {
-            Ok(initialized) => {
-                self.initialized = Some(initialized);
-                socket.send(ServerMessage::ConnectionAck).await
-            }
-            Err(close) => Err(self.protocol.refuse_init(socket, close).await),
-        }
+        self.initialized = Some(Initialized::authenticate(&self.server, payload, credentials).await?);
+        socket.send(ServerMessage::ConnectionAck).await
     }
 
     async fn start_operation(
@@ -229,35 +271,23 @@ impl SocketSession {
         id: &str,
         request: Request,
     ) -> SocketResult {
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
-            return Err(Close::new(4400, "The id of an operation must have 1 to 128 bytes").into());
+        if !is_operation_id(id) {
+            return Err(Close::bad_operation_id().into());
         }
         if self.operations.contains(id) {
-            if self.protocol == Protocol::Newer {
-                // A close reason has at most 123 bytes.
-                let id: String = id.chars().take(20).collect();
-                return Err(Close::new(4409, format!("Subscriber for {id} already exists")).into());
-            }
-            self.operations.end(id);
+            // A close reason has at most 123 bytes.
+            let id: String = id.chars().take(20).collect();
+            return Err(Close::new(4409, format!("Subscriber for {id} already exists")).into());
         }
-        let (caller, protocol) = (caller.on_socket(caller.viewer.clone()), self.protocol);
-        let max = self.server.limits.max_socket_operations;
-        let is_excess = self.operations.len() >= max;
-        let started = if is_excess {
-            let why = format!("This socket has {max} operations already: end one first.");
-            Err(Answer::refusal(Code::BadRequest, why))
-        } else {
-            self.server.api.prepare(&request).and_then(|prepared| self.operations.start(&caller, id, prepared))
-        };
+        let caller = caller.on_socket(caller.viewer.clone());
+        let prepared = self.server.api.prepare(&request);
         drop(request);
-        let Err(refusal) = started else { return Ok(()) };
+        let Err(refusal) = prepared.and_then(|prepared| self.operations.start(&caller, id, prepared)) else {
+            return Ok(());
+        };
         caller.record.is_answered(&refusal);
         let refuse = async {
-            if is_excess {
-                protocol.feed_excess(socket, id, refusal).await?;
-            } else {
-                protocol.feed_refusal(socket, id, refusal).await?;
-            }
+            socket.feed_json("error", id, refusal.into_errors_json()).await?;
             socket.flush().await
         };
         unless_ended(&mut self.initialized, refuse).await
@@ -265,12 +295,12 @@ impl SocketSession {
 
     /// Sends an answer, and with it those that are there already.
     async fn deliver_all(&mut self, socket: &mut WebSocket, first: Delivery) -> SocketResult {
-        let Self { operations, initialized, protocol, .. } = self;
+        let Self { operations, initialized, .. } = self;
         let mut sending = pin!(async {
-            deliver(*protocol, operations, socket, first).await?;
+            deliver(operations, socket, first).await?;
             for _ in 1..MAX_DELIVERED_TOGETHER {
                 let Some(Some(delivery)) = operations.next().now_or_never() else { break };
-                deliver(*protocol, operations, socket, delivery).await?;
+                deliver(operations, socket, delivery).await?;
             }
             socket.flush().await
         });
@@ -294,20 +324,15 @@ async fn ping(time: Option<String>, socket: &mut WebSocket) -> SocketResult {
     Ok(())
 }
 
-async fn deliver(
-    protocol: Protocol,
-    operations: &mut Operations,
-    socket: &mut WebSocket,
-    delivery: Delivery,
-) -> SocketResult {
+async fn deliver(operations: &mut Operations, socket: &mut WebSocket, delivery: Delivery) -> SocketResult {
     // Its permits are released when it was sent.
     let Delivery { id, answer, permits: _permits } = delivery;
     match answer {
         Some(answer) if answer.is_refusal() => {
             operations.end(&id);
-            protocol.feed_refusal(socket, &id, answer).await
+            socket.feed_json("error", &id, answer.into_errors_json()).await
         }
-        Some(answer) => protocol.feed_answer(socket, &id, answer).await,
+        Some(answer) => socket.feed_json("next", &id, answer.into_json()).await,
         None => {
             operations.end(&id);
             socket.feed(ServerMessage::Complete { id: &id }).await

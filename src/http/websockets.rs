@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::execution::Chunks;
+use crate::execution::{CHUNK_BYTES, Chunks};
 
 /// The client has this long to complete the closing handshake.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,6 +46,18 @@ impl Close {
         let mut reason = reason.into();
         reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
         Self { code, reason }
+    }
+
+    pub(super) fn binary() -> Self {
+        Self::new(4400, "Send text, not binary")
+    }
+
+    pub(super) fn bad_operation_id() -> Self {
+        Self::new(4400, "The id of an operation must have 1 to 128 bytes")
+    }
+
+    pub(super) fn not_initialized_in_time() -> Self {
+        Self::new(4408, "Connection initialisation timeout")
     }
 }
 
@@ -126,14 +138,25 @@ impl WebSocket {
     }
 
     /// Sends a message whose payload is JSON already; it may wait for [`WebSocket::flush`]. A large one is sent in fragments
-    /// (RFC 6455, 5.4), so that no buffer has to hold all of it. Each of them may take as long as a message.
+    /// (RFC 6455, 5.4), so that no buffer has to hold all of it.
     pub(super) async fn feed_json(&mut self, kind: &str, id: &str, payload: Chunks) -> SocketResult {
         let id = serde_json::to_string(id).map_err(serialization_failed)?;
         let mut message = Chunks::with_room_for(&payload);
         message.push_str(&format!(r#"{{"type":"{kind}","id":{id},"payload":"#));
         message.append(payload);
         message.push_str("}");
-        let (mut fragments, mut opcode) = (message.into_iter().map(Bytes::from_owner).peekable(), Data::Text);
+        self.feed_fragments(message.into_iter().map(Bytes::from_owner)).await
+    }
+
+    /// Sends a text, in fragments if it is large: each of them may take as long as a message.
+    pub(super) async fn send_text(&mut self, text: Bytes) -> SocketResult {
+        let fragments = (0..text.len()).step_by(CHUNK_BYTES);
+        self.feed_fragments(fragments.map(|at| text.slice(at..text.len().min(at + CHUNK_BYTES)))).await?;
+        self.flush().await
+    }
+
+    async fn feed_fragments(&mut self, fragments: impl Iterator<Item = Bytes>) -> SocketResult {
+        let (mut fragments, mut opcode) = (fragments.peekable(), Data::Text);
         while let Some(fragment) = fragments.next() {
             let frame = Frame::message(fragment, OpCode::Data(opcode), fragments.peek().is_none());
             self.feed_frame(Message::Frame(frame)).await?;

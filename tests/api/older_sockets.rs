@@ -67,7 +67,7 @@ async fn the_older_protocol_has_the_limits_of_the_newer_one() {
         assert_eq!(socket.hears().await["type"], "data");
     }
     for number in 0..100 {
-        // Clients may use the name of the newer protocol, too.
+        // The library takes the name of the newer protocol, too.
         let kind = ["start", "subscribe"][number % 2];
         socket.says(json!({ "type": kind, "id": "3", "payload": { "query": "{ __typename }" } })).await;
         let refused = socket.hears().await;
