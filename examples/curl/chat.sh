@@ -14,12 +14,12 @@ following=
 trap 'kill $following 2>/dev/null || true; rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 # In files and pipes, as the list of processes is no place for a token or a password.
-echo >"$folder/nobody"
+echo >"$folder/anonymous"
 for who in ada bob; do
     echo "${DUOLOGUE_TOKEN:+Authorization: Bearer $DUOLOGUE_TOKEN}" >"$folder/$who"
 done
 
-# WHO DOCUMENT VARIABLES [SECONDS]: the answer. It asks again when none came: only for what does no harm when it is done twice.
+# WHO DOCUMENT VARIABLES [SECONDS]: the answer. It retries when none came: only for idempotent operations.
 ask() {
     printf '{"query": "%s", "variables": %s}' "$2" "$3" |
         curl --silent --show-error --max-time "${4:-60}" --retry 3 --retry-all-errors --header "@$folder/$1" "$url" --json @-
@@ -30,7 +30,7 @@ value() {
     grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4
 }
 
-# WHO NAME ADDRESS: the id of somebody who is there now, or was there already.
+# WHO NAME ADDRESS: the id of a user, who is created if there is none.
 user() {
     create='mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id email } userErrors { code } } }'
     find='query ($search: String!) { users(search: $search) { nodes { id email } } }'
@@ -42,25 +42,25 @@ user() {
     }
 }
 
-# WHO NAME ACCOUNT: the id of somebody who has an account, or gets one now.
+# WHO NAME ACCOUNT: signs a user in, creates the account if there is none, and prints the id of the user.
 sign_in() {
     account="\"email\": \"${3%%:*}\", \"password\": \"${3#*:}\""
     made='{ accessToken refreshToken viewer { user { id } } userErrors { code message } }'
     known="mutation (\$input: SignInInput!) { signIn(input: \$input) $made }"
     new="mutation (\$input: SignUpInput!) { signUp(input: \$input) $made }"
-    answer=$(ask nobody "$known" "{\"input\": {$account}}")
+    answer=$(ask anonymous "$known" "{\"input\": {$account}}")
     case $answer in
-        *'"BAD_CREDENTIALS"'*) answer=$(ask nobody "$new" "{\"input\": {\"name\": \"$2\", $account}}") ;;
+        *'"BAD_CREDENTIALS"'*) answer=$(ask anonymous "$new" "{\"input\": {\"name\": \"$2\", $account}}") ;;
     esac
-    # By a try whose answer was lost, perhaps. Otherwise it was the password.
+    # Perhaps by an earlier try whose answer was lost. Otherwise the password is wrong.
     case $answer in
-        *'"EMAIL_TAKEN"'*) answer=$(ask nobody "$known" "{\"input\": {$account}}") ;;
+        *'"EMAIL_TAKEN"'*) answer=$(ask anonymous "$known" "{\"input\": {$account}}") ;;
     esac
     keep "$1" "$answer" || return 1
     echo "$answer" | value id
 }
 
-# WHO ANSWER: keeps the tokens of an answer.
+# WHO ANSWER: stores the tokens of an answer.
 keep() {
     token=$(echo "$2" | value accessToken)
     [ -n "$token" ] || {
@@ -71,14 +71,14 @@ keep() {
     echo "$2" | value refreshToken >"$folder/$1.refresh"
 }
 
-# WHO: trades the tokens of somebody who has signed in. Each refresh token works once, but an answer that was lost is given
-# again for ten seconds: with four for each try a second one fits.
-renew() {
+# WHO: refreshes the tokens of a user who has signed in. Each refresh token works once, but a lost answer can be requested again
+# for ten seconds: with a timeout of four a second try fits.
+refresh() {
     [ -e "$folder/$1.refresh" ] || return 0
-    refresh='mutation ($token: String!) { refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { message } } }'
-    answer=$(ask nobody "$refresh" "{\"token\": \"$(cat "$folder/$1.refresh")\"}" 4) || return 1
+    document='mutation ($token: String!) { refreshSession(refreshToken: $token) { accessToken refreshToken userErrors { message } } }'
+    answer=$(ask anonymous "$document" "{\"token\": \"$(cat "$folder/$1.refresh")\"}" 4) || return 1
     keep "$1" "$answer" && return 0
-    # The session is over. Otherwise it may go well another time.
+    # The session is over. Otherwise a retry may succeed.
     case $answer in *'"userErrors":[{'*) exit 1 ;; *) return 1 ;; esac
 }
 
@@ -129,7 +129,7 @@ while [ "$left" -ne 0 ]; do
             data\ *'"kind":"MESSAGE_SENT"'*) printf '%s\n' "$value" && left=$((left - 1)) ;;
             data\ ?*) printf '%s\n' "$value" ;;
             # The stream ended with its token, and this is the answer to the next try.
-            status\ 401) renew bob || true ;;
+            status\ 401) refresh bob || true ;;
         esac
     done <"$folder/events"
     kill "$following" 2>/dev/null || true

@@ -53,13 +53,13 @@ SEND = gql("""
 
 
 async def user(server: Server, name: str, email: str) -> str:
-    """The id of somebody who is there now, or was there already."""
+    """The id of a user, who is created if there is none."""
     created = (await server.ask(CREATE, input={"name": name, "email": email}))["createUser"]
     if created["user"]:
         return created["user"]["id"]
     if created["userErrors"][0]["code"] != "EMAIL_TAKEN":
         raise SystemExit(created["userErrors"][0]["message"])
-    # `search` finds whatever begins like this.
+    # `search` matches prefixes.
     found = (await server.ask(FIND, search=email))["users"]["nodes"]
     for node in found:
         if node["email"] == email:
@@ -68,7 +68,7 @@ async def user(server: Server, name: str, email: str) -> str:
 
 
 async def send(server: Server, me: str, other: str, content: str) -> None:
-    """Sends as often as it takes: the `clientId`, chosen before the first try, makes one message of all tries."""
+    """Retries until it is sent: with the same `clientId`, chosen before the first try, all tries make one message."""
     message = {"senderId": me, "receiverId": other, "content": content, "clientId": str(uuid.uuid4())}
     sent = (await server.ask(SEND, input=message))["sendMessage"]
     for problem in sent["userErrors"]:
@@ -136,13 +136,13 @@ async def main(url: str, count: float = float("inf")) -> None:
 
 
 async def begin(stack: AsyncExitStack, url: str, name: str) -> tuple[Server, str]:
-    """The server as somebody reaches it, and their id."""
+    """The connection of a user to the server, and the id of the user."""
     account = os.environ.get(f"DUOLOGUE_{name.upper()}")
     if not account:
         server = await stack.enter_async_context(Server(url, Session(access_token=os.environ.get("DUOLOGUE_TOKEN"))))
         return server, await user(server, name, f"{name.lower()}@example.com")
-    nobody = await stack.enter_async_context(Server(url, Session()))
-    session = Session(nobody.ask)
+    anonymous = await stack.enter_async_context(Server(url, Session()))
+    session = Session(anonymous.ask)
     email, _, password = account.partition(":")
     me = await session.sign_in(name, email, password)
     return await stack.enter_async_context(Server(url, session)), me

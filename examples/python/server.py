@@ -14,15 +14,15 @@ from gql.transport.websockets import WebsocketsTransport
 
 from session import Session
 
-# What is worth another try, with the same variables.
-PASSES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
-# Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many.
-LATER = {408, 429}
-# Of the close codes of 44xx these allow another try: `connection_init` came too slowly, or something came twice.
-MAY_PASS = {4408, 4409, 4429}
+# Errors after which the same request can be sent again, with the same variables.
+RETRYABLE_CODES = {"DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"}
+# The HTTP statuses below 500 after which it can: the request came too slowly, or there were too many.
+RETRYABLE_STATUSES = {408, 429}
+# The close codes of 44xx after which it can: `connection_init` came too slowly, or something came twice.
+RETRYABLE_CLOSE_CODES = {4408, 4409, 4429}
 LONGEST_WAIT = 10.0
-# The server answers a request within 10 seconds: after this time there is no network. A WebSocket is pinged by the library.
-SILENCE = 60
+# The server answers a request within 10 seconds: after this time the network is down. A WebSocket is pinged by the library.
+REQUEST_TIMEOUT = 60
 FAILURES = (TransportError, OSError, asyncio.TimeoutError)
 
 
@@ -32,7 +32,7 @@ class Server:
     def __init__(self, url: str, who: Session) -> None:
         self._socket_url = "ws" + url.removeprefix("http")
         self._who = who
-        # How long a request may take is said with each.
+        # Each request has a timeout of its own.
         self._client = Client(transport=AIOHTTPTransport(url=url), execute_timeout=None)
 
     async def __aenter__(self) -> "Server":
@@ -42,14 +42,14 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close_async()
 
-    async def ask(self, document: GraphQLRequest, *, patience: float = SILENCE, **variables: Any) -> dict[str, Any]:
-        """Asks until there is an answer, each time for so many seconds: only for what does no harm when it is done twice."""
+    async def ask(self, document: GraphQLRequest, *, timeout: float = REQUEST_TIMEOUT, **variables: Any) -> dict[str, Any]:
+        """Retries until there is an answer, with a timeout in seconds for each try. Only for idempotent operations."""
         for failures in itertools.count():
             token = None
             try:
                 token = await self._who.token()
                 request = GraphQLRequest(document, variable_values=variables)
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(timeout):
                     return await self._connection.execute(request, extra_args={"headers": headers(token)})
             except FAILURES as error:
                 await self._pause(failures, error, token)
@@ -58,7 +58,7 @@ class Server:
     async def follow(
         self, document: GraphQLRequest, variables: Callable[[], dict[str, Any]]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """What a subscription brings. The variables are asked for anew whenever the connection was lost."""
+        """The events of a subscription. The variables are read again whenever the connection was lost."""
         failures = 0
         while True:
             token = await self._who.token()
@@ -76,8 +76,8 @@ class Server:
                 failures += 1
 
     async def _pause(self, failures: int, error: Exception, token: str | None) -> None:
-        """Waits longer each time, and never as long as others; raises what no waiting helps against."""
-        if not passes(error) and not (is_refused(error) and self._who.distrust(token)):
+        """Exponential backoff with jitter; raises the error if a retry does not help."""
+        if not is_retryable(error) and not (is_refused(error) and self._who.invalidate(token)):
             raise error
         print("No answer; trying again.", file=sys.stderr)
         wait = min(0.2 * 2 ** min(failures, 10), LONGEST_WAIT) * random.uniform(0.5, 1)
@@ -88,18 +88,18 @@ def headers(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def passes(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     if isinstance(error, TransportQueryError):
-        return any(each.get("extensions", {}).get("code") in PASSES for each in error.errors or [])
+        return any(each.get("extensions", {}).get("code") in RETRYABLE_CODES for each in error.errors or [])
     if isinstance(error, TransportServerError):
-        return error.code is None or error.code >= 500 or error.code in LATER
+        return error.code is None or error.code >= 500 or error.code in RETRYABLE_STATUSES
     code = close_code(error)
     # 44xx: the server does not want this token, or this client.
-    return code in MAY_PASS or not 4400 <= code < 4500
+    return code in RETRYABLE_CLOSE_CODES or not 4400 <= code < 4500
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether it was the token that the server did not take."""
+    """Whether the server refused the token."""
     codes = [each.get("extensions", {}).get("code") for each in getattr(error, "errors", None) or []]
     return "UNAUTHENTICATED" in codes or close_code(error) == 4403
 
@@ -110,7 +110,7 @@ def close_code(error: Exception) -> int:
 
 
 def wanted(error: Exception) -> float | None:
-    """The seconds that the server wants a client to wait."""
+    """How long the server asks the client to wait, in seconds, if it does."""
     for each in getattr(error, "errors", None) or []:
         if milliseconds := each.get("extensions", {}).get("retryAfterMs"):
             return milliseconds / 1000

@@ -11,7 +11,7 @@ import { relayStylePagination } from "@apollo/client/utilities";
 import runtime from "relay-runtime";
 import { defer, map, retry, throwError, timer } from "rxjs";
 import { startProxy } from "./proxy.mjs";
-import { SEND, ask, createSocket, headers, passes, result, url, user, wait } from "./server.mjs";
+import { SEND, ask, createSocket, headers, isRetryable, result, url, user, wait } from "./server.mjs";
 
 const { ConnectionHandler, Environment, Network, Observable, RecordSource, Store } = runtime;
 const { createOperationDescriptor, fetchQuery, getSingularSelector, requestSubscription } = runtime;
@@ -60,7 +60,7 @@ async function apollo(address, { me, other }, changed, failed) {
     changed();
   };
   // Its socket does not retry: each time it subscribes anew, with the cursor of then.
-  const again = (error, failures) => (passes(error) ? timer(wait(failures)) : throwError(() => error));
+  const again = (error, failures) => (isRetryable(error) ? timer(wait(failures)) : throwError(() => error));
   const following = defer(() => client.subscribe({ query: FEED, variables: { me, after } }))
     .pipe(map(result), retry({ delay: again, resetOnSuccess: true }))
     .subscribe({ next: take, error: failed });

@@ -11,7 +11,7 @@ import { defer, map, retry, throwError, timer } from "rxjs";
 import { SubscriptionClient } from "subscriptions-transport-ws";
 import WebSocket from "ws";
 import { startProxy } from "./proxy.mjs";
-import { SEND, ask, createSocket, headers, passes, result, url, user, wait } from "./server.mjs";
+import { SEND, ask, createSocket, headers, isRetryable, result, url, user, wait } from "./server.mjs";
 
 const DEADLINE = 20_000;
 
@@ -79,7 +79,7 @@ const clients = {
         new HttpLink({ uri: address, headers }),
       ),
     });
-    const again = (error, failures) => (passes(error) ? timer(wait(failures)) : throwError(() => error));
+    const again = (error, failures) => (isRetryable(error) ? timer(wait(failures)) : throwError(() => error));
     const follow = () =>
       defer(() => client.subscribe({ query: gql(FEED), variables: feed.variables }))
         .pipe(map(result), retry({ delay: again, resetOnSuccess: true }))

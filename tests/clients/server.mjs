@@ -9,8 +9,8 @@ const DEADLINE = 20_000;
 /** In milliseconds; of an app they are longer. */
 const FIRST_WAIT = 50;
 const LONGEST_WAIT = 2_000;
-/** What may go well another time, with the same variables. */
-const PASSES = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
+/** Errors after which the same request can be sent again, with the same variables. */
+const RETRYABLE_CODES = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
 
 export const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
   sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } userErrors { message } }
@@ -27,11 +27,11 @@ export const headers = authorization ? { authorization } : {};
 // Node 20 has none of its own, and Apollo looks here to understand the errors of one.
 globalThis.WebSocket ??= WebSocket;
 
-/** After so many failures in a row, in milliseconds: longer each time, and never as long as others. */
+/** Exponential backoff with jitter after so many failures in a row, in milliseconds. */
 export const wait = (failures) => Math.min(FIRST_WAIT * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);
 
-/** Whether it is worth another try: there was no answer, or one that may be another next time. */
-export const passes = ({ errors }) => !errors || errors.some(({ extensions }) => PASSES.includes(extensions?.code));
+/** Whether a retry may succeed: there was no answer, or an error that may be gone the next time. */
+export const isRetryable = ({ errors }) => !errors || errors.some(({ extensions }) => RETRYABLE_CODES.includes(extensions?.code));
 
 export const createSocket = (address, retryAttempts) =>
   createClient({

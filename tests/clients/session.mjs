@@ -1,12 +1,12 @@
-// The tokens of somebody who has signed in, for all tabs of a browser: traded before they end, once at a time.
+// The tokens of a user who has signed in, for all tabs of a browser: refreshed before they expire, by one tab at a time.
 const KEY = "duologue-session";
-const MARGIN = 60_000;
-// No token is traded so soon after it was given, unless the server refuses it: it may hold for less than that.
-const REST = 10_000;
-// The server gives an answer that was lost again for ten seconds.
+const EXPIRY_MARGIN = 60_000;
+// No token is refreshed so soon after it was issued, unless the server refuses it: its lifetime may be shorter than the margin.
+const MIN_REFRESH_INTERVAL = 10_000;
+// A lost answer can be requested again for ten seconds.
 const TRIES = 3;
-// A tab that sleeps may hold the lock: after this time it is done without.
-const PATIENCE = 5_000;
+// A tab that sleeps may keep the lock: after this time others do without.
+const LOCK_TIMEOUT = 5_000;
 const REFRESH = `mutation ($token: String!) {
   refreshSession(refreshToken: $token) {
     accessToken refreshToken userErrors { code message }
@@ -14,57 +14,57 @@ const REFRESH = `mutation ($token: String!) {
 }`;
 
 /**
- * `ask` sends a document without a token, and fails after four seconds, so that a second try comes in time; `store` is
+ * `ask` sends a document without a token, and fails after four seconds, so that a second try comes in time; `storage` is
  * localStorage, and `locks` is navigator.locks: all tabs share both.
  */
 export class Session {
   #ask;
-  #store;
+  #storage;
   #locks;
 
-  constructor(ask, store, locks) {
+  constructor(ask, storage, locks) {
     this.#ask = ask;
-    this.#store = store;
+    this.#storage = storage;
     this.#locks = locks;
   }
 
-  /** Keeps the tokens that signIn, signUp or refreshSession gave. */
+  /** Stores the tokens that signIn, signUp or refreshSession gave. */
   keep({ accessToken, refreshToken }) {
-    const ends = Date.now() + Math.max(lifetime(accessToken), MARGIN + REST);
-    this.#hold({ accessToken, ends, refreshToken });
+    const ends = Date.now() + Math.max(lifetime(accessToken), EXPIRY_MARGIN + MIN_REFRESH_INTERVAL);
+    this.#store({ accessToken, ends, refreshToken });
   }
 
-  /** An access token that holds for some time; null if nobody is signed in any more. */
+  /** An access token that is valid for some time; null if nobody is signed in any more. */
   async token() {
-    const held = this.#held();
-    if (!held || held.ends - Date.now() > MARGIN) return held?.accessToken ?? null;
-    await this.#alone(async () => {
-      const isHeld = () => this.#held()?.refreshToken === held.refreshToken;
-      // A refresh token works once. Who waited here finds what the first one got.
-      if (!isHeld()) return;
-      const answer = await this.#trade(held.refreshToken, isHeld);
-      // Somebody has signed out meanwhile, or in as somebody else; or another tab was faster.
-      if (!answer || !isHeld()) return;
+    const stored = this.#stored();
+    if (!stored || stored.ends - Date.now() > EXPIRY_MARGIN) return stored?.accessToken ?? null;
+    await this.#withLock(async () => {
+      const isStored = () => this.#stored()?.refreshToken === stored.refreshToken;
+      // A refresh token works once. A tab that waited here finds what the first one stored.
+      if (!isStored()) return;
+      const answer = await this.#refresh(stored.refreshToken, isStored);
+      // The user has signed out meanwhile, or another one has signed in; or another tab was faster.
+      if (!answer || !isStored()) return;
       if (answer.accessToken) this.keep(answer);
-      else this.#store.removeItem(KEY);
+      else this.#storage.removeItem(KEY);
     });
     return this.accessToken;
   }
 
-  /** The server refused this access token (UNAUTHENTICATED, 4403): unless another is held by now, the next to ask trades it. */
-  distrust(accessToken) {
-    const held = this.#held();
-    if (held?.accessToken === accessToken) this.#hold({ ...held, ends: 0 });
+  /** The server refused this access token (UNAUTHENTICATED, 4403): the next `token()` refreshes it, unless another is stored by now. */
+  invalidate(accessToken) {
+    const stored = this.#stored();
+    if (stored?.accessToken === accessToken) this.#store({ ...stored, ends: 0 });
   }
 
-  /** The access token as it is, which may have ended; null if nobody is signed in. */
+  /** The access token as it is, which may have expired; null if nobody is signed in. */
   get accessToken() {
-    return this.#held()?.accessToken ?? null;
+    return this.#stored()?.accessToken ?? null;
   }
 
-  /** Null once the token is not held any more: a tab that slept since the last try would end the session of the others with it. */
-  async #trade(token, isHeld) {
-    for (let tries = 1; isHeld(); tries++) {
+  /** Null once the token is not stored any more: if a tab that slept since the last try used it, the session would end for all. */
+  async #refresh(token, isStored) {
+    for (let tries = 1; isStored(); tries++) {
       try {
         return (await this.#ask(REFRESH, { token })).refreshSession;
       } catch (failure) {
@@ -75,22 +75,22 @@ export class Session {
   }
 
   /** Runs it in one tab at a time. */
-  #alone(run) {
+  #withLock(run) {
     let running;
     const once = () => (running ??= run());
-    return this.#locks.request(KEY, { signal: AbortSignal.timeout(PATIENCE) }, once).catch(once);
+    return this.#locks.request(KEY, { signal: AbortSignal.timeout(LOCK_TIMEOUT) }, once).catch(once);
   }
 
-  #hold(tokens) {
-    this.#store.setItem(KEY, JSON.stringify(tokens));
+  #store(tokens) {
+    this.#storage.setItem(KEY, JSON.stringify(tokens));
   }
 
-  #held() {
-    return JSON.parse(this.#store.getItem(KEY) ?? "null");
+  #stored() {
+    return JSON.parse(this.#storage.getItem(KEY) ?? "null");
   }
 }
 
-/** How long a new access token holds, in milliseconds: the clock of the device may be another than the server's. */
+/** The lifetime of a new access token, in milliseconds: the clock of the device may differ from the server's. */
 function lifetime(accessToken) {
   const [, claims] = accessToken.split(".");
   const { iat, exp } = JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));

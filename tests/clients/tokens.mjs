@@ -1,5 +1,5 @@
-// Somebody who has signed in keeps their tokens fresh, in two tabs and on a socket, until they sign out. The example in
-// TypeScript trades them at the same times.
+// The tokens of a user are refreshed in time, in two tabs and on a socket, until the user signs out. The example in TypeScript
+// refreshes them at the same times.
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
@@ -64,14 +64,14 @@ async function tabs_refresh_once() {
   assert.equal(await one.token(), ada.accessToken);
   assert.equal(await other.token(), ada.accessToken);
 
-  one.distrust(ada.accessToken);
+  one.invalidate(ada.accessToken);
   asked = 0;
   const tokens = await Promise.all([one.token(), other.token(), one.token(), other.token()]);
   assert.equal(asked, 1);
   assert.equal(new Set(tokens).size, 1);
   assert.deepEqual(await ask(ME, {}, tokens[0]), { me: { user: { name: "Ada" } } });
 
-  // Also where a tab that sleeps holds the lock, and where an answer is lost.
+  // Also where a tab that sleeps keeps the lock, and where an answer is lost.
   const asleep = { request: () => Promise.reject(new DOMException("It took too long.", "TimeoutError")) };
   let lost = 0;
   const loseOne = async (...request) => {
@@ -81,14 +81,14 @@ async function tabs_refresh_once() {
   };
   for (const session of [new Session(ask, store, asleep), new Session(loseOne, store, locks)]) {
     const before = values.get("duologue-session");
-    session.distrust(await one.token());
+    session.invalidate(await one.token());
     assert.equal(await session.token(), await one.token());
     // An access token may be the same within a second.
     assert.notEqual(JSON.parse(values.get("duologue-session")).refreshToken, JSON.parse(before).refreshToken);
   }
   assert.equal(lost, 2);
 
-  // A tab that slept does not send again what another one has traded meanwhile: after ten seconds that would end the session.
+  // A tab that slept does not send again what another one has used meanwhile: after ten seconds that would end the session.
   const awake = new Session(ask, store, asleep);
   let tries = 0;
   const failLate = async () => {
@@ -97,7 +97,7 @@ async function tabs_refresh_once() {
     throw new Error("nobody answers");
   };
   const before = await one.token();
-  one.distrust(before);
+  one.invalidate(before);
   assert.equal(await new Session(failLate, store, locks).token(), await awake.token());
   assert.equal(tries, 1);
 
@@ -105,7 +105,7 @@ async function tabs_refresh_once() {
   ada = JSON.parse(values.get("duologue-session"));
   for (const next of [null, await signUp("Bob")]) {
     one.keep(ada);
-    one.distrust(ada.accessToken);
+    one.invalidate(ada.accessToken);
     const askMeanwhile = async (...request) => {
       const answer = await ask(...request);
       ada = answer.refreshSession;
@@ -118,13 +118,13 @@ async function tabs_refresh_once() {
   }
 
   const { client, stop } = connect(url.href, new Program());
-  await trades_in_time(one, await signUp("Cleo"));
-  await trades_in_time(new Program(client), await signUp("Dora"));
+  await refreshes_in_time(one, await signUp("Cleo"));
+  await refreshes_in_time(new Program(client), await signUp("Dora"));
   stop();
 }
 
 /** A minute before a token of fifteen ends, by whatever clock, or when it is refused. */
-async function trades_in_time(session, tokens) {
+async function refreshes_in_time(session, tokens) {
   session.keep(tokens);
   const { now } = Date;
   const asksAfter = async (time) => {
@@ -136,13 +136,13 @@ async function trades_in_time(session, tokens) {
   try {
     for (const wrong of [60 * MINUTE, -60 * MINUTE, 0]) {
       Date.now = () => now() + wrong;
-      session.distrust(await session.token());
+      session.invalidate(await session.token());
       const asks = [];
       for (const minutes of [0, 13.5, 14.5, 14.5]) asks.push(await asksAfter(wrong + minutes * MINUTE));
       assert.deepEqual(asks, [1, 0, 1, 0]);
     }
-    // Late, of a token that was traded since.
-    session.distrust("an earlier token");
+    // Late, of a token that was refreshed since.
+    session.invalidate("an earlier token");
     assert.equal(await asksAfter(0), 0);
   } finally {
     Date.now = now;
@@ -155,17 +155,17 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
   const session = new Session(askOrFail, store, locks);
   const changes = new EventEmitter();
   const closes = [];
-  let shown;
+  let socketToken;
   const socket = createClient({
     webSocketImpl: WebSocket,
     async url() {
-      // Before the socket is opened: a failure of `connectionParams` ends what is followed.
+      // Before the socket is opened: an error in `connectionParams` ends the subscription.
       await session.token().catch(() => {});
       return url.href.replace(/^http/, "ws");
     },
     connectionParams() {
-      shown = session.accessToken;
-      return shown ? { authorization: `Bearer ${shown}` } : {};
+      socketToken = session.accessToken;
+      return socketToken ? { authorization: `Bearer ${socketToken}` } : {};
     },
     // A refused connection is reported as an event without a code.
     shouldRetry: () => true,
@@ -174,7 +174,7 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
     on: {
       closed({ code }) {
         closes.push(code);
-        if (code === 4403) session.distrust(shown);
+        if (code === 4403) session.invalidate(socketToken);
       },
     },
   });
@@ -192,16 +192,16 @@ async function a_socket_is_renewed_and_ends_with_the_session() {
   while (!events.length) await once(changes, "change");
 
   // In time before the end of the token; the mutation goes by the socket that it is for.
-  session.distrust(shown);
-  shown = await session.token();
-  const renewal = socket.iterate({ query: RENEW, variables: { token: shown } });
+  session.invalidate(socketToken);
+  socketToken = await session.token();
+  const renewal = socket.iterate({ query: RENEW, variables: { token: socketToken } });
   const { value } = await renewal.next();
   assert.deepEqual(value.data.renewConnection.userErrors, []);
   assert.ok(Date.parse(value.data.renewConnection.expiresAt) > Date.now());
   assert.deepEqual([events.map(({ kind }) => kind), closes], [["CAUGHT_UP"], []]);
 
-  // The connection breaks, and there is no new token for it: the one before still holds.
-  session.distrust(shown);
+  // The connection breaks, and there is no new token for it: the one before is still valid.
+  session.invalidate(socketToken);
   isAway = true;
   socket.terminate();
   while (events.length < 2 && !failure) await once(changes, "change");

@@ -1,4 +1,4 @@
-// How the server is reached by somebody who may have to sign in: by HTTP, and on a WebSocket that comes back by itself.
+// How the server is reached by a user who may have to sign in: by HTTP, and on a WebSocket that reconnects by itself.
 import { createClient } from "graphql-ws/client";
 import { Feed, Renew } from "./documents";
 import type { FeedSubscription, TypedDocumentString } from "./gql/graphql";
@@ -7,19 +7,19 @@ import * as session from "./session";
 
 export type Event = FeedSubscription["feed"];
 
-/** The server pings every 25 seconds: when nothing came for so many milliseconds, there is no network. */
-const SILENCE = 60_000;
-/** So many milliseconds a socket that nobody uses stays, for the conversation that is opened next. */
-const LINGER = 5_000;
-const TOKEN_ENDED = 4403;
-/** The user has too many sockets, the server has a bug: graphql-ws does not come back after these, but both may pass. */
-const MAY_PASS = [1008, 1011];
-/** A timer for longer, in milliseconds, would end at once. */
+/** The server pings every 25 seconds: a socket without any message for so many milliseconds is dead. */
+const IDLE_TIMEOUT = 60_000;
+/** An unused socket stays open for so many milliseconds, for the conversation that is opened next. */
+const LAZY_CLOSE_TIMEOUT = 5_000;
+const TOKEN_EXPIRED = 4403;
+/** The user has too many sockets, or the server has a bug: graphql-ws does not reconnect after these, but a later try may succeed. */
+const RETRYABLE_CLOSE_CODES = [1008, 1011];
+/** A longer timer, in milliseconds, would fire at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /**
- * Asks until there is an answer, or `signal` says that nobody waits for it. Only for what does no harm when it is done twice, such as a
- * send with a `clientId`.
+ * Retries until there is an answer, or `signal` is aborted. Only for idempotent operations: queries, marks, and sends with a
+ * `clientId`.
  */
 export async function ask<Result, Variables>(
   document: TypedDocumentString<Result, Variables>,
@@ -35,31 +35,31 @@ export async function ask<Result, Variables>(
     } catch (failure) {
       signal?.throwIfAborted();
       if (!(failure instanceof Failure)) throw failure;
-      if (failure.code === "UNAUTHENTICATED" && token) session.distrust(token);
-      else if (!failure.passes) throw failure;
+      if (failure.code === "UNAUTHENTICATED" && token) session.invalidate(token);
+      else if (!failure.isRetryable) throw failure;
       await pause(failures, failure.wait);
     }
   }
 }
 
 let isConnected = false;
-/** The token that the socket was given last. */
-let shown: string | undefined;
+/** The token with which the socket connected, or that it was given last. */
+let socketToken: string | undefined;
 let renewal: ReturnType<typeof setTimeout> | undefined;
-let silence: ReturnType<typeof setTimeout> | undefined;
+let idleTimer: ReturnType<typeof setTimeout> | undefined;
 
 const socket = createClient({
   async url() {
-    // Before the socket is opened: a failure of `connectionParams` is one that graphql-ws does not come back after.
+    // Before the socket is opened: after an error in `connectionParams` graphql-ws does not reconnect.
     await session.fresh().catch(() => {});
     return server.replace(/^http/, "ws");
   },
-  connectionAckWaitTimeout: SILENCE,
-  lazyCloseTimeout: LINGER,
+  connectionAckWaitTimeout: IDLE_TIMEOUT,
+  lazyCloseTimeout: LAZY_CLOSE_TIMEOUT,
   connectionParams() {
-    // A token that has ended is refused with 4403, and the next attempt begins with another try to trade it.
-    shown = session.held()?.accessToken;
-    return shown ? { authorization: `Bearer ${shown}` } : {};
+    // A token that has expired is refused with 4403, and the next attempt tries again to refresh it.
+    socketToken = session.stored()?.accessToken;
+    return socketToken ? { authorization: `Bearer ${socketToken}` } : {};
   },
   retryAttempts: Infinity,
   retryWait: (retries) => pause(retries),
@@ -71,14 +71,14 @@ const socket = createClient({
       void renewInTime();
     },
     message() {
-      clearTimeout(silence);
-      silence = setTimeout(() => socket.terminate(), SILENCE);
+      clearTimeout(idleTimer);
+      idleTimer = setTimeout(() => socket.terminate(), IDLE_TIMEOUT);
     },
     closed(event) {
       isConnected = false;
-      clearTimeout(silence);
+      clearTimeout(idleTimer);
       clearTimeout(renewal);
-      if ((event as CloseEvent).code === TOKEN_ENDED && shown) session.distrust(shown);
+      if ((event as CloseEvent).code === TOKEN_EXPIRED && socketToken) session.invalidate(socketToken);
     },
   },
 });
@@ -87,23 +87,23 @@ addEventListener("offline", () => socket.terminate());
 // What was begun before the network came back may hang.
 addEventListener("online", () => isConnected || socket.terminate());
 
-/** The server closes a socket whose token has ended. So that there is no gap, it is shown the next one before. */
+/** The server closes a socket whose token has expired. To avoid the reconnect, the socket gets the next token before. */
 async function renewInTime(): Promise<void> {
   clearTimeout(renewal);
   const tokens = await session.fresh().catch(() => undefined);
   // Nobody has signed in, or the next socket begins anew.
   if (tokens === null || !isConnected) return;
-  if (tokens && tokens.accessToken !== shown) {
-    shown = tokens.accessToken;
+  if (tokens && tokens.accessToken !== socketToken) {
+    socketToken = tokens.accessToken;
     // By this socket: it is this one that is renewed.
     const ignore = () => {};
     socket.subscribe(
-      { query: Renew.toString(), variables: { token: shown } },
+      { query: Renew.toString(), variables: { token: socketToken } },
       { next: ignore, error: ignore, complete: ignore },
     );
   }
-  const left = tokens ? tokens.ends - Date.now() - session.MARGIN : 0;
-  renewal = setTimeout(() => void renewInTime(), Math.min(Math.max(left, session.REST), LONGEST_TIMER));
+  const left = tokens ? tokens.ends - Date.now() - session.EXPIRY_MARGIN : 0;
+  renewal = setTimeout(() => void renewInTime(), Math.min(Math.max(left, session.MIN_REFRESH_INTERVAL), LONGEST_TIMER));
 }
 
 // Another person has signed in: what is open is still the socket of the one before.
@@ -115,9 +115,9 @@ session.subscribe(() => {
 
 type Listener = {
   heard(event: Event): void;
-  /** The connection broke; it comes back by itself. */
+  /** The connection was lost; it reconnects by itself. */
   lost(): void;
-  /** There is no use in trying again. */
+  /** A retry does not help. */
   failed(failure: Failure): void;
 };
 
@@ -136,8 +136,8 @@ export function follow(me: string, after: string, { heard, lost, failed }: Liste
       if (ended || stopped) return;
       ended = true;
       unsubscribe();
-      if (failure?.code === "UNAUTHENTICATED" && shown) session.distrust(shown);
-      else if (failure && !failure.passes) return failed(failure);
+      if (failure?.code === "UNAUTHENTICATED" && socketToken) session.invalidate(socketToken);
+      else if (failure && !failure.isRetryable) return failed(failure);
       await pause(failures++, failure?.wait);
       begin();
     }
@@ -155,10 +155,10 @@ export function follow(me: string, after: string, { heard, lost, failed }: Liste
         },
         error(why) {
           if (Array.isArray(why)) return void again(Failure.of(why[0]));
-          const passes = MAY_PASS.includes((why as CloseEvent).code);
+          const isRetryable = RETRYABLE_CLOSE_CODES.includes((why as CloseEvent).code);
           // After the longest wait.
-          if (passes) failures = Infinity;
-          void again(new Failure(passes ? "UNAVAILABLE" : "", "The server refuses the connection."));
+          if (isRetryable) failures = Infinity;
+          void again(new Failure(isRetryable ? "UNAVAILABLE" : "", "The server refuses the connection."));
         },
         complete: () => void again(),
       },

@@ -3,7 +3,7 @@
 import { ask, type Event } from "./connection";
 import { Send } from "./documents";
 import { Failure } from "./request";
-import { alone, keys, read, write } from "./storage";
+import { withLock, keys, read, write } from "./storage";
 
 export type Unsent = {
   /** Chosen before the first try. It makes one message of all tries, also of those of two tabs. */
@@ -98,7 +98,7 @@ export class Outbox {
     try {
       for (let item; (item = this.#items.find(({ sent, problem }) => !sent && !problem)); ) {
         const { clientId } = item;
-        await alone(this.#prefix, () => this.#send(clientId, signal));
+        await withLock(this.#prefix, () => this.#send(clientId, signal));
       }
     } catch (failure) {
       // Stopped: nobody looks any more.

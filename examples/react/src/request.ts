@@ -3,13 +3,13 @@ import type { TypedDocumentString } from "./gql/graphql";
 
 export const server = document.querySelector<HTMLMetaElement>("meta[name=duologue-server]")!.content;
 
-/** What may go well another time, with the same variables. */
-const PASSES = ["UNREACHABLE", "DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
-/** Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many. */
-const LATER = [408, 429];
+/** Errors after which the same request can be sent again, with the same variables. */
+const RETRYABLE_CODES = ["UNREACHABLE", "DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
+/** The HTTP statuses below 500 after which it can: the request came too slowly, or there were too many. */
+const RETRYABLE_STATUSES = [408, 429];
 const LONGEST_WAIT = 10_000;
-/** The server answers a request within 10 seconds: after this time there is no network. */
-const SILENCE = 15_000;
+/** The server answers a request within 10 seconds: after this time the network is down. */
+const REQUEST_TIMEOUT = 15_000;
 
 type GraphQLError = { message: string; extensions?: Record<string, unknown> };
 
@@ -18,7 +18,7 @@ export class Failure extends Error {
   constructor(
     readonly code: string,
     message: string,
-    /** How long the server wants a client to wait, in milliseconds, if it says so. */
+    /** How long the server asks the client to wait, in milliseconds, if it does. */
     readonly wait?: unknown,
   ) {
     super(message);
@@ -28,17 +28,17 @@ export class Failure extends Error {
     return new Failure(String(extensions?.code), message, extensions?.retryAfterMs);
   }
 
-  get passes(): boolean {
-    return PASSES.includes(this.code);
+  get isRetryable(): boolean {
+    return RETRYABLE_CODES.includes(this.code);
   }
 }
 
-/** Tries it once, for so many milliseconds, unless it is given up before. */
+/** Sends it once, with a timeout in milliseconds. */
 export async function request<Result, Variables>(
   text: TypedDocumentString<Result, Variables>,
   variables: Variables,
   token?: string | null,
-  patience = SILENCE,
+  timeout = REQUEST_TIMEOUT,
   signal?: AbortSignal,
 ): Promise<Result> {
   const unreachable = new Failure("UNREACHABLE", "The server cannot be reached.");
@@ -46,7 +46,7 @@ export async function request<Result, Variables>(
     method: "POST",
     headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
     body: JSON.stringify({ query: text, variables }),
-    signal: AbortSignal.any([AbortSignal.timeout(patience), ...(signal ? [signal] : [])]),
+    signal: AbortSignal.any([AbortSignal.timeout(timeout), ...(signal ? [signal] : [])]),
   }).catch(() => Promise.reject(unreachable));
   const answer: { data?: Result; errors?: GraphQLError[] } | null = await response.json().catch(() => null);
   const [error] = answer?.errors ?? [];
@@ -54,12 +54,12 @@ export async function request<Result, Variables>(
   if (answer?.data) return answer.data;
   const { ok, status } = response;
   // Cut off, or the answer of a proxy that does not reach the server; otherwise this is not the server.
-  throw ok || status >= 500 || LATER.includes(status) ? unreachable : new Failure("", `The server says ${status}.`);
+  throw ok || status >= 500 || RETRYABLE_STATUSES.includes(status) ? unreachable : new Failure("", `The server says ${status}.`);
 }
 
 /**
- * Waits longer each time, and never as long as others, so that not all come back at once; but no longer once the network is back, or
- * whoever looks at the page.
+ * Exponential backoff with jitter, so that not all clients reconnect at the same moment; it ends early when the network is back, or when
+ * the page is shown.
  */
 export function pause(failures: number, wanted?: unknown): Promise<void> {
   const wait = Math.min(200 * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);

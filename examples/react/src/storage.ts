@@ -35,23 +35,23 @@ export function write(key: string, value: string | null, place: Place = "localSt
     memory.set(key, value!);
   }
   try {
-    // Nothing is better than what is not true any more: a refresh token that was traded ends its session.
+    // No value is better than an outdated one: a refresh token that was used before ends its session.
     window[place].removeItem(key);
   } catch {
     // Forbidden: nothing is there.
   }
 }
 
-/** A tab that sleeps may hold a lock: after so many milliseconds it is done without. */
-const PATIENCE = 5_000;
+/** A tab that sleeps may keep a lock: after so many milliseconds others do without. */
+const LOCK_TIMEOUT = 5_000;
 
 /**
  * Runs it in one tab at a time, where a browser can: not on a page that came over plain HTTP from another machine, nor where storage
  * is forbidden.
  */
-export function alone<Result>(name: string, run: () => Promise<Result>): Promise<Result> {
+export function withLock<Result>(name: string, run: () => Promise<Result>): Promise<Result> {
   if (!("locks" in navigator)) return run();
   let running: Promise<Result> | undefined;
   const once = () => (running ??= run());
-  return navigator.locks.request(name, { signal: AbortSignal.timeout(PATIENCE) }, once).catch(once);
+  return navigator.locks.request(name, { signal: AbortSignal.timeout(LOCK_TIMEOUT) }, once).catch(once);
 }

@@ -44,7 +44,7 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-/// The server as somebody reaches it, and their id.
+/// The connection of a user to the server, and the id of the user.
 async fn begin(url: &str, name: &str) -> Result<(Server, String)> {
     let setting = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let Some(account) = setting(&format!("DUOLOGUE_{}", name.to_uppercase())) else {

@@ -15,16 +15,18 @@ use crate::{
     session::Session,
 };
 
-/// What is worth another try, with the same variables.
-const PASSES: [&str; 5] = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
-/// Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many.
-const LATER: [u16; 2] = [408, 429];
-const TOKEN_ENDED: u16 = 4403;
-/// Of the other close codes of 44xx these allow another try: `connection_init` came too slowly, or something came twice.
-const MAY_PASS: [u16; 3] = [4408, 4409, 4429];
+/// Errors after which the same request can be sent again, with the same variables.
+const RETRYABLE_CODES: [&str; 5] = ["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"];
+/// The HTTP statuses below 500 after which it can: the request came too slowly, or there were too many.
+const RETRYABLE_STATUSES: [u16; 2] = [408, 429];
+const TOKEN_EXPIRED: u16 = 4403;
+/// The other close codes of 44xx after which it can: `connection_init` came too slowly, or something came twice.
+const RETRYABLE_CLOSE_CODES: [u16; 3] = [4408, 4409, 4429];
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// The server pings every 25 seconds, and answers a request within 10: after this time there is no network.
-const SILENCE: Duration = Duration::from_mins(1);
+/// The server answers a request within 10 seconds: after this time the network is down.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// The server pings every 25 seconds: a socket without any message for this time is dead.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub struct Server {
     url: String,
@@ -37,15 +39,15 @@ impl Server {
         Self { url: url.into(), session, http: reqwest::Client::new() }
     }
 
-    /// Asks until there is an answer: only for what does no harm when it is done twice.
+    /// Retries until there is an answer. Only for idempotent operations.
     pub async fn ask<Q: GraphQLQuery>(&self, variables: Q::Variables) -> Result<Q::ResponseData> {
-        self.ask_within::<Q>(SILENCE, variables).await
+        self.ask_within::<Q>(REQUEST_TIMEOUT, variables).await
     }
 
-    /// The same, with so much time for each try.
+    /// The same, with another timeout for each try.
     pub async fn ask_within<Q: GraphQLQuery>(
         &self,
-        patience: Duration,
+        request_timeout: Duration,
         variables: Q::Variables,
     ) -> Result<Q::ResponseData> {
         let body = serde_json::to_value(Q::build_query(variables))?;
@@ -53,7 +55,7 @@ impl Server {
         loop {
             let token = self.session.token().await?;
             let mut wait = None;
-            if let Some(answer) = self.try_to_ask::<Q>(patience, &body, token.as_deref()).await? {
+            if let Some(answer) = self.try_to_ask::<Q>(request_timeout, &body, token.as_deref()).await? {
                 match answer {
                     Response { data: Some(data), errors: None, .. } => return Ok(data),
                     Response { errors, .. } => wait = self.wait_for(errors, token.as_deref()).await?,
@@ -64,14 +66,14 @@ impl Server {
         }
     }
 
-    /// `None` if no answer came that can be understood.
+    /// `None` if no valid answer came.
     async fn try_to_ask<Q: GraphQLQuery>(
         &self,
-        patience: Duration,
+        request_timeout: Duration,
         body: &Value,
         token: Option<&str>,
     ) -> Result<Option<Response<Q::ResponseData>>> {
-        let mut request = self.http.post(&self.url).timeout(patience).json(body);
+        let mut request = self.http.post(&self.url).timeout(request_timeout).json(body);
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -79,7 +81,7 @@ impl Server {
         let status = response.status();
         match response.json().await {
             Ok(answer) => Ok(Some(answer)),
-            Err(_no_answer) if status.is_client_error() && !LATER.contains(&status.as_u16()) => {
+            Err(_no_answer) if status.is_client_error() && !RETRYABLE_STATUSES.contains(&status.as_u16()) => {
                 bail!("the server says {status}")
             }
             Err(_lost) => Ok(None),
@@ -97,8 +99,8 @@ impl Server {
         loop {
             let token = self.session.token().await?;
             let mut wait = None;
-            // Where the network died the answer to a handshake may never come.
-            let subscribing = timeout(SILENCE, self.subscribe(&place, token.as_deref())).await;
+            // If the network is down, the answer to a handshake may never come.
+            let subscribing = timeout(IDLE_TIMEOUT, self.subscribe(&place, token.as_deref())).await;
             if let Some(events) = subscribing.unwrap_or(Ok(None))? {
                 // The server closes a socket when its token ends. Before that, another is opened with the next token.
                 let mut events = pin!(events.take_until(self.session.is_due()));
@@ -135,18 +137,22 @@ impl Server {
         };
         let payload = token.map(|token| json!({ "authorization": format!("Bearer {token}") }));
         let operation = StreamingOperation::<Feed>::new(place.clone());
-        match Client::build(connection).keep_alive_interval(SILENCE / 4).payload(payload)?.subscribe(operation).await {
+        match Client::build(connection)
+            .keep_alive_interval(IDLE_TIMEOUT / 4)
+            .payload(payload)?
+            .subscribe(operation)
+            .await
+        {
             Ok(events) => Ok(Some(events)),
-            Err(Error::Close(TOKEN_ENDED, _)) if self.session.distrust(token).await => Ok(None),
-            Err(Error::Close(code, _)) if MAY_PASS.contains(&code) => Ok(None),
+            Err(Error::Close(TOKEN_EXPIRED, _)) if self.session.invalidate(token).await => Ok(None),
+            Err(Error::Close(code, _)) if RETRYABLE_CLOSE_CODES.contains(&code) => Ok(None),
             // The server does not want this token, or this client.
             Err(Error::Close(code @ 4400..4500, reason)) => bail!("closed with {code}: {reason}"),
             Err(_lost) => Ok(None),
         }
     }
 
-    /// How long the server wants a client to wait, if it says so; an error that neither waiting nor another token helps
-    /// against.
+    /// How long the server asks the client to wait, if it does; or the error, if neither a retry nor another token helps.
     async fn wait_for(
         &self,
         errors: Option<Vec<graphql_client::Error>>,
@@ -156,15 +162,16 @@ impl Server {
         for error in errors.unwrap_or_default() {
             let extension = |name| error.extensions.as_ref().and_then(|extensions| extensions.get(name));
             let code = extension("code").and_then(Value::as_str).unwrap_or_default();
-            let passes = PASSES.contains(&code) || code == "UNAUTHENTICATED" && self.session.distrust(token).await;
-            ensure!(passes, "{code}: {}", error.message);
+            let is_retryable =
+                RETRYABLE_CODES.contains(&code) || code == "UNAUTHENTICATED" && self.session.invalidate(token).await;
+            ensure!(is_retryable, "{code}: {}", error.message);
             wait = extension("retryAfterMs").and_then(Value::as_u64).map(Duration::from_millis);
         }
         Ok(wait)
     }
 }
 
-/// Waits longer each time, and never as long as others, so that not all come back at once.
+/// Exponential backoff with jitter, so that not all clients reconnect at the same moment.
 async fn pause(failures: u32, wanted: Option<Duration>) {
     eprintln!("No answer; trying again.");
     let longest = (Duration::from_millis(200) * 2_u32.pow(failures.min(10))).min(LONGEST_WAIT);

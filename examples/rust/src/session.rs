@@ -1,4 +1,4 @@
-//! The tokens of somebody who has signed in: exchanged before they end, once for all who ask at the same time.
+//! The tokens of a user who has signed in: refreshed before they expire, once for all concurrent requests.
 
 use std::{future::pending, time::Duration};
 
@@ -15,40 +15,40 @@ use crate::{
     server::Server,
 };
 
-/// A token is exchanged so long before it ends.
-const MARGIN: Duration = Duration::from_mins(1);
-/// But not so soon after it was given, unless the server refuses it: it may hold for less than that.
-const REST: Duration = Duration::from_secs(10);
-/// An answer that was lost is given again for ten seconds: with so much time for each try, a second one fits.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// A token is refreshed so long before it expires.
+const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
+/// But not so soon after it was issued, unless the server refuses it: its lifetime may be shorter than the margin.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// A lost answer can be requested again for ten seconds: with this timeout a second try fits.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(4);
 
 pub enum Session {
-    /// A service token, or none on an open server: there is nothing to exchange.
+    /// A service token, or none on an open server: there is nothing to refresh.
     Fixed(Option<String>),
-    /// `nobody` asks without a token.
-    Account { nobody: Box<Server>, tokens: Mutex<Tokens> },
+    /// `anonymous` sends requests without a token.
+    Account { anonymous: Box<Server>, tokens: Mutex<Tokens> },
 }
 
 pub struct Tokens {
     access: String,
     refresh: String,
-    /// When they are to be exchanged.
+    /// When they are to be refreshed.
     due: Instant,
 }
 
 impl Session {
-    /// Of somebody who has an account, or gets one now.
+    /// Signs a user in, and creates the account if there is none.
     pub async fn sign_in(url: &str, name: &str, email: &str, password: &str) -> Result<Self> {
-        let nobody = Box::new(Server::new(url, Self::Fixed(None)));
-        let known = async || {
+        let anonymous = Box::new(Server::new(url, Self::Fixed(None)));
+        let sign_in_once = async || {
             let input = sign_in::SignInInput { email: email.into(), password: password.into(), device: None };
-            let answer = nobody.ask::<SignIn>(sign_in::Variables { input }).await?.sign_in;
+            let answer = anonymous.ask::<SignIn>(sign_in::Variables { input }).await?.sign_in;
             let problem = answer.user_errors.first();
             let is_unknown = problem.is_some_and(|its| its.code == sign_in::UserErrorCode::BAD_CREDENTIALS);
             let tokens = Tokens::new(answer.access_token, answer.refresh_token, problem.map(|its| &its.message));
             anyhow::Ok((tokens, is_unknown))
         };
-        let (mut tokens, is_unknown) = known().await?;
+        let (mut tokens, is_unknown) = sign_in_once().await?;
         if is_unknown {
             let input = sign_up::SignUpInput {
                 name: name.into(),
@@ -56,37 +56,37 @@ impl Session {
                 password: password.into(),
                 device: None,
             };
-            let made = nobody.ask::<SignUp>(sign_up::Variables { input }).await?.sign_up;
+            let made = anonymous.ask::<SignUp>(sign_up::Variables { input }).await?.sign_up;
             let problem = made.user_errors.first();
             tokens = if problem.is_some_and(|its| its.code == sign_up::UserErrorCode::EMAIL_TAKEN) {
-                // By a try whose answer was lost, perhaps. Otherwise it was the password.
-                known().await?.0
+                // Perhaps by an earlier try whose answer was lost. Otherwise the password is wrong.
+                sign_in_once().await?.0
             } else {
                 Tokens::new(made.access_token, made.refresh_token, problem.map(|its| &its.message))
             };
         }
-        Ok(Self::Account { nobody, tokens: Mutex::new(tokens?) })
+        Ok(Self::Account { anonymous, tokens: Mutex::new(tokens?) })
     }
 
-    /// An access token that holds for some time.
+    /// An access token that is valid for some time.
     pub async fn token(&self) -> Result<Option<String>> {
-        let (nobody, tokens) = match self {
+        let (anonymous, tokens) = match self {
             Self::Fixed(token) => return Ok(token.clone()),
-            Self::Account { nobody, tokens } => (nobody, tokens),
+            Self::Account { anonymous, tokens } => (anonymous, tokens),
         };
-        // A refresh token works once. Who waits here finds what the first one got.
+        // A refresh token works once. A call that waits here finds what the first one stored.
         let mut tokens = tokens.lock().await;
         if tokens.due <= Instant::now() {
             let variables = refresh::Variables { token: tokens.refresh.clone() };
-            // In a box, because what asks also comes here for its token.
-            let answer = Box::pin(nobody.ask_within::<Refresh>(PATIENCE, variables)).await?.refresh_session;
+            // In a box, because a request calls this function for its token.
+            let answer = Box::pin(anonymous.ask_within::<Refresh>(REFRESH_TIMEOUT, variables)).await?.refresh_session;
             let problem = answer.user_errors.first().map(|its| &its.message);
             *tokens = Tokens::new(answer.access_token, answer.refresh_token, problem)?;
         }
         Ok(Some(tokens.access.clone()))
     }
 
-    /// Waits until the token is to be exchanged.
+    /// Waits until the token is to be refreshed.
     pub async fn is_due(&self) {
         match self {
             Self::Fixed(_) => pending().await,
@@ -97,8 +97,8 @@ impl Session {
         }
     }
 
-    /// The server refused this token: the next one to ask exchanges it, unless that was done. False if there is no other.
-    pub async fn distrust(&self, token: Option<&str>) -> bool {
+    /// The server refused this token: the next call of `token` refreshes it, unless that was done. False if it cannot.
+    pub async fn invalidate(&self, token: Option<&str>) -> bool {
         let Self::Account { tokens, .. } = self else { return false };
         let mut tokens = tokens.lock().await;
         if token == Some(&tokens.access) {
@@ -114,12 +114,12 @@ impl Tokens {
         let (Some(access), Some(refresh)) = (access, refresh) else {
             bail!("not signed in: {}", problem.map_or("no tokens came", |problem| problem));
         };
-        let due = Instant::now() + lifetime(&access)?.saturating_sub(MARGIN).max(REST);
+        let due = Instant::now() + lifetime(&access)?.saturating_sub(EXPIRY_MARGIN).max(MIN_REFRESH_INTERVAL);
         Ok(Self { access, refresh, due })
     }
 }
 
-/// How long a new token holds: the clock of this machine may be another than the server's.
+/// The lifetime of a new token: the clock of this machine may differ from the server's.
 fn lifetime(access_token: &str) -> Result<Duration> {
     #[derive(Deserialize)]
     struct Claims {

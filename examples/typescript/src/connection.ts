@@ -1,4 +1,4 @@
-// How the server is reached: queries and mutations by HTTP, subscriptions on a WebSocket that comes back by itself.
+// How the server is reached: queries and mutations by HTTP, subscriptions on a WebSocket that reconnects by itself.
 import {
   Client,
   type CombinedError,
@@ -13,24 +13,26 @@ import { TerminatedCloseEvent, createClient } from "graphql-ws";
 import WebSocket from "ws";
 import type { Session } from "./session.js";
 
-/** What is worth another try, with the same variables. */
-const PASSES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
-/** Of the HTTP statuses below 500 these say the same: the request came too slowly, or there are too many. */
-const LATER = [408, 429];
+/** Errors after which the same request can be sent again, with the same variables. */
+const RETRYABLE_CODES = new Set(["DATABASE_BUSY", "RATE_LIMITED", "STORAGE_FULL", "TIMEOUT", "UNAVAILABLE"]);
+/** The HTTP statuses below 500 after which it can: the request came too slowly, or there were too many. */
+const RETRYABLE_STATUSES = [408, 429];
 const LONGEST_WAIT = 10_000;
-/** The server pings every 25 seconds, and answers a request within 10: after this time there is no network. */
-const SILENCE = 60_000;
-const TOKEN_ENDED = 4403;
-/** The user has too many sockets, the server has a bug: graphql-ws does not come back after these, but both may pass. */
-const MAY_PASS = [1008, 1011];
+/** The server answers a request within 10 seconds: after this time the network is down. */
+const REQUEST_TIMEOUT = 60_000;
+/** The server pings every 25 seconds: a socket without any message for this time is dead. */
+const IDLE_TIMEOUT = 60_000;
+const TOKEN_EXPIRED = 4403;
+/** The user has too many sockets, or the server has a bug: graphql-ws does not reconnect after these, but a later try may succeed. */
+const RETRYABLE_CLOSE_CODES = [1008, 1011];
 
-/** There is no use in trying again: somebody has to sign in. */
+/** A retry does not help: the user has to sign in. */
 export class SignedOut extends Error {}
 
-/** Where the network died the answer to a handshake may never come; browsers give up by themselves. */
-class ImpatientWebSocket extends WebSocket {
+/** If the network is down, the answer to a handshake may never come; browsers have a timeout of their own. */
+class WebSocketWithTimeout extends WebSocket {
   constructor(url: string, protocols: string) {
-    super(url, protocols, { handshakeTimeout: SILENCE });
+    super(url, protocols, { handshakeTimeout: IDLE_TIMEOUT });
   }
 }
 
@@ -43,47 +45,47 @@ const nameDocuments = mapExchange({
   },
 });
 
-/** `session` is asked for a token whenever something is sent. */
+/** Each request takes its token from `session`. */
 export function connect(url: string, session: Session, trustedDocuments = false) {
   const headers = (token?: string) => (token ? { authorization: `Bearer ${token}` } : undefined);
-  const fetchInTime = fetchWithin(SILENCE);
-  const attempt = (token: string | undefined, input: RequestInfo | URL, init?: RequestInit) => {
+  const fetchWithTimeout = fetchWithin(REQUEST_TIMEOUT);
+  const fetchOnce = (token: string | undefined, input: RequestInfo | URL, init?: RequestInit) => {
     const all = { ...Object.fromEntries(new Headers(init?.headers)), ...headers(token) };
-    return fetchInTime(input, { ...init, headers: all });
+    return fetchWithTimeout(input, { ...init, headers: all });
   };
-  /** The token that the socket was given last. */
-  let shown: string | undefined;
-  let silence: NodeJS.Timeout | undefined;
+  /** The token with which the socket connected last. */
+  let socketToken: string | undefined;
+  let idleTimer: NodeJS.Timeout | undefined;
   const socket = createClient({
     url: url.replace(/^http/, "ws"),
-    webSocketImpl: ImpatientWebSocket,
-    connectionAckWaitTimeout: SILENCE,
+    webSocketImpl: WebSocketWithTimeout,
+    connectionAckWaitTimeout: IDLE_TIMEOUT,
     async connectionParams() {
-      shown = await session.token();
-      return headers(shown);
+      socketToken = await session.token();
+      return headers(socketToken);
     },
     retryAttempts: Infinity,
     retryWait: pause,
-    // `ws` reports a refused connection as an event too. Faults of this program are not retried.
+    // `ws` reports a refused connection as an event too. Errors of this program are not retried.
     shouldRetry: (cause) => !(cause instanceof Error) || cause instanceof TerminatedCloseEvent,
     on: {
       message() {
-        clearTimeout(silence);
-        silence = setTimeout(() => socket.terminate(), SILENCE);
+        clearTimeout(idleTimer);
+        idleTimer = setTimeout(() => socket.terminate(), IDLE_TIMEOUT);
       },
-      closed: () => clearTimeout(silence),
+      closed: () => clearTimeout(idleTimer),
     },
   });
   socket.on("closed", (event) => {
-    if ((event as CloseEvent).code === TOKEN_ENDED) session.distrust(shown);
+    if ((event as CloseEvent).code === TOKEN_EXPIRED) session.invalidate(socketToken);
   });
   const client = new Client({
     url,
     fetch: async (input, init) => {
       const token = await session.token();
-      const response = await attempt(token, input, init);
-      if (response.status !== 401 || !session.distrust(token)) return response;
-      return attempt(await session.token(), input, init);
+      const response = await fetchOnce(token, input, init);
+      if (response.status !== 401 || !session.invalidate(token)) return response;
+      return fetchOnce(await session.token(), input, init);
     },
     // No cache here: messages come by the feed, and src/conversation.ts keeps them.
     exchanges: [
@@ -100,7 +102,7 @@ export function connect(url: string, session: Session, trustedDocuments = false)
   return { client, stop: () => socket.dispose() };
 }
 
-/** A `fetch` that gives up after so many milliseconds. */
+/** A `fetch` with a timeout in milliseconds. */
 export function fetchWithin(time: number): typeof fetch {
   return (input, init) => {
     const timeout = AbortSignal.timeout(time);
@@ -108,38 +110,38 @@ export function fetchWithin(time: number): typeof fetch {
   };
 }
 
-/** Asks until there is an answer. Only for what does no harm when it is done twice: queries, and sends with a `clientId`. */
-export async function patiently<Data>(ask: () => PromiseLike<OperationResult<Data>>): Promise<Data> {
+/** Retries until there is an answer. Only for idempotent operations: queries, and sends with a `clientId`. */
+export async function retrying<Data>(ask: () => PromiseLike<OperationResult<Data>>): Promise<Data> {
   for (let failures = 0; ; failures++) {
     const { data, error } = await ask();
     if (!error && data) return data;
-    if (error && !passes(error)) throw error;
+    if (error && !isRetryable(error)) throw error;
     await pause(failures, wantedWait(error));
   }
 }
 
-/** How long the server wants a client to wait, in milliseconds, if it says so. */
+/** How long the server asks the client to wait, in milliseconds, if it does. */
 export function wantedWait(error?: CombinedError): unknown {
   return error?.graphQLErrors[0]?.extensions.retryAfterMs;
 }
 
-/** The code with which a socket was closed that does not come back by itself: with 4400, say. */
+/** The code with which a socket was closed that does not reconnect by itself, such as 4400. */
 export function closeCode({ networkError }: CombinedError): number | undefined {
   return networkError && "wasClean" in networkError && "code" in networkError ? Number(networkError.code) : undefined;
 }
 
-/** Whether it is worth another try; else somebody has to do something. */
-export function passes(error: CombinedError): boolean {
+/** Whether a retry may succeed. */
+export function isRetryable(error: CombinedError): boolean {
   const { graphQLErrors, networkError, response } = error;
   if (networkError instanceof SignedOut) return false;
   const code = closeCode(error);
-  if (code !== undefined) return MAY_PASS.includes(code);
-  // No answer at all, or the one of a proxy that does not reach the server.
-  if (networkError) return !(response?.status < 500) || LATER.includes(response.status);
-  return graphQLErrors.some(({ extensions }) => PASSES.has(String(extensions.code)));
+  if (code !== undefined) return RETRYABLE_CLOSE_CODES.includes(code);
+  // No answer at all, or an answer of a proxy that does not reach the server.
+  if (networkError) return !(response?.status < 500) || RETRYABLE_STATUSES.includes(response.status);
+  return graphQLErrors.some(({ extensions }) => RETRYABLE_CODES.has(String(extensions.code)));
 }
 
-/** Waits longer each time, and never as long as others, so that not all come back at once. */
+/** Exponential backoff with jitter, so that not all clients reconnect at the same moment. */
 export function pause(failures: number, wanted?: unknown): Promise<void> {
   console.error("No answer; trying again.");
   const wait = Math.min(200 * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random() / 2);

@@ -1,6 +1,6 @@
 // A conversation as an app keeps it: the messages of the server, kept current by the feed, and what is on its way there.
 import type { Client, CombinedError } from "@urql/core";
-import { closeCode, passes, patiently, pause, wantedWait } from "./connection.js";
+import { closeCode, isRetryable, pause, retrying, wantedWait } from "./connection.js";
 import { Feed, Open, Send } from "./documents.js";
 import type { FeedSubscription, MessagePartsFragment as Message } from "./gql/graphql.js";
 
@@ -51,7 +51,7 @@ export class Conversation {
     // The page has these, or they are gone.
     for (const [clientId, { message }] of this.outbox) if (message) this.outbox.delete(clientId);
     const { me, other } = this;
-    const page = await patiently(() => this.client.query(Open, { me, other }, { requestPolicy: "network-only" }));
+    const page = await retrying(() => this.client.query(Open, { me, other }, { requestPolicy: "network-only" }));
     if (closed !== this.#closed) return;
     if (!page.conversation) throw new Error("there is no such conversation, or it is not yours");
     this.messages.clear();
@@ -83,7 +83,7 @@ export class Conversation {
   /** Half an event is none: what could not be read is null, as if it was deleted. From the cursor before, it comes again. */
   async #followAgain(conversation: string, error: CombinedError): Promise<void> {
     this.close();
-    if (!passes(error)) return this.listener.failed?.(error.message);
+    if (!isRetryable(error)) return this.listener.failed?.(error.message);
     const closed = this.#closed;
     // After the longest wait.
     if (closeCode(error)) this.#failures = Infinity;
@@ -140,7 +140,7 @@ export class Conversation {
     if (content === undefined) return;
     const deleted = (this.#deleted = new Set<string>());
     const input = { senderId: this.me, receiverId: this.other, content, clientId };
-    const { message, userErrors: [problem] } = await patiently(() => this.client.mutation(Send, { input })).then(
+    const { message, userErrors: [problem] } = await retrying(() => this.client.mutation(Send, { input })).then(
       ({ sendMessage }) => sendMessage,
       (error: Error) => ({ message: null, userErrors: [error] }),
     );

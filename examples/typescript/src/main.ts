@@ -9,7 +9,7 @@
 // DUOLOGUE_TRUSTED_DOCUMENTS=1 is for a server with `--trusted-documents src/gql/persisted-documents.json`.
 import { createInterface } from "node:readline";
 import type { Client } from "@urql/core";
-import { connect, patiently } from "./connection.js";
+import { connect, retrying } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Create, Find, Search } from "./documents.js";
 import type { MessagePartsFragment as Message } from "./gql/graphql.js";
@@ -21,18 +21,18 @@ process.on("uncaughtException", ({ message }) => {
 });
 
 async function user(client: Client, name: string, email: string): Promise<string> {
-  const { createUser } = await patiently(() => client.mutation(Create, { input: { name, email } }));
+  const { createUser } = await retrying(() => client.mutation(Create, { input: { name, email } }));
   if (createUser.user) return createUser.user.id;
   const [problem] = createUser.userErrors;
   if (problem?.code !== "EMAIL_TAKEN") throw new Error(problem?.message);
-  // `search` finds whatever begins like this.
-  const { users } = await patiently(() => client.query(Find, { search: email }, { requestPolicy: "network-only" }));
+  // `search` matches prefixes.
+  const { users } = await retrying(() => client.query(Find, { search: email }, { requestPolicy: "network-only" }));
   const found = users.nodes.find((user) => user.email === email);
   if (!found) throw new Error("the address is taken, but not for you to see");
   return found.id;
 }
 
-/** The server as somebody reaches it, and their id. */
+/** The connection of a user to the server, and the id of the user. */
 async function begin(url: string, name: string) {
   const trusted = "DUOLOGUE_TRUSTED_DOCUMENTS" in process.env;
   const account = process.env[`DUOLOGUE_${name.toUpperCase()}`];
@@ -41,15 +41,15 @@ async function begin(url: string, name: string) {
     return { ...its, me: await user(its.client, name, `${name.toLowerCase()}@example.com`) };
   }
   const [email = "", ...rest] = account.split(":");
-  const nobody = connect(url, new Session(), trusted);
-  const { session, me } = await signIn(nobody.client, name, email, rest.join(":"));
+  const anonymous = connect(url, new Session(), trusted);
+  const { session, me } = await signIn(anonymous.client, name, email, rest.join(":"));
   return { ...connect(url, session, trusted), me };
 }
 
-/** What somebody has said or been told, the best first. */
+/** Searches the messages that a user has sent and received, the best match first. */
 async function search(client: Client, me: string, text: string): Promise<void> {
   const options = { requestPolicy: "network-only" } as const;
-  const { searchMessages } = await patiently(() => client.query(Search, { me, text }, options));
+  const { searchMessages } = await retrying(() => client.query(Search, { me, text }, options));
   for (const { snippet, node } of searchMessages.edges) {
     console.log(`FOUND ${node.id} ${node.sender?.name ?? "(erased)"}: ${snippet}`);
   }
@@ -87,7 +87,7 @@ await atAda.open();
 let sends: Promise<unknown> = Promise.resolve();
 createInterface({ input: process.stdin }).on("line", (content) => {
   const [, text] = content.match(/^\/search (.+)/) ?? [];
-  // After the sends before it, so that it finds them.
+  // After earlier sends, so that it finds them.
   if (text) sends = sends.then(() => search(ada.client, ada.me, text)).catch(({ message }: Error) => failed(message));
   else sends = atAda.send(content);
 });
