@@ -47,7 +47,7 @@ const clients = {
       },
       retryAttempts: Infinity,
       async retry(failures) {
-        // By itself it comes back after every status. What is thrown here is the end.
+        // By default it retries after every status. An error that is thrown here ends that.
         if (status >= 400 && status < 500 && ![408, 429].includes(status)) throw new Error(`The server says ${status}.`);
         await pause(wait(failures));
       },

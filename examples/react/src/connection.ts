@@ -123,7 +123,7 @@ type Listener = {
 
 /** Follows somebody's feed from a cursor, across lost connections, until the function is called that it gives. */
 export function follow(me: string, after: string, { heard, lost, failed }: Listener): () => void {
-  // Read anew whenever the socket has come back: the getter is what makes the feed go on.
+  // Read again whenever the socket reconnects: with this getter the feed resumes from the latest cursor.
   const variables = { me, get after() { return after; } };
   let failures = 0;
   let stopped = false;

@@ -72,7 +72,7 @@ export class Conversation {
 
   #follow(conversation: string): void {
     const cursor = () => this.#cursor;
-    // The variables are read anew whenever the socket reconnects: the getter is what makes the feed go on.
+    // The variables are read again whenever the socket reconnects: with this getter the feed resumes from the latest cursor.
     const variables = { me: this.me, conversation, get after() { return cursor(); } };
     this.#following = this.client.subscription(Feed, variables).subscribe(({ data, error }) => {
       if (error) this.#followAgain(conversation, error);
