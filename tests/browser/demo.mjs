@@ -44,6 +44,14 @@ export async function hold(page, words, answer = (route, response) => route.fulf
   return { held, release };
 }
 
+/** All of it is within the log. */
+export const isInSight = (locator) =>
+  locator.evaluate((its) => {
+    const { top, bottom } = its.getBoundingClientRect();
+    const log = its.closest("[role=log]").getBoundingClientRect();
+    return top >= log.top && bottom <= log.bottom;
+  });
+
 /** What has changed is shown in the next frame. */
 export const settled = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 
@@ -128,7 +136,7 @@ export async function threeMessages(names) {
   await tell(first, reader, "one");
   await tell(second, reader, "two");
   const { id } = (await tell(first, reader, "three")).sendMessage.message;
-  return { reader, takeBack: () => ask(open, "mutation ($id: ID!) { deleteMessage(id: $id) { deletedId } }", { id }) };
+  return { reader, takeBack: () => takeBack(id) };
 }
 
 /** The list comes to begin with the conversations with these people. */
@@ -144,3 +152,16 @@ export const tell = (from, to, content) => ask(open, SEND, { from, to, content }
 const SEND = `mutation ($from: ID!, $to: ID!, $content: String!) {
   sendMessage(input: { senderId: $from, receiverId: $to, content: $content }) { message { id } }
 }`;
+
+/** Takes a message back, beside the browser. */
+export const takeBack = (id) => ask(open, "mutation ($id: ID!) { deleteMessage(id: $id) { deletedId } }", { id });
+
+/** Somebody with more conversations than a page of the list has. Who began the oldest one says more. */
+export async function manyConversations(name) {
+  const reader = await person(name);
+  const names = Array.from({ length: 33 }, (_, i) => `Peer ${i + 10}`);
+  const oldest = await person(names[0]);
+  await tell(oldest, reader, "Hello");
+  for (const its of names.slice(1)) await tell(await person(its), reader, "Hello");
+  return { reader, names: names.reverse(), say: async (content) => (await tell(oldest, reader, content)).sendMessage.message.id };
+}

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ask, fill, isAccessible } from "./browser.mjs";
-import { button, close, composer, hold, intercept, isFocused, isLedBy, log, person, send, settled, threeMessages } from "./demo.mjs";
+import { button, close, composer, hold, intercept, isFocused, isLedBy, log } from "./demo.mjs";
+import { manyConversations, person, send, settled, takeBack, threeMessages } from "./demo.mjs";
 import {
   PAGE, PASSWORD, accounts, find, isCurrent, isRenewed, message, open, row, signUp, tell, texts, two, unsent, visit,
 } from "./react.mjs";
@@ -51,6 +52,25 @@ test("a conversation goes down the list when its last message is deleted", async
   await isCurrent(window.page);
   await takeBack();
   await isLedBy(window.page, ["React-Berta", "React-Anton"]);
+  await window.close();
+});
+
+test("a conversation whose place is beyond the pages of the list comes with its page, and the focus stays in the list", async () => {
+  const { names, say } = await manyConversations("React-Quint");
+  const window = await visit(open);
+  const { page } = window;
+  await find(page, "Find yourself", "React-Quint");
+  await isCurrent(page);
+  const oldest = row(page, names.at(-1));
+  const id = await say("and more");
+  await isLedBy(page, [names.at(-1)]);
+  await takeBack(id);
+  await oldest.waitFor({ state: "detached" });
+  await button(page, "Show more conversations").press("Enter");
+  await oldest.waitFor();
+  await isLedBy(page, names);
+  await button(page, "Show more conversations").waitFor({ state: "detached" });
+  await isFocused(page.getByRole("list", { name: "Conversations" }), page);
   await window.close();
 });
 

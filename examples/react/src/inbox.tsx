@@ -1,5 +1,5 @@
 // All conversations of somebody, the most recent first, and people to begin one with.
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { ask } from "./connection";
 import { Between } from "./documents";
 import { People } from "./people";
@@ -9,8 +9,18 @@ type Props = { me: string; state: State; open: string | null; showMore: () => Pr
 
 export function Inbox({ me, state, open, showMore, signOut }: Props) {
   const [problem, setProblem] = useState<string | null>(null);
+  const list = useRef<HTMLUListElement>(null);
+  const hasAsked = useRef(false);
+  useEffect(() => {
+    // The button that was pressed is gone, and the focus with it.
+    if (hasAsked.current && !state.more && document.activeElement === document.body) list.current?.focus({ preventScroll: true });
+  }, [state.more]);
   const attempt = (what: Promise<void>) =>
     what.then(() => setProblem(null), (failure: Error) => setProblem(failure.message));
+  function more(): void {
+    hasAsked.current = true;
+    void attempt(showMore());
+  }
   async function talkTo(other: string): Promise<void> {
     const before = location.hash;
     const { conversation } = await ask(Between, { me, other });
@@ -25,7 +35,7 @@ export function Inbox({ me, state, open, showMore, signOut }: Props) {
       </header>
       <People label="Find people" onPick={(other) => attempt(talkTo(other))} />
       {problem && <p role="alert">{problem}</p>}
-      <ul aria-label="Conversations" className="rows">
+      <ul ref={list} tabIndex={-1} aria-label="Conversations" className="rows">
         {state.rows.map(({ id, peer, lastMessage, unreadCount }) => (
           <li key={id}>
             <a href={`#${id}`} aria-current={id === open ? "page" : undefined}>
@@ -39,7 +49,7 @@ export function Inbox({ me, state, open, showMore, signOut }: Props) {
           </li>
         ))}
       </ul>
-      {state.more && <button type="button" onClick={() => attempt(showMore())}>Show more conversations</button>}
+      {state.more && <button type="button" onClick={more}>Show more conversations</button>}
     </>
   );
 }

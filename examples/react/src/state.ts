@@ -4,6 +4,7 @@ import type { EarlierQuery, LoadQuery, MessagePartsFragment, MoreQuery, RowFragm
 
 export type Message = MessagePartsFragment;
 export type Row = RowFragment;
+type Inbox = NonNullable<LoadQuery["user"]>["conversations"];
 
 export type Open = {
   row: Row;
@@ -21,6 +22,8 @@ export type State = {
   rows: Row[];
   /** Where the rest of the inbox begins; null if there is none. */
   more: string | null;
+  /** When the last message of the last row before that was sent: a conversation without a later one comes with its page. */
+  end: string | null;
   /** What was heard of conversations while a page of the inbox is on its way, which may have them as they were before. */
   changed: ReadonlyMap<string, Row> | null;
   open: Open | null;
@@ -67,8 +70,10 @@ export function reduce(state: State | null, action: Action): State | null {
       // Unless all was loaded again meanwhile: the page would not join, or what was heard of it before is gone.
       if (!page || !state.changed || state.more !== action.after) return state;
       const added = page.nodes.filter(({ id }) => !state.rows.some((row) => row.id === id));
-      const rows = [...state.changed.values()].reduce(withPlace, [...state.rows, ...added]);
-      return { ...state, rows, more: end(page.pageInfo) };
+      const last = lastOf(page, state.end);
+      const place = (rows: Row[], row: Row) => withPlace(rows, row, last);
+      const rows = [...state.changed.values()].reduce(place, [...state.rows, ...added]);
+      return { ...state, rows, more: end(page.pageInfo), end: last };
     }
   }
 }
@@ -81,6 +86,7 @@ function loaded({ user, node }: LoadQuery, isCurrent: boolean): State | null {
     name,
     rows: conversations.nodes,
     more: end(conversations.pageInfo),
+    end: lastOf(conversations),
     changed: null,
     open: open && {
       row: open,
@@ -96,22 +102,23 @@ function heard(state: State, event: Event): State {
   const { kind, conversation } = event;
   if (kind === "CAUGHT_UP") return { ...state, isCurrent: true };
   if (!conversation) return state;
-  const rows = withRow(state.rows, kind, conversation);
+  const rows = withRow(state, kind, conversation);
   const changed = state.changed && new Map(state.changed).set(conversation.id, conversation);
   if (state.open?.row.id !== conversation.id) return { ...state, rows, changed };
   return { ...state, rows, changed, open: { ...heardIn(state.open, event), row: conversation } };
 }
 
-function withRow(rows: Row[], kind: Event["kind"], row: Row): Row[] {
+function withRow({ rows, end }: State, kind: Event["kind"], row: Row): Row[] {
   if (kind === "MESSAGE_SENT") return [row, ...rows.filter(({ id }) => id !== row.id)];
-  return kind === "MESSAGE_DELETED" ? withPlace(rows, row) : rows.map((its) => (its.id === row.id ? row : its));
+  return kind === "MESSAGE_DELETED" ? withPlace(rows, row, end) : rows.map((its) => (its.id === row.id ? row : its));
 }
 
-/** The conversations are ordered by their last messages. Without one they keep their place. What is not loaded comes with its page. */
-function withPlace(rows: Row[], row: Row): Row[] {
+/** The conversations are ordered by their last messages. Without one they keep their place. What is beyond the end comes with its page. */
+function withPlace(rows: Row[], row: Row, end: string | null): Row[] {
   const others = rows.filter(({ id }) => id !== row.id);
   const { lastMessage } = row;
-  if (!lastMessage || others.length === rows.length) return rows.map((its) => (its.id === row.id ? row : its));
+  if (!lastMessage) return rows.map((its) => (its.id === row.id ? row : its));
+  if (end && lastMessage.createdAt < end) return others;
   const older = others.findIndex((its) => its.lastMessage && its.lastMessage.createdAt < lastMessage.createdAt);
   return older < 0 ? [...others, row] : [...others.slice(0, older), row, ...others.slice(older)];
 }
@@ -132,3 +139,10 @@ const start = (page: { hasPreviousPage: boolean; startCursor?: string | null }) 
   page.hasPreviousPage ? (page.startCursor ?? null) : null;
 const end = (page: { hasNextPage: boolean; endCursor?: string | null }) =>
   page.hasNextPage ? (page.endCursor ?? null) : null;
+
+/** After the pages before it, of which the last message was sent `before`. */
+function lastOf({ nodes, pageInfo }: Inbox, before: string | null = null): string | null {
+  // Not simply that of the last row: the clock of the server may have been set back.
+  const sent = nodes.flatMap(({ lastMessage }) => lastMessage?.createdAt ?? []);
+  return pageInfo.hasNextPage ? ([...sent, ...(before ? [before] : [])].sort()[0] ?? null) : null;
+}
