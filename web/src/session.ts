@@ -1,6 +1,7 @@
 // Who is signed in on this page. Whatever operation signs somebody in, be it signUp, signIn or refreshSession, the page
 // keeps the tokens of its answer, and sends them with all that follows: until the tab is closed, or for all tabs of this
 // browser until somebody signs out.
+import { postGraphQL } from "./request";
 import { allowed, alone, type Guarded, local, tab } from "./storage";
 
 export interface Session {
@@ -239,11 +240,10 @@ async function seek() {
 
 /** Asks with this token only, and gives up after so many milliseconds. */
 async function ask(query: string, variables: object, patience: number, token?: string) {
-  const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
-  const body = JSON.stringify({ query, variables });
+  const headers: Record<string, string> = token ? { authorization: `Bearer ${token}` } : {};
   const signal = AbortSignal.timeout(patience);
   // Whoever signs out may close the page at once.
-  return (await fetch("/graphql", { method: "POST", headers, body, signal, keepalive: true })).json();
+  return (await postGraphQL(query, variables, { headers, signal, keepalive: true })).json();
 }
 
 /** Whether this token is still the last one. What another tab has done is taken over: the browser may tell of it later. */

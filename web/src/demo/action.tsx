@@ -1,7 +1,7 @@
 // What a form does.
 /** @jsxImportSource preact */
 import { useState } from "preact/hooks";
-import type { Failure } from "./api";
+import { asFailure, type Failure } from "./api";
 
 type Fields = Record<string, string>;
 
@@ -13,8 +13,9 @@ export function useAction(action: (fields: Fields) => Promise<void>) {
     if (isBusy) return;
     setBusy(true);
     setFailure(null);
-    await action(fields).catch(setFailure);
-    setBusy(false);
+    await action(fields)
+      .catch((error) => setFailure(asFailure(error)))
+      .finally(() => setBusy(false));
   }
   function submit(event: SubmitEvent) {
     event.preventDefault();

@@ -1,6 +1,6 @@
 // What a component asks the server for.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Failure } from "./api";
+import { asFailure, type Failure } from "./api";
 
 /**
  * A value that is asked for when the component is shown, and again on `retry`; until then the old one is there. Answers that come
@@ -12,7 +12,7 @@ export function useAnswer<Value>(ask: () => Promise<Value>) {
   function begin() {
     const question = ++asked.current;
     const take = (answer: Value | Failure) => void (question === asked.current && setAnswer(answer));
-    ask().then(take, take);
+    ask().then(take, (error) => take(asFailure(error)));
   }
   useEffect(begin, []);
   return { answer, retry: begin };

@@ -2,13 +2,12 @@
 import { signal } from "@preact/signals";
 import { createClient } from "graphql-ws/client";
 import { authorizedFetch, connectionParams, renew, session } from "../session";
+import { backoff } from "../backoff";
+import { postGraphQL } from "../request";
 import { RENEW_CONNECTION, type Payload } from "./operations";
 
 /** An answer that does not come within this time does not come. */
 const PATIENCE = 15_000;
-/** What is tried again waits at first for this long, and for twice as long each time. */
-const FIRST_WAIT = 500;
-const LONGEST_WAIT = 10_000;
 const PING_EVERY = 10_000;
 const PONG_WITHIN = 5_000;
 const NO_LONGER_NEEDED = 1000;
@@ -42,6 +41,12 @@ export class Failure extends Error {
   }
 }
 
+/** What went wrong on the way or at the server; anything else is a bug, and goes on as one. */
+export function asFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  throw error;
+}
+
 interface GraphQLError {
   message: string;
   extensions?: { code?: string; retryAfterMs?: number };
@@ -53,12 +58,9 @@ const failureOf = ({ message, extensions }: GraphQLError) =>
 /** Runs a query. */
 export async function request<Data>(query: string, variables: object = {}): Promise<Data> {
   const unreachable = new Failure("UNREACHABLE", "The server cannot be reached.");
-  const response = await authorizedFetch("/graphql", {
-    method: "POST",
-    headers: { "content-type": "application/json", accept: "application/json" },
-    body: JSON.stringify({ query, variables }),
-    signal: AbortSignal.timeout(PATIENCE),
-  }).catch(() => Promise.reject(unreachable));
+  const signal = AbortSignal.timeout(PATIENCE);
+  const asked = postGraphQL(query, variables, { fetch: authorizedFetch, signal });
+  const response = await asked.catch(() => Promise.reject(unreachable));
   const answer: { data?: Data; errors?: GraphQLError[] } | null = await response.json().catch(() => null);
   const [error] = Array.isArray(answer?.errors) ? answer.errors : [];
   if (error?.message) throw failureOf(error);
@@ -94,14 +96,12 @@ export function pause(milliseconds: number): Promise<void> {
   });
 }
 
-/** Before what failed so often in a row is tried again; not all clients of a server at the same moment. */
-export function backoff(failures: number): Promise<void> {
-  return pause(Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failures) * (0.5 + Math.random() / 2));
-}
+/** Before what failed so often in a row is tried again. */
+export const pauseAfterFailures = (failures: number) => pause(backoff(failures));
 
 /** The same, unless the server has said how long it takes. */
 export function pauseAfter({ retryAfterMs }: Failure, failures: number): Promise<void> {
-  return retryAfterMs ? pause(retryAfterMs) : backoff(failures);
+  return pause(retryAfterMs || backoff(failures));
 }
 
 /** Does it again after each failure that may pass, until it is done or `isOver` says that there is no need any more. */
@@ -110,7 +110,7 @@ export async function repeatUntilDone(action: () => Promise<void>, isOver: () =>
     try {
       return await action();
     } catch (error) {
-      const failure = error as Failure;
+      const failure = asFailure(error);
       if (!failure.isTemporary) return;
       await pauseAfter(failure, failures);
     }
@@ -135,7 +135,7 @@ const socket = createClient({
   },
   retryAttempts: Infinity,
   shouldRetry: () => true,
-  retryWait: backoff,
+  retryWait: pauseAfterFailures,
   connectionAckWaitTimeout: PATIENCE,
   keepAlive: PING_EVERY,
   on: {
@@ -193,7 +193,7 @@ export function follow<Event>(
       ended = true;
       stop();
       if (failure && refused(failure)) return;
-      await backoff(failures++);
+      await pauseAfterFailures(failures++);
       if (!stopped) begin();
     };
     stop = socket.subscribe<Record<string, Event>>(

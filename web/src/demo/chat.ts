@@ -1,7 +1,8 @@
 // Somebody's chat: loads what is shown, follows what happens, and does what the reader asks for.
 import { batch, computed, effect, signal } from "@preact/signals";
-import { backoff, connection, Failure, follow, mutate, repeatUntilDone, request } from "./api";
+import { asFailure, Failure, follow, mutate, repeatUntilDone, request } from "./api";
 import { Drafts } from "./drafts";
+import { Feed } from "./feed";
 import { Marks } from "./marks";
 import * as model from "./model";
 import * as operations from "./operations";
@@ -32,8 +33,6 @@ export class Chat {
   readonly trouble = signal<string | null>(null);
   /** Of the open conversation. */
   readonly wanted = signal<Wanted | null>(null);
-  /** Null while all is well. */
-  readonly banner = signal<"offline" | "catching up" | null>(null);
   /** The account is not there any more. */
   readonly isGone = signal(false);
   /** Whether the reader sees the end of the open conversation. */
@@ -45,6 +44,7 @@ export class Chat {
     return (this.state.value?.conversations ?? []).reduce((sum, conversation) => sum + this.unreadOf(conversation), 0);
   });
 
+  readonly feed: Feed;
   readonly outbox: Outbox;
   readonly drafts: Drafts;
   readonly unseen: Unseen;
@@ -52,13 +52,12 @@ export class Chat {
   /** Where the reader was when the page was left. */
   private readonly place;
   private readonly marks: Marks;
-  private cursor = "";
   private readonly told = () => this.state.peek()?.told ?? 0;
-  private stopFeed = () => {};
   private readonly ends: (() => void)[] = [];
   private stopped = false;
 
   constructor(readonly me: string) {
+    this.feed = new Feed(me, () => this.load(), (event) => this.take(event), this.endsWith);
     this.outbox = new Outbox(me, (message) => this.takeChanged(message));
     this.marks = new Marks(me, this.told, (row, asked) => this.change((state) => model.withRow(state, row, asked)));
     this.drafts = new Drafts(me);
@@ -70,8 +69,7 @@ export class Chat {
   /** Loads what is shown and begins to follow. Fails if the server cannot be reached at first. */
   async start(openKey: string | null) {
     this.openKey.value = openKey;
-    if (!(await this.load()) || this.stopped) return;
-    this.follow();
+    if (!(await this.feed.start())) return;
     const place = this.place.value.peek();
     if (place && place.key === openKey) this.showFirst(place.id, place.at);
     this.leaveAt(null);
@@ -89,10 +87,6 @@ export class Chat {
         if (open?.opened && this.unseen.look(open) && !this.wanted.peek()) this.showFirst(this.unseen.first.peek()!);
       }),
       effect(() => this.markRead()),
-      effect(() => {
-        if (connection.value === "lost") this.banner.value = "offline";
-        else if (this.banner.peek() === "offline" && connection.value === "open") this.banner.value = "catching up";
-      }),
       // Presence of somebody before the first message: the signals above do not tell it.
       effect(() => {
         const conversation = this.unstarted.value;
@@ -104,7 +98,7 @@ export class Chat {
 
   stop() {
     this.stopped = true;
-    this.stopFeed();
+    this.feed.stop();
     this.ends.forEach((end) => end());
     this.typing.stop();
     this.outbox.stop();
@@ -123,11 +117,14 @@ export class Chat {
     if (this.state.value) this.state.value = change(this.state.value);
   }
 
-  private async load(): Promise<boolean> {
+  /** Gives the cursor of the feed; null if the account is not there. */
+  private async load(): Promise<string | null> {
+    // The server may have other messages than before.
+    this.marks.clear();
     const snapshot = await this.loadSnapshot(this.openKey.value);
     if (!snapshot?.user) {
       this.isGone.value = true;
-      return false;
+      return null;
     }
     const { conversations, ...person } = snapshot.user;
     // What was asked for before is older than this.
@@ -135,7 +132,6 @@ export class Chat {
     if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation, this.openKey.value!);
     batch(() => {
       this.state.value = state;
-      this.cursor = snapshot.feedCursor;
       state.conversations.forEach((conversation) => {
         conversation.entries.forEach((message) => this.outbox.remove(message.clientId));
         if (conversation.last) this.markDelivered(conversation.id, conversation.last);
@@ -143,7 +139,7 @@ export class Chat {
     });
     await this.show(this.openKey.value);
     void this.loadUnsent();
-    return true;
+    return snapshot.feedCursor;
   }
 
   /** Loads what the first page of the list has not: conversations in which messages wait, although none was ever sent there. */
@@ -164,26 +160,10 @@ export class Chat {
     try {
       return await request<operations.Snapshot>(operations.SNAPSHOT, { me, peer: peer ?? me, open });
     } catch (error) {
-      if ((error as Failure).code !== NO_SUCH_ID) throw error;
+      if (asFailure(error).code !== NO_SUCH_ID) throw error;
       // Whose id was it? A conversation that is not there is told of when it is shown.
       return open ? this.loadSnapshot(null) : null;
     }
-  }
-
-  private follow() {
-    const chat = this;
-    const variables = {
-      me: this.me,
-      // Read anew whenever the socket connects again.
-      get after() {
-        return chat.cursor;
-      },
-    };
-    const refused = (failure: Failure) => {
-      this.banner.value ??= "catching up";
-      return this.endsWith(failure);
-    };
-    this.stopFeed = follow<FeedEvent>(operations.FEED, variables, (event) => this.take(event), refused);
   }
 
   /** Whether there is no use in trying again: the account was deleted. */
@@ -193,10 +173,6 @@ export class Chat {
   };
 
   private take(event: FeedEvent) {
-    if (event.kind === "RESET") {
-      void this.reset();
-      return;
-    }
     batch(() => {
       this.hearOf(event);
       this.change((state) => model.withEvent(state, event));
@@ -206,11 +182,9 @@ export class Chat {
       if (event.message && event.conversation) this.takeBack(event.conversation.id, event.message);
       if (event.kind === "MESSAGE_SENT" && event.conversation) this.typing.forget(event.conversation.id);
     });
-    this.cursor = event.cursor;
     if (event.kind !== "CAUGHT_UP") return;
     void this.refreshPresences();
-    if (!this.banner.value) return;
-    this.banner.value = null;
+    if (!this.feed.banner.value) return;
     this.trouble.value = null;
     if (!this.open.value?.opened) void this.show(this.openKey.value);
   }
@@ -231,21 +205,6 @@ export class Chat {
   private unquote(message: string) {
     this.outbox.unquote(message);
     this.drafts.unquote(message);
-  }
-
-  /** The server cannot go on from the cursor: everything is loaded again, and followed from there. */
-  private async reset() {
-    this.stopFeed();
-    this.marks.clear();
-    this.banner.value = "catching up";
-    for (let failures = 0; !this.stopped; failures++) {
-      try {
-        if ((await this.load()) && !this.stopped) this.follow();
-        return;
-      } catch {
-        await backoff(failures);
-      }
-    }
   }
 
   /** Signals that were given while nobody listened are lost. */
@@ -290,7 +249,8 @@ export class Chat {
       else throw new Failure("NOT_FOUND", "There is no such person here, or none that you may see.");
     } catch (error) {
       this.change((state) => model.withOpening(state, key, false));
-      if (this.openKey.value === key) this.trouble.value = (error as Failure).message;
+      const { message } = asFailure(error);
+      if (this.openKey.value === key) this.trouble.value = message;
     }
   }
 
@@ -314,9 +274,10 @@ export class Chat {
       if (!node) throw new Failure("NOT_FOUND", "This conversation is not there any more.");
       if (joins()) this.change((state) => model.withPage(state, id, node.messages));
     } catch (error) {
+      const { message } = asFailure(error);
       batch(() => {
         if (joins()) this.change((state) => model.withLoading(state, id, false));
-        if (this.open.value?.id === id) this.trouble.value = (error as Failure).message;
+        if (this.open.value?.id === id) this.trouble.value = message;
       });
     }
   }

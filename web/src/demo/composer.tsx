@@ -1,7 +1,7 @@
 // Where messages are written and changed.
 /** @jsxImportSource preact */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Failure } from "./api";
+import { asFailure, type Failure } from "./api";
 import type { Chat } from "./chat";
 import type { Edit } from "./drafts";
 import { lengthOf, oneLine } from "./format";
@@ -89,7 +89,7 @@ export function Composer({ chat, conversation, maxLength }: ComposerProps) {
     try {
       await chat.edit(edit.id, edit.text.trim(), edit.version);
     } catch (error) {
-      saved = await explain(edit, error as Failure).catch((why: Failure) => notice(edit, why.message));
+      saved = await explain(edit, asFailure(error)).catch((why) => notice(edit, asFailure(why).message));
     }
     if (saved !== null) done(edit, saved);
     setSaving(false);

@@ -1,11 +1,11 @@
 // Starts the chat demo: finds out what server this is and who is here, and shows the chat.
 /** @jsxImportSource preact */
-import { effect, signal } from "@preact/signals";
+import { signal, useSignalEffect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { session, signOut } from "../session";
 import { useAnswer } from "./answer";
-import { Failure, request } from "./api";
+import { asFailure, Failure, request } from "./api";
 import { Chat } from "./chat";
 import { ConversationPane } from "./conversation";
 import { ME, SERVER, type Me, type Server } from "./operations";
@@ -66,7 +66,7 @@ function WithChat({ me, server, leave }: WithChatProps) {
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     const next = new Chat(me);
-    next.start(route.value.with).then(() => setChat(next), setFailure);
+    next.start(route.value.with).then(() => setChat(next), (error) => setFailure(asFailure(error)));
     return () => next.stop();
   }, [attempt]);
   if (!chat) return failure ? <Trouble failure={failure} retry={() => setAttempt(attempt + 1)} /> : <Waiting />;
@@ -91,28 +91,20 @@ interface ShownProps {
 
 function Shown({ chat, server, leave }: ShownProps) {
   const hasAccounts = server.features.includes("accounts");
-  useEffect(
-    () =>
-      effect(() => {
-        const key = route.value.with;
-        if (key !== chat.openKey.peek()) void chat.show(key);
-      }),
-    [],
-  );
-  useEffect(
-    () =>
-      effect(() => {
-        const unread = chat.unread.value;
-        const name = chat.open.value?.peer?.name;
-        document.title = `${unread ? `(${unread}) ` : ""}${name ? `\u2068${name}\u2069 · ` : ""}Duologue`;
-      }),
-    [],
-  );
+  useSignalEffect(() => {
+    const key = route.value.with;
+    if (key !== chat.openKey.peek()) void chat.show(key);
+  });
+  useSignalEffect(() => {
+    const unread = chat.unread.value;
+    const name = chat.open.value?.peer?.name;
+    document.title = `${unread ? `(${unread}) ` : ""}${name ? `\u2068${name}\u2069 · ` : ""}Duologue`;
+  });
   return (
     <div class="chat" data-open={chat.openKey.value !== null}>
       <div class="banner" role="status">
-        {chat.banner.value === "offline" && "Offline. What you write is sent when the connection is back."}
-        {chat.banner.value === "catching up" && "Catching up…"}
+        {chat.feed.banner.value === "offline" && "Offline. What you write is sent when the connection is back."}
+        {chat.feed.banner.value === "catching up" && "Catching up…"}
       </div>
       <Sidebar
         chat={chat}

@@ -1,6 +1,6 @@
 // Tells the other side how far messages have got. A mark covers everything before it, so that of several of a kind for a
 // conversation only the last is sent.
-import { type Failure, mutate, pause, pauseAfter } from "./api";
+import { asFailure, mutate, pause, pauseAfter } from "./api";
 import { MARK_DELIVERED, MARK_READ, type Marked, type Row } from "./operations";
 
 interface Mark {
@@ -55,6 +55,10 @@ export class Marks {
   private async run() {
     if (this.running) return;
     this.running = true;
+    await this.send().finally(() => (this.running = false));
+  }
+
+  private async send() {
     let failures = 0;
     // Events that come together give one mark.
     await pause(50);
@@ -67,7 +71,7 @@ export class Marks {
         failures = 0;
         if (row) this.marked(row, asked);
       } catch (error) {
-        const failure = error as Failure;
+        const failure = asFailure(error);
         if (failure.isTemporary) {
           await pauseAfter(failure, failures++);
           continue;
@@ -75,7 +79,6 @@ export class Marks {
       }
       if (this.waiting.get(name) === mark) this.waiting.delete(name);
     }
-    this.running = false;
   }
 }
 

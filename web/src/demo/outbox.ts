@@ -4,7 +4,7 @@
 import { batch, computed, signal } from "@preact/signals";
 import { session, unsentOf } from "../session";
 import { alone, local, tab } from "../storage";
-import { type Failure, mutate, pauseAfter } from "./api";
+import { asFailure, type Failure, mutate, pauseAfter } from "./api";
 import { SEND, type Changed, type Quote } from "./operations";
 
 interface Kept {
@@ -137,6 +137,11 @@ export class Outbox {
   private async run() {
     if (this.running) return;
     this.running = true;
+    await this.sendAll().finally(() => (this.running = false));
+    this.isStuck.value = false;
+  }
+
+  private async sendAll() {
     let failures = 0;
     for (let item; !this.stopped && (item = this.kept.value.find(({ why }) => why === undefined));) {
       const { clientId } = item;
@@ -146,8 +151,6 @@ export class Outbox {
       if (failure?.isTemporary) await pauseAfter(failure, failures++);
       else failures = 0;
     }
-    this.isStuck.value = false;
-    this.running = false;
   }
 
   /** Gives why it was not sent. */
@@ -163,7 +166,7 @@ export class Outbox {
         this.remove(clientId);
       });
     } catch (error) {
-      const failure = error as Failure;
+      const failure = asFailure(error);
       if (!failure.isTemporary) this.change(clientId, { why: failure.message });
       return failure;
     }

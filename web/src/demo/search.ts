@@ -1,6 +1,6 @@
 // A search while somebody types, page by page. An answer to what is no longer asked for is dropped.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Failure } from "./api";
+import { asFailure, type Failure } from "./api";
 
 export interface Page<Item> {
   items: Item[];
@@ -27,7 +27,8 @@ export function useSearch<Its extends Page<unknown>>(search: string | null, wait
       setFound({ search, page: before ? { ...page, items: [...before.items, ...page.items] } : page });
       setFailure(null);
     } catch (error) {
-      if (number === asked.current) setFailure(error as Failure);
+      const failure = asFailure(error);
+      if (number === asked.current) setFailure(failure);
     }
   }
   useEffect(() => {

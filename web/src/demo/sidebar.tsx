@@ -2,6 +2,7 @@
 /** @jsxImportSource preact */
 import { batch, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { asFailure } from "./api";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
 import { MessagesFound, useMessages } from "./found";
@@ -128,7 +129,7 @@ function Conversations({ chat, open }: { chat: Chat; open: (key: string) => void
   const shown = conversations.filter(isShown);
   const loadMore = () => {
     failed.value = null;
-    chat.loadMore().catch((error) => (failed.value = error.message));
+    chat.loadMore().catch((error) => (failed.value = asFailure(error).message));
   };
   return (
     <>

@@ -1,6 +1,7 @@
 // Who you are on a server where people sign in: a form in the corner, beside the examples that do the same by hand.
 import { Button } from "@graphiql/react";
 import { type FormEvent, useRef, useState, useSyncExternalStore } from "react";
+import { postGraphQL } from "../request";
 import { authorizedFetch, mayLeave, session, signOut } from "../session";
 
 const PAYLOAD = "{ accessToken refreshToken viewer { user { name } } userErrors { message } }";
@@ -14,9 +15,7 @@ interface Payload {
 
 /** Gives what is to be fixed; nothing once signed in. The session learns the tokens from the answer. */
 async function enter(query: string, input: Record<string, FormDataEntryValue>): Promise<string> {
-  const headers = { "content-type": "application/json" };
-  const body = JSON.stringify({ query, variables: { input } });
-  const response = await authorizedFetch("/graphql", { method: "POST", headers, body });
+  const response = await postGraphQL(query, { input }, { fetch: authorizedFetch });
   const { data, errors } = (await response.json()) as { data?: Record<string, Payload>; errors?: { message: string }[] };
   const [payload] = Object.values(data ?? {});
   return [...(errors ?? []), ...(payload?.userErrors ?? [])].map(({ message }) => message).join(" ");

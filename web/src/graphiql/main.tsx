@@ -11,6 +11,7 @@ import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { GraphiQL } from "graphiql";
 import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
+import { postGraphQL } from "../request";
 import { Account } from "./account";
 import { accountExamples } from "./account-examples";
 import { createFetcher } from "./fetcher";
@@ -25,10 +26,8 @@ socket.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
 
 /** The optional features of this server. */
 async function readFeatures(): Promise<string[]> {
-  const headers = { "content-type": "application/json" };
   try {
-    const response = await fetch(endpoint, { method: "POST", headers, body: '{"query":"{ server { features } }"}' });
-    return (await response.json()).data.server.features;
+    return (await (await postGraphQL("{ server { features } }")).json()).data.server.features;
   } catch {
     return [];
   }

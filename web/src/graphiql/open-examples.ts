@@ -1,4 +1,5 @@
 // The tabs that a new reader finds where nobody signs in: two people meet, talk and watch each other's messages arrive.
+import { postGraphQL } from "../request";
 import { authorizedFetch } from "../session";
 import { type Example, find, json, numbered, schema } from "./example";
 
@@ -33,9 +34,7 @@ mutation Create(
 /** Who has an address: they are there already, from another time. */
 async function idOf(email: string): Promise<string | null> {
   const query = "query ($email: String!) { users(search: $email, first: 10) { nodes { id email } } }";
-  const headers = { "content-type": "application/json" };
-  const body = JSON.stringify({ query, variables: { email } });
-  const { data } = await (await authorizedFetch("/graphql", { method: "POST", headers, body })).json();
+  const { data } = await (await postGraphQL(query, { email }, { fetch: authorizedFetch })).json();
   const users: { id: string; email: string }[] = data?.users.nodes ?? [];
   return users.find((user) => user.email.toLowerCase() === email.trim().toLowerCase())?.id ?? null;
 }

@@ -2,6 +2,7 @@
 // its tab is left; and they come back after a lost connection.
 import { getOperationAST, parse } from "graphql";
 import { type Client, createClient } from "graphql-ws";
+import { backoff } from "../backoff";
 import { connectionParams } from "../session";
 
 export interface Operation {
@@ -29,8 +30,6 @@ export interface Stream {
 
 /** So many answers of a stream are shown, at most. */
 const KEPT = 200;
-/** Between two attempts to connect again, in milliseconds. */
-const LONGEST_WAIT = 10_000;
 
 let streams: Stream[] = [];
 let lastId = 0;
@@ -53,9 +52,6 @@ function change(id: number, changed: (stream: Stream) => Partial<Stream>) {
   set(streams.map((stream) => (stream.id === id ? { ...stream, ...changed(stream) } : stream)));
 }
 
-/** Not all clients of a server at the same moment. */
-const waitAfter = (retries: number) => Math.min(500 * 2 ** retries, LONGEST_WAIT) * (0.5 + Math.random() / 2);
-
 /** Runs a subscription until it is stopped. Where it has a variable `after`, it goes on from the last event's cursor. */
 export function start({ query, variables = {}, operationName, headers }: Operation, socket: string) {
   const id = ++lastId;
@@ -68,7 +64,7 @@ export function start({ query, variables = {}, operationName, headers }: Operati
     connectionParams: () => ({ authorization: connectionParams.authorization, ...lowerCased(headers) }),
     retryAttempts: Infinity,
     shouldRetry: () => true,
-    retryWait: (retries) => new Promise((done) => setTimeout(done, waitAfter(retries))),
+    retryWait: (retries) => new Promise((done) => setTimeout(done, backoff(retries))),
     on: {
       connected: () => change(id, () => ({ status: "live" })),
       closed: () => change(id, ({ status }) => ({ status: status === "ended" ? status : "reconnecting" })),
