@@ -29,8 +29,10 @@ interface LogProps {
 
 export function Log({ chat, conversation }: LogProps) {
   const log = useRef<HTMLDivElement>(null);
-  /** The topmost message in sight, and how far it is below the upper edge. */
-  const anchor = useRef<{ id: string; at: number } | null>(null);
+  /** The topmost message in sight, how far it is below the upper edge, and where it stood in the log. */
+  const anchor = useRef<{ id: string; at: number; offsetTop: number } | null>(null);
+  /** Before this change is shown. The browser may have scrolled to what has the focus, and not told of it yet. */
+  const scrolledTo = log.current?.scrollTop ?? 0;
   /** Where the log was scrolled to when it was looked at, and how high its content was. */
   const looked = useRef({ scrollTop: 0, scrollHeight: 0 });
   /** The last message in the page; null: the newest. */
@@ -79,7 +81,7 @@ export function Log({ chat, conversation }: LogProps) {
     const top = [...log.current!.querySelectorAll<HTMLElement>(".message[id]")].find(
       (its) => its.offsetTop - log.current!.offsetTop + its.offsetHeight > scrollTop,
     );
-    anchor.current = top ? { id: top.id, at: top.offsetTop - log.current!.offsetTop - scrollTop } : null;
+    anchor.current = top ? { id: top.id, at: top.offsetTop - log.current!.offsetTop - scrollTop, offsetTop: top.offsetTop } : null;
     const isAtEnd = end === entries.length && below < NEAR_END;
     if (atEnd && !isAtEnd) endWith(entries.length - 1);
     chat.atEnd.value = isAtEnd;
@@ -134,16 +136,21 @@ export function Log({ chat, conversation }: LogProps) {
     } else if (atEnd) {
       if (!isLeavingEnd()) log.current!.scrollTop = log.current!.scrollHeight;
     } else if (element) {
-      log.current!.scrollTop = element.offsetTop - log.current!.offsetTop - anchor.current!.at;
+      log.current!.scrollTop = scrolledTo + element.offsetTop - anchor.current!.offsetTop;
     }
     look();
   });
+
+  // What can be done with a long message may lie below the edge.
+  useLayoutEffect(() => {
+    if (expanded.value) log.current!.querySelector("[aria-expanded=true] ~ .actions")?.scrollIntoView({ block: "nearest" });
+  }, [expanded.value]);
 
   useEffect(() => {
     // The window, or the field below, changes its height.
     const observer = new ResizeObserver(() => log.current && chat.atEnd.peek() && toEnd());
     observer.observe(log.current!);
-    const onLeaving = () => chat.leaveAt(chat.atEnd.peek() ? null : anchor.current);
+    const onLeaving = () => chat.leaveAt(chat.atEnd.peek() || !anchor.current ? null : { id: anchor.current.id, at: anchor.current.at });
     addEventListener("pagehide", onLeaving);
     return () => {
       observer.disconnect();
