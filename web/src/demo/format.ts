@@ -35,7 +35,7 @@ export function whenOf(at: string): string {
   return (daysAgo(date) === 0 ? time : short).format(date);
 }
 
-export function lastSeenOf(at: string | null): string {
+export function lastSeenOf(at?: string | null): string {
   if (!at) return "offline";
   const ago = daysAgo(new Date(at));
   return ago === 0 ? `last seen at ${timeOf(at)}` : `last seen ${ago === 1 ? "yesterday" : whenOf(at)}`;

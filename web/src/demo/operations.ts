@@ -2,7 +2,8 @@
 
 export interface Presence {
   online: boolean;
-  lastSeenAt: string | null;
+  /** Lists of people do not have it. */
+  lastSeenAt?: string | null;
 }
 
 export interface Person {
@@ -131,8 +132,11 @@ export interface Earlier {
 }
 
 export const PEOPLE = `query People($search: String, $after: String) {
-  users(first: 20, search: $search, after: $after) { nodes { ...Person } pageInfo { hasNextPage endCursor } }
-} ${PERSON}`;
+  users(first: 20, search: $search, after: $after) {
+    nodes { id name presence { online } }
+    pageInfo { hasNextPage endCursor }
+  }
+}`;
 export interface People {
   users: { nodes: Person[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } };
 }
