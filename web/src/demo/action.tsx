@@ -26,5 +26,5 @@ export function useAction(action: (fields: Fields) => Promise<void>) {
       {failure?.message}
     </p>
   );
-  return { isBusy, run, submit, trouble };
+  return { isBusy, run, submit, trouble, forget: () => setFailure(null) };
 }

@@ -75,11 +75,15 @@ const device = `Chat demo on ${navigator.platform || "some device"}`.slice(0, 10
 /** Where people sign in. What signs in is noticed by `session.ts`. */
 export function SignIn({ ended, canSignUp }: { ended: boolean; canSignUp: boolean }) {
   const [isNew, setNew] = useState(false);
-  const { isBusy, submit, trouble } = useAction(async ({ keep, ...fields }) => {
+  const { isBusy, submit, trouble, forget } = useAction(async ({ keep, ...fields }) => {
     session.isKept = keep !== undefined;
     await mutate<Payload>(isNew ? SIGN_UP : SIGN_IN, { ...fields, device });
   });
   const title = isNew ? "Create account" : "Sign in";
+  function toggle() {
+    setNew(!isNew);
+    forget();
+  }
   return (
     <Page title={title}>
       {ended && <p role="status">Your session has ended. Sign in again to go on; what you wrote is kept.</p>}
@@ -115,7 +119,7 @@ export function SignIn({ ended, canSignUp }: { ended: boolean; canSignUp: boolea
         {trouble}
       </form>
       {canSignUp && (
-        <button type="button" class="link" onClick={() => setNew(!isNew)}>
+        <button type="button" class="link" onClick={toggle}>
           {isNew ? "Sign in instead" : "Create account"}
         </button>
       )}
