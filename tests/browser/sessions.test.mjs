@@ -29,11 +29,14 @@ test("who signs out does not wait for the server, and leaves nothing in other ta
   await other.getByRole("searchbox", { name: "Find people" }).fill("Gunda");
   await other.getByRole("list", { name: "People found" }).getByRole("link").click();
   await composer(other).fill("half a secret");
+  assert.match(await other.title(), /Gunda/);
   const kept = () => JSON.stringify(sessionStorage).includes("half a secret");
   await other.waitForFunction(kept);
   await intercept(page, "signOut", () => {});
   await choose(page, "Sign out");
   for (const its of [page, other]) await form(its).waitFor();
+  assert.equal(await other.title(), "Duologue");
+  assert.equal(new URL(other.url()).search, "");
   await other.waitForFunction(() => !JSON.stringify(sessionStorage).includes("half a secret"));
   await other.getByText("Your session has ended.").waitFor({ state: "detached" });
   await Promise.all([window, friend].map((its) => its.close()));

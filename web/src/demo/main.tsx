@@ -32,15 +32,11 @@ function App() {
 const sessionId = signal(session.id());
 const hasEnded = signal(session.hasEnded());
 session.subscribe(() => {
+  // Whoever comes next has other conversations.
+  if (sessionId.value && sessionId.value !== session.id()) go({ with: null });
   sessionId.value = session.id();
   hasEnded.value = session.hasEnded();
 });
-
-function leaveSession() {
-  void signOut();
-  // Whoever comes next has other conversations.
-  go({ with: null });
-}
 
 function WithSession({ server }: { server: Server }) {
   const id = sessionId.value;
@@ -51,7 +47,7 @@ function WithViewer({ server }: { server: Server }) {
   const { answer, retry } = useAnswer(() => request<Me>(ME));
   if (!answer) return <Waiting />;
   if (answer instanceof Failure) return <Trouble failure={answer} retry={retry} />;
-  return answer.me ? <WithChat me={answer.me.user.id} server={server} leave={leaveSession} /> : <Waiting />;
+  return answer.me ? <WithChat me={answer.me.user.id} server={server} leave={signOut} /> : <Waiting />;
 }
 
 interface WithChatProps {
@@ -99,6 +95,7 @@ function Shown({ chat, server, leave }: ShownProps) {
     const unread = chat.unread.value;
     const name = chat.open.value?.peer?.name;
     document.title = `${unread ? `(${unread}) ` : ""}${name ? `\u2068${name}\u2069 · ` : ""}Duologue`;
+    return () => void (document.title = "Duologue");
   });
   return (
     <div class="chat" data-open={chat.openKey.value !== null}>
