@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, comesBackWithForeignCursor, firstLoad, isAccessible, launch, openWindow } from "./browser.mjs";
-import { act, banner, button, close, composer, field, fits, found, hold, isFocused, log, message, person, send } from "./demo.mjs";
-import { settled, tell, texts, two } from "./demo.mjs";
+import { act, banner, button, close, composer, conversations, field, fits, found, hold, intercept } from "./demo.mjs";
+import { isFocused, isInSight, log, message, person, send, settled, tell, texts, two } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -261,7 +261,12 @@ test("people sign up, find each other and talk; a session ends when they say so"
   await mona.getByLabel("Email").fill("mona@example.com");
   await mona.getByLabel("Password").fill("not that one at all");
   await button(mona, "Sign in").click();
-  await mona.getByRole("alert").waitFor();
+  const problem = mona.getByRole("alert").filter({ hasText: /./ });
+  await problem.waitFor();
+  // It is none of who wants to do something else.
+  await button(mona, "Create account").click();
+  await problem.waitFor({ state: "detached" });
+  await button(mona, "Sign in instead").click();
   await mona.getByLabel("Password").fill("correct horse battery");
   await button(mona, "Sign in").click();
   await mona.getByRole("list", { name: "Conversations" }).getByRole("link", { name: /Nils/ }).click();
@@ -321,6 +326,28 @@ test("a keyboard is enough", async () => {
   await close(windows);
 });
 
+test("the arrow keys go through a long conversation, and what has the focus is in sight", async () => {
+  const { ids, windows, pages } = await two(browser, ["Orla", "Piet"]);
+  const [orla] = pages;
+  for (let i = 1; i <= 40; i++) await tell(ids[i % 2], ids[(i + 1) % 2], `number ${i}.`);
+  await message(orla, "number 40.").waitFor();
+  const focused = log(orla).locator(".dots:focus");
+  await composer(orla).focus();
+  await orla.keyboard.press("Shift+Tab");
+  const walk = async (key, from, to) => {
+    const step = Math.sign(to - from);
+    for (let i = from; i !== to; i += step) {
+      await orla.keyboard.press(key);
+      await isFocused(message(orla, `number ${i + step}.`).locator(".dots"), orla);
+      await settled(orla);
+      assert.ok(await isInSight(focused), `${key} to ${i + step}`);
+    }
+  };
+  await walk("ArrowUp", 40, 1);
+  await walk("ArrowDown", 1, 40);
+  await close(windows);
+});
+
 test("a message is a text, whatever is in it", async () => {
   const { windows, pages } = await two(browser, ["Quinn", "Rosa"]);
   const odd = [
@@ -334,6 +361,44 @@ test("a message is a text, whatever is in it", async () => {
     assert.deepEqual(await texts(page), odd);
     await fits(page);
   }
+  await close(windows);
+});
+
+const unreadOf = async ([reader, other]) => {
+  const UNREAD = "query ($a: ID!, $b: ID!) { conversation(user1: $a, user2: $b) { unreadCount(userId: $a) } }";
+  return (await ask(open, UNREAD, { a: reader, b: other })).conversation.unreadCount;
+};
+
+test("who comes to a message that was found has not read what lies far below it, and is left where they are", async () => {
+  const { ids, windows, pages } = await two(browser, ["Svea", "Thor"]);
+  const [svea, thor] = pages;
+  for (let i = 1; i <= 45; i++) await tell(ids[1], ids[0], i === 3 ? "a gnu" : `number ${i}.`);
+  await message(thor, "number 45.").getByText("Read").waitFor();
+  await svea.goto(new URL(`/demo?as=${ids[0]}`, open).href);
+  for (const text of ["news 1", "news 2"]) await tell(ids[1], ids[0], text);
+  await conversations(svea).filter({ hasText: "2 unread" }).waitFor();
+  let marks = 0;
+  await intercept(svea, "mutation MarkRead(", (route) => {
+    marks++;
+    return route.fallback();
+  });
+  await field(svea).fill("gnu");
+  await found(svea).click();
+  await isFocused(message(svea, "a gnu"), svea);
+  await button(svea, "2 new").waitFor();
+  // Nor once more what is there already. What comes then moves nothing.
+  await tell(ids[1], ids[0], "news 3");
+  await button(svea, "3 new").waitFor();
+  await found(svea).click();
+  await isFocused(message(svea, "a gnu"), svea);
+  await tell(ids[1], ids[0], "news 4");
+  await button(svea, "4 new").waitFor();
+  await settled(svea);
+  assert.ok(await isInSight(message(svea, "a gnu")));
+  assert.equal(marks, 0);
+  assert.equal(await unreadOf(ids), 4);
+  await button(svea, "4 new").click();
+  await message(thor, "news 4").getByText("Read").waitFor();
   await close(windows);
 });
 
@@ -368,14 +433,9 @@ test("a message is found by its word a moment after it was sent, and opened in i
   assert.match(await found(theo).first().innerText(), /You: Shall we take the/);
   await found(theo).first().click();
   await message(theo, "zeppelin").and(theo.locator(":focus")).waitFor();
-  const inSight = () => message(theo, "zeppelin").evaluate((its) => {
-    const { top, bottom } = its.getBoundingClientRect();
-    const log = its.closest("[role=log]").getBoundingClientRect();
-    return top >= log.top && bottom <= log.bottom;
-  });
   // Messages around it may still be laid out.
   const comesIntoSight = async () => {
-    for (let frames = 0; !(await inSight()); frames++) {
+    for (let frames = 0; !(await isInSight(message(theo, "zeppelin"))); frames++) {
       assert.ok(frames < 600, "it stays out of sight");
       await settled(theo);
     }

@@ -4,7 +4,8 @@ import { after, before, test } from "node:test";
 import { startProxy } from "../clients/proxy.mjs";
 import { ask, isAccessible, launch, openWindow } from "./browser.mjs";
 import { act, banner, button, close, composer, field, found, hold, log, message, person, send, tell, two } from "./demo.mjs";
-import { choose, conversations, form, isFocused, isLedBy, newLine, PHONE, settled, signUp, threeMessages } from "./demo.mjs";
+import { choose, conversations, form, isFocused, isInSight, isLedBy, manyConversations, newLine, PHONE } from "./demo.mjs";
+import { settled, signUp, takeBack, threeMessages } from "./demo.mjs";
 
 const { DUOLOGUE_OPEN: open, DUOLOGUE_ACCOUNTS: accounts } = process.env;
 let browser;
@@ -186,6 +187,49 @@ test("a conversation goes down the list when its last message is deleted", async
   await window.close();
 });
 
+test("a conversation whose place is beyond the pages of the list comes with its page, and the focus stays in the list", async () => {
+  const { reader, names, say } = await manyConversations("Pim");
+  const last = names.at(-1);
+  const window = await openWindow(browser, open, { path: `/demo?as=${reader}` });
+  const { page } = window;
+  const oldest = conversations(page).filter({ hasText: last });
+  await conversations(page).nth(29).waitFor();
+  assert.equal(await oldest.count(), 0);
+  const id = await say("and more");
+  await isLedBy(page, [last]);
+  await takeBack(id);
+  await oldest.waitFor({ state: "detached" });
+  await button(page, "Show more conversations").press("Enter");
+  await oldest.waitFor();
+  await isLedBy(page, names);
+  await button(page, "Show more conversations").waitFor({ state: "detached" });
+  await isFocused(page.locator(".sidebar .scroll"), page);
+  await window.close();
+});
+
+test("who goes on writing elsewhere is seen to do so there, and no more where they were", async () => {
+  const { ids, windows, pages } = await two(browser, ["Wanda", "Xerxes"]);
+  const [wanda, xerxes] = pages;
+  const yves = await person("Yves");
+  await tell(yves, ids[0], "Hello");
+  const other = await openWindow(browser, open, { path: `/demo?as=${yves}&with=${ids[0]}` });
+  await message(other.page, "Hello").waitFor();
+  const told = [];
+  wanda.on("request", (request) => {
+    const { query = "", variables } = request.postDataJSON() ?? {};
+    if (query.startsWith("mutation SetTyping(")) told.push(variables.typing);
+  });
+  await composer(wanda).pressSequentially("for some seconds, as people do", { delay: 100 });
+  await banner(xerxes, "Wanda is typing…").waitFor();
+  await conversations(wanda).filter({ hasText: "Yves" }).click();
+  await isFocused(composer(wanda), wanda);
+  const before = told.lastIndexOf(true) + 1;
+  await composer(wanda).pressSequentially("and for some seconds here", { delay: 100 });
+  await banner(other.page, "Wanda is typing…").waitFor();
+  assert.deepEqual(told.slice(before, before + 2), [false, true]);
+  await close([...windows, other]);
+});
+
 for (const locale of ["en-US", "de-DE", "ar-EG"]) {
   test(`times are written as people write them in ${locale}`, async () => {
     // Where it is past three at night.
@@ -291,6 +335,18 @@ test("nothing runs out of a phone's screen, and all can be touched", async () =>
   await close(windows);
 });
 
+test("what can be done with a long message comes into sight", async () => {
+  const { ids, windows, pages } = await two(browser, ["Yann", "Zoltan"], [PHONE, {}]);
+  const [yann] = pages;
+  for (const text of ["y".repeat(4000), "short"]) await tell(ids[1], ids[0], text);
+  await message(yann, "short").waitFor();
+  await message(yann, "yyy").getByRole("button", { name: /^Actions for / }).click();
+  await yann.getByRole("group", { name: "Message actions" }).waitFor();
+  await settled(yann);
+  assert.ok(await isInSight(yann.getByRole("group", { name: "Message actions" })));
+  await close(windows);
+});
+
 test("the arrow keys and Enter lead from a search into what it found", async () => {
   const { ids, windows, pages } = await two(browser, ["Quirin One", "Quirin Two"]);
   const [one, two_] = pages;
@@ -300,6 +356,8 @@ test("the arrow keys and Enter lead from a search into what it found", async () 
   const pick = one.getByRole("searchbox", { name: "Find a person" });
   const people = one.getByRole("list", { name: "People" }).getByRole("link");
   await pick.fill("Quirin");
+  // Those who were listed before are gone.
+  await people.filter({ hasNotText: "Quirin" }).first().waitFor({ state: "detached" });
   await people.filter({ hasText: "Quirin Two" }).waitFor();
   await pick.press("ArrowDown");
   await isFocused(people.first(), one);
@@ -317,7 +375,7 @@ test("the arrow keys and Enter lead from a search into what it found", async () 
   await find.press("ArrowDown");
   await isFocused(results.first(), one);
   await one.keyboard.press("Enter");
-  await composer(one).waitFor();
+  await isFocused(composer(one), one);
   await find.fill("Quirin T");
   await results.filter({ hasText: "Quirin Two" }).waitFor();
   await find.press("Enter");
@@ -452,12 +510,15 @@ test("people change their password, sign out other devices, and block and unbloc
   await cora.getByRole("searchbox", { name: "Find people" }).fill("Dirk");
   await cora.getByRole("list", { name: "People found" }).getByRole("link").click();
   await send(cora, "Hello");
+  const online = cora.getByRole("main").getByText("online", { exact: true });
+  await online.waitFor();
   await button(cora, "About this person").click();
   await cora.getByRole("button", { name: "Block Dirk" }).click();
   await isAccessible(cora);
   await cora.getByRole("dialog").getByRole("button", { name: "Block" }).click();
   await cora.getByRole("dialog").waitFor({ state: "detached" });
   await isFocused(button(cora, "About this person"), cora);
+  await online.waitFor({ state: "detached" });
   await conversations(dirk).click();
   await send(dirk, "Why?");
   const unsent = dirk.getByRole("list", { name: "Not sent yet" });
@@ -467,6 +528,7 @@ test("people change their password, sign out other devices, and block and unbloc
   await cora.getByText("You have blocked nobody.").waitFor();
   await isFocused(cora.getByRole("dialog"), cora);
   await button(cora, "Close").click();
+  await online.waitFor();
   await unsent.getByRole("button", { name: "Retry" }).click();
   await message(cora, "Why?").waitFor();
   await Promise.all([first, phone, friend].map((window) => window.close()));

@@ -4,13 +4,14 @@ import { useState } from "preact/hooks";
 import { useAction } from "./action";
 import { useAnswer } from "./answer";
 import { Failure, mutate, request } from "./api";
+import type { Chat } from "./chat";
 import { Dialog } from "./dialog";
 import { exactTimeOf } from "./format";
-import { ACCOUNT, CHANGE_PASSWORD, SIGN_OUT, UNBLOCK, type Account } from "./operations";
+import { ACCOUNT, CHANGE_PASSWORD, SIGN_OUT, type Account } from "./operations";
 import { Avatar, Failed, NewPassword } from "./parts";
 
 interface Props {
-  me: string;
+  chat: Chat;
   close: () => void;
 }
 
@@ -27,11 +28,11 @@ function useAccount() {
   };
 }
 
-export function PasswordDialog({ me, close }: Props) {
+export function PasswordDialog({ chat, close }: Props) {
   const [isDone, setDone] = useState(false);
   const { account, missing } = useAccount();
   const { isBusy, submit, trouble } = useAction(async ({ password }) => {
-    await mutate(CHANGE_PASSWORD, { me, password });
+    await mutate(CHANGE_PASSWORD, { me: chat.me, password });
     setDone(true);
   });
   if (isDone)
@@ -96,10 +97,10 @@ export function DevicesDialog({ close }: Props) {
   );
 }
 
-export function BlockedDialog({ close }: Props) {
+export function BlockedDialog({ chat, close }: Props) {
   const { account, missing, reload } = useAccount();
   const { run, isBusy, trouble } = useAction(async ({ id }) => {
-    await mutate(UNBLOCK, { id });
+    await chat.unblock(id!);
     reload();
   });
   const blocked = account?.blockedUsers.nodes;

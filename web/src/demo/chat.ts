@@ -121,7 +121,8 @@ export class Chat {
   private async load(): Promise<string | null> {
     // The server may have other messages than before.
     this.marks.clear();
-    const snapshot = await this.loadSnapshot(this.openKey.value);
+    const key = this.openKey.value;
+    const snapshot = await this.loadSnapshot(key);
     if (!snapshot?.user) {
       this.isGone.value = true;
       return null;
@@ -129,15 +130,17 @@ export class Chat {
     const { conversations, ...person } = snapshot.user;
     // What was asked for before is older than this.
     let state = model.withRows(model.begin(person, this.told() + 1), conversations);
-    if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation, this.openKey.value!);
+    if (snapshot.conversation) state = model.withOpened(state, snapshot.conversation, key!);
     batch(() => {
       this.state.value = state;
+      this.trouble.value = null;
       state.conversations.forEach((conversation) => {
         conversation.entries.forEach((message) => this.outbox.remove(message.clientId));
         if (conversation.last) this.markDelivered(conversation.id, conversation.last);
       });
     });
-    await this.show(this.openKey.value);
+    // Who reads it already stays where they are.
+    if (!this.open.value?.opened) await this.show(this.openKey.value);
     void this.loadUnsent();
     return snapshot.feedCursor;
   }
@@ -186,7 +189,7 @@ export class Chat {
     void this.refreshPresences();
     if (!this.feed.banner.value) return;
     this.trouble.value = null;
-    if (!this.open.value?.opened) void this.show(this.openKey.value);
+    if (!this.open.value?.opened) void this.show(this.openKey.value, this.wanted.value);
   }
 
   /** Somebody wrote to the reader. */
@@ -208,8 +211,7 @@ export class Chat {
   }
 
   /** Signals that were given while nobody listened are lost. */
-  private async refreshPresences() {
-    const all = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? []);
+  private async refreshPresences(all = (this.state.value?.conversations ?? []).flatMap(({ peer }) => peer?.id ?? [])) {
     const nobody: operations.Presences = { nodes: [] };
     for (let from = 0; from < all.length && !this.stopped; from += operations.MOST_IDS) {
       const ids = all.slice(from, from + operations.MOST_IDS);
@@ -228,14 +230,19 @@ export class Chat {
     if (conversationId) this.typing.hear(conversationId, said);
   }
 
-  /** Opens a conversation, unless it is there already. */
-  async show(key: string | null) {
+  /** Opens a conversation, unless it is there already: at its end, or at a message that the reader looks for. */
+  async show(key: string | null, wanted: Wanted | null = null) {
+    const isOther = key !== this.openKey.value;
+    const isAnew = isOther || !this.open.value?.opened;
+    // Who leaves a conversation does not write there any more.
+    if (isOther) this.sayTyping(false);
     batch(() => {
       this.openKey.value = key;
       this.trouble.value = null;
-      this.wanted.value = null;
-      this.atEnd.value = true;
-      this.unseen.leave();
+      this.wanted.value = wanted;
+      // At one time: what lies after that message has not been seen.
+      this.atEnd.value = wanted === null;
+      if (isAnew) this.unseen.leave();
     });
     const there = this.open.value;
     if (!key || there?.opened || there?.loading || this.state.value?.opening.includes(key)) return;
@@ -329,6 +336,17 @@ export class Chat {
     this.sayTyping(false);
     this.unseen.clear();
     this.atEnd.value = true;
+  }
+
+  /** From now on neither of the two sees whether the other one is online. */
+  async block(id: string) {
+    await mutate(operations.BLOCK, { id });
+    void this.refreshPresences([id]);
+  }
+
+  async unblock(id: string) {
+    await mutate(operations.UNBLOCK, { id });
+    void this.refreshPresences([id]);
   }
 
   /** Tells that the reader writes, or has stopped. */

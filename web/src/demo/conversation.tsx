@@ -41,7 +41,7 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
         {chat.trouble.value ? (
           <div>
             <p role="alert">{chat.trouble.value}</p>
-            <button type="button" class="primary" onClick={() => chat.show(key)}>
+            <button type="button" class="primary" onClick={() => chat.show(key, chat.wanted.value)}>
               Retry
             </button>{" "}
             <button type="button" onClick={() => go({ with: null })}>
@@ -88,7 +88,7 @@ export function ConversationPane({ chat, hasAccounts, maxLength }: PaneProps) {
             Open <Name of={peer} />’s window
           </a>
         )}
-        {hasAccounts && peer && <PeerMenu peer={peer} />}
+        {hasAccounts && peer && <PeerMenu chat={chat} peer={peer} />}
       </header>
       <Log key={id} chat={chat} conversation={conversation} />
       {peer ? (

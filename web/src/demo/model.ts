@@ -41,6 +41,8 @@ export interface State {
   opening: string[];
   /** The cursor after which there are more conversations; null if there are none. */
   more: string | null;
+  /** When the last message of the last one before that cursor was sent. */
+  end: string | null;
   /** How many events the feed has told of. */
   told: number;
 }
@@ -50,8 +52,11 @@ export const find = (state: State, key: string | null) =>
 
 export const shown = ({ entries }: Conversation) => entries.filter((entry) => !entry.deleted);
 
+/** Its place in the list is after what is loaded: it comes with its page. */
+export const isLater = ({ end }: State, { last }: Conversation) => end !== null && last !== null && last.createdAt < end;
+
 /** The state of somebody of whom nothing is known but who they are. */
-export const begin = (me: Person, told: number): State => ({ me, conversations: [], opening: [], more: null, told });
+export const begin = (me: Person, told: number): State => ({ me, conversations: [], opening: [], more: null, end: null, told });
 
 const empty = { entries: [], changes: [], opened: false, loading: false, earlier: null };
 
@@ -119,7 +124,12 @@ export function withRows(state: State, { nodes, pageInfo }: RowPage, asked = sta
   const before = state.conversations.filter(({ id }) => !ids.has(id));
   const all = nodes.reduce((next, row) => withRow(next, row, asked), state);
   const page = nodes.map(({ id }) => all.conversations.find((conversation) => conversation.id === id)!);
-  const next = { ...all, conversations: [...before, ...page], more: pageInfo.hasNextPage ? pageInfo.endCursor : null };
+  const { hasNextPage, endCursor } = pageInfo;
+  // The clock of the server may have been set back since.
+  const [end = null] = [state.end ?? [], nodes.flatMap(({ lastMessage }) => lastMessage?.createdAt ?? [])].flat().sort();
+  const next = { ...all, more: hasNextPage ? endCursor : null, end: hasNextPage ? end : null };
+  const later = before.filter((conversation) => isLater(next, conversation));
+  next.conversations = [...before.filter((conversation) => !later.includes(conversation)), ...page, ...later];
   // What the feed has told of since may have another place by now.
   return page.filter(({ told }) => told > asked).reduce((placed, { id }) => withPlace(placed, id), next);
 }

@@ -3,12 +3,11 @@
 import { useSignal } from "@preact/signals";
 import { mayLeave } from "../session";
 import { BlockedDialog, DevicesDialog, PasswordDialog } from "./account";
-import { mutate } from "./api";
 import type { Chat } from "./chat";
 import { Confirm } from "./dialog";
 import { Menu } from "./menu";
 import { canNotify, isNotifying, toggleNotifications } from "./notifications";
-import { BLOCK, type Person } from "./operations";
+import type { Person } from "./operations";
 import { inPlace, Name } from "./parts";
 import { addressOf } from "./route";
 
@@ -50,7 +49,7 @@ export function ReaderMenu({ chat, hasAccounts, leave }: ReaderProps) {
           </a>
         )}
       </Menu>
-      {Shown && <Shown me={chat.me} close={() => (shown.value = null)} />}
+      {Shown && <Shown chat={chat} close={() => (shown.value = null)} />}
     </>
   );
 }
@@ -67,7 +66,7 @@ function Notifications() {
   );
 }
 
-export function PeerMenu({ peer }: { peer: Person }) {
+export function PeerMenu({ chat, peer }: { chat: Chat; peer: Person }) {
   const isAsking = useSignal(false);
   return (
     <>
@@ -80,7 +79,7 @@ export function PeerMenu({ peer }: { peer: Person }) {
         <Confirm
           title={`Block ${peer.name}?`}
           doing="Block"
-          action={async () => void (await mutate(BLOCK, { id: peer.id }))}
+          action={() => chat.block(peer.id)}
           close={() => (isAsking.value = false)}
         >
           <p>You can no longer write to each other, nor see whether the other one is online.</p>

@@ -6,8 +6,8 @@ import { asFailure } from "./api";
 import type { Chat } from "./chat";
 import { oneLine, whenOf } from "./format";
 import { MessagesFound, useMessages } from "./found";
-import { isComposing, onEnter, openFirst, stepThroughRows } from "./keys";
-import type { Conversation } from "./model";
+import { isComposing, onEnter, openFirst, stepThroughRows, useKeptFocus } from "./keys";
+import { isLater, type Conversation } from "./model";
 import { Avatar, inPlace, nameOf, PeopleList } from "./parts";
 import { ReaderMenu } from "./reader";
 import { addressOf, go, route } from "./route";
@@ -29,6 +29,8 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
   const current = useSignal<string | null>(null);
   const state = chat.state.value!;
   const list = useRef<HTMLElement>(null);
+  const rows = useRef<HTMLDivElement>(null);
+  useKeptFocus(rows);
   const openKey = chat.openKey.value;
   const before = useRef(openKey);
   // Who closes a conversation, as on a phone, is back at it in the list.
@@ -49,9 +51,8 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
   };
   // What was found stays, for a look at the next one.
   const openAt = (key: string, message: string) => {
-    if (chat.openKey.value === key) void chat.show(key);
-    else go({ with: key });
-    chat.wanted.value = { id: message };
+    void chat.show(key, { id: message });
+    go({ with: key });
     current.value = message;
   };
   /** The arrow keys go from a field to the rows below it; Escape ends a search. */
@@ -97,7 +98,7 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
           />
         </form>
       )}
-      <div class="scroll">
+      <div ref={rows} class="scroll" tabIndex={-1}>
         {messages.value.trim() ? (
           <MessagesFound me={chat.me} found={found} current={current.value} open={openAt} />
         ) : people.value.trim() ? (
@@ -120,10 +121,11 @@ export function Sidebar({ chat, hasAccounts, hasSearch, leave }: SidebarProps) {
 }
 
 function Conversations({ chat, open }: { chat: Chat; open: (key: string) => void }) {
-  const { conversations, more } = chat.state.value!;
+  const state = chat.state.value!;
+  const { conversations, more } = state;
   const failed = useSignal<string | null>(null);
   const isShown = (conversation: Conversation) =>
-    conversation.last ||
+    (conversation.last && !isLater(state, conversation)) ||
     conversation === chat.open.value ||
     chat.outbox.items.value.some(({ peerId }) => peerId === conversation.key);
   const shown = conversations.filter(isShown);

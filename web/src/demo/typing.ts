@@ -11,7 +11,8 @@ export class Typing {
   /** Conversations in which the peer types. */
   private readonly conversations = signal<ReadonlySet<string>>(new Set());
   private readonly timers = new Map<string, ReturnType<typeof setTimeout>>();
-  private saidAt = 0;
+  /** Where the reader writes, as was told last. */
+  private said = { conversation: "", at: 0 };
 
   constructor(private readonly me: string) {}
 
@@ -40,9 +41,9 @@ export class Typing {
   /** Tells that the reader writes, or has stopped. */
   say(conversation: string, typing: boolean) {
     // The clock may be set back.
-    const since = Math.abs(Date.now() - this.saidAt);
+    const since = conversation === this.said.conversation ? Math.abs(Date.now() - this.said.at) : Infinity;
     if (typing ? since < REPEATED_AFTER : since > LASTS) return;
-    this.saidAt = typing ? Date.now() : 0;
+    this.said = { conversation, at: typing ? Date.now() : 0 };
     mutate(SET_TYPING, { me: this.me, conversation, typing }).catch(() => {});
   }
 
