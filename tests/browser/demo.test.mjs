@@ -203,6 +203,30 @@ test("where the server cannot go on, all is loaded again", async () => {
   await close(windows);
 });
 
+test("who reads further up when all is loaded again stays there, and has not read what is new", async () => {
+  const { ids, windows, pages } = await two(browser, ["Wolf", "Xeno"]);
+  const [wolf, xeno] = pages;
+  for (let i = 1; i <= 60; i++) await tell(ids[1], ids[0], `number ${i}.`);
+  await message(xeno, "number 60.").getByText("Read").waitFor();
+  const server = await comesBackWithForeignCursor(wolf, ids[0]);
+  await wolf.reload();
+  await message(wolf, "number 35.").evaluate((its) => (its.closest("[role=log]").scrollTop = its.offsetTop));
+  await button(wolf, "To the newest").waitFor();
+  const place = () => message(wolf, "number 35.").evaluate((its) => its.getBoundingClientRect().top);
+  const before = await place();
+  await windows[0].inTrouble(async () => {
+    await server.close();
+    await tell(ids[1], ids[0], "missed");
+    await button(wolf, "1 new").waitFor();
+    while (!server.resets()) await settled(wolf);
+    await banner(wolf, "Catching up…").waitFor({ state: "detached" });
+  });
+  const after = await place();
+  assert.ok(Math.abs(after - before) <= 2, `${before} ${after}`);
+  assert.equal(await unreadOf(ids), 1);
+  await close(windows);
+});
+
 test("what is refused stays, with the reason", async () => {
   const { ids, windows, pages } = await two(browser, ["Karl", "Lisa"]);
   const [karl, lisa] = pages;
