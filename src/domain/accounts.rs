@@ -144,7 +144,7 @@ async fn try_sign_in(
             if store::users::password_hash(conn, user.id)? != hash {
                 return Err(Rejection::BadCredentials.into());
             }
-            if store::users::is_active(conn, user.id)? == Some(false) {
+            if store::users::standing(conn, user.id)?.is_some_and(|(is_active, _)| !is_active) {
                 return Err(Error::SUSPENDED);
             }
             if let Some(failures) = failures {

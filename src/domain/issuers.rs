@@ -8,6 +8,7 @@ use crate::{
     model::{
         ids::{AnyId, UserId},
         texts::{Name, has_at_sign},
+        timestamps::Timestamp,
         users::Role,
     },
     secrets::{Issuer, IssuerClaims},
@@ -15,15 +16,16 @@ use crate::{
 };
 
 /// The user that the claims name: the one with this id, such as usr_7; or, if the issuer provisions users, the account of
-/// this subject, which is created at its first token.
-pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<UserId> {
+/// this subject, which is created at its first token. Gives when the account was created, too.
+pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<(UserId, Timestamp)> {
     let (name, subject) = (issuer.name().to_owned(), claims.subject.clone());
     // Where accounts are provisioned, users may choose their subjects: one that looks like an id must not name a user.
     let id = if issuer.provisions_users() { None } else { AnyId::from_str(&subject).ok() };
     let find = move |conn: &mut Conn<'_>| match id {
         Some(AnyId::User(id)) => {
             let standing = |is_active| if is_active { Standing::Active } else { Standing::Suspended };
-            Ok::<_, store::Error>(store::users::is_active(conn, id)?.map(|is_active| (id, standing(is_active))))
+            let found = store::users::standing(conn, id)?;
+            Ok::<_, store::Error>(found.map(|(is_active, created_at)| (id, created_at, standing(is_active))))
         }
         _ => store::identities::user(conn, &name, &subject),
     };
@@ -46,17 +48,17 @@ pub(super) async fn resolve(app: &App, issuer: &Issuer, claims: IssuerClaims) ->
 }
 
 /// The user that was found, if they may act.
-fn allowed(found: Option<(UserId, Standing)>) -> Result<Option<UserId>> {
+fn allowed(found: Option<(UserId, Timestamp, Standing)>) -> Result<Option<(UserId, Timestamp)>> {
     match found {
-        Some((id, Standing::Active)) => Ok(Some(id)),
-        Some((_, Standing::Suspended)) => Err(Error::SUSPENDED),
-        Some((_, Standing::Erased)) => Err(Error::Unauthenticated),
+        Some((id, created_at, Standing::Active)) => Ok(Some((id, created_at))),
+        Some((_, _, Standing::Suspended)) => Err(Error::SUSPENDED),
+        Some((_, _, Standing::Erased)) => Err(Error::Unauthenticated),
         None => Ok(None),
     }
 }
 
 /// Creates the account of a new subject. That of an erased account is not created again.
-async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<UserId> {
+async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<(UserId, Timestamp)> {
     let IssuerClaims { subject, name, .. } = claims;
     let (issuer, at) = (issuer.name().to_owned(), app.now());
     // All users see names. A subject that is an address is not shown to them.
@@ -73,7 +75,7 @@ async fn provision(app: &App, issuer: &Issuer, claims: IssuerClaims) -> Result<U
             let user = store::users::insert(conn, &user)?;
             // If a concurrent request was faster, the error undoes the account.
             let is_first = store::identities::insert(conn, &issuer, &subject, user.id)?;
-            if is_first { Ok(user.id) } else { Err(Error::Busy) }
+            if is_first { Ok((user.id, user.created_at)) } else { Err(Error::Busy) }
         })
         .await
 }

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Viewer {
     who: Who,
+    /// How many connections to PostgreSQL there had been when the credential was checked.
+    connections: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,7 +30,9 @@ enum Who {
     /// A client without a token, on a server that wants one.
     Anonymous,
     /// A user who signed in.
-    User { id: UserId, session: Option<SessionId>, role: Role, expires_at: Timestamp },
+    User { id: UserId, session: SessionId, role: Role, expires_at: Timestamp },
+    /// A user with a token of the issuer. When another account was created that has the same id, it is that of somebody else.
+    IssuerUser { id: UserId, created_at: Timestamp, expires_at: Timestamp },
     /// A program with a service token.
     Service(ServiceTokenId),
 }
@@ -37,13 +41,13 @@ impl Viewer {
     /// The operator. Only for the commands of the program, which `tests/tidy.rs` checks.
     #[must_use]
     pub fn operator(_app: &App) -> Self {
-        Self { who: Who::Operator }
+        Self { who: Who::Operator, connections: 0 }
     }
 
     /// Somebody who has not signed in, where that is asked for.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { who: Who::Anonymous }
+        Self { who: Who::Anonymous, connections: 0 }
     }
 
     /// The viewer with this value of the header `Authorization`. In open mode it is ignored, and every viewer is unrestricted.
@@ -52,17 +56,18 @@ impl Viewer {
     /// [`Error::Unauthenticated`] if it is no token, or one that has expired or was revoked. [`Error::Busy`] if that is not known
     /// after the time that a request may take.
     pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
-        let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted }) };
+        let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted, connections: 0 }) };
         let Some(authorization) = authorization else { return Ok(Self::anonymous()) };
         in_time(app, Self::authenticate(app, keys, authorization)).await
     }
 
     async fn authenticate(app: &App, keys: &Keys, authorization: &str) -> Result<Self> {
         let token = bearer(authorization).ok_or(Error::Unauthenticated)?;
+        let connections = app.store.connections();
         if NewToken::looks_like_service_token(token) {
             let hash = digest(token);
             let service = app.store.lookup(move |conn| store::service_tokens::active(conn, &hash)).await?;
-            return service.map(|id| Self { who: Who::Service(id) }).ok_or(Error::Unauthenticated);
+            return service.map(|id| Self { who: Who::Service(id), connections }).ok_or(Error::Unauthenticated);
         }
         let now = app.now();
         if let Some(claims) = keys.verify_access_token(token, now) {
@@ -71,18 +76,18 @@ impl Viewer {
         let issuer = app.issuer.as_ref().ok_or(Error::Unauthenticated)?;
         let claims = issuer.verify(token, now).await.ok_or(Error::Unauthenticated)?;
         let expires_at = claims.expires_at;
-        let id = issuers::resolve(app, issuer, claims).await?;
-        // Only users who sign in here can be admins.
-        Ok(Self { who: Who::User { id, session: None, role: Role::User, expires_at } })
+        let (id, created_at) = issuers::resolve(app, issuer, claims).await?;
+        Ok(Self { who: Who::IssuerUser { id, created_at, expires_at }, connections })
     }
 
     /// The user of an access token, if its session is active.
     pub(super) async fn of_session(app: &App, claims: AccessClaims, now: Timestamp) -> Result<Self> {
         let AccessClaims { user, session, expires_at } = claims;
+        let connections = app.store.connections();
         let active = app.store.lookup(move |conn| store::sessions::active(conn, session, now)).await?;
         match active {
             Some((id, role)) if id == user => {
-                Ok(Self { who: Who::User { id, session: Some(session), role, expires_at } })
+                Ok(Self { who: Who::User { id, session, role, expires_at }, connections })
             }
             _ => Err(Error::Unauthenticated),
         }
@@ -92,12 +97,19 @@ impl Viewer {
     /// for it to have been revoked meanwhile.
     pub(super) fn require_active(&self, conn: &mut Conn<'_>, at: Timestamp) -> Result<()> {
         let is_active = match self.who {
-            Who::User { session: Some(session), .. } => store::sessions::active(conn, session, at)?.is_some(),
-            Who::User { id, .. } => store::users::is_active(conn, id)? == Some(true),
+            Who::User { session, .. } => store::sessions::active(conn, session, at)?.is_some(),
+            Who::IssuerUser { id, created_at, .. } => store::users::standing(conn, id)? == Some((true, created_at)),
             Who::Service(id) => store::service_tokens::is_active(conn, id)?,
             Who::Operator | Who::Unrestricted | Who::Anonymous => true,
         };
         if is_active { Ok(()) } else { Err(Error::Unauthenticated) }
+    }
+
+    /// How many connections to PostgreSQL there had been when the credential was checked. Later ones may be to another primary, which may
+    /// lack the account, and have given its id to somebody else.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// Checks again that the credential is valid: for what begins long after it was checked, as on a WebSocket.
@@ -145,7 +157,7 @@ impl Viewer {
     /// The user who signed in.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
-        if let Who::User { id, .. } = self.who { Some(id) } else { None }
+        if let Who::User { id, .. } | Who::IssuerUser { id, .. } = self.who { Some(id) } else { None }
     }
 
     /// The service token of a program.
@@ -157,14 +169,14 @@ impl Viewer {
     /// The session of the user who signed in; `None` with an issuer's token.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
-        if let Who::User { session, .. } = self.who { session } else { None }
+        if let Who::User { session, .. } = self.who { Some(session) } else { None }
     }
 
     /// Who it is, for the audit log: `operator`, or the id of a user or a service token; `None` if that is not known.
     pub(super) fn actor(&self) -> Option<String> {
         match self.who {
             Who::Operator => Some(OPERATOR.to_owned()),
-            Who::User { id, .. } => Some(id.to_string()),
+            Who::User { id, .. } | Who::IssuerUser { id, .. } => Some(id.to_string()),
             Who::Service(id) => Some(id.to_string()),
             Who::Unrestricted | Who::Anonymous => None,
         }
@@ -186,9 +198,8 @@ impl Viewer {
     pub fn credential(&self) -> Option<(Credential, Option<Timestamp>)> {
         match self.who {
             Who::Operator | Who::Unrestricted | Who::Anonymous => None,
-            Who::User { id, session, expires_at, .. } => {
-                Some((session.map_or(Credential::Account(id), Credential::Session), Some(expires_at)))
-            }
+            Who::User { session, expires_at, .. } => Some((Credential::Session(session), Some(expires_at))),
+            Who::IssuerUser { id, expires_at, .. } => Some((Credential::Account(id), Some(expires_at))),
             Who::Service(id) => Some((Credential::Service(id), None)),
         }
     }
@@ -203,7 +214,8 @@ impl Viewer {
     pub(super) fn is_privileged(&self) -> bool {
         match self.who {
             Who::Operator | Who::Unrestricted | Who::Service(_) | Who::User { role: Role::Admin, .. } => true,
-            Who::Anonymous | Who::User { role: Role::User, .. } => false,
+            // Only users who sign in here can be admins.
+            Who::Anonymous | Who::IssuerUser { .. } | Who::User { role: Role::User, .. } => false,
         }
     }
 }

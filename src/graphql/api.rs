@@ -137,8 +137,9 @@ impl Api {
     pub async fn execute_in_turn(&self, caller: &Caller, prepared: Prepared) -> (Answer, Option<connections::Permit>) {
         let permit = connections::wait_for_request(&self.app, &caller.viewer, caller.from).await;
         let is_mutation = prepared.plan.operation == OperationType::Mutation;
-        // Its session may have ended since it was asked for.
-        let valid = if is_mutation { caller.viewer.check(&self.app).await } else { Ok(()) };
+        // Its session may have ended since it was asked for, or be unknown to another primary.
+        let must_check = is_mutation || self.app.store.connections() != caller.viewer.connections();
+        let valid = if must_check { caller.viewer.check(&self.app).await } else { Ok(()) };
         let answer = match valid {
             Ok(()) => self.execute(caller, prepared, self.max_answer(&caller.viewer)).await,
             Err(error) => {

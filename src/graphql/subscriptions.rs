@@ -36,6 +36,8 @@ pub(super) struct RunningSubscription {
     _permits: Option<[connections::Permit; 2]>,
     /// While answers wait that are large.
     event_permit: Option<connections::Permit>,
+    /// How many connections to PostgreSQL there had been when the credential was checked.
+    connections: u64,
 }
 
 impl RunningSubscription {
@@ -63,6 +65,7 @@ impl RunningSubscription {
         let name = field.map_or("", |field| field.field.name.as_str());
         let counted = metrics.subscribe(name);
         Ok(Self {
+            connections: call.viewer().connections(),
             call,
             prepared,
             source,
@@ -98,7 +101,7 @@ impl RunningSubscription {
 
     /// Answers events. While the database is away, there are no answers: after a pause the events are read again, if they can be.
     async fn answer(&mut self, events: domain::Result<Vec<SourceEvent>>) {
-        let (answers, error) = match events {
+        let (answers, error) = match self.check_after_reconnect().await.and(events) {
             Ok(events) => self.written(events).await,
             Err(error) => {
                 let error = retried(error, &self.call.request_id);
@@ -118,6 +121,16 @@ impl RunningSubscription {
         }
         self.counted.code = self.counted.code.or_else(|| answers.iter().find_map(Answer::code));
         self.answers = answers.into_iter();
+    }
+
+    /// Checks the credential again if its account may have been lost since, before anything is told of who has its id now.
+    async fn check_after_reconnect(&mut self) -> domain::Result<()> {
+        let connections = self.call.app.store.connections();
+        if connections != self.connections {
+            self.call.viewer().check(&self.call.app).await?;
+            self.connections = connections;
+        }
+        Ok(())
     }
 
     /// Writes the answers to events: all, or those up to one that cannot be loaded for the moment, with the error. That one has no id: it

@@ -96,7 +96,7 @@ key!(
 );
 
 key!(
-    /// The id of a session: `ses_7`.
+    /// The id of a session: `ses_7`. They are random.
     SessionId, "ses", "the id of a session", "ses_7"
 );
 key!(

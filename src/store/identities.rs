@@ -7,7 +7,7 @@ use super::{
     conn::on,
     schema::{identities, users},
 };
-use crate::model::ids::UserId;
+use crate::model::{ids::UserId, timestamps::Timestamp};
 
 /// What has become of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,20 +20,20 @@ pub enum Standing {
     Erased,
 }
 
-/// The user whom this subject of an issuer has, or had.
-pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, Standing)>> {
+/// The user whom this subject of an issuer has, or had, and when the account was created.
+pub fn user(conn: &mut Conn<'_>, issuer: &str, subject: &str) -> Result<Option<(UserId, Timestamp, Standing)>> {
     let query = identities::table
         .inner_join(users::table)
-        .select((users::id, users::suspended_at.is_not_null(), users::erased_at.is_not_null()))
+        .select((users::id, users::created_at, users::suspended_at.is_not_null(), users::erased_at.is_not_null()))
         .filter(identities::issuer.eq(issuer).and(identities::subject.eq(subject)));
-    let found: Option<(UserId, bool, bool)> = on!(conn, |c| query.first(c).optional())?;
-    Ok(found.map(|(id, is_suspended, is_erased)| {
+    let found: Option<(UserId, Timestamp, bool, bool)> = on!(conn, |c| query.first(c).optional())?;
+    Ok(found.map(|(id, created_at, is_suspended, is_erased)| {
         let standing = match (is_erased, is_suspended) {
             (true, _) => Standing::Erased,
             (false, true) => Standing::Suspended,
             (false, false) => Standing::Active,
         };
-        (id, standing)
+        (id, created_at, standing)
     }))
 }
 

@@ -9,7 +9,6 @@ use super::{
     conn::on,
     migrations,
     schema::{retention, server},
-    sessions,
 };
 use crate::model::timestamps::Timestamp;
 
@@ -66,7 +65,7 @@ pub fn count_contents(conn: &mut Conn<'_>, limit: i64) -> Result<(i64, i64)> {
 pub fn set_epoch(conn: &mut Conn<'_>, epoch: &str) -> Result<()> {
     let query = diesel::update(server::table).set(server::epoch.eq(epoch));
     on!(conn, |c| query.execute(c))?;
-    sessions::skip_ids(conn)
+    Ok(())
 }
 
 /// Writes what is there already: fails if nothing can be written.
@@ -80,11 +79,7 @@ pub fn touch(conn: &mut Conn<'_>) -> Result<()> {
 pub fn replace_epoch(conn: &mut Conn<'_>, former: &str, epoch: &str) -> Result<bool> {
     // Locks the row: of several servers one does it.
     let query = diesel::update(server::table.filter(server::epoch.eq(former))).set(server::epoch.eq(epoch));
-    let is_former = on!(conn, |c| query.execute(c))? > 0;
-    if is_former {
-        sessions::skip_ids(conn)?;
-    }
-    Ok(is_former)
+    Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
 /// Locks out other writers of users, messages and events until the end of the transaction, so that explicit ids may be inserted.
@@ -99,7 +94,6 @@ pub fn lock_ids(conn: &mut Conn<'_>) -> Result<()> {
 
 /// Advances the id sequences past the explicit ids, of which the last one of a message or an event is `last`.
 pub fn release_ids(conn: &mut Conn<'_>, last: i64) -> Result<()> {
-    sessions::skip_ids_of_first(conn)?;
     match conn {
         // SQLite takes them into account.
         Conn::Sqlite(_) => Ok(()),

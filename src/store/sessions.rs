@@ -1,8 +1,6 @@
 //! The table `sessions`. An ended session stays for a while, so that other processes can find its end.
 
-use diesel::{
-    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, connection::SimpleConnection,
-};
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
 
 use super::{
     Conn, Result,
@@ -10,7 +8,7 @@ use super::{
     schema::{sessions, users},
 };
 use crate::model::{
-    ids::{SessionId, UserId},
+    ids::{MAX_KEY, SessionId, UserId},
     sessions::Session,
     texts::Device,
     timestamps::Timestamp,
@@ -38,6 +36,9 @@ const COLUMNS: Columns = (
 const ROWS_PER_STEP: i64 = 500;
 
 /// Inserts a session. Its refresh token contains the id, and so is set afterwards.
+///
+/// The id is random, so that none is given twice: after a restore, or a failover that lost commits, the tokens of sessions that are gone
+/// are valid still, and must not name those of others.
 pub fn insert(
     conn: &mut Conn<'_>,
     user: UserId,
@@ -48,6 +49,7 @@ pub fn insert(
     let no_token: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
     let query = diesel::insert_into(sessions::table)
         .values((
+            sessions::id.eq(rand::random_range(1..=MAX_KEY)),
             sessions::user_id.eq(user),
             sessions::device.eq(device.map(Device::as_str)),
             sessions::refresh_hash.eq(no_token),
@@ -107,15 +109,17 @@ pub fn of_user(conn: &mut Conn<'_>, user: UserId, at: Timestamp, limit: i64) -> 
     let query = sessions::table
         .select(COLUMNS)
         .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()).and(sessions::expires_at.gt(at)))
-        .order(sessions::id.desc())
+        .order((sessions::created_at.desc(), sessions::id))
         .limit(limit);
     Ok(on!(conn, |c| query.load(c))?)
 }
 
 /// All sessions of a user that are kept, with those that have ended, the oldest first.
 pub fn all_of(conn: &mut Conn<'_>, user: UserId) -> Result<Vec<(Session, Option<Timestamp>)>> {
-    let query =
-        sessions::table.select((COLUMNS, sessions::ended_at)).filter(sessions::user_id.eq(user)).order(sessions::id);
+    let query = sessions::table
+        .select((COLUMNS, sessions::ended_at))
+        .filter(sessions::user_id.eq(user))
+        .order((sessions::created_at, sessions::id));
     Ok(on!(conn, |c| query.load(c))?)
 }
 
@@ -151,7 +155,7 @@ pub fn end_oldest(conn: &mut Conn<'_>, user: UserId, keep: i64, at: Timestamp) -
     let oldest = sessions::table
         .select(sessions::id)
         .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()))
-        .order(sessions::id.desc())
+        .order((sessions::created_at.desc(), sessions::id))
         .offset(keep)
         .limit(ROWS_PER_STEP);
     let ids: Vec<SessionId> = on!(conn, |c| oldest.load(c))?;
@@ -169,31 +173,6 @@ pub fn purge(conn: &mut Conn<'_>, before: Timestamp) -> Result<usize> {
     let expired: Vec<SessionId> = on!(conn, |c| all.filter(sessions::expires_at.lt(before)).load(c))?;
     let query = diesel::delete(sessions::table.filter(sessions::id.eq_any(ended.into_iter().chain(expired))));
     Ok(on!(conn, |c| query.execute(c))?)
-}
-
-/// From now on sessions have higher ids than any that may have been given in a history of the database that was lost. Its tokens are
-/// valid still, as the key is the same one, and must not name sessions of others.
-pub(super) fn skip_ids(conn: &mut Conn<'_>) -> Result<()> {
-    // Raw for the sequences. Milliseconds since 1970: nobody has begun a thousand sessions a second since then.
-    match conn {
-        Conn::Sqlite(c) => c.batch_execute(
-            "INSERT INTO sqlite_sequence (name, seq) SELECT 'sessions', 0
-                 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'sessions');
-             UPDATE sqlite_sequence SET seq = max(seq, unixepoch() * 1000) WHERE name = 'sessions'",
-        )?,
-        Conn::Postgres(c) => c.batch_execute(
-            "SELECT setval('sessions_id_seq', greatest(last_value, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)))
-                 FROM sessions_id_seq",
-        )?,
-    }
-    Ok(())
-}
-
-/// Skips ids of sessions, as [`skip_ids`], if nobody has signed in here yet: the accounts may have had sessions in the database that
-/// they come from.
-pub(super) fn skip_ids_of_first(conn: &mut Conn<'_>) -> Result<()> {
-    let any: Option<SessionId> = on!(conn, |c| sessions::table.select(sessions::id).first(c).optional())?;
-    if any.is_none() { skip_ids(conn) } else { Ok(()) }
 }
 
 /// The sessions that ended at an instant or later.

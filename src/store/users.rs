@@ -179,9 +179,10 @@ pub fn set_suspended(conn: &mut Conn<'_>, id: UserId, at: Option<Timestamp>) -> 
     Ok(on!(conn, |c| query.execute(c))? > 0)
 }
 
-/// Whether the user may act, or else is suspended; `None` if there is no such user.
-pub fn is_active(conn: &mut Conn<'_>, id: UserId) -> Result<Option<bool>> {
-    let query = users::table.select(users::suspended_at.is_null()).find(id).filter(users::erased_at.is_null());
+/// Whether the user may act, or else is suspended, and when the account was created; `None` if there is no such user.
+pub fn standing(conn: &mut Conn<'_>, id: UserId) -> Result<Option<(bool, Timestamp)>> {
+    let columns = (users::suspended_at.is_null(), users::created_at);
+    let query = users::table.select(columns).find(id).filter(users::erased_at.is_null());
     Ok(on!(conn, |c| query.first(c).optional())?)
 }
 

@@ -84,8 +84,9 @@ async fn somebody_signs_up_and_is_known() {
     let chat = accounts().await;
     let input = json!({ "name": "Ada", "email": "ada@example.com", "password": PASSWORD, "device": "laptop" });
     let mut payload = chat.data(SIGN_UP, json!({ "input": input })).await["signUp"].take();
+    let session = text(&payload["viewer"]["sessions"][0]["id"]);
     let viewer = json!({ "user": { "id": "usr_1", "name": "Ada", "email": "ada@example.com" }, "unreadCount": 0,
-        "sessions": [{ "id": "ses_1", "current": true, "device": "laptop" }] });
+        "sessions": [{ "id": session, "current": true, "device": "laptop" }] });
     assert_eq!(payload["viewer"], viewer);
     assert_eq!(payload["accessTokenExpiresAt"], "2026-01-31T12:15:04.000Z");
     payload["accessToken"].take();
@@ -102,8 +103,9 @@ async fn somebody_signs_up_and_is_known() {
     // Nobody is asked who they are before they are known.
     assert_eq!(chat.data(ME, json!({})).await, json!({ "me": null }));
     let phone = Member::signs_in(&chat, "Ada").await;
-    let node = phone.asks(&chat, r#"{ node(id: "ses_2") { id __typename } }"#, json!({})).await;
-    assert_eq!(node["data"]["node"], json!({ "id": "ses_2", "__typename": "Session" }));
+    let id = phone.session(&chat).await;
+    let node = phone.asks(&chat, "query ($id: ID!) { node(id: $id) { id __typename } }", json!({ "id": id })).await;
+    assert_eq!(node["data"]["node"], json!({ "id": id, "__typename": "Session" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,10 +349,11 @@ async fn signing_out_ends_everything_at_once() {
     let phone = Member::signs_in(&chat, "Ada").await;
     let mut sockets = [ada.connects(&chat).await, phone.connects(&chat).await];
     // Somebody else's session is none, and goes on.
-    assert_eq!(bob.signs_out(&chat, Some("ses_1")).await["userErrors"][0]["code"], "NOT_FOUND");
+    let session = ada.session(&chat).await;
+    assert_eq!(bob.signs_out(&chat, Some(&session)).await["userErrors"][0]["code"], "NOT_FOUND");
     assert_eq!(bob.signs_out(&chat, Some("ses_99")).await["userErrors"][0]["code"], "NOT_FOUND");
     assert!(ada.is_signed_in(&chat).await);
-    assert_eq!(ada.signs_out(&chat, None).await, json!({ "sessionId": "ses_1", "userErrors": [] }));
+    assert_eq!(ada.signs_out(&chat, None).await, json!({ "sessionId": session, "userErrors": [] }));
     assert_eq!(sockets[0].hears_close().await, 4403);
     assert!(!ada.is_signed_in(&chat).await && phone.is_signed_in(&chat).await);
     assert_eq!(refresh(&chat, &ada.refresh).await["userErrors"][0]["code"], "TOKEN_EXPIRED");

@@ -229,11 +229,11 @@ async fn where_nobody_may_sign_up_accounts_are_made_for_people() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_and_tokens_are_listed_in_columns_with_heads() {
     let chat = Chat::in_real_time(Database::new().await, &ACCOUNTS).await;
-    Member::signs_up(&chat, "Ada").await;
-    Member::signs_in(&chat, "Ada").await;
+    let former = Member::signs_up(&chat, "Ada").await.session(&chat).await;
+    let latter = Member::signs_in(&chat, "Ada").await.session(&chat).await;
     assert!(admin(&chat.database, &["issue-token", "billing"], "").await.0);
     for (task, head, [first, last]) in [
-        (&["sessions", "usr_1"][..], "SESSION\tSIGNED IN\tLAST USED\tDEVICE", [&["ses_2", "phone"], &["ses_1", "-"]]),
+        (&["sessions", "usr_1"][..], "SESSION\tSIGNED IN\tLAST USED\tDEVICE", [&[&*latter, "phone"], &[&*former, "-"]]),
         (&["tokens"][..], "TOKEN\tISSUED\tNAME", [&["svc_1", "billing"], &["svc_1", "billing"]]),
     ] {
         let (is_done, said, errors) = admin(&chat.database, task, "").await;

@@ -18,6 +18,7 @@ use crate::{
     accounts::Member,
     harness::{ACCOUNTS, Chat, Database, HeldClock, Socket, code, text},
     jwks::Jwks,
+    sessions::{lose_accounts, socket_code},
     upgrades::undo_from,
 };
 
@@ -334,4 +335,18 @@ async fn instants_may_have_fractions_and_clocks_may_differ() {
         assert_eq!(socket.hears().await["type"], "connection_ack");
         assert_eq!(socket.hears_close().await, 4403);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_an_issuers_account_that_was_lost_is_nobodys() {
+    let (chat, key) = provisioning().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
+    let [eve, bob] = ["auth0|7", "auth0|8"].map(|subject| key.signs(&claims(subject)));
+    let mut socket = connects(&chat, &eve).await;
+    assert_eq!(socket.hears().await["type"], "connection_ack");
+    lose_accounts(&chat).await;
+    assert_eq!(chat.ask_with(Some(&bob), ME, json!({})).await["data"]["me"]["user"]["id"], "usr_1");
+    assert_eq!(socket_code(&mut socket, "1", ME).await, "UNAUTHENTICATED");
 }

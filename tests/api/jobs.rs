@@ -43,8 +43,10 @@ async fn what_belongs_to_a_session_that_a_command_ends_is_closed_within_five_sec
     let mut stream = soon(request.header("accept", "text/event-stream").send()).await.unwrap();
     assert!(soon(stream.chunk()).await.unwrap().is_some());
 
+    let me = post(address, &authorization, "{ me { sessions { id } } }", json!({})).await;
+    let session = text(&me["data"]["me"]["sessions"][0]["id"]);
     let begun = Instant::now();
-    let ended = run(&["admin", "end-session", "ses_1", "--database", &database.url]).await;
+    let ended = run(&["admin", "end-session", &session, "--database", &database.url]).await;
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(socket.hears_close().await, 4403);
     while soon(stream.chunk()).await.unwrap().is_some() {}

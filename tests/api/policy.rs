@@ -20,7 +20,7 @@ use crate::{
 /// Each column of the table. The message is Ada's, to Bob; Eve is a stranger; Mallory is blocked by Ada.
 const VIEWERS: [&str; 7] = ["nobody", "Eve", "Bob", "Ada", "Mallory", "admin", "service"];
 
-/// An operation, and what comes of it for each of the viewers. `MSG` is a new message of Ada's to Bob, `NEW` a new name.
+/// An operation, and what comes of it for each of the viewers. `MSG` is a new message of Ada's to Bob, `SES` her session, `NEW` a new name.
 type Row = (&'static str, [&'static str; 7]);
 
 const UNKNOWN: &str = "UNAUTHENTICATED";
@@ -44,7 +44,7 @@ const TABLE: [Row; 45] = [
     ),
     (r#"{ node(id: "MSG") { id } }"#, ["null", "null", "yes", "yes", "null", "yes", "yes"]),
     (r#"{ node(id: "cnv_1_2") { id } }"#, ["null", "null", "yes", "yes", "null", "yes", "yes"]),
-    (r#"{ node(id: "ses_1") { id } }"#, ["null", "null", "null", "yes", "null", "null", "null"]),
+    (r#"{ node(id: "SES") { id } }"#, ["null", "null", "null", "yes", "null", "null", "null"]),
     (r#"{ nodes(ids: ["MSG", "cnv_1_2"]) { id } }"#, ["empty", "empty", "yes", "yes", "empty", "yes", "yes"]),
     (
         r#"{ searchMessages(input: { text: "x" }) { nodes { id } } }"#,
@@ -142,7 +142,7 @@ const TABLE: [Row; 45] = [
         [UNKNOWN, NONE, NONE, NONE, NONE, NONE, UNKNOWN],
     ),
     (
-        r#"mutation { signOut(sessionId: "ses_1") { sessionId userErrors { code } } }"#,
+        r#"mutation { signOut(sessionId: "SES") { sessionId userErrors { code } } }"#,
         [UNKNOWN, NONE, NONE, "", NONE, NONE, UNKNOWN],
     ),
 ];
@@ -234,6 +234,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_may_do_what_is_theirs_and_nothing_else() {
     let mut world = World::new().await;
+    let session = world.members[0].session(&world.chat).await;
     for (row, (operation, expected)) in TABLE.iter().enumerate() {
         for (viewer, expected) in VIEWERS.iter().zip(expected) {
             // What would end a viewer who is still needed is tried elsewhere.
@@ -241,7 +242,8 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() {
                 continue;
             }
             let new = format!("n{row}{viewer}");
-            let operation = operation.replace("MSG", &world.message().await).replace("NEW", &new);
+            let operation =
+                operation.replace("MSG", &world.message().await).replace("SES", &session).replace("NEW", &new);
             let answer = world.ask(viewer, &operation).await;
             assert_eq!(outcome(&answer), *expected, "{viewer}: {operation}: {answer}");
         }
@@ -253,7 +255,7 @@ async fn everybody_may_do_what_is_theirs_and_nothing_else() {
         if eve == "yes" || operation.starts_with("{ user(") {
             continue;
         }
-        let theirs = operation.replace("MSG", &message);
+        let theirs = operation.replace("MSG", &message).replace("SES", &session);
         let away = [(&*message, "msg_999"), ("cnv_1_2", "cnv_1_999"), ("Id: 1", "Id: 999"), ("(id: 1", "(id: 999")];
         let elsewhere = |text: String| away.iter().fold(text, |text, (from, to)| text.replace(from, to));
         let answers = [world.ask("Eve", &theirs).await, world.ask("Eve", &elsewhere(theirs.clone())).await];
@@ -283,7 +285,7 @@ async fn on_an_open_server_everybody_may_do_everything() {
         };
         let input = json!({ "receiverId": people[1].id, "content": "x", "clientId": row.to_string() });
         let message = text(&people[0].tries_to_send(input).await["message"]["id"]);
-        let operation = operation.replace("MSG", &message).replace("NEW", &format!("n{row}"));
+        let operation = operation.replace("MSG", &message).replace("SES", "ses_1").replace("NEW", &format!("n{row}"));
         let answer = chat.ask(&operation, json!({})).await;
         assert_eq!(outcome(&answer), expected, "{operation}: {answer}");
     }

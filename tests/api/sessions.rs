@@ -9,11 +9,12 @@ use duologue::{
     model::{texts::Name, timestamps::Timestamp},
     store::{self, Conn},
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
     accounts::{Member, PASSWORD, refresh},
-    harness::{ACCOUNTS, Chat, Database, HeldClock, KEY, Socket, code, soon},
+    harness::{ACCOUNTS, Chat, Database, HeldClock, KEY, Socket, code, soon, text},
 };
 
 /// Another server on the same database.
@@ -26,6 +27,40 @@ async fn another(chat: &Chat, clock: &HeldClock) -> Arc<App> {
 
 async fn served(clock: &HeldClock) -> Chat {
     Chat::by(clock, Database::new().await, &ACCOUNTS).await
+}
+
+impl Member {
+    /// The id of the session.
+    pub(crate) async fn session(&self, chat: &Chat) -> String {
+        let answer = self.asks(chat, "{ me { sessions { id current } } }", json!({})).await;
+        let sessions = answer["data"]["me"]["sessions"].as_array().unwrap();
+        text(&sessions.iter().find(|session| session["current"] == true).unwrap()["id"])
+    }
+}
+
+/// All accounts are lost, as where a standby takes over that lacks them: the next one gets the id of the first.
+pub(crate) async fn lose_accounts(chat: &Chat) {
+    let ids = if chat.database.is_sqlite() {
+        "DELETE FROM sqlite_sequence"
+    } else {
+        "SELECT setval('users_id_seq', 1, false), setval('sessions_id_seq', 1, false)"
+    };
+    let rows = "DELETE FROM identities; DELETE FROM sessions; DELETE FROM name_words; DELETE FROM users";
+    drop(chat.database.run(&format!("{rows}; {ids}")).await);
+    let before = chat.app.store.connections();
+    let reconnects = async {
+        while chat.app.store.connections() == before && !chat.database.is_sqlite() {
+            join_all((0..8).map(|_| chat.app.store.read(store::server::epoch))).await;
+        }
+    };
+    soon(reconnects).await;
+}
+
+/// The code of the error with which a socket refuses an operation.
+pub(crate) async fn socket_code(socket: &mut Socket, id: &str, query: &str) -> String {
+    socket.subscribes(id, query, json!({})).await;
+    let said = socket.hears().await;
+    text(&said["payload"][0]["extensions"]["code"])
 }
 
 fn refused(payload: &Value) -> bool {
@@ -142,8 +177,8 @@ async fn a_token_that_does_not_hold_asks_for_no_transaction() {
     let clock = HeldClock::new();
     let chat = served(&clock).await;
     let (ada, bob) = (Member::signs_up(&chat, "Ada").await, Member::signs_up(&chat, "Bob").await);
-    let out = "mutation { signOut { sessionId } }";
-    assert_eq!(ada.asks(&chat, out, json!({})).await["data"]["signOut"]["sessionId"], "ses_1");
+    let (out, session) = ("mutation { signOut { sessionId } }", ada.session(&chat).await);
+    assert_eq!(ada.asks(&chat, out, json!({})).await["data"]["signOut"]["sessionId"], session);
     let next = Member::of(&refresh(&chat, &bob.refresh).await);
     // Nobody can change a session.
     let lock =
@@ -233,15 +268,18 @@ async fn an_account_has_so_many_sessions_and_old_ones_are_deleted() {
         };
         chat.app.store.read(read).await.unwrap()
     };
+    clock.advance(Duration::from_secs(1));
+    let now = clock.reader()().milliseconds();
     let hash = if chat.database.is_sqlite() { "randomblob(32)" } else { "sha256(CAST(CAST(number AS TEXT) AS BYTEA))" };
     let later = clock.reader()().later(Duration::from_hours(100)).milliseconds();
     let insert = format!(
         "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 1200)
          INSERT INTO sessions (user_id, device, refresh_hash, created_at, last_used_at, expires_at)
-         SELECT 1, '', {hash}, 1, 1, {later} FROM numbers"
+         SELECT 1, '', {hash}, {now}, 1, {later} FROM numbers"
     );
     drop(chat.database.run(&insert).await);
     assert_eq!(count("ended_at IS NULL").await, 1_201);
+    clock.advance(Duration::from_secs(1));
     let newest = Member::signs_in(&chat, "Ada").await;
     assert_eq!(count("ended_at IS NULL").await, 1_000);
     assert!(!ada.is_signed_in(&chat).await && newest.is_signed_in(&chat).await);
@@ -326,4 +364,27 @@ async fn nothing_is_done_where_somebody_signs_in_twice_in_an_operation() {
     let batch = chat.http.post(chat.url("/graphql")).json(&batch).send().await.unwrap().json::<Value>().await.unwrap();
     assert!(batch[0]["data"]["signUp"]["accessToken"].is_string(), "{batch}");
     assert_eq!(code(&batch[1]), "QUERY_TOO_COMPLEX");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_an_account_that_was_lost_are_nobodys() {
+    let chat = Chat::with(&ACCOUNTS).await;
+    let eve = Member::signs_up(&chat, "Eve").await;
+    let mut socket = eve.connects(&chat).await;
+    socket.subscribes("feed", "subscription { feed { kind } }", json!({})).await;
+    assert_eq!(socket.hears().await["payload"]["data"]["feed"]["kind"], "CAUGHT_UP");
+    lose_accounts(&chat).await;
+    let bob = Member::signs_up(&chat, "Bob").await;
+    assert_eq!(bob.id, eve.id);
+    assert!(!eve.is_signed_in(&chat).await);
+    assert!(refused(&refresh(&chat, &eve.refresh).await));
+    assert!(bob.is_signed_in(&chat).await);
+    // A SQLite file is not replaced under a server that runs.
+    if !chat.database.is_sqlite() {
+        assert_eq!(socket_code(&mut socket, "1", "{ me { user { name } } }").await, "UNAUTHENTICATED");
+        let send = r#"mutation { sendMessage(input: { receiverId: 1, content: "to Bob" }) { userErrors { code } } }"#;
+        assert_eq!(bob.asks(&chat, send, json!({})).await["data"]["sendMessage"]["userErrors"], json!([]));
+        let said = socket.hears().await;
+        assert_eq!(said["payload"]["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{said}");
+    }
 }
