@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use crate::{
     config::{self, AuthMode, SignUp},
     events::{
-        Counters, History, Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay, Revocations,
-        Signals,
+        Counters, KnownEntries, Notifier, PermitLimits, Permits, Presences, RateLimiters, RateLimits, Relay,
+        Revocations, Signals,
     },
     model::timestamps::Timestamp,
     search::Embedder,
@@ -53,8 +53,8 @@ pub struct App {
     pub unindexed: Arc<Notify>,
     /// Wakes the job that gives messages vectors.
     pub unembedded: Arc<Notify>,
-    /// The events that were delivered last.
-    pub history: History,
+    /// The last entries of feeds that were read, by which a loss is noticed; `None` on SQLite, which loses none.
+    pub known_entries: Option<KnownEntries>,
     /// What happened, for the metrics.
     pub counters: Counters,
     /// Signal subscriptions.
@@ -158,6 +158,7 @@ impl App {
             })
             .await?;
         let (epoch, relay) = (Arc::<str>::from(epoch), Relay::default());
+        let known_entries = (!store.is_sqlite()).then(|| KnownEntries::of(epoch.clone()));
         Ok(Self {
             store,
             notifier: Notifier::with(relay.clone()),
@@ -166,7 +167,7 @@ impl App {
             unfinished_changes: Arc::default(),
             unindexed: Arc::default(),
             unembedded: Arc::default(),
-            history: History::of(epoch.clone()),
+            known_entries,
             counters: Counters::default(),
             signals: Signals::default(),
             presences: Presences::default(),
@@ -292,9 +293,18 @@ impl App {
     pub fn set_epoch(&self, epoch: &str) {
         if *self.epoch() != *epoch {
             let epoch: Arc<str> = epoch.into();
-            self.history.begin(epoch.clone());
+            if let Some(known) = &self.known_entries {
+                known.begin(epoch.clone());
+            }
             *self.epoch.write() = epoch;
             self.notifier.invalidate_all();
+        }
+    }
+
+    /// Records entries of feeds that were read in an epoch, so that their loss is noticed: their positions, and when they happened.
+    pub fn record_entries(&self, epoch: &str, entries: impl IntoIterator<Item = (i64, Option<Timestamp>)>) {
+        if let Some(known) = &self.known_entries {
+            known.record(epoch, entries, self.store.connections());
         }
     }
 

@@ -341,16 +341,16 @@ impl Follower {
 fn head(conn: &mut Conn<'_>, app: &App, user: UserId) -> store::Result<Option<i64>> {
     let head = store::feed::head(conn, user)?;
     if let Some(position) = head.filter(|position| *position > 0) {
-        app.history.record(&app.epoch(), position, None, app.store.connections());
+        app.record_entries(&app.epoch(), [(position, None)]);
     }
     Ok(head)
 }
 
 /// Records the last event of a page. Not its end, which may be a position that a client has made up.
 fn record_delivered(app: &App, page: &FeedPage) {
-    if let Some(event) = page.events.last() {
-        let connections = app.store.connections();
-        app.history.record(&event.cursor.epoch, event.cursor.position, Some(event.at), connections);
+    let last = page.events.last();
+    if let Some(Event { cursor, at, .. }) = last.map(Arc::as_ref) {
+        app.record_entries(&cursor.epoch, [(cursor.position, Some(*at))]);
     }
 }
 

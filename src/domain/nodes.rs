@@ -156,8 +156,8 @@ impl Membership {
         let wanted = connections.saturating_mul(self.others.len() + 1);
         if let Some(most) = app.store.read(store::nodes::max_connections).await?.filter(|most| wanted > *most) {
             tracing::warn!(
-                "PostgreSQL lets its users have {most} connections, and its servers may want {wanted}: raise max_connections, or lower \
-                 --database-connections"
+                "PostgreSQL lets its users have {most} connections, and its servers may want {wanted}: raise max_connections, or the \
+                 CONNECTION LIMIT of the role or of the database, or lower --database-connections"
             );
         }
         Ok(())
@@ -296,6 +296,9 @@ impl Membership {
             app.notifier.invalidate_all();
             return check_history(app).await;
         }
+        // Who committed them, and told clients, may be gone when they are lost.
+        let new = additions.iter().filter(|it| !self.seen.contains(&it.position)).map(|it| (it.position, Some(it.at)));
+        app.record_entries(&app.epoch(), new);
         if !additions.is_empty() {
             // Of several servers one embeds messages.
             app.unembedded.notify_one();
@@ -303,7 +306,7 @@ impl Membership {
         if additions.len() > MAX_ADDITIONS {
             app.notifier.invalidate_all();
         } else {
-            for Addition { position, users, invalidates } in additions {
+            for Addition { position, users, invalidates, .. } in additions {
                 for user in users.into_iter().filter(|_| !self.seen.contains(&position)) {
                     if invalidates {
                         app.notifier.notify_here(user, true);
@@ -325,8 +328,9 @@ impl Membership {
             let processes = unsettled.remaining(&self.earlier);
             tracing::warn!(
                 ?processes,
-                "transactions of these processes of PostgreSQL have not ended for 30 seconds: until they do, what was added since is \
-                 read each time that changes are looked for"
+                "transactions of these processes of PostgreSQL have not ended for {} seconds: until they do, what was added since is \
+                 read each time that changes are looked for",
+                LONG_TRANSACTION.as_secs()
             );
         }
         Ok(())
@@ -355,23 +359,24 @@ fn came_before(other: &Node, node: &Node, Nodes { is_new, started_at, renewed_at
     (other.started_at, other.id) < (*started_at, node.id) || *is_new && is_settled
 }
 
-/// Begins a new epoch if one of the last entries that were delivered is not in the database any more, or another one has taken its
-/// id: another PostgreSQL server became the primary which did not have all that was committed.
+/// Begins a new epoch if one of the last entries that were read is not in the database any more, or another one has taken its id:
+/// another PostgreSQL server became the primary which did not have all that was committed.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn check_history(app: &App) -> store::Result<()> {
-    let (epoch, delivered) = (app.epoch(), Arc::new(app.history.entries()));
-    let checked = delivered.clone();
-    if !app.store.read(move |conn| store::feed::lacks_any(conn, &delivered)).await? {
-        app.history.forget_checked(&checked);
+    let Some(known) = &app.known_entries else { return Ok(()) };
+    let (epoch, entries) = (app.epoch(), Arc::new(known.entries()));
+    let checked = entries.clone();
+    if !app.store.read(move |conn| store::feed::lacks_any(conn, &entries)).await? {
+        known.forget_checked(&checked);
         return Ok(());
     }
     // Of several servers one begins it.
     let begin = move |conn: &mut Conn<'_>| store::server::replace_epoch(conn, &epoch, &random_epoch());
     if app.store.write(begin).await? {
         tracing::warn!(
-            "the database lacks events that were sent to clients: a new epoch begins, and all clients load everything again"
+            "the database lacks events that were there: a new epoch begins, and all clients load everything again"
         );
     }
     Ok(())

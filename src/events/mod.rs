@@ -13,12 +13,12 @@ mod revocations;
 mod permits;
 mod rates;
 mod counters;
-mod history;
+mod known_entries;
 mod relay;
 mod nats;
 
 pub use counters::{Counters, Label};
-pub use history::History;
+pub use known_entries::KnownEntries;
 pub use nats::{Nats, NatsSettings};
 pub use notifier::{Notifier, Watch};
 pub use permits::{Holder, Permit, PermitLimits, Permits, Resource};

