@@ -52,6 +52,12 @@ struct Pending {
     revokes: bool,
 }
 
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.feeds.is_empty() && self.typing.is_empty() && !self.revokes
+    }
+}
+
 /// A message from one server to the others. Unknown fields are ignored, as those of later releases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayMessage {
@@ -139,18 +145,17 @@ impl Relay {
         self.0.wake.notify_one();
     }
 
-    /// Waits until there is something to send, and returns it.
+    /// Waits until there is something to send, and returns it. If it is dropped before, nothing is lost.
     pub async fn next(&self, node: i64) -> RelayMessage {
-        self.0.wake.notified().await;
+        while self.0.pending.lock().is_empty() {
+            self.0.wake.notified().await;
+        }
         tokio::time::sleep(LINGER).await;
         let mut pending = self.0.pending.lock();
         let rest = pending.feeds.keys().nth(FEEDS_PER_MESSAGE).copied();
         let rest = rest.map_or_else(BTreeMap::new, |first| pending.feeds.split_off(&first));
         let feeds = mem::replace(&mut pending.feeds, rest);
         let (typing, revokes) = (mem::take(&mut pending.typing), mem::take(&mut pending.revokes));
-        if !pending.feeds.is_empty() {
-            self.0.wake.notify_one();
-        }
         RelayMessage {
             node,
             feeds: feeds.into_iter().map(|(user, stale)| (user.key(), stale.into())).collect(),
@@ -193,6 +198,8 @@ impl RelayMessage {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn user(id: i64) -> UserId {
@@ -229,6 +236,16 @@ mod tests {
         // The other one has waited until NATS was back.
         let left: Vec<_> = read.signals(now.later(Duration::from_secs(6))).map(|(_, signal)| signal).collect();
         assert_eq!(left, [offline]);
+    }
+
+    #[tokio::test]
+    async fn what_is_collected_when_a_sender_is_dropped_is_sent_by_the_next_one() {
+        let relay = Relay::default();
+        relay.open();
+        relay.queue_feed(user(1), false);
+        assert!(futures_util::poll!(pin!(relay.next(1))).is_pending());
+        let next = tokio::time::timeout(Duration::from_mins(1), relay.next(1)).await.unwrap();
+        assert_eq!(next.feeds().collect::<Vec<_>>(), [(user(1), false)]);
     }
 
     #[tokio::test]
