@@ -3,6 +3,7 @@
 use std::{future::pending, sync::atomic::Ordering, time::Duration};
 
 use deadpool::managed::Manager;
+use diesel::SqliteConnection;
 
 use super::{
     Conn, Error, Result, Store,
@@ -127,22 +128,30 @@ impl Store {
     pub async fn check_in_background(&self, pause: Duration) -> Result<()> {
         let Pools::Sqlite { file, .. } = &self.pools else { return Ok(()) };
         let reader = SqliteFile { write: false, ..file.clone() };
-        let mut conn = reader.create().await?;
-        let tables = inspection::tables(&mut conn)?;
+        let (mut conn, tables) = self.read_by(reader.create().await?, inspection::tables).await?;
         for table in tables {
             tokio::time::sleep(pause).await;
-            let observed = self.observed.clone();
             let found;
-            (conn, found) = blocking(move || {
-                let found = observed.observe(|| inspection::quick_check(&mut conn, &table))?;
-                Ok::<_, Error>((conn, found))
-            })
-            .await?;
+            (conn, found) = self.read_by(conn, move |conn| inspection::quick_check(conn, &table)).await?;
             if let Some(damage) = found {
                 self.observed.found_damage(&damage);
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Reads on a connection of one's own, and gives it back.
+    async fn read_by<T: Send + 'static>(
+        &self,
+        mut conn: SqliteConnection,
+        read: impl FnOnce(&mut SqliteConnection) -> Result<T> + Send + 'static,
+    ) -> Result<(SqliteConnection, T)> {
+        let observed = self.observed.clone();
+        blocking(move || {
+            let read = observed.observe(|| read(&mut conn))?;
+            Ok((conn, read))
+        })
+        .await
     }
 }
