@@ -206,7 +206,7 @@ impl Move {
         });
         let step = Arc::new(step.await?);
         if !self.lock.is_held().await {
-            return Err(CannotMove::Running);
+            return Err(CannotMove::LockLost);
         }
         retried(|| {
             let (step, id) = (step.clone(), self.id.clone());
@@ -285,7 +285,7 @@ impl Move {
     /// Carries over the last changes and closes the former database, while nobody can write to it.
     async fn switch(&mut self) -> Result<()> {
         if !self.lock.is_held().await {
-            return Err(CannotMove::Running);
+            return Err(CannotMove::LockLost);
         }
         let (runtime, mut tries) = (Handle::current(), 0);
         retried(|| {

@@ -56,6 +56,11 @@ pub enum CannotMove {
     /// Another process does the same.
     #[error("another `duologue move` runs: let it end first")]
     Running,
+    /// Another process may do the same now.
+    #[error(
+        "the connection to PostgreSQL that kept other moves out was lost: run it again, and it goes on from where it was"
+    )]
+    LockLost,
     /// The table, and the key of the row.
     #[error(
         "a row of {0} is not the same in both databases after it was copied: {1}; nothing was closed, and a move begins anew"

@@ -210,3 +210,22 @@ async fn a_server_that_starts_slowly_looks_again_before_it_serves() {
         app.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_whose_lock_is_lost_says_so_and_goes_on_when_it_is_run_again() {
+    let Some(postgres) = postgres_database().await else { return };
+    let file = Database::at("chat.db");
+    fill(&file, 2, 10).await;
+    let [from, to] = stores(&file, &postgres).await;
+    let mut moving = Move::new(from.clone(), to.clone()).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON oid = database
+        WHERE locktype = 'advisory' AND datname = current_database()";
+    drop(postgres.run(end).await);
+    is_gone(&postgres).await;
+    let lost = moving.run(true, |_, _| {}).await;
+    assert!(matches!(lost, Err(CannotMove::LockLost)), "{lost:?}");
+    to.close().await;
+    from.close().await;
+    let (done, said) = moves(&file, &postgres, &[]).await;
+    assert!(done, "{said}");
+}
