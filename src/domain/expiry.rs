@@ -41,7 +41,7 @@ pub enum Extent {
     All,
 }
 
-/// Hides messages that are too old, and deletes them, now and periodically. It ends at once if messages are kept.
+/// Hides messages that are too old, and deletes them, now and periodically.
 pub async fn run_job(app: Arc<App>) {
     while let Err(error) = hide_expired(&app).await {
         tracing::warn!(%error, "--message-retention could not be set");
@@ -49,6 +49,8 @@ pub async fn run_job(app: Arc<App>) {
     }
     if app.message_retention.is_some() {
         tokio::join!(delete_periodically(&app), forget_periodically(&app));
+    } else {
+        forget_periodically(&app).await;
     }
 }
 
@@ -81,12 +83,21 @@ async fn delete_periodically(app: &App) {
     }
 }
 
-/// What followers share of their feeds may become too old.
 async fn forget_periodically(app: &App) {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        app.notifier.forget_read();
+        forget_read(app).await;
     }
+}
+
+/// Forgets what followers share of their feeds, which may have become too old, also if it is another server that has a retention.
+pub async fn forget_read(app: &App) {
+    let retention = app.store.read(store::server::message_retention).await;
+    // If it cannot be read, there may be one.
+    if retention.is_ok_and(|retention| retention.is_none()) {
+        return;
+    }
+    app.notifier.forget_read();
 }
 
 /// Whether it was run here: one of several servers is enough.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duologue::{
     domain::{
-        expiry::{Extent, delete_expired, hide_expired},
+        expiry::{Extent, delete_expired, forget_read, hide_expired},
         indexing::index_words,
     },
     model::ids::MessageId,
@@ -295,10 +295,13 @@ async fn what_was_read_is_forgotten_after_a_while() {
     let (_together, start, _) = heard_by_two(&ada, &bob).await;
     drop(
         chat.database
-            .run("UPDATE messages SET content = '', deleted_at = 1; UPDATE users SET trimmed_through = 1")
+            .run(
+                "UPDATE messages SET content = '', deleted_at = 1; UPDATE users SET trimmed_through = 1;
+                 UPDATE server SET message_retention = 86400000",
+            )
             .await,
     );
-    chat.app.notifier.forget_read();
+    forget_read(&chat.app).await;
     assert_eq!(resumed(&bob, &start).await.next().await["kind"], "RESET");
 }
 
