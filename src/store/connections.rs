@@ -1,6 +1,11 @@
 //! Connections and permits of the pools, and work on threads that may block.
 
-use std::{fmt, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use deadpool::{
     Runtime,
@@ -15,6 +20,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Error, Result, conn::Postgres, errors, timeouts::BUSY_TIMEOUT};
+
+/// Between two looks whether a connection of the pool is free.
+const OWN_CONNECTION_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
 
@@ -79,13 +87,29 @@ where
     }))
 }
 
+/// A connection of the pool. If the server gives no more, one that the pool has already is waited for.
 pub(super) async fn connection<M: Manager<Error: fmt::Display + Into<Error>>>(pool: &Pool<M>) -> Result<Object<M>> {
-    pool.get().await.map_err(|error| match error {
-        PoolError::Timeout(_) => Error::Busy,
-        PoolError::Backend(error) => error.into(),
-        PoolError::Closed => Error::Unavailable("it is being closed".into()),
-        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => Error::Failed(error.to_string()),
-    })
+    let began = Instant::now();
+    loop {
+        let error = match pool.get().await {
+            Ok(conn) => return Ok(conn),
+            Err(PoolError::Timeout(_)) => Error::Busy,
+            Err(PoolError::Backend(error)) => error.into(),
+            Err(PoolError::Closed) => Error::Unavailable("it is being closed".into()),
+            Err(error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_))) => {
+                Error::Failed(error.to_string())
+            }
+        };
+        if !error.is_no_connection_left() {
+            return Err(error);
+        }
+        while pool.status().available == 0 {
+            if pool.status().size == 0 || began.elapsed() >= BUSY_TIMEOUT {
+                return Err(error);
+            }
+            tokio::time::sleep(OWN_CONNECTION_PAUSE).await;
+        }
+    }
 }
 
 pub(super) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>

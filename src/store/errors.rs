@@ -123,7 +123,15 @@ fn from_database(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInform
     }
 }
 
+/// How the message begins with which PostgreSQL refuses one connection more, of all, of a role or of a database.
+pub(super) const NO_CONNECTION_LEFT: &str = "PostgreSQL gives no more connections";
+
 impl Error {
+    /// Whether PostgreSQL refused one connection more.
+    pub(super) fn is_no_connection_left(&self) -> bool {
+        matches!(self, Self::Unavailable(message) if message.contains(NO_CONNECTION_LEFT))
+    }
+
     /// Classifies by the message, because diesel keeps no error code: that of SQLite (`sqlite3_errstr`) or of PostgreSQL, which
     /// is in English as far as the server lets us choose (`postgres::ENGLISH`).
     pub(super) fn from_message(message: &str) -> Self {

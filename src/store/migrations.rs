@@ -19,6 +19,7 @@ use super::{
     Conn, Error, Result,
     conn::{Postgres, has_table, on, transaction},
     moving, names, nodes,
+    postgres::require_create,
     timeouts::postgres_timeouts,
 };
 
@@ -166,7 +167,7 @@ pub(super) fn require_current(conn: &mut Conn<'_>, database: &str) -> Result<()>
 }
 
 /// The migrations that this program knows and that were not run yet; refuses a database of a newer one, and one that was moved
-/// elsewhere or is not whole yet.
+/// elsewhere, is not whole yet, or in which they cannot be run.
 ///
 /// # Errors
 /// [`Error::Unusable`]
@@ -175,7 +176,11 @@ pub(super) fn pending(conn: &mut Conn<'_>) -> Result<Vec<String>> {
         return Err(Error::Unusable(format!("the database {}", explain_newer(&newer))));
     }
     moving::require_usable(conn)?;
-    Ok(known()?.difference(&applied(conn)?).cloned().collect())
+    let pending: Vec<String> = known()?.difference(&applied(conn)?).cloned().collect();
+    if !pending.is_empty() {
+        require_create(conn)?;
+    }
+    Ok(pending)
 }
 
 /// The versions of the migrations that were run. Raw, because diesel would create the table that it keeps them in.

@@ -127,12 +127,15 @@ pub fn version_without(conn: &mut Conn<'_>, migration: &str) -> Result<Option<St
     Ok(query.bind::<Text, _>(migration).sql(" LIMIT 1").get_result(*c).optional()?)
 }
 
-/// How many connections PostgreSQL lets ordinary users have; `None` on SQLite.
+/// How many connections PostgreSQL lets the user of the server have; `None` on SQLite.
 pub fn max_connections(conn: &mut Conn<'_>) -> Result<Option<usize>> {
     let Conn::Postgres(c) = conn else { return Ok(None) };
     // Raw, because diesel has no settings of servers.
     let most: i64 = sql::<BigInt>(
-        "SELECT CAST(current_setting('max_connections') AS BIGINT) - CAST(current_setting('superuser_reserved_connections') AS BIGINT)",
+        "SELECT least(
+             CAST(current_setting('max_connections') AS BIGINT) - CAST(current_setting('superuser_reserved_connections') AS BIGINT),
+             CASE WHEN NOT rolsuper THEN nullif(rolconnlimit, -1) END, CASE WHEN NOT rolsuper THEN nullif(datconnlimit, -1) END
+         ) FROM pg_roles, pg_database WHERE rolname = session_user AND datname = current_database()",
     )
     .get_result(*c)?;
     Ok(usize::try_from(most).ok())

@@ -2,19 +2,29 @@
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
-use diesel::{ConnectionError, ConnectionResult, RunQueryDsl, dsl::sql, sql_types::Text};
+use diesel::{
+    ConnectionError, ConnectionResult, RunQueryDsl,
+    dsl::sql,
+    sql_types::{Bool, Text},
+};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
 };
 use futures_util::FutureExt;
+use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Conn, Error, Result, observing::Observations, timeouts::postgres_timeouts, tls, urls::PostgresUrl};
+use super::{
+    Conn, Error, Result, errors::NO_CONNECTION_LEFT, observing::Observations, timeouts::postgres_timeouts, tls,
+    urls::PostgresUrl,
+};
 
 /// Errors are classified by their messages. By default only a superuser may choose their language; since PostgreSQL 15
 /// `GRANT SET ON PARAMETER lc_messages` lets others do so.
 const ENGLISH: &str = "SET lc_messages = 'C'";
+/// A connection may hold a lock and say nothing for long. Before PostgreSQL 14 there is no such limit.
+const NEVER_TOO_IDLE: &str = "SET idle_session_timeout = 0";
 
 /// Of each address: there must be time for others as long as somebody waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_250);
@@ -24,6 +34,10 @@ const DEAD_AFTER: Duration = Duration::from_secs(11);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Between two keepalives, until one is acknowledged.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A role or a database may have others. What is acknowledged must be durable, and a change sees what was committed while it waited for a
+/// lock.
+const DEFAULTS: &str = "SET synchronous_commit = on; SET default_transaction_isolation = 'read committed'";
 
 /// A random read costs little more than the next one: on an SSD, and in memory. By PostgreSQL's default, 4, the newest messages of a user
 /// who has many and has been quiet are looked for among those of all: 120 ms in a million messages, and 0.1 ms by the index of the user.
@@ -44,11 +58,12 @@ pub(super) fn postgres(
         let (client, observed) = (client.clone(), observed.clone());
         async move {
             let mut conn = connect(&client.0, client.1.clone()).await?;
-            // A role or a database may have other defaults. `synchronous_commit`: what is acknowledged must be durable.
-            let settings = format!("SET synchronous_commit = on; {PLANNER}; {}", postgres_timeouts());
+            let settings = format!("{DEFAULTS}; {PLANNER}; {}", postgres_timeouts());
             conn.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-            // It may be refused, which changes nothing.
-            let _ = conn.batch_execute(ENGLISH).await;
+            // They may be refused, which changes nothing.
+            for optional in [ENGLISH, NEVER_TOO_IDLE] {
+                let _ = conn.batch_execute(optional).await;
+            }
             conn.set_instrumentation(observed.counting());
             observed.count_connection();
             Ok(conn)
@@ -77,12 +92,20 @@ fn with_timeouts(config: &tokio_postgres::Config) -> tokio_postgres::Config {
     config
 }
 
-/// What of the server's settings an operator should change, in sentences.
+/// What of the server's settings an operator should change, in sentences. Refuses a database that cannot hold or compare all texts.
 pub(super) fn warnings(conn: &mut Conn<'_>) -> Result<Vec<String>> {
     let Conn::Postgres(conn) = conn else { return Ok(Vec::new()) };
     // Raw, because diesel has no settings of servers.
-    let settings = sql::<(Text, Text)>("SELECT current_setting('fsync'), current_setting('lc_messages')");
-    let (fsync, language): (String, String) = settings.get_result(*conn)?;
+    let settings = sql::<(Text, Text, Text)>(
+        "SELECT current_setting('server_encoding'), current_setting('fsync'), current_setting('lc_messages')",
+    );
+    let (encoding, fsync, language): (String, String, String) = settings.get_result(*conn)?;
+    if encoding != "UTF8" {
+        return Err(Error::Unusable(format!(
+            "the database has the encoding {encoding}, which is not for texts of all languages: make one with CREATE DATABASE … \
+             ENCODING 'UTF8' TEMPLATE template0"
+        )));
+    }
     let mut warnings = Vec::new();
     if fsync == "off" {
         warnings
@@ -97,15 +120,32 @@ pub(super) fn warnings(conn: &mut Conn<'_>) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
+/// Refuses a database in which the migrations cannot make tables.
+pub(super) fn require_create(conn: &mut Conn<'_>) -> Result<()> {
+    let Conn::Postgres(conn) = conn else { return Ok(()) };
+    // Raw, because diesel has no privileges. Without a schema it is NULL.
+    let may_create = sql::<Bool>("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE)");
+    if may_create.get_result(*conn)? {
+        return Ok(());
+    }
+    Err(Error::Unusable(
+        "tables cannot be made in the database: a schema that search_path names must be there, and the user of the server needs \
+         the right CREATE on it"
+            .to_owned(),
+    ))
+}
+
 async fn connect(config: &tokio_postgres::Config, connector: MakeRustlsConnect) -> ConnectionResult<AsyncPgConnection> {
     let (client, connection) = config.connect(connector).await.map_err(|error| {
         // The cause says more than the error itself: why a handshake failed, or what the server answered.
         let cause = error.source().map(|cause| format!(": {cause}"));
         let said = error.to_string();
-        ConnectionError::BadConnection(match cause {
+        let said = match cause {
             Some(cause) if !said.ends_with(&cause) => said + &cause,
             _ => said,
-        })
+        };
+        let is_full = error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS);
+        ConnectionError::BadConnection(if is_full { format!("{NO_CONNECTION_LEFT}: {said}") } else { said })
     })?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }

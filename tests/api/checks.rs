@@ -123,6 +123,26 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_database_in_which_the_tables_cannot_be_made_is_told() {
+    let Some(server) = std::env::var("DUOLOGUE_TEST_DATABASE").ok().filter(|_| !signed_in()) else { return };
+    let finds = async |url: &str, problem: &str| {
+        let (is_well, lines, _) = checks(&Database::on(url), &[]).await;
+        assert!(!is_well && lines[6].starts_with(&format!("database: PROBLEM: {problem}")), "{problem}: {lines:?}");
+    };
+    let (database, role) = (Database::new().await, format!("reader_{}", std::process::id()));
+    drop(database.run(&format!("CREATE ROLE {role} LOGIN")).await);
+    let url = database.url.replace("postgres@", &format!("{role}@"));
+    finds(&url, "tables cannot be made in the database: ").await;
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = format!("{}_{}", encoding.to_lowercase(), std::process::id());
+        let make = format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        drop(database.run(&make).await);
+        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+        finds(&url, &format!("the database has the encoding {encoding}, ")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trusted_documents_and_settings_of_nats_are_read() {
     let database = Database::new().await;
     if signed_in() {

@@ -96,7 +96,7 @@ async fn a_server_that_cannot_reach_postgresql_names_it_and_why() {
 }
 
 /// What was answered is durable: a server of PostgreSQL that does not sync is named in the log, and a role whose commits are acknowledged
-/// early is overruled.
+/// early is overruled. So are other settings of a role: equal sends at once would fail, and a lock would be lost while nothing is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_of_postgresql_that_lose_what_was_answered_are_named_or_overruled() {
     if signed_in() || Database::new().await.is_sqlite() {
@@ -104,17 +104,23 @@ async fn settings_of_postgresql_that_lose_what_was_answered_are_named_or_overrul
     }
     let cluster = Cluster::with(&[("DUOLOGUE_TEST_PG_OPTIONS", "-c fsync=off")]).await;
     let database = Database::on(&cluster.url);
-    drop(database.run("ALTER ROLE postgres SET synchronous_commit = off").await);
+    for set in
+        ["synchronous_commit = off", "default_transaction_isolation = 'serializable'", "idle_session_timeout = 60000"]
+    {
+        drop(database.run(&format!("ALTER ROLE postgres SET {set}")).await);
+    }
     let mut log = Logged::by(&database, &[]).await;
     let said = "PostgreSQL runs with fsync = off: what was answered may be lost when its machine fails";
     assert_eq!(log.next(said).await["level"], "WARN");
     let app = App::open(&database.settings(&[]).database).await.unwrap();
     let setting = app.store.read(|conn| {
         let Conn::Postgres(conn) = conn else { unreachable!() };
-        let setting = sql::<Text>("SELECT current_setting('synchronous_commit')");
-        diesel::RunQueryDsl::get_result::<String>(setting, *conn).map_err(Error::from)
+        let setting = |name: &str| format!("current_setting('{name}')");
+        let names = ["synchronous_commit", "default_transaction_isolation", "idle_session_timeout"];
+        let settings = sql::<Text>(&format!("SELECT concat_ws(', ', {})", names.map(setting).join(", ")));
+        diesel::RunQueryDsl::get_result::<String>(settings, *conn).map_err(Error::from)
     });
-    assert_eq!(setting.await.unwrap(), "on");
+    assert_eq!(setting.await.unwrap(), "on, read committed, 0");
     app.close().await;
 }
 
@@ -265,4 +271,21 @@ async fn a_statement_that_takes_too_long_is_stopped_in_the_database_too() {
     );
     drop(soon(chat.database.run(&ended)).await);
     assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_have_few_connections_is_served_by_these() {
+    let database = Database::new().await;
+    if signed_in() || database.is_sqlite() {
+        return;
+    }
+    let (role, schema) = (format!("few_{}", std::process::id()), database.url.rsplit("%3D").next().unwrap());
+    let make = format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 3; GRANT ALL ON SCHEMA {schema} TO {role}");
+    drop(database.run(&make).await);
+    let chat = Chat::on(Database::on(&database.url.replace("postgres@", &format!("{role}@"))), &[]).await;
+    assert_eq!(chat.app.store.read(store::nodes::max_connections).await.unwrap(), Some(3));
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let texts: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+    join_all(texts.iter().map(|text| ada.sends(text, &bob))).await;
+    assert_eq!(chat.texts(&ada, &bob).await.len(), 50);
 }
