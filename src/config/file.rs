@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    builder::Resettable,
+    error::{ContextKind, ContextValue},
+    parser::ValueSource,
+};
 use toml::{Table, Value};
 
 /// The least likeness of a key to the name of a setting that may be meant.
@@ -127,14 +132,18 @@ fn argument(setting: &Arg, name: &str, value: &Value) -> Result<Vec<OsString>, S
     if let Value::Array(values) = value { values.iter().map(of).collect() } else { Ok(vec![of(value)?]) }
 }
 
-/// A file with all settings of the server and what they mean. Those with the value that they have anyway are commented out, and secrets are
-/// left out.
+/// A file with all settings of the server and what they mean. Secrets are left out. Commented out are those with the value that they have
+/// anyway, and those that need a secret which is left out.
 pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
     let mut file =
         "# The settings of Duologue: `duologue serve --config FILE`. Flags and the environment come before it.\n"
             .to_owned();
     let mut heading = None;
-    for setting in settings_of(serve) {
+    let settings = settings_of(serve);
+    let is_hidden = |setting: &Arg| is_given(matches, setting) && is_secret(setting, matches);
+    let hidden: Vec<&str> =
+        settings.iter().filter(|setting| is_hidden(setting)).filter_map(|setting| setting.get_long()).collect();
+    for setting in settings {
         let id = setting.get_id().as_str();
         if setting.get_help_heading() != heading {
             heading = setting.get_help_heading();
@@ -151,11 +160,15 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         } else {
             values.first().map(|value| typed(value))
         };
-        let is_hidden = is_given && setting.is_hide_env_values_set();
-        let value = value.filter(|_| !is_hidden);
-        let help = format!("{help}{}", values_of(setting));
-        let help = if is_hidden { format!("{help} (it is given, and not shown)") } else { help };
-        let mark = if is_given && value.is_some() { "" } else { "# " };
+        let value = value.filter(|_| !is_hidden(setting));
+        let needed = value.as_ref().filter(|_| is_given).and_then(|value| required(serve, setting, value, &hidden));
+        let note = match needed {
+            Some(needed) => format!(" (it needs --{needed}, which is not shown)"),
+            None if is_hidden(setting) => " (it is given, and not shown)".to_owned(),
+            None => String::new(),
+        };
+        let help = format!("{help}{}{note}", values_of(setting));
+        let mark = if is_given && value.is_some() && needed.is_none() { "" } else { "# " };
         // One that has no value, or is not shown, stands there with what it would be: "FILE".
         let value = value.unwrap_or_else(|| Value::from(value_names(setting).join(" ")));
         let _ = write!(
@@ -166,6 +179,23 @@ pub(super) fn printed(serve: &Command, matches: &ArgMatches) -> String {
         );
     }
     file
+}
+
+/// Whether the value of a setting is not to be shown. The path of a SQLite file may be.
+fn is_secret(setting: &Arg, matches: &ArgMatches) -> bool {
+    let mut values = matches.get_raw(setting.get_id().as_str()).into_iter().flatten();
+    setting.is_hide_env_values_set() && !values.all(|value| value.to_string_lossy().starts_with("sqlite:"))
+}
+
+/// Of these settings the one without which another one, with this value, is refused.
+fn required<'a>(serve: &Command, setting: &Arg, value: &Value, others: &[&'a str]) -> Option<&'a str> {
+    let alone = argument(setting, setting.get_long()?, value).ok()?;
+    let command = serve.clone().mut_args(|its| its.env(Resettable::Reset));
+    let error = command.try_get_matches_from([OsString::from("serve")].into_iter().chain(alone)).err()?;
+    // Such as "--nats <URL>".
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else { return None };
+    let mut names = missing.iter().filter_map(|name| name.strip_prefix("--")?.split(' ').next());
+    names.find_map(|name| others.iter().find(|other| **other == name).copied())
 }
 
 /// The values that a setting may have, or their unit; nothing of a switch.
@@ -264,6 +294,26 @@ mod tests {
         // Rules between settings hold, too.
         let error = read("issuer = 'x'", &["serve"]).unwrap_err();
         assert!(error.contains("--audience") && error.contains("--jwks"), "{error}");
+    }
+
+    #[test]
+    fn the_printed_file_can_be_read_without_what_is_not_shown() {
+        let given = "nats = 'nats://a:secret@b'\nnats-credentials = 'c'\nembedding-url = 'https://secret@b'\nembedding-name = 'm'\n\
+                     embedding-dimensions = 7\nembedding-batch = 9\ndatabase = 'sqlite:chat.db'";
+        let command = Cli::command();
+        let given = read(given, &["serve"]).unwrap();
+        let file = printed(command.find_subcommand("serve").unwrap(), given.subcommand().unwrap().1);
+        for line in [
+            "# nats-credentials = \"c\"",
+            "# embedding-name = \"m\"",
+            "# embedding-dimensions = 7",
+            "embedding-batch = 9",
+            "database = \"sqlite:chat.db\"",
+        ] {
+            assert!(file.lines().any(|its| its == line), "{line}: {file}");
+        }
+        assert!(file.contains(" (it needs --nats, which is not shown)\n") && !file.contains("secret"), "{file}");
+        read(&file, &["serve"]).unwrap();
     }
 
     #[test]
