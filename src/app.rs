@@ -20,14 +20,15 @@ use crate::{
     },
     model::timestamps::Timestamp,
     search::Embedder,
-    secrets::{Issuer, Keys, Lifetimes, Passwords},
+    secrets::{Issuer, Lifetimes, Passwords},
     store::{self, Direction, Error, Removal, Store},
 };
 
 mod readiness;
 mod settings;
 
-pub use settings::{BadSettings, database_url, open_embedder, open_issuer, read_signing_keys};
+pub use crate::secrets::Keys;
+pub use settings::{BadSettings, database_url, open_embedder, open_issuer, read_database_file, read_signing_keys};
 
 /// Between two looks at whether a database is whole that is moved here.
 const MOVE_PAUSE: Duration = Duration::from_millis(500);
@@ -195,6 +196,19 @@ impl App {
     /// # Errors
     /// When the embedding model cannot be used or, where users sign in, the signing keys or the issuer's keys cannot be read.
     pub async fn configure(&mut self, settings: &config::Serve) -> Result<(), BadSettings> {
+        let keys = if settings.auth.mode == AuthMode::Open { None } else { read_signing_keys(&settings.auth)? };
+        self.configure_with_keys(settings, keys).await
+    }
+
+    /// The same with the keys that sign tokens, which were read before; without any, where users sign in, their file is created.
+    ///
+    /// # Errors
+    /// As [`App::configure`].
+    pub async fn configure_with_keys(
+        &mut self,
+        settings: &config::Serve,
+        keys: Option<Keys>,
+    ) -> Result<(), BadSettings> {
         let auth = &settings.auth;
         self.offline_after = settings.offline_after;
         self.message_retention = settings.message_retention;
@@ -216,7 +230,7 @@ impl App {
         if auth.mode == AuthMode::Open {
             return Ok(());
         }
-        let keys = match read_signing_keys(auth)? {
+        let keys = match keys {
             Some(keys) => keys,
             None => Keys::create(&auth.signing_key_file)?,
         };

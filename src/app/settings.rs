@@ -1,10 +1,6 @@
 //! What settings name: the database, the issuer of tokens and the embedding model.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use crate::{
     config,
@@ -33,11 +29,19 @@ pub enum BadSettings {
 /// # Errors
 /// A sentence for the operator, when there is none.
 pub fn database_url(settings: &config::Database) -> Result<DatabaseUrl, Error> {
-    let read = |file: &PathBuf| {
-        fs::read_to_string(file).map_err(|error| Error::Unusable(format!("cannot read {}: {error}", file.display())))
-    };
-    let url = settings.database_file.as_ref().map_or_else(|| Ok(settings.database.clone()), read)?;
-    url.trim().parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
+    let settings = read_database_file(settings)?;
+    settings.database.trim().parse().map_err(|why: store::BadUrl| Error::Unusable(why.to_string()))
+}
+
+/// The same settings with the URL itself if they name a file with it, which may be a pipe: that can be read once.
+///
+/// # Errors
+/// A sentence for the operator, when it cannot be read.
+pub fn read_database_file(settings: &config::Database) -> Result<config::Database, Error> {
+    let Some(file) = &settings.database_file else { return Ok(settings.clone()) };
+    let database = fs::read_to_string(file)
+        .map_err(|error| Error::Unusable(format!("cannot read {}: {error}", file.display())))?;
+    Ok(config::Database { database, database_file: None, ..settings.clone() })
 }
 
 /// Reads the keys that sign tokens; `None` if the settings name a file that does not exist.

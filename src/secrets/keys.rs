@@ -11,6 +11,7 @@ use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
+use rustix::fs::{Access, access};
 use sha2::{Digest, Sha256};
 use tempfile::Builder;
 
@@ -91,6 +92,22 @@ impl Keys {
         Self::parse(&text)
     }
 
+    /// Checks that a file could be created that does not exist, without creating it.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn check_creatable(path: &Path) -> Result<(), BadKeys> {
+        let folder = folder_of(path);
+        let checked = if path.is_symlink() {
+            Err(io::Error::other("it is a link to a file that is not there"))
+        } else if folder.is_dir() {
+            access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+        } else {
+            Err(io::Error::other(format!("there is no folder {}", folder.display())))
+        };
+        checked.map_err(|error| BadKeys::File(path.display().to_string(), error))
+    }
+
     /// The ids of the keys, as in the `kid` of tokens, that of the signing key first.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
@@ -116,10 +133,14 @@ impl SigningKey {
 
 /// The file has its name only once it is whole and on the disk: one that is empty would keep every server from starting.
 fn create(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mut part = Builder::new().prefix(".duologue-key-").suffix(".part").tempfile_in(folder)?;
     writeln!(part, "{text}")?;
     part.as_file().sync_all()?;
     part.persist_noclobber(path)?;
     File::open(folder)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
