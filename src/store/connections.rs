@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -11,6 +12,7 @@ use deadpool::{
     Runtime,
     managed::{Manager, Object, Pool, PoolError, Timeouts},
 };
+use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use diesel_async::{AsyncPgConnection, pooled_connection::AsyncDieselConnectionManager};
 use futures_util::{future::BoxFuture, poll};
 use tokio::{
@@ -25,6 +27,20 @@ use super::{Error, Result, conn::Postgres, errors, timeouts::BUSY_TIMEOUT};
 const OWN_CONNECTION_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) type PostgresPool = Pool<AsyncDieselConnectionManager<AsyncPgConnection>>;
+
+/// A connection to a SQLite file as SQLite makes it: it does not change how the file keeps its log.
+pub(super) fn establish(path: &Path) -> Result<SqliteConnection> {
+    let conn = SqliteConnection::establish(in_utf8(path)?);
+    let mut conn = conn.map_err(|why| Error::from_message(&why.to_string()))?;
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis()))?;
+    Ok(conn)
+}
+
+/// The name of a file for SQLite, which knows no others.
+pub(super) fn in_utf8(path: &Path) -> Result<&str> {
+    let other = || Error::Unusable(format!("the name {} must be UTF-8: give the file another one", path.display()));
+    path.to_str().ok_or_else(other)
+}
 
 pub(super) async fn acquire(permits: &Arc<Semaphore>, timeout: Duration) -> Result<OwnedSemaphorePermit> {
     let waiting = tokio::time::timeout(timeout, permits.clone().acquire_owned());

@@ -18,7 +18,7 @@ use diesel::{
 };
 use rustix::fs::Access;
 
-use super::{Conn, Error, Result, migrations, timeouts::BUSY_TIMEOUT};
+use super::{Conn, Error, Result, connections::establish, migrations};
 
 /// 'Duol': identifies the files of this program.
 pub(super) const APPLICATION_ID: i32 = 0x4475_6F6C;
@@ -190,7 +190,7 @@ fn inspected(path: &Path, may_read_all: bool) -> Result<Option<SqliteConnection>
         let refused = matches!(why.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
         if refused { Error::ReadOnly } else { Error::Unopened }
     })?;
-    let mut conn = SqliteConnection::establish(&shown.to_string()).map_err(|_no_more_is_known| Error::Unopened)?;
+    let mut conn = establish(path)?;
     match check_database(&mut conn, path, may_read_all && !was_closed && size < LARGE_FILE) {
         Ok(()) => Ok(Some(conn)),
         Err(why) => {
@@ -206,7 +206,7 @@ fn inspected(path: &Path, may_read_all: bool) -> Result<Option<SqliteConnection>
 }
 
 fn check_database(conn: &mut SqliteConnection, path: &Path, whole: bool) -> Result<()> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}; PRAGMA query_only = ON", BUSY_TIMEOUT.as_millis()))?;
+    conn.batch_execute("PRAGMA query_only = ON")?;
     let header = header(conn)?;
     let shown = path.display();
     if header.tables > 0 && header.application_id != APPLICATION_ID {
@@ -340,7 +340,8 @@ pub(super) fn explain(path: &Path, why: Error) -> Error {
              make files in it and to read and write {path}"
         ),
         Error::Disk => format!(
-            "{path} cannot be read or written: the disk fails, or has no room at all; the log of the system says more"
+            "{path} cannot be read or written: the disk fails or has no room at all, which the log of the system tells, or files may \
+             not become larger (ulimit -f)"
         ),
         Error::Full => format!("there is no room left on the disk of {path}: make some"),
         Error::Busy => format!("{path} is held by another process: end it, or try again later"),

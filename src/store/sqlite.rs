@@ -17,6 +17,7 @@ use diesel::{
 
 use super::{
     Error, Result,
+    connections::establish,
     inspection::{APPLICATION_ID, header},
     observing::Observations,
     timeouts::BUSY_TIMEOUT,
@@ -54,8 +55,7 @@ impl SqliteFile {
     pub(super) fn open(&self) -> Result<SqliteConnection> {
         // SQLite would create it, even if its disk is only unmounted for a moment, or use another one beside the log of this one.
         self.observed.require_file()?;
-        let path = self.path.display().to_string();
-        let mut conn = SqliteConnection::establish(&path).map_err(|_no_more_is_known| Error::Unopened)?;
+        let mut conn = establish(&self.path)?;
         configure(&mut conn, self.write)?;
         conn.set_instrumentation(self.observed.counting());
         Ok(conn)
@@ -69,7 +69,6 @@ pub(super) fn create_private(path: &Path) {
 
 /// Applies the settings, all of which are per connection.
 fn configure(conn: &mut SqliteConnection, write: bool) -> Result<()> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis()))?;
     if write {
         if header(conn)?.tables == 0 {
             conn.batch_execute(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
