@@ -5,6 +5,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::atomic::Ordering,
     thread::{self, JoinHandle},
     time::Instant,
@@ -16,6 +17,7 @@ use diesel::{
     dsl::sql,
 };
 use parking_lot::{Mutex, MutexGuard};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{
     OwnedSemaphorePermit,
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -25,6 +27,7 @@ use tokio::sync::{
 use super::{
     Conn, Error, Result,
     cached::run_cached,
+    inspection::{size, wal_path},
     sqlite::SqliteFile,
     timeouts::{BUSY_TIMEOUT, WRITER_LOCK_TIMEOUT},
 };
@@ -233,7 +236,10 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
         }
         status.clone()
     });
-    let committed = status.and(committed);
+    let committed = match status.and(committed) {
+        Err(Error::Disk) if is_at_size_limit(&file.path) => Err(Error::Full),
+        committed => committed,
+    };
     if begun {
         metrics.count_commit(since, batch.len());
     }
@@ -247,4 +253,9 @@ fn commit(file: &SqliteFile, conn_slot: &mut Option<SqliteConnection>, batch: &m
         Err(Error::Busy) if !begun => Commit::Retry,
         committed => Commit::Done(committed),
     }
+}
+
+/// Whether the file or its log is as large as this process may make files. SQLite reports that as an error of the disk.
+fn is_at_size_limit(path: &Path) -> bool {
+    getrlimit(Resource::Fsize).current.is_some_and(|limit| size(path).max(size(&wal_path(path))) >= limit)
 }
