@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access};
 
 use super::{DatabaseUrl, Error, Result, Store, inspection, nodes, pools::Pools};
 
@@ -45,6 +45,25 @@ impl ServingLock {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(explain(&database, &error)),
         }
+    }
+
+    /// Checks that a server could take the lock, unless another process has it, without changing anything.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if it could not.
+    pub fn check(url: &DatabaseUrl) -> Result<()> {
+        let DatabaseUrl::Sqlite(database) = url else { return Ok(()) };
+        let database = inspection::resolved(database);
+        let path = lock_path(&database);
+        let checked = match path.symlink_metadata() {
+            Ok(found) if !found.is_file() => Err(io::Error::other("it is no file")),
+            Ok(_) => access(&path, Access::READ_OK | Access::WRITE_OK).map_err(io::Error::from),
+            Err(_not_there) => {
+                let folder = path.parent().unwrap_or(&path);
+                access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+            }
+        };
+        checked.map_err(|error| explain(&database, &error))
     }
 
     /// The lock of this file; `None` if another process has it.
