@@ -9,50 +9,41 @@ mod check;
 mod moves;
 mod progress;
 mod reindex;
+mod serve;
 mod settings;
+mod signals;
 mod systemd;
 
 use std::{
-    future::pending,
+    fmt::Arguments,
     io::{Write, stdout},
     net::SocketAddr,
     path::Path,
-    process::exit,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use reqwest::{StatusCode, redirect::Policy};
-use sd_notify::NotifyState;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::SetOnce,
-};
 
 use duologue::{
     app::{App, random_epoch},
-    config::{Cli, Command, Database, Demo, Listen, Serve},
-    domain::{
-        self, Viewer, demo, jobs,
-        nodes::{self, CannotServe, Membership},
-        relaying,
-        retention::Retention,
+    config::{Cli, Command, Database, Demo, Listen},
+    domain::{self, Viewer, demo},
+    graphql,
+    model::{ids::UserId, texts::Email},
+    store::{
+        self, DatabaseUrl, ServingLock,
+        backups::{self, time_in_name},
     },
-    events::{Nats, NatsSettings},
-    graphql::{self, Api},
-    http,
-    model::{ids::UserId, texts::Email, timestamps::Timestamp},
-    store::{self, DatabaseUrl, ServingLock},
 };
 use progress::Progress;
+use reindex::Parts;
 pub(crate) use settings::UnusableSettings;
-use settings::{database_url, prepared, verified};
+use settings::resolved;
 
 /// A server that takes longer to say that it is ready is not.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// In which the others are told that this server has stopped.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Characters of a reason why it is not ready.
 const MAX_REASON: usize = 200;
 
@@ -61,8 +52,9 @@ const MAX_REASON: usize = 200;
 /// # Errors
 /// One sentence for the person at the terminal.
 pub(crate) async fn run(command: Command) -> Result<()> {
+    signals::outlive_size_limit();
     match command {
-        Command::Serve(settings) => serve(&settings).await,
+        Command::Serve(mut settings) => serve::run(&mut settings).await,
         Command::Completions { shell } => Ok(stdout().write_all(&Cli::completions(shell))?),
         Command::Man { folder } => {
             Cli::write_manual(&folder).with_context(|| format!("cannot write the pages into {}", folder.display()))
@@ -79,7 +71,8 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Demo { demo, database } => fill(demo, &database).await,
         Command::Reindex { words, vectors, database, embeddings } => {
             let both = words == vectors;
-            reindex::run(&database, &embeddings, (words || both, vectors || both)).await
+            let parts = Parts { words: words || both, vectors: vectors || both };
+            reindex::run(&database, &embeddings, parts).await
         }
         Command::Move { from, to: Some(to), copy_only, cancel: false } => moves::run(&from, &to, copy_only).await,
         Command::Move { from, .. } => moves::cancel(&from).await,
@@ -90,109 +83,8 @@ pub(crate) async fn run(command: Command) -> Result<()> {
     }
 }
 
-async fn serve(settings: &Serve) -> Result<()> {
-    for why in Cli::misspelled_variables() {
-        tracing::warn!("{why}");
-    }
-    let (origins, url) = prepared(settings)?;
-    let mut lock = ServingLock::take(&url)?;
-    let listeners = http::listen(&settings.addresses.listen)?;
-    let metrics_listeners = http::listen(settings.metrics_listen.as_slice())?;
-    let pages = listeners.iter().map(|listener| Ok(page(listener.local_addr()?)));
-    let pages = pages.collect::<Result<Vec<_>>>()?.join(" or ");
-    // Boxed, as it is large.
-    let opening = Box::pin(async {
-        let mut app = App::open(&settings.database).await?;
-        app.configure(settings).await?;
-        let app = Arc::new(app);
-        let api = Api::open(&app, &settings.limits)?;
-        let nats = nats(settings, &app).await?;
-        let contents = domain::admin::count_contents(&app, &Viewer::operator(&app)).await?;
-        let membership = Membership::join(&app).await?;
-        membership.check_connections(&app, settings.database.database_connections.into()).await?;
-        Ok::<_, anyhow::Error>((app, api, membership, nats, contents))
-    });
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let opened = http::serve_while_starting(listeners.iter().chain(&metrics_listeners), settings, opening);
-    let (app, api, membership, nats, contents) = tokio::select! {
-        opened = opened => opened?,
-        // In a container nothing else ends the first process. Migrations are transactions: what is under way is undone.
-        _ = terminated.recv() => exit(0),
-        _ = interrupted.recv() => exit(0),
-    };
-    let (ended, drain_delay) = (Arc::new(SetOnce::new()), settings.drain_delay);
-    let must_end = ended.clone();
-    let stop = async move {
-        tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-            why = must_end.wait() => {
-                tracing::warn!("{why}");
-                return Duration::ZERO;
-            }
-        }
-        tracing::info!("stopping");
-        systemd::notify(NotifyState::Stopping);
-        drain_delay
-    };
-    // Whoever started the server need not listen: that is no reason not to serve.
-    let _ = writeln!(
-        stdout(),
-        "Duologue is ready: open {pages} and say something.\nThe messages are kept in {}: {contents}.",
-        url.absolute()
-    );
-    systemd::notify(NotifyState::Ready);
-    let mut jobs = jobs::spawn(&app, Retention { events: settings.feed_retention, audit: settings.audit_retention });
-    jobs.spawn(systemd::run_watchdog(app.clone()));
-    let (job, after) = (app.clone(), settings.check_after);
-    jobs.spawn(async move { job.check_database(after).await });
-    let (node, member, why_ended) = (membership.id(), app.clone(), ended.clone());
-    jobs.spawn(async move {
-        let _ = why_ended.set(membership.run(member).await);
-    });
-    if let Some(nats) = nats {
-        jobs.spawn(relaying::run_job(app.clone(), nats, node));
-    }
-    let freed = async {
-        if let CannotServe::Moved = ended.wait().await {
-            // The move waits for it before the new database is served.
-            drop(lock.take());
-        }
-        pending::<()>().await;
-    };
-    tokio::select! {
-        () = http::serve(listeners, metrics_listeners, &app, api, settings, origins, stop) => {}
-        () = freed => {}
-    }
-    jobs.shutdown().await;
-    // Otherwise its lease expires soon.
-    let _ = tokio::time::timeout(LEAVE_TIMEOUT, nodes::leave(&app, node)).await;
-    app.close().await;
-    match ended.get() {
-        None | Some(CannotServe::Moved) => Ok(()),
-        Some(why) => bail!("{why}"),
-    }
-}
-
-/// The connection to NATS, if the settings name one and there can be other servers.
-async fn nats(settings: &Serve, app: &App) -> Result<Option<Nats>> {
-    if settings.nats.is_empty() {
-        return Ok(None);
-    }
-    if app.store.is_sqlite() {
-        tracing::warn!("--nats has no effect: only one server uses a SQLite file");
-        return Ok(None);
-    }
-    Ok(Some(Nats::open(&nats_settings(settings)).await.map_err(anyhow::Error::msg)?))
-}
-
-fn nats_settings(settings: &Serve) -> NatsSettings {
-    NatsSettings { servers: settings.nats.clone(), credentials: settings.nats_credentials.clone() }
-}
-
 /// Where a browser on this machine finds the page.
-fn page(address: SocketAddr) -> String {
+fn page_url(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("http://localhost:{}/", address.port())
     } else {
@@ -203,12 +95,12 @@ fn page(address: SocketAddr) -> String {
 async fn migrate(database: &Database) -> Result<()> {
     // Opening an application is what migrates.
     open(database).await?.close().await;
-    writeln!(stdout(), "The database is up to date.")?;
+    print_done(format_args!("The database is up to date."));
     Ok(())
 }
 
 async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result<()> {
-    let (url, file) = (database_url(database)?, std::path::absolute(file)?);
+    let ((url, _), file) = (resolved(database)?, std::path::absolute(file)?);
     let Some(stem) = file.file_stem().and_then(|stem| stem.to_str()) else {
         bail!("{} names no file", file.display());
     };
@@ -226,43 +118,35 @@ async fn backup(file: &Path, keep: Option<usize>, database: &Database) -> Result
     }
     let part = file.with_file_name(format!("{stem}{end}.part"));
     let mut progress = Progress::of(0, "{bar:30} {bytes} of {total_bytes}");
-    store::backups::backup(&url, part, target.clone(), |done, total| progress.reach(done, total)).await?;
+    backups::backup(&url, part, target.clone(), |done, total| progress.reach(done, total)).await?;
     drop(progress);
     if let Some(keep) = keep {
-        store::backups::prune(&target, (&start, &end), keep)?;
+        backups::prune(&url, &target, (&start, &end), keep)?;
     }
-    writeln!(stdout(), "Everything is in {}.", target.display())?;
+    print_done(format_args!("Everything is in {}.", target.display()));
     Ok(())
 }
 
 async fn restore(file: &Path, database: &Database) -> Result<()> {
-    let url = database_url(database)?;
+    let (url, _) = resolved(database)?;
     let ending = format!(".before-{}", time_in_name());
-    let former = store::backups::restore(&url, file, random_epoch(), ending).await?;
-    writeln!(
-        stdout(),
+    let former = backups::restore(&url, file, random_epoch(), ending).await?;
+    print_done(format_args!(
         "Restored {} from {}. Clients that come back load everything again.",
         url.absolute(),
         file.display()
-    )?;
+    ));
     match former {
-        Some(former) => writeln!(stdout(), "What was there before is kept in {}.", former.display())?,
-        None => writeln!(stdout(), "There was no database before.")?,
+        Some(former) => print_done(format_args!("What was there before is kept in {}.", former.display())),
+        None => print_done(format_args!("There was no database before.")),
     }
     Ok(())
 }
 
-/// Now, as it can be in the name of a file, such as `20260131T120000Z`.
-fn time_in_name() -> String {
-    let now = Timestamp::now().to_string();
-    let (to_seconds, _) = now.split_once('.').unwrap_or((now.trim_end_matches('Z'), ""));
-    format!("{}Z", to_seconds.replace(['-', ':'], ""))
-}
-
 async fn health(url: Option<String>, listen: &[Listen]) -> Result<()> {
     let address = listen.iter().flat_map(|listen| &listen.0).next().copied();
-    probe(&url.or(address.map(page)).context("--listen names no address")?, READY).await?;
-    writeln!(stdout(), "ready")?;
+    probe(&url.or(address.map(page_url)).context("--listen names no address")?, READY).await?;
+    print_done(format_args!("ready"));
     Ok(())
 }
 
@@ -295,51 +179,60 @@ async fn probe(url: &str, (path, is_expected): Probe) -> Result<()> {
 }
 
 async fn new_epoch(database: &Database) -> Result<()> {
-    let app = open_existing(database).await?;
-    domain::admin::begin_new_epoch(&app, &Viewer::operator(&app)).await?;
-    app.close().await;
-    writeln!(
-        stdout(),
+    let begin = async |app: &Arc<App>| Ok(domain::admin::begin_new_epoch(app, &Viewer::operator(app)).await?);
+    with_app(open_existing(database).await?, begin).await?;
+    print_done(format_args!(
         "The database has a new epoch: clients that come back with an old cursor load everything again."
-    )?;
+    ));
     Ok(())
 }
 
 /// Opens a database that is there and up to date.
 async fn open_existing(database: &Database) -> Result<App> {
-    // A file, which may be a pipe, is read once.
-    if database.database_file.is_none() {
-        database_url(database)?;
-    }
-    Ok(App::open_existing(database).await?)
+    let (_, database) = resolved(database)?;
+    Ok(App::open_existing(&database).await?)
 }
 
 /// Opens a database, and brings it up to date if it must be: but not a SQLite file under a server, which is of an earlier release then.
 async fn open(database: &Database) -> Result<App> {
-    let url = database_url(database)?;
+    let (url, database) = resolved(database)?;
     if let DatabaseUrl::Sqlite(_) = url {
-        match App::open_existing(database).await {
+        match App::open_existing(&database).await {
             // It may be of an earlier release, or not there yet.
             Err(store::Error::Unusable(_)) => {}
             opened => return Ok(opened?),
         }
     }
     let _lock = ServingLock::take(&url)?;
-    let app = App::open(database).await?;
+    let app = App::open(&database).await?;
     app.correct_clock(app.clock_offset().await?);
     Ok(app)
 }
 
+/// Does something with an application, and closes it, however that went.
+async fn with_app<T>(app: App, work: impl AsyncFnOnce(&Arc<App>) -> Result<T>) -> Result<T> {
+    let app = Arc::new(app);
+    let done = work(&app).await;
+    app.close().await;
+    done
+}
+
+/// Prints that something was done. It was, also if nobody can read that.
+fn print_done(sentence: Arguments<'_>) {
+    let _ = writeln!(stdout(), "{sentence}");
+}
+
 async fn fill(demo: Demo, database: &Database) -> Result<()> {
-    let app = open(database).await?;
     let total = u64::from(demo.users) + u64::from(demo.messages);
     let mut progress = Progress::of(total, "{bar:30} {human_pos} of {human_len} lines, {eta} left");
     let size = demo::Size { users: demo.users, messages: demo.messages, seed: demo.seed };
-    let made = demo::make(&app, &Viewer::operator(&app), size, move || progress.advance(1)).await;
-    app.close().await;
-    match made.context("the demo data")? {
-        Some(count) => writeln!(stdout(), "Made {} users and {} messages.", count.users, count.messages)?,
-        None => writeln!(stdout(), "The demo data is there already; another --seed makes more.")?,
+    let make = async |app: &Arc<App>| {
+        let made = demo::make(app, &Viewer::operator(app), size, move || progress.advance(1)).await;
+        made.context("the demo data")
+    };
+    match with_app(open(database).await?, make).await? {
+        Some(count) => print_done(format_args!("Made {} users and {} messages.", count.users, count.messages)),
+        None => print_done(format_args!("The demo data is there already; another --seed makes more.")),
     }
     Ok(())
 }

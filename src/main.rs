@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 mod cli;
 
 /// What is read on other threads, such as a check of the whole database, does not keep the program from ending.
-const READING: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let command = Cli::read().command;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         }
     };
     let done = runtime.block_on(cli::run(command));
-    runtime.shutdown_timeout(READING);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     drop(log);
     match done {
         Ok(()) => ExitCode::SUCCESS,

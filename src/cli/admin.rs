@@ -8,12 +8,13 @@ use duologue::{
     config::Admin,
     domain::{Viewer, admin},
     model::{
+        ids::{ServiceTokenId, SessionId},
         texts::{Email, Name, Password},
         users::{Account, Role},
     },
 };
 
-use super::{open_existing, printable, user_named};
+use super::{open_existing, print_done, printable, user_named, with_app};
 
 pub(super) async fn run(task: Admin) -> Result<()> {
     let database = match &task {
@@ -30,106 +31,130 @@ pub(super) async fn run(task: Admin) -> Result<()> {
         | Admin::Tokens { database }
         | Admin::RevokeToken { database, .. } => database.clone(),
     };
-    let app = open_existing(&database).await?;
-    let done = run_on(&app, task).await;
-    app.close().await;
-    done
+    with_app(open_existing(&database).await?, async |app| run_on(app, task).await).await
 }
 
 async fn run_on(app: &App, task: Admin) -> Result<()> {
-    let operator = Viewer::operator(app);
+    let operator = &Viewer::operator(app);
     match task {
-        Admin::Create { name, email, .. } => {
-            let (name, email) = (Name::parse(name)?, Email::parse(&email)?);
-            // Before anybody types a password.
-            if admin::user_by_email(app, &operator, email.clone()).await?.is_some() {
-                bail!(
-                    "there is an account with this address: if it is not theirs, change its password with `duologue admin \
-                     reset-password`; then `duologue admin grant` makes it an admin"
-                );
-            }
-            let user = admin::create(app, &operator, name, email, new_password()?).await?;
-            writeln!(stdout(), "{} is an admin.", user.id)?;
-        }
-        Admin::Users { .. } => list_users(app, &operator).await?,
-        Admin::Grant { user, .. } => {
-            let id = user_named(app, &operator, &user).await?;
-            let user = admin::grant(app, &operator, id).await?;
-            writeln!(
-                stdout(),
-                "{} ({}, since {}) is an admin, with the password as before.",
-                user.id,
-                printable(&user.name),
-                user.created_at
-            )?;
-        }
-        Admin::Revoke { user, .. } => {
-            let id = user_named(app, &operator, &user).await?;
-            let had_admins = admin::has_admins(app, &operator).await?;
-            if !admin::revoke(app, &operator, id).await? {
-                bail!("{id} is no admin");
-            }
-            warn_without_admins(app, &operator, had_admins).await?;
-            writeln!(stdout(), "{id} is a user again, and all of its sessions have ended.")?;
-        }
-        Admin::Suspend { user, .. } => {
-            let id = user_named(app, &operator, &user).await?;
-            let had_admins = admin::has_admins(app, &operator).await?;
-            if !admin::set_suspended(app, &operator, id, true).await? {
-                bail!("{id} is suspended already");
-            }
-            warn_without_admins(app, &operator, had_admins).await?;
-            writeln!(stdout(), "{id} is suspended, and all of its sessions have ended.")?;
-        }
-        Admin::Unsuspend { user, .. } => {
-            let id = user_named(app, &operator, &user).await?;
-            if !admin::set_suspended(app, &operator, id, false).await? {
-                bail!("{id} is not suspended");
-            }
-            writeln!(stdout(), "{id} may sign in again.")?;
-        }
-        Admin::ResetPassword { user, .. } => {
-            let id = user_named(app, &operator, &user).await?;
-            admin::check_has_password(app, &operator, id).await?;
-            admin::reset_password(app, &operator, id, new_password()?).await?;
-            writeln!(stdout(), "{id} has the new password, and all of its sessions have ended.")?;
-        }
-        Admin::Sessions { user, .. } => {
-            let id = user_named(app, &operator, &user).await?;
-            let sessions = admin::sessions(app, &operator, id).await?;
-            writeln!(stdout(), "SESSION\tSIGNED IN\tLAST USED\tDEVICE")?;
-            for session in sessions {
-                let device = printable(session.device.as_deref().unwrap_or("-"));
-                writeln!(stdout(), "{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at)?;
-            }
-        }
-        Admin::EndSession { id, .. } => {
-            let id = id.parse()?;
-            let Some(user) = admin::end_session(app, &operator, id).await? else {
-                bail!("there is no active session {id}");
-            };
-            writeln!(stdout(), "{id} of {user} has ended.")?;
-        }
-        Admin::IssueToken { name, .. } => {
-            let (id, token) = admin::issue_token(app, &operator, Name::parse(name)?).await?;
-            let _ = writeln!(stderr(), "{id}: keep it safe, it is not shown again.");
-            let how = || format!("{id} was issued, and its token could not be shown: duologue admin revoke-token {id}");
-            writeln!(stdout(), "{token}").with_context(how)?;
-        }
-        Admin::Tokens { .. } => {
-            writeln!(stdout(), "TOKEN\tISSUED\tNAME")?;
-            for (id, name, created_at) in admin::tokens(app, &operator).await? {
-                writeln!(stdout(), "{id}\t{created_at}\t{}", printable(&name))?;
-            }
-        }
-        Admin::RevokeToken { id, .. } => {
-            let id = id.parse()?;
-            if !admin::revoke_token(app, &operator, id).await? {
-                bail!("there is no active service token {id}");
-            }
-            writeln!(stdout(), "{id} is revoked.")?;
-        }
+        Admin::Create { name, email, .. } => create(app, operator, Name::parse(name)?, Email::parse(&email)?).await,
+        Admin::Users { .. } => list_users(app, operator).await,
+        Admin::Grant { user, .. } => grant(app, operator, &user).await,
+        Admin::Revoke { user, .. } => revoke(app, operator, &user).await,
+        Admin::Suspend { user, .. } => suspend(app, operator, &user).await,
+        Admin::Unsuspend { user, .. } => unsuspend(app, operator, &user).await,
+        Admin::ResetPassword { user, .. } => reset_password(app, operator, &user).await,
+        Admin::Sessions { user, .. } => list_sessions(app, operator, &user).await,
+        Admin::EndSession { id, .. } => end_session(app, operator, id.parse()?).await,
+        Admin::IssueToken { name, .. } => issue_token(app, operator, Name::parse(name)?).await,
+        Admin::Tokens { .. } => list_tokens(app, operator).await,
+        Admin::RevokeToken { id, .. } => revoke_token(app, operator, id.parse()?).await,
     }
+}
+
+async fn create(app: &App, operator: &Viewer, name: Name, email: Email) -> Result<()> {
+    // Before anybody types a password.
+    if admin::user_by_email(app, operator, email.clone()).await?.is_some() {
+        bail!(
+            "there is an account with this address: if it is not theirs, change its password with `duologue admin \
+             reset-password`; then `duologue admin grant` makes it an admin"
+        );
+    }
+    let user = admin::create(app, operator, name, email, new_password()?).await?;
+    print_done(format_args!("{} is an admin.", user.id));
+    Ok(())
+}
+
+async fn grant(app: &App, operator: &Viewer, user: &str) -> Result<()> {
+    let id = user_named(app, operator, user).await?;
+    let user = admin::grant(app, operator, id).await?;
+    print_done(format_args!(
+        "{} ({}, since {}) is an admin, with the password as before.",
+        user.id,
+        printable(&user.name),
+        user.created_at
+    ));
+    Ok(())
+}
+
+async fn revoke(app: &App, operator: &Viewer, user: &str) -> Result<()> {
+    let id = user_named(app, operator, user).await?;
+    let had_admins = admin::has_admins(app, operator).await?;
+    if !admin::revoke(app, operator, id).await? {
+        bail!("{id} is no admin");
+    }
+    warn_without_admins(app, operator, had_admins).await?;
+    print_done(format_args!("{id} is a user again, and all of its sessions have ended."));
+    Ok(())
+}
+
+async fn suspend(app: &App, operator: &Viewer, user: &str) -> Result<()> {
+    let id = user_named(app, operator, user).await?;
+    let had_admins = admin::has_admins(app, operator).await?;
+    if !admin::set_suspended(app, operator, id, true).await? {
+        bail!("{id} is suspended already");
+    }
+    warn_without_admins(app, operator, had_admins).await?;
+    print_done(format_args!("{id} is suspended, and all of its sessions have ended."));
+    Ok(())
+}
+
+async fn unsuspend(app: &App, operator: &Viewer, user: &str) -> Result<()> {
+    let id = user_named(app, operator, user).await?;
+    if !admin::set_suspended(app, operator, id, false).await? {
+        bail!("{id} is not suspended");
+    }
+    print_done(format_args!("{id} may sign in again."));
+    Ok(())
+}
+
+async fn reset_password(app: &App, operator: &Viewer, user: &str) -> Result<()> {
+    let id = user_named(app, operator, user).await?;
+    admin::check_has_password(app, operator, id).await?;
+    admin::reset_password(app, operator, id, new_password()?).await?;
+    print_done(format_args!("{id} has the new password, and all of its sessions have ended."));
+    Ok(())
+}
+
+async fn list_sessions(app: &App, operator: &Viewer, user: &str) -> Result<()> {
+    let id = user_named(app, operator, user).await?;
+    let sessions = admin::sessions(app, operator, id).await?;
+    writeln!(stdout(), "SESSION\tSIGNED IN\tLAST USED\tDEVICE")?;
+    for session in sessions {
+        let device = printable(session.device.as_deref().unwrap_or("-"));
+        writeln!(stdout(), "{}\t{}\t{}\t{device}", session.id, session.created_at, session.last_used_at)?;
+    }
+    Ok(())
+}
+
+async fn end_session(app: &App, operator: &Viewer, id: SessionId) -> Result<()> {
+    let Some(user) = admin::end_session(app, operator, id).await? else {
+        bail!("there is no active session {id}");
+    };
+    print_done(format_args!("{id} of {user} has ended."));
+    Ok(())
+}
+
+async fn issue_token(app: &App, operator: &Viewer, name: Name) -> Result<()> {
+    let (id, token) = admin::issue_token(app, operator, name).await?;
+    let _ = writeln!(stderr(), "{id}: keep it safe, it is not shown again.");
+    let how = || format!("{id} was issued, and its token could not be shown: duologue admin revoke-token {id}");
+    writeln!(stdout(), "{token}").with_context(how)
+}
+
+async fn list_tokens(app: &App, operator: &Viewer) -> Result<()> {
+    writeln!(stdout(), "TOKEN\tISSUED\tNAME")?;
+    for (id, name, created_at) in admin::tokens(app, operator).await? {
+        writeln!(stdout(), "{id}\t{created_at}\t{}", printable(&name))?;
+    }
+    Ok(())
+}
+
+async fn revoke_token(app: &App, operator: &Viewer, id: ServiceTokenId) -> Result<()> {
+    if !admin::revoke_token(app, operator, id).await? {
+        bail!("there is no active service token {id}");
+    }
+    print_done(format_args!("{id} is revoked."));
     Ok(())
 }
 

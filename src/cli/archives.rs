@@ -4,10 +4,12 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Write, stdin, stdout},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
 use duologue::{
+    app::App,
     config::Database,
     domain::{
         Viewer,
@@ -16,17 +18,15 @@ use duologue::{
     },
 };
 use tempfile::{Builder, NamedTempFile};
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{progress::Progress, user_named};
+use super::{print_done, progress::Progress, signals::StopSignals, user_named, with_app};
 
 /// Writes an export, or nothing if it is interrupted.
 pub(super) async fn export(file: &Path, user: Option<&str>, database: &Database) -> Result<()> {
-    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = StopSignals::listen()?;
     tokio::select! {
         exported = write_export(file, user, database) => exported,
-        _ = terminated.recv() => bail!("the export was interrupted"),
-        _ = interrupted.recv() => bail!("the export was interrupted"),
+        () = signals.next() => bail!("the export was interrupted"),
     }
 }
 
@@ -37,25 +37,26 @@ async fn write_export(file: &Path, user: Option<&str>, database: &Database) -> R
         Some(part) => Box::new(part.part.reopen().with_context(cannot)?),
         None => Box::new(stdout()),
     };
-    let app = super::open_existing(database).await?;
-    let operator = Viewer::operator(&app);
-    let user = match user {
-        Some(user) => Some(user_named(&app, &operator, user).await?),
-        None => None,
+    let export = async |app: &Arc<App>| {
+        let operator = Viewer::operator(app);
+        let user = match user {
+            Some(user) => Some(user_named(app, &operator, user).await?),
+            None => None,
+        };
+        let last_id = exports::last_id(app, &operator).await?;
+        let mut progress = Progress::of(0, "{bar:30} {percent} %, {eta} left");
+        let progress = move |line: &Line| {
+            if let Line::Message(message) = line {
+                progress.reach(message.id, last_id);
+            }
+        };
+        let exported = exports::export(app, &operator, user, BufWriter::new(output), progress).await;
+        exported.with_context(|| format!("cannot export to {}", file.display()))
     };
-    let last_id = exports::last_id(&app, &operator).await?;
-    let mut progress = Progress::of(0, "{bar:30} {percent} %, {eta} left");
-    let progress = move |line: &Line| {
-        if let Line::Message(message) = line {
-            progress.reach(message.id, last_id);
-        }
-    };
-    let outcome = exports::export(&app, &operator, user, BufWriter::new(output), progress).await;
-    app.close().await;
-    let count = outcome.with_context(|| format!("cannot export to {}", file.display()))?;
+    let count = with_app(super::open_existing(database).await?, export).await?;
     if let Some(part) = part {
         part.persist(file).with_context(cannot)?;
-        writeln!(stdout(), "Exported {count} to {}.", file.display())?;
+        print_done(format_args!("Exported {count} to {}.", file.display()));
     }
     Ok(())
 }
@@ -95,7 +96,6 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
         let bytes = input.metadata().with_context(open)?.len();
         (Box::new(input), bytes)
     };
-    let app = super::open(database).await?;
     let mut progress = Progress::of(bytes, "{bar:30} {bytes} of {total_bytes}, {eta} left");
     let lines = (1..).zip(BufReader::new(input).lines()).filter_map(move |(number, line)| {
         progress.advance(line.as_ref().map_or(0, |text| text.len() as u64 + 1));
@@ -115,14 +115,16 @@ pub(super) async fn import(file: &Path, renumber: bool, database: &Database) -> 
         }
         Some((number, line))
     });
-    let operator = Viewer::operator(&app);
-    let outcome = if renumber {
-        imports::import_renumbered(&app, &operator, lines).await
-    } else {
-        imports::import(&app, &operator, lines).await
+    let import = async |app: &Arc<App>| {
+        let operator = Viewer::operator(app);
+        let imported = if renumber {
+            imports::import_renumbered(app, &operator, lines).await
+        } else {
+            imports::import(app, &operator, lines).await
+        };
+        imported.with_context(|| file.display().to_string())
     };
-    app.close().await;
-    let count = outcome.with_context(|| file.display().to_string())?;
-    writeln!(stdout(), "Imported {count}.")?;
+    let count = with_app(super::open(database).await?, import).await?;
+    print_done(format_args!("Imported {count}."));
     Ok(())
 }

@@ -17,16 +17,13 @@ use duologue::{
 };
 use serde_json::json;
 
-use super::{open_existing, user_named};
+use super::{open_existing, user_named, with_app};
 
 /// What of it is listed: since when, of whom, and which actions.
 type Wanted<'a> = (Option<Duration>, Option<&'a str>, Option<String>);
 
 pub(super) async fn run(wanted: Wanted<'_>, json: bool, database: &Database) -> Result<()> {
-    let app = open_existing(database).await?;
-    let listed = list(&app, wanted, json).await;
-    app.close().await;
-    listed
+    with_app(open_existing(database).await?, async |app| list(app, wanted, json).await).await
 }
 
 async fn list(app: &App, (since, user, action): Wanted<'_>, json: bool) -> Result<()> {

@@ -8,17 +8,21 @@ use std::{
 
 use anyhow::{Error, Result, bail};
 use duologue::{
-    app::{database_url, open_embedder, open_issuer, read_signing_keys},
+    app::{Keys, open_embedder, open_issuer, read_signing_keys},
     config::{Auth, AuthMode, Embeddings, Limits, Listen, Serve},
     events::Nats,
     execution::Persisted,
     http::{self, CannotListen},
     model::timestamps::Timestamp,
-    store::{DatabaseUrl, Store},
+    store::{DatabaseUrl, ServingLock, Store},
 };
 use tokio::net::TcpListener;
 
-use super::{METRICS, Probe, READY, nats_settings, probe, progress::Progress, verified};
+use super::{
+    METRICS, Probe, READY, probe,
+    progress::Progress,
+    settings::{nats_settings, resolved, verified},
+};
 
 /// With fewer open files a server has few connections.
 const FEW_FILES: u64 = 4_096;
@@ -43,8 +47,9 @@ pub(super) async fn run(settings: &Serve) -> Result<()> {
     report("issuer", issuer(&settings.auth).await);
     report("embedding model", embedding_model(&settings.embeddings).await);
     report("trusted documents", trusted_documents(&settings.limits));
-    report("NATS", nats(settings).await);
-    report("database", database(settings).await);
+    let url = resolved(&settings.database).map(|(url, _)| url);
+    report("NATS", nats(settings, url.as_ref().ok()).await);
+    report("database", database(url).await);
     let mut listeners = Vec::new();
     for listen in &settings.addresses.listen {
         report("address", address(listen, READY, &mut listeners).await);
@@ -67,10 +72,7 @@ fn signing_key(auth: &Auth) -> Result<String> {
     Ok(match read_signing_keys(auth)?.map(|keys| keys.ids().len()) {
         None => {
             let file = absolute(&auth.signing_key_file)?;
-            let folder = file.parent().filter(|folder| !folder.is_dir());
-            if let Some(missing) = folder {
-                bail!("{} cannot be created: there is no folder {}", file.display(), missing.display());
-            }
+            Keys::check_creatable(&file)?;
             format!("the first start creates {}", file.display())
         }
         Some(1) => "can be used".to_owned(),
@@ -98,11 +100,11 @@ fn trusted_documents(limits: &Limits) -> Result<String> {
     Ok(if list.is_some() { "can be used" } else { "none" }.to_owned())
 }
 
-async fn nats(settings: &Serve) -> Result<String> {
+async fn nats(settings: &Serve, database: Option<&DatabaseUrl>) -> Result<String> {
     if settings.nats.is_empty() {
         return Ok("none".to_owned());
     }
-    if let Ok(DatabaseUrl::Sqlite(_)) = database_url(&settings.database) {
+    if let Some(DatabaseUrl::Sqlite(_)) = database {
         return Ok("not used, as only one server uses a SQLite file".to_owned());
     }
     Nats::check(&nats_settings(settings)).await.map_err(Error::msg)?;
@@ -110,10 +112,11 @@ async fn nats(settings: &Serve) -> Result<String> {
     Ok("the settings can be used".to_owned())
 }
 
-async fn database(settings: &Serve) -> Result<String> {
-    let url = database_url(&settings.database)?;
+async fn database(url: Result<DatabaseUrl>) -> Result<String> {
+    let url = url?;
     let mut progress = Progress::of(0, "{bar:30} {pos} of {len} tables");
     let pending = Store::check(&url, move |done, total| progress.reach(done, total)).await?;
+    ServingLock::check(&url)?;
     let found = match &url {
         DatabaseUrl::Sqlite(_) => format!("{} is sound", url.absolute()),
         DatabaseUrl::Postgres(_) => {

@@ -1,14 +1,12 @@
 //! `duologue move`: a database is moved to the other kind, or what is left of an interrupted move is removed.
 
-use std::io::{Write, stdout};
-
 use anyhow::Result;
 use duologue::{
     domain::moving::{self, Move},
     store::Store,
 };
 
-use super::{progress::Progress, settings::url};
+use super::{print_done, progress::Progress, settings::url};
 
 /// Connections to PostgreSQL.
 const CONNECTIONS: usize = 8;
@@ -29,15 +27,13 @@ pub(super) async fn run(from: &str, to: &str, copy_only: bool) -> Result<()> {
     moved?;
     let [old, new] = places;
     if copy_only {
-        writeln!(
-            stdout(),
+        print_done(format_args!(
             "Everything was copied, and is the same in the new database ({new}). It cannot be served: a move begins anew."
-        )?;
+        ));
     } else {
-        writeln!(
-            stdout(),
+        print_done(format_args!(
             "The former database ({old}) is closed: its servers stop. Serve the new one ({new}) with the same signing key."
-        )?;
+        ));
     }
     Ok(())
 }
@@ -50,9 +46,8 @@ pub(super) async fn cancel(from: &str) -> Result<()> {
     let cancelled = moving::cancel(&database).await;
     database.close().await;
     cancelled?;
-    writeln!(
-        stdout(),
+    print_done(format_args!(
         "The move is given up: {place} is what it was. What was copied cannot be used: delete the new database, or begin anew."
-    )?;
+    ));
     Ok(())
 }

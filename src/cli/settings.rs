@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use reqwest::header::HeaderValue;
 
 use duologue::{
-    app::{self, read_signing_keys},
+    app::{self, Keys, read_signing_keys},
     config::{AuthMode, Database, Listen, Serve, SignUp},
+    events::NatsSettings,
     http,
     store::{BadUrl, DatabaseUrl},
 };
@@ -22,9 +23,11 @@ fn wrong(error: anyhow::Error, is_in_file: bool) -> anyhow::Error {
     if is_in_file { error } else { UnusableSettings(error).into() }
 }
 
-/// The URL of the database that the settings name.
-pub(super) fn database_url(database: &Database) -> Result<DatabaseUrl> {
-    app::database_url(database).map_err(|error| wrong(error.into(), database.database_file.is_some()))
+/// The URL of the database that the settings name, and the settings with that instead of a file with it. A file, which may be a pipe, is
+/// read once: here.
+pub(super) fn resolved(database: &Database) -> Result<(DatabaseUrl, Database)> {
+    let read = app::read_database_file(database).and_then(|read| Ok((app::database_url(&read)?, read)));
+    read.map_err(|error| wrong(error.into(), database.database_file.is_some()))
 }
 
 /// The URL of a database on the command line.
@@ -32,14 +35,32 @@ pub(super) fn url(text: &str) -> Result<DatabaseUrl> {
     text.parse().map_err(|error: BadUrl| wrong(error.into(), false))
 }
 
-/// The origins of web pages that may use the server, and the URL of the database.
-pub(super) fn prepared(settings: &Serve) -> Result<(Vec<HeaderValue>, DatabaseUrl)> {
-    let Serve { auth, database, .. } = settings;
+/// What is read of the settings of a server before anything is opened.
+pub(super) struct Prepared {
+    /// The origins of web pages that may use the server.
+    pub(super) origins: Vec<HeaderValue>,
+    /// The keys that sign tokens; `None` where nobody signs in, or if their file is yet to be created.
+    pub(super) keys: Option<Keys>,
+    /// The URL of the database.
+    pub(super) url: DatabaseUrl,
+}
+
+/// Reads the files that the settings name. The settings have the URL of the database then.
+pub(super) fn prepared(settings: &mut Serve) -> Result<Prepared> {
     let origins = verified(settings).map_err(|error| wrong(error, false))?;
-    if auth.mode != AuthMode::Open {
-        read_signing_keys(auth).map_err(|error| wrong(error.into(), auth.signing_key.is_none()))?;
-    }
-    Ok((origins, database_url(database)?))
+    let auth = &settings.auth;
+    let keys = if auth.mode == AuthMode::Open {
+        None
+    } else {
+        read_signing_keys(auth).map_err(|error| wrong(error.into(), auth.signing_key.is_none()))?
+    };
+    let (url, database) = resolved(&settings.database)?;
+    settings.database = database;
+    Ok(Prepared { origins, keys, url })
+}
+
+pub(super) fn nats_settings(settings: &Serve) -> NatsSettings {
+    NatsSettings { servers: settings.nats.clone(), credentials: settings.nats_credentials.clone() }
 }
 
 /// The origins of web pages that may use the server, if the settings do not contradict each other.

@@ -12,22 +12,20 @@ use std::{
     time::Duration,
 };
 
-use diesel::{
-    Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::Text,
-};
+use diesel::{RunQueryDsl, SqliteConnection, connection::SimpleConnection, dsl::sql, sql_query, sql_types::Text};
+use jiff::{Timestamp, civil::DateTime};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Conn, DatabaseUrl, Error, Result, ServingLock, audit,
     conn::has_table,
-    connections::blocking,
+    connections::{blocking, establish, in_utf8},
     inspection::{self, size, with_ending},
     server, serving,
-    timeouts::BUSY_TIMEOUT,
 };
 
-/// How the time in the name of a backup looks: of any digits.
-const TIME: &str = "00000000T000000Z";
+/// How the time in the name of a backup looks, such as `20260131T120000Z`.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// How often a backup is synced as far as it is written, and its progress is reported. Synced at its end alone it keeps a disk busy for so
 /// long that others wait: docs/concepts/performance.md.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
@@ -70,19 +68,25 @@ pub async fn backup(
     }
 }
 
-/// Removes the oldest backups beside one that was just made, so that `keep` are left, with it, of those whose names have this beginning, a
-/// time and this end.
+/// Now, as it is in the names of files.
+#[must_use]
+pub fn time_in_name() -> String {
+    Timestamp::now().strftime(TIME).to_string()
+}
+
+/// Removes the oldest backups of a database beside one that was just made, so that `keep` are left, with it, of those whose names have this
+/// beginning, a time and this end. The database itself may have such a name.
 ///
 /// # Errors
 /// [`Error::Unusable`] when one cannot be removed.
-pub fn prune(made: &Path, (start, end): (&str, &str), keep: usize) -> Result<()> {
-    let fits = |c: char, like: char| if like.is_ascii_digit() { c.is_ascii_digit() } else { c == like };
-    let is_time =
-        |text: &str| text.len() == TIME.len() && text.chars().zip(TIME.chars()).all(|(c, like)| fits(c, like));
+pub fn prune(url: &DatabaseUrl, made: &Path, (start, end): (&str, &str), keep: usize) -> Result<()> {
+    let source = sqlite_path(url)?;
+    // Parsing alone takes shorter numbers, too.
+    let is_time = |text: &str| DateTime::strptime(TIME, text).is_ok_and(|time| time.strftime(TIME).to_string() == text);
     let is_backup = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let time = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
-        path != made && path.is_file() && time.is_some_and(is_time)
+        path != made && path.is_file() && time.is_some_and(is_time) && !is_same_file(&source, path)
     };
     let folder = made.parent().unwrap_or(Path::new("/"));
     let entries = fs::read_dir(folder).map_err(|why| cannot("read", folder, &why))?;
@@ -101,7 +105,7 @@ pub fn prune(made: &Path, (start, end): (&str, &str), keep: usize) -> Result<()>
 /// # Errors
 /// [`Error::Unusable`] with a message for the operator: the backup cannot be used, or another process uses the database.
 pub async fn restore(url: &DatabaseUrl, backup: &Path, epoch: String, ending: String) -> Result<Option<PathBuf>> {
-    let (target, backup) = (sqlite_path(url)?, in_utf8(inspection::resolved(backup))?);
+    let (target, backup) = (sqlite_path(url)?, inspection::resolved(backup));
     if !backup.exists() {
         return Err(Error::Unusable(format!("there is no backup {}", backup.display())));
     }
@@ -127,21 +131,17 @@ pub async fn restore(url: &DatabaseUrl, backup: &Path, epoch: String, ending: St
 
 fn sqlite_path(url: &DatabaseUrl) -> Result<PathBuf> {
     match url {
-        DatabaseUrl::Sqlite(path) => in_utf8(inspection::resolved(path)),
+        DatabaseUrl::Sqlite(path) => {
+            let path = inspection::resolved(path);
+            in_utf8(&path)?;
+            Ok(path)
+        }
         DatabaseUrl::Postgres(_) => Err(Error::Unusable(
             "backup and restore are for SQLite files: for PostgreSQL use pg_dump and pg_restore, or a tool such as \
              pgBackRest"
                 .to_owned(),
         )),
     }
-}
-
-/// SQLite knows no other names.
-fn in_utf8(path: PathBuf) -> Result<PathBuf> {
-    if path.to_str().is_some() {
-        return Ok(path);
-    }
-    Err(Error::Unusable(format!("the name {} must be UTF-8: give the file another one", path.display())))
 }
 
 /// The folder of a file.
@@ -181,7 +181,7 @@ struct Part {
 impl Part {
     /// An empty one. It cannot be the file that is to be copied.
     fn of(path: PathBuf, source: &Path) -> Result<Self> {
-        let path = in_utf8(path)?;
+        in_utf8(&path)?;
         if is_same_file(source, &path) {
             let shown = path.display();
             return Err(Error::Unusable(format!("{shown} would be overwritten: give it another name, and try again")));
@@ -197,7 +197,7 @@ impl Part {
     /// words is copied as it is.
     fn fill(&self, source: &Path) -> Result<()> {
         inspection::check_usable(source)?;
-        let mut conn = connect(source)?;
+        let mut conn = establish(source)?;
         let copied = sql_query("VACUUM INTO ?").bind::<Text, _>(self.path.display().to_string()).execute(&mut conn);
         inspection::close(conn, source);
         match copied.map_err(Error::from) {
@@ -220,7 +220,7 @@ impl Part {
             // A backup of an earlier release has no audit log.
             if has_table(conn, "audit")? { audit::insert_command(conn, "restore") } else { Ok(()) }
         };
-        connect(&self.path).and_then(begin).map_err(|why| inspection::explain(&self.path, why))
+        establish(&self.path).and_then(begin).map_err(|why| inspection::explain(&self.path, why))
     }
 
     /// The owner and the permissions of the file that it replaces; without one, the owner of the folder.
@@ -259,14 +259,6 @@ impl Drop for Part {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// A connection as SQLite makes it: it does not change how the file keeps its log.
-fn connect(path: &Path) -> Result<SqliteConnection> {
-    let conn = SqliteConnection::establish(&path.display().to_string());
-    let mut conn = conn.map_err(|_no_more_is_known| Error::Unopened)?;
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis()))?;
-    Ok(conn)
 }
 
 /// A database that is kept under another name, too, until it is replaced.
@@ -337,7 +329,7 @@ fn closed(database: &Path) -> Result<Option<SqliteConnection>> {
         let has_log = ["-wal", "-journal"].iter().any(|ending| with_ending(database, ending).exists());
         return if has_log { Err(Error::Damaged) } else { Ok(None) };
     }
-    let mut conn = connect(database)?;
+    let mut conn = establish(database)?;
     // It needs to be the only connection.
     let mode = sql::<Text>("PRAGMA journal_mode = DELETE").get_result::<String>(&mut conn).map_err(Error::from);
     let alone = mode

@@ -1,6 +1,6 @@
-//! What can be read of messages, and of which: those that are kept (neither deleted, nor of a sender whose account is being erased, who is in the table
-//! `erasures`) and recent (within the retention). The others are about to be deleted, and are hidden already. Those that are kept and not
-//! recent count as unread until they are deleted.
+//! What can be read of messages, and of which: those that are kept (neither deleted, nor of a sender whose account is being erased, who
+//! is in the table `erasures`) and recent (within the retention). The others are about to be deleted, and are hidden already. Those that
+//! are kept and not recent count as unread until they are deleted.
 
 use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl, dsl};
 

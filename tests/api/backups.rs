@@ -261,6 +261,14 @@ async fn of_backups_with_a_time_the_newest_are_kept() {
     let made = said(duologue(&["backup", "--keep", "1", file.to_str().unwrap()], &database.path())).unwrap();
     assert!(Path::new(made.trim_start_matches("Everything is in ").trim_end_matches('.')).exists(), "{made}");
     assert_eq!(names().iter().filter(|name| name.starts_with("chat-2") && name.ends_with("Z.db")).count(), 1);
+    // The database itself may have such a name, and so may what its own leads to.
+    let [served, link] = ["chat-20260104T000000Z.db", "duologue.db"].map(|name| folder.path().join(name));
+    fs::copy(database.path(), &served).unwrap();
+    std::os::unix::fs::symlink(&served, &link).unwrap();
+    for database in [&served, &link] {
+        said(duologue(&["backup", "--keep", "1", file.to_str().unwrap()], database)).unwrap();
+        assert_sound(&served);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! What keeps a server from starting: `duologue check` finds it, and changes nothing; `duologue serve` ends with it.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{self, PipeWriter},
     net::TcpListener,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
     process::Stdio,
     sync::Barrier,
     thread,
@@ -120,6 +122,36 @@ async fn everything_that_keeps_a_server_from_starting_is_told_at_once() {
     assert_eq!(lines[6], format!("database: the first start creates SQLite, {}", path.display()));
     let files: Vec<_> = fs::read_dir(database.folder()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["short.key"]);
+}
+
+/// Something else may have the names of the files that it makes, or the folder may be one of somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_could_not_create_is_told() {
+    let database = Database::at("a.db");
+    if signed_in() {
+        return;
+    }
+    let [key, lock] = ["link.key", "a.db-server"].map(|name| database.folder().join(name));
+    symlink("missing.key", &key).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let told = async |key: &Path, problems: [String; 2]| {
+        let flags = ["--auth", "jwt", "--signing-key-file", key.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        let (is_well, lines, _) = checks(&database, &flags).await;
+        assert!(!is_well && problems.iter().all(|problem| lines.contains(problem)), "{problems:?} {lines:?}");
+    };
+    let of_key = |key: &Path, why| {
+        format!("signing key: PROBLEM: cannot use the file of the signing key, {}: {why}", key.display())
+    };
+    let open = format!("database: PROBLEM: cannot open the database {}: ", database.path().display());
+    let of_lock = format!("{open}cannot lock {}: it is no file", lock.display());
+    told(&key, [of_key(&key, "it is a link to a file that is not there"), of_lock.clone()]).await;
+    // Root may write everywhere.
+    if !rustix::process::geteuid().is_root() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o500)).unwrap();
+        let key = folder.path().join("new.key");
+        told(&key, [of_key(&key, "Permission denied (os error 13)"), of_lock]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,6 +280,11 @@ async fn output_that_nobody_reads_changes_no_answer() {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let (code, said) = writes_to(full, with(&check)).await;
         assert!(code == Some(1) && said.starts_with("duologue: No space left"), "{said}");
+        // That something was done is also true if it cannot be said.
+        for command in [&["migrate"][..], &["new-epoch"], &["demo", "--messages", "1"], &["reindex", "--words"]] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            assert_eq!(writes_to(full, with(command)).await, (Some(0), String::new()), "{command:?}");
+        }
     }
 
     let (code, said) = unread(with(&["admin", "issue-token", "billing"])).await;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{self, Write},
     path::Path,
 };
 
@@ -11,8 +12,8 @@ use duologue::config::Cli;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::soon,
-    program::{error, program, run},
+    harness::{Database, KEY, signed_in, soon},
+    program::{error, program, run, started, terminate},
 };
 
 /// Each command by its words, as in `duologue admin create`, without `help`.
@@ -162,4 +163,41 @@ async fn a_flag_comes_before_the_environment_and_that_before_the_file() {
     assert_eq!(settings(&variables, &[&flags[..], &["--database-file", "flag"]].concat()).await, with_place("flag"));
     // So it is with the file itself.
     assert_eq!(settings(&variables[..1], &["--config", &other]).await, json!({ "max-depth": 9 }));
+}
+
+/// The program with this text on its standard input.
+fn fed(text: &str, arguments: &[&str]) -> tokio::process::Command {
+    let (reader, mut writer) = io::pipe().unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    let mut command = program(arguments);
+    command.stdin(reader);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_setting_may_be_a_pipe() {
+    let database = Database::new().await;
+    if signed_in() {
+        return;
+    }
+    let nothing = database.folder().join("nothing.jsonl");
+    fs::write(&nothing, "").unwrap();
+    for command in [
+        &["migrate"][..],
+        &["demo", "--users", "2", "--messages", "1"],
+        &["import", nothing.to_str().unwrap()],
+        &["check", "--listen", "127.0.0.1:0"],
+        &["admin", "users"],
+    ] {
+        let output = fed(&database.url, &[command, &["--database-file", "/dev/stdin"]].concat()).output();
+        let output = soon(output).await.unwrap();
+        assert!(output.status.success(), "{command:?} {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let of_database = fed(&database.url, &[&serve[..], &["--database-file", "/dev/stdin"]].concat());
+    let keys = ["--database", &database.url, "--auth", "jwt", "--signing-key-file", "/dev/stdin"];
+    for server in [of_database, fed(KEY, &[&serve[..], &keys].concat())] {
+        let (child, _) = started(server).await;
+        assert_eq!(terminate(child).await, Some(0));
+    }
 }

@@ -10,7 +10,7 @@ const LIMITS: &str = include_str!("../../docs/reference/limits.md");
 const ROWS: &[(&str, &[&str])] = &[
     ("size of the request line and headers", &["http/listeners.rs:MAX_HEAD_BYTES"]),
     ("number of headers of a request", &["http/listeners.rs:MAX_HEADERS"]),
-    ("size of a query string", &["http/mod.rs:MAX_QUERY_STRING"]),
+    ("size of a query string", &["http/graphql.rs:MAX_QUERY_STRING"]),
     (
         "rest of a request that is read and discarded",
         &["http/connections.rs:MAX_LINGER_BYTES", "http/connections.rs:LINGER"],

@@ -207,7 +207,7 @@ async fn the_loss_of_what_a_server_has_only_read_is_noticed() {
     let known = app.known_entries.as_ref().unwrap();
     soon(async {
         while known.entries().is_empty() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -215,7 +215,7 @@ async fn the_loss_of_what_a_server_has_only_read_is_noticed() {
     drop(database.run("DELETE FROM events").await);
     soon(async {
         while app.epoch() == epoch {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;

@@ -161,8 +161,8 @@ async fn all_who_refresh_at_once_get_the_same_token() {
     for name in ["Ada", "Bob", "Eve"] {
         let member = Member::signs_up(&chat, name).await;
         let (here, there) = tokio::join!(
-            futures_util::future::join_all((0..8).map(|_| refresh(&chat, &member.refresh))),
-            futures_util::future::join_all((0..8).map(|_| accounts::refresh(&other, &member.refresh, None))),
+            join_all((0..8).map(|_| refresh(&chat, &member.refresh))),
+            join_all((0..8).map(|_| accounts::refresh(&other, &member.refresh, None))),
         );
         let mut tokens: Vec<String> = here.iter().map(|payload| Member::of(payload).refresh).collect();
         tokens.extend(there.into_iter().map(|signed_in| signed_in.unwrap().refresh_token));

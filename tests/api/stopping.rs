@@ -1,17 +1,24 @@
 //! A server that is told to stop: it says so first, and its sockets do not end all in the same moment.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{
+    process::{Child, Command},
+    task::JoinSet,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     crowd::short_or_long,
     harness::{Chat, Database, SEND, Socket, authorization, client, soon, text},
-    program::{serve, terminate},
+    program::{serve, server, started, terminate},
+    storage::after,
 };
 
 /// The protocols for WebSockets, and what begins an operation.
@@ -250,4 +257,29 @@ async fn every_socket_of_a_program_is_closed_in_time_and_it_ends_well() {
     assert!(last < Duration::from_secs(short_or_long(8, 15)), "{last:?}");
     assert_eq!(stopping.await.unwrap(), Some(0));
     assert_eq!(stored(&Chat::on(database, &["--auth", "open"]).await).await, 2);
+}
+
+/// As when its terminal is closed. Other systems than Linux do not tell whether it was told to go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_terminal_is_gone_stops_unless_it_was_told_to_go_on() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let database = Database::new().await;
+    let hang_up = async |server: &Child| {
+        let id = server.id().unwrap().to_string();
+        soon(Command::new("kill").args(["-HUP", &id]).stderr(Stdio::null()).status()).await.unwrap();
+    };
+    let (mut child, _) = serve(&database, &[]).await;
+    // The second time changes nothing.
+    hang_up(&child).await;
+    hang_up(&child).await;
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
+
+    // As `nohup` starts it.
+    let (child, address) = started(after("trap '' HUP", &server(&database, &[]))).await;
+    hang_up(&child).await;
+    let ready = soon(reqwest::get(format!("http://{address}/health/ready"))).await.unwrap();
+    assert_eq!(ready.status(), 200);
+    assert_eq!(terminate(child).await, Some(0));
 }

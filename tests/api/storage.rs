@@ -9,14 +9,16 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 #[cfg(target_os = "linux")]
-use crate::{crashes::assert_sound, disk::Disk};
+use crate::disk::Disk;
 use crate::{
+    crashes::assert_sound,
     crowd::{Crowd, short_or_long},
+    demo::fill,
     harness::{Chat, Database, Person, SEND, code, signed_in, soon},
-    program::{run, server, started, terminate},
+    program::{program, run, server, started, terminate},
     upgrades::undo_from,
 };
 
@@ -117,6 +119,49 @@ async fn a_start_on_a_full_disk_says_so_and_the_next_one_is_fine() {
         assert_eq!(terminate(child).await, Some(0));
         assert_sound(&database.path());
     }
+}
+
+/// A program that is started after this command of a shell.
+pub(crate) fn after(before: &str, program: &Command) -> Command {
+    let (program, mut shell) = (program.as_std(), Command::new("sh"));
+    shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\"")]).arg(program.get_program()).args(program.get_args());
+    let variables = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    shell.env_clear().env("PATH", "/usr/bin:/bin").envs(variables).kill_on_drop(true);
+    shell
+}
+
+/// Files cannot be made larger than a process may make them: it goes on as on a disk that is full, and does not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_make_a_file_too_large_fails_and_nothing_else() {
+    let (database, large) = (Database::new().await, Database::at("large.db"));
+    if signed_in() || !database.is_sqlite() {
+        return;
+    }
+    let limited = |blocks: u64, program: &Command| after(&format!("ulimit -f {blocks}"), program);
+    fill(&large, 20, 5_000).await;
+    let copy = large.folder().join("copy").display().to_string();
+    for (command, why) in [("backup", "ulimit -f"), ("export", "File too large")] {
+        let ended = soon(limited(512, &program(&[command, &copy, "--database", &large.url])).output()).await.unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(1) && said.contains(why), "{command}: {said} {:?}", ended.status);
+        let left = fs::read_dir(large.folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        assert!(left.into_iter().all(|name| name.starts_with("large.db")), "{command}");
+    }
+
+    assert!(run(&["migrate", "--database", &database.url]).await.status.success());
+    let blocks = fs::metadata(database.path()).unwrap().len() / 512 + 2_048;
+    let (child, address) = started(limited(blocks, &server(&database, &[]))).await;
+    let mut crowd = Crowd::gathers(&database, address, 8, 16).await;
+    crowd.until(|tally| tally.failures.values().sum::<usize>() >= 100).await;
+    crowd.failed_only_with(&[(507, "STORAGE_FULL")]);
+    assert_eq!(crowd.reads(USERS).await["data"]["users"]["nodes"].as_array().unwrap().len(), 8);
+    assert_eq!(terminate(child).await, Some(0));
+    let (mut child, address) = started(server(&database, &[])).await;
+    crowd.turns_to(address);
+    crowd.until_answered(50).await;
+    crowd.rests_and_finds_everything().await;
+    child.kill().await.unwrap();
+    assert_sound(&database.path());
 }
 
 /// What was answered would be lost with it.
