@@ -126,12 +126,16 @@ async fn try_sign_in(
     };
     let (user, hash) = found.unzip();
     let hash = hash.flatten();
-    let is_valid = app.passwords.verify(password, hash.clone()).await?;
+    let is_valid = app.passwords.verify(password.clone(), hash.clone()).await?;
     let Some(user) = user.filter(|_| is_valid) else {
         if let Some(attempt) = attempt {
             attempt.end();
         }
         return Err(Rejection::BadCredentials.into());
+    };
+    let renewed = match &hash {
+        Some(hash) => app.passwords.renew(password, hash).await?,
+        None => None,
     };
     let failures = attempt.as_ref().map(Attempt::key);
     let (at, expires_at) = (app.now(), app.refresh_expiry());
@@ -141,7 +145,9 @@ async fn try_sign_in(
         .write(move |conn| {
             // The password may have been changed, or the account erased, since it was read.
             store::users::lock(conn, &[user.id])?;
-            if store::users::password_hash(conn, user.id)? != hash {
+            let stored = store::users::password_hash(conn, user.id)?;
+            // Another sign-in may have renewed it.
+            if stored != hash && (renewed.is_none() || stored != renewed) {
                 return Err(Rejection::BadCredentials.into());
             }
             if store::users::standing(conn, user.id)?.is_some_and(|(is_active, _)| !is_active) {
@@ -149,6 +155,9 @@ async fn try_sign_in(
             }
             if let Some(failures) = failures {
                 store::attempts::forget(conn, failures)?;
+            }
+            if let Some(renewed) = &renewed {
+                store::users::set_password(conn, user.id, renewed)?;
             }
             begin_session(conn, &signing, &user, device.as_ref(), [at, expires_at])
         })

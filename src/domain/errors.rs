@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     events::RateLimited,
     model::ids::UserId,
-    secrets,
+    secrets::PasswordError,
     store::{self, Constraint},
 };
 
@@ -50,7 +50,7 @@ pub enum Error {
     Unavailable(store::Error),
     /// An unexpected failure. The cause is for the log.
     #[error(transparent)]
-    Failed(store::Error),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
@@ -72,7 +72,7 @@ impl From<store::Error> for Error {
             | store::Error::Damaged
             | store::Error::Gone(_) => Self::Unavailable(error),
             store::Error::ConstraintViolated(_) | store::Error::Unusable(_) | store::Error::Failed(_) => {
-                Self::Failed(error)
+                Self::Failed(Box::new(error))
             }
         }
     }
@@ -87,9 +87,12 @@ pub(super) fn email_taken(error: store::Error) -> Error {
     }
 }
 
-impl From<secrets::Overloaded> for Error {
-    fn from(_: secrets::Overloaded) -> Self {
-        Self::Overloaded("Too many want to sign in at once. Try again.")
+impl From<PasswordError> for Error {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Overloaded => Self::Overloaded("Too many want to sign in at once. Try again."),
+            PasswordError::Failed(_) => Self::Failed(Box::new(error)),
+        }
     }
 }
 

@@ -10,5 +10,5 @@ mod passwords;
 
 pub use issuers::{BadIssuer, Issuer, IssuerClaims, IssuerSettings};
 pub use keys::{BadKeys, Keys};
-pub use passwords::{Overloaded, Passwords};
+pub use passwords::{PasswordError, Passwords};
 pub use tokens::{AccessClaims, Lifetimes, NewToken, digest};

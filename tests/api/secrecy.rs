@@ -3,9 +3,14 @@
 
 use std::process::Stdio;
 
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, phc::PasswordHash},
+};
 use duologue::{
     domain::{Error, Viewer, accounts, users},
     model::texts::Password,
+    store,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -18,6 +23,7 @@ use crate::{
     accounts::{Member, accounts},
     endpoints::{Program, good, status},
     harness::{ACCOUNTS, Chat, Database, KEY, SEND, Socket, client, code, soon, text},
+    imports::import,
     program::{program, signs_up, started, terminate},
     searches::SEARCH,
 };
@@ -313,4 +319,23 @@ async fn how_long_the_messages_of_others_are_is_not_told() {
     let asked = async |other: &str| eve.asks(&chat, nodes, json!({ "ids": ["msg_2", other] })).await;
     assert_eq!(asked("msg_1").await, json!({ "data": { "nodes": [{ "id": "msg_2" }, null] } }));
     assert_eq!(asked("msg_9").await, asked("msg_1").await);
+}
+
+/// Until then it can be told by the time that a wrong password takes that there is such an account.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_of_other_costs_is_replaced_once_its_user_signs_in() {
+    let chat = accounts().await;
+    let other = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
+    let password = crate::accounts::PASSWORD.as_bytes();
+    let hash: PasswordHash = other.hash_password_with_salt(password, b"sixteen bytes ..").unwrap();
+    let mut line = json!({ "id": 1, "name": "Ada", "email": "ada@example.com", "createdAt": "2026-01-31T12:00:00Z" });
+    line["passwordHash"] = json!(hash.to_string());
+    import(&chat, &json!({ "user": line }).to_string()).await.unwrap();
+    // From two devices at once.
+    let (one, two) = tokio::join!(Member::signs_in(&chat, "Ada"), Member::signs_in(&chat, "Ada"));
+    assert_eq!(one.id, two.id);
+    let id = one.id.parse().unwrap();
+    let stored = chat.app.store.read(move |conn| store::users::password_hash(conn, id)).await.unwrap().unwrap();
+    assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+    assert_eq!(Member::signs_in(&chat, "Ada").await.id, one.id);
 }
