@@ -12,7 +12,8 @@ use crate::{
     app::App,
     model::{
         ids::{ConversationId, MessageId},
-        messages::{IndexedMessage, List},
+        messages::IndexedMessage,
+        searches::Scope,
         timestamps::Timestamp,
         vectors::{Entry, Vector},
     },
@@ -70,7 +71,7 @@ pub async fn count_pending(app: &App, limit: i64) -> Result<Option<i64>> {
             return store::indexing::count_outside(conn, (i64::MAX, i64::MAX), limit);
         };
         let outside = store::indexing::count_outside(conn, (model.from, model.through), limit)?;
-        Ok(outside + store::vectors::count_missing(conn, &model, List::All, limit - outside)?)
+        Ok(outside + store::vectors::count_missing(conn, &model, Scope::All, limit - outside)?)
     };
     Ok(Some(app.store.read(count).await?))
 }

@@ -369,11 +369,12 @@ impl Import {
 
     fn flush(&mut self, conn: &mut Conn<'_>) -> store::Result<()> {
         store::rows::insert_messages(conn, &self.pending)?;
-        for message in self.pending.iter().filter(|message| message.deleted_at.is_none()) {
-            if let Some(conversation) = ConversationId::between(message.sender_id, message.receiver_id) {
-                store::words::insert_sent(conn, message.id, conversation, &message.content)?;
-            }
-        }
+        let live = self.pending.iter().filter(|message| message.deleted_at.is_none());
+        let sent = live.filter_map(|message| {
+            let conversation = ConversationId::between(message.sender_id, message.receiver_id)?;
+            Some((message.id, conversation, message.content.as_str()))
+        });
+        store::words::insert_sent(conn, &sent.collect::<Vec<_>>())?;
         self.pending.clear();
         Ok(())
     }

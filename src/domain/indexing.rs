@@ -1,10 +1,14 @@
-//! Keeping the index of words up to date in the background: the words of new messages on SQLite, many at once (on PostgreSQL each
-//! send writes its own), those of messages that were there before words were indexed, and the removal of what was deleted. An edit
-//! replaces its words itself. Former vectors are removed here too, so that they go also while there is no model.
+//! Keeping the index of words up to date in the background: the words of new and edited messages on SQLite, many at once (on PostgreSQL
+//! each send and each edit writes its own), those of messages that were there before words were indexed, and the removal of what was
+//! deleted. Former vectors are removed here too, so that they go also while there is no model.
 //!
 //! Not here: new vectors (`domain::embedding`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Result, Viewer, policy, steps::step};
 use crate::{
@@ -21,6 +25,9 @@ const WORDS_PER_STEP: i64 = 64;
 const NAMES_PER_STEP: i64 = 100;
 /// Changed messages whose former words and vectors are removed in one transaction: a removal takes about half a millisecond.
 const REMOVALS_PER_STEP: i64 = 32;
+/// Bytes of texts and former words in one transaction, unless a single message has more: SQLite removes a word in some microseconds, so
+/// that the longest text, of 10,000 words, takes about 60 milliseconds.
+const BYTES_PER_STEP: usize = 16 * 1024;
 /// How often a job looks for what other servers left to do, and tries again after an error of the database.
 pub(super) const JOB_INTERVAL: Duration = Duration::from_secs(5);
 /// How often new messages are looked for. Until then a search reads them one by one: the more come together, the less each costs.
@@ -38,30 +45,45 @@ pub async fn run_words_job(app: Arc<App>) {
 
 /// Does what there is to do now for the index of words.
 pub async fn index_words(app: &App) -> Result<()> {
-    while has_words_to_index(app).await? {
-        let taking = async {
-            let taken = app.store.write(next_step).await;
-            app.unembedded.notify_one();
-            taken
-        };
-        step(taking).await?;
-    }
+    while take_step(app).await?.is_some() {}
     Ok(())
 }
 
-async fn has_words_to_index(app: &App) -> Result<bool> {
-    app.store
-        .read(|conn| {
-            let index = store::indexing::words(conn)?;
-            if !store::indexing::changes(conn, false, 1)?.is_empty() {
-                return Ok(true);
-            }
-            Ok(index.version <= words::VERSION
-                && (index.from > 0
-                    || is_outdated(conn, &index)?
-                    || !store::indexing::messages_after(conn, index.through, 1)?.is_empty()))
-        })
-        .await
+/// Takes the next step and gives how many messages were indexed; `None` if there is nothing to do.
+async fn take_step(app: &App) -> Result<Option<usize>> {
+    let Some(texts) = app.store.read(split_next).await? else { return Ok(None) };
+    let taking = async {
+        let take = move |conn: &mut Conn<'_>| {
+            store::indexing::lock(conn)?;
+            Next::find(conn)?.map_or(Ok(0), |next| next.take(conn, texts))
+        };
+        let taken = app.store.write(take).await;
+        app.unembedded.notify_one();
+        taken
+    };
+    Ok(Some(step(taking).await?.unwrap_or_default()))
+}
+
+/// The words of texts, by message and version: they are split before the transaction, for which others wait.
+type SplitTexts = HashMap<(MessageId, i32), MessageWords>;
+
+/// Splits the texts of what is to do next, if there is something.
+fn split_next(conn: &mut Conn<'_>) -> Result<Option<SplitTexts>> {
+    let texts = match Next::find(conn)? {
+        None => return Ok(None),
+        // On PostgreSQL an edit has written its words.
+        Some(Next::Remove(changed)) if matches!(conn, Conn::Sqlite(_)) => {
+            store::indexing::messages_by_ids(conn, &changed)?
+        }
+        Some(Next::Remove(_) | Next::BeginAnew) => Vec::new(),
+        Some(Next::Index(texts) | Next::IndexEarlier(texts, _)) => texts,
+    };
+    let live = texts.iter().filter(|message| !message.is_deleted);
+    Ok(Some(live.map(|message| ((message.id, message.version), words_of(message))).collect()))
+}
+
+fn words_of(message: &IndexedMessage) -> MessageWords {
+    MessageWords::of(message.id, message.conversation_id(), &message.content)
 }
 
 /// Whether words were split in another way before, and no server does so any more.
@@ -69,41 +91,95 @@ fn is_outdated(conn: &mut Conn<'_>, index: &WordsIndex) -> Result<bool> {
     Ok(index.version < words::VERSION && store::nodes::version_without(conn, SPLIT_SINCE)?.is_none())
 }
 
-fn next_step(conn: &mut Conn<'_>) -> Result<()> {
-    store::indexing::lock(conn)?;
-    let changed = store::indexing::changes(conn, false, REMOVALS_PER_STEP)?;
-    if !changed.is_empty() {
-        return remove(conn, &changed);
-    }
-    let index = store::indexing::words(conn)?;
-    if index.version > words::VERSION {
-        // That is left to the servers of a later release.
-        return Ok(());
-    }
-    if is_outdated(conn, &index)? {
-        return begin_words_anew(conn);
-    }
-    let sent = store::indexing::messages_after(conn, index.through, WORDS_PER_STEP)?;
-    if let Some(last) = sent.last() {
-        index_all(conn, &sent)?;
-        return Ok(store::indexing::set_words(conn, WordsIndex { through: last.id.key(), ..index })?);
-    }
-    let earlier = store::indexing::messages_before(conn, index.from, WORDS_PER_STEP)?;
-    let earlier: Vec<_> = earlier.into_iter().map(|message| message.id).collect();
-    // They may have words that were split in another way. An edit that is under way waits for this, or this for it: then its text is read.
-    store::words::delete(conn, &earlier)?;
-    let texts = store::indexing::messages_by_ids(conn, &earlier)?;
-    index_all(conn, &texts)?;
-    let is_last = earlier.len() < usize::try_from(WORDS_PER_STEP).unwrap_or_default();
-    let from = earlier.last().filter(|_| !is_last).map_or(0, |id| id.key());
-    Ok(store::indexing::set_words(conn, WordsIndex { from, ..index })?)
+/// What is next to do.
+enum Next {
+    /// Remove what is indexed of these messages, which were changed.
+    Remove(Vec<MessageId>),
+    /// Words were split in another way before: index all messages again.
+    BeginAnew,
+    /// Index these, which were sent after all others.
+    Index(Vec<IndexedMessage>),
+    /// Index these earlier ones, and whether none are before them.
+    IndexEarlier(Vec<IndexedMessage>, bool),
 }
 
-fn index_all(conn: &mut Conn<'_>, messages: &[IndexedMessage]) -> Result<()> {
-    for message in messages.iter().filter(|message| !message.is_deleted) {
-        store::words::add(conn, message.id, message.conversation_id(), &MessageWords::of(&message.content))?;
+impl Next {
+    fn find(conn: &mut Conn<'_>) -> Result<Option<Self>> {
+        let mut changed = store::indexing::changes(conn, false, REMOVALS_PER_STEP)?;
+        if !changed.is_empty() {
+            let mut sizes = store::words::sizes(conn, &changed)?;
+            for message in store::indexing::messages_by_ids(conn, &changed)? {
+                *sizes.entry(message.id).or_default() += message.content.len();
+            }
+            changed.truncate(fitting(changed.iter().map(|id| sizes.get(id).copied().unwrap_or_default())));
+            return Ok(Some(Self::Remove(changed)));
+        }
+        let index = store::indexing::words(conn)?;
+        if index.version > words::VERSION {
+            // That is left to the servers of a later release.
+            return Ok(None);
+        }
+        if is_outdated(conn, &index)? {
+            return Ok(Some(Self::BeginAnew));
+        }
+        let size = |message: &IndexedMessage| message.content.len();
+        let mut sent = store::indexing::messages_after(conn, index.through, WORDS_PER_STEP)?;
+        if !sent.is_empty() {
+            sent.truncate(fitting(sent.iter().map(size)));
+            return Ok(Some(Self::Index(sent)));
+        }
+        if index.from == 0 {
+            return Ok(None);
+        }
+        let mut earlier = store::indexing::messages_before(conn, index.from, WORDS_PER_STEP)?;
+        let (found, fit) = (earlier.len(), fitting(earlier.iter().map(size)));
+        earlier.truncate(fit);
+        let is_last = fit >= found && i64::try_from(found).is_ok_and(|found| found < WORDS_PER_STEP);
+        Ok(Some(Self::IndexEarlier(earlier, is_last)))
     }
-    Ok(())
+
+    /// Gives how many messages were indexed.
+    fn take(self, conn: &mut Conn<'_>, texts: SplitTexts) -> Result<usize> {
+        let index = store::indexing::words(conn)?;
+        match self {
+            Self::Remove(changed) => remove(conn, &changed, &index, texts).map(|()| 0),
+            Self::BeginAnew => begin_words_anew(conn).map(|()| 0),
+            Self::Index(sent) => {
+                index_all(conn, &sent, texts)?;
+                let through = sent.last().map_or(index.through, |last| last.id.key());
+                store::indexing::set_words(conn, WordsIndex { through, ..index })?;
+                Ok(sent.len())
+            }
+            Self::IndexEarlier(earlier, is_last) => {
+                let ids: Vec<_> = earlier.iter().map(|message| message.id).collect();
+                // They may have words that were split in another way. An edit that is under way waits for this, or this for it: then its
+                // text is read.
+                store::words::delete(conn, &ids)?;
+                let earlier = store::indexing::messages_by_ids(conn, &ids)?;
+                index_all(conn, &earlier, texts)?;
+                let from = ids.last().filter(|_| !is_last).map_or(0, |id| id.key());
+                store::indexing::set_words(conn, WordsIndex { from, ..index })?;
+                Ok(ids.len())
+            }
+        }
+    }
+}
+
+/// How many of these sizes fit in a step, which has one at least.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut total = 0;
+    let fits = |size: &usize| {
+        total += size;
+        total <= BYTES_PER_STEP
+    };
+    sizes.take_while(fits).count().max(1)
+}
+
+fn index_all(conn: &mut Conn<'_>, messages: &[IndexedMessage], mut texts: SplitTexts) -> Result<()> {
+    let live = messages.iter().filter(|message| !message.is_deleted);
+    // Of one that was edited since, the text is another.
+    let words = live.map(|message| texts.remove(&(message.id, message.version)).unwrap_or_else(|| words_of(message)));
+    Ok(store::words::add(conn, &words.collect::<Vec<_>>())?)
 }
 
 /// Indexes the names of all users and the words of all messages anew, and says how many messages are done, of how many. Searches find
@@ -112,15 +188,14 @@ pub async fn reindex_words(app: &App, viewer: &Viewer, mut progress: impl FnMut(
     policy::require_operator(viewer)?;
     let mut named = Some(0);
     while let Some(after) = named {
-        let step = move |conn: &mut Conn<'_>| store::users::reindex_names(conn, after, NAMES_PER_STEP);
-        named = app.store.write(step).await?;
+        let index = move |conn: &mut Conn<'_>| store::users::reindex_names(conn, after, NAMES_PER_STEP);
+        named = step(app.store.write(index)).await?.unwrap_or(named);
     }
     while step(app.store.write(clear_words)).await?.is_none() {}
     let total = count_pending(app, i64::MAX).await?;
     let mut done = 0;
-    while has_words_to_index(app).await? {
-        app.store.write(next_step).await?;
-        done = (done + WORDS_PER_STEP).min(total);
+    while let Some(taken) = take_step(app).await? {
+        done = (done + i64::try_from(taken).unwrap_or_default()).min(total);
         progress(done, total);
     }
     Ok(())
@@ -149,11 +224,12 @@ fn begin_words_anew(conn: &mut Conn<'_>) -> Result<()> {
     Ok(store::indexing::set_words(conn, WordsIndex { from: last + 1, through, version: words::VERSION })?)
 }
 
-/// Removes the vectors of messages that were changed, and the words of those that were deleted; an edit has replaced its words.
-fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
+/// Removes the vectors of messages that were changed, and the words of those that were deleted; replaces those of edited ones, unless
+/// an edit has done so itself.
+fn remove(conn: &mut Conn<'_>, changed: &[MessageId], index: &WordsIndex, texts: SplitTexts) -> Result<()> {
     let models = store::vectors::models(conn)?;
     store::indexing::lock_changes(conn, changed)?;
-    let messages = store::indexing::messages_by_ids(conn, changed)?;
+    let mut messages = store::indexing::messages_by_ids(conn, changed)?;
     let mut by_conversation = BTreeMap::<_, Vec<_>>::new();
     for message in &messages {
         by_conversation.entry(message.conversation_id()).or_default().push(message.id);
@@ -163,9 +239,15 @@ fn remove(conn: &mut Conn<'_>, changed: &[MessageId]) -> Result<()> {
             store::vectors::remove(conn, model, *conversation, messages)?;
         }
     }
-    let edited: Vec<_> = messages.iter().filter(|message| !message.is_deleted).map(|message| message.id).collect();
+    messages.retain(|message| !message.is_deleted);
+    let edited: Vec<_> = messages.iter().map(|message| message.id).collect();
     let deleted: Vec<_> = changed.iter().copied().filter(|id| !edited.contains(id)).collect();
     store::words::delete(conn, &deleted)?;
+    if matches!(conn, Conn::Sqlite(_)) {
+        // Later ones are indexed with all that were sent since.
+        messages.retain(|message| message.id.key() <= index.through);
+        index_all(conn, &messages, texts)?;
+    }
     store::indexing::finish_changes(conn, &deleted)?;
     if models.is_empty() {
         store::indexing::finish_changes(conn, &edited)?;

@@ -11,7 +11,7 @@ use crate::{
         texts::Content,
         timestamps::Timestamp,
     },
-    store::{self, Conn, TextBudget, members::Activity, messages::EarlierSend, words::MessageWords},
+    store::{self, Conn, TextBudget, members::Activity, messages::EarlierSend},
 };
 
 /// The messages with these ids that the viewer may see.
@@ -118,7 +118,7 @@ fn send_or_find(conn: &mut Conn<'_>, draft: &Draft, conversation: ConversationId
         }
     }
     let message = store::messages::insert(conn, draft, at)?;
-    store::words::insert_sent(conn, message.id, conversation, &message.content)?;
+    store::words::insert_sent(conn, &[(message.id, conversation, &message.content)])?;
     let received = conversation.members().map(|member| i64::from(member == draft.receiver_id));
     store::members::advance(conn, &[Activity { conversation, last: message.id, received }])?;
     Ok(Sent { message: Some(message), duplicate: false })
@@ -144,7 +144,6 @@ pub async fn update(
 ) -> Result<Message> {
     viewer.check_write_rate(app)?;
     let at = app.now();
-    let words = MessageWords::of(content.as_str());
     let (viewer, notifier, unindexed) = (viewer.clone(), app.notifier.clone(), app.unindexed.clone());
     let update = move |conn: &mut Conn<'_>| {
         let (before, conversation) = locked(conn, &viewer, id)?;
@@ -158,7 +157,7 @@ pub async fn update(
         // A retry of the send is told from another send by its text, which is gone now.
         let first = if before.edited_at.is_none() { before.digest() } else { None };
         let message = store::messages::update(conn, id, before.version, (&content, first), at)?;
-        store::words::replace(conn, id, conversation, &words)?;
+        store::words::replace_edited(conn, id, conversation, content.as_str())?;
         store::indexing::note_changes(conn, &[id])?;
         store::feed::insert(conn, EventKind::Updated, &NewEvent::for_both_members(id, conversation), at)?;
         audit::record_for_other(conn, &viewer, at, "updateMessage", (before.sender_id, id))?;

@@ -5,6 +5,7 @@ use crate::{
     model::{
         ids::{ConversationId, UserId},
         messages::{List, Message},
+        searches::Scope,
     },
     store::user_pages::Addresses,
 };
@@ -62,6 +63,19 @@ pub(super) fn visible_part(viewer: &Viewer, list: List) -> Option<List> {
         List::Conversation(conversation) => conversation.peer_of(me).map(|_| list),
         List::Of(user) => (user == me).then_some(list),
         List::Between(sender, receiver) => (sender == me || receiver == me).then_some(list),
+    }
+}
+
+/// The part of the messages of a search that the viewer may see; `None` if there is none.
+pub(super) fn visible_scope(viewer: &Viewer, scope: Scope) -> Option<Scope> {
+    if viewer.is_privileged() {
+        return Some(scope);
+    }
+    let me = viewer.user()?;
+    match scope {
+        Scope::All => Some(Scope::Of(me)),
+        Scope::Of(user) => (user == me).then_some(scope),
+        Scope::Conversation(conversation) => conversation.peer_of(me).map(|_| scope),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Viewer,
+    Error, Viewer,
     embedding::{CHUNKS_PER_STEP, EmbeddingError, Indexer, Outcome, RETRY_INTERVALS, count_pending},
     policy,
+    steps::step,
 };
 use crate::{
     app::App,
@@ -28,7 +29,7 @@ pub async fn reindex(
     // Before anything is removed it must be there.
     embedder.dimensions().await?;
     let remove = |embedder: Arc<Embedder>| move |conn: &mut Conn<'_>| remove_vectors(conn, embedder.identity());
-    while !app.store.write(remove(embedder.clone())).await? {}
+    while step(app.store.write(remove(embedder.clone()))).await? != Some(true) {}
     let (mut indexer, mut total) = (Indexer::new(app, embedder), 0);
     loop {
         let left = count_pending(app, i64::MAX).await?.unwrap_or_default();
@@ -37,8 +38,13 @@ pub async fn reindex(
         if left == 0 {
             return Ok(());
         }
-        if let Outcome::Nothing | Outcome::Elsewhere = indexer.step().await? {
-            tokio::time::sleep(RETRY_INTERVALS[0]).await;
+        match indexer.step().await {
+            Ok(Outcome::Taken) => {}
+            Ok(Outcome::Nothing | Outcome::Elsewhere)
+            | Err(EmbeddingError::Domain(Error::Busy | Error::Overloaded(_))) => {
+                tokio::time::sleep(RETRY_INTERVALS[0]).await;
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -13,13 +13,13 @@ use crate::{
     app::App,
     model::{
         ids::{ConversationId, MessageId, UserId},
-        messages::{List, Message},
+        messages::Message,
         phrases::Phrases,
-        searches::{Filter, Mode, Order, Place},
+        searches::{Filter, Mode, Order, Place, Scope},
         timestamps::Timestamp,
         vectors::{QueryVector, Vector},
     },
-    search::{EmbedError, Kind, nearest::Best, ranking, snippets::snippet},
+    search::{EmbedError, nearest::Best, ranking, snippets::snippet},
     store::{self, Conn, TextBudget, vectors::EmbeddingModel},
 };
 
@@ -74,23 +74,33 @@ pub struct Search {
 impl Search {
     /// Distinguishes its places from those of other searches.
     fn digest(&self) -> u64 {
-        let whole = Self { first: 0, after: None, ..self.clone() };
-        let hash = Sha256::digest(format!("{whole:?}"));
-        hash.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+        let Self { text, mode, order, user, conversation, sender, since, until, first: _, after: _ } = self;
+        let mut hash = Sha256::new();
+        hash.update(text);
+        // It is in no UTF-8, so it ends the text; all that follows has a fixed length.
+        hash.update([0xFF, *mode as u8, *order as u8]);
+        let users = [*user, *sender].map(|user| user.map(UserId::key));
+        let members =
+            conversation.map_or([None; 2], |conversation| conversation.members().map(|user| Some(user.key())));
+        let times = [*since, *until].map(|at| at.map(Timestamp::milliseconds));
+        for number in users.into_iter().chain(members).chain(times) {
+            hash.update(number.unwrap_or(i64::MIN).to_be_bytes());
+        }
+        hash.finalize().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
-    /// The messages among which it is looked; `None` if the viewer may see none of them.
-    fn list(&self, viewer: &Viewer) -> Result<Option<List>> {
+    /// Among whose messages it is looked; `None` if the viewer may see none of them.
+    fn scope(&self, viewer: &Viewer) -> Result<Option<Scope>> {
         policy::require(viewer, !viewer.is_anonymous(), Error::Unauthenticated)?;
         let not_you = Error::Forbidden("You may only search as yourself.");
         policy::require(viewer, self.user.is_none_or(|user| policy::may_act_for(viewer, user)), not_you)?;
         let all = match (self.conversation, self.user) {
-            (Some(conversation), Some(user)) => conversation.peer_of(user).map(|_| List::Conversation(conversation)),
-            (Some(conversation), None) => Some(List::Conversation(conversation)),
-            (None, Some(user)) => Some(List::Of(user)),
-            (None, None) => Some(List::All),
+            (Some(conversation), Some(user)) => conversation.peer_of(user).map(|_| Scope::Conversation(conversation)),
+            (Some(conversation), None) => Some(Scope::Conversation(conversation)),
+            (None, Some(user)) => Some(Scope::Of(user)),
+            (None, None) => Some(Scope::All),
         };
-        Ok(all.and_then(|list| policy::visible_part(viewer, list)))
+        Ok(all.and_then(|scope| policy::visible_scope(viewer, scope)))
     }
 }
 
@@ -102,8 +112,8 @@ pub struct Found {
     pub mode: Mode,
     /// Whether there is more.
     pub has_next: bool,
-    /// Among which messages; `None` if the viewer may see none of them.
-    pub list: Option<List>,
+    /// Among whose messages; `None` if the viewer may see none of them.
+    pub scope: Option<Scope>,
 }
 
 /// A message that was found.
@@ -121,7 +131,7 @@ pub struct Hit {
 /// What has to be done before a connection to the database is taken: counts the search against the viewer's rate limit, and turns
 /// the text into a vector. `None` if words alone decide.
 pub async fn prepare(app: &App, viewer: &Viewer, search: &Search) -> Result<Option<Vector>> {
-    search.list(viewer)?;
+    search.scope(viewer)?;
     if search.order == Order::Newest && search.mode == Mode::Semantic {
         return Err(Rejection::NewestByMeaning.into());
     }
@@ -134,8 +144,8 @@ pub async fn prepare(app: &App, viewer: &Viewer, search: &Search) -> Result<Opti
     let Some(embedder) = &app.embedder else {
         return if is_wanted { Err(Error::Disabled(NO_EMBEDDER)) } else { Ok(None) };
     };
-    match embedder.embed(Kind::Query, vec![search.text.clone()]).await {
-        Ok(mut vectors) => Ok(vectors.pop()),
+    match embedder.embed_query(&search.text).await {
+        Ok(vector) => Ok(Some(vector)),
         Err(_) if !is_wanted => Ok(None),
         Err(EmbedError::Refused { .. }) => Err(Rejection::RefusedQuery.into()),
         Err(_) => Err(Error::Overloaded(NO_VECTOR)),
@@ -169,18 +179,18 @@ pub fn find(
         return Err(Rejection::NotPlaceOf.into());
     }
     let mode = if vector.is_some() { search.mode } else { Mode::Text };
-    let Some(list) = search.list(viewer)? else {
-        return Ok(Found { hits: Vec::new(), mode, has_next: false, list: None });
+    let Some(scope) = search.scope(viewer)? else {
+        return Ok(Found { hits: Vec::new(), mode, has_next: false, scope: None });
     };
     let through = match search.after {
         Some(after) => after.through,
         // Of these messages alone: a cursor must not tell how many others there are.
-        None => store::indexing::newest(conn, list)?,
+        None => store::indexing::newest(conn, scope)?,
     };
     let Search { sender, until, .. } = *search;
     // Messages that are hidden would take the places of others.
     let since = search.since.max(Some(store::server::messages_from(conn)?));
-    let filter = Filter { list, sender, since, until, through: MessageId::new(through) };
+    let filter = Filter { scope, sender, since, until, through: MessageId::new(through) };
     let (phrases, start) = (Phrases::parse(&search.text), Place { digest, mode, through, at: 0 });
     let page = PageReader { search, phrases, start, deadline };
     if search.order == Order::Newest {
@@ -218,7 +228,7 @@ impl PageReader<'_> {
             let at = message.id.key();
             self.hit(message, &self.phrases, 0.0, at)
         });
-        Ok(Found { hits: hits.collect(), mode: self.start.mode, has_next, list: Some(filter.list) })
+        Ok(Found { hits: hits.collect(), mode: self.start.mode, has_next, scope: Some(filter.scope) })
     }
 
     /// The best messages.
@@ -253,7 +263,7 @@ impl PageReader<'_> {
             Some(self.hit(messages.remove(id)?, phrases, *score, rank))
         });
         let has_next = ranked.len() > before + limit;
-        Ok(Found { hits: hits.collect(), mode: self.start.mode, has_next, list: Some(filter.list) })
+        Ok(Found { hits: hits.collect(), mode: self.start.mode, has_next, scope: Some(filter.scope) })
     }
 
     /// The nearest messages, if vectors are compared. Where words are wanted too and vectors cannot be compared, they alone decide; on
@@ -302,7 +312,7 @@ fn nearest(
     let hidden: HashSet<UserId> = store::changes::erasing(conn)?.into_iter().collect();
     let changed: HashSet<MessageId> = store::indexing::changes(conn, false, MAX_CHANGED)?.into_iter().collect();
     let (query, mut best, mut chunks) = (QueryVector::from(vector), Best::new(MAX_HITS), 0_usize);
-    store::vectors::scan(conn, &model, filter.list, |(low, high, entries, vectors)| {
+    store::vectors::scan(conn, &model, filter.scope, |(low, high, entries, vectors)| {
         chunks += 1;
         if chunks.is_multiple_of(CHUNKS_PER_LOOK) && Instant::now() > deadline {
             return Err(Error::ScanTimeout);
@@ -330,22 +340,23 @@ fn model(conn: &mut Conn<'_>, app: &App) -> Result<Option<EmbeddingModel>> {
     Ok(store::vectors::model(conn, embedder.identity())?)
 }
 
-/// How many messages of a list are not indexed yet as this mode needs it; 100,000 if there are more.
-pub fn pending(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, list: List, mode: Mode) -> Result<i64> {
-    let Some(list) = policy::visible_part(viewer, list) else { return Ok(0) };
+/// How many messages of a scope are not indexed yet as this mode needs it; 100,000 if there are more.
+pub fn pending(conn: &mut Conn<'_>, app: &App, viewer: &Viewer, scope: Scope, mode: Mode) -> Result<i64> {
+    let Some(scope) = policy::visible_scope(viewer, scope) else { return Ok(0) };
     if mode == Mode::Text {
         let words = store::indexing::words(conn)?;
         let before_scanned = store::indexing::scanned_after(conn, &words)?.saturating_add(1);
-        return count_pending(conn, list, &[(i64::MIN, words.from), (words.through, before_scanned)], 0);
+        let changed = store::indexing::count_unread_changes(conn, scope, MAX_CHANGED)?;
+        return count_pending(conn, scope, &[(i64::MIN, words.from), (words.through, before_scanned)], changed);
     }
-    let Some(model) = model(conn, app)? else { return count_pending(conn, list, &[(i64::MIN, i64::MAX)], 0) };
-    let changed = store::indexing::count_changed(conn, list, MAX_CHANGED)?;
-    let missing = store::vectors::count_missing(conn, &model, list, MAX_PENDING - changed)?;
-    count_pending(conn, list, &[(i64::MIN, model.from), (model.through, i64::MAX)], changed + missing)
+    let Some(model) = model(conn, app)? else { return count_pending(conn, scope, &[(i64::MIN, i64::MAX)], 0) };
+    let changed = store::indexing::count_changed(conn, scope, MAX_CHANGED)?;
+    let missing = store::vectors::count_missing(conn, &model, scope, MAX_PENDING - changed)?;
+    count_pending(conn, scope, &[(i64::MIN, model.from), (model.through, i64::MAX)], changed + missing)
 }
 
-fn count_pending(conn: &mut Conn<'_>, list: List, ranges: &[(i64, i64)], others: i64) -> Result<i64> {
+fn count_pending(conn: &mut Conn<'_>, scope: Scope, ranges: &[(i64, i64)], others: i64) -> Result<i64> {
     ranges.iter().try_fold(others, |pending, range| {
-        Ok(pending + store::indexing::count_between(conn, list, *range, MAX_PENDING - pending)?)
+        Ok(pending + store::indexing::count_between(conn, scope, *range, MAX_PENDING - pending)?)
     })
 }

@@ -17,7 +17,7 @@ use crate::{
         ids::{ConversationId, MessageId, UserId},
         messages::{List, Message},
         pages::{Page, PageRequest},
-        searches::Mode,
+        searches::{Mode, Scope},
         sessions::Session,
         signals::Presence,
         users::User,
@@ -60,8 +60,8 @@ pub(super) struct Loaded {
     pub(super) cursors: Batch<UserId, Cursor>,
     pub(super) feeds: Batch<(UserId, Cursor, u16), feed::Events>,
     pub(super) searches: Batch<Search, Found>,
-    /// Messages of a list that a search does not find yet.
-    pub(super) pending: Batch<(List, Mode), i64>,
+    /// Messages of a scope that a search does not find yet.
+    pub(super) pending: Batch<(Scope, Mode), i64>,
 }
 
 impl Context {
@@ -114,7 +114,7 @@ impl Context {
         loads.batch(&mut loaded.unread, |conn, users| conversations::unread(conn, viewer, users));
         loads.batch(&mut loaded.presences, |conn, users| presences::of(conn, app, viewer, users));
         loads.each(&mut loaded.sessions, |conn, user| accounts::sessions(conn, app, viewer, *user));
-        loads.each(&mut loaded.pending, |conn, (list, mode)| searches::pending(conn, app, viewer, *list, *mode));
+        loads.each(&mut loaded.pending, |conn, (scope, mode)| searches::pending(conn, app, viewer, *scope, *mode));
         loads.any
     }
 

@@ -127,8 +127,8 @@ impl Object for Found {
             "How many of the messages that you search are not indexed yet for this mode, and cannot be found: by their words with \
              TEXT, otherwise by meaning. 100,000 if there are more.",
             |found, context| {
-                let Some(list) = found.list else { return Ok(0) };
-                context.require(&context.loaded.pending, (list, found.mode)).copied().map(count)
+                let Some(scope) = found.scope else { return Ok(0) };
+                context.require(&context.loaded.pending, (scope, found.mode)).copied().map(count)
             },
         );
     }

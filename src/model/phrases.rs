@@ -46,7 +46,7 @@ impl Phrase {
 
     /// The phrase of a text, without what is beyond so many words.
     fn parse(text: &str, longest: usize) -> Option<Self> {
-        let mut tokens: Vec<Token> = tokens(text).collect();
+        let mut tokens = tokens(text);
         let is_whole = tokens.len() <= longest;
         tokens.truncate(longest);
         let rest = tokens.last().and_then(|last| text.get(last.bytes.end..))?;
@@ -97,7 +97,7 @@ impl Phrases {
     /// Whether a text has all of the phrases.
     #[must_use]
     pub fn are_in(&self, text: &str) -> bool {
-        let tokens: Vec<Token> = tokens(text).collect();
+        let tokens = tokens(text);
         self.iter().all(|phrase| phrase.places(&tokens).next().is_some())
     }
 
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_phrase_begins_a_text_with_its_words_in_order() {
         let begins = |query: &str, text: &str| {
-            let all: Vec<Token> = tokens(text).collect();
+            let all = tokens(text);
             Phrases::parse(query).iter().all(|phrase| phrase.begins(&all))
         };
         assert!(begins("\"early fl*\"", "Early flight"));

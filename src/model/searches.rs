@@ -3,8 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    ids::{MessageId, UserId},
-    messages::List,
+    ids::{ConversationId, MessageId, UserId},
     timestamps::Timestamp,
 };
 
@@ -29,11 +28,22 @@ pub enum Order {
     Newest,
 }
 
+/// Among whose messages it is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All there are.
+    All,
+    /// Sent or received by one user.
+    Of(UserId),
+    /// Of one conversation.
+    Conversation(ConversationId),
+}
+
 /// Among which messages it is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// All, those of a user, or those of a conversation.
-    pub list: List,
+    /// Of these.
+    pub scope: Scope,
     /// Sent by this user.
     pub sender: Option<UserId>,
     /// Sent at this time or later.

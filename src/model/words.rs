@@ -35,10 +35,11 @@ pub struct Token {
 /// Words are compared without case, compatibility forms, the accents of Latin, Greek and Cyrillic letters, the strokes and ligatures of
 /// the usual Latin ones, and characters that show nothing, such as soft hyphens: `Größe` is `grosse`, `ﬁancé` is `fiance`, `Øyvind` is
 /// `oyvind`. The marks of other scripts stay.
-pub fn tokens(text: &str) -> impl Iterator<Item = Token> + '_ {
+#[must_use]
+pub fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     each_word(text, |word, bytes| found.push(Token { word: word.to_owned(), bytes }));
-    found.into_iter()
+    found
 }
 
 /// The words of a text with one blank between them.
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
-        tokens(text).map(|token| token.word).collect()
+        tokens(text).into_iter().map(|token| token.word).collect()
     }
 
     fn of(text: &str) -> String {
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn a_word_is_cut_and_its_place_is_not() {
         let long = format!("x {} y", "é".repeat(1_000));
-        let all: Vec<Token> = tokens(&long).collect();
+        let all = tokens(&long);
         assert_eq!(all[1], Token { word: "e".repeat(MAX_WORD), bytes: 2..2_002 });
         assert_eq!(all[2].bytes, 2_003..2_004);
         let marks = format!("ก{}", "\u{E38}".repeat(1_000));
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn a_place_is_in_the_original_text() {
         let text = "…Cafe\u{301}s, ㎏";
-        let places: Vec<&str> = tokens(text).map(|token| &text[token.bytes]).collect();
+        let places: Vec<&str> = tokens(text).into_iter().map(|token| &text[token.bytes]).collect();
         assert_eq!(places, ["Cafe\u{301}s", "㎏"]);
     }
 

@@ -104,31 +104,21 @@ impl Embedder {
         }
     }
 
-    /// A vector for each text, all of the same dimensions. A query is given alone, and waits for three seconds; passages are
-    /// [`Embedder::batch_size`] at most.
-    ///
-    /// # Errors
-    /// As [`EmbedError`] says; then no text got a vector.
-    pub async fn embed(&self, kind: Kind, texts: Vec<String>) -> Result<Vec<Vector>, EmbedError> {
-        match kind {
-            Kind::Passage => self.ask(kind, &texts).await,
-            Kind::Query => {
-                let mut vectors = Vec::with_capacity(texts.len());
-                for text in texts {
-                    vectors.push(self.embed_query(text).await?);
-                }
-                Ok(vectors)
-            }
-        }
-    }
-
     /// How many dimensions its vectors have.
     ///
     /// # Errors
     /// As [`EmbedError`] says.
     pub async fn dimensions(&self) -> Result<usize, EmbedError> {
-        let vectors = self.embed(Kind::Passage, vec!["hello".to_owned()]).await?;
+        let vectors = self.embed_passages(&["hello".to_owned()]).await?;
         Ok(vectors.first().map_or(0, Vector::dimensions))
+    }
+
+    /// A vector for each passage, all of the same dimensions; [`Embedder::batch_size`] at most.
+    ///
+    /// # Errors
+    /// As [`EmbedError`] says; then no passage got a vector.
+    pub async fn embed_passages(&self, passages: &[String]) -> Result<Vec<Vector>, EmbedError> {
+        self.ask(Kind::Passage, passages).await
     }
 
     /// A vector for each passage, `None` for those that are refused even alone: whatever is refused is halved.
@@ -139,7 +129,7 @@ impl Embedder {
         let mut vectors = Vec::with_capacity(passages.len());
         let mut left: Vec<&[String]> = passages.chunks(self.batch_size()).rev().collect();
         while let Some(batch) = left.pop() {
-            match self.ask(Kind::Passage, batch).await {
+            match self.embed_passages(batch).await {
                 Ok(found) => vectors.extend(found.into_iter().map(Some)),
                 Err(EmbedError::Refused { .. }) if batch.len() > 1 => {
                     let (first, second) = batch.split_at(batch.len() / 2);
@@ -152,15 +142,20 @@ impl Embedder {
         Ok(vectors)
     }
 
-    async fn embed_query(&self, text: String) -> Result<Vector, EmbedError> {
-        if let Some(vector) = self.cached_queries.get(&text) {
+    /// The vector of a query, which waits for three seconds.
+    ///
+    /// # Errors
+    /// As [`EmbedError`] says.
+    pub async fn embed_query(&self, text: &str) -> Result<Vector, EmbedError> {
+        if let Some(vector) = self.cached_queries.get(text) {
             return Ok(vector);
         }
         self.breaker.admit(Instant::now()).map_err(|wait| EmbedError::Temporary {
             reason: "the endpoint of embeddings has failed again and again, and is left alone for a while".to_owned(),
             retry_after: Some(wait),
         })?;
-        let asking = timeout(QUERY_TIMEOUT, self.ask(Kind::Query, slice::from_ref(&text)));
+        let query = text.to_owned();
+        let asking = timeout(QUERY_TIMEOUT, self.ask(Kind::Query, slice::from_ref(&query)));
         let late = |_late| Err(EmbedError::temporary("the vector of a query did not come within 3 seconds"));
         let asked = asking.await.unwrap_or_else(late);
         if matches!(self.model, Model::Endpoint(_)) {
@@ -168,7 +163,7 @@ impl Embedder {
             self.breaker.record(answers, Instant::now());
         }
         let vector = asked?.pop().ok_or_else(|| EmbedError::refused("the query got no vector"))?;
-        self.cached_queries.insert(text, vector.clone());
+        self.cached_queries.insert(query, vector.clone());
         Ok(vector)
     }
 

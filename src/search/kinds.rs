@@ -2,7 +2,7 @@
 
 /// What a text is to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// What somebody looks for.
     Query,
     /// What is found.

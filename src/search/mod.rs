@@ -25,4 +25,3 @@ mod weights;
 pub use embedders::{Embedder, Settings, Source};
 pub use endpoint::EndpointSettings;
 pub use errors::EmbedError;
-pub use kinds::Kind;

@@ -6,7 +6,7 @@ use std::{collections::HashMap, hash::Hash};
 
 use crate::model::{
     phrases::{Phrase, Phrases},
-    words::{Token, tokens},
+    words::tokens,
 };
 
 /// How soon further occurrences of a phrase count less (`k1` of BM25).
@@ -58,7 +58,7 @@ struct Counts {
 
 impl Counts {
     fn of(phrases: &Phrases, text: &str) -> Self {
-        let tokens: Vec<Token> = tokens(text).collect();
+        let tokens = tokens(text);
         let occurrences = |phrase: &Phrase| number(phrase.places(&tokens).count());
         Self { words: number(tokens.len()), phrases: phrases.iter().map(occurrences).collect() }
     }

@@ -6,10 +6,7 @@ use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::model::{
-    phrases::Phrases,
-    words::{Token, tokens},
-};
+use crate::model::{phrases::Phrases, words::tokens};
 
 /// Around the words that were found.
 const MARK: &str = "**";
@@ -88,7 +85,7 @@ struct Hit {
 
 /// All occurrences, in the order in which they begin.
 fn hits(line: &Graphemes<'_>, phrases: &Phrases) -> Vec<Hit> {
-    let tokens: Vec<Token> = tokens(line.text).collect();
+    let tokens = tokens(line.text);
     let mut found = Vec::new();
     let mut rest = tokens.as_slice();
     while let [first, after @ ..] = rest {

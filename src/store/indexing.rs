@@ -11,14 +11,10 @@ use super::{
     Conn, Result,
     conn::on,
     feed,
-    messages::lists,
     schema::{index_changes, indexing, messages},
     visibility::is_recent,
 };
-use crate::model::{
-    ids::MessageId,
-    messages::{IndexedMessage, List},
-};
+use crate::model::{ids::MessageId, messages::IndexedMessage, searches::Scope};
 
 /// Ids of messages without words that a search reads, at most: it takes some milliseconds.
 const MAX_SCANNED_IDS: i64 = 20_000;
@@ -99,11 +95,11 @@ pub fn messages_by_ids(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<Vec<Ind
     Ok(on!(conn, |c| query.load(c))?)
 }
 
-/// How many messages of a list have an id after one and before another; `limit` if there are more.
-pub fn count_between(conn: &mut Conn<'_>, list: List, (after, before): (i64, i64), limit: i64) -> Result<i64> {
+/// How many messages of a scope have an id after one and before another; `limit` if there are more.
+pub fn count_between(conn: &mut Conn<'_>, scope: Scope, (after, before): (i64, i64), limit: i64) -> Result<i64> {
     let mut count = 0;
-    for list in lists(list) {
-        let (which, limit) = (condition(list), limit - count);
+    for which in conditions(scope) {
+        let limit = limit - count;
         // Raw, because diesel cannot count the rows of a subquery. There are numbers in it, and no texts.
         let query = sql::<BigInt>(&format!(
             "SELECT count(*) FROM (SELECT 1 FROM messages WHERE deleted_at IS NULL AND {which} AND id > {after} AND \
@@ -114,15 +110,14 @@ pub fn count_between(conn: &mut Conn<'_>, list: List, (after, before): (i64, i64
     Ok(count)
 }
 
-/// How many messages a list has, at most `limit`, and the bytes of their texts.
-pub fn size(conn: &mut Conn<'_>, list: List, limit: i64) -> Result<(i64, i64)> {
+/// How many messages a scope has, at most `limit`, and the bytes of their texts.
+pub fn size(conn: &mut Conn<'_>, scope: Scope, limit: i64) -> Result<(i64, i64)> {
     let (mut count, mut bytes) = (0, 0);
-    for list in lists(list) {
+    for which in conditions(scope) {
         // Raw as above. The length of a text is found without reading it.
         let query = sql::<(BigInt, BigInt)>(&format!(
             "SELECT count(*), coalesce(sum(octet_length(content)), 0) FROM (SELECT content FROM messages \
-             WHERE deleted_at IS NULL AND {} LIMIT {}) AS counted",
-            condition(list),
+             WHERE deleted_at IS NULL AND {which} LIMIT {}) AS counted",
             limit - count
         ));
         let (more, longer) = on!(conn, |c| query.get_result::<(i64, i64)>(c))?;
@@ -133,49 +128,66 @@ pub fn size(conn: &mut Conn<'_>, list: List, limit: i64) -> Result<(i64, i64)> {
 
 /// How many messages have an id before one or after another; `limit` if there are more.
 pub fn count_outside(conn: &mut Conn<'_>, (from, through): (i64, i64), limit: i64) -> Result<i64> {
-    let newer = count_between(conn, List::All, (through, i64::MAX), limit)?;
-    Ok(newer + count_between(conn, List::All, (i64::MIN, from), limit - newer)?)
+    let newer = count_between(conn, Scope::All, (through, i64::MAX), limit)?;
+    Ok(newer + count_between(conn, Scope::All, (i64::MIN, from), limit - newer)?)
 }
 
-/// The highest id of the messages of a list; 0 if there is none.
-pub fn newest(conn: &mut Conn<'_>, list: List) -> Result<i64> {
+/// The highest id of the messages of a scope; 0 if there is none.
+pub fn newest(conn: &mut Conn<'_>, scope: Scope) -> Result<i64> {
     let mut newest = 0;
-    for list in lists(list) {
+    for which in conditions(scope) {
         // Raw for the condition. There are numbers in it, and no texts.
-        let query = sql::<Nullable<BigInt>>(&format!(
-            "SELECT max(id) FROM messages WHERE deleted_at IS NULL AND {}",
-            condition(list)
-        ));
+        let query =
+            sql::<Nullable<BigInt>>(&format!("SELECT max(id) FROM messages WHERE deleted_at IS NULL AND {which}"));
         newest = newest.max(on!(conn, |c| query.get_result::<Option<i64>>(c))?.unwrap_or_default());
     }
     Ok(newest)
 }
 
-/// How many messages of a list were changed since they were indexed, of the first `limit` changed ones.
-pub fn count_changed(conn: &mut Conn<'_>, list: List, limit: i64) -> Result<i64> {
+/// How many messages of a scope were changed since they were indexed, of the first `limit` changed ones.
+pub fn count_changed(conn: &mut Conn<'_>, scope: Scope, limit: i64) -> Result<i64> {
+    count_of_changes(conn, scope, &format!("ORDER BY message_id LIMIT {limit}"))
+}
+
+/// Those that were changed last, and whose former words are still there on SQLite: a search reads the texts of so many.
+pub(super) fn read_changes() -> String {
+    format!("{FORMER_WORDS} LIMIT {MAX_SCANNED_IDS}")
+}
+
+/// How many messages of a scope were changed and are not among those that a search reads, of the next `limit` ones.
+pub fn count_unread_changes(conn: &mut Conn<'_>, scope: Scope, limit: i64) -> Result<i64> {
+    match conn {
+        Conn::Sqlite(_) => {
+            count_of_changes(conn, scope, &format!("{FORMER_WORDS} LIMIT {limit} OFFSET {MAX_SCANNED_IDS}"))
+        }
+        // An edit has replaced its words.
+        Conn::Postgres(_) => Ok(0),
+    }
+}
+
+const FORMER_WORDS: &str = "WHERE is_removed = FALSE ORDER BY message_id DESC";
+
+fn count_of_changes(conn: &mut Conn<'_>, scope: Scope, which: &str) -> Result<i64> {
     let mut count = 0;
-    for list in lists(list) {
+    for of_scope in conditions(scope) {
         // Raw for the condition. There are numbers in it, and no texts.
         let query = sql::<BigInt>(&format!(
-            "SELECT count(*) FROM (SELECT message_id FROM index_changes ORDER BY message_id LIMIT {limit}) AS changed \
-             JOIN messages ON id = message_id WHERE deleted_at IS NULL AND {}",
-            condition(list)
+            "SELECT count(*) FROM (SELECT message_id FROM index_changes {which}) AS changed \
+             JOIN messages ON id = message_id WHERE deleted_at IS NULL AND {of_scope}"
         ));
         count += on!(conn, |c| query.get_result::<i64>(c))?;
     }
     Ok(count)
 }
 
-/// What the messages of a list have in common, in SQL.
-pub(super) fn condition(list: List) -> String {
-    match list {
-        List::All => "TRUE".to_owned(),
-        List::SentBy(user) => format!("sender_id = {}", user.key()),
-        List::ReceivedBy(user) | List::Of(user) => format!("receiver_id = {}", user.key()),
-        List::Between(sender, receiver) => format!("sender_id = {} AND receiver_id = {}", sender.key(), receiver.key()),
-        List::Conversation(conversation) => {
+/// What the messages of a scope have in common, in SQL: each message has one of these conditions, for each of which there is an index.
+pub(super) fn conditions(scope: Scope) -> Vec<String> {
+    match scope {
+        Scope::All => vec!["TRUE".to_owned()],
+        Scope::Of(user) => vec![format!("sender_id = {}", user.key()), format!("receiver_id = {}", user.key())],
+        Scope::Conversation(conversation) => {
             let [low, high] = conversation.members();
-            format!("low_id = {} AND high_id = {}", low.key(), high.key())
+            vec![format!("low_id = {} AND high_id = {}", low.key(), high.key())]
         }
     }
 }

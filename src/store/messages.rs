@@ -85,7 +85,7 @@ pub fn pages(
 }
 
 /// The lists, each with an index, whose union is this list.
-pub(super) fn lists(list: List) -> impl Iterator<Item = List> {
+fn lists(list: List) -> impl Iterator<Item = List> {
     let (one, other) = match list {
         List::Of(user) => (List::SentBy(user), Some(List::ReceivedBy(user))),
         List::All | List::Conversation(_) | List::SentBy(_) | List::ReceivedBy(_) | List::Between(..) => (list, None),

@@ -39,7 +39,7 @@ pub(super) fn prefixes(search: &str) -> Vec<String> {
     if search.contains('@') {
         return Vec::new();
     }
-    let words: BTreeSet<String> = tokens(search).map(|token| token.word).collect();
+    let words: BTreeSet<String> = tokens(search).into_iter().map(|token| token.word).collect();
     let mut prefixes: Vec<String> = Vec::new();
     for word in words {
         // Whoever has a word that starts with the one before it is found by this one alone.
@@ -68,7 +68,7 @@ pub(super) fn remove(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
 
 fn insert_all(conn: &mut Conn<'_>, named: &[(UserId, String)]) -> Result<()> {
     let words_of = |(user, name): &(UserId, String)| {
-        let (user, words) = (*user, tokens(name).map(|token| token.word).collect::<BTreeSet<_>>());
+        let (user, words) = (*user, tokens(name).into_iter().map(|token| token.word).collect::<BTreeSet<_>>());
         words.into_iter().map(move |word| (name_words::word.eq(word), name_words::user_id.eq(user)))
     };
     let rows: Vec<_> = named.iter().flat_map(words_of).collect();
@@ -93,7 +93,7 @@ pub(super) fn insert_missing(conn: &mut Conn<'_>) -> Result<()> {
         let named = named_after(conn, last)?;
         let Some((user, _)) = named.last() else { return Ok(()) };
         last = user.key();
-        let first = named.iter().find(|(_, name)| tokens(name).next().is_some());
+        let first = named.iter().find(|(_, name)| !tokens(name).is_empty());
         if let Some((first, _)) = first.filter(|_| !is_checked) {
             is_checked = true;
             let words = name_words::table.filter(name_words::user_id.eq(first)).select(name_words::user_id);

@@ -9,13 +9,12 @@ use diesel::{
 use super::{
     Conn, Error, Result,
     conn::on,
-    indexing::condition,
-    messages::lists,
+    indexing::conditions,
     schema::{embedding_chunks, embedding_failures, embedding_models},
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
-    messages::List,
+    searches::Scope,
     timestamps::Timestamp,
     vectors::{Chunk, Entry, Vector},
 };
@@ -215,18 +214,17 @@ fn update(conn: &mut Conn<'_>, id: i64, chunk: &Chunk) -> Result<()> {
 /// The members of a conversation, and entries and vectors of some of its messages, as they are stored.
 pub type StoredChunk = (UserId, UserId, Vec<u8>, Vec<u8>);
 
-/// Reads all chunks with messages of a list: all, those of a user, or of a conversation. What is done with each may end it.
+/// Reads all chunks with messages of a scope. What is done with each may end it.
 pub fn scan<E: From<Error>>(
     conn: &mut Conn<'_>,
     model: &EmbeddingModel,
-    list: List,
+    scope: Scope,
     mut each: impl FnMut(StoredChunk) -> Result<(), E>,
 ) -> Result<(), E> {
-    let members: &[[Option<UserId>; 2]] = &match list {
-        List::All => vec![[None, None]],
-        List::Of(user) => vec![[Some(user), None], [None, Some(user)]],
-        List::Conversation(conversation) => vec![conversation.members().map(Some)],
-        List::SentBy(_) | List::ReceivedBy(_) | List::Between(..) => Vec::new(),
+    let members: &[[Option<UserId>; 2]] = &match scope {
+        Scope::All => vec![[None, None]],
+        Scope::Of(user) => vec![[Some(user), None], [None, Some(user)]],
+        Scope::Conversation(conversation) => vec![conversation.members().map(Some)],
     };
     for [low, high] in members {
         on!(conn, |c: Db| {
@@ -305,13 +303,13 @@ pub fn note_missing(conn: &mut Conn<'_>, model: &EmbeddingModel, messages: &[Mes
     Ok(())
 }
 
-/// How many messages of a list have no vector, of those that the range of the model includes, as [`note_missing`] has noted; `limit` if
+/// How many messages of a scope have no vector, of those that the range of the model includes, as [`note_missing`] has noted; `limit` if
 /// there are more. Those that were changed again are not counted.
-pub fn count_missing(conn: &mut Conn<'_>, model: &EmbeddingModel, list: List, limit: i64) -> Result<i64> {
+pub fn count_missing(conn: &mut Conn<'_>, model: &EmbeddingModel, scope: Scope, limit: i64) -> Result<i64> {
     let EmbeddingModel { id, from, through, .. } = model;
     let mut count = 0;
-    for list in lists(list) {
-        let (which, limit) = (condition(list), limit - count);
+    for which in conditions(scope) {
+        let limit = limit - count;
         // Raw for the condition. There are numbers in it, and no texts.
         let query = sql::<BigInt>(&format!(
             "SELECT count(*) FROM (SELECT 1 FROM embedding_failures JOIN messages ON id = message_id WHERE model_id = {id} AND \

@@ -4,7 +4,7 @@
 //!
 //! The ids of a message's members are words, too, so that a user's messages are found in the index.
 
-use std::{collections::HashMap, fmt::Write};
+use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
 use diesel::{
     QueryResult, RunQueryDsl,
@@ -23,72 +23,96 @@ use super::{
 };
 use crate::model::{
     ids::{ConversationId, MessageId, UserId},
-    messages::{List, Message},
+    messages::Message,
     phrases::{Phrase, Phrases},
-    searches::Filter,
+    searches::{Filter, Scope},
     words::joined,
 };
 
-/// The text of a message as it is indexed.
-pub struct MessageWords(String);
-
-impl MessageWords {
-    /// Of a text of a message in a conversation.
-    #[must_use]
-    pub fn of(text: &str) -> Self {
-        Self(joined(text))
-    }
-}
-
-/// Indexes the words of a message that was sent in this transaction; on SQLite that is left to the background job, as a transaction
-/// that changes the index at all costs there as much as ten sends.
-pub fn insert_sent(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, text: &str) -> Result<()> {
-    match conn {
-        Conn::Sqlite(_) => Ok(()),
-        Conn::Postgres(_) => add(conn, id, conversation, &MessageWords::of(text)),
-    }
-}
-
-/// Indexes the words of a message that has none. Those that it has stay: on PostgreSQL an edit may have replaced them since its text was
-/// read.
-pub fn add(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
-    insert(conn, id, conversation, words, "DO NOTHING")
-}
-
-/// Indexes the words of a message, in place of those that it has.
-pub fn replace(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, words: &MessageWords) -> Result<()> {
-    insert(conn, id, conversation, words, "DO UPDATE SET words = excluded.words")
-}
-
-/// SQLite has one writer, who knows the text as it is: there the words are always replaced.
-fn insert(
-    conn: &mut Conn<'_>,
+/// What is indexed of a message.
+pub struct MessageWords {
     id: MessageId,
     conversation: ConversationId,
-    words: &MessageWords,
-    on_conflict: &str,
-) -> Result<()> {
+    words: String,
+}
+
+impl MessageWords {
+    /// Of the text of a message in a conversation.
+    #[must_use]
+    pub fn of(id: MessageId, conversation: ConversationId, text: &str) -> Self {
+        Self { id, conversation, words: joined(text) }
+    }
+}
+
+/// Messages whose words PostgreSQL gets in one statement: those of the longest texts have some megabytes.
+const MESSAGES_PER_INSERT: usize = 64;
+
+/// Indexes the words of messages that were sent in this transaction; on SQLite that is left to the background job, as a transaction
+/// that changes the index at all costs there as much as ten sends.
+pub fn insert_sent(conn: &mut Conn<'_>, sent: &[(MessageId, ConversationId, &str)]) -> Result<()> {
     match conn {
-        Conn::Sqlite(c) => {
+        Conn::Sqlite(_) => Ok(()),
+        Conn::Postgres(_) => sent.chunks(MESSAGES_PER_INSERT).try_for_each(|sent| {
+            let words: Vec<_> = sent.iter().map(|(id, its, text)| MessageWords::of(*id, *its, text)).collect();
+            add(conn, &words)
+        }),
+    }
+}
+
+/// Indexes the words of a message that was edited in this transaction, in place of those that it has; on SQLite that is left to the
+/// background job, and until then searches read the text.
+pub fn replace_edited(conn: &mut Conn<'_>, id: MessageId, conversation: ConversationId, text: &str) -> Result<()> {
+    match conn {
+        Conn::Sqlite(_) => Ok(()),
+        Conn::Postgres(_) => {
+            insert(conn, &[MessageWords::of(id, conversation, text)], "DO UPDATE SET words = excluded.words")
+        }
+    }
+}
+
+/// Indexes the words of messages. Those that have some keep them on PostgreSQL, where an edit may have replaced them since the text was
+/// read. SQLite has one writer, who knows the texts as they are: there the words are always replaced.
+pub fn add(conn: &mut Conn<'_>, messages: &[MessageWords]) -> Result<()> {
+    insert(conn, messages, "DO NOTHING")
+}
+
+fn insert(conn: &mut Conn<'_>, messages: &[MessageWords], on_conflict: &str) -> Result<()> {
+    match conn {
+        Conn::Sqlite(c) => messages.iter().try_for_each(|message| {
             // Raw, because the rowid of a virtual table is no column to diesel.
             let replace = sql::<Integer>("REPLACE INTO message_words (rowid, member_ids, words) VALUES (")
-                .bind::<BigInt, _>(id)
+                .bind::<BigInt, _>(message.id)
                 .sql(", ")
-                .bind::<Text, _>(member_ids(conversation))
+                .bind::<Text, _>(member_ids(message.conversation))
                 .sql(", ")
-                .bind::<Text, _>(&words.0)
+                .bind::<Text, _>(&message.words)
                 .sql(")");
             run_cached(c, replace)
-        }
+        }),
         Conn::Postgres(c) => {
             // Raw, because diesel knows no tsvector.
             let insert = sql_query(format!(
-                "INSERT INTO message_words (message_id, words) VALUES ($1, $2::tsvector) ON CONFLICT (message_id) {on_conflict}"
+                "INSERT INTO message_words (message_id, words) SELECT id, words::tsvector FROM unnest($1, $2) AS new (id, words) \
+                 ON CONFLICT (message_id) {on_conflict}"
             ));
-            insert.bind::<BigInt, _>(id).bind::<Text, _>(tsvector(conversation, words)).execute(*c)?;
+            let (ids, vectors): (Vec<_>, Vec<_>) = messages.iter().map(|its| (its.id, tsvector(its))).unzip();
+            insert.bind::<Array<BigInt>, _>(ids).bind::<Array<Text>, _>(vectors).execute(*c)?;
             Ok(())
         }
     }
+}
+
+/// The bytes of the words that messages have on SQLite, where it takes long to remove many; none on PostgreSQL. At most 1,000 messages.
+pub fn sizes(conn: &mut Conn<'_>, ids: &[MessageId]) -> Result<HashMap<MessageId, usize>> {
+    let Conn::Sqlite(c) = conn else { return Ok(HashMap::new()) };
+    let ids: Vec<_> = ids.iter().map(|id| id.key().to_string()).collect();
+    // Raw, because it is a virtual table. There are numbers in it, and no texts.
+    let query = sql::<(BigInt, BigInt)>(&format!(
+        "SELECT rowid, octet_length(words) FROM message_words WHERE rowid IN ({})",
+        ids.join(", ")
+    ));
+    let sizes: Vec<(MessageId, i64)> = query.load(*c)?;
+    Ok(sizes.into_iter().map(|(id, bytes)| (id, usize::try_from(bytes).unwrap_or_default())).collect())
 }
 
 /// Removes the words of messages, if they have any; at most 1,000, because the number of parameters is limited.
@@ -148,10 +172,37 @@ pub fn find(
         on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, Some(phrases)))?;
     }
     let through = through.min(index.through);
-    let members = members(filter.list);
+    let (mut edited, mut indexed) = (found.rest(), found.rest());
+    if let Conn::Sqlite(c) = conn {
+        // Raw for the conditions. The index has former words of these, which are left out below.
+        let query = sql::<Columns>(&format!(
+            "SELECT {COLUMNS} FROM (SELECT message_id FROM index_changes {}) AS changed CROSS JOIN messages ON id = message_id \
+             WHERE message_id <= {through} AND {conditions} ORDER BY message_id DESC",
+            indexing::read_changes()
+        ));
+        edited.add(query.load_iter::<_, DefaultLoadingMode>(*c)?, Some(phrases))?;
+    }
+    find_indexed(conn, phrases, filter, &conditions, through, &mut indexed)?;
+    let mut both = edited.messages;
+    both.append(&mut indexed.messages);
+    both.sort_unstable_by_key(|message| Reverse(message.id));
+    found.add(both.into_iter().map(Ok), None)?;
+    Ok(found.messages)
+}
+
+/// Adds messages through an id that are found in the index.
+fn find_indexed(
+    conn: &mut Conn<'_>,
+    phrases: &Phrases,
+    filter: &Filter,
+    conditions: &str,
+    through: i64,
+    found: &mut Found,
+) -> Result<()> {
+    let members = members(filter.scope);
     let indexed = phrases.without_prefixes();
     let reads_texts = indexed != *phrases && !members.is_empty() && {
-        let (count, bytes) = indexing::size(conn, filter.list, MAX_READ_FOR_PREFIXES + 1)?;
+        let (count, bytes) = indexing::size(conn, filter.scope, MAX_READ_FOR_PREFIXES + 1)?;
         count <= MAX_READ_FOR_PREFIXES && bytes <= MAX_BYTES_READ_FOR_PREFIXES
     };
     let (indexed, in_texts) = if reads_texts { (&indexed, Some(phrases)) } else { (phrases, None) };
@@ -162,7 +213,7 @@ pub fn find(
         Conn::Sqlite(_) => (
             "message_words CROSS JOIN messages ON messages.id = message_words.rowid WHERE message_words MATCH ",
             fts5(indexed, &members),
-            "",
+            " AND NOT EXISTS (SELECT 1 FROM index_changes WHERE message_id = messages.id AND is_removed = FALSE)",
             "message_words.rowid",
         ),
         Conn::Postgres(_) => (
@@ -172,12 +223,11 @@ pub fn find(
             "message_id",
         ),
     };
-    let limit = if reads_texts { String::new() } else { format!("LIMIT {limit}") };
+    let limit = if reads_texts { String::new() } else { format!("LIMIT {}", found.limit) };
     let query = sql::<SqlColumns>(&format!("SELECT {SQL_COLUMNS} FROM {hits}"))
         .bind::<Text, _>(wanted)
         .sql(&format!("{and_then} AND {id} <= {through} AND {conditions} ORDER BY {id} DESC {limit}"));
-    on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, in_texts))?;
-    Ok(found.messages)
+    on!(conn, |c| found.add(query.load_iter::<_, DefaultLoadingMode>(c)?, in_texts))
 }
 
 /// Messages that were found.
@@ -188,6 +238,12 @@ struct Found {
 }
 
 impl Found {
+    /// None yet, and as much room as there is left here.
+    fn rest(&self) -> Self {
+        let Self { messages, limit, bytes_left } = self;
+        Self { messages: Vec::new(), limit: limit - messages.len(), bytes_left: *bytes_left }
+    }
+
     /// Adds messages of a query, as long as there is room; only those with all phrases in their text, if there are phrases.
     fn add(&mut self, hits: impl Iterator<Item = QueryResult<Message>>, in_texts: Option<&Phrases>) -> Result<()> {
         let is_hit = |hit: &QueryResult<Message>| {
@@ -206,11 +262,11 @@ impl Found {
 }
 
 /// The users who must be members of the conversation.
-fn members(list: List) -> Vec<UserId> {
-    match list {
-        List::Of(user) => vec![user],
-        List::Conversation(conversation) => conversation.members().into(),
-        List::All | List::SentBy(_) | List::ReceivedBy(_) | List::Between(..) => Vec::new(),
+fn members(scope: Scope) -> Vec<UserId> {
+    match scope {
+        Scope::All => Vec::new(),
+        Scope::Of(user) => vec![user],
+        Scope::Conversation(conversation) => conversation.members().into(),
     }
 }
 
@@ -218,7 +274,7 @@ fn members(list: List) -> Vec<UserId> {
 /// not left to how texts are split. There are numbers in it, and no texts.
 fn conditions(filter: &Filter) -> String {
     let mut all = IS_READABLE.to_owned();
-    let members = members(filter.list).into_iter().map(|user| format!("{} IN (low_id, high_id)", user.key()));
+    let members = members(filter.scope).into_iter().map(|user| format!("{} IN (low_id, high_id)", user.key()));
     let sender = filter.sender.map(|sender| format!("sender_id = {}", sender.key()));
     let since = filter.since.map(|since| format!("created_at >= {}", since.milliseconds()));
     let until = filter.until.map(|until| format!("created_at < {}", until.milliseconds()));
@@ -265,11 +321,11 @@ fn tsquery(phrases: &Phrases, members: &[UserId]) -> String {
 const PLACES_PER_WORD: usize = 256;
 
 /// The words of a text with their places, and its members, as PostgreSQL has them.
-fn tsvector(conversation: ConversationId, words: &MessageWords) -> String {
-    let [low, high] = conversation.members();
+fn tsvector(message: &MessageWords) -> String {
+    let [low, high] = message.conversation.members();
     let mut vector = format!("'@{}' '@{}'", low.key(), high.key());
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for (place, word) in (1..).zip(words.0.split(' ').filter(|word| !word.is_empty())) {
+    for (place, word) in (1..).zip(message.words.split(' ').filter(|word| !word.is_empty())) {
         let count = counts.entry(word).or_default();
         // Writing to a text does not fail.
         let _ = match *count / PLACES_PER_WORD {

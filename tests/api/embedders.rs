@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use duologue::{
     app::App,
     model::vectors::Vector,
-    search::{Embedder, Kind, Settings, Source},
+    search::{Embedder, Settings, Source},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,18 +75,18 @@ async fn vectors_are_those_of_another_implementation() {
     let Some(embedder) = embedder() else { return };
     let (texts, expected) = references();
     assert_eq!(expected.len(), 20);
-    let together = embedder.embed(Kind::Passage, texts.clone()).await.unwrap();
+    let together = embedder.embed_passages(&texts).await.unwrap();
     for ((text, expected), together) in texts.into_iter().zip(&expected).zip(&together) {
-        let alone = embedder.embed(Kind::Query, vec![text.clone()]).await.unwrap();
-        let again = embedder.embed(Kind::Query, vec![text.clone()]).await.unwrap();
+        let alone = embedder.embed_query(&text).await.unwrap();
+        let again = embedder.embed_query(&text).await.unwrap();
         assert_eq!(alone, again);
-        for vector in [together, &alone[0]] {
+        for vector in [together, &alone] {
             assert_eq!(vector.dimensions(), 384);
             let cosine = cosine(vector, expected);
             assert!(cosine >= 0.9999, "{cosine}: {:?}", text.chars().take(40).collect::<String>());
         }
     }
-    assert_eq!(embedder.embed(Kind::Passage, vec![]).await, Ok(vec![]));
+    assert_eq!(embedder.embed_passages(&[]).await, Ok(vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,12 +98,12 @@ async fn a_query_waits_for_no_passages() {
         async move { embedder.embed_each(passages).await }
     });
     for number in 0..4 {
-        soon(embedder.embed(Kind::Query, vec![format!("query {number}")])).await.unwrap();
+        soon(embedder.embed_query(&format!("query {number}"))).await.unwrap();
     }
     assert!(!background.is_finished());
     // Nobody waits for it any more, and it is left.
     background.abort();
-    soon(embedder.embed(Kind::Passage, vec!["the next one".into()])).await.unwrap();
+    soon(embedder.embed_passages(&["the next one".into()])).await.unwrap();
 }
 
 /// In a process of its own: the name of the test and a variable make it the child.
@@ -124,7 +124,7 @@ fn one_thread_embeds_and_ends_with_the_embedder() {
     let before = threads();
     let embedder = Embedder::open(settings(&folder)).unwrap();
     let (texts, _) = references();
-    runtime.block_on(embedder.embed(Kind::Passage, [texts.clone(), texts].concat())).unwrap();
+    runtime.block_on(embedder.embed_passages(&[texts.clone(), texts].concat())).unwrap();
     assert_eq!(threads(), before + 1);
     drop(embedder);
     while threads() > before {
@@ -205,15 +205,15 @@ async fn the_identity_tells_models_and_prefixes_apart_and_no_paths() {
     let prefixed = Settings { passage_prefix: Some("passage: ".into()), ..settings(&model().unwrap()) };
     let prefixed = Embedder::open(prefixed).unwrap();
     assert_ne!(prefixed.identity(), embedder.identity());
-    let plain = embedder.embed(Kind::Passage, vec!["passage: tea".into(), "tea".into()]).await.unwrap();
-    assert_eq!(prefixed.embed(Kind::Passage, vec!["tea".into()]).await.unwrap(), plain[..1]);
-    assert_eq!(prefixed.embed(Kind::Query, vec!["tea".into()]).await.unwrap(), plain[1..]);
+    let plain = embedder.embed_passages(&["passage: tea".into(), "tea".into()]).await.unwrap();
+    assert_eq!(prefixed.embed_passages(&["tea".into()]).await.unwrap(), plain[..1]);
+    assert_eq!(prefixed.embed_query("tea").await.unwrap(), plain[1]);
 
     // The folder itself may say what it wants before texts.
     let prompts = json!({ "prompts": { "query": "passage: ", "document": "" } }).to_string();
     let prompted = altered("config_sentence_transformers.json", Some(prompts.as_bytes())).unwrap();
     let prompted = Embedder::open(settings(prompted.path())).unwrap();
-    assert_eq!(prompted.embed(Kind::Query, vec!["tea".into()]).await.unwrap(), plain[..1]);
+    assert_eq!(prompted.embed_query("tea").await.unwrap(), plain[0]);
 }
 
 /// The weights as `bf16`, with names as in files of larger models.
@@ -243,7 +243,7 @@ async fn other_types_and_names_of_tensors_are_read_and_the_first_token_can_be_th
     let folder = altered("model.safetensors", Some(&file)).unwrap();
     let halved = Embedder::open(settings(folder.path())).unwrap();
     let (texts, expected) = references();
-    for (vector, expected) in halved.embed(Kind::Passage, texts.clone()).await.unwrap().iter().zip(&expected) {
+    for (vector, expected) in halved.embed_passages(&texts).await.unwrap().iter().zip(&expected) {
         let cosine = cosine(vector, expected);
         assert!((0.999..0.999_99).contains(&cosine), "{cosine}");
     }
@@ -251,9 +251,9 @@ async fn other_types_and_names_of_tensors_are_read_and_the_first_token_can_be_th
 
     let first = altered("1_Pooling/config.json", Some(br#"{ "pooling_mode_cls_token": true }"#)).unwrap();
     let first = Embedder::open(settings(first.path())).unwrap();
-    let vectors = first.embed(Kind::Passage, texts.clone()).await.unwrap();
+    let vectors = first.embed_passages(&texts).await.unwrap();
     // Alone or among others, it is the first token of the same text.
-    let alone = first.embed(Kind::Passage, texts[1..2].to_vec()).await.unwrap();
+    let alone = first.embed_passages(&texts[1..2]).await.unwrap();
     assert!(cosine(&alone[0], &vectors[1]) > 0.99999 && cosine(&vectors[1], &expected[1]) < 0.99);
 }
 

@@ -20,7 +20,7 @@ use clap::Parser;
 use duologue::{
     config::Cli,
     model::vectors::Vector,
-    search::{EmbedError, Embedder, EndpointSettings, Kind, Settings, Source},
+    search::{EmbedError, Embedder, EndpointSettings, Settings, Source},
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -130,7 +130,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 async fn passages(embedder: &Embedder, of: &[&str]) -> Result<Vec<Vector>, EmbedError> {
-    soon(embedder.embed(Kind::Passage, texts(of))).await
+    soon(embedder.embed_passages(&texts(of))).await
 }
 
 /// Why one text got no vector. Nothing secret is in it.
@@ -153,8 +153,8 @@ async fn an_endpoint_is_asked_as_openai_has_it() {
     let embedder = Embedder::open(Settings { source, query_prefix: prefixes.0, passage_prefix: prefixes.1 }).unwrap();
     assert_eq!(passages(&embedder, &["a", "bc"]).await.unwrap(), [vector("passage: a"), vector("passage: bc")]);
     for _ in 0..3 {
-        let found = soon(embedder.embed(Kind::Query, texts(&["a"]))).await.unwrap();
-        assert_eq!(found, [vector("query: a")]);
+        let found = soon(embedder.embed_query("a")).await.unwrap();
+        assert_eq!(found, vector("query: a"));
     }
     // The second and the third time nobody is asked.
     let [(headers, passages), (_, query)] = &program.seen()[..] else { panic!("another number of requests") };
@@ -273,7 +273,7 @@ async fn a_query_waits_for_three_seconds_and_not_at_all_after_five_failures() {
     let begun = Instant::now();
     let queries = (0..5).map(|number| {
         let embedder = embedder.clone();
-        tokio::spawn(async move { embedder.embed(Kind::Query, vec![format!("query {number}")]).await })
+        tokio::spawn(async move { embedder.embed_query(&format!("query {number}")).await })
     });
     for query in queries.collect::<Vec<_>>() {
         let failed = soon(query).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_query_waits_for_three_seconds_and_not_at_all_after_five_failures() {
     assert!((3..8).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     program.set(good);
     assert_eq!(program.seen().len(), 5);
-    let failed = soon(embedder.embed(Kind::Query, texts(&["one more"]))).await;
+    let failed = soon(embedder.embed_query("one more")).await;
     let Err(EmbedError::Temporary { retry_after: Some(wait), .. }) = failed else { panic!("{failed:?}") };
     assert!((20..=30).contains(&wait.as_secs()), "{wait:?}");
     assert_eq!(program.seen().len(), 0);

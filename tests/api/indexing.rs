@@ -10,7 +10,7 @@ use duologue::{
     domain::{changes, indexing::index_words},
     model::{
         ids::{ConversationId, MessageId},
-        messages::List,
+        searches::Scope,
         vectors::{QueryVector, Vector},
     },
     store,
@@ -47,7 +47,7 @@ pub(crate) async fn with_vectors(app: &App) -> Vec<MessageId> {
     let read = |conn: &mut store::Conn<'_>| {
         let mut found = Vec::new();
         for model in store::vectors::models(conn)? {
-            store::vectors::scan(conn, &model, List::All, |(_, _, entries, vectors)| {
+            store::vectors::scan(conn, &model, Scope::All, |(_, _, entries, vectors)| {
                 found.extend(messages(&entries, &vectors));
                 Ok::<_, store::Error>(())
             })?;
@@ -153,7 +153,7 @@ fn long_vectors(body: &Value) -> Option<Response> {
 async fn vectors(app: &App) -> Vec<Vec<u8>> {
     let read = |conn: &mut store::Conn<'_>| {
         let (model, mut found) = (store::vectors::models(conn)?.pop().unwrap(), Vec::new());
-        store::vectors::scan(conn, &model, List::All, |(_, _, entries, vectors)| {
+        store::vectors::scan(conn, &model, Scope::All, |(_, _, entries, vectors)| {
             let (count, size) = (entries.len() / 16, vectors.len() / (entries.len() / 16));
             let messages = messages(&entries, &vectors);
             assert_eq!(messages.len(), count);
@@ -203,13 +203,39 @@ async fn words_of_an_edit_outlive_those_that_were_read_before() {
     let id: MessageId = ada.sends("before", &bob).await.parse().unwrap();
     ada.edits(&id.to_string(), "after").await;
     let conversation = ConversationId::between(ada.id.parse().unwrap(), bob.id.parse().unwrap()).unwrap();
-    let add = move |conn: &mut store::Conn<'_>| {
-        store::words::add(conn, id, conversation, &store::words::MessageWords::of("before"))
-    };
-    chat.app.store.write(add).await.unwrap();
+    let words = store::words::MessageWords::of(id, conversation, "before");
+    chat.app.store.write(move |conn| store::words::add(conn, &[words])).await.unwrap();
     for (words, expected) in [("before", 0), ("after", 1)] {
         let found = found(&chat, json!({ "text": words, "userId": bob.id, "mode": "TEXT" })).await;
         assert_eq!(found["edges"].as_array().unwrap().len(), expected, "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_found_by_its_new_words_alone_before_they_are_indexed() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    for number in 1..=6 {
+        ada.sends(&format!("plan {number}"), &bob).await;
+    }
+    index_words(&chat.app).await.unwrap();
+    ada.sends("plan 7", &bob).await;
+    for (message, content) in [("msg_1", "idea 1"), ("msg_3", "plan three"), ("msg_7", "plan seven")] {
+        ada.edits(message, content).await;
+    }
+    ada.deletes("msg_4").await;
+    let all = "plan seven, plan 6, plan 5, plan three, plan 2";
+    let table = [("plan", all), ("pla*", all), ("idea", "idea 1"), ("plan thr*", "plan three"), ("plan 1", "")];
+    for _ in 0..2 {
+        for (words, expected) in table {
+            for user in [json!(bob.id), Value::Null] {
+                let found = found(&chat, json!({ "text": words, "userId": user, "order": "NEWEST" })).await;
+                let edges = found["edges"].as_array().unwrap().iter();
+                let texts: Vec<_> = edges.map(|edge| edge["node"]["content"].as_str().unwrap()).collect();
+                assert_eq!((texts.join(", ").as_str(), &found["pending"]), (expected, &json!(0)), "{words}");
+            }
+        }
+        index_words(&chat.app).await.unwrap();
     }
 }
 
@@ -278,7 +304,7 @@ async fn a_server_that_is_killed_while_it_indexes_indexes_each_message_once() {
         let found = app.store.read(move |conn| {
             let phrases = duologue::model::phrases::Phrases::parse(&word);
             let filter = duologue::model::searches::Filter {
-                list: List::All,
+                scope: Scope::All,
                 sender: None,
                 since: None,
                 until: None,

@@ -122,7 +122,7 @@ async fn what_was_edited_or_deleted_is_found_by_its_former_meaning_no_more() {
             let count = chat.app.store.read(|conn| {
                 let mut count = 0;
                 for model in store::vectors::models(conn)? {
-                    store::vectors::scan(conn, &model, duologue::model::messages::List::All, |(_, _, entries, _)| {
+                    store::vectors::scan(conn, &model, duologue::model::searches::Scope::All, |(_, _, entries, _)| {
                         count += entries.len() / 16;
                         Ok::<_, store::Error>(())
                     })?;

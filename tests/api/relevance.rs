@@ -13,7 +13,7 @@ use duologue::{
         timestamps::Timestamp,
         vectors::{Chunk, Entry, QueryVector, Vector},
     },
-    search::{Kind, nearest::Best},
+    search::nearest::Best,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -173,7 +173,7 @@ async fn packed_vectors_find_the_same_as_those_of_the_model() {
     };
     let (mut found, mut wanted) = (0, 0);
     for query in queries {
-        let query = embedder.embed(Kind::Query, vec![query.text]).await.unwrap().pop().unwrap();
+        let query = embedder.embed_query(&query.text).await.unwrap();
         let cosine =
             |other: &Vector| query.values().iter().zip(other.values()).map(|(one, other)| one * other).sum::<f32>();
         let exact = nearest(&mut vectors.iter().enumerate().map(|(number, vector)| (entry(number), cosine(vector))));

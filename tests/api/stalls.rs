@@ -1,11 +1,21 @@
 //! Clients that do not read: they cost a bounded amount of memory, hold up nobody, are let go, and lose nothing.
 
 use std::{
-    sync::{Arc, Mutex},
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use duologue::store::{Conn, Error};
+use duologue::{
+    domain::{
+        Viewer,
+        indexing::{index_words, reindex_words, run_words_job},
+    },
+    store::{self, Conn, Error},
+};
 use futures_util::{FutureExt, future::join_all};
 use serde_json::{Value, json};
 use tokio::{
@@ -270,4 +280,69 @@ async fn a_sign_in_that_nobody_polls_keeps_no_other_one_waiting() {
     assert_eq!(soon(join_all(busy)).await, vec![Ok(false); many]);
     assert_eq!(soon(begin()).await, Ok(false));
     drop(stalled);
+}
+
+/// No text has more words: 10,000 characters, each of which is one.
+fn long_text(number: usize) -> String {
+    ('\u{4E00}'..).skip(100 * number).take(10_000).collect()
+}
+
+/// SQLite has one writer, which takes long to remove many words.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_texts_that_one_user_changes_keep_nobody_waiting() {
+    let chat = Chat::open().await;
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    let (eve, dan) = (chat.person("Eve").await, chat.person("Dan").await);
+    let mut sent = Vec::new();
+    for number in 0..40 {
+        sent.push(eve.sends(&long_text(number), &dan).await);
+    }
+    index_words(&chat.app).await.unwrap();
+    let job = tokio::spawn(run_words_job(chat.app.clone()));
+    let is_done = AtomicBool::new(false);
+    let changes = async {
+        let (deleted, edited) = sent.split_at(20);
+        let eve = &eve;
+        join_all(edited.iter().zip(40..).map(|(id, number)| async move { eve.edits(id, &long_text(number)).await }))
+            .await;
+        join_all(deleted.iter().map(|id| eve.deletes(id))).await;
+        while !chat.app.store.read(|conn| store::indexing::changes(conn, false, 1)).await.unwrap().is_empty() {}
+        is_done.store(true, Ordering::Relaxed);
+    };
+    let sends = async {
+        let mut longest = Duration::ZERO;
+        while !is_done.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            ada.sends("a short one", &bob).await;
+            longest = longest.max(begun.elapsed());
+        }
+        longest
+    };
+    let ((), longest) = soon(async { tokio::join!(changes, sends) }).await;
+    job.abort();
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_index_waits_for_a_database_that_is_busy() {
+    let chat = Chat::open().await;
+    if !chat.database.is_sqlite() {
+        return;
+    }
+    let (ada, bob) = (chat.person("Ada").await, chat.person("Bob").await);
+    ada.sends("a word", &bob).await;
+    let (lock, operator) = (chat.database.locked().await, Viewer::operator(&chat.app));
+    let indexed = Mutex::new(Vec::new());
+    let progress = |done, total| indexed.lock().unwrap().push((done, total));
+    let mut reindexing = pin!(reindex_words(&chat.app, &operator, progress));
+    // Polled once it is the first that waits, and that is told that the database is busy.
+    assert!((&mut reindexing).now_or_never().is_none());
+    let next = async {
+        let refused = chat.app.store.write(|_| Ok::<_, Error>(())).await;
+        assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+        drop(lock);
+    };
+    let (reindexed, ()) = soon(async { tokio::join!(reindexing, next) }).await;
+    reindexed.unwrap();
+    assert_eq!(*indexed.lock().unwrap(), [(1, 1)]);
 }

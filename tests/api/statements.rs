@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use crate::{
     accounts::Member,
     harness::{ACCOUNTS, Chat, Socket, signed_in},
+    imports::{LINES, import},
+    searches::texts,
     servers::followed,
 };
 
@@ -250,4 +252,21 @@ fn sqlite_keeps_the_plans_of_statements_with_a_bound_limit() {
     let query = "SELECT sqlite_compileoption_used('ENABLE_QPSG') AS used";
     let Used { used } = diesel::sql_query(query).get_result(&mut conn).unwrap();
     assert_eq!(used, 1, "build with .cargo/config.toml, which sets LIBSQLITE3_FLAGS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_of_many_messages_are_few_statements() {
+    let chat = Chat::open().await;
+    let message = |id: u32| {
+        let mut line = json!({ "id": id, "senderId": 7, "receiverId": 10, "createdAt": "2026-03-01T00:00:00Z" });
+        line["content"] = json!(format!("number {id}"));
+        json!({ "message": line }).to_string()
+    };
+    let messages: Vec<_> = (100..500).map(message).collect();
+    let before = chat.app.store.statements();
+    import(&chat, &format!("{LINES}\n{}", messages.join("\n"))).await.unwrap();
+    let statements = chat.app.store.statements() - before;
+    // SQLite is in the process, and inserts row by row.
+    assert!(statements < 60 || chat.database.is_sqlite(), "{statements}");
+    assert_eq!(texts(&chat, json!({ "text": "\"number 499\"" })).await.len(), 1);
 }
