@@ -188,22 +188,30 @@ fn argon2() -> Argon2<'static> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use futures_util::FutureExt;
 
-    use super::{COSTS, DUMMY_HASH, PasswordError, Passwords};
+    use super::{COSTS, DUMMY_HASH, PasswordError, Passwords, memory_of};
 
     #[tokio::test]
     async fn a_hash_that_needs_more_memory_takes_more_permits() {
-        for (memory, taken) in [(8, 1), (19_456, 1), (19_457, 2), (50_000, 3), (256 * 1024, 4)] {
-            let passwords = Passwords::with_permits(4);
-            let hash = DUMMY_HASH.replace("m=19456", &format!("m={memory}"));
-            let mut verifying = passwords.verify("a guess".to_owned(), Some(hash)).boxed();
-            // Polled once, it waits for a thread.
-            assert_eq!((&mut verifying).now_or_never(), None);
-            let held = 4 - passwords.permits.available_permits();
-            assert!(held == taken || (held == 0 && memory == 8), "{memory}: {held}");
-            assert_eq!(verifying.await, Ok(false));
+        let with_memory = |kib: u32| DUMMY_HASH.replace("m=19456", &format!("m={kib}"));
+        for (kib, permits) in [(8, 1), (19_456, 1), (19_457, 2), (262_144, 14)] {
+            assert_eq!(memory_of(&with_memory(kib)), permits, "{kib}");
         }
+        let passwords = Passwords::with_permits(2);
+        let verify = |kib| passwords.verify("a guess".to_owned(), Some(with_memory(kib))).boxed();
+        let held = passwords.permits.clone().try_acquire_owned();
+        assert_eq!(verify(19_456).await, Ok(false));
+        let mut waiting = verify(60_000);
+        assert_eq!((&mut waiting).now_or_never(), None);
+        // Its turn to wait.
+        tokio::task::yield_now().await;
+        assert_eq!(passwords.waiting.load(Ordering::Relaxed), 1);
+        drop(held);
+        // There are no more permits than two.
+        assert_eq!(waiting.await, Ok(false));
     }
 
     #[tokio::test]
