@@ -224,11 +224,11 @@ Each line is one of
   {\"user\": {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\", \"createdAt\": \"2026-01-31T12:00:00Z\"}}
   {\"message\": {\"id\": 7, \"senderId\": 1, \"receiverId\": 2, \"content\": \"Hi\", \"createdAt\": \"2026-01-31T12:00:01Z\"}}
   {\"marks\": {\"userId\": 2, \"peerId\": 1, \"read\": {\"messageId\": 7, \"at\": \"2026-01-31T12:00:02Z\"}}}
-in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format; one \
-with other costs than m=19456,t=2,p=1 is replaced at the first sign-in, and until then the time of an attempt tells that there is such an \
-account), admin and suspendedAt; a message may also have replyToId, clientId and editedAt; marks name the newest message of a conversation that \
-was delivered to a user (delivered), and the newest one that the user has read (read). What is not marked as read is unread. A file of \
-`duologue export` is taken back whole.
+in any order, as long as users come before their messages. A user may also have passwordHash (Argon2id, in PHC format; one with \
+other costs than m=19456,t=2,p=1 is replaced at the first sign-in, and until then the time of an attempt tells that there is \
+such an account), admin and suspendedAt; a message may also have replyToId, clientId and editedAt; marks name the newest \
+message of a conversation that was delivered to a user (delivered), and the newest one that the user has read (read). What is \
+not marked as read is unread. A file of `duologue export` is taken back whole.
 
 On an empty database the ids are kept; on one that has users already, everything gets new ids, after those that are there. All lists \
 are in the order of the ids. So the messages of all conversations must be in the order of their times; with --renumber they are brought \

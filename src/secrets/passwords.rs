@@ -2,6 +2,7 @@
 //! blocking threads, with bounded concurrency.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -58,7 +59,7 @@ pub enum PasswordError {
 }
 
 impl PasswordError {
-    fn failed(cause: impl ToString) -> Self {
+    fn failed(cause: impl fmt::Display) -> Self {
         Self::Failed(cause.to_string())
     }
 }

@@ -175,8 +175,8 @@ pub fn find(
     let (mut edited, mut indexed) = (found.rest(), found.rest());
     if let Conn::Sqlite(c) = conn {
         // Raw for the conditions. The index has former words of these, which are left out below.
-        let query = sql::<Columns>(&format!(
-            "SELECT {COLUMNS} FROM (SELECT message_id FROM index_changes {}) AS changed CROSS JOIN messages ON id = message_id \
+        let query = sql::<SqlColumns>(&format!(
+            "SELECT {SQL_COLUMNS} FROM (SELECT message_id FROM index_changes {}) AS changed CROSS JOIN messages ON id = message_id \
              WHERE message_id <= {through} AND {conditions} ORDER BY message_id DESC",
             indexing::read_changes()
         ));
