@@ -359,7 +359,7 @@ fn begin_session(
     [at, expires_at]: [Timestamp; 2],
 ) -> Result<(Session, String)> {
     let session = store::sessions::insert(conn, user.id, device, at, expires_at)?;
-    store::sessions::end_oldest(conn, user.id, MAX_SESSIONS, at)?;
+    store::sessions::end_oldest(conn, &session, MAX_SESSIONS, at)?;
     let new_token = keys.new_refresh_token(session.id).ok_or(Error::Unauthenticated)?;
     store::sessions::set_refresh_hash(conn, session.id, &new_token.hash)?;
     Ok((session, new_token.text))

@@ -20,7 +20,7 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
         return Err(Rejection::BlocksOneself.into());
     }
     let (viewer, at) = (viewer.clone(), app.now());
-    let blocked = app
+    let (blocked, hides) = app
         .store
         .write(move |conn| {
             // Locked, so that no send that is under way commits after the block.
@@ -29,13 +29,18 @@ pub async fn block(app: &App, viewer: &Viewer, user: UserId, other: UserId) -> R
                 return Err(Rejection::NotUser.into());
             }
             let found = present.iter().position(|present| present.id == other).ok_or(Rejection::NoUser(other))?;
+            // Nothing changes for them if one of them had blocked the other, or if they are no peers.
+            let hides = !store::blocks::exists_between(conn, user, other)?
+                && !store::members::by_keys(conn, &[(user, other)])?.is_empty();
             if store::blocks::insert(conn, user, other, at)? {
                 audit::record_for_other(conn, &viewer, at, "blockUser", (user, other))?;
             }
-            Ok::<_, Error>(present.swap_remove(found))
+            Ok::<_, Error>((present.swap_remove(found), hides))
         })
         .await?;
-    signal_block(app, (user, other), SignalKind::Offline);
+    if hides {
+        signal_block(app, (user, other), SignalKind::Offline);
+    }
     Ok(blocked)
 }
 
@@ -44,18 +49,22 @@ pub async fn unblock(app: &App, viewer: &Viewer, user: UserId, other: UserId) ->
     policy::require(viewer, policy::may_act_for(viewer, user), Rejection::NotUser)?;
     viewer.check_write_rate(app)?;
     let (viewer, at) = (viewer.clone(), app.now());
-    let unblocked = app
+    let (unblocked, shows) = app
         .store
         .write(move |conn| {
             let found = store::users::by_ids(conn, &[other])?.pop().ok_or(Rejection::NoUser(other))?;
-            if store::blocks::delete(conn, user, other)? {
+            let is_deleted = store::blocks::delete(conn, user, other)?;
+            if is_deleted {
                 audit::record_for_other(conn, &viewer, at, "unblockUser", (user, other))?;
             }
-            Ok::<_, Error>(found)
+            let shows = is_deleted && !store::members::by_keys(conn, &[(user, other)])?.is_empty();
+            Ok::<_, Error>((found, shows))
         })
         .await?;
-    // Who is blocked by the other still does not hear it.
-    signal_block(app, (user, other), SignalKind::Online);
+    if shows {
+        // Where one of them has blocked the other still, it is not heard.
+        signal_block(app, (user, other), SignalKind::Online);
+    }
     Ok(unblocked)
 }
 

@@ -107,11 +107,14 @@ impl Next {
     fn find(conn: &mut Conn<'_>) -> Result<Option<Self>> {
         let mut changed = store::indexing::changes(conn, false, REMOVALS_PER_STEP)?;
         if !changed.is_empty() {
-            let mut sizes = store::words::sizes(conn, &changed)?;
-            for message in store::indexing::messages_by_ids(conn, &changed)? {
-                *sizes.entry(message.id).or_default() += message.content.len();
+            // On PostgreSQL only vectors are left to remove.
+            if matches!(conn, Conn::Sqlite(_)) {
+                let mut sizes = store::words::sizes(conn, &changed)?;
+                for message in store::indexing::messages_by_ids(conn, &changed)? {
+                    *sizes.entry(message.id).or_default() += message.content.len();
+                }
+                changed.truncate(fitting(changed.iter().map(|id| sizes.get(id).copied().unwrap_or_default())));
             }
-            changed.truncate(fitting(changed.iter().map(|id| sizes.get(id).copied().unwrap_or_default())));
             return Ok(Some(Self::Remove(changed)));
         }
         let index = store::indexing::words(conn)?;

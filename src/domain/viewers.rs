@@ -1,5 +1,10 @@
 //! Viewers: the identity on whose behalf a function runs.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use super::{Error, Result, attempts, issuers};
 use crate::{
     app::App,
@@ -14,14 +19,14 @@ use crate::{
 };
 
 /// The identity on whose behalf a function runs. Its fields are private: a value proves that the credential was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct Viewer {
     who: Who,
-    /// How many connections to PostgreSQL there had been when the credential was checked.
-    connections: u64,
+    /// How many connections to PostgreSQL there had been when the credential was checked last. Clones share it.
+    connections: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Who {
     /// The operator at the command line.
     Operator,
@@ -38,16 +43,20 @@ enum Who {
 }
 
 impl Viewer {
+    fn checked(who: Who, connections: u64) -> Self {
+        Self { who, connections: Arc::new(AtomicU64::new(connections)) }
+    }
+
     /// The operator. Only for the commands of the program, which `tests/tidy.rs` checks.
     #[must_use]
     pub fn operator(_app: &App) -> Self {
-        Self { who: Who::Operator, connections: 0 }
+        Self::checked(Who::Operator, 0)
     }
 
     /// Somebody who has not signed in, where that is asked for.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { who: Who::Anonymous, connections: 0 }
+        Self::checked(Who::Anonymous, 0)
     }
 
     /// The viewer with this value of the header `Authorization`. In open mode it is ignored, and every viewer is unrestricted.
@@ -56,7 +65,7 @@ impl Viewer {
     /// [`Error::Unauthenticated`] if it is no token, or one that has expired or was revoked. [`Error::Busy`] if that is not known
     /// after the time that a request may take.
     pub async fn of(app: &App, authorization: Option<&str>) -> Result<Self> {
-        let Some(keys) = &app.keys else { return Ok(Self { who: Who::Unrestricted, connections: 0 }) };
+        let Some(keys) = &app.keys else { return Ok(Self::checked(Who::Unrestricted, 0)) };
         let Some(authorization) = authorization else { return Ok(Self::anonymous()) };
         in_time(app, Self::authenticate(app, keys, authorization)).await
     }
@@ -67,7 +76,7 @@ impl Viewer {
         if NewToken::looks_like_service_token(token) {
             let hash = digest(token);
             let service = app.store.lookup(move |conn| store::service_tokens::active(conn, &hash)).await?;
-            return service.map(|id| Self { who: Who::Service(id), connections }).ok_or(Error::Unauthenticated);
+            return service.map(|id| Self::checked(Who::Service(id), connections)).ok_or(Error::Unauthenticated);
         }
         let now = app.now();
         if let Some(claims) = keys.verify_access_token(token, now) {
@@ -77,7 +86,7 @@ impl Viewer {
         let claims = issuer.verify(token, now).await.ok_or(Error::Unauthenticated)?;
         let expires_at = claims.expires_at;
         let (id, created_at) = issuers::resolve(app, issuer, claims).await?;
-        Ok(Self { who: Who::IssuerUser { id, created_at, expires_at }, connections })
+        Ok(Self::checked(Who::IssuerUser { id, created_at, expires_at }, connections))
     }
 
     /// The user of an access token, if its session is active.
@@ -87,7 +96,7 @@ impl Viewer {
         let active = app.store.lookup(move |conn| store::sessions::active(conn, session, now)).await?;
         match active {
             Some((id, role)) if id == user => {
-                Ok(Self { who: Who::User { id, session, role, expires_at }, connections })
+                Ok(Self::checked(Who::User { id, session, role, expires_at }, connections))
             }
             _ => Err(Error::Unauthenticated),
         }
@@ -105,11 +114,18 @@ impl Viewer {
         if is_active { Ok(()) } else { Err(Error::Unauthenticated) }
     }
 
-    /// How many connections to PostgreSQL there had been when the credential was checked. Later ones may be to another primary, which may
-    /// lack the account, and have given its id to somebody else.
-    #[must_use]
-    pub fn connections(&self) -> u64 {
-        self.connections
+    /// Checks again that the credential is valid if there were new connections to PostgreSQL since it was checked: they may be to another
+    /// primary, which may lack the account, and have given its id to somebody else.
+    ///
+    /// # Errors
+    /// As of [`Viewer::check`].
+    pub async fn check_after_reconnect(&self, app: &App) -> Result<()> {
+        let connections = app.store.connections();
+        if connections != self.connections.load(Ordering::Acquire) {
+            self.check(app).await?;
+            self.connections.fetch_max(connections, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// Checks again that the credential is valid: for what begins long after it was checked, as on a WebSocket.

@@ -138,8 +138,9 @@ impl Api {
         let permit = connections::wait_for_request(&self.app, &caller.viewer, caller.from).await;
         let is_mutation = prepared.plan.operation == OperationType::Mutation;
         // Its session may have ended since it was asked for, or be unknown to another primary.
-        let must_check = is_mutation || self.app.store.connections() != caller.viewer.connections();
-        let valid = if must_check { caller.viewer.check(&self.app).await } else { Ok(()) };
+        let viewer = &caller.viewer;
+        let valid =
+            if is_mutation { viewer.check(&self.app).await } else { viewer.check_after_reconnect(&self.app).await };
         let answer = match valid {
             Ok(()) => self.execute(caller, prepared, self.max_answer(&caller.viewer)).await,
             Err(error) => {
@@ -176,17 +177,17 @@ impl Api {
         }
         let record = caller.record.clone();
         record.begins(prepared.plan.operation, prepared.plan.name.as_deref());
-        let begin = async move {
+        // Boxed, as are those who go on, so that a subscription takes no more room while it waits than it needs then.
+        let begin = Box::pin(async move {
             let call = Arc::new(Call::new(&api.app, &caller));
-            let begin = RunningSubscription::begin(&api.metrics, call, prepared, api.limits.max_answer);
-            match Box::pin(begin).await {
-                Ok(running) => stream::unfold(running, RunningSubscription::next).boxed(),
+            match RunningSubscription::begin(&api.metrics, call, prepared, api.limits.max_answer).await {
+                Ok(running) => running.into_answers().boxed(),
                 Err(refusal) => {
                     api.metrics.count(OperationType::Subscription.name(), Some(refusal.code()));
                     stream::once(async { refusal.into() }).boxed()
                 }
             }
-        };
+        });
         begin.flatten_stream().inspect(move |answer| record.is_answered(answer)).boxed()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{mem, sync::Arc};
 
+use futures_util::{Stream, stream};
+
 use super::{
     calls::Call,
     errors::{internal, retried},
@@ -36,8 +38,6 @@ pub(super) struct RunningSubscription {
     _permits: Option<[connections::Permit; 2]>,
     /// While answers wait that are large.
     event_permit: Option<connections::Permit>,
-    /// How many connections to PostgreSQL there had been when the credential was checked.
-    connections: u64,
 }
 
 impl RunningSubscription {
@@ -65,7 +65,6 @@ impl RunningSubscription {
         let name = field.map_or("", |field| field.field.name.as_str());
         let counted = metrics.subscribe(name);
         Ok(Self {
-            connections: call.viewer().connections(),
             call,
             prepared,
             source,
@@ -80,15 +79,21 @@ impl RunningSubscription {
         })
     }
 
-    /// The next answer, and what goes on after it. What was answered before something changed is answered anew.
-    pub(super) async fn next(mut self) -> Option<(Answer, Self)> {
+    /// Its answers, for as long as it goes on.
+    pub(super) fn into_answers(self) -> impl Stream<Item = Answer> + Send {
+        // Boxed, because a future that owns it has room for it twice.
+        stream::unfold(Box::new(self), async |mut running| Some((running.next().await?, running)))
+    }
+
+    /// The next answer. What was answered before something changed is answered anew.
+    async fn next(&mut self) -> Option<Answer> {
         if !self.source.is_current() && !self.answers.as_slice().is_empty() {
             (self.answers, self.failed) = (Vec::new().into_iter(), false);
         }
         loop {
             if let Some(answer) = self.answers.next() {
                 self.taken += 1;
-                return Some((answer, self));
+                return Some(answer);
             }
             self.event_permit = None;
             if self.failed {
@@ -101,12 +106,11 @@ impl RunningSubscription {
 
     /// Answers events. While the database is away, there are no answers: after a pause the events are read again, if they can be.
     async fn answer(&mut self, events: domain::Result<Vec<SourceEvent>>) {
-        let (answers, error) = match self.check_after_reconnect().await.and(events) {
+        let events =
+            self.check_after_reconnect().await.and(events.map_err(|error| retried(error, &self.call.request_id)));
+        let (answers, error) = match events {
             Ok(events) => self.written(events).await,
-            Err(error) => {
-                let error = retried(error, &self.call.request_id);
-                (vec![self.answer_of(Err(error.clone()))], Some(error))
-            }
+            Err(error) => (vec![self.answer_of(Err(error.clone()))], Some(error)),
         };
         if let Some(error) = error {
             let retries = self.retries.get_or_insert_default();
@@ -124,11 +128,14 @@ impl RunningSubscription {
     }
 
     /// Checks the credential again if its account may have been lost since, before anything is told of who has its id now.
-    async fn check_after_reconnect(&mut self) -> domain::Result<()> {
-        let connections = self.call.app.store.connections();
-        if connections != self.connections {
-            self.call.viewer().check(&self.call.app).await?;
-            self.connections = connections;
+    async fn check_after_reconnect(&mut self) -> Result<(), Error> {
+        while let Err(error) = self.call.viewer().check_after_reconnect(&self.call.app).await {
+            let error = retried(error, &self.call.request_id);
+            let retries = self.retries.get_or_insert_default();
+            if !retries.allow(&error) {
+                return Err(error);
+            }
+            retries.pause().await;
         }
         Ok(())
     }

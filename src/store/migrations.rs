@@ -10,8 +10,13 @@ use std::{
 };
 
 use diesel::{
-    OptionalExtension, RunQueryDsl, backend::Backend, connection::SimpleConnection, dsl::sql,
-    migration::MigrationSource, sql_types::Text, sqlite::Sqlite,
+    OptionalExtension, RunQueryDsl,
+    backend::Backend,
+    connection::SimpleConnection,
+    dsl::sql,
+    migration::MigrationSource,
+    sql_types::{Bool, Text},
+    sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -19,7 +24,6 @@ use super::{
     Conn, Error, Result,
     conn::{Postgres, has_table, on, transaction},
     moving, names, nodes,
-    postgres::require_create,
     timeouts::postgres_timeouts,
 };
 
@@ -181,6 +185,21 @@ pub(super) fn pending(conn: &mut Conn<'_>) -> Result<Vec<String>> {
         require_create(conn)?;
     }
     Ok(pending)
+}
+
+/// Refuses a database in which the migrations cannot make tables.
+fn require_create(conn: &mut Conn<'_>) -> Result<()> {
+    let Conn::Postgres(conn) = conn else { return Ok(()) };
+    // Raw, because diesel has no privileges. Without a schema it is NULL.
+    let may_create = sql::<Bool>("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE)");
+    if may_create.get_result(*conn)? {
+        return Ok(());
+    }
+    Err(Error::Unusable(
+        "tables cannot be made in the database: a schema that search_path names must be there, and the user of the server needs \
+         the right CREATE on it"
+            .to_owned(),
+    ))
 }
 
 /// The versions of the migrations that were run. Raw, because diesel would create the table that it keeps them in.

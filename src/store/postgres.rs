@@ -2,11 +2,7 @@
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
-use diesel::{
-    ConnectionError, ConnectionResult, RunQueryDsl,
-    dsl::sql,
-    sql_types::{Bool, Text},
-};
+use diesel::{ConnectionError, ConnectionResult, RunQueryDsl, dsl::sql, sql_types::Text};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
@@ -118,21 +114,6 @@ pub(super) fn warnings(conn: &mut Conn<'_>) -> Result<Vec<String>> {
         ));
     }
     Ok(warnings)
-}
-
-/// Refuses a database in which the migrations cannot make tables.
-pub(super) fn require_create(conn: &mut Conn<'_>) -> Result<()> {
-    let Conn::Postgres(conn) = conn else { return Ok(()) };
-    // Raw, because diesel has no privileges. Without a schema it is NULL.
-    let may_create = sql::<Bool>("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE)");
-    if may_create.get_result(*conn)? {
-        return Ok(());
-    }
-    Err(Error::Unusable(
-        "tables cannot be made in the database: a schema that search_path names must be there, and the user of the server needs \
-         the right CREATE on it"
-            .to_owned(),
-    ))
 }
 
 async fn connect(config: &tokio_postgres::Config, connector: MakeRustlsConnect) -> ConnectionResult<AsyncPgConnection> {

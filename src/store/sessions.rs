@@ -150,13 +150,13 @@ pub fn forget_devices(conn: &mut Conn<'_>, user: UserId) -> Result<()> {
     Ok(())
 }
 
-/// Ends the oldest sessions of a user, beyond so many.
-pub fn end_oldest(conn: &mut Conn<'_>, user: UserId, keep: i64, at: Timestamp) -> Result<()> {
+/// Ends the oldest sessions of a user, so that with the new one at most so many are left.
+pub fn end_oldest(conn: &mut Conn<'_>, new: &Session, keep: i64, at: Timestamp) -> Result<()> {
     let oldest = sessions::table
         .select(sessions::id)
-        .filter(sessions::user_id.eq(user).and(sessions::ended_at.is_null()))
+        .filter(sessions::user_id.eq(new.user_id).and(sessions::ended_at.is_null()).and(sessions::id.ne(new.id)))
         .order((sessions::created_at.desc(), sessions::id))
-        .offset(keep)
+        .offset(keep - 1)
         .limit(ROWS_PER_STEP);
     let ids: Vec<SessionId> = on!(conn, |c| oldest.load(c))?;
     if !ids.is_empty() {

@@ -201,3 +201,21 @@ async fn a_file_with_a_setting_may_be_a_pipe() {
         assert_eq!(terminate(child).await, Some(0));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_cannot_be_meant_are_refused() {
+    let database = Database::new().await;
+    let issuer = ["--issuer", "https://login.example.com/", "--audience", "chat", "--jwks", "keys.json"];
+    for (flags, why) in [
+        (&issuer[..], "say --auth jwt"),
+        (&["--sign-up", "closed"], "say --auth jwt"),
+        (&["--auth", "jwt", "--create-users"], "say which one with --issuer"),
+        (&["--access-token-lifetime", "500ms"], "at least a second"),
+        (&["--max-batch", "0"], "1 or more"),
+        (&["--max-answer", "0"], "1 or more"),
+    ] {
+        let output = run(&[&["serve", "--database", &database.url, "--listen", "127.0.0.1:0"], flags].concat()).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(why), "{flags:?}: {said}");
+    }
+}

@@ -319,23 +319,6 @@ async fn a_server_that_is_killed_while_it_indexes_indexes_each_message_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_index_stays_if_the_model_that_is_to_make_it_anew_does_not_answer() {
-    let endpoint = Program::start(good).await;
-    let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];
-    let reader = Reader::open(&flags).await;
-    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
-    ada.sends("one", &bob).await;
-    is_indexed(&ada).await;
-    endpoint.set(|body| status(503, body));
-    let mut command: Command =
-        program(&[&["reindex", "--vectors", "--database", &reader.chat.database.url], &flags[..]].concat());
-    let output = soon(command.env_remove("DUOLOGUE_NO_EMBEDDINGS").output()).await.unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("the endpoint answers 503"), "{said}");
-    assert_eq!(with_vectors(&reader.chat.app).await.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_index_can_be_made_anew() {
     let endpoint = Program::start(good).await;
     let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];

@@ -6,12 +6,14 @@ use duologue::{
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{process::Command, task::JoinSet};
 
 use crate::{
     embedders::model,
     endpoints::{Program, good, status},
     harness::{Chat, Database, Person, code, soon},
+    indexing::with_vectors,
+    program::program,
     searches::{SEARCH, found, texts},
 };
 
@@ -312,4 +314,21 @@ async fn vectors_are_compared_for_no_longer_than_a_request_may_take() {
     assert_eq!(chat.data(two, json!({})).await, json!({ "a": by_words, "b": by_words }));
     // It needs one of these connections.
     assert_eq!(found(&chat, json!({ "text": "one", "mode": "TEXT" })).await["nodes"], json!([{ "id": "msg_1" }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_stays_if_the_model_that_is_to_make_it_anew_does_not_answer() {
+    let endpoint = Program::start(good).await;
+    let flags = ["--embedding-url", &endpoint.url, "--embedding-name", "small"];
+    let reader = Reader::open(&flags).await;
+    let (ada, bob) = (reader.chat.person("Ada").await, reader.chat.person("Bob").await);
+    ada.sends("one", &bob).await;
+    is_indexed(&ada).await;
+    endpoint.set(|body| status(503, body));
+    let mut command: Command =
+        program(&[&["reindex", "--vectors", "--database", &reader.chat.database.url], &flags[..]].concat());
+    let output = soon(command.env_remove("DUOLOGUE_NO_EMBEDDINGS").output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("the endpoint answers 503"), "{said}");
+    assert_eq!(with_vectors(&reader.chat.app).await.len(), 1);
 }

@@ -96,6 +96,7 @@ async fn a_block_is_heard_of_at_another_server_over_nats() {
     let _nats = nats_server(port);
     servers.hear(true).await;
     let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
+    ada.sends("Hi", &bob).await;
     let mut ears = [Ear::of(&servers.at_b(&bob), None).await];
     let _online = followed(&ada).await;
     for (verb, kind) in [("blockUser", "OFFLINE"), ("unblockUser", "ONLINE")] {

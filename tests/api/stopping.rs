@@ -18,7 +18,7 @@ use crate::{
     crowd::short_or_long,
     harness::{Chat, Database, SEND, Socket, authorization, client, soon, text},
     program::{serve, server, started, terminate},
-    storage::after,
+    storage::started_by,
 };
 
 /// The protocols for WebSockets, and what begins an operation.
@@ -270,14 +270,15 @@ async fn a_server_whose_terminal_is_gone_stops_unless_it_was_told_to_go_on() {
         let id = server.id().unwrap().to_string();
         soon(Command::new("kill").args(["-HUP", &id]).stderr(Stdio::null()).status()).await.unwrap();
     };
-    let (mut child, _) = serve(&database, &[]).await;
+    // Whatever it is for the tests themselves.
+    let (mut child, _) = started(started_by(&["env", "--default-signal=HUP"], &server(&database, &[]))).await;
     // The second time changes nothing.
     hang_up(&child).await;
     hang_up(&child).await;
     assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
 
     // As `nohup` starts it.
-    let (child, address) = started(after("trap '' HUP", &server(&database, &[]))).await;
+    let (child, address) = started(started_by(&["env", "--ignore-signal=HUP"], &server(&database, &[]))).await;
     hang_up(&child).await;
     let ready = soon(reqwest::get(format!("http://{address}/health/ready"))).await.unwrap();
     assert_eq!(ready.status(), 200);

@@ -121,13 +121,13 @@ async fn a_start_on_a_full_disk_says_so_and_the_next_one_is_fine() {
     }
 }
 
-/// A program that is started after this command of a shell.
-pub(crate) fn after(before: &str, program: &Command) -> Command {
-    let (program, mut shell) = (program.as_std(), Command::new("sh"));
-    shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\"")]).arg(program.get_program()).args(program.get_args());
+/// A program that is started by another one, such as `nohup`.
+pub(crate) fn started_by(starter: &[&str], program: &Command) -> Command {
+    let (program, mut command) = (program.as_std(), Command::new(starter[0]));
+    command.args(&starter[1..]).arg(program.get_program()).args(program.get_args());
     let variables = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    shell.env_clear().env("PATH", "/usr/bin:/bin").envs(variables).kill_on_drop(true);
-    shell
+    command.env_clear().env("PATH", "/usr/bin:/bin").envs(variables).kill_on_drop(true);
+    command
 }
 
 /// Files cannot be made larger than a process may make them: it goes on as on a disk that is full, and does not end.
@@ -137,7 +137,9 @@ async fn what_would_make_a_file_too_large_fails_and_nothing_else() {
     if signed_in() || !database.is_sqlite() {
         return;
     }
-    let limited = |blocks: u64, program: &Command| after(&format!("ulimit -f {blocks}"), program);
+    let limited = |blocks: u64, program: &Command| {
+        started_by(&["sh", "-c", &format!("ulimit -f {blocks} && exec \"$0\" \"$@\"")], program)
+    };
     fill(&large, 20, 5_000).await;
     let copy = large.folder().join("copy").display().to_string();
     for (command, why) in [("backup", "ulimit -f"), ("export", "File too large")] {
