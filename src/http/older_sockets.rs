@@ -19,7 +19,7 @@ use tokio::{
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
-    time::{Instant, MissedTickBehavior, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::{CancellationToken, PollSender};
@@ -33,7 +33,6 @@ use super::{
     websockets::{Close, Disconnect, SocketResult, WebSocket},
 };
 use crate::{
-    config::Limits,
     execution::parse_json,
     graphql::{Drain, RequestPermits, session_data},
 };
@@ -142,11 +141,9 @@ impl OlderSession<'_> {
         let Handler { serving, mut messages, mut initializing } = handler;
         let mut serving = pin!(serving);
         let mut is_served = false;
-        let Limits { init_timeout, ping_interval, .. } = self.server.limits;
-        let mut init_deadline = pin!(tokio::time::sleep(init_timeout));
+        let mut init_deadline = pin!(tokio::time::sleep(self.server.limits.init_timeout));
         let mut last_answers = pin!(tokio::time::sleep(Duration::ZERO));
-        let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pings = KeepAlive::interval(&self.server.limits);
         let mut keep_alive = KeepAlive::begin();
         loop {
             let done = tokio::select! {

@@ -5,7 +5,7 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
 
 use super::{
@@ -45,6 +45,13 @@ pub(super) struct KeepAlive {
 }
 
 impl KeepAlive {
+    /// When to ask whether to send a ping; if one takes longer than the interval, the next one comes a whole interval after it.
+    pub(super) fn interval(Limits { ping_interval, .. }: &Limits) -> Interval {
+        let mut pings = interval_at(Instant::now() + *ping_interval, *ping_interval);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pings
+    }
+
     /// The client has said something.
     pub(super) fn begin() -> Self {
         Self { begun: Instant::now(), pinged: None }

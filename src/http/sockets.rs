@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
@@ -158,10 +158,8 @@ impl SocketSession {
     /// Runs until there is a reason to end it. There are many idle sockets, each with a future of this size: what is not awaited then is
     /// boxed, and the session is borrowed, as a future has room for an argument twice.
     async fn run(&mut self, socket: &mut WebSocket, closing: &CancellationToken) -> Disconnect {
-        let Limits { init_timeout, ping_interval, .. } = self.server.limits;
-        let mut init_deadline = Box::pin(tokio::time::sleep(init_timeout));
-        let mut pings = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut init_deadline = Box::pin(tokio::time::sleep(self.server.limits.init_timeout));
+        let mut pings = KeepAlive::interval(&self.server.limits);
         let mut keep_alive = KeepAlive::begin();
         loop {
             let done = tokio::select! {

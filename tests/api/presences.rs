@@ -7,8 +7,7 @@ use serde_json::json;
 use crate::{
     database::Lock,
     harness::soon,
-    ports::own_port,
-    servers::{Servers, followed, nats_server, without_nats},
+    servers::{Servers, followed},
     signals::{Ear, presence, types},
 };
 
@@ -88,13 +87,7 @@ async fn a_crash_of_postgresql_which_empties_the_tables_brings_nobody_offline() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_is_heard_of_at_another_server_over_nats() {
-    if without_nats() {
-        return;
-    }
-    let port = own_port();
-    let Some(servers) = Servers::told_by(&format!("nats://127.0.0.1:{port}")).await else { return };
-    let _nats = nats_server(port);
-    servers.hear(true).await;
+    let Some((servers, _nats)) = Servers::over_nats().await else { return };
     let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
     ada.sends("Hi", &bob).await;
     let mut ears = [Ear::of(&servers.at_b(&bob), None).await];

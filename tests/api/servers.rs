@@ -82,6 +82,15 @@ impl Servers {
         Some(Self { _jobs: jobs, ..servers })
     }
 
+    /// Two servers that a NATS server links, where there are PostgreSQL and NATS.
+    pub(crate) async fn over_nats() -> Option<(Self, Child)> {
+        let port = (!without_nats()).then(own_port)?;
+        let servers = Self::told_by(&format!("nats://127.0.0.1:{port}")).await?;
+        let nats = nats_server(port);
+        servers.hear(true).await;
+        Some((servers, nats))
+    }
+
     /// What tells both of the other's changes.
     pub(crate) async fn linked(&self, nats: &str) -> JoinSet<()> {
         let mut jobs = JoinSet::new();
@@ -314,13 +323,7 @@ pub(crate) fn without_nats() -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_wake_each_other_over_nats() {
-    if without_nats() {
-        return;
-    }
-    let port = own_port();
-    let Some(servers) = Servers::told_by(&format!("nats://127.0.0.1:{port}")).await else { return };
-    let _nats = nats_server(port);
-    servers.hear(true).await;
+    let Some((servers, _nats)) = Servers::over_nats().await else { return };
     let (ada, bob) = (servers.a.person("Ada").await, servers.a.person("Bob").await);
     let mut feed = followed(&servers.at_b(&bob)).await;
     let mut times = Vec::new();
